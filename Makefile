@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Builds novasnapd and novasnap, and runs what shows and proves them. `make help` lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+
+VERSION := 0.1.0
+BUILD   ?= build
+CC      ?= cc
+AR      ?= ar
+PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libcrypto
+
+# make SANITIZE=address,undefined or SANITIZE=thread builds with that sanitizer, in a folder of its own.
+ifdef SANITIZE
+BUILD    := $(BUILD)-$(subst $(comma),-,$(SANITIZE))
+SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+endif
+comma := ,
+
+# Asked only when something is compiled, so that `make deps` runs on a machine that has no pkg-config yet.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS) 2>/dev/null))$(PKG_LIBS)
+
+OPT    ?= -O2 -g
+CFLAGS ?= $(OPT) -fstack-protector-strong -D_FORTIFY_SOURCE=2
+ifdef SANITIZE
+CFLAGS := -O1 -g
+endif
+WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+          -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(PKG_CFLAGS) \
+             $(CFLAGS) $(SANFLAGS) -pthread -MMD -MP
+ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) -pthread
+LIBS = $(PKG_LIBS)
+
+ROOMS := rpc virt image agent
+# Programs have their main in agent/<program>.c; all else in a room is its library.
+MAINS := agent/novasnapd.c agent/novasnap.c
+SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS),$(wildcard $(r)/*.c)))
+OBJ   := $(SRC:%.c=$(BUILD)/%.o)
+# Order matters to the linker: who uses stands before who is used.
+LINK  := $(BUILD)/agent.a $(BUILD)/virt.a $(BUILD)/image.a $(BUILD)/rpc.a
+UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test-*.c))
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
+PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
+
+all: $(PROGS)
+
+$(foreach r,$(ROOMS),$(eval $(BUILD)/$(r).a: $(filter $(BUILD)/$(r)/%,$(OBJ))))
+$(LINK):
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# The log domain of each room is its name.
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
+
+$(BUILD)/novasnapd $(BUILD)/novasnap: $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LINK)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(LINK)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+unit-programs: $(UNIT)
+tools: $(TOOLS)
+
+deps:
+	tests/lib/deps.sh build run
+
+# --- what shows it ---------------------------------------------------------------------------
+
+demo:
+	tests/lib/deps.sh build run$(if $(filter directory,$(IMAGES)),-directory)
+	$(MAKE) all tools
+	IMAGES=$(or $(IMAGES),glance) ACCEL=$(or $(ACCEL),tcg) tests/demo/demo.sh
+
+# --- what proves it --------------------------------------------------------------------------
+
+test: check-deps
+	$(MAKE) all tools unit-programs
+	tests/lib/run.sh
+
+check-unit: $(UNIT)
+	prove --merge $(UNIT)
+
+check-deps:
+	tests/lib/deps.sh build run test
+
+lint:
+	tests/lib/deps.sh build lint
+	tests/lib/lint.sh
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-*
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)) | sort -u
+
+-include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
+
+.PHONY: all deps demo test check-unit check-deps lint format clean help unit-programs tools
+.SECONDARY:

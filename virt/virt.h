@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The virt room: finds a guest in libvirt, and makes a snapshot of its root disk by one of several
+ * methods (see method.h). Plain blocking code: a worker owns its struct snapshot, the host is
+ * shared by all workers.
+ */
+#ifndef NOVASNAP_VIRT_VIRT_H
+#define NOVASNAP_VIRT_VIRT_H
+
+#include <glib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "image/source.h"
+
+#define VIRT_ERROR virt_error_quark()
+GQuark virt_error_quark(void);
+
+enum virt_error {
+	VIRT_ERROR_FAILED,	 /* libvirt refused; its words are in the message */
+	VIRT_ERROR_NO_DOMAIN,	 /* no domain of that uuid (nova: InstanceNotFound) */
+	VIRT_ERROR_NO_ROOT_DISK, /* the domain has no disk that can be its root */
+	VIRT_ERROR_UNSUPPORTED,	 /* a disk or guest that no method here can take */
+	VIRT_ERROR_DISCONNECTED, /* libvirt is gone */
+	VIRT_ERROR_PROCESS,	 /* qemu-img failed; its words are in the message */
+	VIRT_ERROR_JOB,		 /* the block job failed, was aborted or vanished */
+	VIRT_ERROR_BUSY,	 /* somebody else's job is on the disk */
+	VIRT_ERROR_TIMEOUT,
+	VIRT_ERROR_CANCELLED,
+	VIRT_ERROR_CONFIG,
+};
+
+/* All strings belong to the caller and live as long as the host. */
+struct virt_config {
+	const char *connection_uri; /* [libvirt]connection_uri or from virt_type: qemu:///system */
+	const char *snapshots_directory;   /* [libvirt]snapshots_directory, absolute */
+	const char *snapshot_image_format; /* [libvirt]snapshot_image_format; NULL: the source's */
+	bool snapshot_compression;	   /* [libvirt]snapshot_compression */
+	bool disable_livesnapshot;	   /* [workarounds]disable_libvirt_livesnapshot */
+	const char *live_method;	   /* [novasnap]live_method: a name from the table */
+	const char *cold_method;	   /* [novasnap]cold_method */
+	unsigned connect_timeout_s;	   /* how long the first connection is tried for */
+	unsigned job_timeout_s; /* a block job that makes no progress for so long failed */
+	unsigned keepalive_s;	/* libvirt keepalive interval; 5 misses: gone */
+};
+
+/* nova.compute.power_state */
+enum guest_power_state {
+	GUEST_NOSTATE = 0,
+	GUEST_RUNNING = 1,
+	GUEST_PAUSED = 3,
+	GUEST_SHUTDOWN = 4,
+	GUEST_CRASHED = 6,
+	GUEST_SUSPENDED = 7,
+};
+
+struct virt_host;
+
+/* Connects, and starts the thread that delivers libvirt's events. NULL with VIRT_ERROR_DISCONNECTED
+ * or VIRT_ERROR_CONFIG. A connection that breaks later is opened anew by the next call that needs
+ * it. `config` must outlive the host. */
+struct virt_host *virt_host_open(const struct virt_config *config, GError **error);
+void virt_host_close(struct virt_host *host);
+typedef struct virt_host virt_host_t;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virt_host_t, virt_host_close)
+
+/* The power state of the domain of that uuid as nova's _get_power_state gives it, or -1 with an
+ * error. */
+int virt_guest_power_state(struct virt_host *host, const char *uuid, GError **error);
+
+/* The uuid of the domain of that name; the caller frees it. NULL with VIRT_ERROR_NO_DOMAIN. */
+char *virt_guest_uuid_by_name(struct virt_host *host, const char *name, GError **error);
+
+/* What is asked of a snapshot; strings are copied. */
+struct snapshot_request {
+	const char *uuid;	      /* of the instance, and so of the domain */
+	const char *root_device_name; /* "/dev/vda"; NULL: the first disk */
+	const atomic_int *cancel;     /* looked at in every wait; may be NULL */
+};
+
+struct snapshot;
+
+/*
+ * Looks at the guest and chooses the method as nova chooses. Changes nothing. The steps are then,
+ * in this order: prepare, take, end; `end` is called whatever failed before.
+ */
+struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_request *request,
+			      GError **error);
+
+/* Known from the start. */
+const char *snapshot_method(const struct snapshot *snapshot); /* "rebase", "extract", ... */
+const char *snapshot_format(const struct snapshot *snapshot); /* disk_format of the image to be */
+
+/* What nova does before the state image_pending_upload: a guest that must be saved is saved. */
+int snapshot_prepare(struct snapshot *snapshot, GError **error);
+
+/* Makes the snapshot and opens it. On return the guest is back in the power state it was in, also
+ * when it failed. NULL with an error. The source is the caller's, and is freed before the end. */
+struct image_source *snapshot_take(struct snapshot *snapshot, GError **error);
+
+/* Undoes whatever the steps left undone (job, guest, files) and frees the snapshot. Returns 0, or
+ * -1 with the first thing that could not be undone. */
+int snapshot_end(struct snapshot *snapshot, GError **error);
+
+#endif
