@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Jobs: each runs in a thread of its own, one at a time per instance, in the order in which they
+ * came. A job that takes a snapshot asks for a place first (max_concurrent_snapshots); nothing else
+ * waits for one.
+ */
+#ifndef NOVASNAP_AGENT_JOBS_H
+#define NOVASNAP_AGENT_JOBS_H
+
+#include <glib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct jobs;
+struct job;
+
+struct job_ops {
+	/* The job, in its thread. It looks at its cancel flag. */
+	void (*run)(struct job *job, void *opaque);
+	/* Frees what the job held; called once, also for a job that was never run. */
+	void (*free)(void *opaque);
+};
+
+/* `places`: how many snapshots at once, 0 for no limit. */
+struct jobs *jobs_new(unsigned places);
+
+/* Queues a job behind those of the same key. Returns at once. After jobs_stop has begun, the job is
+ * freed without being run. */
+void jobs_submit(struct jobs *jobs, const char *key, const struct job_ops *ops, void *opaque);
+
+/*
+ * Starts no more jobs and frees those that wait; gives the running ones `grace_s` to end, then sets
+ * their cancel flags and gives them `cancel_s` more. Returns how many still ran then (their threads
+ * still use `jobs`, which is then not to be freed).
+ */
+unsigned jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s);
+/* From any thread, also a second time while jobs_stop waits: the grace time is over. */
+void jobs_hurry(struct jobs *jobs);
+void jobs_free(struct jobs *jobs);
+
+/* Set once, never cleared. */
+const atomic_int *job_cancel_flag(const struct job *job);
+/* Waits for a place. False when the job was cancelled meanwhile. A place is given back when the job
+ * ends, or before. */
+bool job_take_place(struct job *job);
+void job_give_place(struct job *job);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The manager: takes the requests that rpc/ hands over, and makes a job of each method that is
+ * ours. What stands here is shared by all jobs; each job's own state is in its own file
+ * (snapshot.c).
+ */
+#ifndef NOVASNAP_AGENT_MANAGER_H
+#define NOVASNAP_AGENT_MANAGER_H
+
+#include <glib.h>
+#include <stdatomic.h>
+
+#include "agent/config.h"
+#include "agent/jobs.h"
+#include "image/image.h"
+#include "rpc/rpc.h"
+#include "virt/virt.h"
+
+struct manager {
+	const struct config *config;
+	struct rpc *rpc;
+	struct virt_host *host;
+	struct image_store *store;
+	struct jobs *jobs;
+	atomic_uint foreign; /* casts of methods that are not ours */
+};
+
+/* Opens libvirt and the image store, and starts to serve. The rpc must live longer. NULL with the
+ * error of whatever could not be opened. */
+struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error);
+
+/* Takes no more casts, and lets what is under way end within the configured grace time; what does
+ * not is cancelled and ends as a failure. Returns how many jobs even so did not end: their threads
+ * still use the manager, which is then not freed. */
+unsigned manager_stop(struct manager *manager);
+/* From another thread, while manager_stop waits: cancel now. */
+void manager_hurry(struct manager *manager);
+
+/* snapshot_instance: makes a job of the request, which it takes. Called in the consuming thread. */
+void snapshot_instance_submit(struct manager *manager, struct rpc_request *request);
+
+#endif
