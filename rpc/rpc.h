@@ -105,6 +105,9 @@ void rpc_request_reply(struct rpc_request *request, cJSON *result);
 /* Answers with an exception: class ("ValueError"), module ("builtins"), and what is to be said. */
 void rpc_request_fail(struct rpc_request *request, const char *class_name, const char *module,
 		      const char *message);
+/* For arguments that make no sense: logs the reason, keeps the message beside those that cannot be
+ * decoded, acks it, answers a call with ValueError, and frees it. */
+void rpc_request_reject(struct rpc_request *request, const char *reason);
 void rpc_request_free(struct rpc_request *request);
 
 struct rpc_method {
