@@ -8,7 +8,7 @@ VERSION := 0.1.0
 BUILD   ?= build
 CC      ?= cc
 AR      ?= ar
-PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libcrypto
+PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libssl libcrypto
 
 # make SANITIZE=address,undefined or SANITIZE=thread builds with that sanitizer, in a folder of its own.
 ifdef SANITIZE

@@ -87,8 +87,11 @@ void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *con
 			   struct rpc_context *context, const struct nova_exception *exception,
 			   const cJSON *args);
 
-/* Our own: `novasnap.snapshot.progress` on the legacy topics: instance, image, phase ("taking",
- * "uploading", "done", "failed"), state, bytes done and of how many. Sent by whoever paces it. */
+/* Our own, for whoever watches just now: instance, image, phase ("taking", "state", "uploading",
+ * "done", "failed"), state, bytes done and of how many. On a topic of its own, so that nova's
+ * listeners do not see it, and no broker keeps it. Sent by whoever paces it. */
+#define NOVA_PROGRESS_TOPIC "novasnap"
+#define NOVA_PROGRESS_EVENT "novasnap.snapshot.progress"
 struct nova_progress {
 	const char *instance_uuid;
 	const char *image_id;

@@ -158,6 +158,10 @@ void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 		const char *publisher_id, const char *event_type, struct rpc_context *context,
 		cJSON *payload);
 
+/* The same for whoever listens just now: no queue is declared, nothing is kept by the broker. */
+void rpc_notify_transient(struct rpc *rpc, const char *topic, const char *publisher_id,
+			  const char *event_type, struct rpc_context *context, cJSON *payload);
+
 /* Consumes notifications from a queue of our own (exclusive, bound to `<topic>.info` and
  * `<topic>.error` for each of the NULL-terminated topics), beside whoever else listens. The
  * callback runs in the consuming thread and may keep nothing of what it is given. */

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The context of a request: the _context_* fields of its message.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "rpc/internal.h"
+#include "rpc/json.h"
+
+#define PREFIX "_context_"
+
+G_DEFINE_QUARK(novasnap - rpc - error - quark, rpc_error)
+
+struct rpc_context {
+	cJSON *fields;
+	atomic_uint references;
+};
+
+struct rpc_context *rpc_context_new(cJSON *fields)
+{
+	struct rpc_context *context = g_new0(struct rpc_context, 1);
+
+	if (!fields) {
+		fields = cJSON_CreateObject();
+		cJSON_AddTrueToObject(fields, "is_admin");
+		cJSON_AddStringToObject(fields, "read_deleted", "no");
+	}
+	context->fields = fields;
+	atomic_init(&context->references, 1);
+	return context;
+}
+
+struct rpc_context *rpc_context_ref(struct rpc_context *context)
+{
+	atomic_fetch_add(&context->references, 1);
+	return context;
+}
+
+void rpc_context_unref(struct rpc_context *context)
+{
+	if (!context || atomic_fetch_sub(&context->references, 1) > 1)
+		return;
+	cJSON_Delete(context->fields);
+	g_free(context);
+}
+
+const cJSON *rpc_context_fields(const struct rpc_context *context)
+{
+	return context->fields;
+}
+
+const char *rpc_context_string(const struct rpc_context *context, const char *field)
+{
+	return json_string(context->fields, field);
+}
+
+struct rpc_context *rpc_context_detach(cJSON *message)
+{
+	cJSON *fields = cJSON_CreateObject();
+	cJSON *item = message->child;
+
+	while (item) {
+		cJSON *next = item->next;
+
+		if (item->string && g_str_has_prefix(item->string, PREFIX)) {
+			g_autofree char *name = g_strdup(item->string + strlen(PREFIX));
+
+			cJSON_AddItemToObject(fields, name,
+					      cJSON_DetachItemViaPointer(message, item));
+		}
+		item = next;
+	}
+	return rpc_context_new(fields);
+}
+
+void rpc_context_attach(cJSON *message, const struct rpc_context *context,
+			bool (*replace)(cJSON *message, const char *key, const char *field))
+{
+	const cJSON *field;
+
+	cJSON_ArrayForEach (field, context->fields) {
+		g_autofree char *key = g_strconcat(PREFIX, field->string, NULL);
+
+		if (!replace || !replace(message, key, field->string))
+			cJSON_AddItemToObject(message, key, cJSON_Duplicate(field, true));
+	}
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bodies on the wire: oslo.messaging's envelope 2.0, or the bare message of version 1.0
+ * (oslo_messaging._drivers.common serialize_msg, deserialize_msg), and hiding secrets in them.
+ */
+#include <string.h>
+
+#include "rpc/internal.h"
+#include "rpc/json.h"
+
+#define MAX_BODY ((size_t)16 * 1024 * 1024)
+#define HIDDEN "***"
+
+cJSON *rpc_body_decode(const char *body, size_t length, GError **error)
+{
+	const cJSON *version, *message;
+	cJSON *outer, *inner;
+
+	if (length > MAX_BODY) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
+			    "a body of %zu bytes is over the limit of %zu", length, MAX_BODY);
+		return NULL;
+	}
+	outer = json_parse(body, length, error);
+	if (!outer)
+		return NULL;
+	if (!cJSON_IsObject(outer)) {
+		cJSON_Delete(outer);
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, "no JSON object");
+		return NULL;
+	}
+	version = cJSON_GetObjectItemCaseSensitive(outer, "oslo.version");
+	message = cJSON_GetObjectItemCaseSensitive(outer, "oslo.message");
+	if (!version && !message)
+		return outer;
+	if (!cJSON_IsString(version) || !cJSON_IsString(message)) {
+		cJSON_Delete(outer);
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
+				    "an envelope without oslo.version and oslo.message as texts");
+		return NULL;
+	}
+	/* oslo: the major version must be the same, the minor at most ours. */
+	if (!g_str_equal(version->valuestring, "2.0")) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE, "envelope version %.20s, not 2.0",
+			    version->valuestring);
+		cJSON_Delete(outer);
+		return NULL;
+	}
+	inner = json_parse(message->valuestring, strlen(message->valuestring), error);
+	cJSON_Delete(outer);
+	if (inner && !cJSON_IsObject(inner)) {
+		cJSON_Delete(inner);
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
+				    "the envelope's message is no JSON object");
+		return NULL;
+	}
+	if (!inner)
+		g_prefix_error(error, "the envelope's message: ");
+	return inner;
+}
+
+char *rpc_body_encode(const cJSON *message)
+{
+	char *text = json_print(message);
+	cJSON *envelope = cJSON_CreateObject();
+	char *body;
+
+	cJSON_AddStringToObject(envelope, "oslo.version", "2.0");
+	cJSON_AddStringToObject(envelope, "oslo.message", text);
+	cJSON_free(text);
+	body = json_print(envelope);
+	cJSON_Delete(envelope);
+	return body;
+}
+
+static bool is_secret(const char *name)
+{
+	static const char *const parts[] = {"auth_token", "password", "admin_pass",
+					    "secret",	  "trust_id", "service_token"};
+	g_autofree char *folded = g_ascii_strdown(name, -1);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+		if (strstr(folded, parts[i]))
+			return true;
+	}
+	return g_str_equal(folded, "token") || g_str_equal(folded, "key_data");
+}
+
+static void set_text(cJSON *item, const char *text)
+{
+	cJSON *replacement = cJSON_CreateString(text);
+
+	cJSON_Delete(item->child);
+	item->child = NULL;
+	cJSON_free(item->valuestring);
+	item->valuestring = replacement->valuestring;
+	item->type = (item->type & ~0xff) | cJSON_String;
+	replacement->valuestring = NULL;
+	cJSON_Delete(replacement);
+}
+
+void rpc_body_redact(cJSON *message)
+{
+	cJSON *item;
+
+	cJSON_ArrayForEach (item, message) {
+		if (item->string && is_secret(item->string) && !cJSON_IsNull(item) &&
+		    !cJSON_IsBool(item)) {
+			set_text(item, HIDDEN);
+		} else if (item->string && cJSON_IsString(item) &&
+			   g_str_equal(item->string, "oslo.message")) {
+			cJSON *inner =
+				json_parse(item->valuestring, strlen(item->valuestring), NULL);
+			char *text;
+
+			if (!inner) {
+				set_text(item, HIDDEN);
+				continue;
+			}
+			rpc_body_redact(inner);
+			text = json_print(inner);
+			set_text(item, text);
+			cJSON_free(text);
+			cJSON_Delete(inner);
+		} else if (item->child) {
+			rpc_body_redact(item);
+		}
+	}
+}
+
+char *rpc_text_redact(const char *text, size_t length)
+{
+	/* Of a body that is no JSON only what looks like a name can be known: the value that
+	 * follows a secret's name goes, up to its closing quote or, where it is cut, to the end. */
+	g_autoptr(GRegex) regex =
+		g_regex_new("((?:auth_token|password|admin_pass|secret|service_token|key_data)"
+			    "\\\\*[\"']?\\s*[:=]\\s*u?\\\\*[\"']?)[^\"'\\\\\\s,}]+",
+			    G_REGEX_CASELESS | G_REGEX_OPTIMIZE, 0, NULL);
+	g_autofree char *valid = g_utf8_make_valid(text, (gssize)length);
+
+	return g_regex_replace(regex, valid, -1, 0, "\\1" HIDDEN, 0, NULL);
+}

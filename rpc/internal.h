@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of this room share. Lock order: there is none, for no lock is held while another
+ * is taken.
+ */
+#ifndef NOVASNAP_RPC_INTERNAL_H
+#define NOVASNAP_RPC_INTERNAL_H
+
+#include <amqp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "rpc/rpc.h"
+
+/* --- context.c ------------------------------------------------------------------------------- */
+
+/* Takes the _context_* fields out of a message. */
+struct rpc_context *rpc_context_detach(cJSON *message);
+/* Puts them into a message; `replace` may put something else in a field's place. */
+void rpc_context_attach(cJSON *message, const struct rpc_context *context,
+			bool (*replace)(cJSON *message, const char *key, const char *field));
+
+/* --- envelope.c, failure.c ------------------------------------------------------------------- */
+
+/* A text that is no JSON with what looks like a secret taken out; the caller frees it. */
+char *rpc_text_redact(const char *text, size_t length);
+GError *rpc_failure_decode(const cJSON *failure);
+/* A JSON text, freed with cJSON_free. */
+char *rpc_failure_encode(const char *class_name, const char *module, const char *message);
+
+/* --- url.c ----------------------------------------------------------------------------------- */
+
+struct rpc_server_address {
+	char *host;
+	char *user;
+	char *password;
+	int port;
+};
+
+struct rpc_url {
+	GPtrArray *servers; /* struct rpc_server_address, in the order of the text; at least one */
+	char *vhost;
+};
+
+/* rabbit://user:pass@host:port,user:pass@host:port/vhost, percent-encoded; the slash before the
+ * vhost may be doubled. RPC_ERROR_CONFIG, which never quotes the password. */
+struct rpc_url *rpc_url_parse(const char *text, GError **error);
+void rpc_url_free(struct rpc_url *url);
+
+/* --- link.c: one AMQP connection, of one thread ----------------------------------------------- */
+
+/* What an operation on a link came to. */
+enum link_result {
+	LINK_OK,
+	LINK_CHANNEL_CLOSED, /* the broker refused; the channel is closed, the connection is not */
+	LINK_LOST,
+};
+
+struct link;
+
+/* Tries the servers in turn, one a call, beginning behind the one tried last. NULL with
+ * RPC_ERROR_DISCONNECTED. */
+struct link *link_open(const struct rpc_config *config, const struct rpc_url *url, unsigned *next,
+		       const char *name, GError **error);
+void link_close(struct link *link);
+amqp_connection_state_t link_state(struct link *link);
+int link_fd(struct link *link);
+/* host:port */
+const char *link_peer(const struct link *link);
+enum link_result link_open_channel(struct link *link, amqp_channel_t channel, GError **error);
+/* Turns the last reply into a result and, unless it was well, an error that begins with `what`. */
+enum link_result link_check(struct link *link, const char *what, GError **error);
+/* The broker's code of the last LINK_CHANNEL_CLOSED: 404, 406... */
+int link_code(const struct link *link);
+/* Waits until something may be read or the eventfd is written, at most `timeout_ms`. */
+void link_poll(struct link *link, int event_fd, int timeout_ms);
+
+/* --- topology.c ------------------------------------------------------------------------------ */
+
+/* The topic exchange of the control exchange's name. */
+enum link_result topology_declare_exchange(struct link *link, amqp_channel_t channel,
+					   const struct rpc_config *config, GError **error);
+/* A queue on it, bound with its own name. A 406 is tried again without durability. */
+enum link_result topology_declare_topic(struct link *link, amqp_channel_t channel,
+					const struct rpc_config *config, const char *name,
+					GError **error);
+enum link_result topology_declare_fanout(struct link *link, amqp_channel_t channel,
+					 const struct rpc_config *config, const char *queue,
+					 GError **error);
+enum link_result topology_declare_reply(struct link *link, amqp_channel_t channel,
+					const struct rpc_config *config, const char *queue,
+					GError **error);
+enum link_result topology_declare_listener(struct link *link, amqp_channel_t channel,
+					   const struct rpc_config *config, char **ret_queue,
+					   const char *const *topics, GError **error);
+enum link_result topology_consume(struct link *link, amqp_channel_t channel, const char *queue,
+				  const char *tag, bool no_ack, GError **error);
+
+/* --- publisher.c ----------------------------------------------------------------------------- */
+
+struct publisher;
+
+struct outgoing {
+	const char *exchange;	/* copied */
+	const char *key;	/* copied */
+	char *body;		/* of cJSON; taken */
+	unsigned expiration_ms; /* 0: none */
+	bool mandatory;
+	bool retry_unroutable; /* until timeout_s, for the queue may come with its owner */
+	bool declare;	       /* a queue of the key's name is declared and bound before */
+	bool transient;	       /* nothing of it outlives a broker's restart, nor a lack of room */
+	unsigned timeout_s;    /* how long it may wait for the broker; 0: for ever */
+};
+
+struct publisher *publisher_start(const struct rpc_config *config, const struct rpc_url *url,
+				  GError **error);
+void publisher_stop(struct publisher *publisher, unsigned grace_s);
+bool publisher_ready(struct publisher *publisher);
+/* Queues a message. With `wait`, returns when the broker has confirmed it, or why it has not. */
+int publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
+		   GError **error);
+/* Breaks the connection when a write has been stuck for too long; from another thread. */
+void publisher_watch(struct publisher *publisher);
+
+/* --- consumer.c ------------------------------------------------------------------------------ */
+
+struct consumer;
+
+struct consumer *consumer_start(struct rpc *rpc, GError **error);
+void consumer_stop(struct consumer *consumer);
+bool consumer_ready(struct consumer *consumer);
+/* More is to be consumed than before: it is not ready until that is done. */
+void consumer_ask(struct consumer *consumer);
+/* Wakes its thread. */
+void consumer_kick(struct consumer *consumer);
+/* True when the server's consumers are cancelled, after `timeout_s` in any case. */
+bool consumer_wait_stopped(struct consumer *consumer, unsigned timeout_s);
+/* A delivery's place, for its ack. */
+struct delivery {
+	unsigned generation; /* of the connection */
+	amqp_channel_t channel;
+	uint64_t tag;
+};
+void consumer_ack(struct consumer *consumer, const struct delivery *delivery);
+
+/* --- server.c, request.c, client.c ------------------------------------------------------------ */
+
+struct server_state;
+struct client_state;
+
+struct rpc {
+	const struct rpc_config *config;
+	struct rpc_url *url;
+	struct publisher *publisher;
+	struct consumer *consumer;
+	struct server_state *server;
+	struct client_state *client;
+
+	/* Written once each, before the consumer is kicked. */
+	_Atomic(const char *const *) listen_topics;
+	void (*notified)(const char *event_type, const cJSON *message, void *opaque);
+	void *notified_opaque;
+};
+
+struct server_state *server_state_new(void);
+void server_state_free(struct server_state *state);
+bool server_wanted(struct server_state *state);
+const char *server_fanout_queue(struct server_state *state);
+/* A body that came for the server. */
+void server_take(struct rpc *rpc, const char *body, size_t length, const struct delivery *delivery);
+/* Tells the callers of unanswered calls that we live; once a second or so. */
+void server_beat(struct rpc *rpc);
+
+/* Drops what was seen before; true when the id is new. */
+bool server_note_unique(struct server_state *state, const char *unique_id);
+
+struct rpc_request *request_new(struct rpc *rpc, cJSON *message, const struct delivery *delivery);
+/* The message as it came, less its context. */
+cJSON *request_message(const struct rpc_request *request);
+void server_add_call(struct rpc *rpc, struct rpc_request *request);
+void server_remove_call(struct rpc *rpc, struct rpc_request *request);
+/* Seconds, 0 where none. */
+double request_timeout(const struct rpc_request *request);
+void request_send(struct rpc_request *request, cJSON *result, char *failure, bool ending);
+
+struct client_state *client_state_new(void);
+void client_state_free(struct client_state *state);
+bool client_wanted(struct client_state *state);
+const char *client_reply_queue(struct client_state *state);
+void client_take_reply(struct rpc *rpc, const char *body, size_t length);
+
+/* A uuid's 32 hex digits; the caller frees it. */
+char *rpc_hex_id(void);
+
+/* --- rejected.c ------------------------------------------------------------------------------ */
+
+/* Keeps a body that cannot be used in a file of the configured folder, redacted, with the reason.
+ */
+void rejected_keep(const struct rpc_config *config, const char *body, size_t length,
+		   const char *reason);
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening an AMQP connection, and reading the broker's replies by their type.
+ */
+#include <amqp_ssl_socket.h>
+#include <amqp_tcp_socket.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rpc/internal.h"
+
+#define CONNECT_TIMEOUT_S 10
+#define RPC_TIMEOUT_S 20
+#define FRAME_MAX 131072
+#define TLS_PORT_HINT "is the port one for TLS, and are ssl and transport_url of one mind?"
+
+struct link {
+	amqp_connection_state_t state;
+	char *peer;
+	int code;
+};
+
+amqp_connection_state_t link_state(struct link *link)
+{
+	return link->state;
+}
+
+int link_fd(struct link *link)
+{
+	return amqp_get_sockfd(link->state);
+}
+
+const char *link_peer(const struct link *link)
+{
+	return link->peer;
+}
+
+int link_code(const struct link *link)
+{
+	return link->code;
+}
+
+enum link_result link_check(struct link *link, const char *what, GError **error)
+{
+	amqp_rpc_reply_t reply = amqp_get_rpc_reply(link->state);
+	const amqp_bytes_t *text;
+	int code;
+
+	switch (reply.reply_type) {
+	case AMQP_RESPONSE_NORMAL:
+		return LINK_OK;
+	case AMQP_RESPONSE_SERVER_EXCEPTION:
+		if (reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
+			amqp_channel_close_t *closed = reply.reply.decoded;
+
+			text = &closed->reply_text;
+			code = closed->reply_code;
+		} else if (reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
+			amqp_connection_close_t *closed = reply.reply.decoded;
+
+			text = &closed->reply_text;
+			code = closed->reply_code;
+		} else {
+			g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+				    "%s at %s: the broker answered method 0x%08x", what, link->peer,
+				    reply.reply.id);
+			return LINK_LOST;
+		}
+		link->code = code;
+		g_set_error(error, RPC_ERROR,
+			    reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD ? RPC_ERROR_FAILED
+									: RPC_ERROR_DISCONNECTED,
+			    "%s at %s: the broker answered %d %.*s", what, link->peer, code,
+			    (int)MIN(text->len, 500), (const char *)text->bytes);
+		return reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD ? LINK_CHANNEL_CLOSED
+								   : LINK_LOST;
+	case AMQP_RESPONSE_LIBRARY_EXCEPTION:
+	case AMQP_RESPONSE_NONE:
+	default:
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s at %s: %s", what,
+			    link->peer, amqp_error_string2(reply.library_error));
+		return LINK_LOST;
+	}
+}
+
+static amqp_socket_t *make_socket(const struct rpc_config *config, amqp_connection_state_t state,
+				  const char *peer, GError **error)
+{
+	amqp_socket_t *socket;
+	int rc = AMQP_STATUS_OK;
+	const char *what = NULL;
+
+	if (!config->ssl)
+		return amqp_tcp_socket_new(state);
+	socket = amqp_ssl_socket_new(state);
+	if (!socket)
+		return NULL;
+	amqp_ssl_socket_set_verify_peer(socket, 1);
+	amqp_ssl_socket_set_verify_hostname(socket, 1);
+	if (config->ssl_ca_file) {
+		what = config->ssl_ca_file;
+		rc = amqp_ssl_socket_set_cacert(socket, config->ssl_ca_file);
+	} else {
+		what = "the system's certificates";
+		if (SSL_CTX_set_default_verify_paths(amqp_ssl_socket_get_context(socket)) != 1)
+			rc = AMQP_STATUS_SSL_ERROR;
+	}
+	if (rc == AMQP_STATUS_OK && config->ssl_cert_file) {
+		what = config->ssl_cert_file;
+		rc = amqp_ssl_socket_set_key(socket, config->ssl_cert_file,
+					     config->ssl_key_file ? config->ssl_key_file
+								  : config->ssl_cert_file);
+	}
+	if (rc == AMQP_STATUS_OK)
+		return socket;
+	g_set_error(error, RPC_ERROR, RPC_ERROR_CONFIG, "TLS to %s: cannot use %s: %s", peer, what,
+		    amqp_error_string2(rc));
+	return NULL;
+}
+
+static void set_table_bool(amqp_table_entry_t *entry, const char *key)
+{
+	entry->key = amqp_cstring_bytes(key);
+	entry->value.kind = AMQP_FIELD_KIND_BOOLEAN;
+	entry->value.value.boolean = 1;
+}
+
+static int log_in(struct link *link, const struct rpc_config *config, const char *vhost,
+		  const struct rpc_server_address *address, const char *name, GError **error)
+{
+	amqp_table_entry_t capabilities[5], entries[2];
+	amqp_table_t properties = {G_N_ELEMENTS(entries), entries};
+	amqp_rpc_reply_t reply;
+
+	set_table_bool(&capabilities[0], "connection.blocked");
+	set_table_bool(&capabilities[1], "consumer_cancel_notify");
+	set_table_bool(&capabilities[2], "publisher_confirms");
+	set_table_bool(&capabilities[3], "basic.nack");
+	set_table_bool(&capabilities[4], "authentication_failure_close");
+	entries[0].key = amqp_cstring_bytes("capabilities");
+	entries[0].value.kind = AMQP_FIELD_KIND_TABLE;
+	entries[0].value.value.table.num_entries = G_N_ELEMENTS(capabilities);
+	entries[0].value.value.table.entries = capabilities;
+	entries[1].key = amqp_cstring_bytes("connection_name");
+	entries[1].value.kind = AMQP_FIELD_KIND_UTF8;
+	entries[1].value.value.bytes = amqp_cstring_bytes(name);
+
+	reply = amqp_login_with_properties(
+		link->state, vhost, AMQP_DEFAULT_MAX_CHANNELS, FRAME_MAX, (int)config->heartbeat_s,
+		&properties, AMQP_SASL_METHOD_PLAIN, address->user, address->password);
+	if (reply.reply_type == AMQP_RESPONSE_NORMAL)
+		return 0;
+	if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
+	    reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
+		amqp_connection_close_t *closed = reply.reply.decoded;
+
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %d %.*s", link->peer,
+			    vhost, address->user, closed->reply_code,
+			    (int)MIN(closed->reply_text.len, 500),
+			    (const char *)closed->reply_text.bytes);
+	} else {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %s; is the password "
+			    "right, and does the user have that vhost?",
+			    link->peer, vhost, address->user,
+			    amqp_error_string2(reply.library_error));
+	}
+	return -1;
+}
+
+struct link *link_open(const struct rpc_config *config, const struct rpc_url *url, unsigned *next,
+		       const char *name, GError **error)
+{
+	const struct rpc_server_address *address =
+		g_ptr_array_index(url->servers, *next % url->servers->len);
+	struct timeval connect_limit = {CONNECT_TIMEOUT_S, 0}, rpc_limit = {RPC_TIMEOUT_S, 0};
+	struct link *link = g_new0(struct link, 1);
+	unsigned user_timeout_ms = RPC_TIMEOUT_S * 1000;
+	amqp_socket_t *socket;
+	GError *local = NULL;
+	int rc;
+
+	*next = (*next + 1) % url->servers->len;
+	link->peer = g_strdup_printf("%s:%d", address->host, address->port);
+	link->state = amqp_new_connection();
+	(void)amqp_set_handshake_timeout(link->state, &connect_limit);
+	(void)amqp_set_rpc_timeout(link->state, &rpc_limit);
+	socket = make_socket(config, link->state, link->peer, &local);
+	if (!socket) {
+		if (!local)
+			g_set_error(&local, RPC_ERROR, RPC_ERROR_FAILED,
+				    "cannot make a socket for %s", link->peer);
+		goto failed;
+	}
+	rc = amqp_socket_open_noblock(socket, address->host, address->port, &connect_limit);
+	if (rc != AMQP_STATUS_OK) {
+		g_set_error(&local, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+			    "cannot connect to RabbitMQ at %s: %s; %s", link->peer,
+			    amqp_error_string2(rc),
+			    config->ssl ? TLS_PORT_HINT : "does it run there?");
+		goto failed;
+	}
+	(void)setsockopt(link_fd(link), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
+			 sizeof(user_timeout_ms));
+	if (log_in(link, config, url->vhost, address, name, &local) < 0)
+		goto failed;
+	return link;
+
+failed:
+	g_propagate_error(error, local);
+	link_close(link);
+	return NULL;
+}
+
+void link_close(struct link *link)
+{
+	if (!link)
+		return;
+	(void)amqp_destroy_connection(link->state);
+	g_free(link->peer);
+	g_free(link);
+}
+
+enum link_result link_open_channel(struct link *link, amqp_channel_t channel, GError **error)
+{
+	(void)amqp_channel_open(link->state, channel);
+	return link_check(link, "opening a channel", error);
+}
+
+void link_poll(struct link *link, int event_fd, int timeout_ms)
+{
+	struct pollfd fds[2] = {{.fd = event_fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	uint64_t count;
+
+	if (link) {
+		fds[1].fd = link_fd(link);
+		if (amqp_frames_enqueued(link->state) || amqp_data_in_buffer(link->state))
+			timeout_ms = 0;
+	}
+	if (poll(fds, 2, timeout_ms) > 0 && (fds[0].revents & POLLIN))
+		(void)!read(event_fd, &count, sizeof(count));
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Nova's notifications on their topics (nova.rpc.get_notifier, nova.compute.utils), and our own of
+ * how far a snapshot is.
+ */
+#include "rpc/nova-internal.h"
+
+static void emit(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
+		 const char *publisher, const char *event_type, struct rpc_context *context,
+		 cJSON *payload)
+{
+	for (; *topics; topics++)
+		rpc_notify(rpc, *topics, priority, publisher, event_type, context,
+			   cJSON_Duplicate(payload, true));
+	cJSON_Delete(payload);
+}
+
+static void emit_legacy(struct rpc *rpc, const struct nova_notify_config *config,
+			enum rpc_priority priority, const char *event_type,
+			struct rpc_context *context, cJSON *payload)
+{
+	g_autofree char *publisher = g_strdup_printf("compute.%s", config->host);
+
+	emit(rpc, config->topics, priority, publisher, event_type, context, payload);
+}
+
+static void emit_versioned(struct rpc *rpc, const struct nova_notify_config *config,
+			   enum rpc_priority priority, const char *event_type,
+			   struct rpc_context *context, cJSON *payload)
+{
+	g_autofree char *publisher = g_strdup_printf("nova-compute:%s", config->host);
+
+	emit(rpc, config->versioned_topics, priority, publisher, event_type, context, payload);
+}
+
+void nova_notify_snapshot(struct rpc *rpc, const struct nova_notify_config *config,
+			  struct rpc_context *context, const struct nova_instance *instance,
+			  const char *image_id, const char *phase, const char *image_location)
+{
+	g_autofree char *legacy = g_strdup_printf("compute.instance.snapshot.%s", phase);
+	g_autofree char *versioned = g_strdup_printf("instance.snapshot.%s", phase);
+
+	if (!config->enabled)
+		return;
+	if (config->legacy)
+		emit_legacy(rpc, config, RPC_PRIORITY_INFO, legacy, context,
+			    nova_legacy_payload(instance, image_location));
+	if (config->versioned)
+		emit_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, context,
+			       nova_versioned_payload(instance, context, image_id));
+}
+
+void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *config,
+			   struct rpc_context *context, const struct nova_exception *exception,
+			   const cJSON *args)
+{
+	if (!config->enabled)
+		return;
+	if (config->legacy)
+		emit_legacy(rpc, config, RPC_PRIORITY_ERROR, exception->function, context,
+			    nova_legacy_exception_payload(exception, args));
+	if (config->versioned)
+		emit_versioned(rpc, config, RPC_PRIORITY_ERROR, "compute.exception", context,
+			       nova_versioned_exception_payload(exception));
+}
+
+void nova_notify_progress(struct rpc *rpc, const struct nova_notify_config *config,
+			  struct rpc_context *context, const struct nova_progress *progress)
+{
+	g_autofree char *publisher = g_strdup_printf("novasnap.%s", config->host);
+	cJSON *payload = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(payload, "instance_id", progress->instance_uuid);
+	cJSON_AddStringToObject(payload, "image_id", progress->image_id);
+	cJSON_AddStringToObject(payload, "phase", progress->phase);
+	if (progress->method)
+		cJSON_AddStringToObject(payload, "method", progress->method);
+	if (progress->task_state)
+		cJSON_AddStringToObject(payload, "task_state", progress->task_state);
+	else
+		cJSON_AddNullToObject(payload, "task_state");
+	if (progress->detail)
+		cJSON_AddStringToObject(payload, "detail", progress->detail);
+	cJSON_AddNumberToObject(payload, "bytes_done", (double)progress->done);
+	cJSON_AddNumberToObject(payload, "bytes_total", (double)progress->total);
+	rpc_notify_transient(rpc, NOVA_PROGRESS_TOPIC, publisher, NOVA_PROGRESS_EVENT, context,
+			     payload);
+}

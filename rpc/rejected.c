@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What cannot be used is kept for an operator to look at: a file each, with the reason in its first
+ * line, secrets taken out, the oldest going first when there are too many.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "rpc/internal.h"
+#include "rpc/json.h"
+
+#define SUFFIX ".rejected"
+
+static char *redact(const char *body, size_t length)
+{
+	cJSON *message = json_parse(body, length, NULL);
+	char *printed, *text;
+
+	if (!message)
+		return rpc_text_redact(body, length);
+	rpc_body_redact(message);
+	printed = json_print(message);
+	text = g_strdup(printed);
+	cJSON_free(printed);
+	cJSON_Delete(message);
+	return text;
+}
+
+static int compare_names(gconstpointer a, gconstpointer b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Names begin with their time, so the order of names is that of age. */
+static void make_room(const struct rpc_config *config, uint64_t wanted)
+{
+	g_autoptr(GDir) dir = g_dir_open(config->rejected_dir, 0, NULL);
+	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+	uint64_t total = wanted;
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		if (g_str_has_suffix(name, SUFFIX)) {
+			char *path = g_build_filename(config->rejected_dir, name, NULL);
+			struct stat st;
+
+			total += stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+			g_ptr_array_add(paths, path);
+		}
+	}
+	g_ptr_array_sort(paths, compare_names);
+	for (guint i = 0; i < paths->len; i++) {
+		const char *path = g_ptr_array_index(paths, i);
+		struct stat st;
+
+		if (paths->len - i < config->rejected_max_files &&
+		    total <= config->rejected_max_bytes)
+			return;
+		if (stat(path, &st) == 0 && g_unlink(path) == 0)
+			total -= (uint64_t)st.st_size;
+	}
+}
+
+static int write_file(const char *path, const char *reason, const char *text)
+{
+	g_autofree char *content = g_strdup_printf("# %s\n%s\n", reason, text);
+	size_t length = strlen(content);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ssize_t written;
+
+	if (fd < 0)
+		return -1;
+	written = write(fd, content, length);
+	if (close(fd) < 0 || written != (ssize_t)length) {
+		(void)g_unlink(path);
+		return -1;
+	}
+	return 0;
+}
+
+void rejected_keep(const struct rpc_config *config, const char *body, size_t length,
+		   const char *reason)
+{
+	g_autofree char *text = NULL;
+	g_autofree char *path = NULL;
+	g_autofree char *name = NULL;
+	g_autofree char *id = NULL;
+
+	if (!config->rejected_dir || config->rejected_max_files == 0 ||
+	    length > config->rejected_max_bytes)
+		return;
+	id = rpc_hex_id();
+	name = g_strdup_printf("%016" G_GINT64_FORMAT "-%.8s" SUFFIX, g_get_real_time(), id);
+	path = g_build_filename(config->rejected_dir, name, NULL);
+	text = redact(body, length);
+	if (g_mkdir_with_parents(config->rejected_dir, 0700) < 0) {
+		g_warning("cannot keep a rejected message: making %s: %s", config->rejected_dir,
+			  g_strerror(errno));
+		return;
+	}
+	make_room(config, strlen(text));
+	if (write_file(path, reason, text) < 0)
+		g_warning("cannot keep a rejected message: writing %s: %s", path,
+			  g_strerror(errno));
+	else
+		g_message("kept as %s", path);
+}

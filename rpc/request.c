@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A request that came, its ack and its answer.
+ */
+#include <string.h>
+
+#include "rpc/internal.h"
+#include "rpc/json.h"
+
+#define REPLY_TIMEOUT_S 60
+
+struct rpc_request {
+	struct rpc *rpc;
+	cJSON *message; /* less its context */
+	cJSON *empty;	/* stands for args where there are none */
+	struct rpc_context *context;
+	struct delivery delivery;
+	const char *msg_id;  /* NULL: a cast */
+	const char *reply_q; /* NULL: a cast */
+	bool acked;
+	bool answered;
+};
+
+struct rpc_request *request_new(struct rpc *rpc, cJSON *message, const struct delivery *delivery)
+{
+	struct rpc_request *request = g_new0(struct rpc_request, 1);
+
+	request->rpc = rpc;
+	request->context = rpc_context_detach(message);
+	request->message = message;
+	request->delivery = *delivery;
+	request->msg_id = json_string(message, "_msg_id");
+	request->reply_q = json_string(message, "_reply_q");
+	if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(message, "args")))
+		request->empty = cJSON_CreateObject();
+	return request;
+}
+
+void rpc_request_free(struct rpc_request *request)
+{
+	if (!request)
+		return;
+	server_remove_call(request->rpc, request);
+	rpc_context_unref(request->context);
+	cJSON_Delete(request->message);
+	cJSON_Delete(request->empty);
+	g_free(request);
+}
+
+cJSON *request_message(const struct rpc_request *request)
+{
+	return request->message;
+}
+
+double request_timeout(const struct rpc_request *request)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(request->message, "_timeout");
+
+	if (!cJSON_IsNumber(item) && !cJSON_IsRaw(item))
+		return 0;
+	return CLAMP(item->valuedouble, 0, 24 * 3600);
+}
+
+const char *rpc_request_method(const struct rpc_request *request)
+{
+	return json_string(request->message, "method");
+}
+
+const char *rpc_request_version(const struct rpc_request *request)
+{
+	const char *version = json_string(request->message, "version");
+
+	return version ? version : "1.0";
+}
+
+const char *rpc_request_unique_id(const struct rpc_request *request)
+{
+	return json_string(request->message, "_unique_id");
+}
+
+const cJSON *rpc_request_args(const struct rpc_request *request)
+{
+	return request->empty ? request->empty
+			      : cJSON_GetObjectItemCaseSensitive(request->message, "args");
+}
+
+struct rpc_context *rpc_request_context(const struct rpc_request *request)
+{
+	return request->context;
+}
+
+bool rpc_request_is_call(const struct rpc_request *request)
+{
+	return request->msg_id && request->reply_q;
+}
+
+void rpc_request_ack(struct rpc_request *request)
+{
+	if (request->acked)
+		return;
+	request->acked = true;
+	consumer_ack(request->rpc->consumer, &request->delivery);
+}
+
+void request_send(struct rpc_request *request, cJSON *result, char *failure, bool ending)
+{
+	cJSON *message = cJSON_CreateObject();
+	g_autofree char *unique_id = rpc_hex_id();
+	g_autoptr(GError) error = NULL;
+	struct outgoing outgoing = {
+		.exchange = "",
+		.key = request->reply_q,
+		.mandatory = true,
+		.transient = !ending,
+		.timeout_s = REPLY_TIMEOUT_S,
+	};
+
+	cJSON_AddItemToObject(message, "result", result ? result : cJSON_CreateNull());
+	if (failure)
+		cJSON_AddStringToObject(message, "failure", failure);
+	else
+		cJSON_AddNullToObject(message, "failure");
+	cJSON_AddBoolToObject(message, "ending", ending);
+	cJSON_AddStringToObject(message, "_msg_id", request->msg_id);
+	cJSON_AddStringToObject(message, "_unique_id", unique_id);
+	outgoing.body = rpc_body_encode(message);
+	cJSON_Delete(message);
+	cJSON_free(failure);
+	if (publisher_send(request->rpc->publisher, &outgoing, false, &error) < 0)
+		g_warning("the answer to a call is lost: %s", error->message);
+}
+
+static void answer(struct rpc_request *request, cJSON *result, char *failure)
+{
+	if (!rpc_request_is_call(request) || request->answered) {
+		cJSON_Delete(result);
+		cJSON_free(failure);
+		return;
+	}
+	request->answered = true;
+	server_remove_call(request->rpc, request);
+	request_send(request, result, failure, true);
+}
+
+void rpc_request_reply(struct rpc_request *request, cJSON *result)
+{
+	answer(request, result, NULL);
+}
+
+void rpc_request_fail(struct rpc_request *request, const char *class_name, const char *module,
+		      const char *message)
+{
+	answer(request, NULL, rpc_failure_encode(class_name, module, message));
+}
+
+void rpc_request_reject(struct rpc_request *request, const char *reason)
+{
+	char *body = json_print(request->message);
+	g_autofree char *why = g_strdup_printf("%s: %s", rpc_request_method(request), reason);
+
+	g_warning("a message that came for us is kept aside: %s", why);
+	rejected_keep(request->rpc->config, body, strlen(body), why);
+	cJSON_free(body);
+	rpc_request_fail(request, "ValueError", "builtins", why);
+	rpc_request_ack(request);
+	rpc_request_free(request);
+}

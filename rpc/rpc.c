@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening and closing the whole.
+ */
+#include <string.h>
+
+#include "rpc/internal.h"
+
+#define READY_POLL_US (20 * 1000)
+
+char *rpc_hex_id(void)
+{
+	char *text = g_uuid_string_random();
+	char *to = text;
+
+	for (const char *from = text; *from; from++) {
+		if (*from != '-')
+			*to++ = *from;
+	}
+	*to = '\0';
+	return text;
+}
+
+static void rpc_free(struct rpc *rpc)
+{
+	server_state_free(rpc->server);
+	client_state_free(rpc->client);
+	rpc_url_free(rpc->url);
+	g_free(rpc);
+}
+
+struct rpc *rpc_open(const struct rpc_config *config, GError **error)
+{
+	struct rpc *rpc = g_new0(struct rpc, 1);
+
+	rpc->config = config;
+	rpc->url = rpc_url_parse(config->transport_url, error);
+	if (!rpc->url) {
+		rpc_free(rpc);
+		return NULL;
+	}
+	rpc->server = server_state_new();
+	rpc->client = client_state_new();
+	rpc->publisher = publisher_start(config, rpc->url, error);
+	if (rpc->publisher)
+		rpc->consumer = consumer_start(rpc, error);
+	if (rpc->consumer)
+		return rpc;
+	if (rpc->publisher)
+		publisher_stop(rpc->publisher, 0);
+	rpc_free(rpc);
+	return NULL;
+}
+
+void rpc_close(struct rpc *rpc, unsigned grace_s)
+{
+	if (!rpc)
+		return;
+	/* The consumer watches over the publisher, so it goes first. */
+	consumer_stop(rpc->consumer);
+	publisher_stop(rpc->publisher, grace_s);
+	rpc_free(rpc);
+}
+
+bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s)
+{
+	gint64 deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
+
+	while (!publisher_ready(rpc->publisher) || !consumer_ready(rpc->consumer)) {
+		if (g_get_monotonic_time() > deadline)
+			return false;
+		g_usleep(READY_POLL_US);
+	}
+	return true;
+}
