@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
 
+#include "agent/command.h"
 #include "agent/config.h"
 #include "agent/log.h"
 #include "agent/manager.h"
 #include "rpc/rpc.h"
 
-#define EXIT_USAGE 2
 #define PUBLISH_GRACE_S 10
 #define READY_LOOK_MS 10
 
