@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VERSION := 0.1.0
 BUILD   ?= build
+comma   := ,
 CC      ?= cc
 AR      ?= ar
 PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libssl libcrypto
@@ -15,7 +16,6 @@ ifdef SANITIZE
 BUILD    := $(BUILD)-$(subst $(comma),-,$(SANITIZE))
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
 endif
-comma := ,
 
 # Asked only when something is compiled, so that `make deps` runs on a machine that has no pkg-config yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)

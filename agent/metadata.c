@@ -9,7 +9,8 @@ static void copy_field(cJSON *properties, const struct nova_instance *instance, 
 {
 	const char *text = nova_instance_string(instance, field);
 
-	if (text)
+	/* Glance takes no empty kernel_id, and nova leaves such out (glance._convert_to_v2). */
+	if (text && *text)
 		cJSON_AddStringToObject(properties, property, text);
 }
 

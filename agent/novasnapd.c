@@ -17,7 +17,9 @@
 #define PUBLISH_GRACE_S 10
 #define READY_LOOK_MS 10
 
+/* Its main loop has a context of its own: the default one is libvirt's, in the thread of its events. */
 struct daemon {
+	GMainContext *context;
 	GMainLoop *loop;
 	struct rpc *rpc;
 	struct manager *manager;
@@ -79,15 +81,23 @@ static unsigned stop_serving(struct daemon *daemon)
 	return stopping.left;
 }
 
+static void attach(struct daemon *daemon, GSource *source, GSourceFunc callback)
+{
+	g_source_set_callback(source, callback, daemon, NULL);
+	(void)g_source_attach(source, daemon->context);
+	g_source_unref(source);
+}
+
 static int serve(const struct config *config, GError **error)
 {
 	struct daemon daemon = {.began = g_get_monotonic_time()};
 	unsigned left;
 	int rc = -1;
 
-	daemon.loop = g_main_loop_new(NULL, FALSE);
-	g_unix_signal_add(SIGTERM, take_signal, &daemon);
-	g_unix_signal_add(SIGINT, take_signal, &daemon);
+	daemon.context = g_main_context_new();
+	daemon.loop = g_main_loop_new(daemon.context, FALSE);
+	attach(&daemon, g_unix_signal_source_new(SIGTERM), take_signal);
+	attach(&daemon, g_unix_signal_source_new(SIGINT), take_signal);
 	daemon.rpc = rpc_open(&config->rpc, error);
 	if (!daemon.rpc)
 		goto out;
@@ -99,14 +109,13 @@ static int serve(const struct config *config, GError **error)
 		  config->control ? "conductor" : "none",
 		  config->image.directory ? config->image.images_dir : "glance",
 		  config->virt.live_method, config->virt.cold_method);
-	g_timeout_add(READY_LOOK_MS, look_ready, &daemon);
+	attach(&daemon, g_timeout_source_new(READY_LOOK_MS), look_ready);
 	if (daemon.signals == 0)
 		g_main_loop_run(daemon.loop);
 	left = stop_serving(&daemon);
 	if (left > 0) {
 		/* Their threads still use what would be freed. */
 		g_warning("%u jobs did not end: the process ends without them", left);
-		g_main_loop_unref(daemon.loop);
 		return 0;
 	}
 	g_message("stopped");
@@ -114,6 +123,7 @@ static int serve(const struct config *config, GError **error)
 out:
 	rpc_close(daemon.rpc, PUBLISH_GRACE_S);
 	g_main_loop_unref(daemon.loop);
+	g_main_context_unref(daemon.context);
 	return rc;
 }
 

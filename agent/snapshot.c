@@ -66,7 +66,13 @@ static int find_image_name(struct snapshot_job *snapshot, char **ret_name, GErro
 
 static void note_progress(void *opaque, uint64_t sent, uint64_t total)
 {
-	report_progress(opaque, "uploading", NULL, sent, total, sent == total);
+	struct snapshot_job *snapshot = opaque;
+	bool first = sent == 0;
+	bool last = sent == total && !atomic_exchange(&snapshot->told_all, true);
+
+	if (first)
+		atomic_store(&snapshot->told_all, total == 0);
+	report_progress(snapshot, "uploading", NULL, sent, total, first || last);
 }
 
 static int upload(struct snapshot_job *snapshot, struct image_source *source, const char *name,

@@ -184,6 +184,27 @@ void http_reply_clear(struct http_reply *reply)
 	*reply = (struct http_reply){0};
 }
 
+/* The references that Python's html.escape writes. */
+static void unescape(char *line)
+{
+	static const struct {
+		const char *reference;
+		char meant;
+	} references[] = {
+		{"&#x27;", '\''}, {"&quot;", '"'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&amp;", '&'},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(references); i++) {
+		size_t length = strlen(references[i].reference);
+		char *at = line;
+
+		while ((at = strstr(at, references[i].reference))) {
+			*at++ = references[i].meant;
+			memmove(at, at + length - 1, strlen(at + length - 1) + 1);
+		}
+	}
+}
+
 /* What a server says of a refusal, without its HTML or JSON around it. */
 static char *reply_words(const struct http_reply *reply)
 {
@@ -194,6 +215,7 @@ static char *reply_words(const struct http_reply *reply)
 	g_autofree char *text = g_regex_replace(tags, valid, -1, 0, " ", 0, NULL);
 	g_autofree char *line = g_regex_replace(blanks, text ? text : valid, -1, 0, " ", 0, NULL);
 
+	unescape(line);
 	g_strstrip(line);
 	return g_utf8_strlen(line, -1) > WORDS_MAX ? g_utf8_substring(line, 0, WORDS_MAX)
 						   : g_steal_pointer(&line);

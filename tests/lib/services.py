@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Private services for tests and the demo: each on free ports of the loopback, in its own folder, ended
+with the `with` block. What somebody else runs on the machine is left alone."""
+import ctypes
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
+_libc = ctypes.CDLL(None)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_port(port, process, what, log, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as s:
+            s.settimeout(1)
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    with open(log, errors="replace") as file:
+        raise RuntimeError(f"{what} did not come up:\n{file.read()[-3000:]}")
+
+
+def _die_with_parent():
+    os.setsid()
+    _libc.prctl(1, signal.SIGKILL)
+
+
+def spawn(argv, log, env=None, cwd=None):
+    """A process in a group of its own, which dies with us."""
+    with open(log, "ab") as out:
+        return subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                env={**os.environ, **(env or {})}, cwd=cwd,
+                                preexec_fn=_die_with_parent)
+
+
+def end(process, seconds=20, number=signal.SIGTERM):
+    """Ends a process of ours and its group, and waits for it. Returns its exit status."""
+    if process is None:
+        return None
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    return process.wait()
+
+
+class Folder:
+    """A temporary folder that QEMU's user can pass through."""
+
+    def __init__(self, prefix="novasnap-test-"):
+        self.path = tempfile.mkdtemp(prefix=prefix, dir="/var/tmp")
+        os.chmod(self.path, 0o755)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def make(self, name, mode=0o755):
+        path = os.path.join(self.path, name)
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, mode)
+        return path
+
+    def file(self, name):
+        return os.path.join(self.path, name)
+
+
+class Broker:
+    """A RabbitMQ of one's own, with an epmd of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder.make("rabbit")
+        self.log = os.path.join(self.folder, "rabbit.log")
+        self.port, self.dist, self.epmd = free_port(), free_port(), free_port()
+        self.node = f"t{uuid.uuid4().hex[:8]}@localhost"
+        self.process = None
+        shutil.chown(self.folder, "rabbitmq", "rabbitmq")
+        self.env = {
+            "HOME": self.folder,
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.dist),
+            "RABBITMQ_MNESIA_BASE": self.folder,
+            "RABBITMQ_LOG_BASE": self.folder,
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": os.path.join(self.folder, "plugins"),
+            "RABBITMQ_CONFIG_FILE": os.path.join(self.folder, "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": os.path.join(self.folder, "none"),
+            "RABBITMQ_PID_FILE": os.path.join(self.folder, "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
+            "ERL_EPMD_PORT": str(self.epmd),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+
+    @property
+    def url(self):
+        return f"rabbit://guest:guest@127.0.0.1:{self.port}/"
+
+    def start(self, wait=True):
+        # The server's script starts an epmd when there is none; this one ends with us.
+        self.epmd_process = spawn(["epmd", "-port", str(self.epmd), "-address", "127.0.0.1"],
+                                  self.log)
+        self.process = spawn(["/usr/lib/rabbitmq/bin/rabbitmq-server"], self.log, self.env)
+        if wait:
+            self.wait()
+
+    def wait(self):
+        wait_port(self.port, self.process, "RabbitMQ", self.log)
+
+    def stop(self):
+        end(self.process, 30)
+        end(self.epmd_process)
+        self.process = None
+
+    def ctl(self, *args):
+        return subprocess.run(["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *args],
+                              env={**os.environ, **self.env}, check=True, timeout=60,
+                              capture_output=True, text=True).stdout
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Glance:
+    """A Glance of one's own, on SQLite, without Keystone."""
+
+    def __init__(self, folder, port=None, size_cap=None):
+        self.folder = folder.make("glance")
+        self.images = os.path.join(self.folder, "images")
+        self.log = os.path.join(self.folder, "glance.log")
+        self.conf = os.path.join(self.folder, "glance-api.conf")
+        self.port = port or free_port()
+        self.process = None
+        os.makedirs(self.images, exist_ok=True)
+        cap = f"image_size_cap = {size_cap}\n" if size_cap else ""
+        with open(self.conf, "w") as file:
+            file.write(f"""[DEFAULT]
+bind_host = 127.0.0.1
+bind_port = {self.port}
+workers = 0
+enabled_backends = file:file
+{cap}[database]
+connection = sqlite:///{self.folder}/glance.sqlite
+[glance_store]
+default_backend = file
+[file]
+filesystem_store_datadir = {self.images}
+[paste_deploy]
+config_file = /etc/glance/glance-api-paste.ini
+[oslo_concurrency]
+lock_path = {self.folder}
+""")
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, wait=True):
+        self.process = spawn(["/bin/sh", "-c",
+                              f"glance-manage --config-file {self.conf} db_sync && "
+                              f"exec glance-api --config-file {self.conf}"], self.log)
+        if wait:
+            self.wait()
+
+    def wait(self):
+        wait_port(self.port, self.process, "Glance", self.log)
+
+    def stop(self):
+        end(self.process, 10)
+        self.process = None
+
+    def request(self, method, path, body=None, kind="application/json"):
+        request = urllib.request.Request(f"{self.url}{path}", method=method,
+                                         data=None if body is None else json.dumps(body).encode())
+        request.add_header("Content-Type", kind)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    def create(self, name="test image"):
+        return self.request("POST", "/v2/images", {"name": name})["id"]
+
+    def get(self, image):
+        """The record, None where there is no such image."""
+        try:
+            return self.request("GET", f"/v2/images/{image}")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def file(self, image):
+        return os.path.join(self.images, image)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Libvirt:
+    """libvirtd and virtlogd: somebody else's where they run, else ours."""
+
+    def __init__(self, folder):
+        self.log = folder.file("libvirtd.log")
+        self.processes = []
+
+    def __enter__(self):
+        for program, path in (("virtlogd", "/run/libvirt/virtlogd-sock"),
+                              ("libvirtd", "/run/libvirt/libvirt-sock")):
+            with socket.socket(socket.AF_UNIX) as s:
+                if s.connect_ex(path) == 0:
+                    continue
+            self.processes.append(spawn([f"/usr/sbin/{program}"], self.log))
+            for _ in range(300):
+                with socket.socket(socket.AF_UNIX) as s:
+                    if s.connect_ex(path) == 0:
+                        break
+                time.sleep(0.1)
+            else:
+                raise RuntimeError(f"{program} did not come up; see {self.log}")
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            end(process)
+
+
+class Agent:
+    """novasnapd with a configuration of its own, and novasnap with the same."""
+
+    def __init__(self, folder, broker_url, glance=None, images=None, name="agent", host=None,
+                 **sections):
+        self.folder = folder.make(name)
+        self.host = host or f"h{uuid.uuid4().hex[:8]}"
+        self.log = os.path.join(self.folder, "novasnapd.log")
+        self.conf = os.path.join(self.folder, "novasnap.conf")
+        self.snapshots = os.path.join(self.folder, "snapshots")
+        self.state = os.path.join(self.folder, "state")
+        self.process = None
+        os.makedirs(self.snapshots, mode=0o755, exist_ok=True)
+        config = {
+            "DEFAULT": {"transport_url": broker_url, "host": self.host, "debug": "true"},
+            "oslo_messaging_notifications": {"driver": "messagingv2"},
+            "notifications": {"notification_format": "both"},
+            "libvirt": {"snapshots_directory": self.snapshots},
+            "novasnap": {"state_dir": self.state, "run_dir": os.path.join(self.folder, "run"),
+                         "control": "none"},
+        }
+        if glance:
+            config["glance"] = {"api_servers": glance, "num_retries": "3"}
+        else:
+            config["novasnap"].update(images="directory", images_dir=images)
+        for section, keys in sections.items():
+            config.setdefault(section, {}).update(keys)
+        with open(self.conf, "w") as file:
+            for section, keys in config.items():
+                file.write(f"[{section}]\n")
+                file.writelines(f"{key} = {value}\n" for key, value in keys.items())
+
+    def start(self, env=None):
+        self.process = spawn([os.path.join(BUILD, "novasnapd"), "--config-file", self.conf],
+                             self.log, env)
+        end_at = time.monotonic() + 60
+        while " ready after " not in self.text():
+            if self.process.poll() is not None or time.monotonic() > end_at:
+                raise RuntimeError(f"novasnapd did not come up:\n{self.text()[-3000:]}")
+            time.sleep(0.02)
+
+    def text(self):
+        try:
+            with open(self.log, errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def stop(self):
+        status = end(self.process, 90)
+        self.process = None
+        return status
+
+    def command(self, *args, check=True, seconds=180, text=None):
+        return subprocess.run([os.path.join(BUILD, "novasnap"), "--config-file", self.conf, *args],
+                              check=check, capture_output=True, text=True, timeout=seconds,
+                              input=text)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        end(self.process, 90)
+
+
+def qemu_user():
+    try:
+        return pwd.getpwnam("libvirt-qemu").pw_uid
+    except KeyError:
+        return 0
