@@ -1,67 +1,174 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The instance of a cast (nova.objects.instance.Instance), carried as it came.
+ * The instance of a cast (nova.objects.instance.Instance): carried as it came, a few fields set,
+ * what the conductor answers merged.
  */
-#include <string.h>
-
 #include "rpc/json.h"
 #include "rpc/nova-internal.h"
 
+#include <string.h>
+
+/* More than any release has, and few enough to look through. */
+#define MAX_FIELDS 1000
+
 struct nova_instance {
-	cJSON *object;	  /* the whole, as on the wire */
-	cJSON *data;	  /* its nova_object.data */
-	cJSON *changes;	  /* names of changed fields, an array of its own */
-	const char *uuid; /* in data */
+	cJSON *object;	    /* the whole, as on the wire, without nova_object.changes */
+	cJSON *data;	    /* its nova_object.data */
+	GPtrArray *changes; /* char *: the fields that are still to be saved, the oldest first */
+	char *uuid;
 };
 
-cJSON *nova_copy_member(const cJSON *object, const char *name)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+/* A new field takes its place among those that are there by the order of nova's own. */
+static const char *const field_order[] = {
+	"id",
+	"user_id",
+	"project_id",
+	"image_ref",
+	"kernel_id",
+	"ramdisk_id",
+	"hostname",
+	"launch_index",
+	"key_name",
+	"key_data",
+	"power_state",
+	"vm_state",
+	"task_state",
+	"services",
+	"memory_mb",
+	"vcpus",
+	"root_gb",
+	"ephemeral_gb",
+	"ephemeral_key_uuid",
+	"host",
+	"node",
+	"compute_id",
+	"instance_type_id",
+	"user_data",
+	"reservation_id",
+	"launched_at",
+	"terminated_at",
+	"availability_zone",
+	"display_name",
+	"display_description",
+	"launched_on",
+	"locked",
+	"locked_by",
+	"os_type",
+	"architecture",
+	"vm_mode",
+	"uuid",
+	"root_device_name",
+	"default_ephemeral_device",
+	"default_swap_device",
+	"config_drive",
+	"access_ip_v4",
+	"access_ip_v6",
+	"auto_disk_config",
+	"progress",
+	"shutdown_terminate",
+	"disable_terminate",
+	"cell_name",
+	"metadata",
+	"system_metadata",
+	"info_cache",
+	"security_groups",
+	"fault",
+	"cleaned",
+	"pci_devices",
+	"numa_topology",
+	"pci_requests",
+	"device_metadata",
+	"tags",
+	"flavor",
+	"old_flavor",
+	"new_flavor",
+	"vcpu_model",
+	"ec2_ids",
+	"migration_context",
+	"keypairs",
+	"trusted_certs",
+	"hidden",
+	"resources",
+	"created_at",
+	"updated_at",
+	"deleted_at",
+	"deleted",
+};
 
-	return item ? cJSON_Duplicate(item, true) : cJSON_CreateNull();
+static int decode_error(GError **error, const char *what)
+{
+	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, what);
+	return -1;
 }
 
-cJSON *nova_object_wrap(const char *name, const char *version, cJSON *data)
-{
-	cJSON *object = cJSON_CreateObject();
-
-	cJSON_AddStringToObject(object, "nova_object.name", name);
-	cJSON_AddStringToObject(object, "nova_object.namespace", "nova");
-	cJSON_AddStringToObject(object, "nova_object.version", version);
-	cJSON_AddItemToObject(object, "nova_object.data", data);
-	return object;
-}
-
-static const char *what_is_wrong(const cJSON *object)
+static bool is_instance(const cJSON *object)
 {
 	const char *name = json_string(object, "nova_object.name");
+
+	return name && g_str_equal(name, "Instance") &&
+	       cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(object, "nova_object.data"));
+}
+
+static bool is_list_of_names(const cJSON *list)
+{
+	const cJSON *name;
+
+	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > MAX_FIELDS)
+		return false;
+	cJSON_ArrayForEach (name, list) {
+		if (!cJSON_IsString(name))
+			return false;
+	}
+	return true;
+}
+
+static void note_change(struct nova_instance *instance, const char *field)
+{
+	if (!g_ptr_array_find_with_equal_func(instance->changes, field, g_str_equal, NULL))
+		g_ptr_array_add(instance->changes, g_strdup(field));
+}
+
+static void set_changes(struct nova_instance *instance, const cJSON *names)
+{
+	const cJSON *name;
+
+	g_ptr_array_set_size(instance->changes, 0);
+	cJSON_ArrayForEach (name, names)
+		note_change(instance, name->valuestring);
+}
+
+static int check(const cJSON *object, GError **error)
+{
 	const cJSON *data = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
+	const cJSON *changes = cJSON_GetObjectItemCaseSensitive(object, "nova_object.changes");
 	const char *uuid = json_string(data, "uuid");
 
-	if (!cJSON_IsObject(object))
-		return "its argument instance is no object";
-	if (!name || !g_str_equal(name, "Instance") || !cJSON_IsObject(data))
-		return "its argument instance is no Instance object";
+	if (!is_instance(object))
+		return decode_error(error, "the argument instance is no Instance object");
 	if (!uuid || !g_uuid_string_is_valid(uuid))
-		return "its instance has no uuid that is one";
-	return NULL;
+		return decode_error(error, "the argument instance has no well-formed uuid");
+	if (cJSON_GetArraySize(data) > MAX_FIELDS)
+		return decode_error(error, "the argument instance has too many fields");
+	if (changes && !is_list_of_names(changes))
+		return decode_error(error, "the nova_object.changes of the argument instance are "
+					   "no list of names");
+	return 0;
 }
 
 struct nova_instance *nova_instance_new(const cJSON *object, GError **error)
 {
-	const char *wrong = what_is_wrong(object);
 	struct nova_instance *instance;
 
-	if (wrong) {
-		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, wrong);
+	if (check(object, error) < 0)
 		return NULL;
-	}
 	instance = g_new0(struct nova_instance, 1);
 	instance->object = cJSON_Duplicate(object, true);
 	instance->data = cJSON_GetObjectItemCaseSensitive(instance->object, "nova_object.data");
+	instance->changes = g_ptr_array_new_with_free_func(g_free);
+	set_changes(instance,
+		    cJSON_GetObjectItemCaseSensitive(instance->object, "nova_object.changes"));
 	cJSON_DeleteItemFromObjectCaseSensitive(instance->object, "nova_object.changes");
-	instance->changes = cJSON_CreateArray();
-	instance->uuid = json_string(instance->data, "uuid");
+	instance->uuid = g_strdup(json_string(instance->data, "uuid"));
 	return instance;
 }
 
@@ -70,7 +177,8 @@ void nova_instance_free(struct nova_instance *instance)
 	if (!instance)
 		return;
 	cJSON_Delete(instance->object);
-	cJSON_Delete(instance->changes);
+	g_ptr_array_unref(instance->changes);
+	g_free(instance->uuid);
 	g_free(instance);
 }
 
@@ -95,69 +203,120 @@ const cJSON *nova_instance_data(const struct nova_instance *instance)
 	return instance->data;
 }
 
-static void set_field(struct nova_instance *instance, const char *field, cJSON *value)
+static int field_rank(const char *field)
 {
-	const cJSON *change;
-
-	if (cJSON_HasObjectItem(instance->data, field))
-		cJSON_ReplaceItemInObjectCaseSensitive(instance->data, field, value);
-	else
-		cJSON_AddItemToObject(instance->data, field, value);
-	cJSON_ArrayForEach (change, instance->changes) {
-		if (g_str_equal(change->valuestring, field))
-			return;
+	for (size_t i = 0; i < G_N_ELEMENTS(field_order); i++) {
+		if (g_str_equal(field_order[i], field))
+			return (int)i;
 	}
-	cJSON_AddItemToArray(instance->changes, cJSON_CreateString(field));
+	return -1;
+}
+
+static void put_field(struct nova_instance *instance, const char *field, cJSON *value)
+{
+	bool is_new = !cJSON_GetObjectItemCaseSensitive(instance->data, field);
+	int rank = field_rank(field);
+	cJSON *later, *next;
+
+	nova_put_member(instance->data, field, value);
+	if (!is_new || rank < 0)
+		return;
+	for (later = instance->data->child; later != value; later = later->next) {
+		if (field_rank(later->string) > rank)
+			break;
+	}
+	/* What is to stand behind it goes there (cJSON_InsertItemInArray with the fix of
+	 * CVE-2023-50471, as distributions have it, refuses and loses the item). */
+	for (; later != value; later = next) {
+		next = later->next;
+		cJSON_AddItemToArray(instance->data,
+				     cJSON_DetachItemViaPointer(instance->data, later));
+	}
 }
 
 void nova_instance_set_task_state(struct nova_instance *instance, const char *task_state)
 {
-	set_field(instance, "task_state",
+	put_field(instance, "task_state",
 		  task_state ? cJSON_CreateString(task_state) : cJSON_CreateNull());
+	note_change(instance, "task_state");
 }
 
 void nova_instance_set_power_state(struct nova_instance *instance, int power_state)
 {
-	set_field(instance, "power_state", cJSON_CreateNumber(power_state));
+	put_field(instance, "power_state", cJSON_CreateNumber(power_state));
+	note_change(instance, "power_state");
+}
+
+cJSON *nova_instance_object(const struct nova_instance *instance)
+{
+	cJSON *object = cJSON_Duplicate(instance->object, true);
+	cJSON *changes;
+
+	if (instance->changes->len > 0) {
+		changes = cJSON_AddArrayToObject(object, "nova_object.changes");
+		for (guint i = 0; i < instance->changes->len; i++)
+			cJSON_AddItemToArray(changes,
+					     cJSON_CreateString(instance->changes->pdata[i]));
+	}
+	return object;
 }
 
 cJSON *nova_save_args(const struct nova_instance *instance, const char *expected_task_state)
 {
 	cJSON *args = cJSON_CreateObject();
-	cJSON *object = cJSON_Duplicate(instance->object, true);
 	cJSON *kwargs;
 
-	cJSON_AddItemToObject(object, "nova_object.changes",
-			      cJSON_Duplicate(instance->changes, true));
-	cJSON_AddItemToObject(args, "objinst", object);
+	cJSON_AddItemToObject(args, "objinst", nova_instance_object(instance));
 	cJSON_AddStringToObject(args, "objmethod", "save");
 	cJSON_AddArrayToObject(args, "args");
 	kwargs = cJSON_AddObjectToObject(args, "kwargs");
+	/* A plain None would be no expectation: nova itself names the state None in a list. */
 	if (expected_task_state && !*expected_task_state)
-		cJSON_AddNullToObject(kwargs, "expected_task_state");
+		cJSON_AddItemToArray(cJSON_AddArrayToObject(kwargs, "expected_task_state"),
+				     cJSON_CreateNull());
 	else if (expected_task_state)
 		cJSON_AddStringToObject(kwargs, "expected_task_state", expected_task_state);
 	return args;
 }
 
-/* nova.objects.base.NovaObjectIndirection: [updates, result], the updates as primitives. */
-void nova_instance_merge(struct nova_instance *instance, const cJSON *reply)
+int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GError **error)
 {
-	const cJSON *updates = cJSON_IsArray(reply) ? cJSON_GetArrayItem(reply, 0) : NULL;
+	const cJSON *updates = cJSON_IsArray(reply) ? reply->child : NULL;
+	const cJSON *changed = cJSON_GetObjectItemCaseSensitive(updates, "obj_what_changed");
 	const cJSON *update;
 
-	cJSON_Delete(instance->changes);
-	instance->changes = cJSON_CreateArray();
+	if (!cJSON_IsObject(updates) || cJSON_GetArraySize(updates) > MAX_FIELDS)
+		return decode_error(error, "the conductor's reply to Instance.save is no list of "
+					   "updates and result");
+	if (changed && !is_list_of_names(changed))
+		return decode_error(error, "obj_what_changed in the conductor's reply to "
+					   "Instance.save is no list of names");
 	cJSON_ArrayForEach (update, updates) {
-		/* The uuid is what everything here is about: it never changes. */
-		if (!update->string || g_str_equal(update->string, "obj_what_changed") ||
-		    g_str_equal(update->string, "uuid"))
-			continue;
-		if (cJSON_GetObjectItemCaseSensitive(instance->data, update->string))
-			cJSON_ReplaceItemInObjectCaseSensitive(instance->data, update->string,
-							       cJSON_Duplicate(update, true));
-		else
-			cJSON_AddItemToObject(instance->data, update->string,
-					      cJSON_Duplicate(update, true));
+		/* The uuid is what all of this is about: it never changes. */
+		if (update != changed && !g_str_equal(update->string, "uuid"))
+			put_field(instance, update->string, cJSON_Duplicate(update, true));
 	}
+	set_changes(instance, changed);
+	return 0;
+}
+
+bool nova_instance_has_flavor(const struct nova_instance *instance)
+{
+	return nova_member_data(instance->data, "flavor");
+}
+
+int nova_instance_take_flavor(struct nova_instance *instance, const cJSON *object, GError **error)
+{
+	static const char *const others[] = {"old_flavor", "new_flavor"};
+	const cJSON *data = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
+
+	if (!is_instance(object) || !nova_member_data(data, "flavor"))
+		return decode_error(error, "the conductor's reply to Instance.get_by_uuid is no "
+					   "Instance with a flavor");
+	put_field(instance, "flavor", nova_copy_member(data, "flavor"));
+	for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+		put_field(instance, others[i], nova_copy_member(data, others[i]));
+		note_change(instance, others[i]);
+	}
+	return 0;
 }

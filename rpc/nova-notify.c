@@ -5,6 +5,25 @@
  */
 #include "rpc/nova-internal.h"
 
+struct rpc_context *nova_context_elevated(struct rpc_context *context)
+{
+	cJSON *fields = cJSON_Duplicate(rpc_context_fields(context), true);
+	cJSON *roles = cJSON_GetObjectItemCaseSensitive(fields, "roles");
+	const cJSON *role;
+	bool is_admin = false;
+
+	nova_put_member(fields, "is_admin", cJSON_CreateTrue());
+	if (!cJSON_IsArray(roles)) {
+		roles = cJSON_CreateArray();
+		nova_put_member(fields, "roles", roles);
+	}
+	cJSON_ArrayForEach (role, roles)
+		is_admin = is_admin || g_strcmp0(cJSON_GetStringValue(role), "admin") == 0;
+	if (!is_admin)
+		cJSON_AddItemToArray(roles, cJSON_CreateString("admin"));
+	return rpc_context_new(fields);
+}
+
 static void emit(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
 		 const char *publisher, const char *event_type, struct rpc_context *context,
 		 cJSON *payload)
@@ -39,15 +58,17 @@ void nova_notify_snapshot(struct rpc *rpc, const struct nova_notify_config *conf
 {
 	g_autofree char *legacy = g_strdup_printf("compute.instance.snapshot.%s", phase);
 	g_autofree char *versioned = g_strdup_printf("instance.snapshot.%s", phase);
+	g_autoptr(rpc_context_t) elevated = NULL;
 
 	if (!config->enabled)
 		return;
+	elevated = nova_context_elevated(context);
 	if (config->legacy)
-		emit_legacy(rpc, config, RPC_PRIORITY_INFO, legacy, context,
+		emit_legacy(rpc, config, RPC_PRIORITY_INFO, legacy, elevated,
 			    nova_legacy_payload(instance, image_location));
 	if (config->versioned)
-		emit_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, context,
-			       nova_versioned_payload(instance, context, image_id));
+		emit_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, elevated,
+			       nova_versioned_payload(instance, elevated, image_id));
 }
 
 void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *config,
@@ -64,25 +85,26 @@ void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *con
 			       nova_versioned_exception_payload(exception));
 }
 
+cJSON *nova_progress_payload(const struct nova_progress *progress)
+{
+	cJSON *payload = cJSON_CreateObject();
+
+	nova_add_text(payload, "instance_id", progress->instance_uuid);
+	nova_add_text(payload, "image_id", progress->image_id);
+	nova_add_text(payload, "phase", progress->phase);
+	nova_add_text(payload, "method", progress->method);
+	nova_add_text(payload, "task_state", progress->task_state);
+	nova_add_text(payload, "detail", progress->detail);
+	cJSON_AddNumberToObject(payload, "bytes_done", (double)progress->done);
+	cJSON_AddNumberToObject(payload, "bytes_total", (double)progress->total);
+	return payload;
+}
+
 void nova_notify_progress(struct rpc *rpc, const struct nova_notify_config *config,
 			  struct rpc_context *context, const struct nova_progress *progress)
 {
 	g_autofree char *publisher = g_strdup_printf("novasnap.%s", config->host);
-	cJSON *payload = cJSON_CreateObject();
 
-	cJSON_AddStringToObject(payload, "instance_id", progress->instance_uuid);
-	cJSON_AddStringToObject(payload, "image_id", progress->image_id);
-	cJSON_AddStringToObject(payload, "phase", progress->phase);
-	if (progress->method)
-		cJSON_AddStringToObject(payload, "method", progress->method);
-	if (progress->task_state)
-		cJSON_AddStringToObject(payload, "task_state", progress->task_state);
-	else
-		cJSON_AddNullToObject(payload, "task_state");
-	if (progress->detail)
-		cJSON_AddStringToObject(payload, "detail", progress->detail);
-	cJSON_AddNumberToObject(payload, "bytes_done", (double)progress->done);
-	cJSON_AddNumberToObject(payload, "bytes_total", (double)progress->total);
 	rpc_notify_transient(rpc, NOVA_PROGRESS_TOPIC, publisher, NOVA_PROGRESS_EVENT, context,
-			     payload);
+			     nova_progress_payload(progress));
 }

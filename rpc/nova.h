@@ -14,8 +14,9 @@
 /* Belongs to one worker. */
 struct nova_instance;
 
-/* From a cast's args.instance: a copy is taken. NULL with RPC_ERROR_DECODE when it is no Instance
- * object with a well-formed uuid. */
+/* From a cast's args.instance, of any version: a copy is taken. What it names as changed is saved
+ * with the first save. NULL with RPC_ERROR_DECODE when it is no Instance object with a well-formed
+ * uuid. */
 struct nova_instance *nova_instance_new(const cJSON *object, GError **error);
 void nova_instance_free(struct nova_instance *instance);
 typedef struct nova_instance nova_instance_t;
@@ -27,7 +28,11 @@ const char *nova_instance_string(const struct nova_instance *instance, const cha
 /* An entry of system_metadata, NULL where absent. */
 const char *nova_instance_system_metadata(const struct nova_instance *instance, const char *key);
 const cJSON *nova_instance_data(const struct nova_instance *instance);
-/* Sets a field and notes it as changed; saved by nova_conductor_instance_save. */
+/* The object as it would travel now, the caller's to free; for the arguments of
+ * nova_notify_exception, which are to show the instance as it is by then. */
+cJSON *nova_instance_object(const struct nova_instance *instance);
+/* Sets a field and notes it as changed, as nova does even where the value stays the same; saved by
+ * nova_conductor_instance_save. */
 void nova_instance_set_task_state(struct nova_instance *instance, const char *task_state);
 void nova_instance_set_power_state(struct nova_instance *instance, int power_state);
 
@@ -36,19 +41,28 @@ void nova_instance_set_power_state(struct nova_instance *instance, int power_sta
 /* Each is one call on topic `conductor`, RPC 3.0, and returns 0 or -1 with the error of rpc_call.
  */
 
-/* Instance.save with the changed fields; the reply's updates are merged into the instance.
- * `expected_task_state` NULL: none named; else a task state, where "" stands for None. */
+/* Instance.save: the whole object with the names of its changed fields; the reply's updates are
+ * merged into it. After an error the changes are still to be saved. `expected_task_state` NULL:
+ * whatever it is; else a task state, where "" stands for None. RPC_ERROR_DECODE: saved, and the
+ * reply made no sense. */
 int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 				 struct nova_instance *instance, const char *expected_task_state,
 				 GError **error);
+/* Instance._load_flavor, for an instance that came without its flavor (as a backup's does): nova's
+ * notifications need it, so nova asks after the power state is saved and before it notifies. Does
+ * nothing where there is one. */
+int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *context,
+					struct nova_instance *instance, GError **error);
 /* InstanceActionEvent.event_start; `event` is "compute_snapshot_instance". */
 int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context, const char *uuid,
 			       const char *event, const char *host, GError **error);
-/* InstanceActionEvent.event_finish_with_failure; exc_val and exc_tb NULL on success. */
+/* InstanceActionEvent.event_finish_with_failure; exc_val and exc_tb NULL on success. The whole
+ * text: the conductor cuts it. */
 int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context, const char *uuid,
 				const char *event, const char *exc_val, const char *exc_tb,
 				GError **error);
-/* InstanceFault.create. */
+/* InstanceFault.create. `message`: at most 255 bytes, the column's width; `details` are kept for
+ * code 500 alone, as nova does. */
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,
 				int code, const char *message, const char *details,
 				const char *host, GError **error);
