@@ -30,7 +30,7 @@ WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototype
           -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(PKG_CFLAGS) \
              $(CFLAGS) $(SANFLAGS) -pthread -MMD -MP
-ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) -pthread
+ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 LIBS = $(PKG_LIBS)
 
 ROOMS := rpc virt image agent

@@ -108,7 +108,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_record_t, image_record_free)
 
 struct image_upload {
 	struct image_source *source; /* stays the caller's */
-	const atomic_int *cancel;    /* looked at at least every half second; may be NULL */
+	const atomic_int *cancel;    /* looked at at least once a second; may be NULL */
 	/* Called from the upload's own threads as bytes are taken by the store, with 0 when an
 	 * attempt starts anew; it must return quickly. May be NULL. */
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
@@ -148,6 +148,11 @@ int image_store_upload(struct image_store *store, const struct image_identity *w
 /* DELETE of the image. An image that is not there is IMAGE_ERROR_NOT_FOUND. */
 int image_store_delete(struct image_store *store, const struct image_identity *who, const char *id,
 		       GError **error);
+
+/* Makes a record that waits for data, as nova-api does before it casts; for whoever sends a cast
+ * without a nova. Returns its id, which the caller frees, or NULL. */
+char *image_store_create(struct image_store *store, const struct image_identity *who,
+			 const char *name, GError **error);
 
 /* Where the store is, for messages and `image_ref_url`: "http://127.0.0.1:9292" or a folder; the
  * first of several servers; NULL when it is not known yet. The caller frees it. */

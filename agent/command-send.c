@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * novasnap send: a cast as nova-api publishes it, from a recorded one or for a guest of this host.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/command.h"
+#include "image/image.h"
+#include "virt/virt.h"
+
+#define CONNECT_S 30
+#define METHOD "snapshot_instance"
+#define RPC_VERSION "6.0"
+
+struct options {
+	char *file;
+	char *domain;
+	char *instance;
+	char *image;
+	char *name;
+	char *host;
+	gboolean watch;
+	int timeout;
+};
+
+static void set_text(cJSON *object, const char *name, const char *text)
+{
+	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+	cJSON_AddStringToObject(object, name, text);
+}
+
+static cJSON *read_cast(const char *path, GError **error)
+{
+	g_autofree char *text = NULL;
+	size_t length;
+	cJSON *message;
+
+	if (!g_file_get_contents(path, &text, &length, error))
+		return NULL;
+	message = rpc_body_decode(text, length, error);
+	if (!message)
+		g_prefix_error(error, "%s: ", path);
+	return message;
+}
+
+/* The least of an Instance that a snapshot needs, for a guest that no nova knows. */
+static cJSON *make_cast(const char *uuid, const char *name)
+{
+	cJSON *message = cJSON_CreateObject();
+	cJSON *args = cJSON_AddObjectToObject(message, "args");
+	cJSON *instance = cJSON_AddObjectToObject(args, "instance");
+	cJSON *data;
+
+	cJSON_AddStringToObject(message, "method", METHOD);
+	cJSON_AddStringToObject(message, "version", RPC_VERSION);
+	cJSON_AddStringToObject(instance, "nova_object.name", "Instance");
+	cJSON_AddStringToObject(instance, "nova_object.namespace", "nova");
+	cJSON_AddStringToObject(instance, "nova_object.version", "2.7");
+	data = cJSON_AddObjectToObject(instance, "nova_object.data");
+	cJSON_AddStringToObject(data, "uuid", uuid);
+	cJSON_AddStringToObject(data, "display_name", name);
+	cJSON_AddStringToObject(data, "vm_state", "active");
+	cJSON_AddStringToObject(data, "task_state", "image_snapshot_pending");
+	cJSON_AddObjectToObject(data, "system_metadata");
+	return message;
+}
+
+static cJSON *cast_for_domain(const struct config *config, const char *name, GError **error)
+{
+	struct virt_host *host = virt_host_open(&config->virt, error);
+	g_autofree char *uuid = NULL;
+
+	if (!host)
+		return NULL;
+	uuid = virt_guest_uuid_by_name(host, name, error);
+	virt_host_close(host);
+	return uuid ? make_cast(uuid, name) : NULL;
+}
+
+/* The image's record, made as nova-api makes it, when none was named. */
+static char *create_image(const struct config *config, const struct options *options,
+			  const cJSON *message, GError **error)
+{
+	const cJSON *token = cJSON_GetObjectItemCaseSensitive(message, "_context_auth_token");
+	struct image_identity who = {
+		.token = cJSON_IsString(token) ? token->valuestring : NULL,
+	};
+	g_autofree char *name = NULL;
+	g_autoptr(image_store_t) store = image_store_new(&config->image, error);
+
+	if (!store)
+		return NULL;
+	name = options->name ? g_strdup(options->name)
+			     : g_strdup_printf("snapshot of %s",
+					       options->domain ? options->domain : "a guest");
+	return image_store_create(store, &who, name, error);
+}
+
+/* Puts the guest and the image in, and an id of its own: agents drop what they have seen before. */
+static int fill_in(cJSON *message, const struct options *options, const char *image, GError **error)
+{
+	cJSON *args = cJSON_GetObjectItemCaseSensitive(message, "args");
+	cJSON *data = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(args, "instance"), "nova_object.data");
+	g_autofree char *id = g_uuid_string_random();
+
+	if (!cJSON_IsObject(data)) {
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
+				    "the cast has no args.instance that is an object of nova's");
+		return -1;
+	}
+	if (options->instance)
+		set_text(data, "uuid", options->instance);
+	set_text(args, "image_id", image);
+	set_text(message, "_unique_id", id);
+	return 0;
+}
+
+static int publish(const struct config *config, const struct options *options, const cJSON *message,
+		   const char *image, GError **error)
+{
+	g_autofree char *topic = g_strdup_printf("%s.%s", config->rpc.topic,
+						 options->host ? options->host : config->rpc.host);
+	struct rpc *rpc = rpc_open(&config->rpc, error);
+	struct progress_view *view = NULL;
+	char *body = rpc_body_encode(message);
+	int status = -1;
+
+	if (rpc && options->watch)
+		view = progress_view_new(rpc, image, NULL, error);
+	if (rpc && (view || !options->watch)) {
+		if (!rpc_wait_ready(rpc, CONNECT_S))
+			g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+				    "RabbitMQ did not answer in %d s", CONNECT_S);
+		else
+			status = rpc_publish_body(rpc, topic, body, error);
+	}
+	if (status == 0) {
+		printf("%s\n", image);
+		(void)fflush(stdout);
+	}
+	if (status == 0 && view)
+		status = progress_view_run(view, (unsigned)MAX(options->timeout, 0));
+	cJSON_free(body);
+	rpc_close(rpc, 0);
+	progress_view_free(view);
+	return status;
+}
+
+static int send_cast(const struct config *config, struct options *options, GError **error)
+{
+	cJSON *message = options->file ? read_cast(options->file, error)
+				       : cast_for_domain(config, options->domain, error);
+	int status = -1;
+
+	if (message && !options->image)
+		options->image = create_image(config, options, message, error);
+	if (message && options->image && fill_in(message, options, options->image, error) == 0)
+		status = publish(config, options, message, options->image, error);
+	cJSON_Delete(message);
+	return status;
+}
+
+static const char *what_is_wrong(const struct options *options, int argc, char **argv)
+{
+	if (argc != 2 || !g_str_equal(argv[1], METHOD))
+		return "name the method: snapshot_instance";
+	if (!options->file == !options->domain)
+		return "give either --file or --domain";
+	if (options->instance && !g_uuid_string_is_valid(options->instance))
+		return "--instance takes a uuid";
+	if (options->image && !g_uuid_string_is_valid(options->image))
+		return "--image takes a uuid";
+	return NULL;
+}
+
+int command_send(const struct command_context *context, int argc, char **argv)
+{
+	struct options options = {0};
+	const GOptionEntry entries[] = {
+		{"file", 0, 0, G_OPTION_ARG_FILENAME, &options.file, "A recorded cast",
+		 "CAST.json"},
+		{"domain", 0, 0, G_OPTION_ARG_STRING, &options.domain,
+		 "A guest of this host that no nova knows", "NAME"},
+		{"instance", 0, 0, G_OPTION_ARG_STRING, &options.instance,
+		 "Put this instance into the cast", "UUID"},
+		{"image", 0, 0, G_OPTION_ARG_STRING, &options.image,
+		 "Into this image; without it one is made", "ID"},
+		{"name", 0, 0, G_OPTION_ARG_STRING, &options.name,
+		 "The name of an image that is made", "NAME"},
+		{"host", 0, 0, G_OPTION_ARG_STRING, &options.host,
+		 "To this compute host; without it, the configuration's", "HOST"},
+		{"watch", 0, 0, G_OPTION_ARG_NONE, &options.watch, "Show how far it is, to its end",
+		 NULL},
+		{"timeout", 0, 0, G_OPTION_ARG_INT, &options.timeout,
+		 "With --watch: give up after so long", "SECONDS"},
+		G_OPTION_ENTRY_NULL,
+	};
+	g_autoptr(config_t) config = NULL;
+	g_autoptr(GError) error = NULL;
+	const char *wrong;
+	int status;
+
+	if (command_parse(&argc, &argv, entries, "snapshot_instance",
+			  "Publishes a cast, as nova-api does, and prints the image's id.") < 0)
+		return EXIT_USAGE;
+	wrong = what_is_wrong(&options, argc, argv);
+	if (wrong)
+		(void)fprintf(stderr, "novasnap send: %s; see --help\n", wrong);
+	else
+		config = command_config(context, "send");
+	status = config ? send_cast(config, &options, &error) : EXIT_USAGE;
+	if (status < 0)
+		status = command_fail("send", error);
+	g_free(options.file);
+	g_free(options.domain);
+	g_free(options.instance);
+	g_free(options.image);
+	g_free(options.name);
+	g_free(options.host);
+	return status;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * novasnapd: reads its configuration, serves until it is told to stop, and ends what is under way.
+ */
+#include <glib-unix.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/command.h"
+#include "agent/config.h"
+#include "agent/log.h"
+#include "agent/manager.h"
+#include "rpc/rpc.h"
+
+#define PUBLISH_GRACE_S 10
+#define READY_LOOK_MS 10
+
+struct daemon {
+	GMainLoop *loop;
+	struct rpc *rpc;
+	struct manager *manager;
+	gint64 began;
+	unsigned signals;
+	bool ready;
+};
+
+/* The first asks to stop; one more while that takes its time asks to hurry. */
+static gboolean take_signal(gpointer opaque)
+{
+	struct daemon *daemon = opaque;
+
+	daemon->signals++;
+	if (daemon->signals == 1)
+		g_main_loop_quit(daemon->loop);
+	else if (daemon->manager)
+		manager_hurry(daemon->manager);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean look_ready(gpointer opaque)
+{
+	struct daemon *daemon = opaque;
+
+	if (!rpc_wait_ready(daemon->rpc, 0))
+		return G_SOURCE_CONTINUE;
+	daemon->ready = true;
+	g_message("ready after %.0f ms", (double)(g_get_monotonic_time() - daemon->began) / 1000.0);
+	(void)sd_notify(0, "READY=1");
+	return G_SOURCE_REMOVE;
+}
+
+struct stopping {
+	struct daemon *daemon;
+	unsigned left;
+};
+
+static gpointer stop_main(gpointer opaque)
+{
+	struct stopping *stopping = opaque;
+
+	stopping->left = manager_stop(stopping->daemon->manager);
+	g_main_loop_quit(stopping->daemon->loop);
+	return NULL;
+}
+
+/* In a thread of its own, so that a second signal is heard. */
+static unsigned stop_serving(struct daemon *daemon)
+{
+	struct stopping stopping = {.daemon = daemon};
+	GThread *thread;
+
+	(void)sd_notify(0, "STOPPING=1");
+	g_message("stopping: no more casts are taken");
+	thread = g_thread_new("stop", stop_main, &stopping);
+	g_main_loop_run(daemon->loop);
+	g_thread_join(thread);
+	return stopping.left;
+}
+
+static int serve(const struct config *config, GError **error)
+{
+	struct daemon daemon = {.began = g_get_monotonic_time()};
+	unsigned left;
+	int rc = -1;
+
+	daemon.loop = g_main_loop_new(NULL, FALSE);
+	g_unix_signal_add(SIGTERM, take_signal, &daemon);
+	g_unix_signal_add(SIGINT, take_signal, &daemon);
+	daemon.rpc = rpc_open(&config->rpc, error);
+	if (!daemon.rpc)
+		goto out;
+	daemon.manager = manager_start(config, daemon.rpc, error);
+	if (!daemon.manager)
+		goto out;
+	g_message("novasnapd %s serves %s.%s: control %s, images %s, methods %s and %s",
+		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
+		  config->control ? "conductor" : "none",
+		  config->image.directory ? config->image.images_dir : "glance",
+		  config->virt.live_method, config->virt.cold_method);
+	g_timeout_add(READY_LOOK_MS, look_ready, &daemon);
+	if (daemon.signals == 0)
+		g_main_loop_run(daemon.loop);
+	left = stop_serving(&daemon);
+	if (left > 0) {
+		/* Their threads still use what would be freed. */
+		g_warning("%u jobs did not end: the process ends without them", left);
+		g_main_loop_unref(daemon.loop);
+		return 0;
+	}
+	g_message("stopped");
+	rc = 0;
+out:
+	rpc_close(daemon.rpc, PUBLISH_GRACE_S);
+	g_main_loop_unref(daemon.loop);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	g_auto(GStrv) files = NULL;
+	gboolean version = FALSE;
+	const GOptionEntry entries[] = {
+		{"config-file", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &files,
+		 "Read this configuration, after those named before", "FILE"},
+		{"version", 'V', 0, G_OPTION_ARG_NONE, &version, "Say the version", NULL},
+		G_OPTION_ENTRY_NULL,
+	};
+	g_autoptr(GOptionContext) options =
+		g_option_context_new("- nova's snapshots, on this host");
+	g_autoptr(config_t) config = NULL;
+	g_autoptr(GError) error = NULL;
+
+	/* Few arenas: threads come and go, and what they free is to be free for all. */
+	(void)mallopt(M_ARENA_MAX, 2);
+	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+	g_option_context_add_main_entries(options, entries, NULL);
+	if (!g_option_context_parse(options, &argc, &argv, &error) || argc > 1) {
+		(void)fprintf(stderr, "novasnapd: %s\n",
+			      error ? error->message : "it takes options alone; see --help");
+		return EXIT_USAGE;
+	}
+	if (version) {
+		printf("novasnapd %s\n", NOVASNAP_VERSION);
+		return EXIT_SUCCESS;
+	}
+	config = config_load((const char *const *)files, &error);
+	if (!config || log_open(config->log_file, config->debug, &error) < 0) {
+		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
+		return EXIT_USAGE;
+	}
+	if (serve(config, &error) < 0) {
+		g_warning("cannot serve: %s", error->message);
+		return EXIT_FAILURE;
+	}
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The embedded store: a folder with <id>, the image, and <id>.json, its record in Glance's form.
+ * Each appears whole, by a rename, or not at all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "image/internal.h"
+
+#define CHUNK ((size_t)1024 * 1024)
+#define HOLE ((size_t)64 * 1024)
+
+struct directory {
+	const char *path;
+};
+
+static int fail(GError **error, const char *what, const char *path)
+{
+	int saved = errno;
+
+	g_set_error(error, IMAGE_ERROR,
+		    saved == ENOSPC   ? IMAGE_ERROR_TOO_LARGE
+		    : saved == ENOENT ? IMAGE_ERROR_NOT_FOUND
+				      : IMAGE_ERROR_FAILED,
+		    "%s %s: %s", what, path, g_strerror(saved));
+	return -1;
+}
+
+static void *directory_open(const struct image_config *config, GError **error)
+{
+	struct directory *directory;
+
+	if (g_mkdir_with_parents(config->images_dir, 0755) < 0 ||
+	    access(config->images_dir, W_OK | X_OK) < 0) {
+		(void)fail(error, "the image store's folder", config->images_dir);
+		if (error && *error)
+			(*error)->code = IMAGE_ERROR_CONFIG;
+		return NULL;
+	}
+	directory = g_new0(struct directory, 1);
+	directory->path = config->images_dir;
+	return directory;
+}
+
+static void directory_close(void *self)
+{
+	g_free(self);
+}
+
+static char *image_path(const struct directory *directory, const char *id, const char *suffix)
+{
+	g_autofree char *name = g_strconcat(id, suffix, NULL);
+
+	return g_build_filename(directory->path, name, NULL);
+}
+
+static int sync_folder(const struct directory *directory, GError **error)
+{
+	int fd = open(directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd < 0 ? -1 : fsync(fd);
+
+	if (rc < 0)
+		(void)fail(error, "syncing", directory->path);
+	if (fd >= 0)
+		(void)close(fd);
+	return rc;
+}
+
+/* The temporary file becomes the file; in either case the descriptor is closed, and nothing
+ * temporary is left. */
+static int commit(const struct directory *directory, int fd, const char *temporary,
+		  const char *path, int rc, GError **error)
+{
+	if (rc == 0 && fsync(fd) < 0)
+		rc = fail(error, "syncing", temporary);
+	if (close(fd) < 0 && rc == 0)
+		rc = fail(error, "closing", temporary);
+	if (rc == 0 && rename(temporary, path) < 0)
+		rc = fail(error, "renaming", temporary);
+	if (rc < 0) {
+		(void)g_unlink(temporary);
+		return -1;
+	}
+	return sync_folder(directory, error);
+}
+
+static int write_all(int fd, const char *data, size_t length)
+{
+	while (length > 0) {
+		ssize_t written = write(fd, data, length);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return -1;
+		data += written;
+		length -= (size_t)written;
+	}
+	return 0;
+}
+
+static int make_temporary(const char *path, char **ret_temporary, GError **error)
+{
+	int fd;
+
+	*ret_temporary = g_strconcat(path, ".XXXXXX", NULL);
+	fd = g_mkstemp_full(*ret_temporary, O_RDWR | O_CLOEXEC, 0644);
+	if (fd < 0)
+		(void)fail(error, "creating", *ret_temporary);
+	return fd;
+}
+
+static int write_record(const struct directory *directory, const char *id, const cJSON *document,
+			GError **error)
+{
+	g_autofree char *path = image_path(directory, id, ".json");
+	g_autofree char *temporary = NULL;
+	char *text = cJSON_Print(document);
+	int fd = make_temporary(path, &temporary, error);
+	int rc = 0;
+
+	if (fd >= 0) {
+		if (write_all(fd, text, strlen(text)) < 0)
+			rc = fail(error, "writing", temporary);
+		rc = commit(directory, fd, temporary, path, rc, error);
+	}
+	cJSON_free(text);
+	return fd < 0 ? -1 : rc;
+}
+
+static cJSON *read_record(const struct directory *directory, const char *id, GError **error)
+{
+	g_autofree char *path = image_path(directory, id, ".json");
+	g_autofree char *text = NULL;
+	g_autoptr(GError) local = NULL;
+	cJSON *document;
+
+	if (!g_file_get_contents(path, &text, NULL, &local)) {
+		g_set_error(error, IMAGE_ERROR,
+			    g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT)
+				    ? IMAGE_ERROR_NOT_FOUND
+				    : IMAGE_ERROR_FAILED,
+			    "image %s: %s", id, local->message);
+		return NULL;
+	}
+	document = cJSON_Parse(text);
+	if (!document)
+		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED, "%s is no JSON", path);
+	return document;
+}
+
+static void set_text(cJSON *document, const char *name, const char *text)
+{
+	if (!text)
+		return;
+	cJSON_DeleteItemFromObjectCaseSensitive(document, name);
+	cJSON_AddStringToObject(document, name, text);
+}
+
+static void set_now(cJSON *document, const char *name)
+{
+	g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+	g_autofree char *text = g_date_time_format(now, "%Y-%m-%dT%H:%M:%SZ");
+
+	set_text(document, name, text);
+}
+
+static cJSON *new_record(const char *id)
+{
+	cJSON *document = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(document, "id", id);
+	cJSON_AddStringToObject(document, "status", "queued");
+	set_now(document, "created_at");
+	return document;
+}
+
+static int directory_get(void *self, const struct image_identity *who, const char *id,
+			 struct image_record **ret_record, GError **error)
+{
+	cJSON *document = read_record(self, id, error);
+
+	(void)who;
+	if (!document)
+		return -1;
+	*ret_record = image_record_parse(document, error);
+	return *ret_record ? 0 : -1;
+}
+
+static int directory_update(void *self, const struct image_identity *who, const char *id,
+			    const struct image_meta *meta, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	cJSON *document = read_record(self, id, &local);
+	const cJSON *property;
+	int rc;
+
+	(void)who;
+	if (!document && !g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND)) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	if (!document)
+		document = new_record(id);
+	set_text(document, "name", meta->name);
+	set_text(document, "disk_format", meta->disk_format);
+	set_text(document, "container_format", meta->container_format);
+	set_text(document, "visibility", meta->visibility);
+	cJSON_ArrayForEach (property, meta->properties) {
+		if (cJSON_IsString(property))
+			set_text(document, property->string, property->valuestring);
+	}
+	set_now(document, "updated_at");
+	rc = write_record(self, id, document, error);
+	cJSON_Delete(document);
+	return rc;
+}
+
+static bool is_zero(const char *data, size_t length)
+{
+	return length > 0 && data[0] == '\0' && memcmp(data, data + 1, length - 1) == 0;
+}
+
+/* Blocks of zeros are left as holes; the size is set at the end. */
+static int write_sparse(int fd, const char *data, size_t length)
+{
+	while (length > 0) {
+		size_t part = MIN(length, HOLE);
+
+		if (is_zero(data, part)) {
+			if (lseek(fd, (off_t)part, SEEK_CUR) < 0)
+				return -1;
+		} else if (write_all(fd, data, part) < 0) {
+			return -1;
+		}
+		data += part;
+		length -= part;
+	}
+	return 0;
+}
+
+static int copy_source(int fd, const char *temporary, struct image_upload *upload, GError **error)
+{
+	g_autofree char *buffer = g_malloc(CHUNK);
+	struct pipeline *pipeline = pipeline_start(upload->source, upload->cancel, error);
+	uint64_t done = 0;
+	ssize_t got = 0;
+	int rc = pipeline ? 0 : -1;
+
+	while (rc == 0 && (got = pipeline_read(pipeline, buffer, CHUNK)) > 0) {
+		if (write_sparse(fd, buffer, (size_t)got) < 0)
+			rc = fail(error, "writing", temporary);
+		done += (uint64_t)got;
+		if (upload->progress)
+			upload->progress(upload->opaque, done, upload->source->size);
+	}
+	if (rc == 0 && got < 0) {
+		g_propagate_error(error, pipeline_error(pipeline));
+		rc = -1;
+	}
+	if (rc == 0 && ftruncate(fd, (off_t)upload->source->size) < 0)
+		rc = fail(error, "sizing", temporary);
+	if (rc == 0) {
+		g_strlcpy(upload->sha512, pipeline_sha512(pipeline), sizeof(upload->sha512));
+		upload->sent = done;
+	}
+	pipeline_free(pipeline);
+	return rc;
+}
+
+static int directory_upload(void *self, const struct image_identity *who, const char *id,
+			    struct image_upload *upload, GError **error)
+{
+	struct directory *directory = self;
+	cJSON *document = read_record(directory, id, error);
+	g_autofree char *path = image_path(directory, id, "");
+	g_autofree char *temporary = NULL;
+	const cJSON *status = cJSON_GetObjectItemCaseSensitive(document, "status");
+	int fd, rc = -1;
+
+	(void)who;
+	if (!document)
+		return -1;
+	if (cJSON_IsString(status) && g_str_equal(status->valuestring, "active")) {
+		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT,
+			    "image %s is active already: it takes no data", id);
+		cJSON_Delete(document);
+		return -1;
+	}
+	upload->attempts = 1;
+	fd = make_temporary(path, &temporary, error);
+	if (fd >= 0) {
+		rc = copy_source(fd, temporary, upload, error);
+		rc = commit(directory, fd, temporary, path, rc, error);
+	}
+	if (rc == 0) {
+		set_text(document, "status", "active");
+		set_text(document, "os_hash_algo", "sha512");
+		set_text(document, "os_hash_value", upload->sha512);
+		cJSON_DeleteItemFromObjectCaseSensitive(document, "size");
+		cJSON_AddNumberToObject(document, "size", (double)upload->sent);
+		set_now(document, "updated_at");
+		rc = write_record(directory, id, document, error);
+	}
+	cJSON_Delete(document);
+	return rc;
+}
+
+static int directory_remove(void *self, const struct image_identity *who, const char *id,
+			    GError **error)
+{
+	g_autofree char *record = image_path(self, id, ".json");
+	g_autofree char *path = image_path(self, id, "");
+	int data = g_unlink(path);
+
+	(void)who;
+	if (g_unlink(record) < 0)
+		return fail(error, "deleting", record);
+	if (data < 0 && access(path, F_OK) == 0)
+		return fail(error, "deleting", path);
+	return 0;
+}
+
+static char *directory_create(void *self, const struct image_identity *who, const char *name,
+			      GError **error)
+{
+	g_autofree char *id = g_uuid_string_random();
+	cJSON *document = new_record(id);
+	int rc;
+
+	(void)who;
+	set_text(document, "name", name);
+	rc = write_record(self, id, document, error);
+	cJSON_Delete(document);
+	return rc == 0 ? g_steal_pointer(&id) : NULL;
+}
+
+static char *directory_location(void *self)
+{
+	return g_strdup(((struct directory *)self)->path);
+}
+
+const struct image_store_ops directory_store_ops = {
+	.name = "directory",
+	.open = directory_open,
+	.close = directory_close,
+	.get = directory_get,
+	.update = directory_update,
+	.upload = directory_upload,
+	.remove = directory_remove,
+	.create = directory_create,
+	.location = directory_location,
+};

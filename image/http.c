@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One HTTP request with libcurl, and reading a refusal.
+ */
+#include <curl/curl.h>
+#include <string.h>
+
+#include "image/internal.h"
+
+#define REPLY_MAX ((size_t)4 * 1024 * 1024)
+#define WORDS_MAX 300
+#define EXPECT_TIMEOUT_MS 5000L
+#define UPLOAD_BUFFER (256L * 1024)
+
+struct transfer {
+	const struct http_request *request;
+	struct http_reply *reply;
+	bool read_failed;
+	bool cancelled;
+};
+
+static size_t take_body(char *data, size_t size, size_t count, void *opaque)
+{
+	struct transfer *transfer = opaque;
+	size_t length = size * count;
+
+	if (transfer->reply->body->len + length > REPLY_MAX)
+		return 0;
+	g_string_append_len(transfer->reply->body, data, (gssize)length);
+	return length;
+}
+
+static size_t take_header(char *data, size_t size, size_t count, void *opaque)
+{
+	static const char name[] = "x-subject-token:";
+	struct transfer *transfer = opaque;
+	size_t length = size * count;
+
+	if (length > strlen(name) && g_ascii_strncasecmp(data, name, strlen(name)) == 0) {
+		g_free(transfer->reply->subject_token);
+		transfer->reply->subject_token =
+			g_strstrip(g_strndup(data + strlen(name), length - strlen(name)));
+	}
+	return length;
+}
+
+static size_t give_body(char *buffer, size_t size, size_t count, void *opaque)
+{
+	struct transfer *transfer = opaque;
+	ssize_t got = pipeline_read(transfer->request->upload, buffer, size * count);
+
+	if (got >= 0)
+		return (size_t)got;
+	transfer->read_failed = true;
+	return CURL_READFUNC_ABORT;
+}
+
+static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+		       curl_off_t up)
+{
+	struct transfer *transfer = opaque;
+	const struct http_request *request = transfer->request;
+
+	(void)down_total;
+	(void)down;
+	(void)up_total;
+	if (request->cancel && atomic_load(request->cancel) != 0) {
+		transfer->cancelled = true;
+		return 1;
+	}
+	if (request->upload && request->sent)
+		request->sent(request->opaque, (uint64_t)up);
+	return 0;
+}
+
+static void set_options(CURL *curl, const struct http_config *config,
+			const struct http_request *request, struct transfer *transfer, char *words)
+{
+	curl_easy_setopt(curl, CURLOPT_URL, request->url);
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(curl, CURLOPT_USERAGENT, "novasnap/" NOVASNAP_VERSION);
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)config->connect_timeout_s);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
+	curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_around);
+	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
+	if (config->insecure) {
+		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	if (config->cafile)
+		curl_easy_setopt(curl, CURLOPT_CAINFO, config->cafile);
+	if (config->certfile)
+		curl_easy_setopt(curl, CURLOPT_SSLCERT, config->certfile);
+	if (config->keyfile)
+		curl_easy_setopt(curl, CURLOPT_SSLKEY, config->keyfile);
+
+	if (request->upload) {
+		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+		curl_easy_setopt(curl, CURLOPT_READFUNCTION, give_body);
+		curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
+		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->upload_size);
+		curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER);
+		curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_TIMEOUT_MS);
+		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)config->stall_timeout_s);
+	} else {
+		curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)config->request_timeout_s);
+		if (request->body) {
+			curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
+			curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
+		}
+	}
+}
+
+static int perform(CURL *curl, struct transfer *transfer, char *words, GError **error)
+{
+	const struct http_request *request = transfer->request;
+	CURLcode code = curl_easy_perform(curl);
+
+	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer->reply->status);
+	/* Only the last status counts: 100 says no more than "go on". */
+	if (transfer->reply->status < 200)
+		transfer->reply->status = 0;
+	if (transfer->read_failed) {
+		GError *why = pipeline_error(request->upload);
+
+		if (!why)
+			why = g_error_new_literal(IMAGE_ERROR, IMAGE_ERROR_FAILED,
+						  "reading the image failed");
+		g_propagate_error(error, why);
+		return -1;
+	}
+	if (transfer->cancelled) {
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
+				    "the request to the image store was cancelled");
+		return -1;
+	}
+	/* A refusal that came while the body was still being sent breaks the sending, and counts.
+	 */
+	if (code == CURLE_OK || transfer->reply->status >= 300)
+		return 0;
+	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "%s %s: %s", request->method,
+		    request->url, *words ? words : curl_easy_strerror(code));
+	return -1;
+}
+
+int http_perform(const struct http_config *config, const struct http_request *request,
+		 struct http_reply *reply, GError **error)
+{
+	struct transfer transfer = {.request = request, .reply = reply};
+	char words[CURL_ERROR_SIZE] = "";
+	struct curl_slist *headers = NULL;
+	CURL *curl = curl_easy_init();
+	int rc;
+
+	http_reply_clear(reply);
+	reply->body = g_string_new(NULL);
+	for (guint i = 0; request->headers && i < request->headers->len; i++)
+		headers = curl_slist_append(headers, g_ptr_array_index(request->headers, i));
+	if (request->upload)
+		headers = curl_slist_append(headers, "Expect: 100-continue");
+	set_options(curl, config, request, &transfer, words);
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+	rc = perform(curl, &transfer, words, error);
+	curl_slist_free_all(headers);
+	curl_easy_cleanup(curl);
+	return rc;
+}
+
+void http_reply_clear(struct http_reply *reply)
+{
+	if (reply->body)
+		g_string_free(reply->body, TRUE);
+	g_free(reply->subject_token);
+	*reply = (struct http_reply){0};
+}
+
+/* What a server says of a refusal, without its HTML or JSON around it. */
+static char *reply_words(const struct http_reply *reply)
+{
+	g_autofree char *valid = g_utf8_make_valid(reply->body->str, (gssize)reply->body->len);
+	g_autoptr(GRegex) tags = g_regex_new("<(title|style)>.*?</\\1>|<[^>]*>",
+					     G_REGEX_CASELESS | G_REGEX_DOTALL, 0, NULL);
+	g_autoptr(GRegex) blanks = g_regex_new("\\s+", 0, 0, NULL);
+	g_autofree char *text = g_regex_replace(tags, valid, -1, 0, " ", 0, NULL);
+	g_autofree char *line = g_regex_replace(blanks, text ? text : valid, -1, 0, " ", 0, NULL);
+
+	g_strstrip(line);
+	return g_utf8_strlen(line, -1) > WORDS_MAX ? g_utf8_substring(line, 0, WORDS_MAX)
+						   : g_steal_pointer(&line);
+}
+
+static enum image_error status_code(long status)
+{
+	switch (status) {
+	case 401:
+		return IMAGE_ERROR_AUTH;
+	case 403:
+		return IMAGE_ERROR_FORBIDDEN;
+	case 404:
+		return IMAGE_ERROR_NOT_FOUND;
+	case 409:
+		return IMAGE_ERROR_CONFLICT;
+	case 410:
+		return IMAGE_ERROR_GONE;
+	case 413:
+		return IMAGE_ERROR_TOO_LARGE;
+	default:
+		return status >= 500 || status == 429 ? IMAGE_ERROR_UNAVAILABLE
+						      : IMAGE_ERROR_FAILED;
+	}
+}
+
+void http_reply_error(const struct http_reply *reply, const char *what, GError **error)
+{
+	g_autofree char *words = reply_words(reply);
+
+	g_set_error(error, IMAGE_ERROR, status_code(reply->status), "%s: answered %ld: %s", what,
+		    reply->status, *words ? words : "(no words)");
+}
+
+bool http_pause(unsigned seconds, const atomic_int *cancel)
+{
+	for (unsigned i = 0; i < seconds * 10; i++) {
+		if (cancel && atomic_load(cancel) != 0)
+			return false;
+		g_usleep(G_USEC_PER_SEC / 10);
+	}
+	return true;
+}

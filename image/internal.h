@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of this room share: the ops of a store, the pipeline, HTTP and Keystone.
+ */
+#ifndef NOVASNAP_IMAGE_INTERNAL_H
+#define NOVASNAP_IMAGE_INTERNAL_H
+
+#include <time.h>
+
+#include "image/image.h"
+
+/* --- store.c: the seam ------------------------------------------------------------------------ */
+
+/* A kind of store: each callback is what the function of the same name in image.h documents. `self`
+ * is what `open` gave. */
+struct image_store_ops {
+	const char *name;
+	void *(*open)(const struct image_config *config, GError **error);
+	void (*close)(void *self);
+	int (*get)(void *self, const struct image_identity *who, const char *id,
+		   struct image_record **ret_record, GError **error);
+	int (*update)(void *self, const struct image_identity *who, const char *id,
+		      const struct image_meta *meta, GError **error);
+	int (*upload)(void *self, const struct image_identity *who, const char *id,
+		      struct image_upload *upload, GError **error);
+	int (*remove)(void *self, const struct image_identity *who, const char *id, GError **error);
+	/* Makes a record that waits for data; its id is the caller's to free. */
+	char *(*create)(void *self, const struct image_identity *who, const char *name,
+			GError **error);
+	char *(*location)(void *self);
+};
+
+extern const struct image_store_ops glance_store_ops;
+extern const struct image_store_ops directory_store_ops;
+
+/* Takes the document. NULL with IMAGE_ERROR_FAILED when it is no record. */
+struct image_record *image_record_parse(cJSON *document, GError **error);
+
+/* Compares what the store says with what was sent. 0, or -1 with IMAGE_ERROR_MISMATCH. */
+int image_record_verify(const struct image_record *record, const struct image_upload *sent,
+			GError **error);
+
+/* --- pipeline.c ------------------------------------------------------------------------------- */
+
+/* Reads a source from its first byte in a thread of its own, ahead by a bounded number of blocks,
+ * and hashes it. One consumer. */
+struct pipeline;
+struct pipeline *pipeline_start(struct image_source *source, const atomic_int *cancel,
+				GError **error);
+/* Up to `size` bytes, 0 at the end, -1 when reading failed or was cancelled (pipeline_error).
+ * Blocks. */
+ssize_t pipeline_read(struct pipeline *pipeline, void *buffer, size_t size);
+/* Reads what is left and throws it away, for its hash. */
+int pipeline_drain(struct pipeline *pipeline);
+/* The hash in hex, once all was read; else NULL. */
+const char *pipeline_sha512(struct pipeline *pipeline);
+/* A copy of what went wrong, NULL where nothing did. */
+GError *pipeline_error(struct pipeline *pipeline);
+void pipeline_free(struct pipeline *pipeline);
+
+/* --- http.c ----------------------------------------------------------------------------------- */
+
+/* How to reach a server: one of [glance], [keystone_authtoken], [service_user]. */
+struct http_config {
+	const char *cafile;
+	const char *certfile;
+	const char *keyfile;
+	bool insecure;
+	unsigned connect_timeout_s;
+	unsigned request_timeout_s;
+	unsigned stall_timeout_s;
+};
+
+struct http_request {
+	const char *method; /* GET, POST, PATCH, PUT, DELETE */
+	const char *url;
+	GPtrArray *headers;	 /* char *, "Name: value" */
+	const char *body;	 /* NULL: none, or `upload` */
+	struct pipeline *upload; /* of `upload_size` bytes; NULL: none */
+	uint64_t upload_size;
+	void (*sent)(void *opaque, uint64_t bytes); /* may be NULL */
+	void *opaque;
+	const atomic_int *cancel; /* may be NULL */
+};
+
+struct http_reply {
+	long status;	     /* 0: there was none */
+	GString *body;	     /* at most 4 MiB */
+	char *subject_token; /* X-Subject-Token, NULL where absent */
+};
+
+/* 0 when the server answered, whatever it said; -1 with IMAGE_ERROR_UNAVAILABLE, or _CANCELLED, or
+ * what the pipeline failed with. */
+int http_perform(const struct http_config *config, const struct http_request *request,
+		 struct http_reply *reply, GError **error);
+void http_reply_clear(struct http_reply *reply);
+/* A refusal as an error: status and the server's own words. */
+void http_reply_error(const struct http_reply *reply, const char *what, GError **error);
+/* Sleeps, looking at the flag. False when it was set. */
+bool http_pause(unsigned seconds, const atomic_int *cancel);
+
+/* --- keystone.c ------------------------------------------------------------------------------- */
+
+/* A user of ours in Keystone, and its token, shared by all threads. */
+struct keystone;
+struct keystone *keystone_new(const struct keystone_config *user,
+			      const struct image_config *config);
+void keystone_free(struct keystone *keystone);
+/* The caller frees it. `renew`: the one given last was refused. NULL with IMAGE_ERROR_AUTH. */
+char *keystone_token(struct keystone *keystone, bool renew, GError **error);
+/* The image service's endpoint in the catalogue. The caller frees it. */
+char *keystone_image_endpoint(struct keystone *keystone, GError **error);
+
+#endif

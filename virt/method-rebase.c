@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Live, by block copy (nova's _live_snapshot): QEMU mirrors the top of the chain into a delta with
+ * the same backing file; once it has caught up, the job is ended without a switch, and the delta
+ * holds that instant. The domain stays defined: the copy is a transient job.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "virt/internal.h"
+
+#define END_TIMEOUT_S 60
+
+static int job_info(struct snapshot *snapshot, virDomainBlockJobInfo *info)
+{
+	memset(info, 0, sizeof(*info));
+	return virDomainGetBlockJobInfo(snapshot->domain, snapshot->disk->target, info, 0);
+}
+
+static uint64_t job_progress(void *opaque)
+{
+	virDomainBlockJobInfo info;
+
+	return job_info(opaque, &info) == 1 ? info.cur : 0;
+}
+
+/* Somebody else's job is left alone; one of ours that an earlier life left running is ended. */
+static int clear_old_job(struct snapshot *snapshot, GError **error)
+{
+	const char *parent = host_config(snapshot->host)->snapshots_directory;
+	g_autofree char *ours = g_build_filename(parent, "novasnap-", NULL);
+	const char *target = snapshot->disk->target;
+	virDomainBlockJobInfo info;
+
+	if (job_info(snapshot, &info) != 1)
+		return 0;
+	if (!snapshot->disk->mirror || !g_str_has_prefix(snapshot->disk->mirror, ours)) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+			    "the disk %s has a block job of somebody else's, into %s: it must end "
+			    "before a snapshot can begin",
+			    target, snapshot->disk->mirror ? snapshot->disk->mirror : "(unknown)");
+		return -1;
+	}
+	g_message("guest %s: a block job that was left running into %s is ended", snapshot->uuid,
+		  snapshot->disk->mirror);
+	if (virDomainBlockJobAbort(snapshot->domain, target, 0) == 0)
+		return 0;
+	virt_set_error(error, "ending a block job that was left running");
+	return -1;
+}
+
+static char *mirror_xml(const struct snapshot *snapshot)
+{
+	return g_markup_printf_escaped("<disk type='file'><source file='%s'/>"
+				       "<driver type='qcow2'/></disk>",
+				       snapshot->delta);
+}
+
+/* Where the copy must not be on a persistent domain: it is made transient until the copy has ended.
+ */
+static int undefine(struct snapshot *snapshot, GError **error)
+{
+	char *xml = virDomainGetXMLDesc(snapshot->domain,
+					VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+
+	if (!xml) {
+		virt_set_error(error, "reading the guest's definition, to undefine it");
+		return -1;
+	}
+	snapshot->definition = g_strdup(xml);
+	free(xml);
+	snapshot->undefined = true;
+	if (virDomainUndefineFlags(snapshot->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM |
+							     VIR_DOMAIN_UNDEFINE_KEEP_TPM) == 0)
+		return 0;
+	virt_set_error(error, "undefining the guest for the time of the copy");
+	return -1;
+}
+
+static int copy(struct snapshot *snapshot, unsigned flags)
+{
+	g_autofree char *xml = mirror_xml(snapshot);
+
+	watch_reset(snapshot->watch);
+	snapshot->job_started = true;
+	if (virDomainBlockCopy(snapshot->domain, snapshot->disk->target, xml, NULL, 0, flags) == 0)
+		return 0;
+	snapshot->job_started = false;
+	return -1;
+}
+
+static int start_copy(struct snapshot *snapshot, GError **error)
+{
+	unsigned flags = VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_REUSE_EXT;
+	int code;
+
+	if (copy(snapshot, flags | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0)
+		return 0;
+	code = virGetLastErrorCode();
+	if (virDomainIsPersistent(snapshot->domain) == 1 &&
+	    (code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
+	     code == VIR_ERR_OPERATION_UNSUPPORTED)) {
+		g_info("guest %s: no transient copy here (%s): it is undefined meanwhile",
+		       snapshot->uuid, virGetLastErrorMessage());
+		if (undefine(snapshot, error) < 0)
+			return -1;
+		if (copy(snapshot, flags) == 0)
+			return 0;
+	}
+	virt_set_error(error, "starting the block copy");
+	return -1;
+}
+
+static int wait_error(const struct snapshot *snapshot, enum watch_end end, const char *what,
+		      GError **error)
+{
+	const char *target = snapshot->disk->target;
+
+	switch (end) {
+	case WATCH_GUEST_STOPPED:
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
+			    "%s: the guest stopped, and the block job of disk %s with it", what,
+			    target);
+		break;
+	case WATCH_DISCONNECTED:
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED, "%s: libvirt is gone",
+			    what);
+		break;
+	case WATCH_CANCELLED:
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_CANCELLED, "%s: cancelled", what);
+		break;
+	case WATCH_TIMEOUT:
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
+			    "%s: the block job of disk %s made no progress for %u s", what, target,
+			    host_config(snapshot->host)->job_timeout_s);
+		break;
+	case WATCH_ENDED:
+	case WATCH_FAILED:
+	case WATCH_READY:
+	default:
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
+			    "%s: the block job of disk %s failed, or somebody ended it", what,
+			    target);
+		break;
+	}
+	return -1;
+}
+
+/* A guest whose CPUs are stopped tells of readiness like any other: the mirror is QEMU's own work.
+ */
+static int wait_ready(struct snapshot *snapshot, GError **error)
+{
+	unsigned timeout = host_config(snapshot->host)->job_timeout_s;
+	enum watch_end end = watch_wait(snapshot->watch, false, timeout, snapshot->cancel,
+					job_progress, snapshot);
+	virDomainBlockJobInfo info;
+
+	if (end != WATCH_READY)
+		return wait_error(snapshot, end, "copying the disk", error);
+	if (job_info(snapshot, &info) != 1)
+		return wait_error(snapshot, WATCH_FAILED, "copying the disk", error);
+	return 0;
+}
+
+/* Ends the job where it is: from here on the delta is of one instant. */
+static int switch_off(struct snapshot *snapshot, GError **error)
+{
+	enum watch_end end;
+
+	if (virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
+		virt_set_error(error, "ending the block copy");
+		return -1;
+	}
+	end = watch_wait(snapshot->watch, true, END_TIMEOUT_S, NULL, NULL, NULL);
+	if (end != WATCH_ENDED)
+		return wait_error(snapshot, end, "ending the block copy", error);
+	snapshot->job_started = false;
+	return 0;
+}
+
+static int undo(struct snapshot *snapshot, GError **error)
+{
+	int rc = 0;
+
+	if (snapshot->job_started) {
+		virDomainBlockJobInfo info;
+
+		snapshot->job_started = false;
+		if (job_info(snapshot, &info) == 1 &&
+		    virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
+			virt_set_error(error, "ending the block copy that failed");
+			rc = -1;
+		}
+	}
+	if (snapshot->undefined) {
+		virDomainPtr defined =
+			virDomainDefineXML(snapshot->connection, snapshot->definition);
+
+		snapshot->undefined = false;
+		if (defined) {
+			(void)virDomainFree(defined);
+		} else {
+			virt_set_error(rc == 0 ? error : NULL,
+				       "the guest could not be defined again: do it by hand");
+			rc = -1;
+		}
+	}
+	return rc;
+}
+
+static int take(struct snapshot *snapshot, GError **error)
+{
+	virDomainBlockInfo size;
+	const struct disk_layer *backing = NULL;
+	g_autofree char *source = NULL;
+
+	if (clear_old_job(snapshot, error) < 0)
+		return -1;
+	if (virDomainGetBlockInfo(snapshot->domain, snapshot->disk->target, &size, 0) < 0) {
+		virt_set_error(error, "asking for the disk's size");
+		return -1;
+	}
+	if (disk_complete_chain(snapshot->disk, snapshot->cancel, error) < 0)
+		return -1;
+	if (snapshot->disk->layers->len > 1)
+		backing = g_ptr_array_index(snapshot->disk->layers, 1);
+	if (qemu_img_create_delta(snapshot->delta, size.capacity, backing, snapshot->cancel,
+				  error) < 0)
+		return -1;
+	if (start_copy(snapshot, error) < 0 || wait_ready(snapshot, error) < 0 ||
+	    switch_off(snapshot, error) < 0 || undo(snapshot, error) < 0)
+		return -1;
+	source = disk_json_name_over(snapshot->disk, 1, snapshot->delta);
+	return qemu_img_convert(source, snapshot->flat, snapshot->format,
+				host_config(snapshot->host)->snapshot_compression, snapshot->cancel,
+				error);
+}
+
+const struct snapshot_method method_rebase = {
+	.name = "rebase",
+	.live = true,
+	.take = take,
+	.undo = undo,
+};

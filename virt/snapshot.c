@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One snapshot, from looking at the guest to its being as it was.
+ */
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "virt/internal.h"
+
+int snapshot_guest_state(struct snapshot *snapshot, GError **error)
+{
+	int state, reason;
+
+	if (virDomainGetState(snapshot->domain, &state, &reason, 0) == 0)
+		return state;
+	virt_set_error(error, "asking for the guest's state");
+	return -1;
+}
+
+bool snapshot_is_cancelled(const struct snapshot *snapshot)
+{
+	return snapshot->cancel && atomic_load(snapshot->cancel) != 0;
+}
+
+static void snapshot_free(struct snapshot *snapshot)
+{
+	watch_stop(snapshot->watch);
+	if (snapshot->domain)
+		(void)virDomainFree(snapshot->domain);
+	if (snapshot->connection)
+		(void)virConnectClose(snapshot->connection);
+	disk_free(snapshot->disk);
+	g_free(snapshot->uuid);
+	g_free(snapshot->format);
+	g_free(snapshot->folder);
+	g_free(snapshot->delta);
+	g_free(snapshot->flat);
+	g_free(snapshot->definition);
+	g_free(snapshot);
+}
+
+static bool is_stopped(int state)
+{
+	return state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_SHUTDOWN ||
+	       state == VIR_DOMAIN_CRASHED;
+}
+
+/* As nova.virt.libvirt.driver.snapshot chooses: a paused guest counts as live. */
+static int choose_method(struct snapshot *snapshot, GError **error)
+{
+	const struct virt_config *config = host_config(snapshot->host);
+	bool live = !is_stopped(snapshot->first_state) && !config->disable_livesnapshot;
+
+	snapshot->method =
+		method_find(live ? config->live_method : config->cold_method, live, error);
+	return snapshot->method ? 0 : -1;
+}
+
+static char *choose_format(const struct snapshot *snapshot)
+{
+	const char *wanted = host_config(snapshot->host)->snapshot_image_format;
+
+	return g_strdup(wanted ? wanted : disk_top(snapshot->disk)->format);
+}
+
+static int look(struct snapshot *snapshot, const char *root_device_name, GError **error)
+{
+	g_autofree char *xml = NULL;
+	char *text;
+
+	snapshot->connection = host_connect(snapshot->host, error);
+	if (!snapshot->connection)
+		return -1;
+	snapshot->domain = host_find_domain(snapshot->connection, snapshot->uuid, error);
+	if (!snapshot->domain)
+		return -1;
+	snapshot->first_state = snapshot_guest_state(snapshot, error);
+	if (snapshot->first_state < 0)
+		return -1;
+	text = virDomainGetXMLDesc(snapshot->domain, 0);
+	if (!text) {
+		virt_set_error(error, "reading the guest's definition");
+		return -1;
+	}
+	xml = g_strdup(text);
+	free(text);
+	snapshot->disk = disk_find_root(xml, root_device_name, error);
+	if (!snapshot->disk)
+		return -1;
+	if (choose_method(snapshot, error) < 0)
+		return -1;
+	snapshot->format = choose_format(snapshot);
+	snapshot->watch =
+		watch_start(snapshot->connection, snapshot->domain, snapshot->disk->target, error);
+	return snapshot->watch ? 0 : -1;
+}
+
+struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_request *request,
+			      GError **error)
+{
+	struct snapshot *snapshot = g_new0(struct snapshot, 1);
+
+	snapshot->host = host;
+	snapshot->uuid = g_strdup(request->uuid);
+	snapshot->cancel = request->cancel;
+	if (look(snapshot, request->root_device_name, error) == 0)
+		return snapshot;
+	snapshot_free(snapshot);
+	return NULL;
+}
+
+const char *snapshot_method(const struct snapshot *snapshot)
+{
+	return snapshot->method->name;
+}
+
+const char *snapshot_format(const struct snapshot *snapshot)
+{
+	return snapshot->format;
+}
+
+int snapshot_prepare(struct snapshot *snapshot, GError **error)
+{
+	return snapshot->method->prepare ? snapshot->method->prepare(snapshot, error) : 0;
+}
+
+/* A folder of our own, which QEMU's user may pass through but not list. */
+static int make_folder(struct snapshot *snapshot, GError **error)
+{
+	const char *parent = host_config(snapshot->host)->snapshots_directory;
+
+	snapshot->folder = g_build_filename(parent, "novasnap-XXXXXX", NULL);
+	if (g_mkdir_with_parents(parent, 0755) < 0 || !g_mkdtemp(snapshot->folder) ||
+	    chmod(snapshot->folder, 0711) < 0) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+			    "making a folder in [libvirt]snapshots_directory %s: %s", parent,
+			    g_strerror(errno));
+		g_clear_pointer(&snapshot->folder, g_free);
+		return -1;
+	}
+	snapshot->delta = g_build_filename(snapshot->folder, "delta", NULL);
+	snapshot->flat = g_build_filename(snapshot->folder, "image", NULL);
+	return 0;
+}
+
+static void remove_file(const char *path)
+{
+	if (path && g_unlink(path) < 0 && errno != ENOENT)
+		g_warning("cannot remove %s: %s", path, g_strerror(errno));
+}
+
+static void remove_folder(struct snapshot *snapshot)
+{
+	if (!snapshot->folder)
+		return;
+	remove_file(snapshot->delta);
+	remove_file(snapshot->flat);
+	if (g_rmdir(snapshot->folder) < 0 && errno != ENOENT)
+		g_warning("cannot remove %s: %s", snapshot->folder, g_strerror(errno));
+	g_clear_pointer(&snapshot->folder, g_free);
+}
+
+struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
+{
+	struct image_source *source = NULL;
+	g_autoptr(GError) undo_error = NULL;
+	int rc = make_folder(snapshot, error);
+
+	if (rc == 0)
+		rc = snapshot->method->take(snapshot, error);
+	/* In every case, before the upload: the guest comes first. */
+	if (snapshot->method->undo(snapshot, &undo_error) < 0) {
+		if (rc == 0)
+			g_propagate_error(error, g_steal_pointer(&undo_error));
+		else
+			g_warning("guest %s: %s", snapshot->uuid, undo_error->message);
+		rc = -1;
+	}
+	if (rc == 0)
+		source = image_source_new_file(snapshot->flat, error);
+	/* The source holds the file open: nothing of it is left when we are killed. */
+	remove_folder(snapshot);
+	return source;
+}
+
+int snapshot_end(struct snapshot *snapshot, GError **error)
+{
+	int rc = snapshot->method->undo(snapshot, error);
+
+	remove_folder(snapshot);
+	snapshot_free(snapshot);
+	return rc;
+}
