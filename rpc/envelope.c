@@ -76,15 +76,15 @@ char *rpc_body_encode(const cJSON *message)
 
 static bool is_secret(const char *name)
 {
-	static const char *const parts[] = {"auth_token", "password", "admin_pass",
-					    "secret",	  "trust_id", "service_token"};
+	static const char *const parts[] = {"token",  "password", "passwd",  "admin_pass",
+					    "secret", "trust_id", "key_data"};
 	g_autofree char *folded = g_ascii_strdown(name, -1);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
 		if (strstr(folded, parts[i]))
 			return true;
 	}
-	return g_str_equal(folded, "token") || g_str_equal(folded, "key_data");
+	return false;
 }
 
 static void set_text(cJSON *item, const char *text)
@@ -137,7 +137,7 @@ char *rpc_text_redact(const char *text, size_t length)
 	 * follows a secret's name goes, up to the quote that opened it (which may be escaped) or,
 	 * where it is cut, to the end; and whatever looks like a token of Keystone's goes. */
 	g_autoptr(GRegex) regex =
-		g_regex_new("((?:token|password|admin_pass|secret|key_data)[a-z_]*"
+		g_regex_new("((?:token|password|passwd|admin_pass|secret|key_data)[a-z_]*"
 			    "\\\\*[\"']?\\s*[:=]\\s*u?)"
 			    "(?:(\\\\*[\"'])(?:[^\\\\\"']++|(?!\\2)\\\\++[\"']?|(?!\\2)[\"'])*+(?:"
 			    "\\2)?|[^\"'\\\\\\s,}&]++)",
