@@ -14,12 +14,11 @@ struct pending {
 
 struct client_state {
 	char *reply_queue;
-	atomic_bool wanted;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	GHashTable
-		*pending; /* _msg_id -> struct pending of a caller's stack; guarded by the lock */
+	/* Guarded by the lock. */
+	GHashTable *pending; /* _msg_id -> struct pending on a caller's stack */
 };
 
 struct client_state *client_state_new(void)
@@ -43,11 +42,6 @@ void client_state_free(struct client_state *state)
 	pthread_mutex_destroy(&state->lock);
 	g_free(state->reply_queue);
 	g_free(state);
-}
-
-bool client_wanted(struct client_state *state)
-{
-	return atomic_load(&state->wanted);
 }
 
 const char *client_reply_queue(struct client_state *state)
@@ -141,9 +135,16 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 	message = make_message(context, method, version, args, msg_id, state->reply_queue);
 	outgoing.body = rpc_body_encode(message);
 	cJSON_Delete(message);
-	if (!atomic_exchange(&state->wanted, true))
-		consumer_ask(rpc->consumer);
 
+	/* The reply needs its queue. */
+	consumer_want(rpc->consumer, CHANNEL_REPLY, true);
+	if (!consumer_wait(rpc->consumer, CHANNEL_REPLY, true, deadline)) {
+		cJSON_free(outgoing.body);
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+			    "calling %s: no reply can come, for the broker was not reached in %u s",
+			    method, timeout_s);
+		return NULL;
+	}
 	pthread_mutex_lock(&state->lock);
 	g_hash_table_insert(state->pending, msg_id, &pending);
 	pthread_mutex_unlock(&state->lock);

@@ -11,49 +11,84 @@
 #include "rpc/internal.h"
 #include "rpc/json.h"
 
-#define POLL_MS 500
 #define STACK_SIZE ((size_t)512 * 1024)
-#define BEAT_US G_USEC_PER_SEC
+#define DELIVERIES_A_TURN 256 /* then acks, and whatever else waits, have their turn */
 
-enum { CHANNEL_SERVER = 1, CHANNEL_REPLY, CHANNEL_LISTEN, CHANNELS };
+/* A delivery that is coming in: its method, a header, then the body in pieces. */
+struct incoming {
+	bool begun;
+	uint64_t tag;
+	uint64_t size; /* bytes that the header announces */
+	uint64_t seen; /* and those that have come */
+	GByteArray *body;
+};
 
 struct consumer {
 	struct rpc *rpc;
 	pthread_t thread;
 	int event_fd;
-	atomic_uint asked;  /* how often more was to be consumed, */
-	atomic_uint served; /* and which of these the connection has done */
 	atomic_bool stopping;
+	atomic_bool wanted[CHANNELS];
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
+	/* Guarded by the lock; written by the thread alone. */
+	bool connected; /* and all that was wanted then is consumed */
+	bool consumed[CHANNELS];
 	/* Guarded by the lock. */
 	GArray *acks; /* struct delivery */
-	bool server_stopped;
 
 	/* The thread's own. */
+	GArray *acks_taken; /* struct delivery; empty between two turns */
 	struct link *link;
-	unsigned next_server;
+	struct link_retry retry;
 	unsigned generation;
-	bool consuming[CHANNELS];
-	gint64 connect_at; /* monotonic us */
-	unsigned pause_s;
-	gint64 beat_at;
+	bool open[CHANNELS]; /* the channel is */
+	struct incoming incoming[CHANNELS];
 	char *listen_queue;
 };
 
+static void set_connected(struct consumer *consumer, bool connected)
+{
+	pthread_mutex_lock(&consumer->lock);
+	consumer->connected = connected;
+	if (!connected)
+		memset(consumer->consumed, 0, sizeof(consumer->consumed));
+	pthread_cond_broadcast(&consumer->changed);
+	pthread_mutex_unlock(&consumer->lock);
+}
+
+static void set_consumed(struct consumer *consumer, enum consumer_channel channel, bool consumed)
+{
+	pthread_mutex_lock(&consumer->lock);
+	consumer->consumed[channel] = consumed;
+	pthread_cond_broadcast(&consumer->changed);
+	pthread_mutex_unlock(&consumer->lock);
+}
+
+static void forget_incoming(struct incoming *incoming)
+{
+	g_clear_pointer(&incoming->body, g_byte_array_unref);
+	incoming->begun = false;
+}
+
 static void disconnect(struct consumer *consumer, GError *why)
 {
-	if (why)
-		g_warning("the consuming connection is lost: %s", why->message);
-	g_clear_error(&why);
-	atomic_store(&consumer->served, 0);
-	link_close(g_steal_pointer(&consumer->link));
-	memset(consumer->consuming, 0, sizeof(consumer->consuming));
+	bool established = consumer->connected;
+
+	set_connected(consumer, false);
+	link_abandon(g_steal_pointer(&consumer->link));
+	memset(consumer->open, 0, sizeof(consumer->open));
+	for (int i = 0; i < CHANNELS; i++)
+		forget_incoming(&consumer->incoming[i]);
 	consumer->generation++;
-	consumer->connect_at = g_get_monotonic_time() + (gint64)consumer->pause_s * G_USEC_PER_SEC;
-	consumer->pause_s = MIN(consumer->pause_s + consumer->rpc->config->retry_backoff_s,
-				consumer->rpc->config->interval_max_s);
+	if (established)
+		link_retry_begin(&consumer->retry, consumer->rpc->config);
+	else
+		link_retry_failed(&consumer->retry, consumer->rpc->config, consumer->rpc->url);
+	g_warning("%s: %s", established ? "the consuming connection is lost" : "cannot consume yet",
+		  why->message);
+	g_error_free(why);
 }
 
 /* The queues that a server of oslo has (AMQPDriverBase.listen). */
@@ -66,9 +101,7 @@ static enum link_result consume_server(struct consumer *consumer, GError **error
 	struct link *link = consumer->link;
 	enum link_result result;
 
-	result = link_open_channel(link, CHANNEL_SERVER, error);
-	if (result == LINK_OK)
-		result = topology_declare_exchange(link, CHANNEL_SERVER, config, error);
+	result = topology_declare_exchange(link, CHANNEL_SERVER, config, error);
 	if (result == LINK_OK)
 		result = topology_declare_topic(link, CHANNEL_SERVER, config, config->topic, error);
 	if (result == LINK_OK)
@@ -78,7 +111,7 @@ static enum link_result consume_server(struct consumer *consumer, GError **error
 	if (result != LINK_OK)
 		return result;
 	(void)amqp_basic_qos(link_state(link), CHANNEL_SERVER, 0, (uint16_t)config->prefetch, 0);
-	result = link_check(link, "setting the prefetch", error);
+	result = link_check(link, CHANNEL_SERVER, "setting the prefetch", error);
 	for (size_t i = 0; i < G_N_ELEMENTS(queues) && result == LINK_OK; i++)
 		result = topology_consume(link, CHANNEL_SERVER, queues[i], queues[i], false, error);
 	return result;
@@ -87,11 +120,9 @@ static enum link_result consume_server(struct consumer *consumer, GError **error
 static enum link_result consume_replies(struct consumer *consumer, GError **error)
 {
 	const char *queue = client_reply_queue(consumer->rpc->client);
-	enum link_result result = link_open_channel(consumer->link, CHANNEL_REPLY, error);
+	enum link_result result = topology_declare_reply(consumer->link, CHANNEL_REPLY,
+							 consumer->rpc->config, queue, error);
 
-	if (result == LINK_OK)
-		result = topology_declare_reply(consumer->link, CHANNEL_REPLY,
-						consumer->rpc->config, queue, error);
 	if (result == LINK_OK)
 		result = topology_consume(consumer->link, CHANNEL_REPLY, queue, queue, true, error);
 	return result;
@@ -99,12 +130,10 @@ static enum link_result consume_replies(struct consumer *consumer, GError **erro
 
 static enum link_result consume_notifications(struct consumer *consumer, GError **error)
 {
-	const char *const *topics = atomic_load(&consumer->rpc->listen_topics);
-	enum link_result result = link_open_channel(consumer->link, CHANNEL_LISTEN, error);
+	const char *const *topics = (const char *const *)consumer->rpc->listen_topics;
+	enum link_result result = topology_declare_exchange(consumer->link, CHANNEL_LISTEN,
+							    consumer->rpc->config, error);
 
-	if (result == LINK_OK)
-		result = topology_declare_exchange(consumer->link, CHANNEL_LISTEN,
-						   consumer->rpc->config, error);
 	if (result == LINK_OK)
 		result = topology_declare_listener(consumer->link, CHANNEL_LISTEN,
 						   consumer->rpc->config, &consumer->listen_queue,
@@ -115,7 +144,23 @@ static enum link_result consume_notifications(struct consumer *consumer, GError 
 	return result;
 }
 
-/* Consumes whatever is wanted by now and is not consumed yet. */
+/* What was taken keeps its channel, for the acks that it still owes. */
+static enum link_result cancel_server(struct consumer *consumer, GError **error)
+{
+	const struct rpc_config *config = consumer->rpc->config;
+	g_autofree char *own = g_strdup_printf("%s.%s", config->topic, config->host);
+	const char *tags[] = {config->topic, own, server_fanout_queue(consumer->rpc->server)};
+	enum link_result result = LINK_OK;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(tags) && result == LINK_OK; i++) {
+		(void)amqp_basic_cancel(link_state(consumer->link), CHANNEL_SERVER,
+					amqp_cstring_bytes(tags[i]));
+		result = link_check(consumer->link, CHANNEL_SERVER, "ending to consume", error);
+	}
+	return result;
+}
+
+/* Brings what is consumed in line with what is wanted. */
 static int consume_wanted(struct consumer *consumer, GError **error)
 {
 	static enum link_result (*const consume[CHANNELS])(struct consumer *, GError **) = {
@@ -123,74 +168,57 @@ static int consume_wanted(struct consumer *consumer, GError **error)
 		[CHANNEL_REPLY] = consume_replies,
 		[CHANNEL_LISTEN] = consume_notifications,
 	};
-	bool wanted[CHANNELS] = {
-		[CHANNEL_SERVER] = server_wanted(consumer->rpc->server),
-		[CHANNEL_REPLY] = client_wanted(consumer->rpc->client),
-		[CHANNEL_LISTEN] = atomic_load(&consumer->rpc->listen_topics) != NULL,
-	};
 
-	for (int i = CHANNEL_SERVER; i < CHANNELS; i++) {
-		if (!wanted[i] || consumer->consuming[i])
+	for (enum consumer_channel i = CHANNEL_SERVER; i < CHANNELS; i++) {
+		bool wanted = atomic_load(&consumer->wanted[i]);
+
+		if (wanted == consumer->consumed[i])
 			continue;
-		if (consume[i](consumer, error) != LINK_OK)
-			return -1;
-		consumer->consuming[i] = true;
-		g_info("consuming at %s, channel %d", link_peer(consumer->link), i);
+		if (!wanted) {
+			if (cancel_server(consumer, error) != LINK_OK)
+				return -1;
+		} else {
+			if (!consumer->open[i] &&
+			    link_open_channel(consumer->link, i, error) != LINK_OK)
+				return -1;
+			consumer->open[i] = true;
+			if (consume[i](consumer, error) != LINK_OK)
+				return -1;
+			g_info("consuming at %s, channel %u", link_peer(consumer->link), i);
+		}
+		set_consumed(consumer, i, wanted);
 	}
 	return 0;
-}
-
-static void stop_server(struct consumer *consumer)
-{
-	bool stopped = !server_wanted(consumer->rpc->server);
-
-	if (!stopped)
-		return;
-	if (consumer->consuming[CHANNEL_SERVER]) {
-		const struct rpc_config *config = consumer->rpc->config;
-		g_autofree char *own = g_strdup_printf("%s.%s", config->topic, config->host);
-		const char *tags[] = {config->topic, own,
-				      server_fanout_queue(consumer->rpc->server)};
-
-		for (size_t i = 0; i < G_N_ELEMENTS(tags); i++)
-			(void)amqp_basic_cancel(link_state(consumer->link), CHANNEL_SERVER,
-						amqp_cstring_bytes(tags[i]));
-		consumer->consuming[CHANNEL_SERVER] = false;
-	}
-	pthread_mutex_lock(&consumer->lock);
-	consumer->server_stopped = true;
-	pthread_cond_broadcast(&consumer->changed);
-	pthread_mutex_unlock(&consumer->lock);
 }
 
 static void connect_now(struct consumer *consumer)
 {
 	GError *error = NULL;
 
-	consumer->link = link_open(consumer->rpc->config, consumer->rpc->url,
-				   &consumer->next_server, "novasnap consumer", &error);
+	consumer->link = link_open(consumer->rpc->config, consumer->rpc->url, &consumer->retry,
+				   "novasnap consumer", &error);
 	if (!consumer->link || consume_wanted(consumer, &error) < 0) {
-		g_prefix_error(&error, "cannot consume yet: ");
 		disconnect(consumer, error);
 		return;
 	}
-	consumer->pause_s = consumer->rpc->config->retry_interval_s;
+	set_connected(consumer, true);
+	link_retry_begin(&consumer->retry, consumer->rpc->config);
 }
 
 static void send_acks(struct consumer *consumer)
 {
-	g_autoptr(GArray) acks = NULL;
+	GArray *acks;
 
 	pthread_mutex_lock(&consumer->lock);
 	acks = consumer->acks;
-	consumer->acks = g_array_new(FALSE, FALSE, sizeof(struct delivery));
+	consumer->acks = consumer->acks_taken;
 	pthread_mutex_unlock(&consumer->lock);
+	consumer->acks_taken = acks;
 	for (guint i = 0; i < acks->len && consumer->link; i++) {
 		const struct delivery *delivery = &g_array_index(acks, struct delivery, i);
 		int rc;
 
-		/* Of an older connection: the broker gives that message again, and it is a
-		 * duplicate. */
+		/* Of an older connection: the broker gives that message again. */
 		if (delivery->generation != consumer->generation)
 			continue;
 		rc = amqp_basic_ack(link_state(consumer->link), delivery->channel, delivery->tag,
@@ -200,6 +228,7 @@ static void send_acks(struct consumer *consumer)
 				   g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
 					       "acking a message: %s", amqp_error_string2(rc)));
 	}
+	g_array_set_size(acks, 0);
 }
 
 static void take_notification(struct consumer *consumer, const char *body, size_t length)
@@ -218,93 +247,118 @@ static void take_notification(struct consumer *consumer, const char *body, size_
 	cJSON_Delete(message);
 }
 
-static void take_delivery(struct consumer *consumer, const amqp_envelope_t *envelope)
+static void take_delivery(struct consumer *consumer, enum consumer_channel channel,
+			  const char *body)
 {
-	struct delivery delivery = {consumer->generation, envelope->channel,
-				    envelope->delivery_tag};
-	const char *body = envelope->message.body.bytes;
-	size_t length = envelope->message.body.len;
+	const struct incoming *incoming = &consumer->incoming[channel];
+	struct delivery delivery = {consumer->generation, channel, incoming->tag};
 
-	switch (envelope->channel) {
+	switch (channel) {
 	case CHANNEL_SERVER:
-		server_take(consumer->rpc, body, length, &delivery);
+		if (!atomic_load(&consumer->wanted[channel]))
+			/* It came while we said that we take no more: to another server. */
+			(void)amqp_basic_reject(link_state(consumer->link), channel, incoming->tag,
+						1);
+		else if (incoming->size > MAX_BODY)
+			server_take_too_long(consumer->rpc, incoming->size, &delivery);
+		else
+			server_take(consumer->rpc, body, incoming->size, &delivery);
 		break;
 	case CHANNEL_REPLY:
-		client_take_reply(consumer->rpc, body, length);
+		if (incoming->size > MAX_BODY)
+			g_warning("a reply is dropped: it has %" G_GUINT64_FORMAT " bytes",
+				  incoming->size);
+		else
+			client_take_reply(consumer->rpc, body, incoming->size);
 		break;
 	case CHANNEL_LISTEN:
-		take_notification(consumer, body, length);
+		if (incoming->size <= MAX_BODY)
+			take_notification(consumer, body, incoming->size);
 		break;
+	case CHANNELS:
 	default:
 		break;
 	}
 }
 
-/* A frame that is no delivery: the broker closes something, or a queue of ours was deleted. */
-static int take_other_frame(struct consumer *consumer, GError **error)
+/* True when a delivery is complete with this frame. A body of one piece is used where it lies; one
+ * that is too long is passed over. */
+static bool take_piece(struct consumer *consumer, const amqp_frame_t *frame)
 {
-	struct timeval now = {0, 0};
-	amqp_frame_t frame;
-	int rc = amqp_simple_wait_frame_noblock(link_state(consumer->link), &frame, &now);
+	enum consumer_channel channel = frame->channel;
+	struct incoming *incoming = &consumer->incoming[channel];
+	const char *body = "";
 
-	if (rc == AMQP_STATUS_TIMEOUT)
-		return 0;
-	if (rc != AMQP_STATUS_OK) {
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s: %s",
-			    link_peer(consumer->link), amqp_error_string2(rc));
-		return -1;
+	if (!incoming->begun)
+		return false;
+	if (frame->frame_type == AMQP_FRAME_HEADER) {
+		incoming->size = frame->payload.properties.body_size;
+		incoming->seen = 0;
+	} else {
+		amqp_bytes_t piece = frame->payload.body_fragment;
+
+		incoming->seen += piece.len;
+		if (piece.len == incoming->size) {
+			body = piece.bytes;
+		} else if (incoming->size <= MAX_BODY && incoming->seen <= incoming->size) {
+			if (!incoming->body)
+				incoming->body = g_byte_array_sized_new((guint)incoming->size);
+			g_byte_array_append(incoming->body, piece.bytes, (guint)piece.len);
+			body = (const char *)incoming->body->data;
+		}
 	}
-	if (frame.frame_type != AMQP_FRAME_METHOD)
-		return 0;
-	switch (frame.payload.method.id) {
-	case AMQP_BASIC_CANCEL_METHOD:
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "%s: a queue was deleted; it is declared again",
-			    link_peer(consumer->link));
-		return -1;
-	case AMQP_CHANNEL_CLOSE_METHOD:
-	case AMQP_CONNECTION_CLOSE_METHOD: {
-		/* Both methods begin alike. */
-		const amqp_channel_close_t *closed = frame.payload.method.decoded;
+	if (incoming->seen < incoming->size)
+		return false;
+	take_delivery(consumer, channel, body);
+	forget_incoming(incoming);
+	return true;
+}
+
+static int take_method(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
+{
+	struct incoming *incoming = &consumer->incoming[frame->channel];
+
+	if (frame->payload.method.id == AMQP_BASIC_DELIVER_METHOD) {
+		const amqp_basic_deliver_t *deliver = frame->payload.method.decoded;
+
+		forget_incoming(incoming);
+		incoming->begun = true;
+		incoming->tag = deliver->delivery_tag;
+	} else if (frame->payload.method.id == AMQP_BASIC_CANCEL_METHOD) {
+		const amqp_basic_cancel_t *cancel = frame->payload.method.decoded;
 
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "%s: the broker closed it: %d %.*s", link_peer(consumer->link),
-			    closed->reply_code, (int)MIN(closed->reply_text.len, 500),
-			    (const char *)closed->reply_text.bytes);
+			    "%s: the queue %.*s was deleted; all are declared again",
+			    link_peer(consumer->link), (int)MIN(cancel->consumer_tag.len, 255),
+			    (const char *)cancel->consumer_tag.bytes);
 		return -1;
 	}
-	default:
-		return 0;
-	}
+	return 0;
 }
 
 static void take_frames(struct consumer *consumer)
 {
-	while (consumer->link && !atomic_load(&consumer->stopping)) {
-		struct timeval now = {0, 0};
-		amqp_envelope_t envelope;
-		GError *error = NULL;
-		amqp_rpc_reply_t reply =
-			amqp_consume_message(link_state(consumer->link), &envelope, &now, 0);
+	unsigned deliveries = 0;
 
-		if (reply.reply_type == AMQP_RESPONSE_NORMAL) {
-			take_delivery(consumer, &envelope);
-			amqp_destroy_envelope(&envelope);
-			continue;
+	while (consumer->link && deliveries < DELIVERIES_A_TURN) {
+		amqp_frame_t frame;
+		GError *error = NULL;
+
+		if (link_next_frame(consumer->link, &frame, &error) != LINK_OK) {
+			disconnect(consumer, error);
+			return;
 		}
-		if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION &&
-		    reply.library_error == AMQP_STATUS_TIMEOUT)
+		if (frame.frame_type == 0)
 			break;
-		if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION &&
-		    reply.library_error == AMQP_STATUS_UNEXPECTED_STATE) {
-			if (take_other_frame(consumer, &error) == 0)
-				continue;
-		} else {
-			(void)g_set_error(&error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s: %s",
-					  link_peer(consumer->link),
-					  amqp_error_string2(reply.library_error));
+		if (frame.channel == 0 || frame.channel >= CHANNELS)
+			continue;
+		if (frame.frame_type != AMQP_FRAME_METHOD) {
+			deliveries += take_piece(consumer, &frame);
+		} else if (take_method(consumer, &frame, &error) < 0) {
+			disconnect(consumer, error);
+			return;
 		}
-		disconnect(consumer, error);
+		amqp_maybe_release_buffers(link_state(consumer->link));
 	}
 	if (consumer->link)
 		amqp_maybe_release_buffers(link_state(consumer->link));
@@ -316,32 +370,32 @@ static void *consumer_main(void *opaque)
 
 	while (!atomic_load(&consumer->stopping)) {
 		GError *error = NULL;
-		gint64 now = g_get_monotonic_time();
-		unsigned asked = atomic_load(&consumer->asked);
+		gint64 until;
 
-		stop_server(consumer);
-		if (!consumer->link && now >= consumer->connect_at)
+		if (!consumer->link && g_get_monotonic_time() >= consumer->retry.at)
 			connect_now(consumer);
 		else if (consumer->link && consume_wanted(consumer, &error) < 0)
 			disconnect(consumer, error);
-		atomic_store(&consumer->served, consumer->link ? asked : 0);
 		send_acks(consumer);
-		if (now >= consumer->beat_at) {
-			consumer->beat_at = now + BEAT_US;
-			server_beat(consumer->rpc);
-			publisher_watch(consumer->rpc->publisher);
-		}
-		link_poll(consumer->link, consumer->event_fd, POLL_MS);
+		until = server_beat(consumer->rpc);
+		publisher_watch(consumer->rpc->publisher);
+		if (!consumer->link)
+			until = MIN(until, consumer->retry.at);
+		link_poll(consumer->link, consumer->event_fd, until);
 		take_frames(consumer);
 	}
 	send_acks(consumer);
-	disconnect(consumer, NULL);
+	link_close(g_steal_pointer(&consumer->link));
+	set_connected(consumer, false);
 	return NULL;
 }
 
 static void consumer_free(struct consumer *consumer)
 {
+	for (int i = 0; i < CHANNELS; i++)
+		forget_incoming(&consumer->incoming[i]);
 	g_array_unref(consumer->acks);
+	g_array_unref(consumer->acks_taken);
 	g_free(consumer->listen_queue);
 	pthread_cond_destroy(&consumer->changed);
 	pthread_mutex_destroy(&consumer->lock);
@@ -356,66 +410,75 @@ struct consumer *consumer_start(struct rpc *rpc, GError **error)
 	int rc;
 
 	consumer->rpc = rpc;
-	atomic_init(&consumer->asked, 1);
 	consumer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	consumer->pause_s = rpc->config->retry_interval_s;
+	link_retry_begin(&consumer->retry, rpc->config);
+	consumer->retry.at = 0;
 	consumer->acks = g_array_new(FALSE, FALSE, sizeof(struct delivery));
+	consumer->acks_taken = g_array_new(FALSE, FALSE, sizeof(struct delivery));
 	pthread_mutex_init(&consumer->lock, NULL);
 	pthread_cond_init(&consumer->changed, NULL);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	/* The thread reads it. */
+	rpc->consumer = consumer;
 	rc = pthread_create(&consumer->thread, &attributes, consumer_main, consumer);
 	pthread_attr_destroy(&attributes);
 	if (rc == 0)
 		return consumer;
+	rpc->consumer = NULL;
 	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED, "cannot start the consuming thread: %s",
 		    g_strerror(rc));
 	consumer_free(consumer);
 	return NULL;
 }
 
-void consumer_stop(struct consumer *consumer)
-{
-	atomic_store(&consumer->stopping, true);
-	consumer_kick(consumer);
-	pthread_join(consumer->thread, NULL);
-	consumer_free(consumer);
-}
-
-bool consumer_ready(struct consumer *consumer)
-{
-	return atomic_load(&consumer->served) == atomic_load(&consumer->asked);
-}
-
-void consumer_ask(struct consumer *consumer)
-{
-	atomic_fetch_add(&consumer->asked, 1);
-	consumer_kick(consumer);
-}
-
-void consumer_kick(struct consumer *consumer)
+static void kick(struct consumer *consumer)
 {
 	uint64_t one = 1;
 
 	(void)!write(consumer->event_fd, &one, sizeof(one));
 }
 
-bool consumer_wait_stopped(struct consumer *consumer, unsigned timeout_s)
+void consumer_stop(struct consumer *consumer)
 {
-	struct timespec deadline;
-	bool stopped;
+	atomic_store(&consumer->stopping, true);
+	kick(consumer);
+	pthread_join(consumer->thread, NULL);
+	consumer_free(consumer);
+}
 
-	consumer_kick(consumer);
-	clock_gettime(CLOCK_MONOTONIC, &deadline);
-	deadline.tv_sec += timeout_s;
+bool consumer_ready(struct consumer *consumer)
+{
+	bool ready;
+
 	pthread_mutex_lock(&consumer->lock);
-	while (!consumer->server_stopped &&
-	       pthread_cond_clockwait(&consumer->changed, &consumer->lock, CLOCK_MONOTONIC,
-				      &deadline) == 0)
-		;
-	stopped = consumer->server_stopped;
+	ready = consumer->connected;
+	for (int i = CHANNEL_SERVER; i < CHANNELS; i++)
+		ready = ready && atomic_load(&consumer->wanted[i]) == consumer->consumed[i];
 	pthread_mutex_unlock(&consumer->lock);
-	return stopped;
+	return ready;
+}
+
+void consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted)
+{
+	if (atomic_exchange(&consumer->wanted[channel], wanted) != wanted)
+		kick(consumer);
+}
+
+bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, bool consumed,
+		   gint64 deadline)
+{
+	struct timespec until = {deadline / G_USEC_PER_SEC, (deadline % G_USEC_PER_SEC) * 1000};
+	bool reached;
+	int rc = 0;
+
+	pthread_mutex_lock(&consumer->lock);
+	while (consumer->consumed[channel] != consumed && rc == 0)
+		rc = pthread_cond_clockwait(&consumer->changed, &consumer->lock, CLOCK_MONOTONIC,
+					    &until);
+	reached = consumer->consumed[channel] == consumed;
+	pthread_mutex_unlock(&consumer->lock);
+	return reached;
 }
 
 void consumer_ack(struct consumer *consumer, const struct delivery *delivery)
@@ -423,5 +486,5 @@ void consumer_ack(struct consumer *consumer, const struct delivery *delivery)
 	pthread_mutex_lock(&consumer->lock);
 	g_array_append_val(consumer->acks, *delivery);
 	pthread_mutex_unlock(&consumer->lock);
-	consumer_kick(consumer);
+	kick(consumer);
 }

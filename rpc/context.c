@@ -11,8 +11,6 @@
 
 #define PREFIX "_context_"
 
-G_DEFINE_QUARK(novasnap - rpc - error - quark, rpc_error)
-
 struct rpc_context {
 	cJSON *fields;
 	atomic_uint references;
@@ -65,10 +63,11 @@ struct rpc_context *rpc_context_detach(cJSON *message)
 		cJSON *next = item->next;
 
 		if (item->string && g_str_has_prefix(item->string, PREFIX)) {
-			g_autofree char *name = g_strdup(item->string + strlen(PREFIX));
-
-			cJSON_AddItemToObject(fields, name,
-					      cJSON_DetachItemViaPointer(message, item));
+			(void)cJSON_DetachItemViaPointer(message, item);
+			memmove(item->string, item->string + strlen(PREFIX),
+				strlen(item->string + strlen(PREFIX)) + 1);
+			/* Keeps the item's name. */
+			cJSON_AddItemToArray(fields, item);
 		}
 		item = next;
 	}

@@ -8,8 +8,8 @@
 #include "rpc/internal.h"
 #include "rpc/json.h"
 
-#define MAX_BODY ((size_t)16 * 1024 * 1024)
 #define HIDDEN "***"
+#define TOKEN "gAAAAA" /* how a Fernet token of Keystone begins */
 
 cJSON *rpc_body_decode(const char *body, size_t length, GError **error)
 {
@@ -31,12 +31,13 @@ cJSON *rpc_body_decode(const char *body, size_t length, GError **error)
 	}
 	version = cJSON_GetObjectItemCaseSensitive(outer, "oslo.version");
 	message = cJSON_GetObjectItemCaseSensitive(outer, "oslo.message");
-	if (!version && !message)
+	/* As oslo: without both it is a bare message. */
+	if (!version || !message)
 		return outer;
 	if (!cJSON_IsString(version) || !cJSON_IsString(message)) {
 		cJSON_Delete(outer);
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "an envelope without oslo.version and oslo.message as texts");
+				    "an envelope whose oslo.version or oslo.message is no text");
 		return NULL;
 	}
 	/* oslo: the major version must be the same, the minor at most ours. */
@@ -75,15 +76,15 @@ char *rpc_body_encode(const cJSON *message)
 
 static bool is_secret(const char *name)
 {
-	static const char *const parts[] = {"auth_token", "password", "admin_pass",
-					    "secret",	  "trust_id", "service_token"};
+	static const char *const parts[] = {"token",  "password", "passwd",  "admin_pass",
+					    "secret", "trust_id", "key_data"};
 	g_autofree char *folded = g_ascii_strdown(name, -1);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
 		if (strstr(folded, parts[i]))
 			return true;
 	}
-	return g_str_equal(folded, "token") || g_str_equal(folded, "key_data");
+	return false;
 }
 
 static void set_text(cJSON *item, const char *text)
@@ -122,6 +123,8 @@ void rpc_body_redact(cJSON *message)
 			set_text(item, text);
 			cJSON_free(text);
 			cJSON_Delete(inner);
+		} else if (cJSON_IsString(item) && g_str_has_prefix(item->valuestring, TOKEN)) {
+			set_text(item, HIDDEN);
 		} else if (item->child) {
 			rpc_body_redact(item);
 		}
@@ -131,12 +134,19 @@ void rpc_body_redact(cJSON *message)
 char *rpc_text_redact(const char *text, size_t length)
 {
 	/* Of a body that is no JSON only what looks like a name can be known: the value that
-	 * follows a secret's name goes, up to its closing quote or, where it is cut, to the end. */
+	 * follows a secret's name goes, up to the quote that opened it (which may be escaped) or,
+	 * where it is cut, to the end; and whatever looks like a token of Keystone's goes. */
 	g_autoptr(GRegex) regex =
-		g_regex_new("((?:auth_token|password|admin_pass|secret|service_token|key_data)"
-			    "\\\\*[\"']?\\s*[:=]\\s*u?\\\\*[\"']?)[^\"'\\\\\\s,}]+",
-			    G_REGEX_CASELESS | G_REGEX_OPTIMIZE, 0, NULL);
+		g_regex_new("((?:token|password|passwd|admin_pass|secret|key_data)[a-z_]*"
+			    "\\\\*[\"']?\\s*[:=]\\s*u?)"
+			    "(?:(\\\\*[\"'])(?:[^\\\\\"']++|(?!\\2)\\\\++[\"']?|(?!\\2)[\"'])*+(?:"
+			    "\\2)?|[^\"'\\\\\\s,}&]++)",
+			    G_REGEX_CASELESS | G_REGEX_DOTALL | G_REGEX_OPTIMIZE, 0, NULL);
+	g_autoptr(GRegex) tokens = g_regex_new("gAAAAA[A-Za-z0-9_=-]++", G_REGEX_OPTIMIZE, 0, NULL);
 	g_autofree char *valid = g_utf8_make_valid(text, (gssize)length);
+	g_autofree char *named = g_regex_replace(regex, valid, -1, 0, "\\1\"" HIDDEN "\"", 0, NULL);
+	char *all = named ? g_regex_replace(tokens, named, -1, 0, HIDDEN, 0, NULL) : NULL;
 
-	return g_regex_replace(regex, valid, -1, 0, "\\1" HIDDEN, 0, NULL);
+	/* The expression gave up: rather nothing than a secret. */
+	return all ? all : g_strdup(HIDDEN);
 }

@@ -9,39 +9,62 @@
 #include "rpc/json.h"
 
 #define REMOTE_SUFFIX "_Remote"
+#define NAME_MAX_LENGTH ((size_t)200)
+#define MESSAGE_MAX_LENGTH 2000
 
-/* GLib lets an error carry no more than its text, so class and module stand at its head, and are
- * looked up again there: "nova.exception.InstanceNotFound: Instance ... could not be found." */
+/* What an RPC_ERROR carries beside its message. */
+typedef struct {
+	char *class_name; /* NULL: no remote error */
+	char *module;
+} RpcErrorPrivate;
+
+static void rpc_error_private_init(RpcErrorPrivate *private)
+{
+	private->class_name = NULL;
+	private->module = NULL;
+}
+
+static void rpc_error_private_copy(const RpcErrorPrivate *from, RpcErrorPrivate *to)
+{
+	to->class_name = g_strdup(from->class_name);
+	to->module = g_strdup(from->module);
+}
+
+static void rpc_error_private_clear(RpcErrorPrivate *private)
+{
+	g_free(private->class_name);
+	g_free(private->module);
+}
+
+G_DEFINE_EXTENDED_ERROR(RpcError, rpc_error)
+
 bool rpc_failure_from_error(const GError *error, const char **ret_class, const char **ret_module)
 {
-	const char *colon, *dot = NULL;
-	g_autofree char *name = NULL;
+	const RpcErrorPrivate *private;
 
-	if (error->domain != RPC_ERROR || error->code < RPC_ERROR_REMOTE)
+	if (error->domain != RPC_ERROR)
 		return false;
-	colon = strstr(error->message, ": ");
-	if (!colon)
+	private = rpc_error_get_private(error);
+	if (!private->class_name)
 		return false;
-	name = g_strndup(error->message, (gsize)(colon - error->message));
-	dot = strrchr(name, '.');
-	if (!dot || dot == name || strchr(name, ' '))
-		return false;
-	*ret_class = g_intern_string(dot + 1);
-	name[dot - name] = '\0';
-	*ret_module = g_intern_string(name);
+	*ret_class = private->class_name;
+	*ret_module = private->module;
 	return true;
 }
 
 static char *without_suffix(const char *text)
 {
+	size_t length;
+
 	if (!text)
 		return g_strdup("unknown");
+	length = strlen(text);
 	if (g_str_has_suffix(text, REMOTE_SUFFIX))
-		return g_strndup(text, strlen(text) - strlen(REMOTE_SUFFIX));
-	return g_strndup(text, 200);
+		length -= strlen(REMOTE_SUFFIX);
+	return g_strndup(text, MIN(length, NAME_MAX_LENGTH));
 }
 
-static int code_of(const char *class_name)
+static int code_of(const char *module, const char *class_name)
 {
 	static const struct {
 		const char *class_name;
@@ -53,7 +76,8 @@ static int code_of(const char *class_name)
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
-		if (g_str_equal(known[i].class_name, class_name))
+		if (g_str_equal(module, "nova.exception") &&
+		    g_str_equal(known[i].class_name, class_name))
 			return known[i].code;
 	}
 	return RPC_ERROR_REMOTE;
@@ -62,8 +86,10 @@ static int code_of(const char *class_name)
 GError *rpc_failure_decode(const cJSON *failure)
 {
 	cJSON *parsed = NULL;
+	RpcErrorPrivate *private;
 	g_autofree char *class_name = NULL;
 	g_autofree char *module = NULL;
+	g_autofree char *said = NULL;
 	const char *message;
 	GError *error;
 
@@ -75,8 +101,14 @@ GError *rpc_failure_decode(const cJSON *failure)
 	class_name = without_suffix(json_string(parsed, "class"));
 	module = without_suffix(json_string(parsed, "module"));
 	message = json_string(parsed, "message");
-	error = g_error_new(RPC_ERROR, code_of(class_name), "%s.%s: %.2000s", module, class_name,
-			    message ? message : "(no message)");
+	said = g_utf8_substring(
+		message ? message : "(no message)", 0,
+		MIN(g_utf8_strlen(message ? message : "(no message)", -1), MESSAGE_MAX_LENGTH));
+	error = g_error_new(RPC_ERROR, code_of(module, class_name), "%s.%s: %s", module, class_name,
+			    said);
+	private = rpc_error_get_private(error);
+	private->class_name = g_steal_pointer(&class_name);
+	private->module = g_steal_pointer(&module);
 	cJSON_Delete(parsed);
 	return error;
 }

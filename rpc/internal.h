@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the files of this room share. Lock order: there is none, for no lock is held while another
- * is taken.
+ * What the files of this room share. Lock order: the server's lock before the outbox's; no other
+ * lock is held while one is taken.
  */
 #ifndef NOVASNAP_RPC_INTERNAL_H
 #define NOVASNAP_RPC_INTERNAL_H
@@ -58,29 +58,53 @@ enum link_result {
 
 struct link;
 
-/* Tries the servers in turn, one a call, beginning behind the one tried last. NULL with
- * RPC_ERROR_DISCONNECTED. */
-struct link *link_open(const struct rpc_config *config, const struct rpc_url *url, unsigned *next,
-		       const char *name, GError **error);
+/* Which server to try next, and when. */
+struct link_retry {
+	unsigned server;   /* an index into the URL's */
+	unsigned failures; /* since the last success */
+	unsigned pause_s;  /* before the next round of all servers */
+	gint64 at;	   /* monotonic us: not before */
+};
+
+/* After a success, or the loss of a connection that was well: a short pause, the same server. */
+void link_retry_begin(struct link_retry *retry, const struct rpc_config *config);
+/* After a failure: the next server at once, and a pause that grows after each round of all. */
+void link_retry_failed(struct link_retry *retry, const struct rpc_config *config,
+		       const struct rpc_url *url);
+
+/* NULL with RPC_ERROR_DISCONNECTED, or RPC_ERROR_CONFIG for TLS files that do not serve. */
+struct link *link_open(const struct rpc_config *config, const struct rpc_url *url,
+		       const struct link_retry *retry, const char *name, GError **error);
+/* Says good-bye to the broker (for at most 2 s), so that what was written before is read. */
 void link_close(struct link *link);
+/* Closes the socket alone, of a connection that is not well. */
+void link_abandon(struct link *link);
 amqp_connection_state_t link_state(struct link *link);
 int link_fd(struct link *link);
 /* host:port */
 const char *link_peer(const struct link *link);
 enum link_result link_open_channel(struct link *link, amqp_channel_t channel, GError **error);
-/* Turns the last reply into a result and, unless it was well, an error that begins with `what`. */
-enum link_result link_check(struct link *link, const char *what, GError **error);
+/* Turns the last reply into a result and, unless it was well, an error that begins with `what`. A
+ * channel that the broker closed may be opened again. */
+enum link_result link_check(struct link *link, amqp_channel_t channel, const char *what,
+			    GError **error);
+/* The next frame that has come, valid until buffers are released; frame_type 0: none. */
+enum link_result link_next_frame(struct link *link, amqp_frame_t *frame, GError **error);
 /* The broker's code of the last LINK_CHANNEL_CLOSED: 404, 406... */
 int link_code(const struct link *link);
-/* Waits until something may be read or the eventfd is written, at most `timeout_ms`. */
-void link_poll(struct link *link, int event_fd, int timeout_ms);
+/* Waits until something may be read or the eventfd is written, up to `until` (monotonic us), and
+ * not for so long that heartbeats suffer. */
+void link_poll(struct link *link, int event_fd, gint64 until);
 
 /* --- topology.c ------------------------------------------------------------------------------ */
+
+/* In all of these a channel that the broker closed is opened again. An exchange or queue that is
+ * declared otherwise already (406) is used as it is, and the log says so. */
 
 /* The topic exchange of the control exchange's name. */
 enum link_result topology_declare_exchange(struct link *link, amqp_channel_t channel,
 					   const struct rpc_config *config, GError **error);
-/* A queue on it, bound with its own name. A 406 is tried again without durability. */
+/* A queue on it, bound with its own name. */
 enum link_result topology_declare_topic(struct link *link, amqp_channel_t channel,
 					const struct rpc_config *config, const char *name,
 					GError **error);
@@ -126,24 +150,31 @@ void publisher_watch(struct publisher *publisher);
 
 struct consumer;
 
+/* What is consumed, each on the channel of that number. */
+enum consumer_channel { CHANNEL_SERVER = 1, CHANNEL_REPLY, CHANNEL_LISTEN, CHANNELS };
+
 struct consumer *consumer_start(struct rpc *rpc, GError **error);
 void consumer_stop(struct consumer *consumer);
+/* The connection is up, and what is wanted is consumed. */
 bool consumer_ready(struct consumer *consumer);
-/* More is to be consumed than before: it is not ready until that is done. */
-void consumer_ask(struct consumer *consumer);
-/* Wakes its thread. */
-void consumer_kick(struct consumer *consumer);
-/* True when the server's consumers are cancelled, after `timeout_s` in any case. */
-bool consumer_wait_stopped(struct consumer *consumer, unsigned timeout_s);
+/* From now on that is consumed, or not; from any thread. */
+void consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted);
+/* Waits until it is (or is not any more) consumed. False after `deadline` (monotonic us). */
+bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, bool consumed,
+		   gint64 deadline);
 /* A delivery's place, for its ack. */
 struct delivery {
 	unsigned generation; /* of the connection */
 	amqp_channel_t channel;
 	uint64_t tag;
 };
+/* Acks, from any thread; nothing happens when that connection is gone. */
 void consumer_ack(struct consumer *consumer, const struct delivery *delivery);
 
 /* --- server.c, request.c, client.c ------------------------------------------------------------ */
+
+/* Bodies over this are not looked at. */
+#define MAX_BODY ((size_t)16 * 1024 * 1024)
 
 struct server_state;
 struct client_state;
@@ -156,36 +187,40 @@ struct rpc {
 	struct server_state *server;
 	struct client_state *client;
 
-	/* Written once each, before the consumer is kicked. */
-	_Atomic(const char *const *) listen_topics;
+	/* Written once each, before the channel is wanted. */
+	char **listen_topics;
 	void (*notified)(const char *event_type, const cJSON *message, void *opaque);
 	void *notified_opaque;
 };
 
 struct server_state *server_state_new(void);
 void server_state_free(struct server_state *state);
-bool server_wanted(struct server_state *state);
 const char *server_fanout_queue(struct server_state *state);
 /* A body that came for the server. */
 void server_take(struct rpc *rpc, const char *body, size_t length, const struct delivery *delivery);
-/* Tells the callers of unanswered calls that we live; once a second or so. */
-void server_beat(struct rpc *rpc);
-
-/* Drops what was seen before; true when the id is new. */
+/* One that is over MAX_BODY, and was passed over. */
+void server_take_too_long(struct rpc *rpc, uint64_t length, const struct delivery *delivery);
+/* Tells the callers of unanswered calls that we live; returns when to call it again, monotonic us.
+ */
+gint64 server_beat(struct rpc *rpc);
+/* Notes the id; true when it was not seen lately. */
 bool server_note_unique(struct server_state *state, const char *unique_id);
 
-struct rpc_request *request_new(struct rpc *rpc, cJSON *message, const struct delivery *delivery);
+/* A message that was taken; it is the request's from now on. */
+struct rpc_request *request_new(struct rpc *rpc, cJSON *message);
 /* The message as it came, less its context. */
 cJSON *request_message(const struct rpc_request *request);
-void server_add_call(struct rpc *rpc, struct rpc_request *request);
-void server_remove_call(struct rpc *rpc, struct rpc_request *request);
 /* Seconds, 0 where none. */
-double request_timeout(const struct rpc_request *request);
+int64_t request_timeout(const struct rpc_request *request);
 void request_send(struct rpc_request *request, cJSON *result, char *failure, bool ending);
+/* A request is open until it is acked, and again unseen when it is freed without. True when the ack
+ * is still owed; `ret_delivery` is then where it came last. */
+bool server_close_request(struct rpc *rpc, struct rpc_request *request, bool acked,
+			  struct delivery *ret_delivery);
+void server_remove_call(struct rpc *rpc, struct rpc_request *request);
 
 struct client_state *client_state_new(void);
 void client_state_free(struct client_state *state);
-bool client_wanted(struct client_state *state);
 const char *client_reply_queue(struct client_state *state);
 void client_take_reply(struct rpc *rpc, const char *body, size_t length);
 

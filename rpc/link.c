@@ -10,6 +10,7 @@
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,7 +19,10 @@
 
 #define CONNECT_TIMEOUT_S 10
 #define RPC_TIMEOUT_S 20
+#define CLOSE_TIMEOUT_S 2
+#define POLL_MAX_MS 1000 /* heartbeats are looked at so often */
 #define FRAME_MAX 131072
+#define TEXT_MAX 500 /* of what the broker says */
 #define TLS_PORT_HINT "is the port one for TLS, and are ssl and transport_url of one mind?"
 
 struct link {
@@ -47,40 +51,52 @@ int link_code(const struct link *link)
 	return link->code;
 }
 
-enum link_result link_check(struct link *link, const char *what, GError **error)
+/* What the broker says when it closes a channel or the connection. It waits for our "ok" before the
+ * channel's number can be used again. */
+static enum link_result take_close(struct link *link, amqp_channel_t channel,
+				   const amqp_method_t *method, const char *what, GError **error)
+{
+	bool whole = method->id == AMQP_CONNECTION_CLOSE_METHOD;
+	const amqp_bytes_t *text;
+
+	if (whole) {
+		const amqp_connection_close_t *closed = method->decoded;
+		amqp_connection_close_ok_t ok = {0};
+
+		text = &closed->reply_text;
+		link->code = closed->reply_code;
+		(void)amqp_send_method(link->state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
+	} else {
+		const amqp_channel_close_t *closed = method->decoded;
+		amqp_channel_close_ok_t ok = {0};
+
+		text = &closed->reply_text;
+		link->code = closed->reply_code;
+		(void)amqp_send_method(link->state, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+	}
+	g_set_error(error, RPC_ERROR, whole ? RPC_ERROR_DISCONNECTED : RPC_ERROR_FAILED,
+		    "%s at %s: the broker closed the %s: %d %.*s", what, link->peer,
+		    whole ? "connection" : "channel", link->code, (int)MIN(text->len, TEXT_MAX),
+		    (const char *)text->bytes);
+	return whole ? LINK_LOST : LINK_CHANNEL_CLOSED;
+}
+
+enum link_result link_check(struct link *link, amqp_channel_t channel, const char *what,
+			    GError **error)
 {
 	amqp_rpc_reply_t reply = amqp_get_rpc_reply(link->state);
-	const amqp_bytes_t *text;
-	int code;
 
 	switch (reply.reply_type) {
 	case AMQP_RESPONSE_NORMAL:
 		return LINK_OK;
 	case AMQP_RESPONSE_SERVER_EXCEPTION:
-		if (reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
-			amqp_channel_close_t *closed = reply.reply.decoded;
-
-			text = &closed->reply_text;
-			code = closed->reply_code;
-		} else if (reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
-			amqp_connection_close_t *closed = reply.reply.decoded;
-
-			text = &closed->reply_text;
-			code = closed->reply_code;
-		} else {
-			g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-				    "%s at %s: the broker answered method 0x%08x", what, link->peer,
-				    reply.reply.id);
-			return LINK_LOST;
-		}
-		link->code = code;
-		g_set_error(error, RPC_ERROR,
-			    reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD ? RPC_ERROR_FAILED
-									: RPC_ERROR_DISCONNECTED,
-			    "%s at %s: the broker answered %d %.*s", what, link->peer, code,
-			    (int)MIN(text->len, 500), (const char *)text->bytes);
-		return reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD ? LINK_CHANNEL_CLOSED
-								   : LINK_LOST;
+		if (reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD ||
+		    reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD)
+			return take_close(link, channel, &reply.reply, what, error);
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+			    "%s at %s: the broker answered method 0x%08x", what, link->peer,
+			    reply.reply.id);
+		return LINK_LOST;
 	case AMQP_RESPONSE_LIBRARY_EXCEPTION:
 	case AMQP_RESPONSE_NONE:
 	default:
@@ -88,6 +104,27 @@ enum link_result link_check(struct link *link, const char *what, GError **error)
 			    link->peer, amqp_error_string2(reply.library_error));
 		return LINK_LOST;
 	}
+}
+
+enum link_result link_next_frame(struct link *link, amqp_frame_t *frame, GError **error)
+{
+	struct timeval now = {0, 0};
+	int rc = amqp_simple_wait_frame_noblock(link->state, frame, &now);
+
+	if (rc == AMQP_STATUS_TIMEOUT) {
+		frame->frame_type = 0;
+		return LINK_OK;
+	}
+	if (rc != AMQP_STATUS_OK) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s: %s", link->peer,
+			    amqp_error_string2(rc));
+		return LINK_LOST;
+	}
+	if (frame->frame_type == AMQP_FRAME_METHOD &&
+	    (frame->payload.method.id == AMQP_CHANNEL_CLOSE_METHOD ||
+	     frame->payload.method.id == AMQP_CONNECTION_CLOSE_METHOD))
+		return take_close(link, frame->channel, &frame->payload.method, "idle", error);
+	return LINK_OK;
 }
 
 static amqp_socket_t *make_socket(const struct rpc_config *config, amqp_connection_state_t state,
@@ -164,7 +201,7 @@ static int log_in(struct link *link, const struct rpc_config *config, const char
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
 			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %d %.*s", link->peer,
 			    vhost, address->user, closed->reply_code,
-			    (int)MIN(closed->reply_text.len, 500),
+			    (int)MIN(closed->reply_text.len, TEXT_MAX),
 			    (const char *)closed->reply_text.bytes);
 	} else {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
@@ -176,11 +213,10 @@ static int log_in(struct link *link, const struct rpc_config *config, const char
 	return -1;
 }
 
-struct link *link_open(const struct rpc_config *config, const struct rpc_url *url, unsigned *next,
-		       const char *name, GError **error)
+struct link *link_open(const struct rpc_config *config, const struct rpc_url *url,
+		       const struct link_retry *retry, const char *name, GError **error)
 {
-	const struct rpc_server_address *address =
-		g_ptr_array_index(url->servers, *next % url->servers->len);
+	const struct rpc_server_address *address = g_ptr_array_index(url->servers, retry->server);
 	struct timeval connect_limit = {CONNECT_TIMEOUT_S, 0}, rpc_limit = {RPC_TIMEOUT_S, 0};
 	struct link *link = g_new0(struct link, 1);
 	unsigned user_timeout_ms = RPC_TIMEOUT_S * 1000;
@@ -188,8 +224,8 @@ struct link *link_open(const struct rpc_config *config, const struct rpc_url *ur
 	GError *local = NULL;
 	int rc;
 
-	*next = (*next + 1) % url->servers->len;
-	link->peer = g_strdup_printf("%s:%d", address->host, address->port);
+	link->peer = g_strdup_printf(strchr(address->host, ':') ? "[%s]:%d" : "%s:%d",
+				     address->host, address->port);
 	link->state = amqp_new_connection();
 	(void)amqp_set_handshake_timeout(link->state, &connect_limit);
 	(void)amqp_set_rpc_timeout(link->state, &rpc_limit);
@@ -208,6 +244,7 @@ struct link *link_open(const struct rpc_config *config, const struct rpc_url *ur
 			    config->ssl ? TLS_PORT_HINT : "does it run there?");
 		goto failed;
 	}
+	/* A peer that is gone, or never reads, ends a write that would last for ever. */
 	(void)setsockopt(link_fd(link), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
 			 sizeof(user_timeout_ms));
 	if (log_in(link, config, url->vhost, address, name, &local) < 0)
@@ -216,11 +253,11 @@ struct link *link_open(const struct rpc_config *config, const struct rpc_url *ur
 
 failed:
 	g_propagate_error(error, local);
-	link_close(link);
+	link_abandon(link);
 	return NULL;
 }
 
-void link_close(struct link *link)
+void link_abandon(struct link *link)
 {
 	if (!link)
 		return;
@@ -229,22 +266,52 @@ void link_close(struct link *link)
 	g_free(link);
 }
 
+void link_close(struct link *link)
+{
+	struct timeval limit = {CLOSE_TIMEOUT_S, 0};
+
+	if (!link)
+		return;
+	(void)amqp_set_rpc_timeout(link->state, &limit);
+	(void)amqp_connection_close(link->state, AMQP_REPLY_SUCCESS);
+	link_abandon(link);
+}
+
+void link_retry_begin(struct link_retry *retry, const struct rpc_config *config)
+{
+	retry->failures = 0;
+	retry->pause_s = config->retry_interval_s;
+	retry->at = g_get_monotonic_time() + (gint64)retry->pause_s * G_USEC_PER_SEC;
+}
+
+void link_retry_failed(struct link_retry *retry, const struct rpc_config *config,
+		       const struct rpc_url *url)
+{
+	retry->server = (retry->server + 1) % url->servers->len;
+	if (++retry->failures % url->servers->len != 0)
+		return;
+	retry->at = g_get_monotonic_time() + (gint64)retry->pause_s * G_USEC_PER_SEC;
+	retry->pause_s = MIN(retry->pause_s + config->retry_backoff_s, config->interval_max_s);
+}
+
 enum link_result link_open_channel(struct link *link, amqp_channel_t channel, GError **error)
 {
 	(void)amqp_channel_open(link->state, channel);
-	return link_check(link, "opening a channel", error);
+	return link_check(link, channel, "opening a channel", error);
 }
 
-void link_poll(struct link *link, int event_fd, int timeout_ms)
+void link_poll(struct link *link, int event_fd, gint64 until)
 {
 	struct pollfd fds[2] = {{.fd = event_fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	gint64 left_ms = (until - g_get_monotonic_time() + 999) / 1000;
 	uint64_t count;
 
+	left_ms = CLAMP(left_ms, 0, POLL_MAX_MS);
 	if (link) {
 		fds[1].fd = link_fd(link);
 		if (amqp_frames_enqueued(link->state) || amqp_data_in_buffer(link->state))
-			timeout_ms = 0;
+			left_ms = 0;
 	}
-	if (poll(fds, 2, timeout_ms) > 0 && (fds[0].revents & POLLIN))
+	if (poll(fds, 2, (int)left_ms) > 0 && (fds[0].revents & POLLIN))
 		(void)!read(event_fd, &count, sizeof(count));
 }

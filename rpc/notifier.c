@@ -87,14 +87,14 @@ int rpc_listen(struct rpc *rpc, const char *const *topics,
 	       void (*notified)(const char *event_type, const cJSON *message, void *opaque),
 	       void *opaque, GError **error)
 {
-	if (atomic_load(&rpc->listen_topics)) {
+	if (rpc->listen_topics) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_FAILED,
 				    "there is a listener already");
 		return -1;
 	}
 	rpc->notified = notified;
 	rpc->notified_opaque = opaque;
-	atomic_store(&rpc->listen_topics, topics);
-	consumer_ask(rpc->consumer);
+	rpc->listen_topics = g_strdupv((char **)topics);
+	consumer_want(rpc->consumer, CHANNEL_LISTEN, true);
 	return 0;
 }

@@ -65,45 +65,55 @@ static void make_room(const struct rpc_config *config, uint64_t wanted)
 	}
 }
 
-static int write_file(const char *path, const char *reason, const char *text)
+static int write_file(const char *path, const char *content, size_t length)
 {
-	g_autofree char *content = g_strdup_printf("# %s\n%s\n", reason, text);
-	size_t length = strlen(content);
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	ssize_t written;
 
 	if (fd < 0)
 		return -1;
 	written = write(fd, content, length);
-	if (close(fd) < 0 || written != (ssize_t)length) {
-		(void)g_unlink(path);
-		return -1;
-	}
-	return 0;
+	if (close(fd) == 0 && written == (ssize_t)length)
+		return 0;
+	if (written >= 0)
+		errno = ENOSPC;
+	(void)g_unlink(path);
+	return -1;
 }
 
 void rejected_keep(const struct rpc_config *config, const char *body, size_t length,
 		   const char *reason)
 {
 	g_autofree char *text = NULL;
-	g_autofree char *path = NULL;
+	g_autofree char *line = NULL;
+	g_autofree char *content = NULL;
 	g_autofree char *name = NULL;
+	g_autofree char *path = NULL;
 	g_autofree char *id = NULL;
+	size_t size;
 
-	if (!config->rejected_dir || config->rejected_max_files == 0 ||
-	    length > config->rejected_max_bytes)
+	if (!config->rejected_dir || config->rejected_max_files == 0)
 		return;
-	id = rpc_hex_id();
-	name = g_strdup_printf("%016" G_GINT64_FORMAT "-%.8s" SUFFIX, g_get_real_time(), id);
-	path = g_build_filename(config->rejected_dir, name, NULL);
 	text = redact(body, length);
+	line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
+	content = g_strdup_printf("# %s\n%s\n", line, text);
+	size = strlen(content);
+	if (size > config->rejected_max_bytes) {
+		g_warning("a rejected message is not kept: its %zu bytes are more than all of them "
+			  "may have together",
+			  size);
+		return;
+	}
 	if (g_mkdir_with_parents(config->rejected_dir, 0700) < 0) {
 		g_warning("cannot keep a rejected message: making %s: %s", config->rejected_dir,
 			  g_strerror(errno));
 		return;
 	}
-	make_room(config, strlen(text));
-	if (write_file(path, reason, text) < 0)
+	make_room(config, size);
+	id = rpc_hex_id();
+	name = g_strdup_printf("%016" G_GINT64_FORMAT "-%.8s" SUFFIX, g_get_real_time(), id);
+	path = g_build_filename(config->rejected_dir, name, NULL);
+	if (write_file(path, content, size) < 0)
 		g_warning("cannot keep a rejected message: writing %s: %s", path,
 			  g_strerror(errno));
 	else

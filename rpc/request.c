@@ -7,28 +7,26 @@
 #include "rpc/internal.h"
 #include "rpc/json.h"
 
-#define REPLY_TIMEOUT_S 60
+#define REPLY_TIMEOUT_S 60 /* kombu_missing_consumer_retry_timeout */
+#define TIMEOUT_MAX_S (24 * 3600)
 
 struct rpc_request {
 	struct rpc *rpc;
 	cJSON *message; /* less its context */
 	cJSON *empty;	/* stands for args where there are none */
 	struct rpc_context *context;
-	struct delivery delivery;
 	const char *msg_id;  /* NULL: a cast */
 	const char *reply_q; /* NULL: a cast */
-	bool acked;
 	bool answered;
 };
 
-struct rpc_request *request_new(struct rpc *rpc, cJSON *message, const struct delivery *delivery)
+struct rpc_request *request_new(struct rpc *rpc, cJSON *message)
 {
 	struct rpc_request *request = g_new0(struct rpc_request, 1);
 
 	request->rpc = rpc;
 	request->context = rpc_context_detach(message);
 	request->message = message;
-	request->delivery = *delivery;
 	request->msg_id = json_string(message, "_msg_id");
 	request->reply_q = json_string(message, "_reply_q");
 	if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(message, "args")))
@@ -38,8 +36,11 @@ struct rpc_request *request_new(struct rpc *rpc, cJSON *message, const struct de
 
 void rpc_request_free(struct rpc_request *request)
 {
+	struct delivery delivery;
+
 	if (!request)
 		return;
+	(void)server_close_request(request->rpc, request, false, &delivery);
 	server_remove_call(request->rpc, request);
 	rpc_context_unref(request->context);
 	cJSON_Delete(request->message);
@@ -52,13 +53,13 @@ cJSON *request_message(const struct rpc_request *request)
 	return request->message;
 }
 
-double request_timeout(const struct rpc_request *request)
+int64_t request_timeout(const struct rpc_request *request)
 {
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(request->message, "_timeout");
+	int64_t timeout;
 
-	if (!cJSON_IsNumber(item) && !cJSON_IsRaw(item))
+	if (!json_int64(request->message, "_timeout", &timeout))
 		return 0;
-	return CLAMP(item->valuedouble, 0, 24 * 3600);
+	return CLAMP(timeout, 0, TIMEOUT_MAX_S);
 }
 
 const char *rpc_request_method(const struct rpc_request *request)
@@ -96,10 +97,10 @@ bool rpc_request_is_call(const struct rpc_request *request)
 
 void rpc_request_ack(struct rpc_request *request)
 {
-	if (request->acked)
-		return;
-	request->acked = true;
-	consumer_ack(request->rpc->consumer, &request->delivery);
+	struct delivery delivery;
+
+	if (server_close_request(request->rpc, request, true, &delivery))
+		consumer_ack(request->rpc->consumer, &delivery);
 }
 
 void request_send(struct rpc_request *request, cJSON *result, char *failure, bool ending)
@@ -111,6 +112,7 @@ void request_send(struct rpc_request *request, cJSON *result, char *failure, boo
 		.exchange = "",
 		.key = request->reply_q,
 		.mandatory = true,
+		.retry_unroutable = ending,
 		.transient = !ending,
 		.timeout_s = REPLY_TIMEOUT_S,
 	};
@@ -155,8 +157,11 @@ void rpc_request_fail(struct rpc_request *request, const char *class_name, const
 
 void rpc_request_reject(struct rpc_request *request, const char *reason)
 {
-	char *body = json_print(request->message);
 	g_autofree char *why = g_strdup_printf("%s: %s", rpc_request_method(request), reason);
+	char *body;
+
+	rpc_context_attach(request->message, request->context, NULL);
+	body = json_print(request->message);
 
 	g_warning("a message that came for us is kept aside: %s", why);
 	rejected_keep(request->rpc->config, body, strlen(body), why);

@@ -26,6 +26,7 @@ static void rpc_free(struct rpc *rpc)
 	server_state_free(rpc->server);
 	client_state_free(rpc->client);
 	rpc_url_free(rpc->url);
+	g_strfreev(rpc->listen_topics);
 	g_free(rpc);
 }
 
@@ -42,9 +43,7 @@ struct rpc *rpc_open(const struct rpc_config *config, GError **error)
 	rpc->server = server_state_new();
 	rpc->client = client_state_new();
 	rpc->publisher = publisher_start(config, rpc->url, error);
-	if (rpc->publisher)
-		rpc->consumer = consumer_start(rpc, error);
-	if (rpc->consumer)
+	if (rpc->publisher && consumer_start(rpc, error))
 		return rpc;
 	if (rpc->publisher)
 		publisher_stop(rpc->publisher, 0);

@@ -3,8 +3,6 @@
  * Exchanges and queues, with the names and arguments of oslo_messaging._drivers.impl_rabbit: they
  * must equal those of the peers, or the broker answers 406.
  */
-#include <string.h>
-
 #include "rpc/internal.h"
 
 #define PRECONDITION_FAILED 406
@@ -52,11 +50,21 @@ static enum link_result declare_exchange(struct link *link, amqp_channel_t chann
 					 bool auto_delete, GError **error)
 {
 	g_autofree char *what = g_strdup_printf("declaring the exchange %s", name);
+	g_autoptr(GError) refused = NULL;
+	enum link_result result;
 
 	(void)amqp_exchange_declare(link_state(link), channel, amqp_cstring_bytes(name),
 				    amqp_cstring_bytes(type), 0, durable, auto_delete, 0,
 				    amqp_empty_table);
-	return reopen(link, channel, link_check(link, what, error), error);
+	result = reopen(link, channel, link_check(link, channel, what, &refused), &refused);
+	/* Others declared it otherwise, and it is theirs as much as ours: it serves as it is. */
+	if (result == LINK_CHANNEL_CLOSED && link_code(link) == PRECONDITION_FAILED) {
+		g_info("%s; it is used as it is", refused->message);
+		return LINK_OK;
+	}
+	if (refused)
+		g_propagate_error(error, g_steal_pointer(&refused));
+	return result;
 }
 
 static enum link_result declare_queue(struct link *link, amqp_channel_t channel, const char *name,
@@ -67,7 +75,7 @@ static enum link_result declare_queue(struct link *link, amqp_channel_t channel,
 
 	(void)amqp_queue_declare(link_state(link), channel, amqp_cstring_bytes(name), 0, durable, 0,
 				 auto_delete, arguments->table);
-	return reopen(link, channel, link_check(link, what, error), error);
+	return reopen(link, channel, link_check(link, channel, what, error), error);
 }
 
 static enum link_result bind(struct link *link, amqp_channel_t channel, const char *queue,
@@ -78,24 +86,14 @@ static enum link_result bind(struct link *link, amqp_channel_t channel, const ch
 	(void)amqp_queue_bind(link_state(link), channel, amqp_cstring_bytes(queue),
 			      amqp_cstring_bytes(exchange), amqp_cstring_bytes(key),
 			      amqp_empty_table);
-	return reopen(link, channel, link_check(link, what, error), error);
+	return reopen(link, channel, link_check(link, channel, what, error), error);
 }
 
 enum link_result topology_declare_exchange(struct link *link, amqp_channel_t channel,
 					   const struct rpc_config *config, GError **error)
 {
-	g_autoptr(GError) refused = NULL;
-	enum link_result result = declare_exchange(link, channel, config->control_exchange, "topic",
-						   config->durable, config->auto_delete, &refused);
-
-	/* Others declared it otherwise, and it is theirs as much as ours: it serves as it is. */
-	if (result == LINK_CHANNEL_CLOSED && link_code(link) == PRECONDITION_FAILED) {
-		g_info("%s; it is used as it is", refused->message);
-		return LINK_OK;
-	}
-	if (refused)
-		g_propagate_error(error, g_steal_pointer(&refused));
-	return result;
+	return declare_exchange(link, channel, config->control_exchange, "topic", config->durable,
+				config->auto_delete, error);
 }
 
 enum link_result topology_declare_topic(struct link *link, amqp_channel_t channel,
@@ -158,7 +156,7 @@ enum link_result topology_declare_listener(struct link *link, amqp_channel_t cha
 
 	declared = amqp_queue_declare(link_state(link), channel, amqp_empty_bytes, 0, 0, 1, 1,
 				      amqp_empty_table);
-	result = link_check(link, "declaring a queue to listen", error);
+	result = link_check(link, channel, "declaring a queue to listen", error);
 	if (result != LINK_OK || !declared)
 		return reopen(link, channel, result, error);
 	g_free(*ret_queue);
@@ -182,5 +180,5 @@ enum link_result topology_consume(struct link *link, amqp_channel_t channel, con
 
 	(void)amqp_basic_consume(link_state(link), channel, amqp_cstring_bytes(queue),
 				 amqp_cstring_bytes(tag), 0, no_ack, 0, amqp_empty_table);
-	return reopen(link, channel, link_check(link, what, error), error);
+	return reopen(link, channel, link_check(link, channel, what, error), error);
 }

@@ -93,35 +93,45 @@ static int parse_server(struct rpc_url *url, const char *text, GError **error)
 	return parse_host(address, at ? at + 1 : text, error);
 }
 
+static int parse_servers(struct rpc_url *url, const char *text, GError **error)
+{
+	g_auto(GStrv) list = g_strsplit(text, ",", -1);
+
+	for (char **server = list; *server; server++) {
+		if (*g_strstrip(*server) && parse_server(url, *server, error) < 0) {
+			if (g_strv_length(list) > 1)
+				g_prefix_error(error, "of the servers the %u. is wrong: ",
+					       url->servers->len);
+			return -1;
+		}
+	}
+	return url->servers->len > 0 ? 0 : parse_server(url, "", error);
+}
+
 struct rpc_url *rpc_url_parse(const char *text, GError **error)
 {
 	struct rpc_url *url = g_new0(struct rpc_url, 1);
 	g_autofree char *servers = NULL;
-	g_auto(GStrv) list = NULL;
-	const char *rest, *slash, *query;
+	g_autofree char *path = NULL;
+	const char *rest, *end;
 
 	url->servers = g_ptr_array_new_with_free_func(address_free);
-	rest = strstr(text, "://");
+	rest = text ? strstr(text, "://") : NULL;
 	if (!rest || (!g_str_has_prefix(text, "rabbit:") && !g_str_has_prefix(text, "amqp:") &&
 		      !g_str_has_prefix(text, "kombu+"))) {
 		(void)bad(error, "it does not begin with rabbit://");
 		goto failed;
 	}
 	rest += strlen("://");
-	slash = strchr(rest, '/');
-	servers = slash ? g_strndup(rest, (gsize)(slash - rest)) : g_strdup(rest);
-	list = g_strsplit(servers, ",", -1);
-	for (char **server = list; *server; server++) {
-		if (parse_server(url, g_strstrip(*server), error) < 0)
-			goto failed;
-	}
-	if (url->servers->len == 0 && parse_server(url, "", error) < 0)
+	end = rest + strcspn(rest, "/?#");
+	servers = g_strndup(rest, (gsize)(end - rest));
+	if (parse_servers(url, servers, error) < 0)
 		goto failed;
 
 	/* Without a vhost oslo hands an empty one on, which kombu takes for "/"; so is "//". */
-	rest = slash ? slash + 1 : "";
-	query = strchr(rest, '?');
-	url->vhost = unescape(rest, query ? (size_t)(query - rest) : strlen(rest));
+	if (*end == '/')
+		path = g_strndup(end + 1, strcspn(end + 1, "?#"));
+	url->vhost = path ? g_uri_unescape_string(path, NULL) : g_strdup("");
 	if (!url->vhost) {
 		(void)bad(error, "a vhost that is not well percent-encoded");
 		goto failed;
@@ -129,7 +139,7 @@ struct rpc_url *rpc_url_parse(const char *text, GError **error)
 	if (!*url->vhost) {
 		g_free(url->vhost);
 		url->vhost = g_strdup("/");
-	} else if (url->vhost[0] == '/' && url->vhost[1]) {
+	} else if (path[0] == '/' && path[1]) {
 		memmove(url->vhost, url->vhost + 1, strlen(url->vhost));
 	}
 	return url;

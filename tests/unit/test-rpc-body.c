@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Bodies, their contexts and failures: what oslo.messaging sends is read, what cannot be read says
+ * why, and no secret stays in what is written down.
+ */
+#include <string.h>
+
+#include "rpc/internal.h"
+#include "rpc/json.h"
+
+static cJSON *decode(const char *body, GError **error)
+{
+	return rpc_body_decode(body, strlen(body), error);
+}
+
+static void test_decode(void)
+{
+	static const char *const bodies[] = {
+		"{\"oslo.version\": \"2.0\", \"oslo.message\": \"{\\\"method\\\": \\\"m\\\", "
+		"\\\"args\\\": {\\\"ratio\\\": 1.0, \\\"id\\\": 12345678901234567890}}\"}",
+		"{\"method\": \"m\", \"args\": {\"ratio\": 1.0, \"id\": 12345678901234567890}}",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(bodies); i++) {
+		g_autoptr(GError) error = NULL;
+		cJSON *message = decode(bodies[i], &error);
+		char *text;
+
+		g_assert_no_error(error);
+		g_assert_cmpstr(json_string(message, "method"), ==, "m");
+		text = json_print(cJSON_GetObjectItemCaseSensitive(message, "args"));
+		g_assert_cmpstr(text, ==, "{\"ratio\":1.0,\"id\":12345678901234567890}");
+		cJSON_free(text);
+		cJSON_Delete(message);
+	}
+}
+
+static void test_decode_errors(void)
+{
+	static const char *const bodies[] = {
+		"",
+		"no json",
+		"[1]",
+		"\"text\"",
+		"{\"method\": \"m\"} x",
+		"{\"method\": \"\xff\"}",
+		"{\"oslo.version\": \"3.0\", \"oslo.message\": \"{}\"}",
+		"{\"oslo.version\": \"2.1\", \"oslo.message\": \"{}\"}",
+		"{\"oslo.version\": 2, \"oslo.message\": \"{}\"}",
+		"{\"oslo.version\": \"2.0\", \"oslo.message\": {}}",
+		"{\"oslo.version\": \"2.0\", \"oslo.message\": \"[]\"}",
+		"{\"oslo.version\": \"2.0\", \"oslo.message\": \"{\"}",
+	};
+	g_autoptr(GString) deep = g_string_new(NULL);
+	g_autofree char *huge = g_malloc0(MAX_BODY + 1);
+	GError *error = NULL;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(bodies); i++) {
+		g_test_message("%s", bodies[i]);
+		g_assert_null(decode(bodies[i], &error));
+		g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
+		g_clear_error(&error);
+	}
+	g_string_append(deep, "{\"a\":");
+	for (int i = 0; i < 100; i++)
+		g_string_append_c(deep, '[');
+	for (int i = 0; i < 100; i++)
+		g_string_append_c(deep, ']');
+	g_string_append_c(deep, '}');
+	g_assert_null(decode(deep->str, &error));
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
+	g_clear_error(&error);
+
+	memset(huge, ' ', MAX_BODY + 1);
+	huge[0] = '{';
+	huge[MAX_BODY] = '}';
+	g_assert_null(rpc_body_decode(huge, MAX_BODY + 1, &error));
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
+	g_clear_error(&error);
+	/* A length, no terminator: the byte behind is not looked at. */
+	g_assert_null(rpc_body_decode("{}", 1, &error));
+	g_clear_error(&error);
+}
+
+static void test_encode(void)
+{
+	cJSON *message = cJSON_Parse("{\"method\": \"m\", \"args\": {\"name\": \"a\\\"b\"}}");
+	char *body = rpc_body_encode(message);
+	cJSON *envelope = cJSON_Parse(body);
+	cJSON *again = decode(body, NULL);
+
+	g_assert_cmpstr(json_string(envelope, "oslo.version"), ==, "2.0");
+	g_assert_true(cJSON_IsString(cJSON_GetObjectItem(envelope, "oslo.message")));
+	g_assert_true(cJSON_Compare(message, again, true));
+	cJSON_Delete(again);
+	cJSON_Delete(envelope);
+	cJSON_Delete(message);
+	cJSON_free(body);
+}
+
+static void test_context(void)
+{
+	cJSON *message = cJSON_Parse("{\"method\": \"m\", \"_context_user_id\": \"u\", "
+				     "\"_context_auth_token\": \"t\", \"_context_roles\": [\"r\"], "
+				     "\"_unique_id\": \"x\"}");
+	g_autoptr(rpc_context_t) context = rpc_context_detach(message);
+	cJSON *sent = cJSON_CreateObject();
+	char *text;
+
+	text = json_print(message);
+	g_assert_cmpstr(text, ==, "{\"method\":\"m\",\"_unique_id\":\"x\"}");
+	cJSON_free(text);
+	g_assert_cmpstr(rpc_context_string(context, "user_id"), ==, "u");
+	g_assert_cmpstr(rpc_context_string(context, "auth_token"), ==, "t");
+	g_assert_null(rpc_context_string(context, "roles"));
+	g_assert_null(rpc_context_string(context, "request_id"));
+
+	rpc_context_attach(sent, context, NULL);
+	text = json_print(sent);
+	g_assert_cmpstr(text, ==,
+			"{\"_context_user_id\":\"u\",\"_context_auth_token\":\"t\","
+			"\"_context_roles\":[\"r\"]}");
+	cJSON_free(text);
+	cJSON_Delete(sent);
+	cJSON_Delete(message);
+}
+
+/* A failure as oslo writes it is read; its class survives what callers put in front. */
+static void test_failure_decode(void)
+{
+	static const struct {
+		const char *failure;
+		int code;
+		const char *class_name;
+		const char *module;
+	} cases[] = {
+		{"{\"class\": \"UnexpectedTaskStateError\", \"module\": \"nova.exception\", "
+		 "\"message\": \"said\", \"tb\": [], \"args\": [], \"kwargs\": {}}",
+		 RPC_ERROR_UNEXPECTED_TASK_STATE, "UnexpectedTaskStateError", "nova.exception"},
+		{"{\"class\": \"UnexpectedDeletingTaskStateError_Remote\", "
+		 "\"module\": \"nova.exception_Remote\", \"message\": \"said\"}",
+		 RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE, "UnexpectedDeletingTaskStateError",
+		 "nova.exception"},
+		{"{\"class\": \"InstanceNotFound_Remote\", \"module\": \"nova.exception_Remote\", "
+		 "\"message\": \"said\"}",
+		 RPC_ERROR_INSTANCE_NOT_FOUND, "InstanceNotFound", "nova.exception"},
+		{"{\"class\": \"InstanceNotFound\", \"module\": \"other\", \"message\": \"said\"}",
+		 RPC_ERROR_REMOTE, "InstanceNotFound", "other"},
+		{"{\"class\": \"ValueError\", \"module\": \"builtins\", \"message\": \"said\"}",
+		 RPC_ERROR_REMOTE, "ValueError", "builtins"},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		cJSON *failure = cJSON_CreateString(cases[i].failure);
+		GError *error = rpc_failure_decode(failure);
+		g_autoptr(GError) copy = NULL;
+		const char *class_name, *module;
+
+		g_assert_error(error, RPC_ERROR, cases[i].code);
+		g_assert_nonnull(strstr(error->message, "said"));
+		copy = g_error_copy(error);
+		g_error_free(error);
+		g_prefix_error(&copy, "saving the instance: ");
+		g_assert_true(rpc_failure_from_error(copy, &class_name, &module));
+		g_assert_cmpstr(class_name, ==, cases[i].class_name);
+		g_assert_cmpstr(module, ==, cases[i].module);
+		cJSON_Delete(failure);
+	}
+}
+
+static void test_failure_odd(void)
+{
+	static const char *const failures[] = {"", "x", "[]", "{}", "{\"class\": 5}"};
+	const char *class_name, *module;
+	g_autoptr(GError) local = g_error_new_literal(RPC_ERROR, RPC_ERROR_TIMEOUT, "a.b: c");
+	g_autoptr(GError) other = g_error_new_literal(G_FILE_ERROR, G_FILE_ERROR_IO, "a.b: c");
+
+	for (size_t i = 0; i < G_N_ELEMENTS(failures); i++) {
+		cJSON *failure = cJSON_CreateString(failures[i]);
+		g_autoptr(GError) error = rpc_failure_decode(failure);
+
+		g_assert_error(error, RPC_ERROR, RPC_ERROR_REMOTE);
+		cJSON_Delete(failure);
+	}
+	g_assert_false(rpc_failure_from_error(local, &class_name, &module));
+	g_assert_false(rpc_failure_from_error(other, &class_name, &module));
+}
+
+static void test_failure_encode(void)
+{
+	char *text = rpc_failure_encode("ValueError", "builtins", "no \"such\" thing");
+	cJSON *failure = cJSON_Parse(text);
+	static const char *const keys[] = {"class", "module", "message", "tb", "args", "kwargs"};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
+		g_assert_true(cJSON_HasObjectItem(failure, keys[i]));
+	g_assert_cmpstr(json_string(failure, "message"), ==, "no \"such\" thing");
+	g_assert_true(cJSON_IsArray(cJSON_GetObjectItem(failure, "args")));
+	cJSON_Delete(failure);
+	cJSON_free(text);
+}
+
+static void test_redact(void)
+{
+	static const char inner[] =
+		"{\"_context_auth_token\": \"S1\", \"_context_user_id\": \"u\", "
+		"\"args\": {\"admin_password\": \"S2\", \"list\": "
+		"[{\"X-Service-Token\": {\"id\": \"S3\"}}], "
+		"\"note\": \"gAAAAAS4\", \"token\": null}}";
+	cJSON *bare = cJSON_Parse(inner);
+	cJSON *envelope = cJSON_CreateObject();
+	cJSON *messages[] = {bare, envelope};
+
+	cJSON_AddStringToObject(envelope, "oslo.version", "2.0");
+	cJSON_AddStringToObject(envelope, "oslo.message", inner);
+	for (size_t i = 0; i < G_N_ELEMENTS(messages); i++) {
+		char *text;
+
+		rpc_body_redact(messages[i]);
+		text = json_print(messages[i]);
+		g_test_message("%s", text);
+		for (int secret = 1; secret <= 4; secret++) {
+			char name[] = {'S', (char)('0' + secret), '\0'};
+
+			g_assert_null(strstr(text, name));
+		}
+		g_assert_nonnull(strstr(text, "user_id"));
+		g_assert_nonnull(strstr(text, "***"));
+		cJSON_free(text);
+		cJSON_Delete(messages[i]);
+	}
+}
+
+static void test_redact_text(void)
+{
+	/* Each holds SECRET in a way that a cut or broken body may. */
+	static const char *const texts[] = {
+		"{\"_context_auth_token\": \"SECRET\", \"keep\": ",
+		"{\"oslo.message\": \"{\\\"_context_auth_token\\\": \\\"SECRET\\\", \\\"keep\\\"",
+		"keep {\"_context_auth_token\": \"SECRET",
+		"keep {'admin_pass': 'SECRET'}",
+		"keep password=SECRET&x",
+		"keep Service_Token: SECRET",
+		"keep {\"password\": \"a\\\"SECRET, SECRET\"}",
+		"keep {\"password\": \"a b,SECRET\\nSECRET\"}",
+		"keep \xff\xfe{\"auth_token\": \"SECRET\"}",
+		"keep \"{\\\"password\\\": \\\"a\\\\\\\"SECRET\\\"}\"",
+		"keep gAAAAABSECRET keep",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+		g_autofree char *text = rpc_text_redact(texts[i], strlen(texts[i]));
+
+		g_test_message("%s", text);
+		g_assert_null(strstr(text, "SECRET"));
+		g_assert_nonnull(strstr(text, "keep"));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/rpc/body/decode", test_decode);
+	g_test_add_func("/rpc/body/decode-errors", test_decode_errors);
+	g_test_add_func("/rpc/body/encode", test_encode);
+	g_test_add_func("/rpc/body/context", test_context);
+	g_test_add_func("/rpc/body/failure-decode", test_failure_decode);
+	g_test_add_func("/rpc/body/failure-odd", test_failure_odd);
+	g_test_add_func("/rpc/body/failure-encode", test_failure_encode);
+	g_test_add_func("/rpc/body/redact", test_redact);
+	g_test_add_func("/rpc/body/redact-text", test_redact_text);
+	return g_test_run();
+}

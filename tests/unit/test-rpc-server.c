@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What stands between deliveries and their handlers without a broker: duplicates, the outbox, and
+ * the folder of what was rejected.
+ */
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "rpc/internal.h"
+#include "rpc/outbox.h"
+
+#define SEEN_MAX 4096
+
+static void test_duplicates(void)
+{
+	struct server_state *state = server_state_new();
+	char id[16];
+
+	for (int i = 0; i < SEEN_MAX; i++) {
+		g_snprintf(id, sizeof(id), "id-%d", i);
+		g_assert_true(server_note_unique(state, id));
+		g_assert_false(server_note_unique(state, id));
+	}
+	g_assert_false(server_note_unique(state, "id-0"));
+	/* One more, and the oldest is forgotten; the next one is not. */
+	g_assert_true(server_note_unique(state, "id-more"));
+	g_assert_false(server_note_unique(state, "id-1"));
+	g_assert_true(server_note_unique(state, "id-0"));
+	server_state_free(state);
+}
+
+static struct outgoing a_message(const char *key)
+{
+	struct outgoing message = {.exchange = "", .key = key, .timeout_s = 60};
+
+	message.body = cJSON_malloc(3);
+	memcpy(message.body, "{}", 3);
+	return message;
+}
+
+static void test_outbox_order(void)
+{
+	struct outbox *outbox = outbox_new(3);
+	struct outgoing a = a_message("a"), b = a_message("b"), c = a_message("c"),
+			d = a_message("d");
+	g_autoptr(GError) error = NULL;
+	gint64 next = G_MAXINT64;
+	struct letter *first, *second;
+
+	g_assert_nonnull(outbox_add(outbox, &a, false, NULL));
+	g_assert_nonnull(outbox_add(outbox, &b, false, NULL));
+	g_assert_nonnull(outbox_add(outbox, &c, false, NULL));
+	g_assert_null(outbox_add(outbox, &d, false, &error));
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL);
+
+	/* What a broken connection left unconfirmed goes first again, in its order. */
+	first = outbox_take(outbox, &next);
+	second = outbox_take(outbox, &next);
+	g_assert_cmpstr(first->message.key, ==, "a");
+	g_assert_cmpstr(second->message.key, ==, "b");
+	outbox_put_back(outbox, second, false);
+	outbox_put_back(outbox, first, false);
+	first = outbox_take(outbox, &next);
+	g_assert_cmpstr(first->message.key, ==, "a");
+
+	/* One that no queue took waits behind the others, and not before its time. */
+	first->not_before = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+	outbox_put_back(outbox, first, true);
+	for (const char *const *key = (const char *const[]){"b", "c", NULL}; *key; key++) {
+		struct letter *letter = outbox_take(outbox, &next);
+
+		g_assert_cmpstr(letter->message.key, ==, *key);
+		outbox_end(outbox, letter, NULL);
+	}
+	g_assert_null(outbox_take(outbox, &next));
+	g_assert_cmpint(next, ==, first->not_before);
+	g_assert_false(outbox_is_empty(outbox));
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*a message for a is lost*");
+	outbox_free(outbox);
+	g_test_assert_expected_messages();
+}
+
+static void test_outbox_closed(void)
+{
+	struct outbox *outbox = outbox_new(3);
+	struct outgoing a = a_message("a");
+	g_autoptr(GError) error = NULL;
+
+	outbox_close(outbox);
+	g_assert_null(outbox_add(outbox, &a, false, &error));
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
+	outbox_free(outbox);
+}
+
+/* Who waits is told by its own deadline, whatever the thread does meanwhile. */
+static void test_outbox_deadline(void)
+{
+	struct outbox *outbox = outbox_new(3);
+	struct outgoing a = a_message("a"), b = a_message("b");
+	struct letter *waits, *sent, *taken;
+	GError *error = NULL;
+	gint64 next = G_MAXINT64;
+
+	a.timeout_s = b.timeout_s = 1;
+	sent = outbox_add(outbox, &a, true, NULL);
+	taken = outbox_take(outbox, &next);
+	g_assert_true(sent == taken);
+	waits = outbox_add(outbox, &b, true, NULL);
+	outbox_set_trouble(outbox, "the broker sleeps");
+	g_assert_cmpint(outbox_wait(outbox, waits, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
+	g_assert_nonnull(strstr(error->message, "the broker sleeps"));
+	g_clear_error(&error);
+	g_assert_true(outbox_is_empty(outbox));
+
+	g_assert_cmpint(outbox_wait(outbox, sent, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
+	g_clear_error(&error);
+	/* Nobody waits for it: it is not published again. */
+	outbox_put_back(outbox, taken, false);
+	g_assert_true(outbox_is_empty(outbox));
+	outbox_free(outbox);
+}
+
+struct kept {
+	GPtrArray *names;
+	guint64 bytes;
+};
+
+static struct kept look_at(const char *path)
+{
+	struct kept kept = {g_ptr_array_new_with_free_func(g_free), 0};
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		char *file = g_build_filename(path, name, NULL);
+		struct stat st;
+
+		g_assert_cmpint(stat(file, &st), ==, 0);
+		g_assert_cmpint(st.st_mode & 0777, ==, 0600);
+		kept.bytes += (guint64)st.st_size;
+		g_ptr_array_add(kept.names, file);
+	}
+	return kept;
+}
+
+static void forget(const struct kept *kept)
+{
+	for (guint i = 0; i < kept->names->len; i++)
+		g_unlink(g_ptr_array_index(kept->names, i));
+	g_ptr_array_unref(kept->names);
+}
+
+static void test_rejected(void)
+{
+	g_autofree char *tmp = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	g_autofree char *dir = g_build_filename(tmp, "rejected", NULL);
+	g_autofree char *content = NULL;
+	struct rpc_config config = {
+		.rejected_dir = dir, .rejected_max_files = 3, .rejected_max_bytes = 1000};
+	g_autofree char *long_body = g_strnfill(600, 'x');
+	g_autofree char *too_long = g_strnfill(2000, 'x');
+	static const char secret[] = "{\"_context_auth_token\": \"SECRET\", \"broken\"";
+	struct kept kept;
+
+	rejected_keep(&config, secret, strlen(secret), "first line\nno second");
+	kept = look_at(dir);
+	g_assert_cmpuint(kept.names->len, ==, 1);
+	g_assert_true(g_file_get_contents(g_ptr_array_index(kept.names, 0), &content, NULL, NULL));
+	g_assert_true(g_str_has_prefix(content, "# first line no second\n"));
+	g_assert_null(strstr(content, "SECRET"));
+	g_assert_nonnull(strstr(content, "broken"));
+	g_ptr_array_unref(kept.names);
+
+	/* No more files than allowed, the newest stay. */
+	for (int i = 0; i < 5; i++)
+		rejected_keep(&config, "x", 1, "again");
+	kept = look_at(dir);
+	g_assert_cmpuint(kept.names->len, ==, 3);
+	g_ptr_array_unref(kept.names);
+
+	/* Nor more bytes: two of 600 do not fit. */
+	rejected_keep(&config, long_body, strlen(long_body), "long");
+	rejected_keep(&config, long_body, strlen(long_body), "long");
+	kept = look_at(dir);
+	g_assert_cmpuint(kept.names->len, ==, 1);
+	g_assert_cmpuint(kept.bytes, <=, 1000);
+	g_ptr_array_unref(kept.names);
+
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*not kept*");
+	rejected_keep(&config, too_long, strlen(too_long), "too long");
+	g_test_assert_expected_messages();
+	kept = look_at(dir);
+	g_assert_cmpuint(kept.names->len, ==, 1);
+	forget(&kept);
+	g_rmdir(dir);
+	g_rmdir(tmp);
+}
+
+static void test_rejected_nowhere(void)
+{
+	struct rpc_config config = {.rejected_max_files = 3, .rejected_max_bytes = 1000};
+
+	rejected_keep(&config, "x", 1, "no folder");
+	config.rejected_dir = "/proc/novasnap/rejected";
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*cannot keep a rejected message*");
+	rejected_keep(&config, "x", 1, "no such folder");
+	g_test_assert_expected_messages();
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/rpc/server/duplicates", test_duplicates);
+	g_test_add_func("/rpc/outbox/order", test_outbox_order);
+	g_test_add_func("/rpc/outbox/closed", test_outbox_closed);
+	g_test_add_func("/rpc/outbox/deadline", test_outbox_deadline);
+	g_test_add_func("/rpc/rejected/caps", test_rejected);
+	g_test_add_func("/rpc/rejected/nowhere", test_rejected_nowhere);
+	return g_test_run();
+}

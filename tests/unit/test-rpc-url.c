@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * transport_url: what it means, and what is said when it means nothing.
+ */
+#include "rpc/internal.h"
+
+struct server {
+	const char *host, *user, *password;
+	int port;
+};
+
+struct expected {
+	const char *url;
+	const char *vhost;
+	struct server servers[3]; /* ends with a NULL host */
+};
+
+static void test_parse(void)
+{
+	static const struct expected cases[] = {
+		{"rabbit://", "/", {{"localhost", "guest", "guest", 5672}}},
+		{"rabbit:///", "/", {{"localhost", "guest", "guest", 5672}}},
+		{"rabbit://stack", "/", {{"stack", "guest", "guest", 5672}}},
+		{"rabbit://nova:pw@ctl:5673/", "/", {{"ctl", "nova", "pw", 5673}}},
+		{"rabbit://nova:pw@ctl//", "/", {{"ctl", "nova", "pw", 5672}}},
+		{"rabbit://nova:pw@ctl/nova", "nova", {{"ctl", "nova", "pw", 5672}}},
+		{"rabbit://nova:pw@ctl//nova", "nova", {{"ctl", "nova", "pw", 5672}}},
+		{"rabbit://nova:pw@ctl/%2Fcell%201?ssl=1",
+		 "/cell 1",
+		 {{"ctl", "nova", "pw", 5672}}},
+		{"rabbit://nova:p%40%3A%2Fw%25@ctl/", "/", {{"ctl", "nova", "p@:/w%", 5672}}},
+		{"rabbit://nova:a@b@ctl/", "/", {{"ctl", "nova", "a@b", 5672}}},
+		{"rabbit://nova@ctl/", "/", {{"ctl", "nova", "", 5672}}},
+		{"rabbit://a:1@[2001:db8::1]:5671,b:2@[::1]/v",
+		 "v",
+		 {{"2001:db8::1", "a", "1", 5671}, {"::1", "b", "2", 5672}}},
+		{"rabbit://a:1@one,b:2@two:7/v",
+		 "v",
+		 {{"one", "a", "1", 5672}, {"two", "b", "2", 7}}},
+		{"kombu+rabbit://ctl/v", "v", {{"ctl", "guest", "guest", 5672}}},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		const struct expected *expected = &cases[i];
+		g_autoptr(GError) error = NULL;
+		struct rpc_url *url = rpc_url_parse(expected->url, &error);
+		guint count = 0;
+
+		g_test_message("%s", expected->url);
+		g_assert_no_error(error);
+		g_assert_cmpstr(url->vhost, ==, expected->vhost);
+		for (; expected->servers[count].host; count++) {
+			const struct rpc_server_address *server;
+
+			g_assert_cmpuint(count, <, url->servers->len);
+			server = g_ptr_array_index(url->servers, count);
+			g_assert_cmpstr(server->host, ==, expected->servers[count].host);
+			g_assert_cmpstr(server->user, ==, expected->servers[count].user);
+			g_assert_cmpstr(server->password, ==, expected->servers[count].password);
+			g_assert_cmpint(server->port, ==, expected->servers[count].port);
+		}
+		g_assert_cmpuint(url->servers->len, ==, count);
+		rpc_url_free(url);
+	}
+}
+
+static void test_errors(void)
+{
+	static const struct {
+		const char *url;
+		const char *says;
+	} cases[] = {
+		{NULL, "rabbit://"},
+		{"", "rabbit://"},
+		{"nova:hidden@ctl/", "rabbit://"},
+		{"http://nova:hidden@ctl/", "rabbit://"},
+		{"rabbit://nova:hidden@ctl:http/", "port"},
+		{"rabbit://nova:hidden@ctl:0/", "port"},
+		{"rabbit://nova:hidden@ctl:65536/", "port"},
+		{"rabbit://nova:hidden@[::1/", "IPv6"},
+		{"rabbit://nova:hidden@[::1]5672/", "IPv6"},
+		{"rabbit://nova:hidden%zz@ctl/", "password"},
+		{"rabbit://nova:hidden@ctl/%zz", "vhost"},
+		{"rabbit://nova:hidden@ctl,nova:hidden@two:x/", "2."},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GError) error = NULL;
+
+		g_test_message("%s", cases[i].url);
+		g_assert_null(rpc_url_parse(cases[i].url, &error));
+		g_assert_error(error, RPC_ERROR, RPC_ERROR_CONFIG);
+		g_assert_nonnull(strstr(error->message, "transport_url"));
+		g_assert_nonnull(strstr(error->message, cases[i].says));
+		g_assert_null(strstr(error->message, "hidden"));
+	}
+}
+
+/* Each server has its turn at once, then a pause that grows and is bounded. */
+static void test_retry(void)
+{
+	struct rpc_config config = {
+		.retry_interval_s = 1, .retry_backoff_s = 2, .interval_max_s = 4};
+	struct rpc_url *url = rpc_url_parse("rabbit://one,two/", NULL);
+	struct link_retry retry = {0};
+	static const unsigned pauses[] = {1, 3, 4, 4};
+
+	link_retry_begin(&retry, &config);
+	for (size_t round = 0; round < G_N_ELEMENTS(pauses); round++) {
+		g_assert_cmpuint(retry.server, ==, 0);
+		g_assert_cmpuint(retry.pause_s, ==, pauses[round]);
+		retry.at = 0;
+		link_retry_failed(&retry, &config, url);
+		g_assert_cmpuint(retry.server, ==, 1);
+		g_assert_cmpint(retry.at, ==, 0);
+		link_retry_failed(&retry, &config, url);
+		g_assert_cmpint(retry.at, >, g_get_monotonic_time());
+	}
+	link_retry_begin(&retry, &config);
+	g_assert_cmpuint(retry.pause_s, ==, 1);
+	rpc_url_free(url);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/rpc/url/parse", test_parse);
+	g_test_add_func("/rpc/url/errors", test_errors);
+	g_test_add_func("/rpc/url/retry", test_retry);
+	return g_test_run();
+}
