@@ -43,8 +43,11 @@ int report_power_state(struct snapshot_job *snapshot, int power_state, GError **
 	nova_instance_set_power_state(snapshot->instance, power_state);
 	if (!has_conductor(snapshot))
 		return 0;
-	return nova_conductor_instance_save(snapshot->manager->rpc, snapshot->context,
-					    snapshot->instance, NULL, error);
+	if (nova_conductor_instance_save(snapshot->manager->rpc, snapshot->context,
+					 snapshot->instance, NULL, error) < 0)
+		return -1;
+	return nova_conductor_instance_load_flavor(snapshot->manager->rpc, snapshot->context,
+						   snapshot->instance, error);
 }
 
 void report_phase(struct snapshot_job *snapshot, const char *phase)
@@ -148,6 +151,18 @@ static void revert_task_state(struct snapshot_job *snapshot)
 	untold(snapshot, "the task state could not be reverted", &error);
 }
 
+/* The call's arguments with the instance as it is by now, as nova's wrap_exception shows it. */
+static void notify_exception(struct snapshot_job *snapshot, const struct nova_exception *exception)
+{
+	cJSON *args = cJSON_Duplicate(rpc_request_args(snapshot->request), true);
+
+	cJSON_ReplaceItemInObjectCaseSensitive(args, "instance",
+					       nova_instance_object(snapshot->instance));
+	nova_notify_exception(snapshot->manager->rpc, &snapshot->manager->config->notify,
+			      snapshot->context, exception, args);
+	cJSON_Delete(args);
+}
+
 static void end_failed(struct snapshot_job *snapshot, const GError *error, enum failure_kind kind)
 {
 	const char *uuid = nova_instance_uuid(snapshot->instance);
@@ -167,8 +182,7 @@ static void end_failed(struct snapshot_job *snapshot, const GError *error, enum 
 	}
 	if (kind != FAILURE_PREEMPTED)
 		revert_task_state(snapshot);
-	nova_notify_exception(snapshot->manager->rpc, &snapshot->manager->config->notify,
-			      snapshot->context, &exception, rpc_request_args(snapshot->request));
+	notify_exception(snapshot, &exception);
 	report_progress(snapshot, "failed", error->message, 0, 0, true);
 	rpc_request_fail(snapshot->request, exception.class_name, exception.module,
 			 exception.message);
