@@ -17,7 +17,8 @@
 #define PUBLISH_GRACE_S 10
 #define READY_LOOK_MS 10
 
-/* Its main loop has a context of its own: the default one is libvirt's, in the thread of its events. */
+/* Its main loop has a context of its own: the default one is libvirt's, in the thread of its
+ * events. */
 struct daemon {
 	GMainContext *context;
 	GMainLoop *loop;

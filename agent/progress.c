@@ -78,7 +78,7 @@ static void draw_bar(struct progress_view *view, const cJSON *payload)
 	int filled = total > 0 ? (int)(done / total * BAR_WIDTH) : 0;
 	char bar[BAR_WIDTH + 1];
 
-	if (done == 0)
+	if (done == 0 || view->first_at == 0)
 		view->first_at = now;
 	memset(bar, '.', BAR_WIDTH);
 	memset(bar, '#', (size_t)CLAMP(filled, 0, BAR_WIDTH));

@@ -30,7 +30,7 @@ struct snapshot_job {
 
 	/* Any thread. */
 	atomic_llong progress_at; /* monotonic us of the last progress notification */
-	atomic_bool told_all;	  /* the last byte of this attempt was told of */
+	atomic_ullong told;	  /* bytes of this attempt that the store had when last asked */
 };
 
 /* --- report.c: what is told to the conductor and to listeners -------------------------------- */

@@ -67,12 +67,10 @@ static int find_image_name(struct snapshot_job *snapshot, char **ret_name, GErro
 static void note_progress(void *opaque, uint64_t sent, uint64_t total)
 {
 	struct snapshot_job *snapshot = opaque;
-	bool first = sent == 0;
-	bool last = sent == total && !atomic_exchange(&snapshot->told_all, true);
+	unsigned long long before = atomic_exchange(&snapshot->told, sent);
+	bool edge = sent != before && (sent == 0 || sent == total);
 
-	if (first)
-		atomic_store(&snapshot->told_all, total == 0);
-	report_progress(snapshot, "uploading", NULL, sent, total, first || last);
+	report_progress(snapshot, "uploading", NULL, sent, total, edge);
 }
 
 static int upload(struct snapshot_job *snapshot, struct image_source *source, const char *name,
@@ -266,6 +264,7 @@ void snapshot_instance_submit(struct manager *manager, struct rpc_request *reque
 	snapshot->context = rpc_request_context(request);
 	snapshot->instance = instance;
 	snapshot->image_id = image_id->valuestring;
+	atomic_init(&snapshot->told, UINT64_MAX);
 	snapshot->function = "snapshot_instance";
 	snapshot->event = "compute_snapshot_instance";
 	snapshot->first = STATE_SNAPSHOT;

@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A Glance that fails: a real one, behind a proxy for the faults that it does not produce by itself."""
+import contextlib
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import tap  # noqa: E402
+from faulty_glance import FaultyGlance  # noqa: E402
+from guest import Guest, same_content  # noqa: E402
+from services import TOP, Agent, Broker, Folder, Glance, Libvirt, free_port  # noqa: E402
+
+CAST = os.path.join(TOP, "conf/casts/snapshot_instance.json")
+
+
+def main():
+    tap.handle_signals()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(Folder())
+        broker = Broker(folder)
+        glance = Glance(folder, size_cap=40 << 20)
+        stack.callback(broker.stop)
+        stack.callback(glance.stop)
+        broker.start(wait=False)
+        glance.start(wait=False)
+        stack.enter_context(Libvirt(folder))
+        broker.wait()
+        glance.wait()
+        proxy = stack.enter_context(FaultyGlance(glance))
+        guest = stack.enter_context(Guest(folder, size_mib=64, data_mib=16))
+        large = stack.enter_context(Guest(folder, size_mib=128, data_mib=64))
+        # The first server is nobody's: the next is taken.
+        servers = f"http://127.0.0.1:{free_port()},{proxy.url}"
+        agent = stack.enter_context(Agent(folder, broker.url, servers))
+        direct = stack.enter_context(Agent(folder, broker.url, glance.url, name="direct"))
+
+        def send(*more, which=agent, of=guest):
+            proxy.seen.clear()
+            image = glance.create()
+            done = which.command("send", "snapshot_instance", "--file", CAST, "--instance", of.uuid,
+                                 "--image", image, "--watch", "--timeout", "120", *more,
+                                 check=False)
+            return image, done.stdout, done.returncode
+
+        def whole(image):
+            assert glance.get(image)["status"] == "active"
+            assert same_content(glance.file(image), "qcow2", guest.disk, "qcow2")
+
+        def test_503_twice_then_well():
+            proxy.faults[:] = [503, 503]
+            image, shown, status = send()
+            assert status == 0, shown
+            assert proxy.puts() == [503, 503, None], proxy.seen
+            whole(image)
+
+        def test_503_always_is_a_failure_and_the_image_is_deleted():
+            proxy.faults[:] = [503] * 10
+            image, shown, status = send()
+            proxy.faults.clear()
+            assert status == 1 and "503: an injected fault" in shown, shown
+            assert glance.get(image) is None
+
+        def test_cut_in_the_body_begins_at_byte_0():
+            proxy.faults[:] = ["cut"]
+            image, shown, status = send()
+            assert status == 0, (shown, agent.text()[-1500:])
+            assert proxy.puts()[0] == "cut" and proxy.puts()[-1] is None, proxy.seen
+            whole(image)
+
+        def test_a_lost_reply_is_no_second_upload():
+            proxy.faults[:] = ["cut-reply"]
+            image, shown, status = send()
+            assert status == 0, (shown, agent.text()[-1500:])
+            assert proxy.puts() == ["cut-reply"], proxy.seen
+            whole(image)
+
+        def test_409_an_image_that_has_data_already():
+            image = glance.create()
+            with open(guest.disk, "rb") as file:
+                glance.request("PATCH", f"/v2/images/{image}",
+                               [{"op": "replace", "path": "/disk_format", "value": "qcow2"},
+                                {"op": "replace", "path": "/container_format", "value": "bare"}],
+                               "application/openstack-images-v2.1-json-patch")
+                subprocess.run(["curl", "-sf", "-T", "-", "-H",
+                                "Content-Type: application/octet-stream",
+                                f"{glance.url}/v2/images/{image}/file"], check=True, timeout=60,
+                               input=file.read(4096))
+            done = direct.command("send", "snapshot_instance", "--file", CAST, "--instance",
+                                  guest.uuid, "--image", image, "--watch", "--timeout", "60",
+                                  check=False)
+            assert done.returncode == 1 and "409" in done.stdout, done.stdout
+
+        def test_413_an_image_that_is_too_large():
+            image, shown, status = send(which=direct, of=large)
+            assert status == 1 and "413" in shown, shown
+            assert glance.get(image) is None
+
+        def test_401_without_a_token_of_our_own():
+            proxy.faults[:] = [401]
+            image, shown, status = send()
+            assert status == 1 and "401" in shown, shown
+            assert glance.get(image) is None
+
+        def test_glance_goes_away_and_comes_back():
+            glance.stop()
+            done = direct.command("send", "snapshot_instance", "--file", CAST, "--instance",
+                                  guest.uuid, "--image", "00000000-0000-4000-8000-000000000001",
+                                  "--watch", "--timeout", "60", check=False)
+            assert done.returncode == 1 and "127.0.0.1" in done.stdout, done.stdout
+            glance.start()
+            image, shown, status = send(which=direct)
+            assert status == 0, shown
+            whole(image)
+
+        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
+        return tap.run(tests, [agent.log, direct.log, glance.log])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A proxy in front of a real Glance that injects the faults which the real one will not produce."""
+import http.client
+import http.server
+import threading
+
+CHUNK = 256 * 1024
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def handle_expect_100(self):
+        # Whoever refuses does so before the body, as real servers do.
+        self.fault = self.server.next_fault(self)
+        if isinstance(self.fault, int):
+            return True
+        return super().handle_expect_100()
+
+    def _answer(self, status, body, kind="text/html"):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _forward(self):
+        fault = getattr(self, "fault", None)
+        if self.command != "PUT":
+            fault = self.server.next_fault(self)
+        elif "Expect" not in self.headers:
+            fault = self.server.next_fault(self)
+        self.fault = None
+        self.server.seen.append((self.command, self.path, fault))
+        if isinstance(fault, int):
+            self.close_connection = True
+            self._answer(fault, b"<html><title>%d</title><body>an injected fault</body></html>" % fault)
+            return
+        length = int(self.headers.get("Content-Length") or 0)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
+        upstream.putrequest(self.command, self.path, skip_host=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("expect", "connection"):
+                upstream.putheader(name, value)
+        upstream.endheaders()
+        sent = 0
+        while sent < length:
+            if fault == "cut" and sent > length // 2:
+                upstream.sock.close()
+                self.connection.close()
+                self.close_connection = True
+                return
+            data = self.rfile.read(min(CHUNK, length - sent))
+            if not data:
+                break
+            upstream.send(data)
+            sent += len(data)
+        reply = upstream.getresponse()
+        body = reply.read()
+        upstream.close()
+        if fault == "cut-reply":
+            self.connection.close()
+            self.close_connection = True
+            return
+        if reply.status == 204:
+            self.send_response(204)
+            self.end_headers()
+            return
+        self._answer(reply.status, body, reply.getheader("Content-Type") or "text/plain")
+
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _forward
+
+    def log_message(self, *_):
+        pass
+
+
+class FaultyGlance(http.server.ThreadingHTTPServer):
+    """`faults`: what happens to the next PUTs: a status, "cut" (in the body), "cut-reply" (the body arrived
+    whole), or None (nothing)."""
+    daemon_threads = True
+
+    def __init__(self, glance):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = glance.port
+        self.faults, self.seen = [], []
+        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
+
+    def handle_error(self, *_):
+        pass
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def next_fault(self, handler):
+        return self.faults.pop(0) if handler.command == "PUT" and self.faults else None
+
+    def puts(self):
+        return [fault for command, _path, fault in self.seen if command == "PUT"]
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
