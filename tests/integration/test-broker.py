@@ -28,11 +28,9 @@ def main():
         guest = stack.enter_context(Guest(folder, size_mib=64, data_mib=16))
         images = folder.make("images")
         agent = stack.enter_context(Agent(folder, broker.url, images=images))
-        oslo_conf = cfg.ConfigOpts()
-        oslo_conf([])
-        transport = oslo_messaging.get_rpc_transport(oslo_conf, url=broker.url)
+        cfg.CONF([])
+        transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=broker.url)
         stack.callback(transport.cleanup)
-        oslo_conf.set_override("control_exchange", "nova")
 
         def client(version="6.0"):
             target = oslo_messaging.Target(exchange="nova", topic="compute", server=agent.host,
@@ -40,7 +38,7 @@ def main():
             return oslo_messaging.get_rpc_client(transport, target, timeout=20)
 
         def send_body(body, key=None):
-            with kombu.Connection(broker.url) as connection:
+            with kombu.Connection(broker.url.replace("rabbit:", "amqp:")) as connection:
                 connection.Producer().publish(body, exchange="nova",
                                               routing_key=key or f"compute.{agent.host}",
                                               content_type="application/json",
@@ -128,7 +126,7 @@ def main():
 
         def test_nova_hears_of_start_and_end():
             heard = []
-            with kombu.Connection(broker.url) as connection:
+            with kombu.Connection(broker.url.replace("rabbit:", "amqp:")) as connection:
                 channel = connection.channel()
                 for topic in ("notifications.info", "versioned_notifications.info"):
                     queue = kombu.Queue(topic, channel=channel)

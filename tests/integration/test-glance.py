@@ -33,7 +33,7 @@ def main():
         large = stack.enter_context(Guest(folder, size_mib=128, data_mib=64))
         # The first server is nobody's: the next is taken.
         servers = f"http://127.0.0.1:{free_port()},{proxy.url}"
-        agent = stack.enter_context(Agent(folder, broker.url, servers))
+        agent = stack.enter_context(Agent(folder, broker.url, servers, retries=6))
         direct = stack.enter_context(Agent(folder, broker.url, glance.url, name="direct"))
 
         def send(*more, which=agent, of=guest):
@@ -56,7 +56,7 @@ def main():
             whole(image)
 
         def test_503_always_is_a_failure_and_the_image_is_deleted():
-            proxy.faults[:] = [503] * 10
+            proxy.faults[:] = [503] * 20
             image, shown, status = send()
             proxy.faults.clear()
             assert status == 1 and "503: an injected fault" in shown, shown

@@ -120,7 +120,7 @@ class Guest:
         return "yes" in virsh("dominfo", self.name).split("Managed save:")[1].split("\n")[0]
 
     def has_job(self):
-        return "Block" in virsh("blockjob", self.name, "vda", check=False)
+        return "<mirror" in virsh("dumpxml", self.name)
 
     def definition(self):
         return virsh("dumpxml", "--inactive", self.name)

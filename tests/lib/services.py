@@ -265,6 +265,7 @@ class Agent:
     """novasnapd with a configuration of its own, and novasnap with the same."""
 
     def __init__(self, folder, broker_url, glance=None, images=None, name="agent", host=None,
+                 retries=3,
                  **sections):
         self.folder = folder.make(name)
         self.host = host or f"h{uuid.uuid4().hex[:8]}"
@@ -283,7 +284,7 @@ class Agent:
                          "control": "none"},
         }
         if glance:
-            config["glance"] = {"api_servers": glance, "num_retries": "3"}
+            config["glance"] = {"api_servers": glance, "num_retries": str(retries)}
         else:
             config["novasnap"].update(images="directory", images_dir=images)
         for section, keys in sections.items():
