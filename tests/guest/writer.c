@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Runs in the tiny guest: writes numbered blocks over the head of a disk, in order, round after round, so
- * that a copy of the disk tells of how many instants it is.
+ * Runs in the tiny guest: writes numbered blocks over the head of a disk, in order, round after
+ * round, so that a copy of the disk tells of how many instants it is.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pipeline, the directory store and the check of what a store says.
+ */
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "image/internal.h"
+
+#define SIZE ((uint64_t)9 * 1024 * 1024 + 123)
+
+/* A source of a pattern, which fails at a byte where it is told to. */
+struct pattern_source {
+	struct image_source head;
+	uint64_t fails_at; /* 0: nowhere */
+};
+
+static int pattern_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
+			GError **error)
+{
+	struct pattern_source *pattern = (struct pattern_source *)source;
+	unsigned char *bytes = buf;
+
+	if (pattern->fails_at > 0 && offset + len > pattern->fails_at) {
+		g_set_error_literal(error, G_FILE_ERROR, G_FILE_ERROR_IO, "the disk is broken");
+		return -1;
+	}
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (unsigned char)((offset + i) % 1000003 < 4096 ? (offset + i) % 251 : 0);
+	return 0;
+}
+
+static const struct image_source_ops pattern_ops = {.read = pattern_read};
+
+static void test_pipeline(void)
+{
+	struct pattern_source source = {{&pattern_ops, SIZE}, 0};
+	struct pipeline *pipeline = pipeline_start(&source.head, NULL, NULL);
+	g_autofree unsigned char *expected = g_malloc(SIZE);
+	g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA512);
+	g_autofree unsigned char *got = g_malloc(SIZE);
+	uint64_t at = 0;
+	ssize_t n;
+
+	g_assert_cmpint(pattern_read(&source.head, 0, expected, SIZE, NULL), ==, 0);
+	g_checksum_update(checksum, expected, (gssize)SIZE);
+	while ((n = pipeline_read(pipeline, got + at, MIN(70001, SIZE - at + 1))) > 0)
+		at += (uint64_t)n;
+	g_assert_cmpint(n, ==, 0);
+	g_assert_cmpuint(at, ==, SIZE);
+	g_assert_cmpint(memcmp(got, expected, SIZE), ==, 0);
+	g_assert_cmpstr(pipeline_sha512(pipeline), ==, g_checksum_get_string(checksum));
+	pipeline_free(pipeline);
+}
+
+static void test_pipeline_fails(void)
+{
+	struct pattern_source source = {{&pattern_ops, SIZE}, SIZE - 10};
+	struct pipeline *pipeline = pipeline_start(&source.head, NULL, NULL);
+	g_autoptr(GError) error = NULL;
+
+	g_assert_cmpint(pipeline_drain(pipeline), ==, -1);
+	error = pipeline_error(pipeline);
+	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_IO);
+	g_assert_null(pipeline_sha512(pipeline));
+	pipeline_free(pipeline);
+}
+
+static void test_pipeline_is_left_early(void)
+{
+	struct pattern_source source = {{&pattern_ops, SIZE}, 0};
+	atomic_int cancel;
+	struct pipeline *pipeline = pipeline_start(&source.head, NULL, NULL);
+	g_autoptr(GError) error = NULL;
+
+	pipeline_free(pipeline);
+	atomic_init(&cancel, 1);
+	pipeline = pipeline_start(&source.head, &cancel, NULL);
+	g_assert_cmpint(pipeline_drain(pipeline), ==, -1);
+	error = pipeline_error(pipeline);
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED);
+	pipeline_free(pipeline);
+}
+
+static void count_files(const char *folder, unsigned expected)
+{
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	unsigned count = 0;
+
+	while (g_dir_read_name(dir))
+		count++;
+	g_assert_cmpuint(count, ==, expected);
+}
+
+static void test_directory(void)
+{
+	static const char id[] = "5c4f2fbc-7ff7-4f4b-a7f6-5fbd2d9b0a11";
+	g_autofree char *folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	struct image_config config = {.directory = true, .images_dir = folder};
+	struct pattern_source source = {{&pattern_ops, SIZE}, SIZE - 10};
+	struct image_upload upload = {.source = &source.head};
+	struct image_meta meta = {.name = "n", .disk_format = "raw", .container_format = "bare"};
+	struct image_identity who = {0};
+	g_autofree char *path = g_build_filename(folder, id, NULL);
+	g_autofree char *content = NULL;
+	struct image_record *record;
+	GError *error = NULL;
+	gsize length;
+	struct image_store *store = image_store_new(&config, &error);
+
+	g_assert_no_error(error);
+	g_assert_cmpint(image_store_get(store, &who, id, &record, &error), ==, -1);
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND);
+	g_clear_error(&error);
+	g_assert_cmpint(image_store_get(store, &who, "../../etc/passwd", &record, &error), ==, -1);
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
+	g_clear_error(&error);
+
+	g_assert_cmpint(image_store_update(store, &who, id, &meta, NULL), ==, 0);
+	g_assert_cmpint(image_store_upload(store, &who, id, &upload, &error), ==, -1);
+	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_IO);
+	g_clear_error(&error);
+	count_files(folder, 1);
+
+	source.fails_at = 0;
+	g_assert_cmpint(image_store_upload(store, &who, id, &upload, &error), ==, 0);
+	g_assert_cmpint(image_store_get(store, &who, id, &record, NULL), ==, 0);
+	g_assert_cmpstr(record->status, ==, "active");
+	g_assert_cmpint(record->size, ==, (gint64)SIZE);
+	g_assert_cmpstr(record->os_hash_value, ==, upload.sha512);
+	image_record_free(record);
+	g_assert_true(g_file_get_contents(path, &content, &length, NULL));
+	g_assert_cmpuint(length, ==, SIZE);
+	g_assert_cmpint(image_store_upload(store, &who, id, &upload, &error), ==, -1);
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT);
+	g_clear_error(&error);
+	count_files(folder, 2);
+
+	g_assert_cmpint(image_store_delete(store, &who, id, NULL), ==, 0);
+	count_files(folder, 0);
+	image_store_free(store);
+	g_assert_cmpint(g_rmdir(folder), ==, 0);
+}
+
+static void check_verify(const char *document, bool well)
+{
+	struct image_upload sent = {.sha512 = "abcd", .sent = 10};
+	struct image_record *record = image_record_parse(cJSON_Parse(document), NULL);
+	g_autoptr(GError) error = NULL;
+
+	g_assert_nonnull(record);
+	g_assert_cmpint(image_record_verify(record, &sent, &error), ==, well ? 0 : -1);
+	if (!well)
+		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH);
+	image_record_free(record);
+}
+
+static void test_verify(void)
+{
+	check_verify("{\"id\":\"i\",\"status\":\"active\",\"size\":10,\"os_hash_algo\":\"sha512\","
+		     "\"os_hash_value\":\"ABCD\"}",
+		     true);
+	check_verify("{\"id\":\"i\",\"status\":\"active\",\"size\":10,\"os_hash_algo\":\"sha256\","
+		     "\"os_hash_value\":\"ee\"}",
+		     true);
+	check_verify("{\"id\":\"i\",\"status\":\"active\",\"size\":9}", false);
+	check_verify("{\"id\":\"i\",\"status\":\"saving\",\"size\":10}", false);
+	check_verify("{\"id\":\"i\",\"status\":\"active\",\"size\":10,\"os_hash_algo\":\"sha512\","
+		     "\"os_hash_value\":\"abce\"}",
+		     false);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/image/pipeline", test_pipeline);
+	g_test_add_func("/image/pipeline-fails", test_pipeline_fails);
+	g_test_add_func("/image/pipeline-left-early", test_pipeline_is_left_early);
+	g_test_add_func("/image/directory", test_directory);
+	g_test_add_func("/image/verify", test_verify);
+	return g_test_run();
+}
