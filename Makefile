@@ -82,7 +82,7 @@ demo:
 # --- what proves it --------------------------------------------------------------------------
 
 test: check-deps
-	$(MAKE) all unit-programs
+	$(MAKE) all unit-programs tools
 	tests/lib/run.sh
 
 check-unit: $(UNIT)

@@ -115,7 +115,10 @@ void rpc_body_redact(cJSON *message)
 			char *text;
 
 			if (!inner) {
-				set_text(item, HIDDEN);
+				g_autofree char *cut = rpc_text_redact(item->valuestring,
+								       strlen(item->valuestring));
+
+				set_text(item, cut);
 				continue;
 			}
 			rpc_body_redact(inner);

@@ -34,8 +34,10 @@ struct publisher {
 	atomic_bool ready;
 
 	pthread_mutex_t lock;
+	pthread_cond_t changed; /* `ended` is */
 	/* Guarded by the lock. */
 	bool stopping;
+	bool ended;
 	gint64 stop_at;	    /* monotonic us */
 	int stuck_fd;	    /* of the connection that is being written to; -1: none */
 	gint64 stuck_since; /* monotonic us */
@@ -153,14 +155,20 @@ static void set_stuck(struct publisher *publisher, int fd)
 	pthread_mutex_unlock(&publisher->lock);
 }
 
-void publisher_watch(struct publisher *publisher)
+/* Under the lock. */
+static void watch(struct publisher *publisher)
 {
 	gint64 now = g_get_monotonic_time();
 
-	pthread_mutex_lock(&publisher->lock);
 	if (publisher->stuck_fd >= 0 && (now - publisher->stuck_since > STUCK_S * G_USEC_PER_SEC ||
 					 (publisher->stopping && now > publisher->stop_at)))
 		(void)shutdown(publisher->stuck_fd, SHUT_RDWR);
+}
+
+void publisher_watch(struct publisher *publisher)
+{
+	pthread_mutex_lock(&publisher->lock);
+	watch(publisher);
 	pthread_mutex_unlock(&publisher->lock);
 }
 
@@ -359,6 +367,10 @@ static void *publisher_main(void *opaque)
 	}
 	put_back_sent(publisher);
 	link_close(g_steal_pointer(&publisher->link));
+	pthread_mutex_lock(&publisher->lock);
+	publisher->ended = true;
+	pthread_cond_signal(&publisher->changed);
+	pthread_mutex_unlock(&publisher->lock);
 	return NULL;
 }
 
@@ -366,6 +378,7 @@ static void publisher_free(struct publisher *publisher)
 {
 	outbox_free(publisher->outbox);
 	g_hash_table_unref(publisher->queues);
+	pthread_cond_destroy(&publisher->changed);
 	pthread_mutex_destroy(&publisher->lock);
 	(void)close(publisher->event_fd);
 	g_free(publisher);
@@ -388,6 +401,7 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->queues = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_queue_init(&publisher->sent);
 	pthread_mutex_init(&publisher->lock, NULL);
+	pthread_cond_init(&publisher->changed, NULL);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	rc = pthread_create(&publisher->thread, &attributes, publisher_main, publisher);
@@ -409,20 +423,23 @@ static void wake(struct publisher *publisher)
 
 void publisher_stop(struct publisher *publisher, unsigned grace_s)
 {
-	struct timespec until;
-
 	outbox_close(publisher->outbox);
 	pthread_mutex_lock(&publisher->lock);
 	publisher->stopping = true;
 	publisher->stop_at = g_get_monotonic_time() + (gint64)grace_s * G_USEC_PER_SEC;
-	pthread_mutex_unlock(&publisher->lock);
 	wake(publisher);
 	/* A write that the broker does not take is broken off when the time is up. */
-	do {
-		publisher_watch(publisher);
+	while (!publisher->ended) {
+		struct timespec until;
+
+		watch(publisher);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec++;
-	} while (pthread_clockjoin_np(publisher->thread, NULL, CLOCK_MONOTONIC, &until) != 0);
+		(void)pthread_cond_clockwait(&publisher->changed, &publisher->lock, CLOCK_MONOTONIC,
+					     &until);
+	}
+	pthread_mutex_unlock(&publisher->lock);
+	pthread_join(publisher->thread, NULL);
 	publisher_free(publisher);
 }
 

@@ -34,6 +34,8 @@ struct rpc *rpc_open(const struct rpc_config *config, GError **error)
 {
 	struct rpc *rpc = g_new0(struct rpc, 1);
 
+	/* GLib registers an error's domain once, and not from two threads at a time. */
+	(void)rpc_error_quark();
 	rpc->config = config;
 	rpc->url = rpc_url_parse(config->transport_url, error);
 	if (!rpc->url) {

@@ -1,0 +1,431 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The rpc room against the real oslo.messaging on a real RabbitMQ, in fair weather.
+
+With NOVASNAP_TEST_AMQP_URL in the environment that RabbitMQ is used, else a private one.
+"""
+
+import glob
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+# pylint: disable=wrong-import-position
+import oslo_messaging
+
+import tap
+from rpc_peers import LIMIT_S, Names, Oslo, Peer, check, equal, wait_until
+from services import Broker, Folder
+
+URL = ""
+CONTEXT = {"user_id": "u1", "project_id": "p1", "auth_token": "gAAAAAsecret", "roles": ["r"]}
+
+
+def names():
+    return Names(URL)
+
+
+def test_cast_and_call():
+    """oslo's client casts to and calls our server"""
+    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+        peer.serve()
+        client = oslo.client()
+        client.cast(CONTEXT, "echo", text="cast", ratio=1.0, big=2**70)
+        request = peer.request("echo")
+        equal(request["args"]["text"], "cast", "args")
+        equal(request["call"], False, "a cast")
+        equal(request["user"], "u1", "the context's user")
+        equal(request["version"], "6.0", "the version")
+        args = {"text": "ü \U0001f600", "ratio": 1.0, "big": 2**70, "none": None}
+        equal(client.call(CONTEXT, "echo", **args), args, "the reply")
+        check(peer.request("echo")["call"], "a call")
+        # To any host of the topic, and to all of them.
+        client.prepare(server=None).cast(CONTEXT, "echo", text="topic")
+        equal(peer.request("echo")["args"]["text"], "topic", "args")
+        client.prepare(server=None, fanout=True).cast(CONTEXT, "echo", text="fanout")
+        equal(peer.request("echo")["args"]["text"], "fanout", "args")
+
+
+def raises(function, kind):
+    try:
+        result = function()
+    except Exception as error:  # pylint: disable=broad-except
+        equal(type(error).__name__.replace("_Remote", ""), kind, f"the exception {error}")
+        return str(error)
+    raise AssertionError(f"no {kind}, but {result!r}")
+
+
+def test_refusals():
+    """what our server refuses reaches oslo's client as oslo's own exceptions"""
+    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+        peer.serve()
+        client = oslo.client()
+        said = raises(lambda: client.call({}, "no_such", a=1), "NoSuchMethod")
+        check("no_such" in said, said)
+        for version in ("6.6", "7.0", "5.14"):
+            said = raises(
+                lambda v=version: client.prepare(version=v).call({}, "echo"), "UnsupportedVersion")
+            check(version in said, said)
+        raises(lambda: client.prepare(namespace="baseapi").call({}, "echo"), "UnsupportedVersion")
+        raises(lambda: client.call({}, "raise"), "ValueError")
+        said = raises(lambda: client.call({}, "refuse"), "ValueError")
+        check("make no sense" in said, said)
+        for version in ("5.0", "5.13", "6.5"):
+            equal(client.prepare(version=version).call({}, "echo"), {}, "a version served")
+        # Casts leave no trace but the log, and do not come again.
+        client.cast({}, "no_such")
+        peer.event(lambda e: e["event"] == "foreign" and e["method"] == "no_such")
+        client.prepare(version="6.6").cast({}, "echo")
+        peer.wait_log("a cast is dropped: Endpoint does not support RPC version 6.6")
+        check("gAAAAA" not in peer.text(), "a token in the log")
+
+
+def test_call_heartbeats():
+    """a call that takes its time is kept alive for oslo's call monitor"""
+    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+        peer.serve()
+        client = oslo.client().prepare(call_monitor_timeout=2, timeout=LIMIT_S)
+        equal(client.call({}, "slow", seconds=5), {"seconds": 5}, "the reply")
+
+
+class Endpoint:
+    """A stand-in for nova's conductor, on a real server of oslo's."""
+
+    target = oslo_messaging.Target(version="3.0")
+
+    def __init__(self):
+        self.contexts = []
+
+    def object_action(self, context, objmethod):
+        self.contexts.append(context)
+        if objmethod == "raise":
+            raise ValueError("raised as asked")
+        if objmethod == "sleep":
+            time.sleep(5)
+        if objmethod == "none":
+            return None
+        # The class that nova raises, without nova.
+        if objmethod.endswith("Error") or objmethod.endswith("Found"):
+            kind = type(objmethod, (Exception,), {"__module__": "nova.exception"})
+            raise kind(f"Conflict updating instance: {objmethod}")
+        return {"updates": {"a": 1.0}, "big": 2**70}
+
+
+# enum rpc_error
+FAILED, CONFIG, DECODE, DISCONNECTED, OUTBOX_FULL, NOT_CONFIRMED, TIMEOUT, REMOTE = range(8)
+UNEXPECTED_TASK_STATE, UNEXPECTED_DELETING, INSTANCE_NOT_FOUND = range(8, 11)
+
+
+def test_client():
+    """our client calls oslo's server"""
+    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+        endpoint = Endpoint()
+        oslo.serve(endpoint)
+
+        def call(objmethod, version="3.0", method="object_action", **more):
+            return dict(topic=n.other, method=method, version=version, context=CONTEXT,
+                        args={"objmethod": objmethod}, **more)
+
+        result = peer.run("call", **call("fine"))
+        equal(result["updates"], {"a": 1.0}, "the result")
+        equal({k: endpoint.contexts[0].get(k) for k in CONTEXT}, CONTEXT, "the context")
+        equal(peer.run("call", **call("none")), None, "a result that is None")
+        for objmethod, code in (
+            ("UnexpectedTaskStateError", UNEXPECTED_TASK_STATE),
+            ("UnexpectedDeletingTaskStateError", UNEXPECTED_DELETING),
+            ("InstanceNotFound", INSTANCE_NOT_FOUND),
+            ("OtherError", REMOTE),
+        ):
+            failure = peer.fails("call", **call(objmethod))
+            equal(failure["code"], code, failure["error"])
+            equal(failure["class"], objmethod, "the class")
+            equal(failure["module"], "nova.exception", "the module")
+        failure = peer.fails("call", **call("raise"))
+        equal((failure["class"], failure["module"]), ("ValueError", "builtins"), "the class")
+        check("raised as asked" in failure["error"], failure["error"])
+        failure = peer.fails("call", **call("fine", version="3.1"))
+        equal(failure["class"], "UnsupportedVersion", failure["error"])
+        failure = peer.fails("call", **call("fine", method="none_such"))
+        equal(failure["class"], "NoSuchMethod", failure["error"])
+        equal(peer.fails("call", **call("sleep", timeout=1))["code"], TIMEOUT, "the time limit")
+        # A reply that comes too late disturbs nobody.
+        equal(peer.run("call", **call("none", timeout=LIMIT_S)), None, "the next result")
+
+
+def test_no_queue():
+    """a message that no queue takes is an error"""
+    with names() as n, Peer(n) as peer:
+        for what, more in (("call", {"timeout": 1}), ("cast", {})):
+            failure = peer.fails(what, topic="nobody", method="m", version="1.0", args={}, **more)
+            equal(failure["code"], NOT_CONFIRMED, failure["error"])
+        failure = peer.fails("publish", topic="nobody", body="{}")
+        equal(failure["code"], NOT_CONFIRMED, failure["error"])
+
+
+def taken(n, key, do, queue=None):
+    """What arrives in a queue of that key while something is done: properties and body."""
+    queue = queue or f"test-{n.topic}"
+    with n.connection() as connection:
+        channel = connection.channel()
+        channel.queue_declare(queue, auto_delete=True)
+        channel.queue_bind(queue, n.exchange, key)
+        do()
+        message = wait_until("a message", lambda: channel.basic_get(queue, no_ack=True))
+        channel.queue_delete(queue)
+    body = json.loads(message.body)
+    return message.properties, body, json.loads(body["oslo.message"])
+
+
+PROPERTIES = {
+    "content_type": "application/json", "content_encoding": "utf-8", "application_headers": {},
+    "delivery_mode": 2, "priority": 0,
+}
+
+
+def test_wire():
+    """properties and the order of keys are those of a real nova"""
+    with names() as n, Peer(n) as peer:
+        send = dict(method="m", version="3.0", args={"b": 1, "a": 2}, context=CONTEXT)
+        context = [f"_context_{key}" for key in CONTEXT]
+
+        properties, envelope, message = taken(
+            n, "k", lambda: peer.fails("call", topic="k", timeout=1, **send))
+        equal(properties, {**PROPERTIES, "expiration": "1000"}, "a call's properties")
+        equal(list(envelope), ["oslo.version", "oslo.message"], "the envelope")
+        equal(envelope["oslo.version"], "2.0", "the envelope")
+        equal(list(message), ["method", "args", "version", "_msg_id", "_reply_q", "_timeout",
+                              "_unique_id", *context], "a call's keys")
+        equal(message["_timeout"], None, "_timeout")
+        check(message["_reply_q"].startswith("reply_"), message["_reply_q"])
+        equal(list(message["args"]), ["b", "a"], "args in their order")
+
+        properties, _, message = taken(n, "k", lambda: peer.run("cast", topic="k", **send))
+        equal(properties, PROPERTIES, "a cast's properties")
+        equal(list(message), ["method", "args", "version", "_unique_id", *context], "a cast's keys")
+        equal(message["_context_auth_token"], "gAAAAAsecret", "the token of a cast")
+
+        properties, _, message = taken(
+            n, "k.info",
+            lambda: peer.run("notify", topic="k", event_type="e", args={"p": 1}, context=CONTEXT))
+        with n.connection() as connection:
+            connection.channel().queue_delete("k.info")
+        equal(properties, PROPERTIES, "a notification's properties")
+        equal(list(message), ["message_id", "publisher_id", "event_type", "priority", "payload",
+                              "timestamp", "_unique_id", *context], "a notification's keys")
+        equal(message["_context_auth_token"], None, "the token of a notification")
+        time.strptime(message["timestamp"], "%Y-%m-%d %H:%M:%S.%f")
+
+
+class Listener:
+    def __init__(self):
+        self.taken = []
+
+    def info(self, context, publisher_id, event_type, payload, metadata):
+        self.taken.append(("info", context, publisher_id, event_type, payload, metadata))
+
+    def error(self, context, publisher_id, event_type, payload, metadata):
+        self.taken.append(("error", context, publisher_id, event_type, payload, metadata))
+
+
+def delete_queues(n, *queues):
+    with n.connection() as connection:
+        for name in queues:
+            connection.channel().queue_delete(name)
+
+
+def test_notifier():
+    """oslo's listener takes our notifications; without one they stay in their queue"""
+    topic = "notifications-test"
+    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+        try:
+            peer.run("notify", topic=topic, event_type="first", args={"p": 1}, context=CONTEXT)
+            wait_until("it is in its queue", lambda: n.depth(f"{topic}.info") == 1)
+            listener = Listener()
+            oslo.listen([topic], listener)
+            # The listener has a pool's queue, which begins empty.
+            peer.run("notify", topic=topic, event_type="second", args={"p": 2.0}, context=CONTEXT)
+            peer.run("notify", topic=topic, event_type="third", error=1, context=CONTEXT)
+            wait_until("both are taken", lambda: len(listener.taken) == 2)
+            priority, context, publisher, event, payload, _ = sorted(
+                listener.taken, key=lambda one: one[3])[0]
+            equal((priority, publisher, event, payload), ("info", "peer", "second", {"p": 2.0}),
+                  "the notification")
+            equal(context["user_id"], "u1", "the context")
+            equal(context["auth_token"], None, "the token")
+            equal(n.depth(f"{topic}.info"), 2, "the queue that nobody reads")
+        finally:
+            delete_queues(n, f"{topic}.info", f"{topic}.error")
+
+
+def test_listen():
+    """we listen to oslo's notifications beside others"""
+    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+        peer.run("listen")
+        peer.run("ready", timeout=LIMIT_S)
+        transport = oslo_messaging.get_notification_transport(oslo.conf, n.url)
+        notifier = oslo_messaging.Notifier(
+            transport, "them", driver="messagingv2", topics=["notifications"])
+        transport._driver._default_exchange = n.exchange  # pylint: disable=protected-access
+        try:
+            notifier.info({"user_id": "u1"}, "an.event", {"p": 1.0})
+            notifier.error({}, "bad.event", {})
+            event = peer.event(lambda e: e["event"] == "notified")
+            equal(event["event_type"], "an.event", "the event")
+            equal(event["message"]["payload"], {"p": 1.0}, "the payload")
+            event = peer.event(lambda e: e["event"] == "notified")
+            equal(event["event_type"], "bad.event", "the event")
+        finally:
+            transport.cleanup()
+            # Those of nova's own name are another's, when the broker is shared.
+            with n.connection() as connection:
+                for name in ("notifications.info", "notifications.error"):
+                    connection.channel().queue_unbind(name, n.exchange, name)
+
+
+def test_rejected():
+    """what cannot be decoded is kept without its token, acked, and disturbs nothing else"""
+    folder = tempfile.mkdtemp(prefix="novasnap-rejected-")
+    try:
+        with names() as n, Peer(n, "--rejected-dir", folder) as peer:
+            peer.serve()
+            own = f"{n.topic}.{n.host}"
+            bodies = [
+                b"no json",
+                b"",
+                b"\xff\xfe",
+                b"[1, 2]",
+                b'{"args": {}}',
+                b'{"oslo.version": "2.0", "oslo.message": "{\\"_context_auth_token\\": '
+                b'\\"gAAAAAsecret\\", \\"_context_user_id\\": \\"u1\\""}',
+                b'{"a":' + b"[" * 500 + b"]" * 500 + b"}",
+            ]
+            for body in bodies:
+                n.publish(own, body)
+            n.publish(own, json.dumps({
+                "method": "refuse", "version": "6.0", "args": {"password": "secret"},
+                "_context_auth_token": "secret", "_context_user_id": "u1"}).encode())
+            n.publish(own, b'{"method": "echo", "version": "6.0", "args": {}}')
+            n.publish(own, b'{"method": "%s"}' % (b"x" * (17 * 1024 * 1024)))
+            n.publish(own, b'{"method": "echo", "version": "6.0", "args": {"p": "%s"}}'
+                      % (b"x" * 1000000))
+            peer.request("refuse")
+            equal(peer.request("echo")["args"], {}, "the next good one")
+            equal(len(peer.request("echo")["args"]["p"]), 1000000, "one of many frames")
+            peer.wait_log("over the limit")
+            files = wait_until(
+                "all are kept",
+                lambda: (lambda found: found if len(found) == len(bodies) + 1 else None)(
+                    glob.glob(f"{folder}/*")))
+            text = ""
+            for path in files:
+                equal(os.stat(path).st_mode & 0o777, 0o600, "the file's mode")
+                with open(path, encoding="utf-8") as file:
+                    text += file.read()
+            check("secret" not in text, f"a secret is kept: {text}")
+            check(text.count("u1") == 2, f"the rest is not kept: {text}")
+            check("secret" not in peer.text(), "a secret is logged")
+            equal(peer.close(), 0, "the end")
+            equal(n.depth(own), 0, "messages not acked")
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_duplicates():
+    """what has the _unique_id of another is dropped; what was not acked comes again"""
+    with names() as n, Peer(n) as peer:
+        peer.serve()
+        own = f"{n.topic}.{n.host}"
+
+        def send(method, unique_id, number):
+            n.publish(own, json.dumps({"method": method, "version": "6.0", "args": {"n": number},
+                                       "_unique_id": unique_id}).encode())
+
+        send("echo", "one", 1)
+        send("echo", "one", 2)
+        send("echo", "two", 3)
+        equal([peer.request("echo")["args"]["n"] for _ in range(2)], [1, 3], "those taken")
+        send("keep", "three", 4)
+        equal(peer.request("keep")["args"]["n"], 4, "the one kept")
+        with n.connection() as connection:
+            # Its queue goes, and with it the consumer: the connection begins anew.
+            connection.channel().queue_delete(n.topic)
+        equal(peer.request("keep")["args"]["n"], 4, "the one kept, again")
+        peer.run("ready", timeout=LIMIT_S)
+        equal(n.depth(n.topic), 0, "the queue that was deleted")
+        equal(peer.close(), 0, "the end")
+        equal(n.depth(own), 1, "messages not acked")
+
+
+def test_stop():
+    """a server that is stopped takes nothing more, and may be started again"""
+    with names() as n, Peer(n, "--prefetch", "10") as peer, Oslo(n) as oslo:
+        peer.serve()
+        client = oslo.client()
+        equal(client.call({}, "echo", n=1), {"n": 1}, "the reply")
+        peer.request("echo")
+        slow = client.prepare(timeout=LIMIT_S)
+        peer.run("stop")
+        slow.cast({}, "echo", n=2)
+        wait_until("it stays", lambda: n.depth(f"{n.topic}.{n.host}") == 1)
+        check(not peer.seen(lambda e: e["event"] == "request"), "a request after the stop")
+        peer.serve()
+        equal(peer.request("echo")["args"], {"n": 2}, "the request that waited")
+
+
+def test_declared_otherwise():
+    """exchange and queues that others declared durable are used as they are, and the log says so"""
+    with names() as n:
+        with n.connection() as connection:
+            channel = connection.channel()
+            channel.exchange_declare(n.exchange, "topic", durable=True, auto_delete=False)
+            channel.exchange_declare(
+                f"{n.topic}_fanout", "fanout", durable=True, auto_delete=False)
+            channel.queue_declare(f"{n.topic}.{n.host}", durable=True, auto_delete=False)
+        with Peer(n) as peer, Oslo(n, durable=True) as oslo:
+            peer.serve()
+            equal(oslo.client().call({}, "echo", n=1), {"n": 1}, "the reply")
+            peer.wait_log("PRECONDITION_FAILED")
+            peer.wait_log("amqp_durable_queues")
+            # The publisher's confirms outlive a refused declaration.
+            peer.run("cast", topic=f"{n.topic}.{n.host}", method="echo", version="6.0", args={})
+
+
+def test_durable():
+    """with amqp_durable_queues all is declared as oslo does"""
+    with names() as n, Peer(n, "--durable") as peer, Oslo(n, durable=True) as oslo:
+        peer.serve()
+        equal(oslo.client().call({}, "echo", n=1), {"n": 1}, "the reply")
+        with n.connection() as connection:
+            channel = connection.channel()
+            # These would be refused, were they declared otherwise.
+            channel.exchange_declare(n.exchange, "topic", durable=True, auto_delete=False)
+            channel.queue_declare(n.topic, durable=True, auto_delete=False)
+            channel.exchange_declare(f"{n.topic}_fanout", "fanout", durable=False, auto_delete=True)
+        check("PRECONDITION_FAILED" not in peer.text(), "a declaration was refused")
+
+
+TESTS = [
+    test_cast_and_call, test_refusals, test_call_heartbeats, test_client, test_no_queue, test_wire,
+    test_notifier, test_listen, test_rejected, test_duplicates, test_stop,
+    test_declared_otherwise, test_durable,
+]
+
+
+def main():
+    global URL  # pylint: disable=global-statement
+    tap.handle_signals()
+    URL = os.environ.get("NOVASNAP_TEST_AMQP_URL", "")
+    if URL:
+        return tap.run(TESTS)
+    with Folder() as folder, Broker(folder) as broker:
+        URL = broker.url
+        return tap.run(TESTS, [broker.log])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The rpc room as a program, for tests that hold it against real peers: options say where the
+ * broker is, a JSON object on each line of standard input says what to do, and what happens is told
+ * in a JSON object on each line of standard output. It ends at the end of its input.
+ *
+ * The server has the methods echo, slow (args.seconds), raise, refuse (rejects its arguments), and
+ * keep (is never acked), in versions 5.13 and 6.5.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rpc/rpc.h"
+
+struct peer {
+	struct rpc *rpc;
+	struct rpc_server_ops ops;
+	pthread_mutex_t lock; /* guards standard output, and what follows */
+	GPtrArray *jobs;      /* struct job, to be joined */
+};
+
+/* A command, or a request, in a thread of its own. */
+struct job {
+	struct peer *peer;
+	cJSON *command;
+	struct rpc_request *request;
+	pthread_t thread;
+};
+
+static void tell(struct peer *peer, cJSON *event)
+{
+	char *text = cJSON_PrintUnformatted(event);
+
+	pthread_mutex_lock(&peer->lock);
+	(void)printf("%s\n", text);
+	(void)fflush(stdout);
+	pthread_mutex_unlock(&peer->lock);
+	cJSON_free(text);
+	cJSON_Delete(event);
+}
+
+static const char *string_of(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+static unsigned number_of(const cJSON *object, const char *name, unsigned otherwise)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	return cJSON_IsNumber(item) ? (unsigned)item->valuedouble : otherwise;
+}
+
+static cJSON *copy_of(const cJSON *object, const char *name)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	return item ? cJSON_Duplicate(item, true) : cJSON_CreateObject();
+}
+
+static void tell_request(struct peer *peer, const struct rpc_request *request)
+{
+	cJSON *event = cJSON_CreateObject();
+	const char *unique_id = rpc_request_unique_id(request);
+	const char *user = rpc_context_string(rpc_request_context(request), "user_id");
+
+	cJSON_AddStringToObject(event, "event", "request");
+	cJSON_AddStringToObject(event, "method", rpc_request_method(request));
+	cJSON_AddStringToObject(event, "version", rpc_request_version(request));
+	cJSON_AddItemToObject(event, "args", cJSON_Duplicate(rpc_request_args(request), true));
+	cJSON_AddBoolToObject(event, "call", rpc_request_is_call(request));
+	cJSON_AddStringToObject(event, "unique_id", unique_id ? unique_id : "");
+	cJSON_AddStringToObject(event, "user", user ? user : "");
+	tell(peer, event);
+}
+
+static void start_job(struct job *job, void *(*run)(void *job))
+{
+	pthread_mutex_lock(&job->peer->lock);
+	if (pthread_create(&job->thread, NULL, run, job) != 0)
+		g_error("cannot start a thread");
+	g_ptr_array_add(job->peer->jobs, job);
+	pthread_mutex_unlock(&job->peer->lock);
+}
+
+static void join_jobs(struct peer *peer)
+{
+	for (guint i = 0; i < peer->jobs->len; i++) {
+		struct job *job = g_ptr_array_index(peer->jobs, i);
+
+		pthread_join(job->thread, NULL);
+		cJSON_Delete(job->command);
+	}
+	g_ptr_array_unref(peer->jobs);
+}
+
+static void *serve(void *opaque)
+{
+	struct job *job = opaque;
+	struct rpc_request *request = job->request;
+	const char *method = rpc_request_method(request);
+
+	if (g_str_equal(method, "refuse")) {
+		tell_request(job->peer, request);
+		rpc_request_reject(request, "its arguments make no sense");
+		return NULL;
+	}
+	rpc_request_ack(request);
+	tell_request(job->peer, request);
+	if (g_str_equal(method, "slow"))
+		g_usleep((gulong)number_of(rpc_request_args(request), "seconds", 1) * 1000000);
+	if (g_str_equal(method, "raise"))
+		rpc_request_fail(request, "ValueError", "builtins", "raised as asked");
+	else
+		rpc_request_reply(request, cJSON_Duplicate(rpc_request_args(request), true));
+	rpc_request_free(request);
+	return NULL;
+}
+
+static void handle(struct rpc_request *request, void *opaque)
+{
+	struct job *job = g_new0(struct job, 1);
+
+	job->peer = opaque;
+	job->request = request;
+	start_job(job, serve);
+}
+
+static void keep(struct rpc_request *request, void *opaque)
+{
+	tell_request(opaque, request);
+	rpc_request_free(request);
+}
+
+static void foreign(const char *method, const struct rpc_request *request, void *opaque)
+{
+	cJSON *event = cJSON_CreateObject();
+
+	(void)request;
+	cJSON_AddStringToObject(event, "event", "foreign");
+	cJSON_AddStringToObject(event, "method", method);
+	tell(opaque, event);
+}
+
+static void notified(const char *event_type, const cJSON *message, void *opaque)
+{
+	cJSON *event = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(event, "event", "notified");
+	cJSON_AddStringToObject(event, "event_type", event_type);
+	cJSON_AddItemToObject(event, "message", cJSON_Duplicate(message, true));
+	tell(opaque, event);
+}
+
+static void tell_done(struct job *job, cJSON *result, GError *error)
+{
+	cJSON *event = cJSON_CreateObject();
+	const char *class_name, *module;
+
+	cJSON_AddStringToObject(event, "event", "done");
+	cJSON_AddItemToObject(event, "id", copy_of(job->command, "id"));
+	if (error) {
+		cJSON_AddStringToObject(event, "error", error->message);
+		cJSON_AddNumberToObject(event, "code", error->code);
+		if (rpc_failure_from_error(error, &class_name, &module)) {
+			cJSON_AddStringToObject(event, "class", class_name);
+			cJSON_AddStringToObject(event, "module", module);
+		}
+	} else {
+		cJSON_AddItemToObject(event, "result", result ? result : cJSON_CreateTrue());
+	}
+	g_clear_error(&error);
+	tell(job->peer, event);
+}
+
+/* call, cast, publish and notify. */
+static void *run_job(void *opaque)
+{
+	struct job *job = opaque;
+	const cJSON *command = job->command;
+	const char *what = string_of(command, "do"), *topic = string_of(command, "topic");
+	g_autoptr(rpc_context_t) context = rpc_context_new(copy_of(command, "context"));
+	struct rpc *rpc = job->peer->rpc;
+	cJSON *result = NULL;
+	GError *error = NULL;
+
+	if (g_str_equal(what, "call"))
+		result = rpc_call(rpc, topic, context, string_of(command, "method"),
+				  string_of(command, "version"), copy_of(command, "args"),
+				  number_of(command, "timeout", 20), &error);
+	else if (g_str_equal(what, "cast"))
+		(void)rpc_cast(rpc, topic, context, string_of(command, "method"),
+			       string_of(command, "version"), copy_of(command, "args"), &error);
+	else if (g_str_equal(what, "publish"))
+		(void)rpc_publish_body(rpc, topic, string_of(command, "body"), &error);
+	else
+		rpc_notify(rpc, topic,
+			   number_of(command, "error", 0) ? RPC_PRIORITY_ERROR : RPC_PRIORITY_INFO,
+			   "peer", string_of(command, "event_type"), context,
+			   copy_of(command, "args"));
+	tell_done(job, result, error);
+	return NULL;
+}
+
+/* What has to be done before the next command. */
+static bool run_now(struct peer *peer, cJSON *command)
+{
+	static const char *const topics[] = {"notifications", "versioned_notifications", NULL};
+	struct job job = {.peer = peer, .command = command};
+	const char *what = string_of(command, "do");
+	GError *error = NULL;
+
+	if (g_str_equal(what, "serve"))
+		(void)rpc_server_start(peer->rpc, &peer->ops, &error);
+	else if (g_str_equal(what, "stop"))
+		rpc_server_stop(peer->rpc);
+	else if (g_str_equal(what, "listen"))
+		(void)rpc_listen(peer->rpc, topics, notified, peer, &error);
+	else if (g_str_equal(what, "ready")) {
+		if (!rpc_wait_ready(peer->rpc, number_of(command, "timeout", 20)))
+			error = g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED, "not ready");
+	} else
+		return false;
+	tell_done(&job, NULL, error);
+	return true;
+}
+
+static int usage(GOptionContext *context, const char *why)
+{
+	g_autofree char *help = g_option_context_get_help(context, TRUE, NULL);
+
+	(void)fprintf(stderr, "%s\n%s", why, help);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct rpc_method methods[] = {
+		{"echo", handle},   {"slow", handle}, {"raise", handle},
+		{"refuse", handle}, {"keep", keep},   {NULL, NULL},
+	};
+	static const char *const versions[] = {"5.13", "6.5", NULL};
+	struct peer peer = {.ops = {methods, versions, foreign, &peer},
+			    .lock = PTHREAD_MUTEX_INITIALIZER};
+	int outbox = 1000, heartbeat = 60, grace = 5, prefetch = 0;
+	gboolean durable = FALSE, ssl = FALSE;
+	char *url = NULL, *host = NULL, *rejected = NULL, *ca = NULL, *exchange = NULL,
+	     *topic = NULL;
+	const GOptionEntry entries[] = {
+		{"url", 0, 0, G_OPTION_ARG_STRING, &url, "transport_url", NULL},
+		{"host", 0, 0, G_OPTION_ARG_STRING, &host, "name of the compute host", NULL},
+		{"exchange", 0, 0, G_OPTION_ARG_STRING, &exchange, "control exchange", NULL},
+		{"topic", 0, 0, G_OPTION_ARG_STRING, &topic, "topic of the server", NULL},
+		{"durable", 0, 0, G_OPTION_ARG_NONE, &durable, "amqp_durable_queues", NULL},
+		{"rejected-dir", 0, 0, G_OPTION_ARG_STRING, &rejected, "folder", NULL},
+		{"outbox", 0, 0, G_OPTION_ARG_INT, &outbox, "messages", NULL},
+		{"heartbeat", 0, 0, G_OPTION_ARG_INT, &heartbeat, "seconds", NULL},
+		{"prefetch", 0, 0, G_OPTION_ARG_INT, &prefetch, "messages", NULL},
+		{"grace", 0, 0, G_OPTION_ARG_INT, &grace, "seconds to publish the rest", NULL},
+		{"ssl", 0, 0, G_OPTION_ARG_NONE, &ssl, "use TLS", NULL},
+		{"ca", 0, 0, G_OPTION_ARG_STRING, &ca, "file with the CA", NULL},
+		{NULL, 0, 0, 0, NULL, NULL, NULL},
+	};
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_autoptr(GError) error = NULL;
+	char *line = NULL;
+	size_t size = 0;
+	struct rpc_config config = {
+		.retry_interval_s = 1,
+		.retry_backoff_s = 2,
+		.interval_max_s = 30,
+		.queue_ttl_s = 1800,
+		.response_timeout_s = 20,
+		.rejected_max_files = 10,
+		.rejected_max_bytes = 1024 * 1024,
+	};
+
+	g_option_context_add_main_entries(context, entries, NULL);
+	if (!g_option_context_parse(context, &argc, &argv, &error))
+		return usage(context, error->message);
+	if (!url || !host)
+		return usage(context, "--url and --host are needed");
+	config.transport_url = url;
+	config.host = host;
+	config.control_exchange = exchange ? exchange : "nova";
+	config.topic = topic ? topic : "compute";
+	config.durable = durable;
+	config.heartbeat_s = (unsigned)heartbeat;
+	config.outbox_max = (unsigned)outbox;
+	config.prefetch = (unsigned)prefetch;
+	config.rejected_dir = rejected;
+	config.ssl = ssl;
+	config.ssl_ca_file = ca;
+	peer.jobs = g_ptr_array_new_with_free_func(g_free);
+	peer.rpc = rpc_open(&config, &error);
+	if (!peer.rpc) {
+		(void)fprintf(stderr, "%s\n", error->message);
+		return 1;
+	}
+	while (getline(&line, &size, stdin) > 0) {
+		cJSON *command = cJSON_Parse(line);
+
+		if (!string_of(command, "do")) {
+			(void)fprintf(stderr, "no command: %s", line);
+			return 1;
+		}
+		if (run_now(&peer, command)) {
+			cJSON_Delete(command);
+		} else {
+			struct job *job = g_new0(struct job, 1);
+
+			job->peer = &peer;
+			job->command = command;
+			start_job(job, run_job);
+		}
+	}
+	free(line);
+	rpc_server_stop(peer.rpc);
+	join_jobs(&peer);
+	rpc_close(peer.rpc, (unsigned)grace);
+	g_free(url);
+	g_free(host);
+	g_free(rejected);
+	g_free(ca);
+	g_free(exchange);
+	g_free(topic);
+	return 0;
+}
