@@ -50,49 +50,53 @@ $(foreach r,$(ROOMS),$(eval $(BUILD)/$(r).a: $(filter $(BUILD)/$(r)/%,$(OBJ))))
 $(LINK):
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@$(AR) rcs $@ $^
 
 # The log domain of each room is its name.
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
+	@echo "  CC    $<"
+	@$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
 
 $(BUILD)/novasnapd $(BUILD)/novasnap: $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LINK)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(LINK)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 unit-programs: $(UNIT)
 tools: $(TOOLS)
 
 deps:
-	tests/lib/deps.sh build run
+	@tests/lib/deps.sh build run
 
 # --- what shows it ---------------------------------------------------------------------------
 
 demo:
-	tests/lib/deps.sh build run$(if $(filter directory,$(IMAGES)),-directory)
-	$(MAKE) all
-	IMAGES=$(or $(IMAGES),glance) ACCEL=$(or $(ACCEL),tcg) /usr/bin/python3 tests/demo/demo.py
+	@tests/lib/deps.sh build run$(if $(filter directory,$(IMAGES)),-directory)
+	@$(MAKE) --no-print-directory all
+	@IMAGES=$(or $(IMAGES),glance) ACCEL=$(or $(ACCEL),tcg) /usr/bin/python3 tests/demo/demo.py
 
 # --- what proves it --------------------------------------------------------------------------
 
 test: check-deps
-	$(MAKE) all unit-programs tools
+	@$(MAKE) --no-print-directory all unit-programs tools
 	tests/lib/run.sh
 
 check-unit: $(UNIT)
 	prove --merge $(UNIT)
 
 check-deps:
-	tests/lib/deps.sh build run test
+	@tests/lib/deps.sh build run test
 
 lint:
-	tests/lib/deps.sh build lint
+	@tests/lib/deps.sh build lint
 	tests/lib/lint.sh
 
 format:

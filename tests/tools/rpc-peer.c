@@ -292,12 +292,12 @@ int main(int argc, char **argv)
 	config.rejected_dir = rejected;
 	config.ssl = ssl;
 	config.ssl_ca_file = ca;
-	peer.jobs = g_ptr_array_new_with_free_func(g_free);
 	peer.rpc = rpc_open(&config, &error);
 	if (!peer.rpc) {
 		(void)fprintf(stderr, "%s\n", error->message);
 		return 1;
 	}
+	peer.jobs = g_ptr_array_new_with_free_func(g_free);
 	while (getline(&line, &size, stdin) > 0) {
 		cJSON *command = cJSON_Parse(line);
 
