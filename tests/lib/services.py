@@ -222,6 +222,12 @@ lock_path = {self.folder}
                 return None
             raise
 
+    def put(self, image, data):
+        request = urllib.request.Request(f"{self.url}/v2/images/{image}/file", method="PUT",
+                                         data=data)
+        request.add_header("Content-Type", "application/octet-stream")
+        urllib.request.urlopen(request, timeout=60).close()
+
     def file(self, image):
         return os.path.join(self.images, image)
 

@@ -303,6 +303,7 @@ int main(int argc, char **argv)
 
 		if (!string_of(command, "do")) {
 			(void)fprintf(stderr, "no command: %s", line);
+			g_ptr_array_unref(peer.jobs);
 			return 1;
 		}
 		if (run_now(&peer, command)) {
