@@ -173,7 +173,7 @@ bind_port = {self.port}
 workers = 0
 enabled_backends = file:file
 {cap}[database]
-connection = sqlite:///{self.folder}/glance.sqlite
+connection = sqlite:///{self.folder}/glance.sqlite?timeout=60
 [glance_store]
 default_backend = file
 [file]
