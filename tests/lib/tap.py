@@ -42,7 +42,7 @@ def run(tests, logs=()):
     print(f"1..{len(tests)}", flush=True)
     for number, test in enumerate(tests, 1):
         name = test.__name__.replace("test_", "", 1).replace("_", " ")
-        signal.alarm(int(os.environ.get("NOVASNAP_TEST_TIMEOUT", "240")))
+        signal.alarm(int(os.environ.get("NOVASNAP_TEST_TIMEOUT", "420")))
         try:
             test()
             print(f"ok {number} - {name}", flush=True)
