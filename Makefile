@@ -90,7 +90,7 @@ test: check-deps
 	tests/lib/run.sh
 
 check-unit: $(UNIT)
-	prove --merge $(UNIT)
+	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
 
 check-deps:
 	@tests/lib/deps.sh build run test

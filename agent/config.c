@@ -115,7 +115,6 @@ static const struct key keys[] = {
 	LIST("oslo_messaging_notifications", "topics", notify.topics, "notifications"),
 	LIST("notifications", "versioned_notifications_topics", notify.versioned_topics,
 	     "versioned_notifications"),
-	STRING("notifications", "default_publisher_id", notify.default_publisher_id, NULL),
 
 	STRING("libvirt", "snapshots_directory", virt.snapshots_directory,
 	       "$instances_path/snapshots"),

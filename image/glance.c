@@ -9,6 +9,15 @@
 #define PATCH_TYPE "application/openstack-images-v2.1-json-patch"
 #define RETRY_PAUSE_S 1
 
+static void glance_close(void *self)
+{
+	struct glance *glance = self;
+
+	keystone_free(glance->own);
+	keystone_free(glance->service);
+	g_free(glance);
+}
+
 static void *glance_open(const struct image_config *config, GError **error)
 {
 	struct glance *glance = g_new0(struct glance, 1);
@@ -33,17 +42,8 @@ static void *glance_open(const struct image_config *config, GError **error)
 			    "no way to Glance: set [glance]api_servers or endpoint_override, or "
 			    "[keystone_authtoken] for its catalogue, or [novasnap]images = "
 			    "directory");
-	g_free(glance);
+	glance_close(glance);
 	return NULL;
-}
-
-static void glance_close(void *self)
-{
-	struct glance *glance = self;
-
-	keystone_free(glance->own);
-	keystone_free(glance->service);
-	g_free(glance);
 }
 
 /* The server of this try; without a scheme it is http, as nova takes it. */

@@ -11,7 +11,6 @@
 #include "rpc/internal.h"
 #include "rpc/json.h"
 
-#define STACK_SIZE ((size_t)512 * 1024)
 #define DELIVERIES_A_TURN 256 /* then acks, and whatever else waits, have their turn */
 
 /* A delivery that is coming in: its method, a header, then the body in pieces. */
@@ -406,8 +405,6 @@ static void consumer_free(struct consumer *consumer)
 struct consumer *consumer_start(struct rpc *rpc, GError **error)
 {
 	struct consumer *consumer = g_new0(struct consumer, 1);
-	pthread_attr_t attributes;
-	int rc;
 
 	consumer->rpc = rpc;
 	consumer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -417,17 +414,11 @@ struct consumer *consumer_start(struct rpc *rpc, GError **error)
 	consumer->acks_taken = g_array_new(FALSE, FALSE, sizeof(struct delivery));
 	pthread_mutex_init(&consumer->lock, NULL);
 	pthread_cond_init(&consumer->changed, NULL);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	/* The thread reads it. */
 	rpc->consumer = consumer;
-	rc = pthread_create(&consumer->thread, &attributes, consumer_main, consumer);
-	pthread_attr_destroy(&attributes);
-	if (rc == 0)
+	if (rpc_thread_start(&consumer->thread, consumer_main, consumer, "consuming", error) == 0)
 		return consumer;
 	rpc->consumer = NULL;
-	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED, "cannot start the consuming thread: %s",
-		    g_strerror(rc));
 	consumer_free(consumer);
 	return NULL;
 }

@@ -2,8 +2,6 @@
 /*
  * The context of a request: the _context_* fields of its message.
  */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "rpc/internal.h"
@@ -13,7 +11,6 @@
 
 struct rpc_context {
 	cJSON *fields;
-	atomic_uint references;
 };
 
 struct rpc_context *rpc_context_new(cJSON *fields)
@@ -26,19 +23,12 @@ struct rpc_context *rpc_context_new(cJSON *fields)
 		cJSON_AddStringToObject(fields, "read_deleted", "no");
 	}
 	context->fields = fields;
-	atomic_init(&context->references, 1);
 	return context;
 }
 
-struct rpc_context *rpc_context_ref(struct rpc_context *context)
+void rpc_context_free(struct rpc_context *context)
 {
-	atomic_fetch_add(&context->references, 1);
-	return context;
-}
-
-void rpc_context_unref(struct rpc_context *context)
-{
-	if (!context || atomic_fetch_sub(&context->references, 1) > 1)
+	if (!context)
 		return;
 	cJSON_Delete(context->fields);
 	g_free(context);

@@ -226,6 +226,9 @@ void client_take_reply(struct rpc *rpc, const char *body, size_t length);
 
 /* A uuid's 32 hex digits; the caller frees it. */
 char *rpc_hex_id(void);
+/* Starts the thread of a connection: `what` is it that it does, "publishing". */
+int rpc_thread_start(pthread_t *ret_thread, void *(*run)(void *), void *opaque, const char *what,
+		     GError **error);
 
 /* --- rejected.c ------------------------------------------------------------------------------ */
 

@@ -77,7 +77,6 @@ struct nova_notify_config {
 	const char *const *topics; /* [oslo_messaging_notifications]topics, NULL-terminated */
 	const char *const *versioned_topics; /* [notifications]versioned_notifications_topics */
 	const char *host;
-	const char *default_publisher_id; /* [notifications]default_publisher_id; NULL: the host */
 };
 
 /* compute.instance.snapshot.start/.end and instance.snapshot.start/.end; `phase` is "start" or

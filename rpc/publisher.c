@@ -23,7 +23,6 @@ enum { CHANNEL_PUBLISH = 1, CHANNEL_DECLARE };
 #define MAX_UNCONFIRMED_BYTES ((size_t)512 * 1024)
 #define STUCK_S 30
 #define UNROUTABLE_PAUSE_US (G_USEC_PER_SEC / 4) /* as oslo_messaging's reply */
-#define STACK_SIZE ((size_t)512 * 1024)
 
 struct publisher {
 	const struct rpc_config *config;
@@ -388,8 +387,6 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 				  GError **error)
 {
 	struct publisher *publisher = g_new0(struct publisher, 1);
-	pthread_attr_t attributes;
-	int rc;
 
 	publisher->config = config;
 	publisher->url = url;
@@ -402,14 +399,9 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	g_queue_init(&publisher->sent);
 	pthread_mutex_init(&publisher->lock, NULL);
 	pthread_cond_init(&publisher->changed, NULL);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	rc = pthread_create(&publisher->thread, &attributes, publisher_main, publisher);
-	pthread_attr_destroy(&attributes);
-	if (rc == 0)
+	if (rpc_thread_start(&publisher->thread, publisher_main, publisher, "publishing", error) ==
+	    0)
 		return publisher;
-	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED, "cannot start the publishing thread: %s",
-		    g_strerror(rc));
 	publisher_free(publisher);
 	return NULL;
 }

@@ -42,7 +42,7 @@ void rpc_request_free(struct rpc_request *request)
 		return;
 	(void)server_close_request(request->rpc, request, false, &delivery);
 	server_remove_call(request->rpc, request);
-	rpc_context_unref(request->context);
+	rpc_context_free(request->context);
 	cJSON_Delete(request->message);
 	cJSON_Delete(request->empty);
 	g_free(request);

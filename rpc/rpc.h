@@ -62,17 +62,16 @@ struct rpc_config {
 
 /* --- the request's context ------------------------------------------------------------------ */
 
-/* The _context_* fields of a message, with their prefix cut off; immutable, counted references. */
+/* The _context_* fields of a message, with their prefix cut off; immutable. */
 struct rpc_context;
 struct rpc_context *
 rpc_context_new(cJSON *fields); /* takes the object; NULL: an admin's empty one */
-struct rpc_context *rpc_context_ref(struct rpc_context *context);
-void rpc_context_unref(struct rpc_context *context);
+void rpc_context_free(struct rpc_context *context);
 const cJSON *rpc_context_fields(const struct rpc_context *context);
 /* A string field, NULL where absent or no string: "auth_token", "request_id", "user_id"... */
 const char *rpc_context_string(const struct rpc_context *context, const char *field);
 typedef struct rpc_context rpc_context_t;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(rpc_context_t, rpc_context_unref)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(rpc_context_t, rpc_context_free)
 
 /* --- the connections ------------------------------------------------------------------------ */
 

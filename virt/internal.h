@@ -43,7 +43,6 @@ void watch_reset(struct watch *watch);
 enum watch_end watch_wait(struct watch *watch, bool ended, unsigned timeout_s,
 			  const atomic_int *cancel, uint64_t (*progress)(void *opaque),
 			  void *opaque);
-bool watch_guest_stopped(struct watch *watch);
 
 /* --- disk.c: what the domain's XML says --------------------------------------------------------
  */
@@ -135,6 +134,5 @@ const struct snapshot_method *method_find(const char *name, bool live, GError **
 
 /* The guest's state (VIR_DOMAIN_*), -1 with an error. */
 int snapshot_guest_state(struct snapshot *snapshot, GError **error);
-bool snapshot_is_cancelled(const struct snapshot *snapshot);
 
 #endif

@@ -20,11 +20,6 @@ int snapshot_guest_state(struct snapshot *snapshot, GError **error)
 	return -1;
 }
 
-bool snapshot_is_cancelled(const struct snapshot *snapshot)
-{
-	return snapshot->cancel && atomic_load(snapshot->cancel) != 0;
-}
-
 static void snapshot_free(struct snapshot *snapshot)
 {
 	watch_stop(snapshot->watch);
@@ -68,8 +63,7 @@ static char *choose_format(const struct snapshot *snapshot)
 
 static int look(struct snapshot *snapshot, const char *root_device_name, GError **error)
 {
-	g_autofree char *xml = NULL;
-	char *text;
+	char *xml;
 
 	snapshot->connection = host_connect(snapshot->host, error);
 	if (!snapshot->connection)
@@ -80,14 +74,13 @@ static int look(struct snapshot *snapshot, const char *root_device_name, GError 
 	snapshot->first_state = snapshot_guest_state(snapshot, error);
 	if (snapshot->first_state < 0)
 		return -1;
-	text = virDomainGetXMLDesc(snapshot->domain, 0);
-	if (!text) {
+	xml = virDomainGetXMLDesc(snapshot->domain, 0);
+	if (!xml) {
 		virt_set_error(error, "reading the guest's definition");
 		return -1;
 	}
-	xml = g_strdup(text);
-	free(text);
 	snapshot->disk = disk_find_root(xml, root_device_name, error);
+	free(xml);
 	if (!snapshot->disk)
 		return -1;
 	if (choose_method(snapshot, error) < 0)

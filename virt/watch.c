@@ -211,13 +211,3 @@ enum watch_end watch_wait(struct watch *watch, bool ended, unsigned timeout_s,
 	pthread_mutex_unlock(&watch->lock);
 	return (enum watch_end)end;
 }
-
-bool watch_guest_stopped(struct watch *watch)
-{
-	bool stopped;
-
-	pthread_mutex_lock(&watch->lock);
-	stopped = watch->guest_stopped;
-	pthread_mutex_unlock(&watch->lock);
-	return stopped;
-}

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
                    same_content)
-from services import TOP, Agent, Broker, Folder, Glance, Libvirt  # noqa: E402
+from services import CAST, TOP, Agent, Broker, Folder, Glance, Libvirt  # noqa: E402
 
 IMAGES = os.environ.get("IMAGES", "glance")
 ACCEL = os.environ.get("ACCEL", "tcg")
@@ -37,7 +37,7 @@ def sha512(path):
 def send(agent, guest):
     """Sends the recorded cast, and shows how far it is until the image is done. Returns the image's id."""
     command = [os.path.join(TOP, "build/novasnap"), "--config-file", agent.conf, "send",
-               "snapshot_instance", "--file", os.path.join(TOP, "conf/casts/snapshot_instance.json"),
+               "snapshot_instance", "--file", CAST,
                "--instance", guest.uuid, "--name", "demo", "--watch", "--timeout", "120"]
     image = None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

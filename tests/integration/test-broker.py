@@ -10,13 +10,11 @@ import uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from guest import Guest, same_content  # noqa: E402
-from services import TOP, Agent, Broker, Folder, Libvirt  # noqa: E402
+from services import CAST, Agent, Broker, Folder, Libvirt  # noqa: E402
 
 import kombu  # noqa: E402
 import oslo_messaging  # noqa: E402
 from oslo_config import cfg  # noqa: E402
-
-CAST = os.path.join(TOP, "conf/casts/snapshot_instance.json")
 
 
 def main():
@@ -45,10 +43,8 @@ def main():
                                               content_encoding="utf-8")
 
         def snapshot():
-            done = agent.command("send", "snapshot_instance", "--file", CAST, "--instance",
-                                 guest.uuid, "--watch", "--timeout", "60", check=False)
-            assert done.returncode == 0, (done.stdout, done.stderr, agent.text()[-1500:])
-            image = done.stdout.split("\n")[0]
+            image, shown, status = agent.snapshot(guest.uuid)
+            assert status == 0, (shown, agent.text()[-1500:])
             assert same_content(os.path.join(images, image), "qcow2", guest.disk, "qcow2")
 
         def raised(call):

@@ -9,9 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import Guest, same_content  # noqa: E402
-from services import TOP, Agent, Broker, Folder, Glance, Libvirt, free_port  # noqa: E402
-
-CAST = os.path.join(TOP, "conf/casts/snapshot_instance.json")
+from services import Agent, Broker, Folder, Glance, Libvirt, free_port  # noqa: E402
 
 
 def main():
@@ -38,10 +36,7 @@ def main():
         def send(*more, which=agent, of=guest):
             proxy.seen.clear()
             image = glance.create()
-            done = which.command("send", "snapshot_instance", "--file", CAST, "--instance", of.uuid,
-                                 "--image", image, "--watch", "--timeout", "120", *more,
-                                 check=False)
-            return image, done.stdout, done.returncode
+            return which.snapshot(of.uuid, "--image", image, *more)
 
         def whole(image):
             assert glance.get(image)["status"] == "active"
@@ -83,10 +78,8 @@ def main():
                                 {"op": "replace", "path": "/container_format", "value": "bare"}],
                                "application/openstack-images-v2.1-json-patch")
                 glance.put(image, file.read(4096))
-            done = direct.command("send", "snapshot_instance", "--file", CAST, "--instance",
-                                  guest.uuid, "--image", image, "--watch", "--timeout", "60",
-                                  check=False)
-            assert done.returncode == 1 and "409" in done.stdout, done.stdout
+            _image, shown, status = direct.snapshot(guest.uuid, "--image", image)
+            assert status == 1 and "409" in shown, shown
 
         def test_413_an_image_that_is_too_large():
             image, shown, status = send(which=direct, of=large)
@@ -101,10 +94,9 @@ def main():
 
         def test_glance_goes_away_and_comes_back():
             glance.stop()
-            done = direct.command("send", "snapshot_instance", "--file", CAST, "--instance",
-                                  guest.uuid, "--image", "00000000-0000-4000-8000-000000000001",
-                                  "--watch", "--timeout", "60", check=False)
-            assert done.returncode == 1 and "127.0.0.1" in done.stdout, done.stdout
+            _image, shown, status = direct.snapshot(
+                guest.uuid, "--image", "00000000-0000-4000-8000-000000000001")
+            assert status == 1 and "127.0.0.1" in shown, shown
             glance.start()
             image, shown, status = send(which=direct)
             assert status == 0, shown

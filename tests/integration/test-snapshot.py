@@ -11,18 +11,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
                    same_content, virsh)
-from services import TOP, Agent, Broker, Folder, Glance, Libvirt  # noqa: E402
-
-CAST = os.path.join(TOP, "conf/casts/snapshot_instance.json")
+from services import CAST, Agent, Broker, Folder, Glance, Libvirt  # noqa: E402
 
 
 def send(agent, guest, *more, check=True):
-    """Sends the cast and waits for the end. Returns (image id, what was shown, exit status)."""
-    done = agent.command("send", "snapshot_instance", "--file", CAST, "--instance", guest.uuid,
-                         "--watch", "--timeout", "90", *more, check=False)
-    image = done.stdout.split("\n")[0]
-    assert not check or done.returncode == 0, (done.stdout, done.stderr, agent.text()[-2000:])
-    return image, done.stdout, done.returncode
+    image, shown, status = agent.snapshot(guest.uuid, *more)
+    assert not check or status == 0, (shown, agent.text()[-2000:])
+    return image, shown, status
 
 
 def untouched(guest, state, definition):

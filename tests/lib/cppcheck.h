@@ -4,7 +4,10 @@
  */
 #define cJSON_ArrayForEach(element, array)                                                         \
 	for (element = (array) ? (array)->child : NULL; element; element = element->next)
-#define G_OPTION_ENTRY_NULL {0}
+#define G_OPTION_ENTRY_NULL                                                                        \
+	{                                                                                          \
+		0                                                                                  \
+	}
 #define G_DEFINE_EXTENDED_ERROR(Name, name)
 #define G_DEFINE_QUARK(q, name)
 #define G_GUINT64_FORMAT "lu"

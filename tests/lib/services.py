@@ -16,6 +16,7 @@ import urllib.request
 import uuid
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CAST = os.path.join(TOP, "conf/casts/snapshot_instance.json")
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 _libc = ctypes.CDLL(None)
 
@@ -325,6 +326,13 @@ class Agent:
         return subprocess.run([os.path.join(BUILD, "novasnap"), "--config-file", self.conf, *args],
                               check=check, capture_output=True, text=True, timeout=seconds,
                               input=text)
+
+    def snapshot(self, instance, *more):
+        """Sends the recorded cast for an instance, and waits for the end of its snapshot. Returns (image
+        id, what was shown, exit status)."""
+        done = self.command("send", "snapshot_instance", "--file", CAST, "--instance", instance,
+                            "--watch", "--timeout", "120", *more, check=False)
+        return done.stdout.split("\n")[0], done.stdout, done.returncode
 
     def __enter__(self):
         self.start()

@@ -79,7 +79,7 @@ static void play_free(struct play *play)
 	g_ptr_array_unref(play->messages);
 	g_ptr_array_unref(play->played);
 	nova_instance_free(play->instance);
-	rpc_context_unref(play->context);
+	rpc_context_free(play->context);
 	g_free(play);
 }
 
