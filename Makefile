@@ -35,7 +35,7 @@ LIBS = $(PKG_LIBS)
 
 ROOMS := rpc virt image agent
 # Programs have their main in agent/<program>.c; all else in a room is its library.
-MAINS := agent/novasnapd.c agent/novasnap.c
+MAINS := agent/novasnapd.c agent/novasnap.c agent/novasnap-thaw.c
 SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS),$(wildcard $(r)/*.c)))
 OBJ   := $(SRC:%.c=$(BUILD)/%.o)
 # Order matters to the linker: who uses stands before who is used.
@@ -58,7 +58,7 @@ $(BUILD)/%.o: %.c
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
 
-$(BUILD)/novasnapd $(BUILD)/novasnap: $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
+$(PROGS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 

@@ -82,6 +82,9 @@ struct texts {
 	const char *control;
 	const char *images;
 	const char *virt_type;
+	const char *images_type;
+	bool use_cow_images;
+	const char *thaw_program;
 	const char *connection_uri;
 	const char *notification_format;
 	const char *const *notification_drivers;
@@ -100,6 +103,10 @@ static const struct key keys[] = {
 	STRING("DEFAULT", "log_file", log_file, NULL),
 	COUNT("DEFAULT", "max_concurrent_snapshots", max_concurrent_snapshots, "5", 0, 1000),
 	STRING("compute", "topic", rpc.topic, "compute"),
+	SECONDS("DEFAULT", "shutdown_timeout", shutdown_timeout_s, "60", 0),
+	SECONDS("compute", "shutdown_retry_interval", shutdown_retry_interval_s, "10", 1),
+	STRING("DEFAULT", "instance_usage_audit_period", audit_period, "month"),
+	SECONDS("DEFAULT", "report_interval", report_interval_s, "10", 1),
 
 	BOOL(RABBIT, "amqp_auto_delete", rpc.auto_delete, "false"),
 	SECONDS(RABBIT, "heartbeat_timeout_threshold", rpc.heartbeat_s, "60", 0),
@@ -136,6 +143,14 @@ static const struct key keys[] = {
 	KEYSTONE("service_user", image.service),
 	BOOL("service_user", "send_service_user_token", image.send_service_user_token, "false"),
 
+	STRING("cinder", "endpoint_template", volume.endpoint_template, NULL),
+	STRING("cinder", "os_region_name", volume.region_name, NULL),
+	STRING("cinder", "catalog_info", volume.catalog_info, "volumev3::publicURL"),
+	STRING("cinder", "cafile", volume.cafile, NULL),
+	STRING("cinder", "certfile", volume.certfile, NULL),
+	STRING("cinder", "keyfile", volume.keyfile, NULL),
+	BOOL("cinder", "insecure", volume.insecure, "false"),
+
 	STRING(OURS, "state_dir", state_dir, "/var/lib/novasnap"),
 	STRING(OURS, "run_dir", run_dir, "/run/novasnap"),
 	STRING(OURS, "images_dir", image.images_dir, NULL),
@@ -149,6 +164,10 @@ static const struct key keys[] = {
 	SECONDS(OURS, "job_timeout", virt.job_timeout_s, "300", 1),
 	SECONDS(OURS, "libvirt_connect_timeout", virt.connect_timeout_s, "10", 1),
 	SECONDS(OURS, "libvirt_keepalive", virt.keepalive_s, "5", 0),
+	SECONDS(OURS, "agent_timeout", virt.agent_timeout_s, "10", 1),
+	SECONDS(OURS, "freeze_timeout", virt.freeze_timeout_s, "30", 1),
+	SECONDS(OURS, "quiesce_timeout", quiesce_timeout_s, "300", 1),
+	BOOL(OURS, "report_state", report_state, "false"),
 	COUNT(OURS, "outbox_max", rpc.outbox_max, "1000", 10, 1000000),
 	COUNT(OURS, "rejected_max_files", rpc.rejected_max_files, "100", 0, 100000),
 };
@@ -157,7 +176,10 @@ static const struct key keys[] = {
 static const struct key rule_keys[] = {
 	{OURS, "control", KEY_STRING, TEXTS_AT(control), "conductor", 0, 0},
 	{OURS, "images", KEY_STRING, TEXTS_AT(images), "glance", 0, 0},
+	{OURS, "thaw_program", KEY_STRING, TEXTS_AT(thaw_program), NULL, 0, 0},
 	{"libvirt", "virt_type", KEY_STRING, TEXTS_AT(virt_type), "kvm", 0, 0},
+	{"libvirt", "images_type", KEY_STRING, TEXTS_AT(images_type), "default", 0, 0},
+	{"DEFAULT", "use_cow_images", KEY_BOOL, TEXTS_AT(use_cow_images), "true", 0, 0},
 	{"libvirt", "connection_uri", KEY_STRING, TEXTS_AT(connection_uri), NULL, 0, 0},
 	{"notifications", "notification_format", KEY_STRING, TEXTS_AT(notification_format),
 	 "unversioned", 0, 0},
@@ -352,6 +374,25 @@ static int check_directory(struct config_store *store, const char *section, cons
 			 "must be an absolute path", error);
 }
 
+/* nova.virt.libvirt.imagebackend.Backend: what a disk is that nothing else says it of. */
+static const char *container_format(const struct texts *texts)
+{
+	if (g_str_equal(texts->images_type, "default"))
+		return texts->use_cow_images ? "qcow2" : "raw";
+	return g_str_equal(texts->images_type, "qcow2") ? "qcow2" : "raw";
+}
+
+/* It is installed beside us. */
+static const char *find_thaw_program(struct config_store *store, const char *told)
+{
+	g_autofree char *self = told ? NULL : g_file_read_link("/proc/self/exe", NULL);
+	g_autofree char *folder = self ? g_path_get_dirname(self) : NULL;
+
+	if (told || !folder)
+		return told ? told : "novasnap-thaw";
+	return config_store_keep(store, g_build_filename(folder, "novasnap-thaw", NULL));
+}
+
 static int apply_rules(struct config *config, const struct texts *texts, GError **error)
 {
 	static const char *const controls[] = {"none", "conductor", NULL};
@@ -384,6 +425,9 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	    check_directory(store, OURS, "run_dir", config->run_dir, error) < 0 ||
 	    check_directory(store, "libvirt", "snapshots_directory",
 			    config->virt.snapshots_directory, error) < 0)
+		return -1;
+	if (texts->thaw_program &&
+	    check_directory(store, OURS, "thaw_program", texts->thaw_program, error) < 0)
 		return -1;
 	if (config->image.images_dir &&
 	    check_directory(store, OURS, "images_dir", config->image.images_dir, error) < 0)
@@ -418,6 +462,8 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	config->rpc.rejected_max_bytes = 64 * 1024 * 1024;
 	config->virt.connection_uri =
 		texts->connection_uri ? texts->connection_uri : default_uri(texts->virt_type);
+	config->virt.container_format = container_format(texts);
+	config->virt.thaw_program = find_thaw_program(store, texts->thaw_program);
 	/* nova takes such disks cold, for a block copy would write them unencrypted. */
 	config->virt.disable_livesnapshot |= config->ephemeral_encryption;
 	return 0;

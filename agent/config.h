@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "image/image.h"
+#include "image/volume.h"
 #include "rpc/nova.h"
 #include "rpc/rpc.h"
 #include "virt/virt.h"
@@ -39,6 +40,14 @@ struct config {
 	unsigned shutdown_grace_s; /* [novasnap]shutdown_grace: what is under way may take it to end
 				    */
 	bool ephemeral_encryption; /* [ephemeral_storage_encryption]enabled */
+	struct volume_config volume;
+
+	unsigned shutdown_timeout_s;	    /* [DEFAULT]shutdown_timeout */
+	unsigned shutdown_retry_interval_s; /* [compute]shutdown_retry_interval */
+	unsigned quiesce_timeout_s; /* [novasnap]quiesce_timeout: of quiesce_instance's freeze */
+	const char *audit_period;   /* [DEFAULT]instance_usage_audit_period */
+	bool report_state;	    /* [novasnap]report_state */
+	unsigned report_interval_s; /* [DEFAULT]report_interval */
 
 	struct config_store *store; /* owns every string above */
 };

@@ -33,7 +33,10 @@ static const struct name image_names[] = {
 };
 
 static const struct name virt_names[] = {
-	{VIRT_ERROR_NO_DOMAIN, "InstanceNotRunning", NOVA, 500},
+	{VIRT_ERROR_NO_DOMAIN, "InstanceNotFound", NOVA, 404},
+	{VIRT_ERROR_NO_AGENT, "QemuGuestAgentNotEnabled", NOVA, 500},
+	{VIRT_ERROR_NO_QUIESCE, "InstanceQuiesceNotSupported", NOVA, 400},
+	{VIRT_ERROR_FREEZE, "InternalError", NOVA, 500},
 	{VIRT_ERROR_NO_ROOT_DISK, "InvalidDiskInfo", NOVA, 500},
 	{VIRT_ERROR_UNSUPPORTED, "ImageUnacceptable", NOVA, 500},
 	{VIRT_ERROR_DISCONNECTED, "HypervisorUnavailable", NOVA, 500},
@@ -72,8 +75,6 @@ enum failure_kind failure_kind(const GError *error)
 	if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) ||
 	    g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_GONE))
 		return FAILURE_IMAGE_GONE;
-	if (g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE))
-		return FAILURE_PREEMPTED;
 	return FAILURE_ERROR;
 }
 

@@ -10,10 +10,10 @@
 
 #include "rpc/nova.h"
 
-/* What the failure means for the rest of the job, as nova.compute.manager tells them apart. */
+/* What the failure of a snapshot means for the rest of it, as nova.compute.manager tells them
+ * apart. */
 enum failure_kind {
 	FAILURE_ERROR,	       /* fault, failed event, image deleted, task state reverted */
-	FAILURE_PREEMPTED,     /* the same, but the task state is somebody else's now */
 	FAILURE_INSTANCE_GONE, /* no fault: the image is deleted unless active */
 	FAILURE_IMAGE_GONE,    /* no fault: the task state is cleared */
 };

@@ -4,13 +4,11 @@
  */
 #include "agent/manager.h"
 
+#include "agent/service.h"
+#include "agent/task.h"
+
 /* How long cancelled jobs may take to undo what they did and to tell the conductor. */
 #define CANCEL_S 60
-
-static void handle_snapshot_instance(struct rpc_request *request, void *opaque)
-{
-	snapshot_instance_submit(opaque, request);
-}
 
 static void note_foreign(const char *method, const struct rpc_request *request, void *opaque)
 {
@@ -22,13 +20,46 @@ static void note_foreign(const char *method, const struct rpc_request *request, 
 		  method, rpc_context_string(rpc_request_context(request), "request_id"), count);
 }
 
+static void take(struct rpc_request *request, const void *method, void *opaque)
+{
+	task_submit(opaque, method, request);
+}
+
+/* It would have to unplug ports and volumes too, which is not ours to do: better no resize than
+ * half of one. */
+static void refuse_resize(struct rpc_request *request, const void *method, void *opaque)
+{
+	(void)method;
+	(void)opaque;
+	g_warning("prep_snapshot_based_resize_at_source is refused: novasnapd takes snapshots, and "
+		  "unplugs neither ports nor volumes");
+	rpc_request_fail(request, "InstanceFaultRollback", "nova.exception",
+			 "novasnapd cannot prepare a cross-cell resize: it takes snapshots, and "
+			 "unplugs neither ports nor volumes; let nova-compute run on this host for "
+			 "that");
+	rpc_request_ack(request);
+	rpc_request_free(request);
+}
+
 static const struct rpc_method methods[] = {
-	{"snapshot_instance", handle_snapshot_instance},
-	{NULL, NULL},
+	{"snapshot_instance", take, &method_snapshot_instance},
+	{"backup_instance", take, &method_backup_instance},
+	{"pause_instance", take, &method_pause_instance},
+	{"unpause_instance", take, &method_unpause_instance},
+	{"suspend_instance", take, &method_suspend_instance},
+	{"resume_instance", take, &method_resume_instance},
+	{"shelve_instance", take, &method_shelve_instance},
+	{"quiesce_instance", take, &method_quiesce_instance},
+	{"unquiesce_instance", take, &method_unquiesce_instance},
+	{"volume_snapshot_create", take, &method_volume_snapshot_create},
+	{"volume_snapshot_delete", take, &method_volume_snapshot_delete},
+	{"prep_snapshot_based_resize_at_source", refuse_resize, NULL},
+	{NULL, NULL, NULL},
 };
 
-/* Zed sends 6.0 or, pinned, 5.x; the newest known minor of each. */
-static const char *const versions[] = {"5.13", "6.5", NULL};
+/* Folsom and Grizzly sent 2.x, and 1.x before; Zed sends 6.0 or, pinned, 5.x. The newest known
+ * minor of each. */
+static const char *const versions[] = {"1.44", "2.49", "5.13", "6.5", NULL};
 
 struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error)
 {
@@ -44,11 +75,19 @@ struct manager *manager_start(const struct config *config, struct rpc *rpc, GErr
 	manager->host = virt_host_open(&config->virt, error);
 	if (!manager->host)
 		goto failed;
+	manager->volumes = volume_service_new(&config->volume, &config->image);
+	if (config->report_state && config->control) {
+		manager->service = service_start(config, rpc, error);
+		if (!manager->service)
+			goto failed;
+	}
 	if (rpc_server_start(rpc, &ops, error) < 0)
 		goto failed;
 	return manager;
 
 failed:
+	service_stop(manager->service);
+	volume_service_free(manager->volumes);
 	virt_host_close(manager->host);
 	image_store_free(manager->store);
 	jobs_free(manager->jobs);
@@ -62,8 +101,10 @@ unsigned manager_stop(struct manager *manager)
 
 	rpc_server_stop(manager->rpc);
 	left = jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
+	service_stop(manager->service);
 	if (left > 0)
 		return left;
+	volume_service_free(manager->volumes);
 	virt_host_close(manager->host);
 	image_store_free(manager->store);
 	jobs_free(manager->jobs);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The manager: takes the requests that rpc/ hands over, and makes a job of each method that is
- * ours. What stands here is shared by all jobs; each job's own state is in its own file
- * (snapshot.c).
+ * ours. What stands here is shared by all jobs; each job's own state is a struct task (task.h).
  */
 #ifndef NOVASNAP_AGENT_MANAGER_H
 #define NOVASNAP_AGENT_MANAGER_H
@@ -21,6 +20,8 @@ struct manager {
 	struct rpc *rpc;
 	struct virt_host *host;
 	struct image_store *store;
+	struct volume_service *volumes; /* NULL: Cinder is not configured */
+	struct service *service;	/* NULL: [novasnap]report_state is off */
 	struct jobs *jobs;
 	atomic_uint foreign; /* casts of methods that are not ours */
 };
@@ -35,8 +36,5 @@ struct manager *manager_start(const struct config *config, struct rpc *rpc, GErr
 unsigned manager_stop(struct manager *manager);
 /* From another thread, while manager_stop waits: cancel now. */
 void manager_hurry(struct manager *manager);
-
-/* snapshot_instance: makes a job of the request, which it takes. Called in the consuming thread. */
-void snapshot_instance_submit(struct manager *manager, struct rpc_request *request);
 
 #endif

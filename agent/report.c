@@ -1,214 +1,356 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a snapshot tells the conductor and the listeners, and how it ends. The order at the end is
- * that of the decorators around nova's snapshot_instance: delete_image_on_error,
- * wrap_instance_fault, wrap_instance_event, reverts_task_state, wrap_exception.
+ * What a task tells the conductor and the listeners, and how it ends. The order at the end is that
+ * of the decorators around nova's methods: delete_image_on_error, wrap_instance_fault,
+ * wrap_instance_event, reverts_task_state, wrap_exception.
  */
 #include "agent/failure.h"
-#include "agent/snapshot-job.h"
+#include "agent/task.h"
 
 #define PROGRESS_INTERVAL_US (G_USEC_PER_SEC / 2)
+/* Of a call whose reply may have been lost; each has rpc_response_timeout. */
+#define SAVE_TRIES 3
+#define FINISH_TRIES 3
 
-static bool has_conductor(const struct snapshot_job *snapshot)
+static bool has_conductor(const struct task *task)
 {
-	return snapshot->manager->config->control;
+	return task->manager->config->control;
 }
 
-int report_event_start(struct snapshot_job *snapshot, GError **error)
+static bool is_cancelled(const struct task *task)
 {
-	if (!has_conductor(snapshot))
+	return task->job && atomic_load(job_cancel_flag(task->job)) != 0;
+}
+
+static bool is_told_events(const struct task *task)
+{
+	/* Conductors of the time of plain instances have other calls for these. */
+	return has_conductor(task) && !nova_instance_is_plain(task->instance);
+}
+
+int report_event_start(struct task *task, GError **error)
+{
+	if (!is_told_events(task))
 		return 0;
-	return nova_conductor_event_start(snapshot->manager->rpc, snapshot->context,
-					  nova_instance_uuid(snapshot->instance), snapshot->event,
-					  snapshot->manager->config->rpc.host, error);
+	return nova_conductor_event_start(task->manager->rpc, task->context,
+					  nova_instance_uuid(task->instance), task->method->event,
+					  task->manager->config->rpc.host, error);
 }
 
-int report_state(struct snapshot_job *snapshot, const char *task_state, const char *expected,
-		 GError **error)
+/* Whether the image waits for us, and the guest is here: then the snapshot is still wanted. */
+static bool is_still_wanted(struct task *task)
 {
-	nova_instance_set_task_state(snapshot->instance, task_state);
-	if (has_conductor(snapshot) &&
-	    nova_conductor_instance_save(snapshot->manager->rpc, snapshot->context,
-					 snapshot->instance, expected, error) < 0)
+	g_autoptr(image_record_t) record = NULL;
+	const char *owner;
+
+	if (!task->image_id || image_store_get(task->manager->store, &task->identity,
+					       task->image_id, &record, NULL) < 0)
+		return false;
+	if (g_strcmp0(record->status, "queued") != 0 && g_strcmp0(record->status, "saving") != 0 &&
+	    g_strcmp0(record->status, "active") != 0)
+		return false;
+	owner = cJSON_GetStringValue(
+		cJSON_GetObjectItemCaseSensitive(record->document, "instance_uuid"));
+	if (owner && !g_str_equal(owner, nova_instance_uuid(task->instance)))
+		return false;
+	return virt_guest_power_state(task->manager->host, nova_instance_uuid(task->instance),
+				      NULL) >= 0;
+}
+
+enum verdict { VERDICT_AGAIN, VERDICT_DONE, VERDICT_FAILED };
+
+/*
+ * What a save that failed means. A reply that was lost is asked for again; then, or after somebody
+ * else set what we wanted, a refusal that names our state is success. A task state that was cleared
+ * under way is what nova-compute's own start does to instances that it finds busy: ours is set
+ * again where the snapshot is still wanted.
+ */
+static enum verdict judge_save(struct task *task, const GError *error, const char *wanted,
+			       const char *expected, bool was_lost, char **again)
+{
+	const char *actual;
+
+	if (rpc_error_is_lost(error))
+		return VERDICT_AGAIN;
+	if (!g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE))
+		return VERDICT_FAILED;
+	actual = rpc_failure_actual_task_state(error);
+	if (!actual)
+		return VERDICT_FAILED;
+	if (was_lost && g_str_equal(actual, wanted ? wanted : ""))
+		return VERDICT_DONE;
+	if (*actual || !expected || *again || !is_still_wanted(task))
+		return VERDICT_FAILED;
+	g_message("instance %s: its task state was cleared under way; it is set again to %s",
+		  nova_instance_uuid(task->instance), wanted ? wanted : "none");
+	*again = g_strdup_printf(",%s", expected);
+	return VERDICT_AGAIN;
+}
+
+static int save(struct task *task, const char *wanted, const char *expected, GError **error)
+{
+	g_autofree char *again = NULL;
+	bool was_lost = false;
+
+	if (!has_conductor(task))
+		return 0;
+	for (unsigned attempt = 1;; attempt++) {
+		GError *local = NULL;
+
+		if (nova_conductor_instance_save(task->manager->rpc, task->context, task->instance,
+						 again ? again : expected, &local) == 0)
+			return 0;
+		switch (judge_save(task, local, wanted, expected, was_lost, &again)) {
+		case VERDICT_DONE:
+			nova_instance_forget_changes(task->instance);
+			g_error_free(local);
+			return 0;
+		case VERDICT_AGAIN:
+			if (attempt < SAVE_TRIES && !is_cancelled(task)) {
+				was_lost = was_lost || rpc_error_is_lost(local);
+				g_info("instance %s: %s; tried again",
+				       nova_instance_uuid(task->instance), local->message);
+				g_error_free(local);
+				continue;
+			}
+			break;
+		case VERDICT_FAILED:
+		default:
+			break;
+		}
+		g_propagate_error(error, local);
 		return -1;
-	snapshot->task_state = task_state;
-	g_info("instance %s: task state %s", nova_instance_uuid(snapshot->instance),
+	}
+}
+
+int report_state(struct task *task, const char *task_state, const char *expected, GError **error)
+{
+	nova_instance_set_task_state(task->instance, task_state);
+	if (save(task, task_state, expected, error) < 0)
+		return -1;
+	task->task_state = task_state;
+	g_info("instance %s: task state %s", nova_instance_uuid(task->instance),
 	       task_state ? task_state : "none");
-	report_progress(snapshot, "state", NULL, 0, 0, true);
+	report_progress(task, "state", NULL, 0, 0, true);
 	return 0;
 }
 
-int report_power_state(struct snapshot_job *snapshot, int power_state, GError **error)
+int report_vm_state(struct task *task, const char *vm_state, GError **error)
 {
-	nova_instance_set_power_state(snapshot->instance, power_state);
-	if (!has_conductor(snapshot))
-		return 0;
-	if (nova_conductor_instance_save(snapshot->manager->rpc, snapshot->context,
-					 snapshot->instance, NULL, error) < 0)
+	nova_instance_set_vm_state(task->instance, vm_state);
+	return save(task, NULL, NULL, error);
+}
+
+int report_power_state(struct task *task, int power_state, GError **error)
+{
+	nova_instance_set_power_state(task->instance, power_state);
+	if (save(task, NULL, NULL, error) < 0)
 		return -1;
-	return nova_conductor_instance_load_flavor(snapshot->manager->rpc, snapshot->context,
-						   snapshot->instance, error);
+	return report_load_flavor(task, error);
 }
 
-void report_phase(struct snapshot_job *snapshot, const char *phase)
+int report_load_flavor(struct task *task, GError **error)
 {
-	g_autofree char *location = image_store_location(snapshot->manager->store);
-
-	nova_notify_snapshot(snapshot->manager->rpc, &snapshot->manager->config->notify,
-			     snapshot->context, snapshot->instance, snapshot->image_id, phase,
-			     location);
+	if (!has_conductor(task))
+		return 0;
+	return nova_conductor_instance_load_flavor(task->manager->rpc, task->context,
+						   task->instance, error);
 }
 
-void report_progress(struct snapshot_job *snapshot, const char *phase, const char *detail,
-		     uint64_t done, uint64_t total, bool forced)
+void report_phase(struct task *task, const char *action, const char *phase)
+{
+	g_autofree char *location = image_store_location(task->manager->store);
+
+	nova_notify_action(task->manager->rpc, &task->manager->config->notify, task->context,
+			   task->instance, action, phase,
+			   g_str_equal(action, "snapshot") ? task->image_id : NULL, location);
+}
+
+void report_exists(struct task *task)
+{
+	g_autofree char *location = image_store_location(task->manager->store);
+
+	nova_notify_exists(task->manager->rpc, &task->manager->config->notify, task->context,
+			   task->instance, task->manager->config->audit_period, location);
+}
+
+void report_progress(struct task *task, const char *phase, const char *detail, uint64_t done,
+		     uint64_t total, bool forced)
 {
 	struct nova_progress progress = {
-		.instance_uuid = nova_instance_uuid(snapshot->instance),
-		.image_id = snapshot->image_id,
-		.method = snapshot->how,
+		.instance_uuid = nova_instance_uuid(task->instance),
+		.image_id = task->image_id,
+		.method = task->how,
 		.phase = phase,
-		.task_state = snapshot->task_state,
+		.task_state = task->task_state,
 		.detail = detail,
 		.done = done,
 		.total = total,
 	};
 	long long now = g_get_monotonic_time();
-	long long last = atomic_load(&snapshot->progress_at);
+	long long last = atomic_load(&task->progress_at);
 
-	if (!forced && (now - last < PROGRESS_INTERVAL_US ||
-			!atomic_compare_exchange_strong(&snapshot->progress_at, &last, now)))
+	if (!task->image_id)
 		return;
-	nova_notify_progress(snapshot->manager->rpc, &snapshot->manager->config->notify,
-			     snapshot->context, &progress);
+	if (!forced && (now - last < PROGRESS_INTERVAL_US ||
+			!atomic_compare_exchange_strong(&task->progress_at, &last, now)))
+		return;
+	nova_notify_progress(task->manager->rpc, &task->manager->config->notify, task->context,
+			     &progress);
 }
 
-static void delete_image(struct snapshot_job *snapshot, bool unless_active)
+static void delete_image(struct task *task, bool unless_active)
 {
-	struct image_store *store = snapshot->manager->store;
-	const char *uuid = nova_instance_uuid(snapshot->instance);
+	struct image_store *store = task->manager->store;
+	const char *uuid = nova_instance_uuid(task->instance);
 	g_autoptr(image_record_t) record = NULL;
 	g_autoptr(GError) error = NULL;
 
 	if (unless_active) {
-		if (image_store_get(store, &snapshot->identity, snapshot->image_id, &record,
-				    &error) < 0)
+		if (image_store_get(store, &task->identity, task->image_id, &record, &error) < 0)
 			goto failed;
 		if (g_strcmp0(record->status, "active") == 0)
 			return;
 	}
-	if (image_store_delete(store, &snapshot->identity, snapshot->image_id, &error) == 0) {
-		g_message("instance %s: image %s deleted", uuid, snapshot->image_id);
+	if (image_store_delete(store, &task->identity, task->image_id, &error) == 0) {
+		g_message("instance %s: image %s deleted", uuid, task->image_id);
 		return;
 	}
 failed:
 	if (!g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		g_warning("instance %s: image %s is left behind: %s", uuid, snapshot->image_id,
+		g_warning("instance %s: image %s is left behind: %s", uuid, task->image_id,
 			  error->message);
 }
 
 /* Logs what the conductor could not be told; there is nobody else to tell. */
-static void untold(struct snapshot_job *snapshot, const char *what, GError **error)
+static void untold(struct task *task, const char *what, GError **error)
 {
-	g_warning("instance %s: %s: %s", nova_instance_uuid(snapshot->instance), what,
+	g_warning("instance %s: %s: %s", nova_instance_uuid(task->instance), what,
 		  (*error)->message);
 	g_clear_error(error);
 }
 
-static void create_fault(struct snapshot_job *snapshot, const struct nova_exception *exception,
+static void create_fault(struct task *task, const struct nova_exception *exception,
 			 const char *details)
 {
 	g_autofree char *message = failure_fault_message(exception);
 	g_autoptr(GError) error = NULL;
 
-	if (nova_conductor_fault_create(snapshot->manager->rpc, snapshot->context,
-					nova_instance_uuid(snapshot->instance), exception->code,
-					message, details, snapshot->manager->config->rpc.host,
-					&error) < 0)
-		untold(snapshot, "the fault could not be written", &error);
+	if (nova_conductor_fault_create(
+		    task->manager->rpc, task->context, nova_instance_uuid(task->instance),
+		    exception->code, message, details, task->manager->config->rpc.host, &error) < 0)
+		untold(task, "the fault could not be written", &error);
 }
 
-static void finish_event(struct snapshot_job *snapshot, const struct nova_exception *exception,
+/* Finishing twice changes nothing, so it is tried until there is an answer. */
+static void finish_event(struct task *task, const struct nova_exception *exception,
 			 const char *details)
 {
-	g_autoptr(GError) error = NULL;
+	for (unsigned attempt = 1;; attempt++) {
+		g_autoptr(GError) error = NULL;
 
-	if (nova_conductor_event_finish(snapshot->manager->rpc, snapshot->context,
-					nova_instance_uuid(snapshot->instance), snapshot->event,
-					exception ? exception->message : NULL,
-					exception ? details : NULL, &error) < 0)
-		untold(snapshot, "the action's event could not be finished", &error);
+		if (nova_conductor_event_finish(
+			    task->manager->rpc, task->context, nova_instance_uuid(task->instance),
+			    task->method->event, exception ? exception->message : NULL,
+			    exception ? details : NULL, &error) == 0)
+			return;
+		if (rpc_error_is_lost(error) && attempt < FINISH_TRIES && !is_cancelled(task))
+			continue;
+		untold(task, "the action's event could not be finished", &error);
+		return;
+	}
 }
 
 /* nova's _instance_update: the task state goes whatever it was. */
-static void revert_task_state(struct snapshot_job *snapshot)
+static void revert_task_state(struct task *task)
 {
 	g_autoptr(GError) error = NULL;
 
-	if (report_state(snapshot, NULL, NULL, &error) == 0)
+	if (report_state(task, NULL, NULL, &error) == 0)
 		return;
 	if (g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
 		return;
-	untold(snapshot, "the task state could not be reverted", &error);
+	untold(task, "the task state could not be reverted", &error);
 }
 
 /* The call's arguments with the instance as it is by now, as nova's wrap_exception shows it. */
-static void notify_exception(struct snapshot_job *snapshot, const struct nova_exception *exception)
+static void notify_exception(struct task *task, const struct nova_exception *exception)
 {
-	cJSON *args = cJSON_Duplicate(rpc_request_args(snapshot->request), true);
+	cJSON *args = cJSON_Duplicate(task->args, true);
 
-	cJSON_ReplaceItemInObjectCaseSensitive(args, "instance",
-					       nova_instance_object(snapshot->instance));
-	nova_notify_exception(snapshot->manager->rpc, &snapshot->manager->config->notify,
-			      snapshot->context, exception, args);
+	if (cJSON_HasObjectItem(args, "instance"))
+		cJSON_ReplaceItemInObjectCaseSensitive(args, "instance",
+						       nova_instance_object(task->instance));
+	nova_notify_exception(task->manager->rpc, &task->manager->config->notify, task->context,
+			      exception, args);
 	cJSON_Delete(args);
 }
 
-static void end_failed(struct snapshot_job *snapshot, const GError *error, enum failure_kind kind)
+/* As reverts_task_state: not where the state is somebody else's by now. */
+static bool is_to_be_reverted(const GError *error)
 {
-	const char *uuid = nova_instance_uuid(snapshot->instance);
+	return !g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE) &&
+	       !g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE) &&
+	       !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND);
+}
+
+static void end_failed(struct task *task, const GError *error)
+{
+	const char *uuid = nova_instance_uuid(task->instance);
+	unsigned flags = task->method->flags;
 	struct nova_exception exception;
 	g_autofree char *details = NULL;
 
-	failure_describe(error, snapshot->function, &exception);
+	failure_describe(error, task->method->name, &exception);
 	details = g_strdup_printf("novasnapd on %s, %s: failed when %s: %s",
-				  snapshot->manager->config->rpc.host, snapshot->function,
-				  snapshot->step, error->message);
-	g_warning("instance %s: snapshot into image %s failed when %s: %s", uuid,
-		  snapshot->image_id, snapshot->step, error->message);
-	delete_image(snapshot, false);
-	if (has_conductor(snapshot)) {
-		create_fault(snapshot, &exception, details);
-		finish_event(snapshot, &exception, details);
+				  task->manager->config->rpc.host, task->method->name, task->step,
+				  error->message);
+	g_warning("instance %s: %s%s%s failed when %s: %s", uuid, task->method->name,
+		  task->image_id ? " into image " : "", task->image_id ? task->image_id : "",
+		  task->step, error->message);
+	if ((flags & TASK_IMAGE) && !task->keep_image)
+		delete_image(task, false);
+	if (is_told_events(task)) {
+		/* wrap_instance_fault has none for an instance that is not there. */
+		if ((flags & TASK_FAULT) &&
+		    !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
+			create_fault(task, &exception, details);
+		if (flags & TASK_EVENT)
+			finish_event(task, &exception, details);
 	}
-	if (kind != FAILURE_PREEMPTED)
-		revert_task_state(snapshot);
-	notify_exception(snapshot, &exception);
-	report_progress(snapshot, "failed", error->message, 0, 0, true);
-	rpc_request_fail(snapshot->request, exception.class_name, exception.module,
-			 exception.message);
+	if ((flags & TASK_FAULT) && is_to_be_reverted(error))
+		revert_task_state(task);
+	notify_exception(task, &exception);
+	report_progress(task, "failed", error->message, 0, 0, true);
+	rpc_request_fail(task->request, exception.class_name, exception.module, exception.message);
 }
 
-void report_end(struct snapshot_job *snapshot, const GError *error)
+static void end_gone(struct task *task, const GError *error, enum failure_kind kind)
 {
-	const char *uuid = nova_instance_uuid(snapshot->instance);
+	const char *uuid = nova_instance_uuid(task->instance);
+
+	if (kind == FAILURE_INSTANCE_GONE) {
+		g_message("instance %s: went away when %s: %s", uuid, task->step, error->message);
+		delete_image(task, true);
+	} else {
+		g_message("instance %s: image %s went away when %s: %s", uuid, task->image_id,
+			  task->step, error->message);
+		revert_task_state(task);
+	}
+}
+
+void report_end(struct task *task, const GError *error)
+{
 	enum failure_kind kind = error ? failure_kind(error) : FAILURE_ERROR;
 
-	if (error && (kind == FAILURE_ERROR || kind == FAILURE_PREEMPTED)) {
-		end_failed(snapshot, error, kind);
+	if (error && (kind == FAILURE_ERROR || !(task->method->flags & TASK_GONE_IS_NO_FAILURE))) {
+		end_failed(task, error);
 		return;
 	}
-	if (error && kind == FAILURE_INSTANCE_GONE) {
-		g_message("instance %s: went away when %s: %s", uuid, snapshot->step,
-			  error->message);
-		delete_image(snapshot, true);
-	} else if (error) {
-		g_message("instance %s: image %s went away when %s: %s", uuid, snapshot->image_id,
-			  snapshot->step, error->message);
-		revert_task_state(snapshot);
-	}
-	if (has_conductor(snapshot))
-		finish_event(snapshot, NULL, NULL);
-	report_progress(snapshot, error ? "failed" : "done", error ? error->message : NULL, 0, 0,
-			true);
-	rpc_request_reply(snapshot->request, NULL);
+	if (error)
+		end_gone(task, error, kind);
+	if ((task->method->flags & TASK_EVENT) && is_told_events(task))
+		finish_event(task, NULL, NULL);
+	report_progress(task, error ? "failed" : "done", error ? error->message : NULL, 0, 0, true);
+	rpc_request_reply(task->request, NULL);
 }

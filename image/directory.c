@@ -14,6 +14,7 @@
 
 #define CHUNK ((size_t)1024 * 1024)
 #define HOLE ((size_t)64 * 1024)
+#define RECORD_SUFFIX ".json"
 
 struct directory {
 	const char *path;
@@ -118,7 +119,7 @@ static int make_temporary(const char *path, char **ret_temporary, GError **error
 static int write_record(const struct directory *directory, const char *id, const cJSON *document,
 			GError **error)
 {
-	g_autofree char *path = image_path(directory, id, ".json");
+	g_autofree char *path = image_path(directory, id, RECORD_SUFFIX);
 	g_autofree char *temporary = NULL;
 	char *text = cJSON_Print(document);
 	int fd = make_temporary(path, &temporary, error);
@@ -135,7 +136,7 @@ static int write_record(const struct directory *directory, const char *id, const
 
 static cJSON *read_record(const struct directory *directory, const char *id, GError **error)
 {
-	g_autofree char *path = image_path(directory, id, ".json");
+	g_autofree char *path = image_path(directory, id, RECORD_SUFFIX);
 	g_autofree char *text = NULL;
 	g_autoptr(GError) local = NULL;
 	cJSON *document;
@@ -311,10 +312,53 @@ static int directory_upload(void *self, const struct image_identity *who, const 
 	return rc;
 }
 
+static bool has_properties(const cJSON *document, const struct image_property *wanted)
+{
+	for (; wanted->name; wanted++) {
+		const char *value = cJSON_GetStringValue(
+			cJSON_GetObjectItemCaseSensitive(document, wanted->name));
+
+		if (g_strcmp0(value, wanted->value) != 0)
+			return false;
+	}
+	return true;
+}
+
+static int directory_list(void *self, const struct image_identity *who,
+			  const struct image_property *wanted, GPtrArray *records, GError **error)
+{
+	struct directory *directory = self;
+	g_autoptr(GDir) dir = g_dir_open(directory->path, 0, error);
+	const char *name;
+
+	(void)who;
+	if (!dir)
+		return -1;
+	while ((name = g_dir_read_name(dir))) {
+		g_autofree char *id = NULL;
+		cJSON *document;
+		struct image_record *record;
+
+		if (!g_str_has_suffix(name, RECORD_SUFFIX))
+			continue;
+		id = g_strndup(name, strlen(name) - strlen(RECORD_SUFFIX));
+		/* A record that vanished meanwhile is no error. */
+		document = g_uuid_string_is_valid(id) ? read_record(directory, id, NULL) : NULL;
+		if (!document || !has_properties(document, wanted)) {
+			cJSON_Delete(document);
+			continue;
+		}
+		record = image_record_parse(document, NULL);
+		if (record)
+			g_ptr_array_add(records, record);
+	}
+	return 0;
+}
+
 static int directory_remove(void *self, const struct image_identity *who, const char *id,
 			    GError **error)
 {
-	g_autofree char *record = image_path(self, id, ".json");
+	g_autofree char *record = image_path(self, id, RECORD_SUFFIX);
 	g_autofree char *path = image_path(self, id, "");
 	int data = g_unlink(path);
 
@@ -351,6 +395,7 @@ const struct image_store_ops directory_store_ops = {
 	.close = directory_close,
 	.get = directory_get,
 	.update = directory_update,
+	.list = directory_list,
 	.upload = directory_upload,
 	.remove = directory_remove,
 	.create = directory_create,

@@ -8,13 +8,14 @@
 
 #define PATCH_TYPE "application/openstack-images-v2.1-json-patch"
 #define RETRY_PAUSE_S 1
+#define LIST_LIMIT 100
+#define LIST_PAGES 1000
 
 static void glance_close(void *self)
 {
 	struct glance *glance = self;
 
-	keystone_free(glance->own);
-	keystone_free(glance->service);
+	session_close(&glance->session);
 	g_free(glance);
 }
 
@@ -23,20 +24,9 @@ static void *glance_open(const struct image_config *config, GError **error)
 	struct glance *glance = g_new0(struct glance, 1);
 
 	glance->config = config;
-	glance->http = (struct http_config){
-		.cafile = config->cafile,
-		.certfile = config->certfile,
-		.keyfile = config->keyfile,
-		.insecure = config->insecure,
-		.connect_timeout_s = config->connect_timeout_s,
-		.request_timeout_s = config->request_timeout_s,
-		.stall_timeout_s = config->stall_timeout_s,
-	};
-	glance->own = keystone_new(&config->auth, config);
-	if (config->send_service_user_token)
-		glance->service = keystone_new(&config->service, config);
+	session_open(&glance->session, config);
 	if ((config->api_servers && *config->api_servers) || config->endpoint_override ||
-	    glance->own)
+	    glance->session.own)
 		return glance;
 	g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CONFIG,
 			    "no way to Glance: set [glance]api_servers or endpoint_override, or "
@@ -44,6 +34,26 @@ static void *glance_open(const struct image_config *config, GError **error)
 			    "directory");
 	glance_close(glance);
 	return NULL;
+}
+
+static char *image_endpoint(struct glance *glance, GError **error)
+{
+	static const char *const usual[] = {"internal", "public", NULL};
+	const char *const *interfaces = glance->config->valid_interfaces;
+	char *found = NULL;
+
+	if (!interfaces || !*interfaces)
+		interfaces = usual;
+	for (; *interfaces && !found; interfaces++) {
+		const struct keystone_endpoint wanted = {"image", *interfaces,
+							 glance->config->region_name};
+
+		g_clear_error(error);
+		found = keystone_endpoint(glance->session.own, &wanted, error);
+	}
+	if (!found)
+		g_prefix_error(error, "set [glance]api_servers or region_name: ");
+	return found;
 }
 
 /* The server of this try; without a scheme it is http, as nova takes it. */
@@ -60,7 +70,7 @@ static char *base_url(struct glance *glance, unsigned server, GError **error)
 	else if (config->endpoint_override)
 		chosen = g_strdup(config->endpoint_override);
 	else
-		chosen = keystone_image_endpoint(glance->own, error);
+		chosen = image_endpoint(glance, error);
 	if (!chosen)
 		return NULL;
 	full = strstr(chosen, "://") ? g_strdup(chosen) : g_strconcat("http://", chosen, NULL);
@@ -69,66 +79,6 @@ static char *base_url(struct glance *glance, unsigned server, GError **error)
 	if (g_str_has_suffix(full, "/v2"))
 		full[strlen(full) - strlen("/v2")] = '\0';
 	return g_steal_pointer(&full);
-}
-
-static void add_header(GPtrArray *headers, const char *name, const char *value)
-{
-	/* What comes from a cast must not be able to add lines of its own. */
-	if (value && !strpbrk(value, "\r\n"))
-		g_ptr_array_add(headers, g_strdup_printf("%s: %s", name, value));
-}
-
-static int add_tokens(struct glance *glance, struct glance_call *call, GPtrArray *headers,
-		      GError **error)
-{
-	const struct image_identity *who = call->who;
-	g_autofree char *own = NULL;
-	g_autofree char *service = NULL;
-
-	if (!who->token || call->use_own) {
-		if (glance->own) {
-			own = keystone_token(glance->own, false, error);
-			if (!own)
-				return -1;
-		}
-	}
-	add_header(headers, "X-Auth-Token", own ? own : who->token);
-	if (glance->service) {
-		service = keystone_token(glance->service, call->renewed, error);
-		if (!service)
-			return -1;
-		add_header(headers, "X-Service-Token", service);
-	}
-	/* A Glance without Keystone knows who asks by these (generate_identity_headers). */
-	if (!glance->own) {
-		g_autofree char *roles = who->roles ? g_strjoinv(",", (char **)who->roles) : NULL;
-
-		add_header(headers, "X-User-Id", who->user_id);
-		add_header(headers, "X-Tenant-Id", who->project_id);
-		add_header(headers, "X-Roles", roles);
-		add_header(headers, "X-Identity-Status", "Confirmed");
-	}
-	return 0;
-}
-
-/* Whether another token may help after a 401. */
-static bool change_token(struct glance *glance, struct glance_call *call)
-{
-	g_autofree char *token = NULL;
-
-	if (!glance->own && !glance->service)
-		return false;
-	if (!call->use_own && call->who->token && glance->own) {
-		g_info("image %s: the user's token is refused, ours is used", call->id);
-		call->use_own = true;
-		return true;
-	}
-	if (call->renewed)
-		return false;
-	call->renewed = true;
-	if (glance->own)
-		token = keystone_token(glance->own, true, NULL);
-	return true;
 }
 
 int glance_try(struct glance *glance, struct glance_call *call, struct http_reply *reply,
@@ -151,18 +101,19 @@ int glance_try(struct glance *glance, struct glance_call *call, struct http_repl
 			.cancel = call->cancel,
 		};
 
-		if (!base || add_tokens(glance, call, headers, error) < 0)
+		if (!base ||
+		    session_add_tokens(&glance->session, call->who, &call->use, headers, error) < 0)
 			return -1;
-		add_header(headers, "Content-Type", call->content_type);
-		add_header(headers, "X-OpenStack-Request-ID", call->who->request_id);
+		session_add_header(headers, "Content-Type", call->content_type);
 		url = g_strconcat(base, "/v2/images", call->id ? "/" : "", call->id ? call->id : "",
 				  call->tail, NULL);
 		request.url = url;
-		if (http_perform(&glance->http, &request, reply, error) < 0)
+		if (http_perform(&glance->session.http, &request, reply, error) < 0)
 			return -1;
 		if (reply->status >= 200 && reply->status < 300)
 			return 0;
-		if (reply->status == 401 && change_token(glance, call)) {
+		if (reply->status == 401 &&
+		    session_change_token(&glance->session, call->who, &call->use)) {
 			if (!call->upload)
 				continue;
 			*ret_again = true;
@@ -279,6 +230,66 @@ static int glance_update(void *self, const struct image_identity *who, const cha
 	return rc;
 }
 
+static char *list_query(const struct image_property *wanted)
+{
+	g_autoptr(GString) query = g_string_new("?limit=" G_STRINGIFY(LIST_LIMIT));
+
+	for (; wanted->name; wanted++) {
+		g_autofree char *value = g_uri_escape_string(wanted->value, NULL, FALSE);
+
+		g_string_append_printf(query, "&%s=%s", wanted->name, value);
+	}
+	return g_strdup(query->str);
+}
+
+/* Adds a page's records; *ret_next is the tail of the next page, NULL at the end. */
+static int take_page(GPtrArray *records, const struct http_reply *reply, char **ret_next,
+		     GError **error)
+{
+	cJSON *page = cJSON_ParseWithLength(reply->body->str, reply->body->len);
+	cJSON *images = cJSON_GetObjectItemCaseSensitive(page, "images");
+	const char *next = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(page, "next"));
+	const char *query = next ? strchr(next, '?') : NULL;
+	int rc = cJSON_IsArray(images) ? 0 : -1;
+
+	*ret_next = g_strdup(query);
+	if (rc < 0)
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
+				    "Glance's answer is no list of images");
+	while (rc == 0 && cJSON_GetArraySize(images) > 0) {
+		struct image_record *record =
+			image_record_parse(cJSON_DetachItemFromArray(images, 0), error);
+
+		if (record)
+			g_ptr_array_add(records, record);
+		else
+			rc = -1;
+	}
+	cJSON_Delete(page);
+	return rc;
+}
+
+static int glance_list(void *self, const struct image_identity *who,
+		       const struct image_property *wanted, GPtrArray *records, GError **error)
+{
+	g_autofree char *tail = list_query(wanted);
+	int rc = 0;
+
+	for (unsigned page = 0; rc == 0 && tail && page < LIST_PAGES; page++) {
+		struct glance_call call = {.who = who, .method = "GET", .tail = tail};
+		struct http_reply reply = {0};
+		char *next = NULL;
+
+		rc = glance_request(self, &call, &reply, error);
+		if (rc == 0)
+			rc = take_page(records, &reply, &next, error);
+		http_reply_clear(&reply);
+		g_free(tail);
+		tail = next;
+	}
+	return rc;
+}
+
 static int glance_remove(void *self, const struct image_identity *who, const char *id,
 			 GError **error)
 {
@@ -325,6 +336,7 @@ const struct image_store_ops glance_store_ops = {
 	.close = glance_close,
 	.get = glance_get,
 	.update = glance_update,
+	.list = glance_list,
 	.upload = glance_upload,
 	.remove = glance_remove,
 	.create = glance_create,

@@ -9,9 +9,7 @@
 
 struct glance {
 	const struct image_config *config;
-	struct http_config http;
-	struct keystone *own;	  /* NULL: [keystone_authtoken] is not configured */
-	struct keystone *service; /* NULL: no service token is sent */
+	struct session session;
 };
 
 /* One request to Glance, as it goes on from server to server and from token to token. */
@@ -28,8 +26,7 @@ struct glance_call {
 	void *opaque;
 	const atomic_int *cancel;
 
-	bool use_own;	 /* the user's token was refused */
-	bool renewed;	 /* and so was ours once */
+	struct session_use use;
 	unsigned server; /* which of several */
 };
 

@@ -99,8 +99,9 @@ struct image_record {
 	char *container_format;
 	char *os_hash_algo; /* NULL until it is active */
 	char *os_hash_value;
-	int64_t size;	 /* bytes; -1: not known */
-	cJSON *document; /* the whole record, as answered */
+	char *created_at; /* ISO 8601; NULL: not told */
+	int64_t size;	  /* bytes; -1: not known */
+	cJSON *document;  /* the whole record, as answered */
 };
 void image_record_free(struct image_record *record);
 typedef struct image_record image_record_t;
@@ -144,6 +145,16 @@ int image_store_update(struct image_store *store, const struct image_identity *w
  */
 int image_store_upload(struct image_store *store, const struct image_identity *who, const char *id,
 		       struct image_upload *upload, GError **error);
+
+/* A property that an image must have to be listed. */
+struct image_property {
+	const char *name;
+	const char *value;
+};
+/* All images with these properties (`wanted` ends with a NULL name): an array of struct
+ * image_record, the caller's to unref, in no order. NULL with an error. */
+GPtrArray *image_store_list(struct image_store *store, const struct image_identity *who,
+			    const struct image_property *wanted, GError **error);
 
 /* DELETE of the image. An image that is not there is IMAGE_ERROR_NOT_FOUND. */
 int image_store_delete(struct image_store *store, const struct image_identity *who, const char *id,

@@ -23,6 +23,8 @@ struct image_store_ops {
 		      const struct image_meta *meta, GError **error);
 	int (*upload)(void *self, const struct image_identity *who, const char *id,
 		      struct image_upload *upload, GError **error);
+	int (*list)(void *self, const struct image_identity *who,
+		    const struct image_property *wanted, GPtrArray *records, GError **error);
 	int (*remove)(void *self, const struct image_identity *who, const char *id, GError **error);
 	/* Makes a record that waits for data; its id is the caller's to free. */
 	char *(*create)(void *self, const struct image_identity *who, const char *name,
@@ -108,7 +110,37 @@ struct keystone *keystone_new(const struct keystone_config *user,
 void keystone_free(struct keystone *keystone);
 /* The caller frees it. `renew`: the one given last was refused. NULL with IMAGE_ERROR_AUTH. */
 char *keystone_token(struct keystone *keystone, bool renew, GError **error);
-/* The image service's endpoint in the catalogue. The caller frees it. */
-char *keystone_image_endpoint(struct keystone *keystone, GError **error);
+struct keystone_endpoint {
+	const char *type;      /* of the service: "image" */
+	const char *interface; /* "internal", "public" */
+	const char *region;    /* NULL: any */
+};
+/* An endpoint in the catalogue. The caller frees it. NULL with IMAGE_ERROR_CONFIG. */
+char *keystone_endpoint(struct keystone *keystone, const struct keystone_endpoint *wanted,
+			GError **error);
+
+/* --- session.c -------------------------------------------------------------------------------- */
+
+/* How an OpenStack service is spoken to. */
+struct session {
+	struct http_config http;
+	struct keystone *own;	  /* NULL: [keystone_authtoken] is not configured */
+	struct keystone *service; /* NULL: no service token is sent */
+};
+
+/* Of one request: which tokens were refused. */
+struct session_use {
+	bool own;     /* the user's was: ours is used */
+	bool renewed; /* and so was ours once */
+};
+
+void session_open(struct session *session, const struct image_config *config);
+void session_close(struct session *session);
+void session_add_header(GPtrArray *headers, const char *name, const char *value);
+int session_add_tokens(const struct session *session, const struct image_identity *who,
+		       const struct session_use *use, GPtrArray *headers, GError **error);
+/* Whether another token may help after a 401. */
+bool session_change_token(const struct session *session, const struct image_identity *who,
+			  struct session_use *use);
 
 #endif

@@ -8,7 +8,6 @@
 #include "image/internal.h"
 
 #define MARGIN_S 60
-#define IMAGE_SERVICE "image"
 
 struct keystone {
 	const struct keystone_config *user;
@@ -195,43 +194,37 @@ static const char *endpoint_of(const cJSON *service, const char *interface, cons
 	return NULL;
 }
 
-static const char *find_endpoint(const struct keystone *keystone)
+static const char *find_endpoint(const struct keystone *keystone,
+				 const struct keystone_endpoint *wanted)
 {
-	static const char *const usual[] = {"internal", "public", NULL};
-	const char *const *interfaces = keystone->config->valid_interfaces;
 	const cJSON *service;
 
-	if (!interfaces || !*interfaces)
-		interfaces = usual;
-	for (; *interfaces; interfaces++) {
-		cJSON_ArrayForEach (service, keystone->catalog) {
-			const cJSON *type = cJSON_GetObjectItemCaseSensitive(service, "type");
-			const char *url = NULL;
+	cJSON_ArrayForEach (service, keystone->catalog) {
+		const cJSON *type = cJSON_GetObjectItemCaseSensitive(service, "type");
+		const char *url = NULL;
 
-			if (cJSON_IsString(type) && g_str_equal(type->valuestring, IMAGE_SERVICE))
-				url = endpoint_of(service, *interfaces,
-						  keystone->config->region_name);
-			if (url)
-				return url;
-		}
+		if (cJSON_IsString(type) && g_str_equal(type->valuestring, wanted->type))
+			url = endpoint_of(service, wanted->interface, wanted->region);
+		if (url)
+			return url;
 	}
 	return NULL;
 }
 
-char *keystone_image_endpoint(struct keystone *keystone, GError **error)
+char *keystone_endpoint(struct keystone *keystone, const struct keystone_endpoint *wanted,
+			GError **error)
 {
 	char *endpoint = NULL;
 
 	pthread_mutex_lock(&keystone->lock);
 	if (ensure(keystone, false, error) == 0) {
-		endpoint = g_strdup(find_endpoint(keystone));
+		endpoint = g_strdup(find_endpoint(keystone, wanted));
 		if (!endpoint)
 			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFIG,
-				    "Keystone's catalogue at %s has no endpoint of an image "
-				    "service in region %s; set [glance]api_servers or region_name",
-				    keystone->user->auth_url,
-				    keystone->config->region_name ? keystone->config->region_name
-								  : "(any)");
+				    "Keystone's catalogue at %s has no %s endpoint of a service of "
+				    "type %s in region %s",
+				    keystone->user->auth_url, wanted->interface, wanted->type,
+				    wanted->region ? wanted->region : "(any)");
 	}
 	pthread_mutex_unlock(&keystone->lock);
 	return endpoint;

@@ -74,6 +74,17 @@ int image_store_upload(struct image_store *store, const struct image_identity *w
 	return check_id(id, error) ? store->ops->upload(store->self, who, id, upload, error) : -1;
 }
 
+GPtrArray *image_store_list(struct image_store *store, const struct image_identity *who,
+			    const struct image_property *wanted, GError **error)
+{
+	GPtrArray *records = g_ptr_array_new_with_free_func((GDestroyNotify)image_record_free);
+
+	if (store->ops->list(store->self, who, wanted, records, error) == 0)
+		return records;
+	g_ptr_array_unref(records);
+	return NULL;
+}
+
 int image_store_delete(struct image_store *store, const struct image_identity *who, const char *id,
 		       GError **error)
 {
@@ -102,6 +113,7 @@ void image_record_free(struct image_record *record)
 	g_free(record->container_format);
 	g_free(record->os_hash_algo);
 	g_free(record->os_hash_value);
+	g_free(record->created_at);
 	cJSON_Delete(record->document);
 	g_free(record);
 }
@@ -126,6 +138,7 @@ struct image_record *image_record_parse(cJSON *document, GError **error)
 	record->container_format = copy_text(document, "container_format");
 	record->os_hash_algo = copy_text(document, "os_hash_algo");
 	record->os_hash_value = copy_text(document, "os_hash_value");
+	record->created_at = copy_text(document, "created_at");
 	record->size = -1;
 	if (cJSON_IsNumber(size) && size->valuedouble >= 0 && size->valuedouble < 9e15)
 		record->size = (int64_t)size->valuedouble;

@@ -16,24 +16,28 @@
 typedef struct {
 	char *class_name; /* NULL: no remote error */
 	char *module;
+	char *actual; /* the task state that the conductor found; "": none; NULL: not told */
 } RpcErrorPrivate;
 
 static void rpc_error_private_init(RpcErrorPrivate *private)
 {
 	private->class_name = NULL;
 	private->module = NULL;
+	private->actual = NULL;
 }
 
 static void rpc_error_private_copy(const RpcErrorPrivate *from, RpcErrorPrivate *to)
 {
 	to->class_name = g_strdup(from->class_name);
 	to->module = g_strdup(from->module);
+	to->actual = g_strdup(from->actual);
 }
 
 static void rpc_error_private_clear(RpcErrorPrivate *private)
 {
 	g_free(private->class_name);
 	g_free(private->module);
+	g_free(private->actual);
 }
 
 G_DEFINE_EXTENDED_ERROR(RpcError, rpc_error)
@@ -50,6 +54,27 @@ bool rpc_failure_from_error(const GError *error, const char **ret_class, const c
 	*ret_class = private->class_name;
 	*ret_module = private->module;
 	return true;
+}
+
+const char *rpc_failure_actual_task_state(const GError *error)
+{
+	if (error->domain != RPC_ERROR)
+		return NULL;
+	return rpc_error_get_private(error)->actual;
+}
+
+/* nova's UnexpectedTaskStateError has {"actual": {"task_state": ...}}; until Icehouse the state
+ * itself. */
+static char *actual_of(const cJSON *failure)
+{
+	const cJSON *actual = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(failure, "kwargs"), "actual");
+
+	if (cJSON_IsObject(actual))
+		actual = cJSON_GetObjectItemCaseSensitive(actual, "task_state");
+	if (cJSON_IsString(actual))
+		return g_strdup(actual->valuestring);
+	return cJSON_IsNull(actual) ? g_strdup("") : NULL;
 }
 
 static char *without_suffix(const char *text)
@@ -109,6 +134,7 @@ GError *rpc_failure_decode(const cJSON *failure)
 	private = rpc_error_get_private(error);
 	private->class_name = g_steal_pointer(&class_name);
 	private->module = g_steal_pointer(&module);
+	private->actual = actual_of(parsed);
 	cJSON_Delete(parsed);
 	return error;
 }

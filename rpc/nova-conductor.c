@@ -6,6 +6,8 @@
 
 #define TOPIC "conductor"
 #define VERSION "3.0"
+/* Of Grizzly, whose instances are dictionaries. */
+#define PLAIN_VERSION "1.38"
 #define EVENT "InstanceActionEvent"
 #define EVENT_VERSION "1.4"
 #define FAULT "InstanceFault"
@@ -147,25 +149,48 @@ cJSON *nova_load_flavor_args(const char *uuid)
 	return args;
 }
 
-static cJSON *call(struct rpc *rpc, struct rpc_context *context, const char *method, cJSON *args,
-		   const char *doing, GError **error)
+static cJSON *call(struct rpc *rpc, struct rpc_context *context, const char *method,
+		   const char *version, cJSON *args, const char *doing, GError **error)
 {
-	cJSON *reply = rpc_call(rpc, TOPIC, context, method, VERSION, args, 0, error);
+	cJSON *reply = rpc_call(rpc, TOPIC, context, method, version, args, 0, error);
 
 	if (!reply)
 		g_prefix_error(error, "%s: ", doing);
 	return reply;
 }
 
+cJSON *nova_conductor_call(struct rpc *rpc, struct rpc_context *context, const char *method,
+			   cJSON *args, const char *doing, GError **error)
+{
+	return call(rpc, context, method, VERSION, args, doing, error);
+}
+
+static int update_plain(struct rpc *rpc, struct rpc_context *context,
+			struct nova_instance *instance, const char *expected_task_state,
+			GError **error)
+{
+	cJSON *reply =
+		call(rpc, context, "instance_update", PLAIN_VERSION,
+		     nova_update_args(instance, expected_task_state), "saving the instance", error);
+
+	if (!reply)
+		return -1;
+	nova_instance_forget_changes(instance);
+	cJSON_Delete(reply);
+	return 0;
+}
+
 int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 				 struct nova_instance *instance, const char *expected_task_state,
 				 GError **error)
 {
-	cJSON *reply =
-		call(rpc, context, "object_action", nova_save_args(instance, expected_task_state),
-		     "saving the instance", error);
+	cJSON *reply;
 	int rc;
 
+	if (nova_instance_is_plain(instance))
+		return update_plain(rpc, context, instance, expected_task_state, error);
+	reply = call(rpc, context, "object_action", VERSION,
+		     nova_save_args(instance, expected_task_state), "saving the instance", error);
 	if (!reply)
 		return -1;
 	rc = nova_instance_merge(instance, reply, error);
@@ -181,12 +206,12 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 	cJSON *reply;
 	int rc;
 
-	if (nova_instance_has_flavor(instance))
+	if (nova_instance_has_flavor(instance) || nova_instance_is_plain(instance))
 		return 0;
 	fields = cJSON_Duplicate(rpc_context_fields(context), true);
 	nova_put_member(fields, "read_deleted", cJSON_CreateString("yes"));
 	reading = rpc_context_new(fields);
-	reply = call(rpc, reading, "object_class_action_versions",
+	reply = call(rpc, reading, "object_class_action_versions", VERSION,
 		     nova_load_flavor_args(nova_instance_uuid(instance)),
 		     "reading the instance's flavor", error);
 	if (!reply)
@@ -199,7 +224,7 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 static int call_without_result(struct rpc *rpc, struct rpc_context *context, const char *method,
 			       cJSON *args, const char *doing, GError **error)
 {
-	cJSON *reply = call(rpc, context, method, args, doing, error);
+	cJSON *reply = call(rpc, context, method, VERSION, args, doing, error);
 
 	cJSON_Delete(reply);
 	return reply ? 0 : -1;

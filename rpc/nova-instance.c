@@ -12,6 +12,7 @@
 #define MAX_FIELDS 1000
 
 struct nova_instance {
+	bool plain;	    /* a dictionary: `object` is `data` */
 	cJSON *object;	    /* the whole, as on the wire, without nova_object.changes */
 	cJSON *data;	    /* its nova_object.data */
 	GPtrArray *changes; /* char *: the fields that are still to be saved, the oldest first */
@@ -172,6 +173,62 @@ struct nova_instance *nova_instance_new(const cJSON *object, GError **error)
 	return instance;
 }
 
+/* Folsom's lists of {"key": ..., "value": ...} become the dictionaries that they are today. */
+static void flatten(cJSON *data, const char *name)
+{
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(data, name);
+	cJSON *dict;
+	const cJSON *item;
+
+	if (!cJSON_IsArray(list))
+		return;
+	dict = cJSON_CreateObject();
+	cJSON_ArrayForEach (item, list) {
+		const char *key = json_string(item, "key");
+
+		if (key)
+			nova_put_member(dict, key, nova_copy_member(item, "value"));
+	}
+	nova_put_member(data, name, dict);
+}
+
+static struct nova_instance *new_plain(const cJSON *dict, const char *uuid, GError **error)
+{
+	struct nova_instance *instance;
+
+	if (!uuid || !g_uuid_string_is_valid(uuid)) {
+		(void)decode_error(error, "the argument instance (or instance_uuid) has no "
+					  "well-formed uuid");
+		return NULL;
+	}
+	instance = g_new0(struct nova_instance, 1);
+	instance->plain = true;
+	instance->object = dict ? cJSON_Duplicate(dict, true) : cJSON_CreateObject();
+	instance->data = instance->object;
+	instance->changes = g_ptr_array_new_with_free_func(g_free);
+	instance->uuid = g_strdup(uuid);
+	nova_put_member(instance->data, "uuid", cJSON_CreateString(uuid));
+	flatten(instance->data, "system_metadata");
+	flatten(instance->data, "metadata");
+	return instance;
+}
+
+struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error)
+{
+	const cJSON *object = cJSON_GetObjectItemCaseSensitive(args, "instance");
+
+	if (cJSON_IsObject(object) && !cJSON_HasObjectItem(object, "nova_object.name"))
+		return new_plain(object, json_string(object, "uuid"), error);
+	if (!object && cJSON_HasObjectItem(args, "instance_uuid"))
+		return new_plain(NULL, json_string(args, "instance_uuid"), error);
+	return nova_instance_new(object, error);
+}
+
+bool nova_instance_is_plain(const struct nova_instance *instance)
+{
+	return instance->plain;
+}
+
 void nova_instance_free(struct nova_instance *instance)
 {
 	if (!instance)
@@ -196,6 +253,23 @@ const char *nova_instance_system_metadata(const struct nova_instance *instance, 
 {
 	return json_string(cJSON_GetObjectItemCaseSensitive(instance->data, "system_metadata"),
 			   key);
+}
+
+bool nova_instance_image_flag(const struct nova_instance *instance, const char *property)
+{
+	static const char *const yes[] = {"1", "t", "true", "on", "y", "yes", NULL};
+	g_autofree char *key = g_strconcat("image_", property, NULL);
+	const char *text = nova_instance_system_metadata(instance, key);
+	g_autofree char *folded = text ? g_ascii_strdown(text, -1) : NULL;
+
+	return folded && g_strv_contains(yes, g_strstrip(folded));
+}
+
+int nova_instance_int(const struct nova_instance *instance, const char *field, int fallback)
+{
+	int64_t value;
+
+	return json_int64(instance->data, field, &value) ? (int)value : fallback;
 }
 
 const cJSON *nova_instance_data(const struct nova_instance *instance)
@@ -247,18 +321,67 @@ void nova_instance_set_power_state(struct nova_instance *instance, int power_sta
 	note_change(instance, "power_state");
 }
 
+void nova_instance_set_vm_state(struct nova_instance *instance, const char *vm_state)
+{
+	put_field(instance, "vm_state", cJSON_CreateString(vm_state));
+	note_change(instance, "vm_state");
+}
+
+void nova_instance_set_system_metadata(struct nova_instance *instance, const char *key,
+				       const char *value)
+{
+	cJSON *metadata = cJSON_GetObjectItemCaseSensitive(instance->data, "system_metadata");
+
+	if (!cJSON_IsObject(metadata)) {
+		metadata = cJSON_CreateObject();
+		put_field(instance, "system_metadata", metadata);
+	}
+	if (value)
+		nova_put_member(metadata, key, cJSON_CreateString(value));
+	else
+		cJSON_DeleteItemFromObjectCaseSensitive(metadata, key);
+	note_change(instance, "system_metadata");
+}
+
+void nova_instance_forget_changes(struct nova_instance *instance)
+{
+	g_ptr_array_set_size(instance->changes, 0);
+}
+
 cJSON *nova_instance_object(const struct nova_instance *instance)
 {
 	cJSON *object = cJSON_Duplicate(instance->object, true);
 	cJSON *changes;
 
-	if (instance->changes->len > 0) {
+	if (instance->changes->len > 0 && !instance->plain) {
 		changes = cJSON_AddArrayToObject(object, "nova_object.changes");
 		for (guint i = 0; i < instance->changes->len; i++)
 			cJSON_AddItemToArray(changes,
 					     cJSON_CreateString(instance->changes->pdata[i]));
 	}
 	return object;
+}
+
+/* A plain None would be no expectation: nova itself names the state None in a list. */
+static void add_expected(cJSON *to, const char *expected)
+{
+	g_auto(GStrv) states = NULL;
+	cJSON *list;
+
+	if (!expected)
+		return;
+	if (*expected && !strchr(expected, ',')) {
+		cJSON_AddStringToObject(to, "expected_task_state", expected);
+		return;
+	}
+	list = cJSON_AddArrayToObject(to, "expected_task_state");
+	/* g_strsplit makes nothing of an empty text. */
+	if (!*expected)
+		cJSON_AddItemToArray(list, cJSON_CreateNull());
+	states = g_strsplit(expected, ",", -1);
+	for (char **state = states; *state; state++)
+		cJSON_AddItemToArray(list,
+				     **state ? cJSON_CreateString(*state) : cJSON_CreateNull());
 }
 
 cJSON *nova_save_args(const struct nova_instance *instance, const char *expected_task_state)
@@ -270,12 +393,23 @@ cJSON *nova_save_args(const struct nova_instance *instance, const char *expected
 	cJSON_AddStringToObject(args, "objmethod", "save");
 	cJSON_AddArrayToObject(args, "args");
 	kwargs = cJSON_AddObjectToObject(args, "kwargs");
-	/* A plain None would be no expectation: nova itself names the state None in a list. */
-	if (expected_task_state && !*expected_task_state)
-		cJSON_AddItemToArray(cJSON_AddArrayToObject(kwargs, "expected_task_state"),
-				     cJSON_CreateNull());
-	else if (expected_task_state)
-		cJSON_AddStringToObject(kwargs, "expected_task_state", expected_task_state);
+	add_expected(kwargs, expected_task_state);
+	return args;
+}
+
+cJSON *nova_update_args(const struct nova_instance *instance, const char *expected_task_state)
+{
+	cJSON *args = cJSON_CreateObject();
+	cJSON *updates;
+
+	cJSON_AddStringToObject(args, "instance_uuid", instance->uuid);
+	updates = cJSON_AddObjectToObject(args, "updates");
+	for (guint i = 0; i < instance->changes->len; i++)
+		cJSON_AddItemToObject(
+			updates, instance->changes->pdata[i],
+			nova_copy_member(instance->data, instance->changes->pdata[i]));
+	add_expected(updates, expected_task_state);
+	cJSON_AddStringToObject(args, "service", "conductor");
 	return args;
 }
 

@@ -30,6 +30,8 @@ char *nova_time_strtime(const char *text);
 
 /* The args of Instance.save, see nova_conductor_instance_save. */
 cJSON *nova_save_args(const struct nova_instance *instance, const char *expected_task_state);
+/* Of a plain instance: those of instance_update. */
+cJSON *nova_update_args(const struct nova_instance *instance, const char *expected_task_state);
 /* Takes over [updates, result], the reply to a save, as oslo_versionedobjects.base.remotable does:
  * the updated fields, and obj_what_changed as what is still to be saved. RPC_ERROR_DECODE for
  * something else, and nothing is taken over. */
@@ -42,6 +44,9 @@ int nova_instance_take_flavor(struct nova_instance *instance, const cJSON *objec
 
 /* --- nova-conductor.c ----------------------------------------------------------------------- */
 
+/* A call of RPC 3.0; `doing` goes before what went wrong. `args` is taken. */
+cJSON *nova_conductor_call(struct rpc *rpc, struct rpc_context *context, const char *method,
+			   cJSON *args, const char *doing, GError **error);
 cJSON *nova_event_start_args(const char *uuid, const char *event, const char *host);
 cJSON *nova_event_finish_args(const char *uuid, const char *event, const char *exc_val,
 			      const char *exc_tb);
@@ -54,9 +59,17 @@ cJSON *nova_load_flavor_args(const char *uuid);
 
 /* nova.notifications.base.info_from_instance. */
 cJSON *nova_legacy_payload(const struct nova_instance *instance, const char *image_location);
-/* nova.notifications.objects.instance.InstanceActionSnapshotPayload. */
+/* nova.notifications.objects.instance: InstanceActionSnapshotPayload with an image, else
+ * InstanceActionPayload. */
 cJSON *nova_versioned_payload(const struct nova_instance *instance,
 			      const struct rpc_context *context, const char *image_id);
+/* InstanceExistsPayload. */
+cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
+				     const struct rpc_context *context, GDateTime *from,
+				     GDateTime *to);
+/* When the last whole period ended (nova.utils.last_completed_audit_period); the caller unrefs it.
+ */
+GDateTime *nova_audit_period_end(const char *period, GDateTime *now);
 /* nova.exception_wrapper._emit_legacy_exception_notification. */
 cJSON *nova_legacy_exception_payload(const struct nova_exception *exception, const cJSON *args);
 /* nova.notifications.objects.exception.ExceptionPayload. */

@@ -5,6 +5,8 @@
  */
 #include "rpc/nova-internal.h"
 
+#include <string.h>
+
 struct rpc_context *nova_context_elevated(struct rpc_context *context)
 {
 	cJSON *fields = cJSON_Duplicate(rpc_context_fields(context), true);
@@ -52,12 +54,13 @@ static void emit_versioned(struct rpc *rpc, const struct nova_notify_config *con
 	emit(rpc, config->versioned_topics, priority, publisher, event_type, context, payload);
 }
 
-void nova_notify_snapshot(struct rpc *rpc, const struct nova_notify_config *config,
-			  struct rpc_context *context, const struct nova_instance *instance,
-			  const char *image_id, const char *phase, const char *image_location)
+void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config,
+			struct rpc_context *context, const struct nova_instance *instance,
+			const char *action, const char *phase, const char *image_id,
+			const char *image_location)
 {
-	g_autofree char *legacy = g_strdup_printf("compute.instance.snapshot.%s", phase);
-	g_autofree char *versioned = g_strdup_printf("instance.snapshot.%s", phase);
+	g_autofree char *legacy = g_strdup_printf("compute.instance.%s.%s", action, phase);
+	g_autofree char *versioned = g_strdup_printf("instance.%s.%s", action, phase);
 	g_autoptr(rpc_context_t) elevated = NULL;
 
 	if (!config->enabled)
@@ -69,6 +72,71 @@ void nova_notify_snapshot(struct rpc *rpc, const struct nova_notify_config *conf
 	if (config->versioned)
 		emit_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, elevated,
 			       nova_versioned_payload(instance, elevated, image_id));
+}
+
+GDateTime *nova_audit_period_end(const char *period, GDateTime *now)
+{
+	const char *at = strchr(period, '@');
+	int offset = at ? (int)g_ascii_strtoll(at + 1, NULL, 10) : 0;
+	int year = g_date_time_get_year(now), month = g_date_time_get_month(now);
+	int day = g_date_time_get_day_of_month(now), hour = g_date_time_get_hour(now);
+	g_autoptr(GDateTime) end = NULL;
+
+	if (g_str_has_prefix(period, "month"))
+		end = g_date_time_new_utc(year, month, MAX(offset, 1), 0, 0, 0);
+	else if (g_str_has_prefix(period, "year"))
+		end = g_date_time_new_utc(year, MAX(offset, 1), 1, 0, 0, 0);
+	else if (g_str_has_prefix(period, "day"))
+		end = g_date_time_new_utc(year, month, day, offset, 0, 0);
+	else
+		end = g_date_time_new_utc(year, month, day, hour, offset, 0);
+	if (!end)
+		return g_date_time_ref(now);
+	if (g_date_time_compare(end, now) < 0)
+		return g_steal_pointer(&end);
+	if (g_str_has_prefix(period, "month"))
+		return g_date_time_add_months(end, -1);
+	if (g_str_has_prefix(period, "year"))
+		return g_date_time_add_years(end, -1);
+	return g_str_has_prefix(period, "day") ? g_date_time_add_days(end, -1)
+					       : g_date_time_add_hours(end, -1);
+}
+
+/* Python's str of a datetime without a zone leaves out microseconds that are zero. */
+static void add_time(cJSON *to, const char *name, GDateTime *time)
+{
+	g_autofree char *text =
+		g_date_time_format(time, g_date_time_get_microsecond(time) ? "%Y-%m-%d %H:%M:%S.%f"
+									   : "%Y-%m-%d %H:%M:%S");
+
+	cJSON_AddStringToObject(to, name, text);
+}
+
+static cJSON *legacy_exists_payload(const struct nova_instance *instance, GDateTime *from,
+				    GDateTime *to, const char *image_location)
+{
+	cJSON *payload = nova_legacy_payload(instance, image_location);
+
+	add_time(payload, "audit_period_beginning", from);
+	add_time(payload, "audit_period_ending", to);
+	return payload;
+}
+
+void nova_notify_exists(struct rpc *rpc, const struct nova_notify_config *config,
+			struct rpc_context *context, const struct nova_instance *instance,
+			const char *period, const char *image_location)
+{
+	g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+	g_autoptr(GDateTime) from = nova_audit_period_end(period, now);
+
+	if (!config->enabled)
+		return;
+	if (config->legacy)
+		emit_legacy(rpc, config, RPC_PRIORITY_INFO, "compute.instance.exists", context,
+			    legacy_exists_payload(instance, from, now, image_location));
+	if (config->versioned)
+		emit_versioned(rpc, config, RPC_PRIORITY_INFO, "instance.exists", context,
+			       nova_versioned_exists_payload(instance, context, from, now));
 }
 
 void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *config,

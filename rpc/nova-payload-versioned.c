@@ -150,8 +150,9 @@ static const char *power_state_name(const cJSON *instance)
 	return names[state];
 }
 
-cJSON *nova_versioned_payload(const struct nova_instance *instance,
-			      const struct rpc_context *context, const char *image_id)
+/* What all payloads of an instance have in common (InstancePayload). */
+static void add_instance(cJSON *payload, const struct nova_instance *instance,
+			 const struct rpc_context *context)
 {
 	static const struct field before_flavor[] = {
 		{"uuid", "uuid"},
@@ -189,12 +190,7 @@ cJSON *nova_versioned_payload(const struct nova_instance *instance,
 	const cJSON *data = nova_instance_data(instance);
 	const char *user = rpc_context_string(context, "user_id");
 	const char *project = rpc_context_string(context, "project_id");
-	const char *request = rpc_context_string(context, "request_id");
-	cJSON *payload = cJSON_CreateObject();
 
-	nova_add_text(payload, "snapshot_image_id", image_id);
-	cJSON_AddNullToObject(payload, "fault");
-	nova_add_text(payload, "request_id", user && project ? request : NULL);
 	add_copies(payload, data, before_flavor);
 	cJSON_AddItemToObject(payload, "flavor", flavor_payload(data));
 	add_copies(payload, data, after_flavor);
@@ -214,5 +210,43 @@ cJSON *nova_versioned_payload(const struct nova_instance *instance,
 	nova_add_text(payload, "action_initiator_project", project);
 	nova_add_text(payload, "locked_reason",
 		      nova_instance_system_metadata(instance, "locked_reason"));
-	return nova_object_wrap("InstanceActionSnapshotPayload", "1.9", payload);
+}
+
+cJSON *nova_versioned_payload(const struct nova_instance *instance,
+			      const struct rpc_context *context, const char *image_id)
+{
+	const char *user = rpc_context_string(context, "user_id");
+	const char *project = rpc_context_string(context, "project_id");
+	const char *request = rpc_context_string(context, "request_id");
+	cJSON *payload = cJSON_CreateObject();
+
+	if (image_id)
+		nova_add_text(payload, "snapshot_image_id", image_id);
+	cJSON_AddNullToObject(payload, "fault");
+	nova_add_text(payload, "request_id", user && project ? request : NULL);
+	add_instance(payload, instance, context);
+	return image_id ? nova_object_wrap("InstanceActionSnapshotPayload", "1.9", payload)
+			: nova_object_wrap("InstanceActionPayload", "1.8", payload);
+}
+
+static void add_time(cJSON *to, const char *name, GDateTime *time)
+{
+	g_autofree char *text = g_date_time_format(time, "%Y-%m-%dT%H:%M:%SZ");
+
+	cJSON_AddStringToObject(to, name, text);
+}
+
+cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
+				     const struct rpc_context *context, GDateTime *from,
+				     GDateTime *to)
+{
+	cJSON *payload = cJSON_CreateObject();
+	cJSON *period = cJSON_CreateObject();
+
+	add_time(period, "audit_period_beginning", from);
+	add_time(period, "audit_period_ending", to);
+	cJSON_AddItemToObject(payload, "audit_period",
+			      nova_object_wrap("AuditPeriodPayload", "1.0", period));
+	add_instance(payload, instance, context);
+	return nova_object_wrap("InstanceExistsPayload", "2.0", payload);
 }

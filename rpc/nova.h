@@ -18,6 +18,12 @@ struct nova_instance;
  * with the first save. NULL with RPC_ERROR_DECODE when it is no Instance object with a well-formed
  * uuid. */
 struct nova_instance *nova_instance_new(const cJSON *object, GError **error);
+/*
+ * From the arguments of a request of any age: `instance` as above; or, before nova had objects
+ * (Folsom, Grizzly: compute RPC 2.x), a plain dictionary; or `instance_uuid` alone (1.x). Of the
+ * latter two nova_instance_is_plain is true; they are saved by conductor RPC 1.x. */
+struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error);
+bool nova_instance_is_plain(const struct nova_instance *instance);
 void nova_instance_free(struct nova_instance *instance);
 typedef struct nova_instance nova_instance_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(nova_instance_t, nova_instance_free)
@@ -27,6 +33,10 @@ const char *nova_instance_uuid(const struct nova_instance *instance);
 const char *nova_instance_string(const struct nova_instance *instance, const char *field);
 /* An entry of system_metadata, NULL where absent. */
 const char *nova_instance_system_metadata(const struct nova_instance *instance, const char *key);
+/* A property of the image that it was made from, true or false in any of the words that oslo takes
+ * (oslo_utils.strutils.bool_from_string). */
+bool nova_instance_image_flag(const struct nova_instance *instance, const char *property);
+int nova_instance_int(const struct nova_instance *instance, const char *field, int fallback);
 const cJSON *nova_instance_data(const struct nova_instance *instance);
 /* The object as it would travel now, the caller's to free; for the arguments of
  * nova_notify_exception, which are to show the instance as it is by then. */
@@ -35,6 +45,12 @@ cJSON *nova_instance_object(const struct nova_instance *instance);
  * nova_conductor_instance_save. */
 void nova_instance_set_task_state(struct nova_instance *instance, const char *task_state);
 void nova_instance_set_power_state(struct nova_instance *instance, int power_state);
+void nova_instance_set_vm_state(struct nova_instance *instance, const char *vm_state);
+/* `value` NULL takes the key away. */
+void nova_instance_set_system_metadata(struct nova_instance *instance, const char *key,
+				       const char *value);
+/* Nothing is to be saved any more: somebody else did, or the reply to our save was lost. */
+void nova_instance_forget_changes(struct nova_instance *instance);
 
 /* --- the conductor -------------------------------------------------------------------------- */
 
@@ -43,8 +59,9 @@ void nova_instance_set_power_state(struct nova_instance *instance, int power_sta
 
 /* Instance.save: the whole object with the names of its changed fields; the reply's updates are
  * merged into it. After an error the changes are still to be saved. `expected_task_state` NULL:
- * whatever it is; else a task state, where "" stands for None. RPC_ERROR_DECODE: saved, and the
- * reply made no sense. */
+ * whatever it is; else one task state or several, separated by commas, where "" stands for None.
+ * RPC_ERROR_DECODE: saved, and the reply made no sense. A plain instance goes through
+ * instance_update of conductor RPC 1.38 (nova.conductor.rpcapi of Grizzly). */
 int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 				 struct nova_instance *instance, const char *expected_task_state,
 				 GError **error);
@@ -67,6 +84,22 @@ int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, co
 				int code, const char *message, const char *details,
 				const char *host, GError **error);
 
+/* --- the record of a compute service -------------------------------------------------------- */
+
+/* nova.objects.service.Service of a host and of the binary nova-compute. */
+struct nova_service;
+/* Finds it, or creates it, with the lowest version of all others. NULL with the error of rpc_call.
+ */
+struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *context,
+				       const char *host, const char *topic, GError **error);
+void nova_service_free(struct nova_service *service);
+bool nova_service_is_disabled(const struct nova_service *service);
+int nova_service_disable(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,
+			 const char *reason, GError **error);
+/* One heartbeat: report_count grows, and the conductor notes when. */
+int nova_service_report(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,
+			GError **error);
+
 /* --- notifications -------------------------------------------------------------------------- */
 
 /* Where and how notifications go; strings belong to the caller. */
@@ -79,11 +112,20 @@ struct nova_notify_config {
 	const char *host;
 };
 
-/* compute.instance.snapshot.start/.end and instance.snapshot.start/.end; `phase` is "start" or
- * "end". `image_location` is for image_ref_url, may be NULL. */
-void nova_notify_snapshot(struct rpc *rpc, const struct nova_notify_config *config,
-			  struct rpc_context *context, const struct nova_instance *instance,
-			  const char *image_id, const char *phase, const char *image_location);
+/* compute.instance.<action>.start/.end and instance.<action>.start/.end, where `action` is
+ * "snapshot", "pause"...; `phase` is "start" or "end". `image_id` is told with a snapshot alone.
+ * `image_location` is for image_ref_url, may be NULL. */
+void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config,
+			struct rpc_context *context, const struct nova_instance *instance,
+			const char *action, const char *phase, const char *image_id,
+			const char *image_location);
+
+/* compute.instance.exists and instance.exists, of the audit period that is not over yet; `period`
+ * is [DEFAULT]instance_usage_audit_period: hour, day, month or year, with @offset
+ * (nova.compute.utils.notify_usage_exists). */
+void nova_notify_exists(struct rpc *rpc, const struct nova_notify_config *config,
+			struct rpc_context *context, const struct nova_instance *instance,
+			const char *period, const char *image_location);
 
 /* What went wrong, as nova tells it: exception class and module, message, and where. */
 struct nova_exception {

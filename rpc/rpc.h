@@ -111,8 +111,10 @@ void rpc_request_free(struct rpc_request *request);
 
 struct rpc_method {
 	const char *name;
-	/* Called in the consuming thread, so it only hands the request on; takes the request. */
-	void (*handle)(struct rpc_request *request, void *opaque);
+	/* Called in the consuming thread, so it only hands the request on; takes the request.
+	 * `what` is that of this table, `opaque` that of the server. */
+	void (*handle)(struct rpc_request *request, const void *what, void *opaque);
+	const void *what; /* may be NULL */
 };
 
 struct rpc_server_ops {
@@ -170,9 +172,16 @@ int rpc_listen(struct rpc *rpc, const char *const *topics,
 
 /* --- failures and bodies -------------------------------------------------------------------- */
 
+/* Whether a call may have been done although it failed: its answer, or the call, was lost. */
+bool rpc_error_is_lost(const GError *error);
+
 /* What a remote side raised (RPC_ERROR_REMOTE and the codes after it), as read from its failure;
  * the strings live as long as the error. False where the error is no remote one. */
 bool rpc_failure_from_error(const GError *error, const char **ret_class, const char **ret_module);
+
+/* The task state that was found in place of the expected one (RPC_ERROR_UNEXPECTED_TASK_STATE), ""
+ * for none; NULL where the failure does not tell it. Lives as long as the error. */
+const char *rpc_failure_actual_task_state(const GError *error);
 
 /* Decodes a body (envelope 2.0 or bare) into the inner message. Numbers whose text cJSON would
  * change are kept to the letter. NULL with RPC_ERROR_DECODE. */

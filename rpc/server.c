@@ -246,7 +246,7 @@ static void dispatch(const struct rpc_server_ops *ops, struct rpc_request *reque
 				      rpc_request_version(request), rpc_request_method(request));
 		refuse(request, "UnsupportedVersion", why);
 	} else if (method) {
-		method->handle(request, ops->opaque);
+		method->handle(request, method->what, ops->opaque);
 	} else if (rpc_request_is_call(request) || !ops->foreign) {
 		why = g_strdup_printf("Endpoint does not support RPC method %s",
 				      rpc_request_method(request));

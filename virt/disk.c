@@ -207,6 +207,43 @@ static const xmlNode *choose(const xmlNodeSet *nodes, const char *root_device_na
 	return first;
 }
 
+struct disk *disk_find_container(const char *xml, const char *format, GError **error)
+{
+	xmlDoc *document = xmlReadMemory(xml, (int)strlen(xml), "domain.xml", NULL,
+					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	xmlXPathContext *context = document ? xmlXPathNewContext(document) : NULL;
+	xmlChar *root = NULL;
+	struct disk *disk = NULL;
+	xmlXPathObject *found =
+		context ? xmlXPathEvalExpression(
+				  (const xmlChar
+					   *)"string(/domain/devices/filesystem[target/@dir='/']"
+					     "/source/@dir)",
+				  context)
+			: NULL;
+
+	if (found && found->stringval &&
+	    g_str_has_suffix((const char *)found->stringval, "/rootfs"))
+		root = found->stringval;
+	if (root) {
+		g_autofree char *folder = g_path_get_dirname((const char *)root);
+
+		disk = g_new0(struct disk, 1);
+		disk->target = g_strdup("(container)");
+		disk->layers = g_ptr_array_new_with_free_func(layer_free);
+		(void)add_layer(disk, "file", g_build_filename(folder, "disk", NULL),
+				g_strdup(format), NULL);
+	} else {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK,
+				    "the container has no root filesystem in a directory named "
+				    "rootfs, beside which nova keeps its disk");
+	}
+	xmlXPathFreeObject(found);
+	xmlXPathFreeContext(context);
+	xmlFreeDoc(document);
+	return disk;
+}
+
 struct disk *disk_find_root(const char *xml, const char *root_device_name, GError **error)
 {
 	xmlDoc *document = xmlReadMemory(xml, (int)strlen(xml), "domain.xml", NULL,

@@ -18,6 +18,7 @@ struct virt_host {
 	pthread_t thread;
 	int timer; /* of libvirt's event loop, to wake it */
 	atomic_bool stopping;
+	struct frozen_table *frozen;
 };
 
 static void keep_quiet(void *opaque, virErrorPtr error)
@@ -88,6 +89,11 @@ const struct virt_config *host_config(const struct virt_host *host)
 	return host->config;
 }
 
+struct frozen_table *host_frozen(struct virt_host *host)
+{
+	return host->frozen;
+}
+
 static virConnectPtr connect_once(struct virt_host *host, GError **error)
 {
 	g_autofree char *what =
@@ -139,12 +145,14 @@ struct virt_host *virt_host_open(const struct virt_config *config, GError **erro
 		return NULL;
 	host = g_new0(struct virt_host, 1);
 	host->config = config;
+	host->frozen = frozen_table_new();
 	(void)pthread_once(&once, register_loop);
 	host->timer = virEventAddTimeout(-1, timer_fired, NULL, NULL);
 	if (pthread_create(&host->thread, NULL, event_main, host) != 0) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 				    "cannot start the thread of libvirt's events");
 		virEventRemoveTimeout(host->timer);
+		frozen_table_free(host->frozen);
 		g_free(host);
 		return NULL;
 	}
@@ -161,6 +169,7 @@ void virt_host_close(struct virt_host *host)
 {
 	if (!host)
 		return;
+	frozen_table_free(host->frozen);
 	atomic_store(&host->stopping, true);
 	virEventUpdateTimeout(host->timer, 0);
 	pthread_join(host->thread, NULL);

@@ -16,6 +16,12 @@
 /* A connection of one's own, with keepalive; the caller closes it. */
 virConnectPtr host_connect(struct virt_host *host, GError **error);
 const struct virt_config *host_config(const struct virt_host *host);
+/* The table of guests that quiesce_instance froze, by uuid; with its lock. */
+struct frozen_table;
+struct frozen_table *host_frozen(struct virt_host *host);
+struct frozen_table *frozen_table_new(void);
+/* Thaws whatever is in it. */
+void frozen_table_free(struct frozen_table *table);
 virDomainPtr host_find_domain(virConnectPtr connection, const char *uuid, GError **error);
 /* libvirt's last error of this thread as ours: "what: libvirt's words". */
 void virt_set_error(GError **error, const char *what);
@@ -24,8 +30,9 @@ void virt_set_error(GError **error, const char *what);
 
 struct watch;
 /* Events are noted from now on. */
+/* `job_type`: the kind of block job that is waited for, VIR_DOMAIN_BLOCK_JOB_TYPE_*. */
 struct watch *watch_start(virConnectPtr connection, virDomainPtr domain, const char *disk,
-			  GError **error);
+			  int job_type, GError **error);
 void watch_stop(struct watch *watch);
 enum watch_end {
 	WATCH_READY, /* the mirror has caught up */
@@ -64,6 +71,9 @@ struct disk {
  * is a disk of the guest's own, not a CD-ROM, a config drive, an ephemeral or a swap disk.
  * VIRT_ERROR_NO_ROOT_DISK, VIRT_ERROR_UNSUPPORTED. */
 struct disk *disk_find_root(const char *xml, const char *root_device_name, GError **error);
+/* The same of a container: nova mounts its disk, a file, as the directory `rootfs` beside it
+ * (nova.virt.libvirt.utils.find_disk). Its format is what the configuration says. */
+struct disk *disk_find_container(const char *xml, const char *format, GError **error);
 void disk_free(struct disk *disk);
 struct disk_layer *disk_top(const struct disk *disk);
 /* Reads what the XML did not tell from the headers, each with its known format. */
@@ -73,6 +83,35 @@ int disk_complete_chain(struct disk *disk, const atomic_int *cancel, GError **er
 char *disk_json_name(const struct disk *disk, guint from);
 /* The same with another qcow2 file on top of it. */
 char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2);
+
+/* What a domain's XML says of the guest as a whole. */
+struct domain_facts {
+	bool container;	   /* of type lxc */
+	bool host_devices; /* it has some that can neither be saved nor restored */
+};
+void domain_facts_read(const char *xml, struct domain_facts *ret);
+/* The XML of a domain as it is; freed with free(). NULL with an error. */
+char *domain_xml(virDomainPtr domain, GError **error);
+
+/* A disk of any kind. */
+struct domain_disk {
+	char *target; /* "vdb" */
+	char *serial; /* NULL: none */
+	char *file;   /* NULL: it is no plain file */
+};
+/* struct domain_disk; the caller unrefs it. */
+GPtrArray *domain_disks(const char *xml);
+
+/* --- freeze.c --------------------------------------------------------------------------------- */
+
+/* A guest whose filesystems are frozen, and the process that thaws them if we cannot. */
+struct freeze;
+/* NULL with VIRT_ERROR_FREEZE; whatever was frozen half-way is thawed then. */
+struct freeze *freeze_begin(struct virt_host *host, virDomainPtr domain, unsigned limit_s,
+			    GError **error);
+/* Thaws, and frees it in any case. -1 when the guest was thawed before, or could not be: then the
+ * other process goes on trying. */
+int freeze_end(struct freeze *freeze, GError **error);
 
 /* --- process.c -------------------------------------------------------------------------------- */
 
@@ -86,9 +125,15 @@ int process_run(const char *const *argv, unsigned timeout_s, const atomic_int *c
 
 int qemu_img_create_delta(const char *path, uint64_t size, const struct disk_layer *backing,
 			  const atomic_int *cancel, GError **error);
-/* A flat copy of `source` (a json: name). */
-int qemu_img_convert(const char *source, const char *target, const char *format, bool compress,
-		     const atomic_int *cancel, GError **error);
+/* snapshot -c and -d of `source` (a json: name). */
+int qemu_img_snapshot(const char *source, bool create, const char *name, const atomic_int *cancel,
+		      GError **error);
+/* Gives a file another backing file, merging what was between them; NULL: none at all. */
+int qemu_img_rebase(const char *path, const struct disk_layer *base, const atomic_int *cancel,
+		    GError **error);
+/* A flat copy of `source` (a json: name), or of a snapshot inside it where one is named. */
+int qemu_img_convert(const char *source, const char *internal, const char *target,
+		     const char *format, bool compress, const atomic_int *cancel, GError **error);
 
 /* --- snapshot.c ------------------------------------------------------------------------------- */
 
@@ -102,16 +147,21 @@ struct snapshot {
 	struct disk *disk;
 	char *format;	 /* of the image to be */
 	int first_state; /* VIR_DOMAIN_*: what the guest comes back to */
-	char *folder;	 /* of temporary files, ours alone; NULL: not made yet */
-	char *delta;	 /* in it; NULL: none */
+	struct domain_facts facts;
+	bool guest_agent;
+	bool require_quiesce;
+	char *folder; /* of temporary files, ours alone; NULL: not made yet */
+	char *delta;  /* in it; NULL: none */
 	char *flat;
 	struct watch *watch;
 
 	/* What was done and is to be undone, in the order of doing. */
 	bool undefined; /* to be defined again from `definition` */
 	char *definition;
-	bool job_started; /* our block job may run */
-	bool saved;	  /* we saved the guest; it is to be restored */
+	bool job_started;      /* our block job may run */
+	bool saved;	       /* we saved the guest; it is to be restored */
+	char *internal;	       /* the name of a snapshot inside the disk; NULL: there is none */
+	struct freeze *frozen; /* NULL: not frozen by us */
 };
 
 /* A way to make a snapshot: a new one is a file and a line in the table of method.c. The callbacks
@@ -129,10 +179,22 @@ struct snapshot_method {
 
 extern const struct snapshot_method method_rebase;
 extern const struct snapshot_method method_extract;
+extern const struct snapshot_method method_internal;
 /* By name, for a live guest or not. VIRT_ERROR_CONFIG names those that there are. */
 const struct snapshot_method *method_find(const char *name, bool live, GError **error);
 
 /* The guest's state (VIR_DOMAIN_*), -1 with an error. */
 int snapshot_guest_state(struct snapshot *snapshot, GError **error);
+
+/* --- cold.c: what the cold methods have in common --------------------------------------------- */
+
+/* Whether QEMU is there. */
+bool cold_guest_runs(int state);
+/* Saves a guest that runs, but for a container, which cannot be: its disk is copied under it. */
+int cold_prepare(struct snapshot *snapshot, GError **error);
+/* Nobody may write while the disk is read. VIRT_ERROR_BUSY. */
+int cold_check_stopped(struct snapshot *snapshot, GError **error);
+/* Restores the guest that was saved. */
+int cold_restore(struct snapshot *snapshot, GError **error);
 
 #endif

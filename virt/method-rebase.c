@@ -162,11 +162,57 @@ static int wait_ready(struct snapshot *snapshot, GError **error)
 	return 0;
 }
 
+/* Nothing, where it cannot be frozen and need not be. */
+static int freeze(struct snapshot *snapshot, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	if (!snapshot->guest_agent)
+		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_NO_AGENT,
+				    "the image lacks the property hw_qemu_guest_agent");
+	else if (snapshot->first_state == VIR_DOMAIN_PAUSED)
+		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_NO_QUIESCE,
+				    "the guest is paused, and its agent with it");
+	else
+		snapshot->frozen =
+			freeze_begin(snapshot->host, snapshot->domain,
+				     host_config(snapshot->host)->freeze_timeout_s, &local);
+	if (snapshot->frozen)
+		return 0;
+	if (snapshot->require_quiesce) {
+		g_propagate_prefixed_error(error, g_steal_pointer(&local),
+					   "os_require_quiesce is set, and the guest's filesystems "
+					   "cannot be frozen: ");
+		return -1;
+	}
+	if (snapshot->guest_agent)
+		g_message("guest %s: the snapshot goes on without its filesystems being frozen: %s",
+			  snapshot->uuid, local->message);
+	return 0;
+}
+
+/* A guest that was thawed too early wrote before the copy ended. */
+static int thaw(struct snapshot *snapshot, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	if (!snapshot->frozen || freeze_end(g_steal_pointer(&snapshot->frozen), &local) == 0)
+		return 0;
+	if (snapshot->require_quiesce) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	g_warning("guest %s: %s", snapshot->uuid, local->message);
+	return 0;
+}
+
 /* Ends the job where it is: from here on the delta is of one instant. */
 static int switch_off(struct snapshot *snapshot, GError **error)
 {
 	enum watch_end end;
 
+	if (freeze(snapshot, error) < 0)
+		return -1;
 	if (virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
 		virt_set_error(error, "ending the block copy");
 		return -1;
@@ -175,12 +221,12 @@ static int switch_off(struct snapshot *snapshot, GError **error)
 	if (end != WATCH_ENDED)
 		return wait_error(snapshot, end, "ending the block copy", error);
 	snapshot->job_started = false;
-	return 0;
+	return thaw(snapshot, error);
 }
 
 static int undo(struct snapshot *snapshot, GError **error)
 {
-	int rc = 0;
+	int rc = thaw(snapshot, error);
 
 	if (snapshot->job_started) {
 		virDomainBlockJobInfo info;
@@ -188,7 +234,7 @@ static int undo(struct snapshot *snapshot, GError **error)
 		snapshot->job_started = false;
 		if (job_info(snapshot, &info) == 1 &&
 		    virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
-			virt_set_error(error, "ending the block copy that failed");
+			virt_set_error(rc == 0 ? error : NULL, "ending the block copy that failed");
 			rc = -1;
 		}
 	}
@@ -231,7 +277,7 @@ static int take(struct snapshot *snapshot, GError **error)
 	    switch_off(snapshot, error) < 0 || undo(snapshot, error) < 0)
 		return -1;
 	source = disk_json_name_over(snapshot->disk, 1, snapshot->delta);
-	return qemu_img_convert(source, snapshot->flat, snapshot->format,
+	return qemu_img_convert(source, NULL, snapshot->flat, snapshot->format,
 				host_config(snapshot->host)->snapshot_compression, snapshot->cancel,
 				error);
 }

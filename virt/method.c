@@ -4,7 +4,8 @@
  */
 #include "virt/internal.h"
 
-static const struct snapshot_method *const methods[] = {&method_rebase, &method_extract};
+static const struct snapshot_method *const methods[] = {&method_rebase, &method_extract,
+							&method_internal};
 
 const struct snapshot_method *method_find(const char *name, bool live, GError **error)
 {

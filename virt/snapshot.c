@@ -34,6 +34,7 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot->delta);
 	g_free(snapshot->flat);
 	g_free(snapshot->definition);
+	g_free(snapshot->internal);
 	g_free(snapshot);
 }
 
@@ -43,11 +44,18 @@ static bool is_stopped(int state)
 	       state == VIR_DOMAIN_CRASHED;
 }
 
+/* What nova calls lvm: a disk in /dev (nova.virt.libvirt.utils.get_disk_type_from_path). */
+static bool is_volume(const struct snapshot *snapshot)
+{
+	return g_str_has_prefix(disk_top(snapshot->disk)->path, "/dev/");
+}
+
 /* As nova.virt.libvirt.driver.snapshot chooses: a paused guest counts as live. */
 static int choose_method(struct snapshot *snapshot, GError **error)
 {
 	const struct virt_config *config = host_config(snapshot->host);
-	bool live = !is_stopped(snapshot->first_state) && !config->disable_livesnapshot;
+	bool live = !is_stopped(snapshot->first_state) && !config->disable_livesnapshot &&
+		    !snapshot->facts.container && !is_volume(snapshot);
 
 	snapshot->method =
 		method_find(live ? config->live_method : config->cold_method, live, error);
@@ -58,7 +66,9 @@ static char *choose_format(const struct snapshot *snapshot)
 {
 	const char *wanted = host_config(snapshot->host)->snapshot_image_format;
 
-	return g_strdup(wanted ? wanted : disk_top(snapshot->disk)->format);
+	if (!wanted)
+		wanted = is_volume(snapshot) ? "raw" : disk_top(snapshot->disk)->format;
+	return g_strdup(wanted);
 }
 
 static int look(struct snapshot *snapshot, const char *root_device_name, GError **error)
@@ -74,12 +84,15 @@ static int look(struct snapshot *snapshot, const char *root_device_name, GError 
 	snapshot->first_state = snapshot_guest_state(snapshot, error);
 	if (snapshot->first_state < 0)
 		return -1;
-	xml = virDomainGetXMLDesc(snapshot->domain, 0);
-	if (!xml) {
-		virt_set_error(error, "reading the guest's definition");
+	xml = domain_xml(snapshot->domain, error);
+	if (!xml)
 		return -1;
-	}
-	snapshot->disk = disk_find_root(xml, root_device_name, error);
+	domain_facts_read(xml, &snapshot->facts);
+	snapshot->disk =
+		snapshot->facts.container
+			? disk_find_container(xml, host_config(snapshot->host)->container_format,
+					      error)
+			: disk_find_root(xml, root_device_name, error);
 	free(xml);
 	if (!snapshot->disk)
 		return -1;
@@ -87,7 +100,8 @@ static int look(struct snapshot *snapshot, const char *root_device_name, GError 
 		return -1;
 	snapshot->format = choose_format(snapshot);
 	snapshot->watch =
-		watch_start(snapshot->connection, snapshot->domain, snapshot->disk->target, error);
+		watch_start(snapshot->connection, snapshot->domain, snapshot->disk->target,
+			    VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);
 	return snapshot->watch ? 0 : -1;
 }
 
@@ -99,6 +113,8 @@ struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_requ
 	snapshot->host = host;
 	snapshot->uuid = g_strdup(request->uuid);
 	snapshot->cancel = request->cancel;
+	snapshot->guest_agent = request->guest_agent;
+	snapshot->require_quiesce = request->require_quiesce;
 	if (look(snapshot, request->root_device_name, error) == 0)
 		return snapshot;
 	snapshot_free(snapshot);

@@ -28,6 +28,9 @@ enum virt_error {
 	VIRT_ERROR_TIMEOUT,
 	VIRT_ERROR_CANCELLED,
 	VIRT_ERROR_CONFIG,
+	VIRT_ERROR_NO_AGENT,   /* the guest agent is needed and not allowed (by the image) */
+	VIRT_ERROR_NO_QUIESCE, /* such a guest cannot be frozen: a container, a paused guest */
+	VIRT_ERROR_FREEZE,     /* freezing or thawing failed, or it was thawed before its time */
 };
 
 /* All strings belong to the caller and live as long as the host. */
@@ -42,6 +45,11 @@ struct virt_config {
 	unsigned connect_timeout_s;	   /* how long the first connection is tried for */
 	unsigned job_timeout_s; /* a block job that makes no progress for so long failed */
 	unsigned keepalive_s;	/* libvirt keepalive interval; 5 misses: gone */
+	const char
+		*container_format; /* of a container's disk, by [libvirt]images_type: raw, qcow2 */
+	unsigned agent_timeout_s;  /* how long the guest agent may take for an answer */
+	unsigned freeze_timeout_s; /* how long a snapshot may keep the guest frozen */
+	const char *thaw_program;  /* novasnap-thaw, absolute */
 };
 
 /* nova.compute.power_state */
@@ -71,11 +79,60 @@ int virt_guest_power_state(struct virt_host *host, const char *uuid, GError **er
 /* The uuid of the domain of that name; the caller frees it. NULL with VIRT_ERROR_NO_DOMAIN. */
 char *virt_guest_uuid_by_name(struct virt_host *host, const char *name, GError **error);
 
+/* --- what is done to a guest as a whole (guest.c): 0, or -1 with an error --------------------- */
+
+int virt_guest_pause(struct virt_host *host, const char *uuid, GError **error);
+/* And sets the guest's clock, where its agent answers, as nova does. */
+int virt_guest_unpause(struct virt_host *host, const char *uuid, GError **error);
+/* Managed save. A guest with host devices is refused with VIRT_ERROR_UNSUPPORTED: they cannot be
+ * saved. */
+int virt_guest_suspend(struct virt_host *host, const char *uuid, GError **error);
+int virt_guest_resume(struct virt_host *host, const char *uuid, GError **error);
+/* Asks the guest to shut down, again every `retry_s`, and takes its power after `timeout_s`; 0: at
+ * once (nova.virt.libvirt.driver.power_off). A guest that does not run, or that libvirt does not
+ * know, is no error. */
+int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned timeout_s,
+			 unsigned retry_s, const atomic_int *cancel, GError **error);
+
+/* Freezes the guest's filesystems for at most `limit_s`, whatever becomes of us: a process of its
+ * own thaws them then, or when we die. VIRT_ERROR_FREEZE where they are frozen already. */
+int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s, GError **error);
+/* Thaws them, also where it was not we who froze them. VIRT_ERROR_FREEZE when that failed, or when
+ * they were thawed before, for the time was over. */
+int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error);
+
+/* The work of novasnap-thaw: says "ready", and thaws the guest when its standard input ends or the
+ * time is over; "done" on it ends the watch. Returns the process's exit status. */
+int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s);
+
+/* --- disks that Cinder keeps in files (volume.c) ---------------------------------------------- */
+
+struct virt_volume {
+	const char *uuid;      /* of the instance */
+	const char *volume_id; /* the disk's serial */
+	bool guest_agent;
+	bool require_quiesce;
+	const atomic_int *cancel;
+};
+
+/* From now on the disk writes to `new_file`, beside its file, which Cinder has made over it. */
+int virt_volume_snapshot_create(struct virt_host *host, const struct virt_volume *volume,
+				const char *new_file, GError **error);
+/* Merges `file` into `target_file`; or, where that is NULL, all above `file` (NULL: the whole
+ * chain) into the file that is written to. */
+int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume *volume,
+				const char *file, const char *target_file, GError **error);
+
+/* --- snapshots of the root disk ----------------------------------------------------------------
+ */
+
 /* What is asked of a snapshot; strings are copied. */
 struct snapshot_request {
 	const char *uuid;	      /* of the instance, and so of the domain */
 	const char *root_device_name; /* "/dev/vda"; NULL: the first disk */
-	const atomic_int *cancel;     /* looked at in every wait; may be NULL */
+	bool guest_agent;	  /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
+	bool require_quiesce;	  /* os_require_quiesce: a live snapshot without it fails */
+	const atomic_int *cancel; /* looked at in every wait; may be NULL */
 };
 
 struct snapshot;

@@ -15,6 +15,7 @@ struct watch {
 	virConnectPtr connection;
 	virDomainPtr domain;
 	char *disk;
+	int job_type;
 	int job_callback;
 	int lifecycle_callback;
 	atomic_uint references; /* the snapshot's, and one of each registered callback */
@@ -56,7 +57,7 @@ static void job_event(virConnectPtr connection, virDomainPtr domain, const char 
 
 	(void)connection;
 	(void)domain;
-	if (type != VIR_DOMAIN_BLOCK_JOB_TYPE_COPY || g_strcmp0(disk, watch->disk) != 0)
+	if (type != watch->job_type || g_strcmp0(disk, watch->disk) != 0)
 		return;
 	switch (status) {
 	case VIR_DOMAIN_BLOCK_JOB_READY:
@@ -95,13 +96,14 @@ static void close_event(virConnectPtr connection, int reason, void *opaque)
 }
 
 struct watch *watch_start(virConnectPtr connection, virDomainPtr domain, const char *disk,
-			  GError **error)
+			  int job_type, GError **error)
 {
 	struct watch *watch = g_new0(struct watch, 1);
 
 	watch->connection = connection;
 	watch->domain = domain;
 	watch->disk = g_strdup(disk);
+	watch->job_type = job_type;
 	atomic_init(&watch->references, 1);
 	pthread_mutex_init(&watch->lock, NULL);
 	pthread_cond_init(&watch->changed, NULL);

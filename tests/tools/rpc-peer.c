@@ -118,8 +118,9 @@ static void *serve(void *opaque)
 	return NULL;
 }
 
-static void handle(struct rpc_request *request, void *opaque)
+static void handle(struct rpc_request *request, const void *what, void *opaque)
 {
+	(void)what;
 	struct job *job = g_new0(struct job, 1);
 
 	job->peer = opaque;
@@ -127,8 +128,9 @@ static void handle(struct rpc_request *request, void *opaque)
 	start_job(job, serve);
 }
 
-static void keep(struct rpc_request *request, void *opaque)
+static void keep(struct rpc_request *request, const void *what, void *opaque)
 {
+	(void)what;
 	tell_request(opaque, request);
 	rpc_request_free(request);
 }
@@ -237,8 +239,8 @@ static int usage(GOptionContext *context, const char *why)
 int main(int argc, char **argv)
 {
 	static const struct rpc_method methods[] = {
-		{"echo", handle},   {"slow", handle}, {"raise", handle},
-		{"refuse", handle}, {"keep", keep},   {NULL, NULL},
+		{"echo", handle, NULL},	  {"slow", handle, NULL}, {"raise", handle, NULL},
+		{"refuse", handle, NULL}, {"keep", keep, NULL},	  {NULL, NULL, NULL},
 	};
 	static const char *const versions[] = {"5.13", "6.5", NULL};
 	struct peer peer = {.ops = {methods, versions, foreign, &peer},
