@@ -89,6 +89,11 @@ test: check-deps
 	@$(MAKE) --no-print-directory all unit-programs tools
 	tests/lib/run.sh
 
+e2e:
+	@tests/lib/deps.sh build run test e2e
+	@$(MAKE) --no-print-directory all
+	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh e2e
+
 check-unit: $(UNIT)
 	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
 
@@ -110,5 +115,5 @@ help:
 
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps demo test check-unit check-deps lint format clean help unit-programs tools
+.PHONY: all deps demo test e2e check-unit check-deps lint format clean help unit-programs tools
 .SECONDARY:

@@ -47,6 +47,8 @@ static int run_change(struct task *task, const struct change *change, GError **e
 	task->task_state = nova_instance_string(task->instance, "task_state");
 	if (report_load_flavor(task, error) < 0)
 		return -1;
+	if (!change->vm_state && report_load_block_devices(task, error) < 0)
+		return -1;
 	report_phase(task, change->action, "start");
 	task->step = "changing the guest";
 	if (change->apply(task->manager->host, nova_instance_uuid(task->instance), error) < 0) {

@@ -157,6 +157,14 @@ int report_load_flavor(struct task *task, GError **error)
 						   task->instance, error);
 }
 
+int report_load_block_devices(struct task *task, GError **error)
+{
+	if (!has_conductor(task))
+		return 0;
+	return nova_conductor_instance_load_block_devices(task->manager->rpc, task->context,
+							  task->instance, error);
+}
+
 void report_phase(struct task *task, const char *action, const char *phase)
 {
 	g_autofree char *location = image_store_location(task->manager->store);

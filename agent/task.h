@@ -123,6 +123,8 @@ int report_vm_state(struct task *task, const char *vm_state, GError **error);
 int report_power_state(struct task *task, int power_state, GError **error);
 /* Reads the flavor from the conductor where the instance came without it, for the notifications. */
 int report_load_flavor(struct task *task, GError **error);
+/* And its block devices, of which nova tells when it resumes. */
+int report_load_block_devices(struct task *task, GError **error);
 
 /* instance.<action>.start and .end; `phase` is "start" or "end". */
 void report_phase(struct task *task, const char *action, const char *phase);

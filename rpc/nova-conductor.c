@@ -57,6 +57,13 @@ static const struct {
 	{"TrustedCerts", "1.0"},
 };
 
+static void add_instance_versions(cJSON *to)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(instance_versions); i++)
+		cJSON_AddStringToObject(to, instance_versions[i].name,
+					instance_versions[i].version);
+}
+
 /* Gives out the object_versions to be filled. */
 static cJSON *class_action(const char *name, const char *method, cJSON **ret_versions)
 {
@@ -138,14 +145,25 @@ cJSON *nova_load_flavor_args(const char *uuid)
 	cJSON *args = class_action(INSTANCE, "get_by_uuid", &versions);
 	cJSON *kwargs;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(instance_versions); i++)
-		cJSON_AddStringToObject(versions, instance_versions[i].name,
-					instance_versions[i].version);
+	add_instance_versions(versions);
 	cJSON_AddArrayToObject(args, "args");
 	kwargs = cJSON_AddObjectToObject(args, "kwargs");
 	cJSON_AddStringToObject(kwargs, "uuid", uuid);
 	cJSON_AddItemToArray(cJSON_AddArrayToObject(kwargs, "expected_attrs"),
 			     cJSON_CreateString("flavor"));
+	return args;
+}
+
+cJSON *nova_load_block_devices_args(const char *uuid)
+{
+	cJSON *versions;
+	cJSON *args = class_action("BlockDeviceMappingList", "get_by_instance_uuid", &versions);
+
+	cJSON_AddStringToObject(versions, "BlockDeviceMappingList", "1.18");
+	cJSON_AddStringToObject(versions, "BlockDeviceMapping", "1.21");
+	add_instance_versions(versions);
+	cJSON_AddItemToArray(cJSON_AddArrayToObject(args, "args"), cJSON_CreateString(uuid));
+	cJSON_AddObjectToObject(args, "kwargs");
 	return args;
 }
 
@@ -217,6 +235,18 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 	if (!reply)
 		return -1;
 	rc = nova_instance_take_flavor(instance, reply, error);
+	cJSON_Delete(reply);
+	return rc;
+}
+
+int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_context *context,
+					       struct nova_instance *instance, GError **error)
+{
+	cJSON *reply = call(rpc, context, "object_class_action_versions", VERSION,
+			    nova_load_block_devices_args(nova_instance_uuid(instance)),
+			    "reading the instance's block devices", error);
+	int rc = reply ? nova_instance_take_block_devices(instance, reply, error) : -1;
+
 	cJSON_Delete(reply);
 	return rc;
 }

@@ -16,6 +16,7 @@ struct nova_instance {
 	cJSON *object;	    /* the whole, as on the wire, without nova_object.changes */
 	cJSON *data;	    /* its nova_object.data */
 	GPtrArray *changes; /* char *: the fields that are still to be saved, the oldest first */
+	cJSON *block_devices; /* an array of their data; NULL: not asked for */
 	char *uuid;
 };
 
@@ -234,6 +235,7 @@ void nova_instance_free(struct nova_instance *instance)
 	if (!instance)
 		return;
 	cJSON_Delete(instance->object);
+	cJSON_Delete(instance->block_devices);
 	g_ptr_array_unref(instance->changes);
 	g_free(instance->uuid);
 	g_free(instance);
@@ -432,6 +434,29 @@ int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GErr
 	}
 	set_changes(instance, changed);
 	return 0;
+}
+
+int nova_instance_take_block_devices(struct nova_instance *instance, const cJSON *list,
+				     GError **error)
+{
+	const cJSON *objects = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(list, "nova_object.data"), "objects");
+	const cJSON *object;
+
+	if (!cJSON_IsArray(objects))
+		return decode_error(error, "the conductor's reply to BlockDeviceMappingList."
+					   "get_by_instance_uuid is no list");
+	cJSON_Delete(instance->block_devices);
+	instance->block_devices = cJSON_CreateArray();
+	cJSON_ArrayForEach (object, objects)
+		cJSON_AddItemToArray(instance->block_devices,
+				     nova_copy_member(object, "nova_object.data"));
+	return 0;
+}
+
+const cJSON *nova_instance_block_devices(const struct nova_instance *instance)
+{
+	return instance->block_devices;
 }
 
 bool nova_instance_has_flavor(const struct nova_instance *instance)

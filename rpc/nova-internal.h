@@ -36,6 +36,12 @@ cJSON *nova_update_args(const struct nova_instance *instance, const char *expect
  * the updated fields, and obj_what_changed as what is still to be saved. RPC_ERROR_DECODE for
  * something else, and nothing is taken over. */
 int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GError **error);
+/* Keeps the data of its block devices, of a BlockDeviceMappingList, for the notifications.
+ * RPC_ERROR_DECODE for something else. */
+int nova_instance_take_block_devices(struct nova_instance *instance, const cJSON *list,
+				     GError **error);
+/* An array of the devices' data, NULL where they were not asked for. */
+const cJSON *nova_instance_block_devices(const struct nova_instance *instance);
 bool nova_instance_has_flavor(const struct nova_instance *instance);
 /* Takes flavor, old_flavor and new_flavor out of another copy of the instance, as
  * Instance._load_flavor does, which leaves the two latter to be saved. RPC_ERROR_DECODE when there
@@ -54,6 +60,7 @@ cJSON *nova_fault_args(const char *uuid, int code, const char *message, const ch
 		       const char *host);
 /* Instance.get_by_uuid with the flavor. */
 cJSON *nova_load_flavor_args(const char *uuid);
+cJSON *nova_load_block_devices_args(const char *uuid);
 
 /* --- nova-payload-*.c ----------------------------------------------------------------------- */
 

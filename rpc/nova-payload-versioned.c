@@ -150,6 +150,36 @@ static const char *power_state_name(const cJSON *instance)
 	return names[state];
 }
 
+/* BlockDevicePayload.from_bdms: of volumes alone. */
+static cJSON *block_devices(const struct nova_instance *instance)
+{
+	static const struct field of_device[] = {
+		{"device_name", "device_name"},
+		{"boot_index", "boot_index"},
+		{"delete_on_termination", "delete_on_termination"},
+		{"volume_id", "volume_id"},
+		{"tag", "tag"},
+		{NULL, NULL},
+	};
+	const cJSON *devices = nova_instance_block_devices(instance);
+	const cJSON *device;
+	cJSON *payloads;
+
+	if (!devices)
+		return cJSON_CreateNull();
+	payloads = cJSON_CreateArray();
+	cJSON_ArrayForEach (device, devices) {
+		cJSON *data;
+
+		if (!json_string(device, "volume_id"))
+			continue;
+		data = cJSON_CreateObject();
+		add_copies(data, device, of_device);
+		cJSON_AddItemToArray(payloads, nova_object_wrap("BlockDevicePayload", "1.0", data));
+	}
+	return payloads;
+}
+
 /* What all payloads of an instance have in common (InstancePayload). */
 static void add_instance(cJSON *payload, const struct nova_instance *instance,
 			 const struct rpc_context *context)
@@ -191,13 +221,15 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 	const char *user = rpc_context_string(context, "user_id");
 	const char *project = rpc_context_string(context, "project_id");
 
+	nova_add_text(payload, "request_id",
+		      user && project ? rpc_context_string(context, "request_id") : NULL);
 	add_copies(payload, data, before_flavor);
 	cJSON_AddItemToObject(payload, "flavor", flavor_payload(data));
 	add_copies(payload, data, after_flavor);
 	nova_add_text(payload, "power_state", power_state_name(data));
 	add_copies(payload, data, after_power_state);
 	cJSON_AddItemToObject(payload, "ip_addresses", ip_addresses(data));
-	cJSON_AddNullToObject(payload, "block_devices");
+	cJSON_AddItemToObject(payload, "block_devices", block_devices(instance));
 	cJSON_AddItemToObject(payload, "metadata",
 			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(data, "metadata")));
 	add_bool(payload, "locked", data);
@@ -215,15 +247,11 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 cJSON *nova_versioned_payload(const struct nova_instance *instance,
 			      const struct rpc_context *context, const char *image_id)
 {
-	const char *user = rpc_context_string(context, "user_id");
-	const char *project = rpc_context_string(context, "project_id");
-	const char *request = rpc_context_string(context, "request_id");
 	cJSON *payload = cJSON_CreateObject();
 
 	if (image_id)
 		nova_add_text(payload, "snapshot_image_id", image_id);
 	cJSON_AddNullToObject(payload, "fault");
-	nova_add_text(payload, "request_id", user && project ? request : NULL);
 	add_instance(payload, instance, context);
 	return image_id ? nova_object_wrap("InstanceActionSnapshotPayload", "1.9", payload)
 			: nova_object_wrap("InstanceActionPayload", "1.8", payload);

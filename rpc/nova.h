@@ -70,6 +70,9 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
  * nothing where there is one. */
 int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *context,
 					struct nova_instance *instance, GError **error);
+/* BlockDeviceMappingList.get_by_instance_uuid, of which the notifications of a resume tell. */
+int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_context *context,
+					       struct nova_instance *instance, GError **error);
 /* InstanceActionEvent.event_start; `event` is "compute_snapshot_instance". */
 int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context, const char *uuid,
 			       const char *event, const char *host, GError **error);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Installs what is missing of the named groups of packages (Debian 12, as root). Does nothing, and takes no
 # time, when all of it is there. Starts no service.
-#   tests/lib/deps.sh build|run|run-directory|test|lint ...
+#   tests/lib/deps.sh build|run|run-directory|test|e2e|lint ...
 set -euo pipefail
 
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
@@ -11,6 +11,8 @@ run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu 
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
 test="perl python3-oslo.messaging"
+e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-qemu placement-api mariadb-server
+  uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
 lint="clang-format clang-tidy cppcheck shellcheck"
 
 wanted=""
@@ -20,6 +22,7 @@ for group in "$@"; do
 	run) wanted+=" $run" ;;
 	run-directory) wanted+=" $run_directory" ;;
 	test) wanted+=" $test" ;;
+	e2e) wanted+=" $e2e" ;;
 	lint) wanted+=" $lint" ;;
 	*)
 		echo "deps.sh: there is no group \"$group\"" >&2

@@ -245,7 +245,23 @@ class Libvirt:
 
     def __init__(self, folder):
         self.log = folder.file("libvirtd.log")
+        self.no_kvm = folder.file("no-kvm")
+        self.qemu_conf = folder.file("qemu.conf")
         self.processes = []
+
+    def _command(self, program):
+        """libvirtd finds KVM when it probes QEMU, and then that QEMU's own user may not use it: it probes
+        anew at each question, for seconds. There it is not to find it; and guests get no /dev of their own,
+        into which libvirtd could not move what hides it."""
+        if program != "libvirtd" or not os.path.exists("/dev/kvm") or qemu_may_use_kvm():
+            return [f"/usr/sbin/{program}"]
+        for path, text in ((self.no_kvm, ""), (self.qemu_conf, "namespaces = []\n")):
+            with open(path, "w") as file:
+                os.chmod(file.fileno(), 0o600)
+                file.write(text)
+        return ["unshare", "--mount", "sh", "-c",
+                'mount --bind "$0" /dev/kvm && mount --bind "$1" /etc/libvirt/qemu.conf && '
+                "exec /usr/sbin/libvirtd", self.no_kvm, self.qemu_conf]
 
     def __enter__(self):
         for program, path in (("virtlogd", "/run/libvirt/virtlogd-sock"),
@@ -253,7 +269,7 @@ class Libvirt:
             with socket.socket(socket.AF_UNIX) as s:
                 if s.connect_ex(path) == 0:
                     continue
-            self.processes.append(spawn([f"/usr/sbin/{program}"], self.log))
+            self.processes.append(spawn(self._command(program), self.log))
             for _ in range(300):
                 with socket.socket(socket.AF_UNIX) as s:
                     if s.connect_ex(path) == 0:
@@ -269,10 +285,11 @@ class Libvirt:
 
 
 class Agent:
-    """novasnapd with a configuration of its own, and novasnap with the same."""
+    """novasnapd with a configuration of its own, and novasnap with the same. `base`: a configuration that is
+    read before it, and says all but what is in `sections`."""
 
-    def __init__(self, folder, broker_url, glance=None, images=None, name="agent", host=None,
-                 retries=3,
+    def __init__(self, folder, broker_url=None, glance=None, images=None, name="agent", host=None,
+                 retries=3, base=None,
                  **sections):
         self.folder = folder.make(name)
         self.host = host or f"h{uuid.uuid4().hex[:8]}"
@@ -290,19 +307,23 @@ class Agent:
             "novasnap": {"state_dir": self.state, "run_dir": os.path.join(self.folder, "run"),
                          "control": "none"},
         }
-        if glance:
+        if base:
+            del config["novasnap"]["control"]
+            config = {"DEFAULT": {"debug": "true"}, "novasnap": config["novasnap"]}
+        elif glance:
             config["glance"] = {"api_servers": glance, "num_retries": str(retries)}
         else:
             config["novasnap"].update(images="directory", images_dir=images)
         for section, keys in sections.items():
             config.setdefault(section, {}).update(keys)
+        self.files = [*(["--config-file", base] if base else []), "--config-file", self.conf]
         with open(self.conf, "w") as file:
             for section, keys in config.items():
                 file.write(f"[{section}]\n")
                 file.writelines(f"{key} = {value}\n" for key, value in keys.items())
 
     def start(self, env=None):
-        self.process = spawn([os.path.join(BUILD, "novasnapd"), "--config-file", self.conf],
+        self.process = spawn([os.path.join(BUILD, "novasnapd"), *self.files],
                              self.log, env)
         end_at = time.monotonic() + 60
         while " ready after " not in self.text():
@@ -323,7 +344,7 @@ class Agent:
         return status
 
     def command(self, *args, check=True, seconds=180, text=None):
-        return subprocess.run([os.path.join(BUILD, "novasnap"), "--config-file", self.conf, *args],
+        return subprocess.run([os.path.join(BUILD, "novasnap"), *self.files, *args],
                               check=check, capture_output=True, text=True, timeout=seconds,
                               input=text)
 
@@ -340,6 +361,15 @@ class Agent:
 
     def __exit__(self, *_):
         end(self.process, 90)
+
+
+def qemu_may_use_kvm():
+    """Whether guests may run under KVM here."""
+    if not os.path.exists("/dev/kvm"):
+        return False
+    user = pwd.getpwuid(qemu_user()).pw_name
+    return subprocess.run(["runuser", "-u", user, "--", "test", "-w", "/dev/kvm"], check=False,
+                          capture_output=True, timeout=20).returncode == 0
 
 
 def qemu_user():

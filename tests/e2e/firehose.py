@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every message that crosses a broker, by RabbitMQ's firehose, and what of it is to be the same whoever sent
+it: nova-compute or novasnapd."""
+import json
+import socket
+import threading
+
+import amqp
+
+OURS = "novasnap.snapshot.progress"
+PROPERTIES = ("priority", "delivery_mode", "content_type", "content_encoding", "expiration")
+
+
+class Firehose:
+    def __init__(self, broker):
+        self.broker = broker
+        self.messages = []
+        self.ended = threading.Event()
+        self.connection = self.thread = None
+
+    def __enter__(self):
+        self.broker.ctl("trace_on")
+        self.connection = amqp.Connection(f"127.0.0.1:{self.broker.port}", userid="guest",
+                                          password="guest")
+        self.connection.connect()
+        channel = self.connection.channel()
+        queue = channel.queue_declare("", exclusive=True).queue
+        channel.queue_bind(queue, "amq.rabbitmq.trace", "publish.#")
+        channel.basic_consume(queue, no_ack=True, callback=self._take)
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join(10)
+        self.connection.close()
+
+    def _listen(self):
+        while not self.ended.is_set():
+            try:
+                self.connection.drain_events(timeout=0.5)
+            except socket.timeout:
+                pass
+
+    def _take(self, message):
+        headers = message.headers
+        body = message.body if isinstance(message.body, str) else bytes(message.body).decode()
+        try:
+            inner = json.loads(body)
+            if "oslo.message" in inner:
+                inner = json.loads(inner["oslo.message"])
+        except ValueError:
+            return
+        self.messages.append({"exchange": headers.get("exchange_name"),
+                              "routing_key": headers["routing_keys"][0],
+                              "properties": headers["properties"], "message": inner})
+
+    def mark(self):
+        return len(self.messages)
+
+
+def recorded(path):
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
+def shape(value):
+    """The keys and types of a payload, without what it says."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value[:1]]
+    return type(value).__name__
+
+
+def is_of(message, server):
+    return server in json.dumps(message)
+
+
+def steps(messages, server):
+    """What was told of a server from its cast on, each as a dictionary that two agents must agree in. What
+    nova-compute merely reads, and what it keeps of networks, is left out: nobody is told by it."""
+    found = []
+    for entry in messages:
+        inner = entry["message"]
+        args = inner.get("args") or {}
+        name = inner.get("method") or inner.get("event_type")
+        instance = args.get("objinst") or {}
+        if entry["exchange"] == "" or name == OURS or not is_of(inner, server):
+            continue
+        if entry["routing_key"].startswith("compute") or "scheduler" in entry["routing_key"]:
+            continue
+        if str(args.get("objmethod")).startswith(("get_", "refresh")):
+            continue
+        if instance.get("nova_object.name") not in (None, "Instance", "InstanceFault"):
+            continue
+        data = instance.get("nova_object.data", {})
+        found.append({
+            "key": entry["routing_key"], "name": name, "object": args.get("objname"),
+            "method": args.get("objmethod"), "version": inner.get("version"),
+            # What nova refreshes of networks on the way goes with some saves.
+            "changes": sorted({*(instance.get("nova_object.changes") or [])} - {"info_cache"}),
+            "task_state": data.get("task_state"), "vm_state": data.get("vm_state"),
+            "power_state": data.get("power_state"), "kwargs": args.get("kwargs"),
+            "properties": {key: value for key, value in entry["properties"].items()
+                           if key in PROPERTIES} if entry.get("properties") else None,
+            "payload": shape(inner.get("payload")),
+            "members": sorted(key for key in inner if not key.startswith("_context_")),
+            "context": sorted(key for key in inner if key.startswith("_context_")),
+        })
+    return found
+
+
+def paths(one, other, path=""):
+    """Where two values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            if key not in one or key not in other:
+                yield f"{path}/{key} is {'not there' if key not in other else 'there'}"
+            else:
+                yield from paths(one[key], other[key], f"{path}/{key}")
+    elif one != other:
+        yield f"{path} is {json.dumps(other)[:200]}, expected {json.dumps(one)[:200]}"
+
+
+def differences(expected, got, leave_out=()):
+    """Lines that say where two lists of steps differ; none when they are the same."""
+    lines = []
+    if len(expected) != len(got):
+        lines.append(f"{len(got)} messages, {len(expected)} expected")
+    for number, (one, other) in enumerate(zip(expected, got)):
+        for key in one:
+            if key in leave_out or one[key] is None and key == "properties":
+                continue
+            lines += [f"message {number} ({one['name']} {one['method'] or ''} {one['changes']}): {where}"
+                      for where in paths(one[key], other[key], key)]
+    return lines
