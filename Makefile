@@ -92,7 +92,7 @@ test: check-deps
 e2e:
 	@tests/lib/deps.sh build run test e2e
 	@$(MAKE) --no-print-directory all
-	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh e2e
+	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/e2e/test-*.py
 
 check-unit: $(UNIT)
 	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)

@@ -9,14 +9,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import Guest, same_content  # noqa: E402
-from services import Agent, Broker, Folder, Glance, Libvirt, free_port  # noqa: E402
+from services import Agent, Folder, Glance, Libvirt, broker_for_tests, free_port  # noqa: E402
 
 
 def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder())
-        broker = Broker(folder)
+        broker = broker_for_tests(folder)
         glance = Glance(folder, size_cap=40 << 20)
         stack.callback(broker.stop)
         stack.callback(glance.stop)

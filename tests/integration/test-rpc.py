@@ -20,7 +20,7 @@ import oslo_messaging
 
 import tap
 from rpc_peers import LIMIT_S, Names, Oslo, Peer, check, equal, wait_until
-from services import Broker, Folder
+from services import Folder, broker_for_tests
 
 URL = ""
 CONTEXT = {"user_id": "u1", "project_id": "p1", "auth_token": "gAAAAAsecret", "roles": ["r"]}
@@ -419,10 +419,7 @@ TESTS = [
 def main():
     global URL  # pylint: disable=global-statement
     tap.handle_signals()
-    URL = os.environ.get("NOVASNAP_TEST_AMQP_URL", "")
-    if URL:
-        return tap.run(TESTS)
-    with Folder() as folder, Broker(folder) as broker:
+    with Folder() as folder, broker_for_tests(folder) as broker:
         URL = broker.url
         return tap.run(TESTS, [broker.log])
 

@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
                    same_content, virsh)
-from services import CAST, Agent, Broker, Folder, Glance, Libvirt  # noqa: E402
+from services import CAST, Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
 
 
 def send(agent, guest, *more, check=True):
@@ -30,7 +30,7 @@ def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder())
-        broker = Broker(folder)
+        broker = broker_for_tests(folder)
         glance = Glance(folder)
         stack.callback(broker.stop)
         stack.callback(glance.stop)
@@ -40,10 +40,9 @@ def main():
         build_kernel()
         broker.wait()
         glance.wait()
-        url = os.environ.get("NOVASNAP_TEST_AMQP_URL") or broker.url
         writer = stack.enter_context(Guest(folder, writer=True, data_mib=48))
-        agent = stack.enter_context(Agent(folder, url, glance.url))
-        cold = stack.enter_context(Agent(folder, url, glance.url, name="cold",
+        agent = stack.enter_context(Agent(folder, broker.url, glance.url))
+        cold = stack.enter_context(Agent(folder, broker.url, glance.url, name="cold",
                                          workarounds={"disable_libvirt_livesnapshot": "true"}))
 
         def snapshot(which, state, method, guest=writer):

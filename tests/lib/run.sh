@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Runs the tests with prove: the unit tests, then the integration tests one after the other; with an argument
-# those of tests/<argument> alone.
+# Runs the tests with prove: the unit tests, then the integration tests one after the other; or those named.
+#   tests/lib/run.sh [test ...]
 #   NOVASNAP_TESTS='pattern': only those whose path matches.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,8 +10,12 @@ pattern=${NOVASNAP_TESTS:-.}
 
 mapfile -t tests < <(
 	{
-		[ -n "${1:-}" ] || find "$build/tests/unit" -maxdepth 1 -type f -name 'test-*' ! -name '*.[od]' | sort
-		find "tests/${1:-integration}" -maxdepth 1 -type f -name 'test-*.py' | sort
+		if [ $# -gt 0 ]; then
+			printf '%s\n' "$@"
+		else
+			find "$build/tests/unit" -maxdepth 1 -type f -name 'test-*' ! -name '*.[od]' | sort
+			find tests/integration -maxdepth 1 -type f -name 'test-*.py' | sort
+		fi
 	} | grep -E "$pattern"
 )
 [ "${#tests[@]}" -gt 0 ] || {

@@ -97,6 +97,8 @@ class Folder:
 class Broker:
     """A RabbitMQ of one's own, with an epmd of its own."""
 
+    own = True
+
     def __init__(self, folder):
         self.folder = folder.make("rabbit")
         self.log = os.path.join(self.folder, "rabbit.log")
@@ -153,6 +155,37 @@ class Broker:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class GivenBroker:
+    """A RabbitMQ that somebody else runs: it is used, and neither started nor ended."""
+
+    own = False
+    log = os.devnull
+
+    def __init__(self, url):
+        self.url = url
+
+    def start(self, wait=True):
+        pass
+
+    def wait(self):
+        pass
+
+    def stop(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def broker_for_tests(folder):
+    """For tests that merely need a broker: the one of NOVASNAP_TEST_AMQP_URL, else one of our own."""
+    url = os.environ.get("NOVASNAP_TEST_AMQP_URL")
+    return GivenBroker(url) if url else Broker(folder)
 
 
 class Glance:
