@@ -94,6 +94,12 @@ e2e:
 	@$(MAKE) --no-print-directory all
 	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/e2e/test-*.py
 
+# The integration tests that merely need a broker, against a RabbitMQ in a container.
+test-container: check-deps
+	@tests/lib/deps.sh container
+	@$(MAKE) --no-print-directory all tools
+	/usr/bin/python3 tests/container/rabbitmq.py
+
 check-unit: $(UNIT)
 	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
 
@@ -115,5 +121,5 @@ help:
 
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps demo test e2e check-unit check-deps lint format clean help unit-programs tools
+.PHONY: all deps demo test e2e test-container check-unit check-deps lint format clean help unit-programs tools
 .SECONDARY:

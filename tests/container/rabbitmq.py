@@ -1,0 +1,293 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs the integration tests that merely need a broker against a RabbitMQ in a container, as root.
+
+    tests/container/rabbitmq.py         NOVASNAP_TESTS=pattern: only those whose path matches
+
+The image is the official one where a registry is reached; else novasnap-rabbitmq, made of Debian's packages
+and kept as a tar in the build folder. Where no dockerd answers, a private one is started. All that was
+started is ended again, whatever happens.
+"""
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+import uuid
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import tap  # noqa: E402
+from services import BUILD, TOP, Folder, end, free_port, spawn, wait_port  # noqa: E402
+
+# Those left out stop, starve or mute their broker.
+TESTS = ["test-rpc", "test-broker", "test-glance", "test-snapshot"]
+OFFICIAL, OURS = "rabbitmq:3", "novasnap-rabbitmq"
+SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+TAR = os.path.join(BUILD, "container", f"{OURS}.tar")
+
+
+def say(text):
+    print(f"# {text}", flush=True)
+
+
+def tail(path):
+    with open(path, errors="replace") as file:
+        return file.read()[-3000:]
+
+
+def run(log, argv, seconds, env=None):
+    """Runs a command, which ends with us, its output going to a log."""
+    process = spawn(argv, log, env)
+    try:
+        status = process.wait(seconds)
+    finally:
+        end(process)
+    if status != 0:
+        raise RuntimeError(f"{' '.join(argv)}: exit status {status}\n{tail(log)}")
+
+
+def unmount(folder):
+    """What dockerd and debootstrap leave mounted below the folder."""
+    with open("/proc/self/mountinfo") as file:
+        points = [line.split()[4] for line in file]
+    for point in reversed(points):
+        if point.startswith(folder + "/"):
+            subprocess.run(["umount", "--lazy", point], check=False, timeout=60)
+
+
+class Docker:
+    """The dockerd that answers, else one of our own: without network, and with all it has in our folder."""
+
+    def __init__(self, folder):
+        self.folder = folder.make("docker")
+        self.log = folder.file("dockerd.log")
+        self.env = dict(os.environ)
+        self.process = None
+
+    def run(self, *args, seconds=60, check=True):
+        done = subprocess.run(["docker", *args], env=self.env, check=False, capture_output=True,
+                              text=True, timeout=seconds)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"docker {args[0]}: {done.stderr.strip()}")
+        return done.returncode == 0
+
+    def answers(self):
+        try:
+            return self.run("version", check=False)
+        except subprocess.TimeoutExpired:
+            return False
+
+    def start(self):
+        if self.answers():
+            say("the dockerd that runs is used")
+            return
+        socket = os.path.join(self.folder, "sock")
+        name = f"novasnap-{uuid.uuid4().hex[:8]}"
+        for key in ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+            self.env.pop(key, None)
+        self.env["DOCKER_HOST"] = f"unix://{socket}"
+        config = os.path.join(self.folder, "daemon.json")
+        with open(config, "w") as file:
+            json.dump({}, file)
+        # The names matter where a containerd of the machine runs, which dockerd then uses.
+        self.process = spawn([
+            "dockerd", "--config-file", config, "--host", self.env["DOCKER_HOST"],
+            "--storage-driver", "vfs", "--iptables=false", "--bridge=none",
+            "--data-root", os.path.join(self.folder, "data"),
+            "--exec-root", os.path.join(self.folder, "exec"),
+            "--pidfile", os.path.join(self.folder, "pid"),
+            "--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins",
+        ], self.log)
+        limit = time.monotonic() + 60
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > limit:
+                raise RuntimeError(f"dockerd did not come up:\n{tail(self.log)}")
+            time.sleep(0.2)
+        say("no dockerd answered: a private one runs")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process:
+            end(self.process, 30)
+            unmount(self.folder)
+
+
+def apt_mirror():
+    """Where apt has the suite from, by plain HTTP or TLS; Debian's own else."""
+    done = subprocess.run(["apt-get", "indextargets", "--format",
+                           "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
+                          check=False, capture_output=True, text=True, timeout=60)
+    for line in done.stdout.splitlines():
+        codename, component, uri = (line.split(" ", 2) + ["", ""])[:3]
+        if codename == SUITE and component == "main" and re.match("https?://", uri):
+            return uri
+    return MIRROR
+
+
+def wget_settings(mirror):
+    """apt's proxies and CAs, as lines of a wgetrc: debootstrap fetches with wget."""
+    host = urllib.parse.urlsplit(mirror).hostname
+    done = subprocess.run(["apt-config", "dump"], check=False, capture_output=True, text=True,
+                          timeout=60)
+    apt = {key.lower(): value
+           for key, value in re.findall(r'^(\S+) "(.+)";$', done.stdout, re.MULTILINE)}
+
+    def value(scheme, key):
+        return apt.get(f"acquire::{scheme}::{key}::{host}") or \
+            apt.get(f"acquire::{scheme}::{host}::{key}") or apt.get(f"acquire::{scheme}::{key}")
+
+    http = value("http", "proxy")
+    names = {"http_proxy": http, "https_proxy": value("https", "proxy") or http,
+             "ca_certificate": value("https", "cainfo")}
+    return "".join(f"{name} = {what}\n" for name, what in names.items()
+                   if what and what != "DIRECT") + \
+        ("use_proxy = off\n" if http == "DIRECT" else "")
+
+
+def make_tar(folder):
+    """The root of a Debian with a RabbitMQ. No service is started on the way, and none could be reached: the
+    packages are set up in namespaces of their own, without network."""
+    root, log, wgetrc = folder.file("root"), folder.file("debootstrap.log"), folder.file("wgetrc")
+    mirror = apt_mirror()
+    say(f"{OURS} is made of Debian's packages; once, this takes some minutes")
+    with open(wgetrc, "w") as file:
+        os.chmod(wgetrc, 0o600)
+        file.write(wget_settings(mirror))
+    try:
+        run(log, ["debootstrap", "--foreign", "--variant=minbase", "--include=rabbitmq-server",
+                  SUITE, root, mirror], 1200, {"WGETRC": wgetrc})
+        with open(os.path.join(root, "usr/sbin/policy-rc.d"), "w") as file:
+            os.chmod(file.name, 0o755)
+            file.write("#!/bin/sh\nexit 101\n")
+        run(log, ["unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child",
+                  "chroot", root, "/debootstrap/debootstrap", "--second-stage"], 1200)
+        os.makedirs(os.path.dirname(TAR), exist_ok=True)
+        skip = ["dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "var/cache/apt/*", "var/lib/apt/lists/*",
+                "var/lib/rabbitmq/.erlang.cookie", "usr/share/doc/*",
+                "usr/share/locale/*", "usr/share/man/*", "debootstrap"]
+        run(log, ["tar", "--create", "--file", f"{TAR}.part", "--numeric-owner", "--directory", root,
+                  *(f"--exclude=./{each}" for each in skip), "."], 300)
+        os.rename(f"{TAR}.part", TAR)
+    finally:
+        unmount(folder.path)
+        shutil.rmtree(root, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(f"{TAR}.part")
+
+
+def image(docker, folder):
+    """The name of an image with a RabbitMQ."""
+    if docker.run("image", "inspect", OFFICIAL, check=False):
+        return OFFICIAL
+    try:
+        if docker.run("pull", "--quiet", OFFICIAL, seconds=300, check=False):
+            return OFFICIAL
+    except subprocess.TimeoutExpired:
+        pass
+    say(f"{OFFICIAL} is not to be had")
+    if not docker.run("image", "inspect", OURS, check=False):
+        if not os.path.exists(TAR):
+            make_tar(folder)
+        docker.run("import", "--change", "USER rabbitmq", "--change", "ENV HOME=/var/lib/rabbitmq",
+                   "--change", 'CMD ["/usr/lib/rabbitmq/bin/rabbitmq-server"]', TAR, OURS,
+                   seconds=600)
+    return OURS
+
+
+class Container:
+    """A RabbitMQ on the loopback of the machine itself, with a node name and an epmd of its own."""
+
+    def __init__(self, docker, folder, name):
+        self.docker, self.image = docker, name
+        self.log = folder.file("container.log")
+        self.name = f"novasnap-{uuid.uuid4().hex[:8]}"
+        self.port = free_port()
+        self.process = None
+
+    @property
+    def url(self):
+        return f"rabbit://guest:guest@127.0.0.1:{self.port}/"
+
+    def __enter__(self):
+        env = {
+            "RABBITMQ_NODENAME": f"t{uuid.uuid4().hex[:8]}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": self.port,
+            "RABBITMQ_DIST_PORT": free_port(),
+            "RABBITMQ_LOGS": "-",
+            # No plugin: their ports would be those of the machine.
+            "RABBITMQ_ENABLED_PLUGINS_FILE": "/tmp/plugins",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS":
+                "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_PORT": free_port(),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        argv = ["docker", "run", "--rm", "--name", self.name, "--network", "host"]
+        for key, value in env.items():
+            argv += ["--env", f"{key}={value}"]
+        self.process = spawn([*argv, self.image], self.log, self.docker.env)
+        try:
+            wait_port(self.port, self.process, "The container", self.log, 180)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.docker.run("rm", "--force", "--volumes", self.name, check=False)
+        end(self.process)
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def of_session(session):
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
+            if os.getsid(int(entry)) == session:
+                yield int(entry)
+
+
+def run_tests(tests, url):
+    """Their status. When we are ended they are, too: each of them, for `timeout` has a group of its own."""
+    process = subprocess.Popen([os.path.join(TOP, "tests/lib/run.sh"), *tests], cwd=TOP,
+                               stdin=subprocess.DEVNULL, start_new_session=True,
+                               env={**os.environ, "NOVASNAP_TEST_AMQP_URL": url})
+    try:
+        return process.wait()
+    finally:
+        limit = time.monotonic() + 60
+        while left := [pid for pid in of_session(process.pid)
+                       if pid != process.pid or process.poll() is None]:
+            number = signal.SIGTERM if time.monotonic() < limit else signal.SIGKILL
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            time.sleep(1)
+
+
+def main():
+    if os.geteuid() != 0:
+        print("rabbitmq.py: not root", file=sys.stderr)
+        return 1
+    tap.handle_signals()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(Folder())
+        docker = stack.enter_context(Docker(folder))
+        docker.start()
+        name = image(docker, folder)
+        container = stack.enter_context(Container(docker, folder, name))
+        say(f"RabbitMQ of the image {name} runs in a container")
+        return run_tests([f"tests/integration/{test}.py" for test in TESTS], container.url)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
