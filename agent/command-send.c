@@ -7,12 +7,9 @@
 #include <string.h>
 
 #include "agent/command.h"
-#include "image/image.h"
-#include "virt/virt.h"
 
 #define CONNECT_S 30
 #define METHOD "snapshot_instance"
-#define RPC_VERSION "6.0"
 
 struct options {
 	char *file;
@@ -24,99 +21,6 @@ struct options {
 	gboolean watch;
 	int timeout;
 };
-
-static void set_text(cJSON *object, const char *name, const char *text)
-{
-	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
-	cJSON_AddStringToObject(object, name, text);
-}
-
-static cJSON *read_cast(const char *path, GError **error)
-{
-	g_autofree char *text = NULL;
-	size_t length;
-	cJSON *message;
-
-	if (!g_file_get_contents(path, &text, &length, error))
-		return NULL;
-	message = rpc_body_decode(text, length, error);
-	if (!message)
-		g_prefix_error(error, "%s: ", path);
-	return message;
-}
-
-/* The least of an Instance that a snapshot needs, for a guest that no nova knows. */
-static cJSON *make_cast(const char *uuid, const char *name)
-{
-	cJSON *message = cJSON_CreateObject();
-	cJSON *args = cJSON_AddObjectToObject(message, "args");
-	cJSON *instance = cJSON_AddObjectToObject(args, "instance");
-	cJSON *data;
-
-	cJSON_AddStringToObject(message, "method", METHOD);
-	cJSON_AddStringToObject(message, "version", RPC_VERSION);
-	cJSON_AddStringToObject(instance, "nova_object.name", "Instance");
-	cJSON_AddStringToObject(instance, "nova_object.namespace", "nova");
-	cJSON_AddStringToObject(instance, "nova_object.version", "2.7");
-	data = cJSON_AddObjectToObject(instance, "nova_object.data");
-	cJSON_AddStringToObject(data, "uuid", uuid);
-	cJSON_AddStringToObject(data, "display_name", name);
-	cJSON_AddStringToObject(data, "vm_state", "active");
-	cJSON_AddStringToObject(data, "task_state", "image_snapshot_pending");
-	cJSON_AddObjectToObject(data, "system_metadata");
-	return message;
-}
-
-static cJSON *cast_for_domain(const struct config *config, const char *name, GError **error)
-{
-	struct virt_host *host = virt_host_open(&config->virt, error);
-	g_autofree char *uuid = NULL;
-
-	if (!host)
-		return NULL;
-	uuid = virt_guest_uuid_by_name(host, name, error);
-	virt_host_close(host);
-	return uuid ? make_cast(uuid, name) : NULL;
-}
-
-/* The image's record, made as nova-api makes it, when none was named. */
-static char *create_image(const struct config *config, const struct options *options,
-			  const cJSON *message, GError **error)
-{
-	const cJSON *token = cJSON_GetObjectItemCaseSensitive(message, "_context_auth_token");
-	struct image_identity who = {
-		.token = cJSON_IsString(token) ? token->valuestring : NULL,
-	};
-	g_autofree char *name = NULL;
-	g_autoptr(image_store_t) store = image_store_new(&config->image, error);
-
-	if (!store)
-		return NULL;
-	name = options->name ? g_strdup(options->name)
-			     : g_strdup_printf("snapshot of %s",
-					       options->domain ? options->domain : "a guest");
-	return image_store_create(store, &who, name, error);
-}
-
-/* Puts the guest and the image in, and an id of its own: agents drop what they have seen before. */
-static int fill_in(cJSON *message, const struct options *options, const char *image, GError **error)
-{
-	cJSON *args = cJSON_GetObjectItemCaseSensitive(message, "args");
-	cJSON *data = cJSON_GetObjectItemCaseSensitive(
-		cJSON_GetObjectItemCaseSensitive(args, "instance"), "nova_object.data");
-	g_autofree char *id = g_uuid_string_random();
-
-	if (!cJSON_IsObject(data)) {
-		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "the cast has no args.instance that is an object of nova's");
-		return -1;
-	}
-	if (options->instance)
-		set_text(data, "uuid", options->instance);
-	set_text(args, "image_id", image);
-	set_text(message, "_unique_id", id);
-	return 0;
-}
 
 static int publish(const struct config *config, const struct options *options, const cJSON *message,
 		   const char *image, GError **error)
@@ -151,13 +55,18 @@ static int publish(const struct config *config, const struct options *options, c
 
 static int send_cast(const struct config *config, struct options *options, GError **error)
 {
-	cJSON *message = options->file ? read_cast(options->file, error)
+	cJSON *message = options->file ? cast_read(options->file, error)
 				       : cast_for_domain(config, options->domain, error);
+	g_autofree char *name =
+		options->name ? g_strdup(options->name)
+			      : g_strdup_printf("snapshot of %s",
+						options->domain ? options->domain : "a guest");
 	int status = -1;
 
 	if (message && !options->image)
-		options->image = create_image(config, options, message, error);
-	if (message && options->image && fill_in(message, options, options->image, error) == 0)
+		options->image = cast_create_image(config, message, name, error);
+	if (message && options->image &&
+	    cast_point(message, options->instance, options->image, error) == 0)
 		status = publish(config, options, message, options->image, error);
 	cJSON_Delete(message);
 	return status;

@@ -22,7 +22,7 @@ static void note_foreign(const char *method, const struct rpc_request *request, 
 
 static void take(struct rpc_request *request, const void *method, void *opaque)
 {
-	task_submit(opaque, method, request);
+	(void)task_submit(opaque, method, request);
 }
 
 /* It would have to unplug ports and volumes too, which is not ours to do: better no resize than
@@ -61,54 +61,75 @@ static const struct rpc_method methods[] = {
  * minor of each. */
 static const char *const versions[] = {"1.44", "2.49", "5.13", "6.5", NULL};
 
-struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error)
+static void manager_free(struct manager *manager)
 {
-	struct manager *manager = g_new0(struct manager, 1);
-	struct rpc_server_ops ops = {methods, versions, note_foreign, manager};
-
-	manager->config = config;
-	manager->rpc = rpc;
-	manager->jobs = jobs_new(config->max_concurrent_snapshots);
-	manager->store = image_store_new(&config->image, error);
-	if (!manager->store)
-		goto failed;
-	manager->host = virt_host_open(&config->virt, error);
-	if (!manager->host)
-		goto failed;
-	manager->volumes = volume_service_new(&config->volume, &config->image);
-	if (config->report_state && config->control) {
-		manager->service = service_start(config, rpc, error);
-		if (!manager->service)
-			goto failed;
-	}
-	if (rpc_server_start(rpc, &ops, error) < 0)
-		goto failed;
-	return manager;
-
-failed:
 	service_stop(manager->service);
 	volume_service_free(manager->volumes);
 	virt_host_close(manager->host);
 	image_store_free(manager->store);
 	jobs_free(manager->jobs);
 	g_free(manager);
+}
+
+static struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error)
+{
+	struct manager *manager = g_new0(struct manager, 1);
+
+	manager->config = config;
+	manager->rpc = rpc;
+	manager->jobs = jobs_new(config->max_concurrent_snapshots);
+	manager->store = image_store_new(&config->image, error);
+	if (manager->store)
+		manager->host = virt_host_open(&config->virt, error);
+	if (manager->host) {
+		manager->volumes = volume_service_new(&config->volume, &config->image);
+		return manager;
+	}
+	manager_free(manager);
 	return NULL;
+}
+
+struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error)
+{
+	struct manager *manager = manager_open(config, rpc, error);
+	struct rpc_server_ops ops = {methods, versions, note_foreign, manager};
+	bool reports = config->report_state && config->control;
+
+	if (!manager)
+		return NULL;
+	if (reports)
+		manager->service = service_start(config, rpc, error);
+	if ((manager->service || !reports) && rpc_server_start(rpc, &ops, error) == 0)
+		return manager;
+	manager_free(manager);
+	return NULL;
+}
+
+struct manager *manager_start_local(const struct config *config, GError **error)
+{
+	return manager_open(config, NULL, error);
+}
+
+bool manager_take(struct manager *manager, struct rpc_request *request)
+{
+	for (const struct rpc_method *method = methods; method->name; method++) {
+		if (method->what && g_str_equal(method->name, rpc_request_method(request)))
+			return task_submit(manager, method->what, request);
+	}
+	rpc_request_reject(request, "this method is not served here");
+	return false;
 }
 
 unsigned manager_stop(struct manager *manager)
 {
 	unsigned left;
 
-	rpc_server_stop(manager->rpc);
+	if (manager->rpc)
+		rpc_server_stop(manager->rpc);
 	left = jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
-	service_stop(manager->service);
 	if (left > 0)
 		return left;
-	volume_service_free(manager->volumes);
-	virt_host_close(manager->host);
-	image_store_free(manager->store);
-	jobs_free(manager->jobs);
-	g_free(manager);
+	manager_free(manager);
 	return 0;
 }
 

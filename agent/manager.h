@@ -24,11 +24,21 @@ struct manager {
 	struct service *service;	/* NULL: [novasnap]report_state is off */
 	struct jobs *jobs;
 	atomic_uint foreign; /* casts of methods that are not ours */
+	/* Told of every progress beside the broker's listeners; may be NULL. Any thread. */
+	void (*progress)(const struct nova_progress *progress, void *opaque);
+	void *progress_opaque;
 };
 
 /* Opens libvirt and the image store, and starts to serve. The rpc must live longer. NULL with the
  * error of whatever could not be opened. */
 struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error);
+
+/* The same without a broker: `config` has no conductor and no notifications. It serves what
+ * manager_take is given. */
+struct manager *manager_start_local(const struct config *config, GError **error);
+/* Takes a request. False, after it was rejected, when it is none of our methods', or makes no
+ * sense. */
+bool manager_take(struct manager *manager, struct rpc_request *request);
 
 /* Takes no more casts, and lets what is under way end within the configured grace time; what does
  * not is cancelled and ends as a failure. Returns how many jobs even so did not end: their threads

@@ -14,6 +14,8 @@
 
 #define BAR_WIDTH 28
 #define LOOK_MS 100
+/* A rate over less time says nothing. */
+#define RATE_S 0.5
 #define EXIT_SIGNAL 130
 #define MEBI (1024.0 * 1024.0)
 
@@ -57,6 +59,16 @@ static bool concerns(const struct progress_view *view, const cJSON *payload)
 	       (!view->instance || g_str_equal(view->instance, instance));
 }
 
+void progress_view_take(const struct nova_progress *progress, void *opaque)
+{
+	struct progress_view *view = opaque;
+	cJSON *payload = nova_progress_payload(progress);
+
+	pthread_mutex_lock(&view->lock);
+	g_queue_push_tail(&view->events, payload);
+	pthread_mutex_unlock(&view->lock);
+}
+
 /* In the consuming thread. */
 static void take_notification(const char *event_type, const cJSON *message, void *opaque)
 {
@@ -77,16 +89,18 @@ static void draw_bar(struct progress_view *view, const cJSON *payload)
 	double now = (double)g_get_monotonic_time() / G_USEC_PER_SEC;
 	int filled = total > 0 ? (int)(done / total * BAR_WIDTH) : 0;
 	char bar[BAR_WIDTH + 1];
+	g_autofree char *rate = NULL;
 
 	if (done == 0 || view->first_at == 0)
 		view->first_at = now;
 	memset(bar, '.', BAR_WIDTH);
 	memset(bar, '#', (size_t)CLAMP(filled, 0, BAR_WIDTH));
 	bar[BAR_WIDTH] = '\0';
-	printf("%s%.8s [%s] %3.0f%% %.0f of %.0f MiB, %.0f MiB/s%s", view->terminal ? "\r" : "",
+	if (now - view->first_at > RATE_S)
+		rate = g_strdup_printf(", %.0f MiB/s", done / MEBI / (now - view->first_at));
+	printf("%s%.8s [%s] %3.0f%% %.0f of %.0f MiB%s%s", view->terminal ? "\r" : "",
 	       text_of(payload, "image_id"), bar, total > 0 ? done / total * 100 : 0, done / MEBI,
-	       total / MEBI, now > view->first_at ? done / MEBI / (now - view->first_at) : 0,
-	       view->terminal ? "   " : "\n");
+	       total / MEBI, rate ? rate : "", view->terminal ? "   " : "\n");
 	view->bar_open = view->terminal;
 	(void)fflush(stdout);
 }
@@ -159,7 +173,7 @@ static gboolean time_over(gpointer opaque)
 struct progress_view *progress_view_new(struct rpc *rpc, const char *image, const char *instance,
 					GError **error)
 {
-	static const char *const topics[] = {NOVA_PROGRESS_TOPIC, NULL};
+	static const char *const keys[] = {NOVA_PROGRESS_TOPIC ".info", NULL};
 	struct progress_view *view = g_new0(struct progress_view, 1);
 
 	view->image = g_strdup(image);
@@ -168,7 +182,7 @@ struct progress_view *progress_view_new(struct rpc *rpc, const char *image, cons
 	view->loop = g_main_loop_new(NULL, FALSE);
 	pthread_mutex_init(&view->lock, NULL);
 	g_queue_init(&view->events);
-	if (rpc_listen(rpc, topics, take_notification, view, error) == 0)
+	if (!rpc || rpc_listen(rpc, keys, take_notification, view, error) == 0)
 		return view;
 	progress_view_free(view);
 	return NULL;

@@ -203,8 +203,11 @@ void report_progress(struct task *task, const char *phase, const char *detail, u
 	if (!forced && (now - last < PROGRESS_INTERVAL_US ||
 			!atomic_compare_exchange_strong(&task->progress_at, &last, now)))
 		return;
-	nova_notify_progress(task->manager->rpc, &task->manager->config->notify, task->context,
-			     &progress);
+	if (task->manager->progress)
+		task->manager->progress(&progress, task->manager->progress_opaque);
+	if (task->manager->rpc)
+		nova_notify_progress(task->manager->rpc, &task->manager->config->notify,
+				     task->context, &progress);
 }
 
 static void delete_image(struct task *task, bool unless_active)
@@ -316,8 +319,11 @@ static void end_failed(struct task *task, const GError *error)
 	g_warning("instance %s: %s%s%s failed when %s: %s", uuid, task->method->name,
 		  task->image_id ? " into image " : "", task->image_id ? task->image_id : "",
 		  task->step, error->message);
+	/* An image that was whole before is not ours to delete, as nova would: the cast came twice.
+	 */
 	if ((flags & TASK_IMAGE) && !task->keep_image)
-		delete_image(task, false);
+		delete_image(task, !task->sent || g_error_matches(error, IMAGE_ERROR,
+								  IMAGE_ERROR_CONFLICT));
 	if (is_told_events(task)) {
 		/* wrap_instance_fault has none for an instance that is not there. */
 		if ((flags & TASK_FAULT) &&

@@ -74,6 +74,7 @@ static int upload(struct task *task, struct image_source *source, const char *na
 	int rc;
 
 	rc = image_store_update(store, &task->identity, task->image_id, &meta, error);
+	task->sent = rc == 0;
 	if (rc == 0)
 		rc = image_store_upload(store, &task->identity, task->image_id, &upload, error);
 	if (rc == 0)

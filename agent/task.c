@@ -76,7 +76,7 @@ static struct nova_instance *read_instance(const struct task_method *method,
 	return nova_instance_from_args(args, error);
 }
 
-void task_submit(struct manager *manager, const struct task_method *method,
+bool task_submit(struct manager *manager, const struct task_method *method,
 		 struct rpc_request *request)
 {
 	static const struct job_ops ops = {job_run, job_drop};
@@ -86,7 +86,7 @@ void task_submit(struct manager *manager, const struct task_method *method,
 
 	if (!instance) {
 		rpc_request_reject(request, error->message);
-		return;
+		return false;
 	}
 	task = g_new0(struct task, 1);
 	task->method = method;
@@ -101,6 +101,7 @@ void task_submit(struct manager *manager, const struct task_method *method,
 	atomic_init(&task->told, UINT64_MAX);
 	fill_identity(task);
 	jobs_submit(manager->jobs, nova_instance_uuid(instance), &ops, task);
+	return true;
 }
 
 const char *task_arg_string(const struct task *task, const char *name)

@@ -50,6 +50,7 @@ struct task {
 	const char *step;	/* what is being done, for the fault's details */
 	const char *how;	/* the snapshot method, once it is known; may be NULL */
 	bool keep_image;	/* the image is whole: a failure after it does not delete it */
+	bool sent;		/* data of ours went into the image, or may have */
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
 
@@ -58,8 +59,9 @@ struct task {
 	atomic_ullong told;	  /* bytes of this attempt that the store had when last asked */
 };
 
-/* Makes a job of a request, which it takes. Called in the consuming thread. */
-void task_submit(struct manager *manager, const struct task_method *method,
+/* Makes a job of a request, which it takes. False when its arguments made no sense: then it was
+ * rejected. Called in the consuming thread. */
+bool task_submit(struct manager *manager, const struct task_method *method,
 		 struct rpc_request *request);
 
 /* A string, a number or a truth among the arguments; the fallback where it is absent or null. */

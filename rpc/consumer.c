@@ -127,16 +127,16 @@ static enum link_result consume_replies(struct consumer *consumer, GError **erro
 	return result;
 }
 
-static enum link_result consume_notifications(struct consumer *consumer, GError **error)
+static enum link_result consume_copies(struct consumer *consumer, GError **error)
 {
-	const char *const *topics = (const char *const *)consumer->rpc->listen_topics;
+	const char *const *keys = (const char *const *)consumer->rpc->listen_keys;
 	enum link_result result = topology_declare_exchange(consumer->link, CHANNEL_LISTEN,
 							    consumer->rpc->config, error);
 
 	if (result == LINK_OK)
 		result = topology_declare_listener(consumer->link, CHANNEL_LISTEN,
 						   consumer->rpc->config, &consumer->listen_queue,
-						   topics, error);
+						   keys, error);
 	if (result == LINK_OK)
 		result = topology_consume(consumer->link, CHANNEL_LISTEN, consumer->listen_queue,
 					  "listen", true, error);
@@ -165,7 +165,7 @@ static int consume_wanted(struct consumer *consumer, GError **error)
 	static enum link_result (*const consume[CHANNELS])(struct consumer *, GError **) = {
 		[CHANNEL_SERVER] = consume_server,
 		[CHANNEL_REPLY] = consume_replies,
-		[CHANNEL_LISTEN] = consume_notifications,
+		[CHANNEL_LISTEN] = consume_copies,
 	};
 
 	for (enum consumer_channel i = CHANNEL_SERVER; i < CHANNELS; i++) {
@@ -230,19 +230,18 @@ static void send_acks(struct consumer *consumer)
 	g_array_set_size(acks, 0);
 }
 
-static void take_notification(struct consumer *consumer, const char *body, size_t length)
+static void take_copy(struct consumer *consumer, const char *body, size_t length)
 {
 	g_autoptr(GError) error = NULL;
 	cJSON *message = rpc_body_decode(body, length, &error);
 	const char *event_type;
 
 	if (!message) {
-		g_info("a notification is dropped: %s", error->message);
+		g_info("a message that was listened for is dropped: %s", error->message);
 		return;
 	}
 	event_type = json_string(message, "event_type");
-	consumer->rpc->notified(event_type ? event_type : "", message,
-				consumer->rpc->notified_opaque);
+	consumer->rpc->heard(event_type ? event_type : "", message, consumer->rpc->heard_opaque);
 	cJSON_Delete(message);
 }
 
@@ -272,7 +271,7 @@ static void take_delivery(struct consumer *consumer, enum consumer_channel chann
 		break;
 	case CHANNEL_LISTEN:
 		if (incoming->size <= MAX_BODY)
-			take_notification(consumer, body, incoming->size);
+			take_copy(consumer, body, incoming->size);
 		break;
 	case CHANNELS:
 	default:

@@ -116,7 +116,7 @@ enum link_result topology_declare_reply(struct link *link, amqp_channel_t channe
 					GError **error);
 enum link_result topology_declare_listener(struct link *link, amqp_channel_t channel,
 					   const struct rpc_config *config, char **ret_queue,
-					   const char *const *topics, GError **error);
+					   const char *const *keys, GError **error);
 enum link_result topology_consume(struct link *link, amqp_channel_t channel, const char *queue,
 				  const char *tag, bool no_ack, GError **error);
 
@@ -188,9 +188,9 @@ struct rpc {
 	struct client_state *client;
 
 	/* Written once each, before the channel is wanted. */
-	char **listen_topics;
-	void (*notified)(const char *event_type, const cJSON *message, void *opaque);
-	void *notified_opaque;
+	char **listen_keys;
+	void (*heard)(const char *event_type, const cJSON *message, void *opaque);
+	void *heard_opaque;
 };
 
 struct server_state *server_state_new(void);

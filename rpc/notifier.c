@@ -83,18 +83,18 @@ void rpc_notify_transient(struct rpc *rpc, const char *topic, const char *publis
 	notify(rpc, &outgoing, publisher_id, event_type, "INFO", context, payload);
 }
 
-int rpc_listen(struct rpc *rpc, const char *const *topics,
-	       void (*notified)(const char *event_type, const cJSON *message, void *opaque),
+int rpc_listen(struct rpc *rpc, const char *const *keys,
+	       void (*heard)(const char *event_type, const cJSON *message, void *opaque),
 	       void *opaque, GError **error)
 {
-	if (rpc->listen_topics) {
+	if (rpc->listen_keys) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_FAILED,
 				    "there is a listener already");
 		return -1;
 	}
-	rpc->notified = notified;
-	rpc->notified_opaque = opaque;
-	rpc->listen_topics = g_strdupv((char **)topics);
+	rpc->heard = heard;
+	rpc->heard_opaque = opaque;
+	rpc->listen_keys = g_strdupv((char **)keys);
 	consumer_want(rpc->consumer, CHANNEL_LISTEN, true);
 	return 0;
 }

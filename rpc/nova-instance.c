@@ -12,10 +12,10 @@
 #define MAX_FIELDS 1000
 
 struct nova_instance {
-	bool plain;	    /* a dictionary: `object` is `data` */
-	cJSON *object;	    /* the whole, as on the wire, without nova_object.changes */
-	cJSON *data;	    /* its nova_object.data */
-	GPtrArray *changes; /* char *: the fields that are still to be saved, the oldest first */
+	bool plain;	      /* a dictionary: `object` is `data` */
+	cJSON *object;	      /* the whole, as on the wire, without nova_object.changes */
+	cJSON *data;	      /* its nova_object.data */
+	GPtrArray *changes;   /* char *: the fields that are still to be saved, the oldest first */
 	cJSON *block_devices; /* an array of their data; NULL: not asked for */
 	char *uuid;
 };

@@ -86,6 +86,5 @@ cJSON *nova_versioned_exception_payload(const struct nova_exception *exception);
 
 /* nova.context.RequestContext.elevated: a context of an admin; a new reference. */
 struct rpc_context *nova_context_elevated(struct rpc_context *context);
-cJSON *nova_progress_payload(const struct nova_progress *progress);
 
 #endif

@@ -160,6 +160,8 @@ struct nova_progress {
 	uint64_t done;		/* bytes */
 	uint64_t total;		/* bytes; 0: not known yet */
 };
+/* What is sent of it. */
+cJSON *nova_progress_payload(const struct nova_progress *progress);
 void nova_notify_progress(struct rpc *rpc, const struct nova_notify_config *config,
 			  struct rpc_context *context, const struct nova_progress *progress);
 

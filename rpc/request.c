@@ -34,14 +34,21 @@ struct rpc_request *request_new(struct rpc *rpc, cJSON *message)
 	return request;
 }
 
+struct rpc_request *rpc_request_new_local(cJSON *message)
+{
+	return request_new(NULL, message);
+}
+
 void rpc_request_free(struct rpc_request *request)
 {
 	struct delivery delivery;
 
 	if (!request)
 		return;
-	(void)server_close_request(request->rpc, request, false, &delivery);
-	server_remove_call(request->rpc, request);
+	if (request->rpc) {
+		(void)server_close_request(request->rpc, request, false, &delivery);
+		server_remove_call(request->rpc, request);
+	}
 	rpc_context_free(request->context);
 	cJSON_Delete(request->message);
 	cJSON_Delete(request->empty);
@@ -92,14 +99,14 @@ struct rpc_context *rpc_request_context(const struct rpc_request *request)
 
 bool rpc_request_is_call(const struct rpc_request *request)
 {
-	return request->msg_id && request->reply_q;
+	return request->rpc && request->msg_id && request->reply_q;
 }
 
 void rpc_request_ack(struct rpc_request *request)
 {
 	struct delivery delivery;
 
-	if (server_close_request(request->rpc, request, true, &delivery))
+	if (request->rpc && server_close_request(request->rpc, request, true, &delivery))
 		consumer_ack(request->rpc->consumer, &delivery);
 }
 
@@ -163,8 +170,12 @@ void rpc_request_reject(struct rpc_request *request, const char *reason)
 	rpc_context_attach(request->message, request->context, NULL);
 	body = json_print(request->message);
 
-	g_warning("a message that came for us is kept aside: %s", why);
-	rejected_keep(request->rpc->config, body, strlen(body), why);
+	if (request->rpc) {
+		g_warning("a message that came for us is kept aside: %s", why);
+		rejected_keep(request->rpc->config, body, strlen(body), why);
+	} else {
+		g_warning("the message cannot be used: %s", why);
+	}
 	cJSON_free(body);
 	rpc_request_fail(request, "ValueError", "builtins", why);
 	rpc_request_ack(request);

@@ -44,7 +44,7 @@ static void rpc_free(struct rpc *rpc)
 	server_state_free(rpc->server);
 	client_state_free(rpc->client);
 	rpc_url_free(rpc->url);
-	g_strfreev(rpc->listen_topics);
+	g_strfreev(rpc->listen_keys);
 	g_free(rpc);
 }
 

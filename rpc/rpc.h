@@ -108,6 +108,8 @@ void rpc_request_fail(struct rpc_request *request, const char *class_name, const
  * decoded, acks it, answers a call with ValueError, and frees it. */
 void rpc_request_reject(struct rpc_request *request, const char *reason);
 void rpc_request_free(struct rpc_request *request);
+/* A request that came from no broker: its ack and its answer go nowhere. The message is taken. */
+struct rpc_request *rpc_request_new_local(cJSON *message);
 
 struct rpc_method {
 	const char *name;
@@ -163,11 +165,12 @@ void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 void rpc_notify_transient(struct rpc *rpc, const char *topic, const char *publisher_id,
 			  const char *event_type, struct rpc_context *context, cJSON *payload);
 
-/* Consumes notifications from a queue of our own (exclusive, bound to `<topic>.info` and
- * `<topic>.error` for each of the NULL-terminated topics), beside whoever else listens. The
- * callback runs in the consuming thread and may keep nothing of what it is given. */
-int rpc_listen(struct rpc *rpc, const char *const *topics,
-	       void (*notified)(const char *event_type, const cJSON *message, void *opaque),
+/* Consumes copies of messages from a queue of our own (exclusive, bound to the control exchange
+ * with each of the NULL-terminated routing keys: "notifications.info", "compute.<host>"), beside
+ * whoever else gets them. `event_type` is "" for what is no notification. The callback runs in the
+ * consuming thread and may keep nothing of what it is given. */
+int rpc_listen(struct rpc *rpc, const char *const *keys,
+	       void (*heard)(const char *event_type, const cJSON *message, void *opaque),
 	       void *opaque, GError **error);
 
 /* --- failures and bodies -------------------------------------------------------------------- */

@@ -149,7 +149,7 @@ enum link_result topology_declare_reply(struct link *link, amqp_channel_t channe
 
 enum link_result topology_declare_listener(struct link *link, amqp_channel_t channel,
 					   const struct rpc_config *config, char **ret_queue,
-					   const char *const *topics, GError **error)
+					   const char *const *keys, GError **error)
 {
 	enum link_result result;
 	amqp_queue_declare_ok_t *declared;
@@ -161,15 +161,8 @@ enum link_result topology_declare_listener(struct link *link, amqp_channel_t cha
 		return reopen(link, channel, result, error);
 	g_free(*ret_queue);
 	*ret_queue = g_strndup(declared->queue.bytes, declared->queue.len);
-	for (; *topics && result == LINK_OK; topics++) {
-		g_autofree char *info = g_strconcat(*topics, ".info", NULL);
-		g_autofree char *errors = g_strconcat(*topics, ".error", NULL);
-
-		result = bind(link, channel, *ret_queue, config->control_exchange, info, error);
-		if (result == LINK_OK)
-			result = bind(link, channel, *ret_queue, config->control_exchange, errors,
-				      error);
-	}
+	for (; *keys && result == LINK_OK; keys++)
+		result = bind(link, channel, *ret_queue, config->control_exchange, *keys, error);
 	return result;
 }
 

@@ -208,7 +208,9 @@ static void *run_job(void *opaque)
 /* What has to be done before the next command. */
 static bool run_now(struct peer *peer, cJSON *command)
 {
-	static const char *const topics[] = {"notifications", "versioned_notifications", NULL};
+	static const char *const keys[] = {"notifications.info", "notifications.error",
+					  "versioned_notifications.info",
+					  "versioned_notifications.error", NULL};
 	struct job job = {.peer = peer, .command = command};
 	const char *what = string_of(command, "do");
 	GError *error = NULL;
@@ -218,7 +220,7 @@ static bool run_now(struct peer *peer, cJSON *command)
 	else if (g_str_equal(what, "stop"))
 		rpc_server_stop(peer->rpc);
 	else if (g_str_equal(what, "listen"))
-		(void)rpc_listen(peer->rpc, topics, notified, peer, &error);
+		(void)rpc_listen(peer->rpc, keys, notified, peer, &error);
 	else if (g_str_equal(what, "ready")) {
 		if (!rpc_wait_ready(peer->rpc, number_of(command, "timeout", 20)))
 			error = g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED, "not ready");
