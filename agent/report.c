@@ -46,8 +46,7 @@ static bool is_still_wanted(struct task *task)
 	if (!task->image_id || image_store_get(task->manager->store, &task->identity,
 					       task->image_id, &record, NULL) < 0)
 		return false;
-	if (g_strcmp0(record->status, "queued") != 0 && g_strcmp0(record->status, "saving") != 0 &&
-	    g_strcmp0(record->status, "active") != 0)
+	if (g_strcmp0(record->status, "queued") != 0 && g_strcmp0(record->status, "saving") != 0)
 		return false;
 	owner = cJSON_GetStringValue(
 		cJSON_GetObjectItemCaseSensitive(record->document, "instance_uuid"));
@@ -60,8 +59,8 @@ static bool is_still_wanted(struct task *task)
 enum verdict { VERDICT_AGAIN, VERDICT_DONE, VERDICT_FAILED };
 
 /*
- * What a save that failed means. A reply that was lost is asked for again; then, or after somebody
- * else set what we wanted, a refusal that names our state is success. A task state that was cleared
+ * What a save that failed means. A reply that was lost is asked for again; then a refusal that names
+ * the state that we wanted is success, as it is when we want none and there is none. A task state that was cleared
  * under way is what nova-compute's own start does to instances that it finds busy: ours is set
  * again where the snapshot is still wanted.
  */
@@ -77,7 +76,7 @@ static enum verdict judge_save(struct task *task, const GError *error, const cha
 	actual = rpc_failure_actual_task_state(error);
 	if (!actual)
 		return VERDICT_FAILED;
-	if (was_lost && g_str_equal(actual, wanted ? wanted : ""))
+	if ((was_lost || !wanted) && g_str_equal(actual, wanted ? wanted : ""))
 		return VERDICT_DONE;
 	if (*actual || !expected || *again || !is_still_wanted(task))
 		return VERDICT_FAILED;

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A stand-in for nova-conductor, on the real oslo.messaging: for conductors that no Debian has (Grizzly's), and
+for faults that a real one does not produce (replies that come too late, states that change under way)."""
+import threading
+import time
+
+import oslo_messaging
+from oslo_config import cfg
+
+
+class UnexpectedTaskStateError(Exception):
+    """nova's, as it travels."""
+
+    def __init__(self, actual, expected):
+        super().__init__(f"expected {expected}, actual {actual}")
+        self.kwargs = {"actual": {"task_state": actual}, "expected": {"task_state": expected},
+                       "code": 500}
+
+
+class InstanceNotFound(Exception):
+    def __init__(self, uuid):
+        super().__init__(f"Instance {uuid} could not be found.")
+        self.kwargs = {"instance_id": uuid, "code": 404}
+
+
+class UnexpectedDeletingTaskStateError(UnexpectedTaskStateError):
+    pass
+
+
+for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskStateError):
+    kind.__module__ = "nova.exception"
+
+
+class _State:
+    """What both ages of the conductor share: instances' task states, and a list of what was asked."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.task_states = {}  # uuid -> state; "gone" and "deleting" stand for themselves
+        self.calls = []
+        self.late = 0  # so many of the next saves are done, and answered too late
+        self.before_save = None  # called with (uuid, wanted state) before each save
+        self.late_seconds = 4
+
+    def save(self, uuid, updates, expected):
+        with self.lock:
+            if self.before_save:
+                self.before_save(uuid, updates.get("task_state"))
+            actual = self.task_states.get(uuid)
+            if actual == "gone":
+                raise InstanceNotFound(uuid)
+            wanted = expected if isinstance(expected, list) else [expected]
+            if expected is not None and actual not in wanted:
+                raise (UnexpectedDeletingTaskStateError if actual == "deleting" else
+                       UnexpectedTaskStateError)(actual, wanted)
+            if "task_state" in updates:
+                self.task_states[uuid] = updates["task_state"]
+            late = self.late > 0
+            self.late -= late
+        if late:
+            time.sleep(self.late_seconds)
+
+
+class _Objects:
+    """Conductor RPC 3.0."""
+    target = oslo_messaging.Target(version="3.0")
+
+    def __init__(self, state):
+        self.state = state
+
+    def object_action(self, _context, objinst, objmethod, args, kwargs):
+        data = objinst["nova_object.data"]
+        name = objinst["nova_object.name"]
+        changes = objinst.get("nova_object.changes") or []
+        self.state.calls.append((f"{name}.{objmethod}", {key: data.get(key) for key in changes},
+                                 kwargs))
+        if name == "Instance":
+            self.state.save(data["uuid"], {key: data[key] for key in changes},
+                            kwargs.get("expected_task_state"))
+        return [{"obj_what_changed": []}, None]
+
+    def object_class_action_versions(self, _context, objname, objmethod, object_versions, args, kwargs):
+        self.state.calls.append((f"{objname}.{objmethod}", args, kwargs))
+
+
+class _Plain:
+    """Conductor RPC 1.38, Grizzly's."""
+    target = oslo_messaging.Target(version="1.38")
+
+    def __init__(self, state):
+        self.state = state
+
+    def instance_update(self, _context, instance_uuid, updates, service=None):
+        self.state.calls.append(("instance_update", dict(updates), {"service": service}))
+        self.state.save(instance_uuid, updates, updates.get("expected_task_state"))
+        return {"uuid": instance_uuid}
+
+
+class StandInConductor(_State):
+    def __init__(self, url):
+        super().__init__()
+        conf = cfg.ConfigOpts()
+        conf([])
+        self.transport = oslo_messaging.get_rpc_transport(conf, url)
+        self.server = oslo_messaging.get_rpc_server(
+            self.transport, oslo_messaging.Target(exchange="nova", topic="conductor",
+                                                   server="stand-in"),
+            [_Objects(self), _Plain(self)], executor="threading",
+            access_policy=oslo_messaging.DefaultRPCAccessPolicy)
+
+    def __enter__(self):
+        self.server.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.stop()
+        self.server.wait()
+        self.transport.cleanup()
+
+    def names(self):
+        return [call[0] for call in self.calls]
+
+    def states(self):
+        """The task states that were asked for, each with the expected one."""
+        return [(updates["task_state"], (kwargs or {}).get("expected_task_state",
+                                                          updates.get("expected_task_state")))
+                for _name, updates, kwargs in self.calls
+                if isinstance(updates, dict) and "task_state" in updates]
