@@ -182,6 +182,13 @@ extern const struct snapshot_method method_extract;
 extern const struct snapshot_method method_internal;
 /* By name, for a live guest or not. VIRT_ERROR_CONFIG names those that there are. */
 const struct snapshot_method *method_find(const char *name, bool live, GError **error);
+/* As nova.virt.libvirt.driver.snapshot chooses: a paused guest counts as live; what lies in /dev is
+ * lvm, which is never taken live, nor is a container. `state` is VIR_DOMAIN_*. */
+const struct snapshot_method *method_choose(const struct virt_config *config,
+					    const struct domain_facts *facts,
+					    const struct disk *disk, int state, GError **error);
+/* Of the image: the configured one, else raw for lvm, else the disk's. */
+const char *format_choose(const struct virt_config *config, const struct disk *disk);
 
 /* The guest's state (VIR_DOMAIN_*), -1 with an error. */
 int snapshot_guest_state(struct snapshot *snapshot, GError **error);

@@ -89,24 +89,34 @@ static int copy(struct snapshot *snapshot, unsigned flags)
 	return -1;
 }
 
+/* That of a libvirt which takes no transient copy. */
+static bool is_not_known(int code)
+{
+	return code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
+	       code == VIR_ERR_OPERATION_UNSUPPORTED;
+}
+
 static int start_copy(struct snapshot *snapshot, GError **error)
 {
 	unsigned flags = VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_REUSE_EXT;
+	g_autoptr(GError) refused = NULL;
 	int code;
 
 	if (copy(snapshot, flags | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0)
 		return 0;
+	/* Each further call forgets what libvirt said. */
 	code = virGetLastErrorCode();
-	if (virDomainIsPersistent(snapshot->domain) == 1 &&
-	    (code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
-	     code == VIR_ERR_OPERATION_UNSUPPORTED)) {
-		g_info("guest %s: no transient copy here (%s): it is undefined meanwhile",
-		       snapshot->uuid, virGetLastErrorMessage());
-		if (undefine(snapshot, error) < 0)
-			return -1;
-		if (copy(snapshot, flags) == 0)
-			return 0;
+	virt_set_error(&refused, "starting the block copy");
+	if (!is_not_known(code) || virDomainIsPersistent(snapshot->domain) != 1) {
+		g_propagate_error(error, g_steal_pointer(&refused));
+		return -1;
 	}
+	g_info("guest %s: no transient copy here (%s): it is undefined meanwhile", snapshot->uuid,
+	       refused->message);
+	if (undefine(snapshot, error) < 0)
+		return -1;
+	if (copy(snapshot, flags) == 0)
+		return 0;
 	virt_set_error(error, "starting the block copy");
 	return -1;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The table of snapshot methods.
+ * The table of snapshot methods, and the choice among them.
  */
 #include "virt/internal.h"
 
@@ -22,4 +22,33 @@ const struct snapshot_method *method_find(const char *name, bool live, GError **
 		    "[novasnap]%s_method = %s: there is no such method; there is: %s",
 		    live ? "live" : "cold", name, known->str);
 	return NULL;
+}
+
+static bool is_stopped(int state)
+{
+	return state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_SHUTDOWN ||
+	       state == VIR_DOMAIN_CRASHED;
+}
+
+/* What nova calls lvm: a disk in /dev (nova.virt.libvirt.utils.get_disk_type_from_path). */
+static bool is_volume(const struct disk *disk)
+{
+	return g_str_has_prefix(disk_top(disk)->path, "/dev/");
+}
+
+const struct snapshot_method *method_choose(const struct virt_config *config,
+					    const struct domain_facts *facts,
+					    const struct disk *disk, int state, GError **error)
+{
+	bool live = !is_stopped(state) && !config->disable_livesnapshot && !facts->container &&
+		    !is_volume(disk);
+
+	return method_find(live ? config->live_method : config->cold_method, live, error);
+}
+
+const char *format_choose(const struct virt_config *config, const struct disk *disk)
+{
+	if (config->snapshot_image_format)
+		return config->snapshot_image_format;
+	return is_volume(disk) ? "raw" : disk_top(disk)->format;
 }

@@ -38,39 +38,6 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot);
 }
 
-static bool is_stopped(int state)
-{
-	return state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_SHUTDOWN ||
-	       state == VIR_DOMAIN_CRASHED;
-}
-
-/* What nova calls lvm: a disk in /dev (nova.virt.libvirt.utils.get_disk_type_from_path). */
-static bool is_volume(const struct snapshot *snapshot)
-{
-	return g_str_has_prefix(disk_top(snapshot->disk)->path, "/dev/");
-}
-
-/* As nova.virt.libvirt.driver.snapshot chooses: a paused guest counts as live. */
-static int choose_method(struct snapshot *snapshot, GError **error)
-{
-	const struct virt_config *config = host_config(snapshot->host);
-	bool live = !is_stopped(snapshot->first_state) && !config->disable_livesnapshot &&
-		    !snapshot->facts.container && !is_volume(snapshot);
-
-	snapshot->method =
-		method_find(live ? config->live_method : config->cold_method, live, error);
-	return snapshot->method ? 0 : -1;
-}
-
-static char *choose_format(const struct snapshot *snapshot)
-{
-	const char *wanted = host_config(snapshot->host)->snapshot_image_format;
-
-	if (!wanted)
-		wanted = is_volume(snapshot) ? "raw" : disk_top(snapshot->disk)->format;
-	return g_strdup(wanted);
-}
-
 static int look(struct snapshot *snapshot, const char *root_device_name, GError **error)
 {
 	char *xml;
@@ -96,9 +63,11 @@ static int look(struct snapshot *snapshot, const char *root_device_name, GError 
 	free(xml);
 	if (!snapshot->disk)
 		return -1;
-	if (choose_method(snapshot, error) < 0)
+	snapshot->method = method_choose(host_config(snapshot->host), &snapshot->facts,
+					 snapshot->disk, snapshot->first_state, error);
+	if (!snapshot->method)
 		return -1;
-	snapshot->format = choose_format(snapshot);
+	snapshot->format = g_strdup(format_choose(host_config(snapshot->host), snapshot->disk));
 	snapshot->watch =
 		watch_start(snapshot->connection, snapshot->domain, snapshot->disk->target,
 			    VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);

@@ -95,6 +95,101 @@ static void test_methods(void)
 	g_assert_nonnull(strstr(error->message, "rebase"));
 }
 
+#define FILE_DISK(path, format)                                                                    \
+	DOMAIN("<disk type='file' device='disk'><driver type='" format "'/><source file='" path    \
+	       "'/><target dev='vda'/></disk>")
+#define BLOCK_DISK                                                                                 \
+	DOMAIN("<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/vg/i_disk'" \
+	       "/><target dev='vda'/></disk>")
+#define CONTAINER                                                                                  \
+	"<domain type='lxc'><devices><filesystem type='mount'><source dir='/i/uuid/rootfs'/>"      \
+	"<target dir='/'/></filesystem></devices></domain>"
+
+static const char *chosen(const char *xml, int state, bool disabled, const char **ret_format)
+{
+	struct virt_config config = {.live_method = "rebase",
+				     .cold_method = "extract",
+				     .disable_livesnapshot = disabled,
+				     .container_format = "qcow2"};
+	struct domain_facts facts;
+	struct disk *disk;
+	const struct snapshot_method *method;
+
+	domain_facts_read(xml, &facts);
+	disk = facts.container ? disk_find_container(xml, config.container_format, NULL)
+			       : disk_find_root(xml, NULL, NULL);
+	g_assert_nonnull(disk);
+	method = method_choose(&config, &facts, disk, state, NULL);
+	g_assert_nonnull(method);
+	*ret_format = g_intern_string(format_choose(&config, disk));
+	disk_free(disk);
+	return method->name;
+}
+
+static void expect_choice(const char *xml, int state, bool disabled, const char *method,
+			  const char *format)
+{
+	const char *got_format;
+
+	g_assert_cmpstr(chosen(xml, state, disabled, &got_format), ==, method);
+	g_assert_cmpstr(got_format, ==, format);
+}
+
+static void test_choice(void)
+{
+	const char *file = FILE_DISK("/i/disk", "qcow2");
+
+	expect_choice(file, VIR_DOMAIN_RUNNING, false, "rebase", "qcow2");
+	expect_choice(file, VIR_DOMAIN_PAUSED, false, "rebase", "qcow2");
+	expect_choice(file, VIR_DOMAIN_SHUTOFF, false, "extract", "qcow2");
+	expect_choice(file, VIR_DOMAIN_CRASHED, false, "extract", "qcow2");
+	expect_choice(file, VIR_DOMAIN_RUNNING, true, "extract", "qcow2");
+	expect_choice(FILE_DISK("/i/disk", "raw"), VIR_DOMAIN_RUNNING, false, "rebase", "raw");
+	expect_choice(BLOCK_DISK, VIR_DOMAIN_RUNNING, false, "extract", "raw");
+	expect_choice(CONTAINER, VIR_DOMAIN_RUNNING, false, "extract", "qcow2");
+}
+
+static void test_container(void)
+{
+	g_autoptr(GError) error = NULL;
+	struct disk *disk = disk_find_container(CONTAINER, "raw", NULL);
+
+	g_assert_nonnull(disk);
+	g_assert_cmpstr(disk_top(disk)->path, ==, "/i/uuid/disk");
+	g_assert_cmpstr(disk_top(disk)->format, ==, "raw");
+	disk_free(disk);
+	g_assert_null(disk_find_container("<domain type='lxc'><devices><filesystem><source "
+					  "dir='/elsewhere'/><target dir='/'/></filesystem>"
+					  "</devices></domain>",
+					  "raw", &error));
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK);
+}
+
+static void test_facts(void)
+{
+	struct domain_facts facts;
+	GPtrArray *disks;
+
+	domain_facts_read(DOMAIN("<hostdev mode='subsystem' type='pci'/>"), &facts);
+	g_assert_true(facts.host_devices);
+	domain_facts_read(DOMAIN("<interface type='hostdev'/>"), &facts);
+	g_assert_true(facts.host_devices);
+	domain_facts_read(DOMAIN("<interface type='bridge'/>"), &facts);
+	g_assert_false(facts.host_devices || facts.container);
+	domain_facts_read("no xml", &facts);
+	g_assert_false(facts.host_devices || facts.container);
+
+	disks = domain_disks(DOMAIN("<disk type='file'><source file='/a'/><target dev='vda'/></disk>"
+				    "<disk type='file'><source file='/b'/><target dev='vdb'/>"
+				    "<serial>volume</serial></disk>"));
+	g_assert_cmpuint(disks->len, ==, 2);
+	g_assert_null(((struct domain_disk *)disks->pdata[0])->serial);
+	g_assert_cmpstr(((struct domain_disk *)disks->pdata[1])->serial, ==, "volume");
+	g_assert_cmpstr(((struct domain_disk *)disks->pdata[1])->file, ==, "/b");
+	g_assert_cmpstr(((struct domain_disk *)disks->pdata[1])->target, ==, "vdb");
+	g_ptr_array_unref(disks);
+}
+
 static void test_process(void)
 {
 	const char *const well[] = {"/bin/sh", "-c", "echo out; echo err >&2", NULL};
@@ -130,6 +225,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/virt/root-device-name", test_root_device_name_wins);
 	g_test_add_func("/virt/refusals", test_refusals);
 	g_test_add_func("/virt/methods", test_methods);
+	g_test_add_func("/virt/choice", test_choice);
+	g_test_add_func("/virt/container", test_container);
+	g_test_add_func("/virt/facts", test_facts);
 	g_test_add_func("/virt/process", test_process);
 	return g_test_run();
 }
