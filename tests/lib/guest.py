@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Guests of one's own in libvirt: one that writes numbered blocks (a tiny Linux), or a blank one."""
+"""Guests of one's own in libvirt: a tiny Linux that writes numbered blocks or into a filesystem, with a
+guest agent or without, or a blank one."""
+import json
 import os
 import shutil
 import struct
 import subprocess
+import tempfile
 import time
 import uuid
 
@@ -31,12 +34,17 @@ def build_kernel():
 
 
 class Guest:
+    """writer: boots the tiny Linux, which writes numbered blocks. fs: it writes into an ext4 on the disk
+    instead. agent: it runs qemu-guest-agent, and has the channel for it."""
+
     def __init__(self, folder, name=None, writer=False, size_mib=512, data_mib=64, accel="tcg",
-                 disk="qcow2", extra_disks="", base=True):
+                 disk="qcow2", extra_disks="", base=True, agent=False, fs=False):
         self.uuid = str(uuid.uuid4())
         self.name = name or f"novasnap-{self.uuid[:8]}"
         self.folder = folder.make(self.name)
-        self.writer, self.accel, self.extra = writer, accel, extra_disks
+        self.writer = (writer or agent) and not fs
+        self.has_fs, self.has_agent, self.boots = fs, agent, writer or agent or fs
+        self.accel, self.extra = accel, extra_disks
         self.format = disk
         self.base = os.path.join(self.folder, "base.qcow2") if base else None
         self.disk = os.path.join(self.folder, f"disk.{disk}")
@@ -44,15 +52,22 @@ class Guest:
         self._make_disk(size_mib, data_mib)
 
     def _make_disk(self, size_mib, data_mib):
-        """Data in the part that nobody writes: half of it random, half text."""
+        """Data in the part that nobody writes (or in a file): half of it random, half text."""
         raw = os.path.join(self.folder, "raw")
-        with open(raw, "wb") as file:
-            file.truncate(size_mib << 20)
-            file.seek(WRITTEN)
+        data = os.path.join(self.folder, "files", "data") if self.has_fs else raw
+        if self.has_fs:
+            os.mkdir(os.path.dirname(data))
+        with open(data, "wb") as file:
+            if not self.has_fs:
+                file.truncate(size_mib << 20)
+                file.seek(WRITTEN)
             for number in range(data_mib):
                 random = number % 2 == 0
                 file.write(os.urandom(1 << 20) if random else
                            (b"%08d a line of text\n" % number) * ((1 << 20) // 24))
+        if self.has_fs:
+            _run_e2fs("mkfs.ext4", "-q", "-d", os.path.dirname(data), raw, f"{size_mib}M")
+            shutil.rmtree(os.path.dirname(data))
         if self.base and self.format == "qcow2":
             qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, self.base)
             qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", self.base, self.disk)
@@ -66,19 +81,23 @@ class Guest:
     def xml(self):
         kind = "kvm" if self.accel == "kvm" else "qemu"
         boot = ""
-        if self.writer:
+        if self.boots:
             for name in ("vmlinuz", "initrd"):
                 shutil.copy(os.path.join(BUILD, "guest", name), self.folder)
             boot = (f"<kernel>{self.folder}/vmlinuz</kernel><initrd>{self.folder}/initrd</initrd>"
-                    "<cmdline>console=ttyS0 quiet panic=1</cmdline>")
+                    f"<cmdline>console=ttyS0 quiet panic=1{' novasnap.fs' if self.has_fs else ''}"
+                    "</cmdline>")
+        channel = ("<controller type='virtio-serial' index='0'/><channel type='unix'>"
+                   "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+                   if self.has_agent else "")
         return f"""<domain type='{kind}'><name>{self.name}</name><uuid>{self.uuid}</uuid>
-<memory unit='MiB'>{128 if self.writer else 32}</memory><vcpu>1</vcpu>
+<memory unit='MiB'>{128 if self.boots else 32}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os><features><acpi/></features>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
 <disk type='file' device='disk'><driver name='qemu' type='{self.format}' cache='none'/>
 <source file='{self.disk}'/><target dev='vda' bus='virtio'/></disk>{self.extra}
 <serial type='file'><source path='{self.serial}'/><target port='0'/></serial>
-<memballoon model='none'/></devices></domain>"""
+{channel}<memballoon model='none'/></devices></domain>"""
 
     def __enter__(self):
         path = os.path.join(self.folder, "domain.xml")
@@ -93,6 +112,28 @@ class Guest:
 
     def start(self):
         virsh("start", self.name)
+
+    def agent(self, command, seconds=10, **arguments):
+        """What the guest agent answers to a command; RuntimeError where it does not."""
+        request = {"execute": command, **({"arguments": arguments} if arguments else {})}
+        return json.loads(virsh("qemu-agent-command", self.name, "--timeout", str(seconds),
+                                json.dumps(request)))["return"]
+
+    def wait_agent(self, seconds=90):
+        """Until the guest agent answers."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.agent("guest-ping", 5)
+                return
+            except RuntimeError as error:
+                if time.monotonic() > end:
+                    raise RuntimeError(f"{error}: {self._console()[-1500:]}") from error
+            time.sleep(0.2)
+
+    def frozen(self):
+        """Whether the guest's filesystems are frozen, as its agent says."""
+        return self.agent("guest-fsfreeze-status") == "frozen"
 
     def wait_writing(self, rounds=2, seconds=90):
         """Until the writer has finished so many more rounds."""
@@ -143,6 +184,34 @@ def same_content(one, one_format, other, other_format, offset=0):
         for raw in raws:
             if os.path.exists(raw):
                 os.remove(raw)
+
+
+def _run_e2fs(program, *args, allowed=(0,)):
+    """One of the programs of e2fsprogs, which may not be on the path of who is not root."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    done = subprocess.run([program, *args], env={**os.environ, "PATH": path, "LC_ALL": "C"},
+                          capture_output=True, text=True, timeout=300)
+    if done.returncode not in allowed:
+        raise RuntimeError(f"{program} {' '.join(args)}: {done.returncode}: "
+                           f"{done.stdout[-1500:]}{done.stderr[-1500:]}")
+    return done
+
+
+def filesystem_state(image, image_format):
+    """Of the ext4 that is the whole of an image: (whether its journal needs to be replayed, whether it
+    is clean then). The image is not changed."""
+    with tempfile.TemporaryDirectory(prefix="novasnap-fs-", dir="/var/tmp") as folder:
+        raw = os.path.join(folder, "raw")
+        qemu_img("convert", "-U", "-f", image_format, "-O", "raw", image, raw)
+        features = [line for line in _run_e2fs("dumpe2fs", "-h", raw).stdout.splitlines()
+                    if line.startswith("Filesystem features:")]
+        needs_replay = "needs_recovery" in features[0].split()
+        # Without -f, what a mount does: it replays the journal and frees orphaned inodes. With -f it would
+        # also mend what is broken, and a bad copy would be clean afterwards.
+        mounted = _run_e2fs("e2fsck", "-p", raw, allowed=range(16))
+        checked = _run_e2fs("e2fsck", "-fn", raw, allowed=range(16))
+        print(mounted, checked)
+        return needs_replay, ": clean, " in mounted.stdout and checked.returncode == 0
 
 
 def rounds_in(path, image_format):
