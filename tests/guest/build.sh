@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Makes the tiny guest: Debian's cloud kernel and guest agent, unpacked and not installed, and an initramfs with
-# busybox, the agent with the libraries it needs (the host's own), and the programs that write. Kept in
+# Makes the tiny guest: Debian's cloud kernel and guest agent, unpacked and not installed, and an initramfs
+# with busybox, the agent with the libraries it needs (the host's own), and the programs that write. Kept in
 # build/guest; made anew when a file of this folder is newer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

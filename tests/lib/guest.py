@@ -210,7 +210,6 @@ def filesystem_state(image, image_format):
         # also mend what is broken, and a bad copy would be clean afterwards.
         mounted = _run_e2fs("e2fsck", "-p", raw, allowed=range(16))
         checked = _run_e2fs("e2fsck", "-fn", raw, allowed=range(16))
-        print(mounted, checked)
         return needs_replay, ": clean, " in mounted.stdout and checked.returncode == 0
 
 
