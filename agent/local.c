@@ -3,6 +3,7 @@
  * A cast served here, by no broker and no conductor: the same manager and the same tasks, which
  * tell this terminal alone.
  */
+#include <signal.h>
 #include <stdlib.h>
 
 #include "agent/command.h"
@@ -33,6 +34,7 @@ int local_serve(const struct config *config, cJSON *cast, GError **error)
 	struct manager *manager = NULL;
 	int status = -1;
 
+	(void)signal(SIGPIPE, SIG_IGN);
 	here.control = false;
 	here.notify.enabled = false;
 	here.shutdown_grace_s = 0;

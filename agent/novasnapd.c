@@ -4,6 +4,7 @@
  */
 #include <glib-unix.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
@@ -143,6 +144,8 @@ int main(int argc, char **argv)
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
 
+	/* Whoever is at the other end of a pipe may be gone: the write says so. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	/* Few arenas: threads come and go, and what they free is to be free for all. */
 	(void)mallopt(M_ARENA_MAX, 2);
 	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
