@@ -59,10 +59,10 @@ static bool is_still_wanted(struct task *task)
 enum verdict { VERDICT_AGAIN, VERDICT_DONE, VERDICT_FAILED };
 
 /*
- * What a save that failed means. A reply that was lost is asked for again; then a refusal that names
- * the state that we wanted is success, as it is when we want none and there is none. A task state that was cleared
- * under way is what nova-compute's own start does to instances that it finds busy: ours is set
- * again where the snapshot is still wanted.
+ * What a save that failed means. A reply that was lost is asked for again; then a refusal that
+ * names the state that we wanted is success, as it is when we want none and there is none. A task
+ * state that was cleared under way is what nova-compute's own start does to instances that it finds
+ * busy: ours is set again where the snapshot is still wanted.
  */
 static enum verdict judge_save(struct task *task, const GError *error, const char *wanted,
 			       const char *expected, bool was_lost, char **again)

@@ -249,6 +249,11 @@ api_paste_config = /etc/nova/api-paste.ini
         # Its token's catalogue is older than the endpoints.
         self._connection = None
 
+    def glance_start(self):
+        """After it was ended."""
+        process = self.spawn("glance", ["glance-api", *self.conf("glance-api")])
+        wait_port(self.port["glance"], process, "Glance", self.log("glance"))
+
     def sync_nova(self):
         manage, log = ["nova-manage", *self.conf("nova")], self.log("nova-manage")
         run([*manage, "api_db", "sync"], log)

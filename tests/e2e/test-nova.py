@@ -97,8 +97,14 @@ class Player:
 
     def events(self):
         """Of the last action: (event, result) each."""
+        return self.events_of(self.requests()[0])
+
+    def requests(self, action=None):
+        """The ids of the requests, the last one first."""
         actions = self.cloud.get(f"/servers/{self.server}/os-instance-actions")["instanceActions"]
-        request = actions[0]["request_id"]
+        return [entry["request_id"] for entry in actions if action in (None, entry["action"])]
+
+    def events_of(self, request):
         action = self.cloud.get(f"/servers/{self.server}/os-instance-actions/{request}")
         return [(event["event"], event["result"]) for event in action["instanceAction"]["events"]]
 
@@ -222,8 +228,52 @@ def main():
             stopped.play("cold image of a running server")
             compare_with("cold-running", stopped.messages["cold image of a running server"])
 
-        def test_glance_goes_away():
+        def asked_while_nobody_serves(what):
+            """An image is asked for, `what` happens, and then novasnapd comes. Returns the image."""
+            image = stopped.ask("image", "asked early")
+            what(image)
+            agent.start()
+            return image
+
+        def image_status(image):
+            found = cloud.connection().image.find_image(image)
+            return found.status if found else None
+
+        def reset(_image=None):
+            cloud.act(stopped.server, {"os-resetState": {"state": "active"}})
+
+        def test_a_task_state_that_was_reset_is_set_again():
             assert cold.stop() == 0
+            image = asked_while_nobody_serves(reset)
+            tap.wait_for("image", lambda: image_status(image) == "active", 60)
+            stopped.wait_idle()
+            tap.wait_for("event", lambda: stopped.events_of(stopped.requests("createImage")[0]) ==
+                         [("compute_snapshot_instance", "Success")], 20)
+            stopped.check_image(image)
+            assert agent.stop() == 0
+
+        def test_a_task_state_of_somebody_else_wins():
+            def pause(_image):
+                reset()
+                cloud.act(stopped.server, {"pause": None})
+            image = asked_while_nobody_serves(pause)
+            record = stopped.wait_idle()
+            assert record["status"] == "PAUSED", record
+            assert image_status(image) is None
+            assert stopped.events_of(stopped.requests("createImage")[0]) == [
+                ("compute_snapshot_instance", "Error")]
+            stopped.cloud.act(stopped.server, {"unpause": None})
+            assert stopped.wait_idle()["status"] == "ACTIVE"
+            assert agent.stop() == 0
+
+        def test_an_image_that_is_deleted_is_no_failure():
+            image = asked_while_nobody_serves(
+                lambda image: cloud.connection().image.delete_image(image))
+            assert stopped.wait_idle()["status"] == "ACTIVE"
+            assert image_status(image) is None
+            assert agent.stop() == 0
+
+        def test_glance_goes_away():
             mark = firehose.mark()
             stopped.ask("image", "lost")
             glance = cloud.process["glance"]
@@ -239,6 +289,16 @@ def main():
             compare_with("glance-down", steps(firehose.messages[mark:], stopped.server),
                          {"kwargs", "members"})
 
+        def test_a_server_that_is_being_deleted():
+            cloud.glance_start()
+            assert agent.stop() == 0
+            image = asked_while_nobody_serves(
+                lambda _image: cloud.connection().compute.delete_server(stopped.server))
+            tap.wait_for("end of the image", lambda: image_status(image) is None, 60)
+            tap.wait_for("event", lambda: stopped.events_of(stopped.requests("createImage")[0]) ==
+                         [("compute_snapshot_instance", "Success")], 20)
+            assert stopped.record()["OS-EXT-STS:task_state"] == "deleting", stopped.record()
+
         def test_it_leaves_nothing():
             assert agent.stop() == 0
             for which in (agent, cold):
@@ -251,8 +311,10 @@ def main():
                  *(make(name) for name in list(TABLE)),
                  test_a_backup_leaves_as_many_as_were_asked_for, test_image_of_a_stopped_server,
                  test_the_recordings_of_another_day_say_the_same, test_what_is_not_ours_is_left_alone,
-                 test_image_of_a_running_server_that_may_not_be_taken_live, test_glance_goes_away,
-                 test_it_leaves_nothing]
+                 test_image_of_a_running_server_that_may_not_be_taken_live,
+                 test_a_task_state_that_was_reset_is_set_again,
+                 test_a_task_state_of_somebody_else_wins, test_an_image_that_is_deleted_is_no_failure,
+                 test_glance_goes_away, test_a_server_that_is_being_deleted, test_it_leaves_nothing]
         return tap.run(tests, [agent.log, cold.log, cloud.log("nova-compute")])
 
 

@@ -6,7 +6,10 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import oslo_messaging  # noqa: E402
+
 import tap  # noqa: E402
+from compute import Compute, instance_of  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import Guest, same_content  # noqa: E402
 from services import Agent, Folder, Glance, Libvirt, broker_for_tests, free_port  # noqa: E402
@@ -85,6 +88,35 @@ def main():
             image, shown, status = send(which=direct, of=large)
             assert status == 1 and "413" in shown, shown
             assert glance.get(image) is None
+
+        def test_five_uploads_hold_up_nothing_but_a_sixth():
+            with contextlib.ExitStack() as guests:
+                others = [guests.enter_context(Guest(folder, size_mib=32, data_mib=2))
+                          for _ in range(7)]
+                *busy, waiting, quick = others
+                quick.start()
+                compute = Compute(broker.url, agent.host)
+                proxy.seen.clear()
+                proxy.faults[:] = ["hold"] * 5
+                sent = [glance.create() for _ in range(6)]
+                for image, other in zip(sent, [*busy, waiting]):
+                    compute.cast("snapshot_instance", instance=instance_of(other), image_id=image)
+                tap.wait_for("five uploads", lambda: len(proxy.puts()) == 5, 60)
+                for method, state in (("pause_instance", "paused"), ("unpause_instance", "running"),
+                                      ("suspend_instance", "shut off"),
+                                      ("resume_instance", "running")):
+                    compute.cast(method, instance=instance_of(quick))
+                    tap.wait_for(f"{state} guest", lambda state=state: quick.state() == state, 60)
+                # A call is answered, with a refusal; and the sixth snapshot still waits for its place.
+                try:
+                    compute.call("quiesce_instance", instance=instance_of(quick))
+                except oslo_messaging.RemoteError as error:
+                    assert error.exc_type == "QemuGuestAgentNotEnabled", error
+                assert len(proxy.puts()) == 5, proxy.puts()
+                proxy.release.set()
+                for image in sent:
+                    tap.wait_for("active image", lambda image=image:
+                                 glance.get(image)["status"] == "active", 90)
 
         def test_401_without_a_token_of_our_own():
             proxy.faults[:] = [401]

@@ -36,6 +36,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self._answer(fault, b"<html><title>%d</title><body>an injected fault</body></html>" % fault)
             return
+        if fault == "hold":
+            self.server.release.wait(90)
         length = int(self.headers.get("Content-Length") or 0)
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
         upstream.putrequest(self.command, self.path, skip_host=True)
@@ -76,13 +78,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 class FaultyGlance(http.server.ThreadingHTTPServer):
     """`faults`: what happens to the next PUTs: a status, "cut" (in the body), "cut-reply" (the body arrived
-    whole), or None (nothing)."""
+    whole), "hold" (until `release` is set), or None (nothing)."""
     daemon_threads = True
 
     def __init__(self, glance):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = glance.port
         self.faults, self.seen = [], []
+        self.release = threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
 
     def handle_error(self, *_):

@@ -209,8 +209,8 @@ static void *run_job(void *opaque)
 static bool run_now(struct peer *peer, cJSON *command)
 {
 	static const char *const keys[] = {"notifications.info", "notifications.error",
-					  "versioned_notifications.info",
-					  "versioned_notifications.error", NULL};
+					   "versioned_notifications.info",
+					   "versioned_notifications.error", NULL};
 	struct job job = {.peer = peer, .command = command};
 	const char *what = string_of(command, "do");
 	GError *error = NULL;

@@ -130,8 +130,9 @@ static void expect_choice(const char *xml, int state, bool disabled, const char 
 			  const char *format)
 {
 	const char *got_format;
+	const char *got = chosen(xml, state, disabled, &got_format);
 
-	g_assert_cmpstr(chosen(xml, state, disabled, &got_format), ==, method);
+	g_assert_cmpstr(got, ==, method);
 	g_assert_cmpstr(got_format, ==, format);
 }
 
@@ -179,9 +180,10 @@ static void test_facts(void)
 	domain_facts_read("no xml", &facts);
 	g_assert_false(facts.host_devices || facts.container);
 
-	disks = domain_disks(DOMAIN("<disk type='file'><source file='/a'/><target dev='vda'/></disk>"
-				    "<disk type='file'><source file='/b'/><target dev='vdb'/>"
-				    "<serial>volume</serial></disk>"));
+	disks = domain_disks(
+		DOMAIN("<disk type='file'><source file='/a'/><target dev='vda'/></disk>"
+		       "<disk type='file'><source file='/b'/><target dev='vdb'/>"
+		       "<serial>volume</serial></disk>"));
 	g_assert_cmpuint(disks->len, ==, 2);
 	g_assert_null(((struct domain_disk *)disks->pdata[0])->serial);
 	g_assert_cmpstr(((struct domain_disk *)disks->pdata[1])->serial, ==, "volume");
