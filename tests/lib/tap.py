@@ -55,8 +55,10 @@ def run(tests, logs=()):
         except (Exception, TooLong):
             failed += 1
             print(f"not ok {number} - {name}", flush=True)
+            # On standard error, which prove lets through.
+            print(f"# {name}:", file=sys.stderr)
             for line in traceback.format_exc().splitlines():
-                print(f"# {line}")
+                print(f"# {line}", file=sys.stderr)
             for log in logs:
                 show_tail(log)
             sys.stdout.flush()
@@ -71,9 +73,9 @@ def show_tail(path, lines=25):
             tail = file.read().splitlines()[-lines:]
     except OSError:
         return
-    print(f"# --- the end of {path}")
+    print(f"# --- the end of {path}", file=sys.stderr)
     for line in tail:
-        print(f"# {line}")
+        print(f"# {line}", file=sys.stderr, flush=True)
 
 
 def handle_signals():
