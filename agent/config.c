@@ -426,6 +426,10 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	    check_directory(store, "libvirt", "snapshots_directory",
 			    config->virt.snapshots_directory, error) < 0)
 		return -1;
+	if (config->report_state && !config->control)
+		return bad_value(find_key(OURS, "report_state"),
+				 config_store_get(store, OURS, "report_state"),
+				 "needs control = conductor: there is nobody to report to", error);
 	if (texts->thaw_program &&
 	    check_directory(store, OURS, "thaw_program", texts->thaw_program, error) < 0)
 		return -1;

@@ -60,9 +60,9 @@ enum verdict { VERDICT_AGAIN, VERDICT_DONE, VERDICT_FAILED };
 
 /*
  * What a save that failed means. A reply that was lost is asked for again; then a refusal that
- * names the state that we wanted is success, as it is when we want none and there is none. A task
- * state that was cleared under way is what nova-compute's own start does to instances that it finds
- * busy: ours is set again where the snapshot is still wanted.
+ * names the state that we wanted is success. A task state that was cleared under way is what
+ * nova-compute's own start does to instances that it finds busy: ours is set again where the
+ * snapshot is still wanted, and where none is what we want, nobody minds.
  */
 static enum verdict judge_save(struct task *task, const GError *error, const char *wanted,
 			       const char *expected, bool was_lost, char **again)
@@ -76,9 +76,9 @@ static enum verdict judge_save(struct task *task, const GError *error, const cha
 	actual = rpc_failure_actual_task_state(error);
 	if (!actual)
 		return VERDICT_FAILED;
-	if ((was_lost || !wanted) && g_str_equal(actual, wanted ? wanted : ""))
+	if (was_lost && wanted && g_str_equal(actual, wanted))
 		return VERDICT_DONE;
-	if (*actual || !expected || *again || !is_still_wanted(task))
+	if (*actual || !expected || *again || (wanted && !is_still_wanted(task)))
 		return VERDICT_FAILED;
 	g_message("instance %s: its task state was cleared under way; it is set again to %s",
 		  nova_instance_uuid(task->instance), wanted ? wanted : "none");

@@ -18,11 +18,37 @@
 #define DONE "done\n"
 
 struct freeze {
+	struct frozen_table *table;
 	virDomainPtr domain;
 	GPid pid; /* of the watchdog */
 	int to;	  /* its standard input */
 	int from; /* its standard output */
 };
+
+struct frozen_table {
+	pthread_mutex_t lock;
+	/* Guarded by the lock. */
+	GHashTable *guests; /* uuid -> struct freeze */
+	GArray *strays;	    /* GPid: watchdogs that go on alone */
+};
+
+/* Waits for those that have ended meanwhile. */
+static void reap_strays(struct frozen_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	for (guint i = table->strays->len; i > 0; i--) {
+		if (waitpid(g_array_index(table->strays, GPid, i - 1), NULL, WNOHANG) != 0)
+			g_array_remove_index_fast(table->strays, i - 1);
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
+static void add_stray(struct frozen_table *table, GPid pid)
+{
+	pthread_mutex_lock(&table->lock);
+	g_array_append_val(table->strays, pid);
+	pthread_mutex_unlock(&table->lock);
+}
 
 /* In the child: signals that are meant for us must not end it. */
 static void leave_group(gpointer opaque)
@@ -57,8 +83,8 @@ static void reap(struct freeze *freeze)
 		;
 }
 
-/* With `done` its work is over; without, it goes on alone until the guest is thawed, which the main
- * process does not wait for. */
+/* With `done` its work is over; without, it goes on alone until the guest is thawed, and is waited
+ * for later. */
 static void let_go(struct freeze *freeze, bool done)
 {
 	if (done && write(freeze->to, DONE, strlen(DONE)) < 0)
@@ -66,14 +92,17 @@ static void let_go(struct freeze *freeze, bool done)
 	(void)close(freeze->to);
 	if (done)
 		reap(freeze);
+	else
+		add_stray(freeze->table, freeze->pid);
 	(void)close(freeze->from);
 	(void)virDomainFree(freeze->domain);
 	g_free(freeze);
 }
 
-static struct freeze *start_watchdog(const struct virt_config *config, virDomainPtr domain,
-				     unsigned limit_s, GError **error)
+static struct freeze *start_watchdog(struct virt_host *host, virDomainPtr domain, unsigned limit_s,
+				     GError **error)
 {
+	const struct virt_config *config = host_config(host);
 	char uuid[VIR_UUID_STRING_BUFLEN] = "";
 	g_autofree char *limit = g_strdup_printf("%u", limit_s);
 	g_autoptr(GError) local = NULL;
@@ -82,6 +111,8 @@ static struct freeze *start_watchdog(const struct virt_config *config, virDomain
 	char *argv[] = {(char *)config->thaw_program, (char *)config->connection_uri, uuid, limit,
 			NULL};
 
+	reap_strays(host_frozen(host));
+	freeze->table = host_frozen(host);
 	(void)virDomainGetUUIDString(domain, uuid);
 	if (!g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, leave_group,
 				      NULL, &freeze->pid, &freeze->to, &freeze->from, NULL,
@@ -110,7 +141,7 @@ struct freeze *freeze_begin(struct virt_host *host, virDomainPtr domain, unsigne
 			    GError **error)
 {
 	const struct virt_config *config = host_config(host);
-	struct freeze *freeze = start_watchdog(config, domain, limit_s, error);
+	struct freeze *freeze = start_watchdog(host, domain, limit_s, error);
 
 	if (!freeze)
 		return NULL;
@@ -151,17 +182,13 @@ int freeze_end(struct freeze *freeze, GError **error)
 	return failed || early ? -1 : 0;
 }
 
-struct frozen_table {
-	pthread_mutex_t lock;
-	GHashTable *guests; /* uuid -> struct freeze; guarded by the lock */
-};
-
 struct frozen_table *frozen_table_new(void)
 {
 	struct frozen_table *table = g_new0(struct frozen_table, 1);
 
 	pthread_mutex_init(&table->lock, NULL);
 	table->guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	table->strays = g_array_new(FALSE, FALSE, sizeof(GPid));
 	return table;
 }
 
@@ -178,7 +205,9 @@ void frozen_table_free(struct frozen_table *table)
 		if (freeze_end(freeze, &error) < 0)
 			g_warning("guest %s: %s", (char *)uuid, error->message);
 	}
+	reap_strays(table);
 	g_hash_table_unref(table->guests);
+	g_array_unref(table->strays);
 	pthread_mutex_destroy(&table->lock);
 	g_free(table);
 }
