@@ -100,6 +100,12 @@ test-container: check-deps
 	@$(MAKE) --no-print-directory all tools
 	/usr/bin/python3 tests/container/rabbitmq.py
 
+# The slow rest, before an issue is resolved: everything, also with the sanitizers.
+check-all: lint test e2e test-container
+	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
+	BUILD=build-address-undefined tests/lib/run.sh
+	@$(MAKE) --no-print-directory SANITIZE=thread unit-programs check-unit
+
 check-unit: $(UNIT)
 	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
 
@@ -121,5 +127,5 @@ help:
 
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps demo test e2e test-container check-unit check-deps lint format clean help unit-programs tools
+.PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools
 .SECONDARY:

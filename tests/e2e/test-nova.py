@@ -187,6 +187,22 @@ def main():
                 found := cloud.service())["updated_at"] != before and found, 30)
             assert service["state"] == "up", service
 
+        def test_a_host_that_nova_does_not_know_gets_a_record():
+            other = Agent(folder, base=cloud.nova_conf, name="other", DEFAULT={"host": "fresh-host"},
+                          novasnap={"report_state": "true"})
+            other.start()
+            try:
+                def found():
+                    services = cloud.get("/os-services?host=fresh-host")["services"]
+                    return services and services[0]["state"] == "up" and services[0]
+                service = tap.wait_for("service", found, 30)
+                assert service["binary"] == "nova-compute", service
+                assert service["disabled_reason"] == "snapshots only", service
+            finally:
+                assert other.stop() == 0
+            # nova-api still answers: the record's version is not below the others'.
+            assert cloud.connection().compute.get_server(ours.server).status == "ACTIVE"
+
         def make(name):
             def test():
                 ours.play(name)
@@ -308,6 +324,7 @@ def main():
             assert left == [], left
 
         tests = [test_nova_compute_does_it_all, test_the_service_is_up_and_disabled,
+                 test_a_host_that_nova_does_not_know_gets_a_record,
                  *(make(name) for name in list(TABLE)),
                  test_a_backup_leaves_as_many_as_were_asked_for, test_image_of_a_stopped_server,
                  test_the_recordings_of_another_day_say_the_same, test_what_is_not_ours_is_left_alone,

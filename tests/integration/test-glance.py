@@ -118,6 +118,21 @@ def main():
                     tap.wait_for("active image", lambda image=image:
                                  glance.get(image)["status"] == "active", 90)
 
+        def test_an_image_that_is_deleted_during_its_upload_is_no_failure():
+            proxy.release.clear()
+            proxy.seen.clear()
+            proxy.faults[:] = ["hold"]
+            image = glance.create()
+            before = agent.text()
+            Compute(broker.url, agent.host).cast("snapshot_instance", instance=instance_of(guest),
+                                                 image_id=image)
+            tap.wait_for("upload", lambda: proxy.puts() == ["hold"], 60)
+            glance.request("DELETE", f"/v2/images/{image}")
+            proxy.release.set()
+            tap.wait_for("end", lambda: f"image {image} went away when uploading"
+                         in agent.text()[len(before):], 60)
+            assert glance.get(image) is None
+
         def test_401_without_a_token_of_our_own():
             proxy.faults[:] = [401]
             image, shown, status = send()

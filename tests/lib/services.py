@@ -283,18 +283,20 @@ class Libvirt:
         self.processes = []
 
     def _command(self, program):
-        """libvirtd finds KVM when it probes QEMU, and then that QEMU's own user may not use it: it probes
-        anew at each question, for seconds. There it is not to find it; and guests get no /dev of their own,
-        into which libvirtd could not move what hides it."""
-        if program != "libvirtd" or not os.path.exists("/dev/kvm") or qemu_may_use_kvm():
+        """Guests get no /dev of their own, which a changed root or a hidden device would upset. And libvirtd
+        finds KVM when it probes QEMU, but then that QEMU's own user may not use it: it probes anew at each
+        question, for seconds. There it is not to find it."""
+        if program != "libvirtd":
             return [f"/usr/sbin/{program}"]
         for path, text in ((self.no_kvm, ""), (self.qemu_conf, "namespaces = []\n")):
             with open(path, "w") as file:
                 os.chmod(file.fileno(), 0o600)
                 file.write(text)
+        hide = os.path.exists("/dev/kvm") and not qemu_may_use_kvm()
         return ["unshare", "--mount", "sh", "-c",
-                'mount --bind "$0" /dev/kvm && mount --bind "$1" /etc/libvirt/qemu.conf && '
-                "exec /usr/sbin/libvirtd", self.no_kvm, self.qemu_conf]
+                'mount --bind "$0" /etc/libvirt/qemu.conf && ' +
+                ('mount --bind "$1" /dev/kvm && ' if hide else "") + "exec /usr/sbin/libvirtd",
+                self.qemu_conf, self.no_kvm]
 
     def __enter__(self):
         for program, path in (("virtlogd", "/run/libvirt/virtlogd-sock"),
