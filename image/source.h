@@ -7,9 +7,22 @@
 #define NOVASNAP_IMAGE_SOURCE_H
 
 #include <glib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
+#define IMAGE_SOURCE_ERROR image_source_error_quark()
+GQuark image_source_error_quark(void);
+
+enum image_source_error {
+	IMAGE_SOURCE_ERROR_FAILED,
+	IMAGE_SOURCE_ERROR_DISCONNECTED, /* the server is gone: its guest may be */
+	IMAGE_SOURCE_ERROR_CANCELLED,
+};
+
 struct image_source;
+
+typedef void (*image_extent_fn)(uint64_t offset, uint64_t length, bool data, void *opaque);
 
 struct image_source_ops {
 	/* Fills buf with exactly len bytes from offset; a read beyond the size is the caller's bug.
@@ -18,6 +31,11 @@ struct image_source_ops {
 		    GError **error);
 	/* Gives back all that the source holds. */
 	void (*free)(struct image_source *source);
+	/* Calls back for each extent from the first byte to the last, in order and without gaps:
+	 * `data` is false where it reads as zeros. NULL: the source knows nothing of its extents,
+	 * all of it is data. Returns 0 or -1. */
+	int (*extents)(struct image_source *source, image_extent_fn each, void *opaque,
+		       GError **error);
 };
 
 /* The head of every source; a backend embeds it as its first member. */
@@ -31,6 +49,33 @@ struct image_source {
  * be unlinked while the source lives. Returns NULL with a G_FILE_ERROR.
  */
 struct image_source *image_source_new_file(const char *path, GError **error);
+
+/* What is asked of an NBD server; strings are copied. */
+struct image_nbd {
+	const char *socket;	  /* a unix socket, of a server that runs; or */
+	const char *const *argv;  /* a program that serves its one client by socket activation */
+	const char *export_name;  /* "" for the default one */
+	unsigned timeout_s;	  /* how long any answer may take */
+	const atomic_int *cancel; /* looked at while an answer is waited for; may be NULL */
+};
+/*
+ * A source that is an NBD export: its extents are the server's base:allocation, and a read has many
+ * requests in flight. NULL with IMAGE_SOURCE_ERROR. The program, where there is one, ends with the
+ * source.
+ */
+struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error);
+
+/*
+ * Encoders: sources that make an image of another source, which they take (also when they fail).
+ * The extents are asked at once, so that the size is known before the first byte; what reads as
+ * zeros is not read. Every byte is a function of the other source's bytes and extents: the same
+ * place reads the same again.
+ */
+/* The bytes as they are. */
+struct image_source *image_source_new_raw(struct image_source *source, GError **error);
+/* qcow2 version 3 with clusters of 64 KiB, as one stream: header, refcounts, L1, L2, and the data
+ * in the guest's order. Up to 8 TiB. */
+struct image_source *image_source_new_qcow2(struct image_source *source, GError **error);
 
 void image_source_free(struct image_source *source);
 typedef struct image_source image_source_t;

@@ -9,6 +9,7 @@
 #include "image/internal.h"
 
 G_DEFINE_QUARK(novasnap - image - error - quark, image_error)
+G_DEFINE_QUARK(novasnap - image - source - error - quark, image_source_error)
 
 struct image_store {
 	const struct image_store_ops *ops;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Instances that are dictionaries (Folsom, Grizzly), the changes that pause, suspend and shelve make,
- * the audit periods of a shelve, and the state that a conductor names when it refuses.
+ * Instances that are dictionaries (Folsom, Grizzly), the changes that pause, suspend and shelve
+ * make, the audit periods of a shelve, and the state that a conductor names when it refuses.
  */
 #include "rpc/internal.h"
 #include "rpc/json.h"
@@ -57,8 +57,7 @@ static void test_dictionary(void)
 
 static void test_uuid_alone(void)
 {
-	g_autoptr(nova_instance_t) instance =
-		from_args("{\"instance_uuid\":\"" UUID "\"}", NULL);
+	g_autoptr(nova_instance_t) instance = from_args("{\"instance_uuid\":\"" UUID "\"}", NULL);
 
 	g_assert_nonnull(instance);
 	g_assert_true(nova_instance_is_plain(instance));

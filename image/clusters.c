@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The map of a source's clusters.
+ */
+#include "image/clusters.h"
+
+#include <string.h>
+
+#define WORD_BITS 64
+#define WORDS_OF_GROUP (GROUP / WORD_BITS)
+
+struct clusters {
+	uint64_t count;
+	uint64_t groups;
+	uint64_t *words;  /* a bit for each, the lowest first; whole groups */
+	uint64_t *before; /* with data before each group; one more at the end: all */
+};
+
+/* All that an extent touches. */
+static void mark(uint64_t offset, uint64_t length, bool data, void *opaque)
+{
+	struct clusters *clusters = opaque;
+	uint64_t from = offset >> CLUSTER_BITS;
+	uint64_t to = length > 0 ? ((offset + length - 1) >> CLUSTER_BITS) + 1 : from;
+
+	if (!data)
+		return;
+	for (uint64_t i = from; i < to && i < clusters->count; i++) {
+		if (i % WORD_BITS == 0 && to - i >= WORD_BITS && clusters->count - i >= WORD_BITS) {
+			clusters->words[i / WORD_BITS] = UINT64_MAX;
+			i += WORD_BITS - 1;
+		} else {
+			clusters->words[i / WORD_BITS] |= (uint64_t)1 << (i % WORD_BITS);
+		}
+	}
+}
+
+static void count_groups(struct clusters *clusters)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t group = 0; group < clusters->groups; group++) {
+		clusters->before[group] = sum;
+		for (uint64_t i = 0; i < WORDS_OF_GROUP; i++)
+			sum += (uint64_t)__builtin_popcountll(
+				clusters->words[group * WORDS_OF_GROUP + i]);
+	}
+	clusters->before[clusters->groups] = sum;
+}
+
+struct clusters *clusters_new(struct image_source *source, GError **error)
+{
+	struct clusters *clusters = g_new0(struct clusters, 1);
+	int rc = 0;
+
+	clusters->count = (source->size + CLUSTER - 1) >> CLUSTER_BITS;
+	clusters->groups = (clusters->count + GROUP - 1) / GROUP;
+	clusters->words = g_new0(uint64_t, clusters->groups * WORDS_OF_GROUP + 1);
+	clusters->before = g_new0(uint64_t, clusters->groups + 1);
+	if (source->ops->extents)
+		rc = source->ops->extents(source, mark, clusters, error);
+	else
+		mark(0, source->size, true, clusters);
+	if (rc < 0) {
+		clusters_free(clusters);
+		return NULL;
+	}
+	count_groups(clusters);
+	return clusters;
+}
+
+void clusters_free(struct clusters *clusters)
+{
+	if (!clusters)
+		return;
+	g_free(clusters->words);
+	g_free(clusters->before);
+	g_free(clusters);
+}
+
+uint64_t clusters_count(const struct clusters *clusters)
+{
+	return clusters->count;
+}
+
+bool clusters_has_data(const struct clusters *clusters, uint64_t index)
+{
+	return index < clusters->count &&
+	       (clusters->words[index / WORD_BITS] >> (index % WORD_BITS) & 1);
+}
+
+uint64_t clusters_groups(const struct clusters *clusters)
+{
+	return clusters->groups;
+}
+
+uint64_t clusters_data_count(const struct clusters *clusters)
+{
+	return clusters->before[clusters->groups];
+}
+
+uint64_t clusters_data_before_group(const struct clusters *clusters, uint64_t group)
+{
+	return clusters->before[group];
+}
+
+/* The last group with no more than n before it. */
+static uint64_t find_group(const struct clusters *clusters, uint64_t n)
+{
+	uint64_t low = 0, high = clusters->groups;
+
+	while (high - low > 1) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (clusters->before[middle] <= n)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+uint64_t clusters_find_data(const struct clusters *clusters, uint64_t n)
+{
+	uint64_t group = find_group(clusters, n);
+	uint64_t left = n - clusters->before[group];
+	uint64_t at = group * WORDS_OF_GROUP;
+	uint64_t word;
+
+	for (;; at++) {
+		uint64_t here = (uint64_t)__builtin_popcountll(clusters->words[at]);
+
+		if (left < here)
+			break;
+		left -= here;
+	}
+	for (word = clusters->words[at]; left > 0; left--)
+		word &= word - 1;
+	return at * WORD_BITS + (uint64_t)__builtin_ctzll(word);
+}
