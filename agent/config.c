@@ -154,8 +154,8 @@ static const struct key keys[] = {
 	STRING(OURS, "state_dir", state_dir, "/var/lib/novasnap"),
 	STRING(OURS, "run_dir", run_dir, "/run/novasnap"),
 	STRING(OURS, "images_dir", image.images_dir, NULL),
-	STRING(OURS, "live_method", virt.live_method, "rebase"),
-	STRING(OURS, "cold_method", virt.cold_method, "extract"),
+	STRING(OURS, "live_method", virt.live_method, "stream"),
+	STRING(OURS, "cold_method", virt.cold_method, "stream"),
 	SECONDS(OURS, "shutdown_grace", shutdown_grace_s, "60", 0),
 	SECONDS(OURS, "connect_timeout", image.connect_timeout_s, "10", 1),
 	SECONDS(OURS, "request_timeout", image.request_timeout_s, "60", 1),
@@ -165,6 +165,11 @@ static const struct key keys[] = {
 	SECONDS(OURS, "libvirt_connect_timeout", virt.connect_timeout_s, "10", 1),
 	SECONDS(OURS, "libvirt_keepalive", virt.keepalive_s, "5", 0),
 	SECONDS(OURS, "agent_timeout", virt.agent_timeout_s, "10", 1),
+	STRING(OURS, "scratch_dir", virt.scratch_dir, "$state_dir/scratch"),
+	COUNT(OURS, "scratch_percent", virt.scratch_percent, "10", 0, 100),
+	COUNT(OURS, "scratch_reserve", virt.scratch_reserve_mib, "256", 1, 1000000),
+	SECONDS(OURS, "nbd_timeout", virt.nbd_timeout_s, "60", 1),
+	LIST(OURS, "backing_dirs", virt.backing_dirs, "$instances_path"),
 	SECONDS(OURS, "freeze_timeout", virt.freeze_timeout_s, "30", 1),
 	SECONDS(OURS, "quiesce_timeout", quiesce_timeout_s, "300", 1),
 	BOOL(OURS, "report_state", report_state, "false"),
@@ -423,6 +428,7 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 				 "must be set when images = directory", error);
 	if (check_directory(store, OURS, "state_dir", config->state_dir, error) < 0 ||
 	    check_directory(store, OURS, "run_dir", config->run_dir, error) < 0 ||
+	    check_directory(store, OURS, "scratch_dir", config->virt.scratch_dir, error) < 0 ||
 	    check_directory(store, "libvirt", "snapshots_directory",
 			    config->virt.snapshots_directory, error) < 0)
 		return -1;
@@ -466,6 +472,7 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	config->rpc.rejected_max_bytes = 64 * 1024 * 1024;
 	config->virt.connection_uri =
 		texts->connection_uri ? texts->connection_uri : default_uri(texts->virt_type);
+	config->virt.run_dir = config->run_dir;
 	config->virt.container_format = container_format(texts);
 	config->virt.thaw_program = find_thaw_program(store, texts->thaw_program);
 	/* nova takes such disks cold, for a block copy would write them unencrypted. */

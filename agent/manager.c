@@ -4,6 +4,9 @@
  */
 #include "agent/manager.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
+
 #include "agent/service.h"
 #include "agent/task.h"
 
@@ -71,6 +74,23 @@ static void manager_free(struct manager *manager)
 	g_free(manager);
 }
 
+/* QEMU's user passes through them to what it is given there. */
+static int make_folders(const struct config *config, GError **error)
+{
+	const char *const folders[] = {config->state_dir, config->run_dir,
+				       config->virt.scratch_dir};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
+		if (g_mkdir_with_parents(folders[i], 0711) == 0)
+			continue;
+		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_VALUE,
+			    "making the folder %s (state_dir, run_dir, scratch_dir): %s",
+			    folders[i], g_strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
 static struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error)
 {
 	struct manager *manager = g_new0(struct manager, 1);
@@ -78,7 +98,8 @@ static struct manager *manager_open(const struct config *config, struct rpc *rpc
 	manager->config = config;
 	manager->rpc = rpc;
 	manager->jobs = jobs_new(config->max_concurrent_snapshots);
-	manager->store = image_store_new(&config->image, error);
+	if (make_folders(config, error) == 0)
+		manager->store = image_store_new(&config->image, error);
 	if (manager->store)
 		manager->host = virt_host_open(&config->virt, error);
 	if (manager->host) {

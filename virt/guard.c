@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The guard of a stream. When the file system of a scratch file is full, QEMU pauses the *guest*
+ * with an I/O error, and it stays so: so the job is ended before, and a guest that was caught is
+ * resumed.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/statvfs.h>
+#include <time.h>
+
+#include "virt/stream.h"
+
+#define LOOK_MS 250
+#define MIB ((uint64_t)1024 * 1024)
+
+struct guard {
+	struct snapshot *snapshot;
+	pthread_t thread;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* Guarded by the lock. */
+	bool stopping;
+	bool fired;
+};
+
+static int64_t free_bytes(const struct virt_config *config)
+{
+	struct statvfs fs;
+
+	if (statvfs(config->scratch_dir, &fs) < 0)
+		return -1;
+	return (int64_t)((uint64_t)fs.f_bavail * fs.f_frsize);
+}
+
+int guard_check_room(const struct virt_config *config, uint64_t size, GError **error)
+{
+	uint64_t wanted = size / 100 * config->scratch_percent + config->scratch_reserve_mib * MIB;
+	int64_t room = free_bytes(config);
+
+	if (room < 0) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+			    "looking at [novasnap]scratch_dir "
+			    "%s: %s",
+			    config->scratch_dir, g_strerror(errno));
+		return -1;
+	}
+	if ((uint64_t)room >= wanted)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
+		    "[novasnap]scratch_dir %s has %" G_GINT64_FORMAT
+		    " MiB free, and %" G_GUINT64_FORMAT
+		    " MiB are wanted for what the guest overwrites meanwhile (scratch_percent, "
+		    "scratch_reserve): make room, or give it another place",
+		    config->scratch_dir, room / (int64_t)MIB, wanted / MIB);
+	return -1;
+}
+
+static bool is_paused_by_an_error(virDomainPtr domain)
+{
+	int state, reason;
+
+	return virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
+	       reason == VIR_DOMAIN_PAUSED_IOERROR;
+}
+
+/* Ends our job, and the pause that it brought. */
+static void fire(struct guard *guard)
+{
+	struct snapshot *snapshot = guard->snapshot;
+
+	g_warning(
+		"guest %s: the scratch file's folder %s is nearly full: the stream is given up, so "
+		"that the guest is not stopped",
+		snapshot->uuid, host_config(snapshot->host)->scratch_dir);
+	if (jobs_end_backup(snapshot->domain, snapshot->stream->socket, NULL) < 0)
+		g_warning("guest %s: ending the backup job: %s", snapshot->uuid,
+			  virGetLastErrorMessage());
+	if (snapshot->first_state == VIR_DOMAIN_RUNNING &&
+	    is_paused_by_an_error(snapshot->domain) && virDomainResume(snapshot->domain) < 0)
+		g_warning("guest %s: it was paused by an I/O error and could not be resumed: %s",
+			  snapshot->uuid, virGetLastErrorMessage());
+}
+
+static bool is_full(struct guard *guard)
+{
+	const struct virt_config *config = host_config(guard->snapshot->host);
+	int64_t room = free_bytes(config);
+
+	return room >= 0 && (uint64_t)room < config->scratch_reserve_mib * MIB;
+}
+
+static void *guard_main(void *opaque)
+{
+	struct guard *guard = opaque;
+
+	pthread_mutex_lock(&guard->lock);
+	while (!guard->stopping) {
+		struct timespec until;
+		bool full;
+
+		pthread_mutex_unlock(&guard->lock);
+		full = is_full(guard) || is_paused_by_an_error(guard->snapshot->domain);
+		if (full)
+			fire(guard);
+		pthread_mutex_lock(&guard->lock);
+		guard->fired = full;
+		if (full)
+			break;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += LOOK_MS * 1000000L;
+		if (until.tv_nsec >= 1000000000L) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000L;
+		}
+		while (!guard->stopping && pthread_cond_clockwait(&guard->changed, &guard->lock,
+								  CLOCK_MONOTONIC, &until) == 0)
+			;
+	}
+	pthread_mutex_unlock(&guard->lock);
+	return NULL;
+}
+
+struct guard *guard_start(struct snapshot *snapshot, GError **error)
+{
+	struct guard *guard = g_new0(struct guard, 1);
+	int rc;
+
+	guard->snapshot = snapshot;
+	pthread_mutex_init(&guard->lock, NULL);
+	pthread_cond_init(&guard->changed, NULL);
+	rc = pthread_create(&guard->thread, NULL, guard_main, guard);
+	if (rc == 0)
+		return guard;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+		    "cannot start the thread that guards the guest: %s", g_strerror(rc));
+	g_free(guard);
+	return NULL;
+}
+
+void guard_stop(struct guard *guard)
+{
+	if (!guard)
+		return;
+	pthread_mutex_lock(&guard->lock);
+	guard->stopping = true;
+	pthread_cond_broadcast(&guard->changed);
+	pthread_mutex_unlock(&guard->lock);
+	pthread_join(guard->thread, NULL);
+	pthread_cond_destroy(&guard->changed);
+	pthread_mutex_destroy(&guard->lock);
+	g_free(guard);
+}
+
+bool guard_fired(struct guard *guard)
+{
+	bool fired;
+
+	if (!guard)
+		return false;
+	pthread_mutex_lock(&guard->lock);
+	fired = guard->fired;
+	pthread_mutex_unlock(&guard->lock);
+	return fired;
+}

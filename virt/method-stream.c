@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Without a local copy: the disk is read over NBD while the image is sent. Of a guest that runs or
+ * is paused by a pull-mode backup (virDomainBackupBegin), which shows the disk as it was when it
+ * began; of one that is at rest by qemu-nbd, read-only.
+ */
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "virt/stream.h"
+
+/* --- the source that is given out: an encoder, with an eye on the guest -------------------------
+ */
+
+struct watched {
+	struct image_source head;
+	struct image_source *image;
+	struct snapshot *snapshot;
+};
+
+static int check(struct snapshot *snapshot, GError **error)
+{
+	if (snapshot->stream && guard_fired(snapshot->stream->guard)) {
+		g_set_error(
+			error, VIRT_ERROR, VIRT_ERROR_PROCESS,
+			"[novasnap]scratch_dir %s is nearly full: the stream was given up, so that "
+			"the guest is not stopped; make room, or give it another place",
+			host_config(snapshot->host)->scratch_dir);
+		return -1;
+	}
+	if (watch_guest_undefined(snapshot->watch)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN,
+				    "the guest was deleted while its disk was read");
+		return -1;
+	}
+	if (!snapshot->method->live && watch_guest_started(snapshot->watch)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST,
+				    "somebody started the guest while its disk was read: what was "
+				    "read is of no single instant");
+		return -1;
+	}
+	if (snapshot->method->live && watch_guest_stopped(snapshot->watch)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST,
+				    "the guest stopped, and the export of its disk with it");
+		return -1;
+	}
+	return 0;
+}
+
+/* A guest that runs by now may have written before libvirt's event reached us. */
+static int check_last(struct snapshot *snapshot, GError **error)
+{
+	if (snapshot->method->live || cold_check_stopped(snapshot, NULL) == 0)
+		return 0;
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST,
+			    "somebody started the guest while its disk was read");
+	return -1;
+}
+
+static int watched_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
+			GError **error)
+{
+	struct watched *watched = (struct watched *)source;
+	g_autoptr(GError) local = NULL;
+	int rc = watched->image->ops->read(watched->image, offset, buf, len, &local);
+
+	/* Why a read failed is known here better than there; and what was read may be worth
+	 * nothing. */
+	if (check(watched->snapshot, error) < 0)
+		return -1;
+	if (rc == 0)
+		return offset + len == source->size ? check_last(watched->snapshot, error) : 0;
+	/* The export may be gone before libvirt tells why. */
+	if (g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED))
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST, local->message);
+	else
+		g_propagate_error(error, g_steal_pointer(&local));
+	return -1;
+}
+
+static void watched_free(struct image_source *source)
+{
+	struct watched *watched = (struct watched *)source;
+
+	image_source_free(watched->image);
+	g_free(watched);
+}
+
+static struct image_source *encode(struct snapshot *snapshot, struct image_source *disk,
+				   GError **error)
+{
+	static const struct image_source_ops ops = {.read = watched_read, .free = watched_free};
+	struct image_source *image = g_str_equal(snapshot->format, "qcow2")
+					     ? image_source_new_qcow2(disk, error)
+					     : image_source_new_raw(disk, error);
+	struct watched *watched;
+
+	if (!image)
+		return NULL;
+	watched = g_new0(struct watched, 1);
+	watched->head.ops = &ops;
+	watched->head.size = image->size;
+	watched->image = image;
+	watched->snapshot = snapshot;
+	return &watched->head;
+}
+
+/* --- live ---------------------------------------------------------------------------------------
+ */
+
+/* The socket's folder is QEMU's to write in: of the user who owns the disk while it runs. */
+static int make_places(struct snapshot *snapshot, struct stream *stream, GError **error)
+{
+	const struct virt_config *config = host_config(snapshot->host);
+	g_autofree char *id = g_uuid_string_random();
+	g_autofree char *name = g_strdup_printf("novasnap-%.8s", id);
+	struct stat disk;
+
+	stream->folder = g_build_filename(config->run_dir, "nbd-XXXXXX", NULL);
+	if (!g_mkdtemp(stream->folder)) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+			    "making a folder in [novasnap]run_dir %s: %s", config->run_dir,
+			    g_strerror(errno));
+		g_clear_pointer(&stream->folder, g_free);
+		return -1;
+	}
+	if (stat(disk_top(snapshot->disk)->path, &disk) < 0 ||
+	    chown(stream->folder, disk.st_uid, disk.st_gid) < 0) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+			    "giving the folder %s to QEMU's user: %s", stream->folder,
+			    g_strerror(errno));
+		return -1;
+	}
+	stream->socket = g_build_filename(stream->folder, "export", NULL);
+	stream->scratch = g_build_filename(config->scratch_dir, name, NULL);
+	return 0;
+}
+
+static char *backup_xml(const struct snapshot *snapshot, const struct stream *stream,
+			GError **error)
+{
+	const char *target = snapshot->disk->target;
+	g_autoptr(GString) xml = g_string_new("<domainbackup mode='pull'>");
+	char *domain = domain_xml(snapshot->domain, error);
+	g_autofree char *server = NULL;
+	g_autofree char *chosen = NULL;
+	GPtrArray *disks;
+
+	if (!domain)
+		return NULL;
+	server = g_markup_printf_escaped("<server transport='unix' socket='%s'/><disks>",
+					 stream->socket);
+	chosen = g_markup_printf_escaped("<disk name='%s' backup='yes' type='file' exportname='%s'>"
+					 "<driver type='qcow2'/><scratch file='%s'/></disk>",
+					 target, target, stream->scratch);
+	g_string_append_printf(xml, "%s%s", server, chosen);
+	disks = domain_disks(domain);
+	for (guint i = 0; i < disks->len; i++) {
+		const struct domain_disk *disk = disks->pdata[i];
+		g_autofree char *other =
+			g_markup_printf_escaped("<disk name='%s' backup='no'/>", disk->target);
+
+		if (!g_str_equal(disk->target, target))
+			g_string_append(xml, other);
+	}
+	g_string_append(xml, "</disks></domainbackup>");
+	g_ptr_array_unref(disks);
+	free(domain);
+	return g_strdup(xml->str);
+}
+
+static bool is_not_known(int code)
+{
+	return code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_OPERATION_UNSUPPORTED ||
+	       code == VIR_ERR_ARGUMENT_UNSUPPORTED || code == VIR_ERR_CONFIG_UNSUPPORTED;
+}
+
+static int begin(struct snapshot *snapshot, struct stream *stream, GError **error)
+{
+	g_autofree char *xml = backup_xml(snapshot, stream, error);
+	int code, rc;
+
+	if (!xml || quiesce_begin(snapshot, error) < 0)
+		return -1;
+	stream->job_started = true;
+	rc = virDomainBackupBegin(snapshot->domain, xml, NULL, 0);
+	if (rc < 0) {
+		stream->job_started = false;
+		code = virGetLastErrorCode();
+		virt_set_error(error, "starting the export of the disk");
+		if (error && *error && is_not_known(code))
+			(*error)->code = VIRT_ERROR_UNSUPPORTED;
+		(void)quiesce_end(snapshot, NULL);
+		return -1;
+	}
+	return quiesce_end(snapshot, error);
+}
+
+static struct image_source *open_live(struct snapshot *snapshot, GError **error)
+{
+	const struct virt_config *config = host_config(snapshot->host);
+	struct stream *stream = snapshot->stream = g_new0(struct stream, 1);
+	struct image_nbd nbd = {
+		.export_name = snapshot->disk->target,
+		.timeout_s = config->nbd_timeout_s,
+		.cancel = snapshot->cancel,
+	};
+	virDomainBlockInfo size;
+	struct image_source *disk;
+
+	if (jobs_clear(snapshot, error) < 0)
+		return NULL;
+	if (virDomainGetBlockInfo(snapshot->domain, snapshot->disk->target, &size, 0) < 0) {
+		virt_set_error(error, "asking for the disk's size");
+		return NULL;
+	}
+	if (make_places(snapshot, stream, error) < 0 ||
+	    guard_check_room(config, size.capacity, error) < 0 ||
+	    begin(snapshot, stream, error) < 0)
+		return NULL;
+	stream->guard = guard_start(snapshot, error);
+	if (!stream->guard)
+		return NULL;
+	nbd.socket = stream->socket;
+	disk = image_source_new_nbd(&nbd, error);
+	return disk ? encode(snapshot, disk, error) : NULL;
+}
+
+static void remove_places(const struct stream *stream)
+{
+	/* libvirt removes scratch file and socket, where all goes well. */
+	if (stream->scratch && g_unlink(stream->scratch) < 0 && errno != ENOENT)
+		g_warning("cannot remove %s: %s", stream->scratch, g_strerror(errno));
+	if (stream->socket && g_unlink(stream->socket) < 0 && errno != ENOENT)
+		g_warning("cannot remove %s: %s", stream->socket, g_strerror(errno));
+	if (stream->folder && g_rmdir(stream->folder) < 0 && errno != ENOENT)
+		g_warning("cannot remove %s: %s", stream->folder, g_strerror(errno));
+}
+
+static int undo(struct snapshot *snapshot, GError **error)
+{
+	struct stream *stream = snapshot->stream;
+	int rc = quiesce_end(snapshot, error);
+
+	if (!stream)
+		return rc;
+	guard_stop(stream->guard);
+	if (stream->job_started && jobs_is_backup_at(snapshot->domain, stream->socket) &&
+	    jobs_end_backup(snapshot->domain, stream->socket, rc == 0 ? error : NULL) < 0)
+		rc = -1;
+	remove_places(stream);
+	g_free(stream->folder);
+	g_free(stream->socket);
+	g_free(stream->scratch);
+	g_clear_pointer(&snapshot->stream, g_free);
+	return rc;
+}
+
+/* --- cold ---------------------------------------------------------------------------------------
+ */
+
+static struct image_source *open_cold(struct snapshot *snapshot, GError **error)
+{
+	g_autofree char *chain = NULL;
+	struct image_source *disk;
+	struct image_nbd nbd = {
+		.export_name = "",
+		.timeout_s = host_config(snapshot->host)->nbd_timeout_s,
+		.cancel = snapshot->cancel,
+	};
+	const char *argv[] = {"qemu-nbd", "--read-only", "--discard=ignore", NULL, NULL};
+
+	if (cold_check_stopped(snapshot, error) < 0 ||
+	    disk_complete_chain(snapshot->disk, host_config(snapshot->host)->backing_dirs,
+				snapshot->cancel, error) < 0)
+		return NULL;
+	/* Whoever starts the guest meanwhile is not kept from it: the snapshot begins anew. */
+	chain = disk_json_name_shared(snapshot->disk);
+	argv[3] = chain;
+	nbd.argv = argv;
+	disk = image_source_new_nbd(&nbd, error);
+	return disk ? encode(snapshot, disk, error) : NULL;
+}
+
+const struct snapshot_method method_stream_live = {
+	.name = "stream",
+	.live = true,
+	.open = open_live,
+	.fallback = &method_rebase,
+	.check = check,
+	.undo = undo,
+};
+
+const struct snapshot_method method_stream_cold = {
+	.name = "stream",
+	.live = false,
+	.open = open_cold,
+	.fallback = &method_extract,
+	.check = check,
+	.undo = undo,
+};
