@@ -5,6 +5,7 @@
  */
 #include "agent/config.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -170,6 +171,9 @@ static const struct key keys[] = {
 	COUNT(OURS, "scratch_reserve", virt.scratch_reserve_mib, "256", 1, 1000000),
 	SECONDS(OURS, "nbd_timeout", virt.nbd_timeout_s, "60", 1),
 	LIST(OURS, "backing_dirs", virt.backing_dirs, "$instances_path"),
+	STRING(OURS, "hash_algo", hash_algo, NULL),
+	SECONDS(OURS, "image_poll_interval", image_poll_interval_s, "10", 1),
+	COUNT(OURS, "upload_bytes_per_second", image.upload_bytes_per_second, "0", 0, UINT_MAX),
 	SECONDS(OURS, "freeze_timeout", virt.freeze_timeout_s, "30", 1),
 	SECONDS(OURS, "quiesce_timeout", quiesce_timeout_s, "300", 1),
 	BOOL(OURS, "report_state", report_state, "false"),

@@ -28,6 +28,26 @@ static void take(struct rpc_request *request, const void *method, void *opaque)
 	(void)task_submit(opaque, method, request);
 }
 
+/* Our own: novasnap cancel. Answered with how many snapshots it ends. */
+static void cancel(struct rpc_request *request, const void *method, void *opaque)
+{
+	struct manager *manager = opaque;
+	const char *id = cJSON_GetStringValue(
+		cJSON_GetObjectItemCaseSensitive(rpc_request_args(request), "id"));
+	unsigned count = 0;
+
+	(void)method;
+	if (!id) {
+		rpc_request_reject(request, "its argument id is missing");
+		return;
+	}
+	count = jobs_cancel(manager->jobs, id);
+	g_message("cancel %s: %u snapshots are ended", id, count);
+	rpc_request_reply(request, cJSON_CreateNumber(count));
+	rpc_request_ack(request);
+	rpc_request_free(request);
+}
+
 /* It would have to unplug ports and volumes too, which is not ours to do: better no resize than
  * half of one. */
 static void refuse_resize(struct rpc_request *request, const void *method, void *opaque)
@@ -57,6 +77,7 @@ static const struct rpc_method methods[] = {
 	{"volume_snapshot_create", take, &method_volume_snapshot_create},
 	{"volume_snapshot_delete", take, &method_volume_snapshot_delete},
 	{"prep_snapshot_based_resize_at_source", refuse_resize, NULL},
+	{MANAGER_CANCEL, cancel, NULL},
 	{NULL, NULL, NULL},
 };
 

@@ -248,7 +248,7 @@ static int write_sparse(int fd, const char *data, size_t length)
 static int copy_source(int fd, const char *temporary, struct image_upload *upload, GError **error)
 {
 	g_autofree char *buffer = g_malloc(CHUNK);
-	struct pipeline *pipeline = pipeline_start(upload->source, upload->cancel, error);
+	struct pipeline *pipeline = pipeline_start(upload, error);
 	uint64_t done = 0;
 	ssize_t got = 0;
 	int rc = pipeline ? 0 : -1;
@@ -267,7 +267,7 @@ static int copy_source(int fd, const char *temporary, struct image_upload *uploa
 	if (rc == 0 && ftruncate(fd, (off_t)upload->source->size) < 0)
 		rc = fail(error, "sizing", temporary);
 	if (rc == 0) {
-		g_strlcpy(upload->sha512, pipeline_sha512(pipeline), sizeof(upload->sha512));
+		g_strlcpy(upload->hash, pipeline_hash(pipeline), sizeof(upload->hash));
 		upload->sent = done;
 	}
 	pipeline_free(pipeline);
@@ -301,8 +301,8 @@ static int directory_upload(void *self, const struct image_identity *who, const 
 	}
 	if (rc == 0) {
 		set_text(document, "status", "active");
-		set_text(document, "os_hash_algo", "sha512");
-		set_text(document, "os_hash_value", upload->sha512);
+		set_text(document, "os_hash_algo", upload->hash_name);
+		set_text(document, "os_hash_value", upload->hash);
 		cJSON_DeleteItemFromObjectCaseSensitive(document, "size");
 		cJSON_AddNumberToObject(document, "size", (double)upload->sent);
 		set_now(document, "updated_at");

@@ -12,18 +12,34 @@
 #include "virt/stream.h"
 
 #define LOOK_MS 250
+/* Once libvirt told that the scratch file grew. */
+#define CLOSE_LOOK_MS 20
 #define MIB ((uint64_t)1024 * 1024)
 
 struct guard {
 	struct snapshot *snapshot;
 	pthread_t thread;
+	int callback;		/* libvirt's, -1: none */
+	atomic_uint references; /* ours, and the callback's */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	bool stopping;
 	bool fired;
+	unsigned look_ms;
 };
+
+static void guard_unref(void *opaque)
+{
+	struct guard *guard = opaque;
+
+	if (atomic_fetch_sub(&guard->references, 1) > 1)
+		return;
+	pthread_cond_destroy(&guard->changed);
+	pthread_mutex_destroy(&guard->lock);
+	g_free(guard);
+}
 
 static int64_t free_bytes(const struct virt_config *config)
 {
@@ -109,7 +125,7 @@ static void *guard_main(void *opaque)
 		if (full)
 			break;
 		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += LOOK_MS * 1000000L;
+		until.tv_nsec += guard->look_ms * 1000000L;
 		if (until.tv_nsec >= 1000000000L) {
 			until.tv_sec++;
 			until.tv_nsec -= 1000000000L;
@@ -122,20 +138,67 @@ static void *guard_main(void *opaque)
 	return NULL;
 }
 
+static void note_growth(virConnectPtr connection, virDomainPtr domain, const char *device,
+			const char *path, unsigned long long threshold, unsigned long long excess,
+			void *opaque)
+{
+	struct guard *guard = opaque;
+
+	(void)connection;
+	(void)domain;
+	(void)device;
+	(void)path;
+	(void)threshold;
+	(void)excess;
+	pthread_mutex_lock(&guard->lock);
+	guard->look_ms = CLOSE_LOOK_MS;
+	pthread_cond_broadcast(&guard->changed);
+	pthread_mutex_unlock(&guard->lock);
+}
+
+/* A guest may write faster than it is worth looking all the time: libvirt tells when the scratch
+ * file has taken half of what it may. Where libvirt cannot, looking must do. */
+static void set_threshold(struct guard *guard)
+{
+	struct snapshot *snapshot = guard->snapshot;
+	g_autofree char *index = jobs_backup_scratch_index(snapshot->domain);
+	g_autofree char *device =
+		g_strdup_printf("%s[%s]", snapshot->disk->target, index ? index : "");
+	int64_t room = free_bytes(host_config(snapshot->host));
+	int64_t reserve = (int64_t)(host_config(snapshot->host)->scratch_reserve_mib * MIB);
+
+	atomic_fetch_add(&guard->references, 1);
+	guard->callback = virConnectDomainEventRegisterAny(
+		snapshot->connection, snapshot->domain, VIR_DOMAIN_EVENT_ID_BLOCK_THRESHOLD,
+		VIR_DOMAIN_EVENT_CALLBACK(note_growth), guard, guard_unref);
+	if (guard->callback < 0)
+		guard_unref(guard);
+	if (guard->callback < 0 || !index || room <= reserve ||
+	    virDomainSetBlockThreshold(snapshot->domain, device,
+				       (unsigned long long)(room - reserve) / 2, 0) < 0)
+		g_info("guest %s: libvirt does not tell when the scratch file grows: %s",
+		       snapshot->uuid, virGetLastErrorMessage());
+}
+
 struct guard *guard_start(struct snapshot *snapshot, GError **error)
 {
 	struct guard *guard = g_new0(struct guard, 1);
 	int rc;
 
 	guard->snapshot = snapshot;
+	guard->look_ms = LOOK_MS;
+	atomic_init(&guard->references, 1);
 	pthread_mutex_init(&guard->lock, NULL);
 	pthread_cond_init(&guard->changed, NULL);
+	set_threshold(guard);
 	rc = pthread_create(&guard->thread, NULL, guard_main, guard);
 	if (rc == 0)
 		return guard;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 		    "cannot start the thread that guards the guest: %s", g_strerror(rc));
-	g_free(guard);
+	if (guard->callback >= 0)
+		(void)virConnectDomainEventDeregisterAny(snapshot->connection, guard->callback);
+	guard_unref(guard);
 	return NULL;
 }
 
@@ -148,9 +211,10 @@ void guard_stop(struct guard *guard)
 	pthread_cond_broadcast(&guard->changed);
 	pthread_mutex_unlock(&guard->lock);
 	pthread_join(guard->thread, NULL);
-	pthread_cond_destroy(&guard->changed);
-	pthread_mutex_destroy(&guard->lock);
-	g_free(guard);
+	if (guard->callback >= 0)
+		(void)virConnectDomainEventDeregisterAny(guard->snapshot->connection,
+							 guard->callback);
+	guard_unref(guard);
 }
 
 bool guard_fired(struct guard *guard)

@@ -161,7 +161,8 @@ class Guest:
         return "yes" in virsh("dominfo", self.name).split("Managed save:")[1].split("\n")[0]
 
     def has_job(self):
-        return "<mirror" in virsh("dumpxml", self.name)
+        return ("<mirror" in virsh("dumpxml", self.name) or
+                "<domainbackup" in virsh("backup-dumpxml", self.name, check=False))
 
     def definition(self):
         return virsh("dumpxml", "--inactive", self.name)
