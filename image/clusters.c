@@ -103,6 +103,15 @@ uint64_t clusters_next_data(const struct clusters *clusters, uint64_t from)
 	return word ? at * WORD_BITS + (uint64_t)__builtin_ctzll(word) : clusters->count;
 }
 
+uint64_t clusters_data_end(const struct clusters *clusters, uint64_t from, uint64_t most)
+{
+	uint64_t to = from;
+
+	while (to - from < most && clusters_has_data(clusters, to))
+		to++;
+	return to;
+}
+
 void clusters_clear(struct clusters *clusters, uint64_t index)
 {
 	clusters->words[index / WORD_BITS] &= ~((uint64_t)1 << (index % WORD_BITS));

@@ -21,6 +21,7 @@ struct qcow2_tables {
 	uint64_t table_count;
 	uint32_t *groups; /* the other way round: table -> group */
 
+	uint64_t l1_entries;
 	/* In clusters of the file. */
 	uint64_t refcount_table;
 	uint64_t refcount_table_size;
@@ -85,10 +86,11 @@ static void count_tables(struct qcow2_tables *tables)
 /* The refcount blocks count themselves too: more of them, until it fits. */
 static void lay_out(struct qcow2_tables *tables)
 {
-	uint64_t l1_entries = MAX(clusters_groups(tables->shape.clusters), 1);
 	uint64_t rest;
 
-	tables->l1_size = divide_up(l1_entries, ENTRIES_OF_TABLE);
+	/* One that a disk without bytes does not need, for L1 to be somewhere. */
+	tables->l1_entries = MAX(clusters_groups(tables->shape.clusters), 1);
+	tables->l1_size = divide_up(tables->l1_entries, ENTRIES_OF_TABLE);
 	rest = 1 + tables->l1_size + tables->table_count + tables->shape.data;
 	tables->refcount_blocks_size = 1;
 	for (;;) {
@@ -116,7 +118,7 @@ static void make_header(const struct qcow2_tables *tables, unsigned char *to)
 	put32(to + 4, 3); /* version */
 	put32(to + 20, CLUSTER_BITS);
 	put64(to + 24, tables->shape.size);
-	put32(to + 36, (uint32_t)clusters_groups(tables->shape.clusters)); /* entries of L1 */
+	put32(to + 36, (uint32_t)tables->l1_entries);
 	put64(to + 40, tables->l1 << CLUSTER_BITS);
 	put64(to + 48, tables->refcount_table << CLUSTER_BITS);
 	put32(to + 56, (uint32_t)tables->refcount_table_size);
