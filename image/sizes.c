@@ -10,7 +10,7 @@
 #include "image/compressed.h"
 
 #define DEFAULT_BOUND ((uint64_t)16 << 20) /* bytes: the clusters of 512 GiB */
-#define WINDOW ((uint64_t)8192)
+#define WINDOW ((uint64_t)2048)
 
 struct sizes {
 	uint16_t *first; /* as many as the bound has room for */
