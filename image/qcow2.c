@@ -10,6 +10,7 @@
 #define MAX_SIZE ((uint64_t)8 << 40)
 #define REFCOUNTS_OF_BLOCK (CLUSTER / 2) /* of 16 bits */
 #define ENTRIES_OF_TABLE (CLUSTER / 8)
+#define MAGIC 0x514649fb /* "QFI" and 0xfb */
 #define HEADER_LENGTH 104
 #define HEADER_LENGTH_ZSTD 112 /* with the kind of compression */
 #define INCOMPATIBLE_COMPRESSION ((uint64_t)1 << 3)
@@ -114,7 +115,7 @@ static void lay_out(struct qcow2_tables *tables)
 
 static void make_header(const struct qcow2_tables *tables, unsigned char *to)
 {
-	memcpy(to, "QFI\xfb", 4);
+	put32(to, MAGIC);
 	put32(to + 4, 3); /* version */
 	put32(to + 20, CLUSTER_BITS);
 	put64(to + 24, tables->shape.size);

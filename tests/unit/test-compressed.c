@@ -55,9 +55,7 @@ static void fill_bytes(GRand *rand, unsigned char *bytes, uint64_t length, enum 
 			bytes[i] = (unsigned char)g_rand_int(rand);
 		else if (content == TEXT)
 			bytes[i] = (unsigned char)words[(i + i / 97) % (sizeof(words) - 1)];
-		else if (content == CONSTANT)
-			bytes[i] = (unsigned char)constant;
-		else if (content == SPARSE && i % 5000 == 7)
+		else if (content == CONSTANT || (content == SPARSE && i % 5000 == 7))
 			bytes[i] = (unsigned char)constant;
 	}
 }
@@ -98,6 +96,20 @@ static unsigned char *read_all(struct image_source *source, size_t chunk)
 	return all;
 }
 
+/* A retry may begin where something else ended. */
+static void check_boundaries(struct image_source *encoder, const unsigned char *all)
+{
+	unsigned char bytes[100];
+
+	for (uint64_t at = encoder->size; at >= CLUSTER; at -= CLUSTER) {
+		uint64_t from = at - CLUSTER;
+
+		g_assert_cmpint(encoder->ops->read(encoder, from, bytes, sizeof(bytes), NULL), ==,
+				0);
+		g_assert_cmpmem(all + from, sizeof(bytes), bytes, sizeof(bytes));
+	}
+}
+
 static void check_mixed(GRand *rand, const struct files *files, struct image_compression how)
 {
 	struct memory *memory = mixed_memory(rand, ALL_CONTENTS);
@@ -120,6 +132,7 @@ static void check_mixed(GRand *rand, const struct files *files, struct image_com
 		g_assert_cmpint(encoder->ops->read(encoder, at, second, length, NULL), ==, 0);
 		g_assert_cmpmem(first + at, length, second, length);
 	}
+	check_boundaries(encoder, first);
 	g_assert_true(
 		g_file_set_contents(files->image, (char *)first, (gssize)encoder->size, NULL));
 	judge(files);
@@ -292,14 +305,52 @@ static void test_spilled(void)
 	check_marks(memory, 1000);
 }
 
+static struct memory *marked_memory(uint64_t size)
+{
+	struct memory *memory = memory_new(size);
+
+	memory->marks = true;
+	add_extent(memory, 0, size, true);
+	return memory;
+}
+
+static uint64_t get64(const unsigned char *from)
+{
+	uint64_t value;
+
+	memcpy(&value, from, sizeof(value));
+	return GUINT64_FROM_BE(value);
+}
+
+/* A cluster ends in the sector of the byte before the next one: QEMU does not mind one sector more,
+ * until it is that of a cluster of the file which nothing else refers to. */
+static void test_descriptors(void)
+{
+	struct image_compression how = {.zstd = true};
+	struct memory *memory = marked_memory(4000 * CLUSTER);
+	struct image_source *encoder = image_source_new_qcow2_compressed(&memory->head, &how, NULL);
+	g_autofree unsigned char *all = read_all(encoder, MIB);
+	const unsigned char *l1 = all + get64(all + 40);
+	const unsigned char *l2 = all + (get64(l1) & (((uint64_t)1 << 56) - 1));
+	uint64_t offsets = ((uint64_t)1 << 54) - 1;
+
+	for (uint64_t i = 0; i + 1 < 4000; i++) {
+		uint64_t entry = get64(l2 + i * 8);
+		uint64_t next = get64(l2 + i * 8 + 8) & offsets;
+
+		g_assert_cmpuint(entry >> 62, ==, 1);
+		g_assert_cmpuint(((entry & offsets) >> 9) + (entry >> 54 & 255), ==,
+				 (next - 1) >> 9);
+	}
+	image_source_free(encoder);
+}
+
 static void test_no_room_to_spill(void)
 {
 	struct image_compression how = {.spill_dir = "/nonexistent", .spill_bound = 2};
-	struct memory *memory = memory_new(MIB);
+	struct memory *memory = marked_memory(MIB);
 	GError *error = NULL;
 
-	memory->marks = true;
-	add_extent(memory, 0, MIB, true);
 	g_assert_null(image_source_new_qcow2_compressed(&memory->head, &how, &error));
 	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
 	g_clear_error(&error);
@@ -312,15 +363,6 @@ static void refuse(struct memory *memory, struct image_compression how, int code
 	g_assert_null(image_source_new_qcow2_compressed(&memory->head, &how, &error));
 	g_assert_error(error, IMAGE_SOURCE_ERROR, code);
 	g_clear_error(&error);
-}
-
-static struct memory *marked_memory(uint64_t size)
-{
-	struct memory *memory = memory_new(size);
-
-	memory->marks = true;
-	add_extent(memory, 0, size, true);
-	return memory;
 }
 
 static void test_refused(void)
@@ -429,6 +471,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/compressed/sizes", test_sizes);
 	g_test_add_func("/compressed/large", test_large);
 	g_test_add_func("/compressed/spilled", test_spilled);
+	g_test_add_func("/compressed/descriptors", test_descriptors);
 	g_test_add_func("/compressed/no-room-to-spill", test_no_room_to_spill);
 	g_test_add_func("/compressed/refused", test_refused);
 	g_test_add_func("/compressed/cancelled", test_cancelled);
