@@ -86,6 +86,8 @@ struct texts {
 	const char *images_type;
 	bool use_cow_images;
 	const char *thaw_program;
+	const char *compression_type;
+	const char *detect_zeroes;
 	const char *connection_uri;
 	const char *notification_format;
 	const char *const *notification_drivers;
@@ -185,6 +187,8 @@ static const struct key keys[] = {
 static const struct key rule_keys[] = {
 	{OURS, "control", KEY_STRING, TEXTS_AT(control), "conductor", 0, 0},
 	{OURS, "images", KEY_STRING, TEXTS_AT(images), "glance", 0, 0},
+	{OURS, "compression_type", KEY_STRING, TEXTS_AT(compression_type), "zlib", 0, 0},
+	{OURS, "detect_zeroes", KEY_STRING, TEXTS_AT(detect_zeroes), "extents", 0, 0},
 	{OURS, "thaw_program", KEY_STRING, TEXTS_AT(thaw_program), NULL, 0, 0},
 	{"libvirt", "virt_type", KEY_STRING, TEXTS_AT(virt_type), "kvm", 0, 0},
 	{"libvirt", "images_type", KEY_STRING, TEXTS_AT(images_type), "default", 0, 0},
@@ -407,10 +411,12 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	static const char *const controls[] = {"none", "conductor", NULL};
 	static const char *const stores[] = {"glance", "directory", NULL};
 	static const char *const formats[] = {"unversioned", "versioned", "both", NULL};
+	static const char *const compressions[] = {"zlib", "zstd", NULL};
+	static const char *const detections[] = {"extents", "scan", NULL};
 	static const char *const image_formats[] = {"raw", "qcow2", "vmdk", "vdi", NULL};
 	struct config_store *store = config->store;
 	int control = choose(store, OURS, "control", texts->control, controls, error);
-	int images, format;
+	int images, format, compression, zeroes;
 
 	if (control < 0)
 		return -1;
@@ -425,6 +431,15 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	    choose(store, "libvirt", "snapshot_image_format", config->virt.snapshot_image_format,
 		   image_formats, error) < 0)
 		return -1;
+	compression = choose(store, OURS, "compression_type", texts->compression_type, compressions,
+			     error);
+	if (compression < 0)
+		return -1;
+	zeroes = choose(store, OURS, "detect_zeroes", texts->detect_zeroes, detections, error);
+	if (zeroes < 0)
+		return -1;
+	config->virt.compress_zstd = compression == 1;
+	config->virt.scan_zeroes = zeroes == 1;
 	config->control = control == 1;
 	config->image.directory = images == 1;
 	if (config->image.directory && !config->image.images_dir)

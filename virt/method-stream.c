@@ -13,13 +13,13 @@
 
 #include "virt/stream.h"
 
-/* --- the source that is given out: an encoder, with an eye on the guest -------------------------
- */
+/* --- the source that is given out: an encoder, with an eye on the guest ----------------------- */
 
 struct watched {
 	struct image_source head;
-	struct image_source *image;
+	struct image_source *source;
 	struct snapshot *snapshot;
+	bool whole; /* it is the image itself: its last byte is the end */
 };
 
 static int check(struct snapshot *snapshot, GError **error)
@@ -66,14 +66,16 @@ static int watched_read(struct image_source *source, uint64_t offset, void *buf,
 {
 	struct watched *watched = (struct watched *)source;
 	g_autoptr(GError) local = NULL;
-	int rc = watched->image->ops->read(watched->image, offset, buf, len, &local);
+	int rc = watched->source->ops->read(watched->source, offset, buf, len, &local);
 
 	/* Why a read failed is known here better than there; and what was read may be worth
 	 * nothing. */
 	if (check(watched->snapshot, error) < 0)
 		return -1;
 	if (rc == 0)
-		return offset + len == source->size ? check_last(watched->snapshot, error) : 0;
+		return watched->whole && offset + len == source->size
+			       ? check_last(watched->snapshot, error)
+			       : 0;
 	/* The export may be gone before libvirt tells why. */
 	if (g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED))
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST, local->message);
@@ -82,31 +84,63 @@ static int watched_read(struct image_source *source, uint64_t offset, void *buf,
 	return -1;
 }
 
+static int watched_extents(struct image_source *source, image_extent_fn each, void *opaque,
+			   GError **error)
+{
+	struct watched *watched = (struct watched *)source;
+
+	return watched->source->ops->extents(watched->source, each, opaque, error);
+}
+
 static void watched_free(struct image_source *source)
 {
 	struct watched *watched = (struct watched *)source;
 
-	image_source_free(watched->image);
+	image_source_free(watched->source);
 	g_free(watched);
 }
 
+/* Takes the source. */
+static struct image_source *watch(struct snapshot *snapshot, struct image_source *source,
+				  bool whole)
+{
+	static const struct image_source_ops disk_ops = {
+		.read = watched_read, .free = watched_free, .extents = watched_extents};
+	static const struct image_source_ops image_ops = {.read = watched_read,
+							  .free = watched_free};
+	struct watched *watched = g_new0(struct watched, 1);
+
+	watched->head.ops = whole ? &image_ops : &disk_ops;
+	watched->head.size = source->size;
+	watched->source = source;
+	watched->snapshot = snapshot;
+	watched->whole = whole;
+	return &watched->head;
+}
+
+/* Takes the disk. What is compressed, or looked through for zeros, is read twice. */
 static struct image_source *encode(struct snapshot *snapshot, struct image_source *disk,
 				   GError **error)
 {
-	static const struct image_source_ops ops = {.read = watched_read, .free = watched_free};
-	struct image_source *image = g_str_equal(snapshot->format, "qcow2")
-					     ? image_source_new_qcow2(disk, error)
-					     : image_source_new_raw(disk, error);
-	struct watched *watched;
+	const struct virt_config *config = host_config(snapshot->host);
+	struct image_compression how = {
+		.zstd = config->compress_zstd,
+		.cancel = snapshot->cancel,
+		.spill_dir = config->scratch_dir,
+	};
+	struct image_source *image;
 
-	if (!image)
-		return NULL;
-	watched = g_new0(struct watched, 1);
-	watched->head.ops = &ops;
-	watched->head.size = image->size;
-	watched->image = image;
-	watched->snapshot = snapshot;
-	return &watched->head;
+	disk = watch(snapshot, disk, false);
+	if (!g_str_equal(snapshot->format, "qcow2")) {
+		image = image_source_new_raw(disk, error);
+	} else if (config->snapshot_compression) {
+		image = image_source_new_qcow2_compressed(disk, &how, error);
+	} else {
+		if (config->scan_zeroes)
+			disk = image_source_new_scanned(disk, snapshot->cancel, error);
+		image = disk ? image_source_new_qcow2(disk, error) : NULL;
+	}
+	return image ? watch(snapshot, image, true) : NULL;
 }
 
 /* --- live ---------------------------------------------------------------------------------------

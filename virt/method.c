@@ -41,8 +41,7 @@ static bool can_be_streamed(const struct virt_config *config, const struct disk 
 {
 	const char *format = format_choose(config, disk);
 
-	return (g_str_equal(format, "raw") || g_str_equal(format, "qcow2")) &&
-	       !config->snapshot_compression;
+	return g_str_equal(format, "raw") || g_str_equal(format, "qcow2");
 }
 
 const struct snapshot_method *method_choose(const struct virt_config *config,

@@ -40,6 +40,8 @@ struct virt_config {
 	const char *snapshots_directory;   /* [libvirt]snapshots_directory, absolute */
 	const char *snapshot_image_format; /* [libvirt]snapshot_image_format; NULL: the source's */
 	bool snapshot_compression;	   /* [libvirt]snapshot_compression */
+	bool compress_zstd;		   /* [novasnap]compression_type is zstd, not zlib */
+	bool scan_zeroes;		   /* [novasnap]detect_zeroes is scan, not extents */
 	bool disable_livesnapshot;	   /* [workarounds]disable_libvirt_livesnapshot */
 	const char *live_method;	   /* [novasnap]live_method: a name from the table */
 	const char *cold_method;	   /* [novasnap]cold_method */

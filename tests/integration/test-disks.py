@@ -97,9 +97,37 @@ def main():
         def test_compressed():
             with Guest(folder, size_mib=64, data_mib=8) as guest:
                 plain, _, _ = snapshot(agent(), guest.name)
-                small, _, _ = snapshot(agent(snapshot_compression="true"), guest.name)
-                assert os.path.getsize(small) < os.path.getsize(plain) * 3 // 4
-                assert same_content(small, "qcow2", guest.disk, "qcow2")
+                for state in ("shut off", "running"):
+                    if state == "running":
+                        guest.start()
+                    for kind, staged in (("zlib", False), ("zstd", False), ("zlib", True)):
+                        which = agent(staged=staged, snapshot_compression="true")
+                        with open(which.conf, "a") as file:
+                            file.write(f"[novasnap]\ncompression_type = {kind}\n")
+                        small, _, shown = snapshot(which, guest.name)
+                        assert staged != ("method: stream" in shown), shown
+                        assert os.path.getsize(small) < os.path.getsize(plain) * 3 // 4
+                        info = json.loads(qemu_img("info", "-f", "qcow2", "--output=json", small))
+                        assert info["format-specific"]["data"]["compression-type"] == kind, info
+                        qemu_img("check", "-f", "qcow2", small)
+                        assert same_content(small, "qcow2", guest.disk, "qcow2")
+
+        def test_zeros_that_a_guest_wrote_are_found():
+            with Guest(folder, disk="raw", base=False, size_mib=64, data_mib=8) as guest:
+                # All of it is there: nothing but reading tells what is zero.
+                subprocess.run(["fallocate", "-l", "64M", guest.disk + ".full"], check=True)
+                subprocess.run(["dd", f"if={guest.disk}", f"of={guest.disk}.full", "bs=1M",
+                                "conv=notrunc", "status=none"], check=True, timeout=60)
+                os.replace(guest.disk + ".full", guest.disk)
+                sizes = {}
+                for how in ("extents", "scan"):
+                    which = agent(snapshot_image_format="qcow2")
+                    with open(which.conf, "a") as file:
+                        file.write(f"[novasnap]\ndetect_zeroes = {how}\n")
+                    path, _, _ = snapshot(which, guest.name)
+                    assert same_content(path, "qcow2", guest.disk, "raw")
+                    sizes[how] = os.path.getsize(path)
+                assert sizes["extents"] > 64 << 20 and sizes["scan"] < 10 << 20, sizes
 
         def test_a_backing_file_in_a_strange_place_is_not_followed():
             elsewhere = tempfile.mkdtemp(dir="/var/tmp", prefix="novasnap-test-")

@@ -178,6 +178,7 @@ static void test_choice_of_stream(void)
 	g_assert_true(choose_stream(file, VIR_DOMAIN_SHUTOFF, NULL, false) == &method_stream_cold);
 	g_assert_true(choose_stream(BLOCK_DISK, VIR_DOMAIN_SHUTOFF, NULL, false) ==
 		      &method_stream_cold);
+	g_assert_true(choose_stream(file, VIR_DOMAIN_RUNNING, NULL, true) == &method_stream_live);
 	/* What no stream can make is staged; a guest that would have to be saved comes back first.
 	 */
 	g_assert_true(choose_stream(file, VIR_DOMAIN_RUNNING, "vmdk", false) == &method_rebase);
