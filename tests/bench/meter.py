@@ -29,7 +29,8 @@ def cpu(pid):
 
 
 def written(pid):
-    """Bytes that were made dirty in the page cache, or written past it; shared memory too."""
+    """Bytes that a process, and its children that have ended, made dirty in the page cache or wrote past it; shared
+    memory too."""
     for line in read(f"/proc/{pid}/io").splitlines():
         if line.startswith("write_bytes"):
             return int(line.split()[1])
@@ -102,7 +103,8 @@ class Meter(threading.Thread):
         self.cpu = cpu(self.pid) - self.first_cpu + sum(
             seconds - self.child_first.get(process, 0)
             for process, seconds in self.child_cpu.items() if process in alive)
-        self.written = sum(count - self.first[process] for process, count in self.last.items())
+        self.written = sum(count - self.first[process] for process, count in self.last.items()
+                           if process in (self.pid, *self.others) or process in alive)
 
 
 def wait_quiet(seconds=2):
