@@ -106,6 +106,14 @@ check-all: lint test e2e test-container
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
 	BUILD=build-address-undefined tests/lib/run.sh
 	@$(MAKE) --no-print-directory SANITIZE=thread unit-programs check-unit
+	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
+
+# Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.
+bench:
+	@tests/lib/deps.sh build run test e2e bench
+	@$(MAKE) --no-print-directory all
+	/usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
+	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
 
 check-unit: $(UNIT)
 	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
