@@ -5,10 +5,12 @@
  * likes.
  */
 #include <cjson/cJSON.h>
+#include <fcntl.h>
 #include <libxml/parser.h>
 #include <libxml/xpath.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "virt/internal.h"
 
@@ -396,11 +398,33 @@ char *disk_json_name(const struct disk *disk, guint from)
 	return json_name(json_layers(disk, from));
 }
 
+/* Past the page cache, where the filesystems allow it: a disk is read once, and what others keep in
+ * memory is worth more. */
+static bool can_be_direct(const struct disk *disk)
+{
+	for (guint i = 0; i < disk->layers->len; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+		int fd = open(layer->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+
+		if (fd < 0)
+			return false;
+		(void)close(fd);
+	}
+	return true;
+}
+
 char *disk_json_name_shared(const struct disk *disk)
 {
 	cJSON *node = json_layers(disk, 0);
 
 	cJSON_AddTrueToObject(node, "force-share");
+	if (can_be_direct(disk)) {
+		cJSON_AddTrueToObject(cJSON_AddObjectToObject(node, "cache"), "direct");
+		for (cJSON *at = node; cJSON_IsObject(at);
+		     at = cJSON_GetObjectItemCaseSensitive(at, "backing"))
+			cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(at, "file"), "aio",
+						"native");
+	}
 	return json_name(node);
 }
 
