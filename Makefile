@@ -71,6 +71,10 @@ $(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
 unit-programs: $(UNIT)
 tools: $(TOOLS)
 
@@ -111,7 +115,7 @@ check-all: lint test e2e test-container
 # Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.
 bench:
 	@tests/lib/deps.sh build run test e2e bench
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/bench/casts
 	/usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
 	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
 

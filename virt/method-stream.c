@@ -275,6 +275,34 @@ static void remove_places(const struct stream *stream)
 		g_warning("cannot remove %s: %s", stream->folder, g_strerror(errno));
 }
 
+static int end_job_of(struct snapshot *snapshot, virDomainPtr domain, GError **error)
+{
+	const char *socket = snapshot->stream->socket;
+
+	return jobs_is_backup_at(domain, socket) ? jobs_end_backup(domain, socket, error) : 0;
+}
+
+/* The job outlives a restart of libvirt; our connection does not. */
+static int end_job(struct snapshot *snapshot, GError **error)
+{
+	virConnectPtr connection;
+	virDomainPtr domain;
+	int rc = -1;
+
+	if (virConnectIsAlive(snapshot->connection) == 1)
+		return end_job_of(snapshot, snapshot->domain, error);
+	connection = host_connect(snapshot->host, error);
+	if (!connection)
+		return -1;
+	domain = host_find_domain(connection, snapshot->uuid, error);
+	if (domain) {
+		rc = end_job_of(snapshot, domain, error);
+		(void)virDomainFree(domain);
+	}
+	(void)virConnectClose(connection);
+	return rc;
+}
+
 static int undo(struct snapshot *snapshot, GError **error)
 {
 	struct stream *stream = snapshot->stream;
@@ -283,8 +311,7 @@ static int undo(struct snapshot *snapshot, GError **error)
 	if (!stream)
 		return rc;
 	guard_stop(stream->guard);
-	if (stream->job_started && jobs_is_backup_at(snapshot->domain, stream->socket) &&
-	    jobs_end_backup(snapshot->domain, stream->socket, rc == 0 ? error : NULL) < 0)
+	if (stream->job_started && end_job(snapshot, rc == 0 ? error : NULL) < 0)
 		rc = -1;
 	remove_places(stream);
 	g_free(stream->folder);

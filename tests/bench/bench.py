@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """novasnap beside nova-compute, and beside what Glance can receive: one run, one machine, alternating. Real Nova,
 Keystone, Glance, RabbitMQ, libvirt and QEMU (the control plane of the end-to-end tests).
-  bench.py [--rounds N] [--parts upload,memory,guest] [--json FILE]"""
+  bench.py [--rounds N] [--parts casts,upload,compress,memory,guest] [--json FILE]"""
 import argparse
 import contextlib
 import json
@@ -12,13 +12,15 @@ import subprocess
 import sys
 import time
 
+import kombu
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), part) for part in ("lib", "e2e")] + [HERE]
 import tap  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from guest import Guest, build_kernel, qemu_img, virsh  # noqa: E402
 from meter import Meter, memory, wait_quiet  # noqa: E402
-from services import Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
+from services import BUILD, CAST, Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
 
 GIB = 1 << 30
 SLOW = 300  # seconds
@@ -144,18 +146,25 @@ class Uploads:
         # Not nova.conf's own, for its snapshots' sizes are counted by folder.
         ours = [self.folder.file(name) for name in ("stream", "rebase")]
         theirs = [os.path.join(cloud.instances, "snapshots")]
+
+        def measure(who, process, folders):
+            """The first is not counted: whoever has just started asks Keystone for a token, which takes a second."""
+            counted = len(self.results)
+            self.snapshot(who, "wide", servers["wide"], process.pid, folders)
+            del self.results[counted:]
+            for kind in kinds:
+                self.snapshot(who, kind, servers[kind], process.pid, folders)
+
         # Not counted: whoever comes first reads what is in no memory yet.
         agents["stream"].start()
-        for kind in kinds:
-            self.snapshot("stream", kind, servers[kind], agents["stream"].process.pid, ours)
+        measure("stream", agents["stream"].process, ours)
         agents["stream"].stop()
         self.results.clear()
         for number in range(self.rounds):
             say(f"round {number + 1} of {self.rounds}")
             for name, agent in agents.items():
                 agent.start()
-                for kind in kinds:
-                    self.snapshot(name, kind, servers[kind], agent.process.pid, ours)
+                measure(name, agent.process, ours)
                 agent.stop()
                 if name == "stream":
                     wall = self.curl()
@@ -163,8 +172,7 @@ class Uploads:
                                          "size": os.path.getsize(self.master)})
                     say(f"curl -T: {wall:.2f} s")
             cloud.compute_start()
-            for kind in kinds:
-                self.snapshot("nova-compute", kind, servers[kind], cloud.compute.pid, theirs)
+            measure("nova-compute", cloud.compute, theirs)
             cloud.compute_stop()
         return self.results
 
@@ -218,8 +226,8 @@ def bench_memory(folder, _rounds):
 
 def seconds_of(guest, offset):
     """(writes, worst us) of each second that the guest told of since."""
-    with open(guest.serial, errors="replace") as file:
-        lines = file.read()[offset:].splitlines()
+    with open(guest.serial, "rb") as file:
+        lines = file.read()[offset:].decode(errors="replace").splitlines()
     found = [line.split() for line in lines if line.startswith("second:") and line.endswith("us")]
     return [(int(words[1]), int(words[4])) for words in found]
 
@@ -275,7 +283,79 @@ def bench_guest(folder, rounds):
         return results
 
 
-PARTS = {"upload": bench_upload, "memory": bench_memory, "guest": bench_guest}
+# --- what compression wins and costs ----------------------------------------------------------------
+
+def bench_compress(folder, rounds):
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(broker_for_tests(folder))
+        glance = stack.enter_context(Glance(folder))
+        stack.enter_context(Libvirt(folder))
+        guest = stack.enter_context(Guest(folder, size_mib=4096, data_mib=1024))
+        kinds = {"plain": ({}, {}),
+                 "zlib": ({"snapshot_compression": "true"}, {}),
+                 "zstd": ({"snapshot_compression": "true"}, {"compression_type": "zstd"}),
+                 "zlib, staged (`qemu-img convert -c`)": ({"snapshot_compression": "true"},
+                                                          {"cold_method": "extract"})}
+        agents = {name: stack.enter_context(Agent(folder, broker.url, glance.url, name=name[:11],
+                                                  DEFAULT={"debug": "false"}, libvirt=libvirt,
+                                                  novasnap=ours))
+                  for name, (libvirt, ours) in kinds.items()}
+        results = []
+        for _ in range(min(rounds, 3)):
+            for name, agent in agents.items():
+                wait_quiet()
+                with Meter(agent.process.pid) as meter:
+                    began = time.monotonic()
+                    image, shown, status = agent.snapshot(guest.uuid)
+                    wall = time.monotonic() - began
+                assert status == 0, shown
+                size = glance.get(image)["size"]
+                glance.request("DELETE", f"/v2/images/{image}")
+                results.append({"who": name, "wall": wall, "cpu": meter.cpu, "size": size,
+                                "written": meter.written, "anonymous": meter.peak_memory[0]})
+                say(f"compression {name}: {wall:.1f} s, {size >> 20} MiB, CPU {meter.cpu:.1f} s")
+        return results
+
+
+# --- casts ------------------------------------------------------------------------------------------
+
+def bench_casts(folder, rounds):
+    """Casts a second, ours and oslo.messaging's, without a broker and with one."""
+    ours = os.path.join(BUILD, "tests/bench/casts")
+    theirs = os.path.join(HERE, "oslo-casts.py")
+    count = {ours: 16000, theirs: 1600}
+    names = {(ours, "decode"): "novasnap, without a broker", (ours, "serve"): "novasnap, RabbitMQ",
+             (theirs, "decode"): "oslo.messaging and nova's objects, without a broker",
+             (theirs, "serve"): "oslo.messaging and nova's objects, RabbitMQ"}
+    found = {key: [] for key in names}
+    with broker_for_tests(folder) as broker:
+        for _ in range(rounds):
+            for who, what in names:
+                host = f"bench-{len(found[who, what])}-{os.path.basename(who)}"
+                if what == "serve":
+                    # The queue is there before its owner, as when nova-compute is down.
+                    broker_queue(broker, host)
+                    run(ours, "fill", broker.url, CAST, host, str(count[who]))
+                    speed = run(who, "serve", broker.url, host, str(count[who]))
+                else:
+                    speed = run(who, "decode", CAST, "2")
+                found[who, what].append(float(speed))
+                say(f"casts: {names[who, what]}: {speed} a second")
+    return [{"name": names[key], "rounds": values} for key, values in found.items()]
+
+
+def run(*argv):
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=SLOW).stdout.strip()
+
+
+def broker_queue(broker, host):
+    with kombu.Connection(broker.url.replace("rabbit://", "amqp://")) as connection:
+        exchange = kombu.Exchange("nova", "topic", durable=False)
+        kombu.Queue(f"compute.{host}", exchange, f"compute.{host}", durable=False,
+                    channel=connection).declare()
+
+
+PARTS = {"casts": bench_casts, "upload": bench_upload, "compress": bench_compress, "memory": bench_memory, "guest": bench_guest}
 
 
 def hash_cost():

@@ -75,6 +75,19 @@ def memories(found):
     return "Memory of novasnapd, MiB:\n\n" + table(["", "anonymous", "PSS", "RSS"], rows)
 
 
+def compressions(found):
+    rows = []
+    for who in dict.fromkeys(entry["who"] for entry in found["compress"]):
+        these = [entry for entry in found["compress"] if entry["who"] == who]
+        rows.append([who, spread([entry["wall"] for entry in these], 1),
+                     *(f"{statistics.median(entry[key] for entry in these) / by:.{digits}f}"
+                       for key, by, digits in (("size", 1 << 20, 0), ("cpu", 1, 1),
+                                               ("written", 1 << 20, 0), ("anonymous", 1, 0)))])
+    return ("`snapshot_compression`, a disk with 1 GiB in it, half random and half text, shut down:\n\n" + table(
+        ["", "seconds: min / median / max", "image, MiB", "CPU s", "written here, MiB",
+         "anonymous MiB, peak"], rows))
+
+
 def casts(found):
     rows = [[entry["name"], spread(entry["rounds"], 0)] for entry in found["casts"]]
     return ("Recorded `snapshot_instance` casts a second, checked and dispatched to a handler that does nothing:"
@@ -119,7 +132,8 @@ def main():
     options = parser.parse_args()
     with open(options.figures) as file:
         found = json.load(file)
-    parts = {"upload": uploads, "guest": guests, "memory": memories, "casts": casts}
+    parts = {"upload": uploads, "guest": guests, "memory": memories, "compress": compressions,
+             "casts": casts}
     text = "\n".join(make(found) for name, make in parts.items() if name in found)
     print(text)
     if options.svg:
