@@ -17,6 +17,9 @@ struct driver {
 	struct lookout *lookout;
 	char *name;	 /* the image's; NULL: not read yet */
 	char *hash_algo; /* NULL: the usual one */
+	/* What was told is not told again by a further attempt. */
+	bool announced;
+	bool uploading;
 };
 
 /* The name that the image's record already has. A directory store has no record before the upload.
@@ -116,7 +119,7 @@ static int announce_taking(struct task *task, const struct snapshot_states *stat
 }
 
 /* All before the guest's disk is read. A further attempt has told it all before. */
-static int begin(struct driver *driver, struct snapshot *taken, bool first, GError **error)
+static int begin(struct driver *driver, struct snapshot *taken, GError **error)
 {
 	struct task *task = driver->task;
 
@@ -126,19 +129,23 @@ static int begin(struct driver *driver, struct snapshot *taken, bool first, GErr
 		  snapshot_format(taken));
 	report_progress(task, "taking", NULL, 0, 0, true);
 	task->step = "reading the image's record";
-	if (first && find_image_name(task, &driver->name, error) < 0)
-		return -1;
-	if (first)
+	if (!driver->name) {
+		if (find_image_name(task, &driver->name, error) < 0)
+			return -1;
 		driver->hash_algo = find_hash_algo(task);
+	}
 	task->step = "preparing the guest";
 	if (snapshot_prepare(taken, error) < 0)
 		return -1;
 	task->step = "announcing the snapshot";
-	return first ? announce_taking(task, driver->states, error) : 0;
+	if (!driver->announced && announce_taking(task, driver->states, error) < 0)
+		return -1;
+	driver->announced = true;
+	return 0;
 }
 
 static int send(struct driver *driver, struct snapshot *taken, struct image_source *source,
-		bool first, GError **error)
+		GError **error)
 {
 	struct task *task = driver->task;
 	const struct snapshot_states *states = driver->states;
@@ -146,8 +153,10 @@ static int send(struct driver *driver, struct snapshot *taken, struct image_sour
 
 	task->how = snapshot_method(taken);
 	task->step = "uploading the image";
-	if (first && report_state(task, states->uploading, states->pending_upload, error) < 0)
+	if (!driver->uploading &&
+	    report_state(task, states->uploading, states->pending_upload, error) < 0)
 		return -1;
+	driver->uploading = true;
 	lookout_watch(driver->lookout, taken);
 	rc = upload(driver, source, snapshot_format(taken), error);
 	lookout_watch(driver->lookout, NULL);
@@ -157,7 +166,7 @@ static int send(struct driver *driver, struct snapshot *taken, struct image_sour
 }
 
 /* Takes the guest's disk as it is now, and sends it. */
-static int take_instant(struct driver *driver, bool first, GError **error)
+static int take_instant(struct driver *driver, GError **error)
 {
 	struct task *task = driver->task;
 	const char *uuid = nova_instance_uuid(task->instance);
@@ -178,14 +187,16 @@ static int take_instant(struct driver *driver, bool first, GError **error)
 	taken = snapshot_new(task->manager->host, &wanted, error);
 	if (!taken)
 		return -1;
-	if (begin(driver, taken, first, error) == 0) {
+	if (begin(driver, taken, error) == 0) {
 		task->step = "taking the snapshot";
 		source = snapshot_take(taken, error);
+		if (!source)
+			lookout_explain(driver->lookout, error);
 	}
 	if (source) {
 		g_message("instance %s: taken in %.1f s, %" G_GUINT64_FORMAT " bytes to upload",
 			  uuid, (double)(g_get_monotonic_time() - began) / 1e6, source->size);
-		rc = send(driver, taken, source, first, error);
+		rc = send(driver, taken, source, error);
 	}
 	task->how = NULL;
 	image_source_free(source);
@@ -199,7 +210,7 @@ static int take_and_upload(struct driver *driver, GError **error)
 	for (int instant = 1;; instant++) {
 		g_autoptr(GError) local = NULL;
 
-		if (take_instant(driver, instant == 1, &local) == 0)
+		if (take_instant(driver, &local) == 0)
 			return 0;
 		if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_LOST) || instant == INSTANTS) {
 			g_propagate_error(error, g_steal_pointer(&local));

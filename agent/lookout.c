@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Looks four times a second at what costs nothing, and now and then at the image.
+ * One thread looks four times a second at what costs nothing, another now and then at the image: a
+ * store that hangs makes nobody deaf.
  */
 #include "agent/lookout.h"
 
@@ -13,6 +14,7 @@
 struct lookout {
 	struct task *task;
 	pthread_t thread;
+	pthread_t image_thread;
 	atomic_int flag;
 
 	pthread_mutex_t lock;
@@ -64,8 +66,6 @@ static void look_at_image(struct lookout *lookout)
 	g_autoptr(GError) gone = NULL;
 	bool is_gone;
 
-	if (!lookout->snapshot || lookout->seen || g_get_monotonic_time() < lookout->image_at)
-		return;
 	pthread_mutex_unlock(&lookout->lock);
 	is_gone = image_is_gone(lookout->task, &gone);
 	pthread_mutex_lock(&lookout->lock);
@@ -99,12 +99,36 @@ static void *lookout_main(void *opaque)
 		if (atomic_load(cancel) != JOB_GOES_ON)
 			atomic_store(&lookout->flag, atomic_load(cancel));
 		look_at_guest(lookout);
-		look_at_image(lookout);
-		if (!lookout->stopping)
+		wait_a_little(lookout);
+	}
+	pthread_mutex_unlock(&lookout->lock);
+	return NULL;
+}
+
+static void *image_main(void *opaque)
+{
+	struct lookout *lookout = opaque;
+
+	pthread_mutex_lock(&lookout->lock);
+	while (!lookout->stopping) {
+		if (lookout->snapshot && !lookout->seen &&
+		    g_get_monotonic_time() >= lookout->image_at)
+			look_at_image(lookout);
+		else
 			wait_a_little(lookout);
 	}
 	pthread_mutex_unlock(&lookout->lock);
 	return NULL;
+}
+
+static void end_thread(struct lookout *lookout, pthread_t thread)
+{
+	pthread_mutex_lock(&lookout->lock);
+	lookout->stopping = true;
+	lookout->snapshot = NULL;
+	pthread_cond_broadcast(&lookout->changed);
+	pthread_mutex_unlock(&lookout->lock);
+	pthread_join(thread, NULL);
 }
 
 struct lookout *lookout_start(struct task *task, GError **error)
@@ -119,9 +143,15 @@ struct lookout *lookout_start(struct task *task, GError **error)
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	rc = pthread_create(&lookout->thread, &attributes, lookout_main, lookout);
+	if (rc == 0) {
+		rc = pthread_create(&lookout->image_thread, &attributes, image_main, lookout);
+		if (rc == 0) {
+			pthread_attr_destroy(&attributes);
+			return lookout;
+		}
+		end_thread(lookout, lookout->thread);
+	}
 	pthread_attr_destroy(&attributes);
-	if (rc == 0)
-		return lookout;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot start the lookout's thread: %s",
 		    g_strerror(rc));
 	g_free(lookout);
@@ -161,12 +191,8 @@ void lookout_stop(struct lookout *lookout)
 {
 	if (!lookout)
 		return;
-	pthread_mutex_lock(&lookout->lock);
-	lookout->stopping = true;
-	lookout->snapshot = NULL;
-	pthread_cond_broadcast(&lookout->changed);
-	pthread_mutex_unlock(&lookout->lock);
-	pthread_join(lookout->thread, NULL);
+	end_thread(lookout, lookout->thread);
+	end_thread(lookout, lookout->image_thread);
 	g_clear_error(&lookout->seen);
 	pthread_cond_destroy(&lookout->changed);
 	pthread_mutex_destroy(&lookout->lock);

@@ -139,6 +139,7 @@ struct manager *manager_start(const struct config *config, struct rpc *rpc, GErr
 
 	if (!manager)
 		return NULL;
+	virt_host_sweep(manager->host);
 	if (reports)
 		manager->service = service_start(config, rpc, error);
 	if ((manager->service || !reports) && rpc_server_start(rpc, &ops, error) == 0)

@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-#define MAX_SIZE ((uint64_t)8 << 40)
 #define REFCOUNTS_OF_BLOCK (CLUSTER / 2) /* of 16 bits */
 #define ENTRIES_OF_TABLE (CLUSTER / 8)
 #define MAGIC 0x514649fb /* "QFI" and 0xfb */
@@ -60,7 +59,7 @@ void put64(unsigned char *to, uint64_t value)
 
 int qcow2_check_size(uint64_t size, GError **error)
 {
-	if (size <= MAX_SIZE)
+	if (size <= IMAGE_QCOW2_MAX)
 		return 0;
 	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
 		    "a disk of %" G_GUINT64_FORMAT " bytes is over the limit of 8 TiB", size);

@@ -223,6 +223,27 @@ static const struct image_source_ops nbd_source_ops = {
 	.extents = nbd_source_extents,
 };
 
+/* Until the handshake is over. */
+static int wait_ready(struct nbd_source *source, GError **error)
+{
+	static const char what[] = "connecting to the disk's export";
+	gint64 until = g_get_monotonic_time() + (gint64)source->timeout_s * G_USEC_PER_SEC;
+
+	while (nbd_aio_is_ready(source->nbd) != 1) {
+		if (nbd_poll(source->nbd, POLL_MS) < 0 || nbd_aio_is_dead(source->nbd) == 1 ||
+		    nbd_aio_is_closed(source->nbd) == 1)
+			return fail(source, error, what);
+		if (check_cancel(source, error) < 0)
+			return -1;
+		if (g_get_monotonic_time() > until) {
+			g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED,
+				    "%s: no answer in %u s", what, source->timeout_s);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 static int connect_to(struct nbd_source *source, const struct image_nbd *nbd, GError **error)
 {
 	int rc = 0;
@@ -233,12 +254,12 @@ static int connect_to(struct nbd_source *source, const struct image_nbd *nbd, GE
 	    nbd_add_meta_context(source->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
 		rc = -1;
 	else if (nbd->socket)
-		rc = nbd_connect_unix(source->nbd, nbd->socket);
+		rc = nbd_aio_connect_unix(source->nbd, nbd->socket);
 	else
-		rc = nbd_connect_systemd_socket_activation(source->nbd, (char **)nbd->argv);
+		rc = nbd_aio_connect_systemd_socket_activation(source->nbd, (char **)nbd->argv);
 	if (rc < 0)
 		return fail(source, error, "connecting to the disk's export");
-	return 0;
+	return wait_ready(source, error);
 }
 
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error)

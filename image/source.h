@@ -73,6 +73,7 @@ struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **
  */
 /* The bytes as they are. */
 struct image_source *image_source_new_raw(struct image_source *source, GError **error);
+#define IMAGE_QCOW2_MAX ((uint64_t)8 << 40) /* bytes of a disk */
 /* qcow2 version 3 with clusters of 64 KiB, as one stream: header, refcounts, L1, L2, and the data
  * in the guest's order. Up to 8 TiB. */
 struct image_source *image_source_new_qcow2(struct image_source *source, GError **error);

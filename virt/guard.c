@@ -81,22 +81,34 @@ static bool is_paused_by_an_error(virDomainPtr domain)
 	       reason == VIR_DOMAIN_PAUSED_IOERROR;
 }
 
-/* Ends our job, and the pause that it brought. */
-static void fire(struct guard *guard)
+/* Ends our job, and the pause that it brought. A connection of our own: that of the snapshot may
+ * have gone while the job went on. -1: to be tried again. */
+static int fire(struct guard *guard)
 {
 	struct snapshot *snapshot = guard->snapshot;
+	g_autoptr(GError) error = NULL;
+	virConnectPtr connection = host_connect(snapshot->host, &error);
+	virDomainPtr domain =
+		connection ? host_find_domain(connection, snapshot->uuid, &error) : NULL;
+	int rc = -1;
 
-	g_warning(
-		"guest %s: the scratch file's folder %s is nearly full: the stream is given up, so "
-		"that the guest is not stopped",
-		snapshot->uuid, host_config(snapshot->host)->scratch_dir);
-	if (jobs_end_backup(snapshot->domain, snapshot->stream->socket, NULL) < 0)
-		g_warning("guest %s: ending the backup job: %s", snapshot->uuid,
-			  virGetLastErrorMessage());
-	if (snapshot->first_state == VIR_DOMAIN_RUNNING &&
-	    is_paused_by_an_error(snapshot->domain) && virDomainResume(snapshot->domain) < 0)
-		g_warning("guest %s: it was paused by an I/O error and could not be resumed: %s",
-			  snapshot->uuid, virGetLastErrorMessage());
+	if (domain && jobs_end_backup(domain, snapshot->stream->socket, &error) == 0) {
+		rc = 0;
+		if (snapshot->first_state == VIR_DOMAIN_RUNNING && is_paused_by_an_error(domain) &&
+		    virDomainResume(domain) < 0) {
+			virt_set_error(&error, "resuming the guest, which an I/O error paused");
+			rc = -1;
+		}
+	}
+	if (rc < 0)
+		g_warning("guest %s: ending its stream, for %s is nearly full: %s; tried again",
+			  snapshot->uuid, host_config(snapshot->host)->scratch_dir,
+			  error ? error->message : "unknown");
+	if (domain)
+		(void)virDomainFree(domain);
+	if (connection)
+		(void)virConnectClose(connection);
+	return rc;
 }
 
 static bool is_full(struct guard *guard)
@@ -107,32 +119,45 @@ static bool is_full(struct guard *guard)
 	return room >= 0 && (uint64_t)room < config->scratch_reserve_mib * MIB;
 }
 
+/* With the lock held. Anybody who reads sees why the export goes, before it goes. */
+static bool look(struct guard *guard)
+{
+	bool done = false;
+
+	pthread_mutex_unlock(&guard->lock);
+	if (is_full(guard)) {
+		pthread_mutex_lock(&guard->lock);
+		if (!guard->fired)
+			g_warning(
+				"guest %s: the scratch file's folder %s is nearly full: the stream "
+				"is given up, so that the guest is not stopped",
+				guard->snapshot->uuid,
+				host_config(guard->snapshot->host)->scratch_dir);
+		guard->fired = true;
+		pthread_mutex_unlock(&guard->lock);
+		done = fire(guard) == 0;
+	}
+	pthread_mutex_lock(&guard->lock);
+	return done;
+}
+
 static void *guard_main(void *opaque)
 {
 	struct guard *guard = opaque;
 
 	pthread_mutex_lock(&guard->lock);
-	while (!guard->stopping) {
+	while (!guard->stopping && !look(guard)) {
 		struct timespec until;
-		bool full;
 
-		pthread_mutex_unlock(&guard->lock);
-		full = is_full(guard) || is_paused_by_an_error(guard->snapshot->domain);
-		if (full)
-			fire(guard);
-		pthread_mutex_lock(&guard->lock);
-		guard->fired = full;
-		if (full)
-			break;
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += guard->look_ms * 1000000L;
 		if (until.tv_nsec >= 1000000000L) {
 			until.tv_sec++;
 			until.tv_nsec -= 1000000000L;
 		}
-		while (!guard->stopping && pthread_cond_clockwait(&guard->changed, &guard->lock,
-								  CLOCK_MONOTONIC, &until) == 0)
-			;
+		if (!guard->stopping)
+			(void)pthread_cond_clockwait(&guard->changed, &guard->lock, CLOCK_MONOTONIC,
+						     &until);
 	}
 	pthread_mutex_unlock(&guard->lock);
 	return NULL;

@@ -127,10 +127,11 @@ int freeze_end(struct freeze *freeze, GError **error);
 /* A block job on the disk, or a backup job on the guest, that an earlier life of ours left running
  * is ended; VIRT_ERROR_BUSY names one of somebody else's. */
 int jobs_clear(struct snapshot *snapshot, GError **error);
-/* Whether the guest's backup job is the one that serves this socket. */
-bool jobs_is_backup_at(virDomainPtr domain, const char *socket);
-/* Ends the backup job that serves this socket, and waits until it is gone. */
+/* Ends the backup job that serves this socket, where there is one, and waits until it is gone. */
 int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error);
+/* Marks a socket's folder as that of a process that lives, until the fd is closed; -1: another
+ * one's. */
+int jobs_hold_folder(const char *folder);
 /* The number that libvirt gives the scratch file, as in "vda[5]"; the caller frees it. */
 char *jobs_backup_scratch_index(virDomainPtr domain);
 

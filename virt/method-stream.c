@@ -13,6 +13,8 @@
 
 #include "virt/stream.h"
 
+#define SHUT_OFF_S 60
+
 /* --- the source that is given out: an encoder, with an eye on the guest ----------------------- */
 
 struct watched {
@@ -61,35 +63,45 @@ static int check_last(struct snapshot *snapshot, GError **error)
 	return -1;
 }
 
+/* Why it failed is known here better than there; and what was read may be worth nothing. */
+static int judge(struct snapshot *snapshot, int rc, GError *local, GError **error)
+{
+	if (check(snapshot, error) < 0) {
+		g_clear_error(&local);
+		return -1;
+	}
+	if (rc == 0)
+		return 0;
+	/* The export may be gone before libvirt tells why. */
+	if (g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED)) {
+		local->domain = VIRT_ERROR;
+		local->code = VIRT_ERROR_LOST;
+	}
+	g_propagate_error(error, local);
+	return -1;
+}
+
 static int watched_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
 			GError **error)
 {
 	struct watched *watched = (struct watched *)source;
-	g_autoptr(GError) local = NULL;
+	GError *local = NULL;
 	int rc = watched->source->ops->read(watched->source, offset, buf, len, &local);
 
-	/* Why a read failed is known here better than there; and what was read may be worth
-	 * nothing. */
-	if (check(watched->snapshot, error) < 0)
+	if (judge(watched->snapshot, rc, local, error) < 0)
 		return -1;
-	if (rc == 0)
-		return watched->whole && offset + len == source->size
-			       ? check_last(watched->snapshot, error)
-			       : 0;
-	/* The export may be gone before libvirt tells why. */
-	if (g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED))
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST, local->message);
-	else
-		g_propagate_error(error, g_steal_pointer(&local));
-	return -1;
+	return watched->whole && offset + len == source->size ? check_last(watched->snapshot, error)
+							      : 0;
 }
 
 static int watched_extents(struct image_source *source, image_extent_fn each, void *opaque,
 			   GError **error)
 {
 	struct watched *watched = (struct watched *)source;
+	GError *local = NULL;
+	int rc = watched->source->ops->extents(watched->source, each, opaque, &local);
 
-	return watched->source->ops->extents(watched->source, each, opaque, error);
+	return judge(watched->snapshot, rc, local, error);
 }
 
 static void watched_free(struct image_source *source)
@@ -169,6 +181,7 @@ static int make_places(struct snapshot *snapshot, struct stream *stream, GError 
 			    g_strerror(errno));
 		return -1;
 	}
+	stream->lock = jobs_hold_folder(stream->folder);
 	stream->socket = g_build_filename(stream->folder, "export", NULL);
 	stream->scratch = g_build_filename(config->scratch_dir, name, NULL);
 	return 0;
@@ -207,10 +220,12 @@ static char *backup_xml(const struct snapshot *snapshot, const struct stream *st
 	return g_strdup(xml->str);
 }
 
-static bool is_not_known(int code)
+/* Of a libvirt that cannot, or of a QEMU that is not let to where the socket is (AppArmor). */
+static bool is_not_possible(int code)
 {
-	return code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_OPERATION_UNSUPPORTED ||
-	       code == VIR_ERR_ARGUMENT_UNSUPPORTED || code == VIR_ERR_CONFIG_UNSUPPORTED;
+	return code == VIR_ERR_INTERNAL_ERROR || code == VIR_ERR_NO_SUPPORT ||
+	       code == VIR_ERR_OPERATION_UNSUPPORTED || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
+	       code == VIR_ERR_CONFIG_UNSUPPORTED;
 }
 
 static int begin(struct snapshot *snapshot, struct stream *stream, GError **error)
@@ -223,10 +238,9 @@ static int begin(struct snapshot *snapshot, struct stream *stream, GError **erro
 	stream->job_started = true;
 	rc = virDomainBackupBegin(snapshot->domain, xml, NULL, 0);
 	if (rc < 0) {
-		stream->job_started = false;
 		code = virGetLastErrorCode();
 		virt_set_error(error, "starting the export of the disk");
-		if (error && *error && is_not_known(code))
+		if (error && *error && is_not_possible(code))
 			(*error)->code = VIRT_ERROR_UNSUPPORTED;
 		(void)quiesce_end(snapshot, NULL);
 		return -1;
@@ -238,6 +252,7 @@ static struct image_source *open_live(struct snapshot *snapshot, GError **error)
 {
 	const struct virt_config *config = host_config(snapshot->host);
 	struct stream *stream = snapshot->stream = g_new0(struct stream, 1);
+	bool is_qcow2 = g_str_equal(snapshot->format, "qcow2");
 	struct image_nbd nbd = {
 		.export_name = snapshot->disk->target,
 		.timeout_s = config->nbd_timeout_s,
@@ -246,10 +261,16 @@ static struct image_source *open_live(struct snapshot *snapshot, GError **error)
 	virDomainBlockInfo size;
 	struct image_source *disk;
 
+	stream->lock = -1;
 	if (jobs_clear(snapshot, error) < 0)
 		return NULL;
 	if (virDomainGetBlockInfo(snapshot->domain, snapshot->disk->target, &size, 0) < 0) {
 		virt_set_error(error, "asking for the disk's size");
+		return NULL;
+	}
+	if (is_qcow2 && size.capacity > IMAGE_QCOW2_MAX) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+				    "the disk is larger than 8 TiB");
 		return NULL;
 	}
 	if (make_places(snapshot, stream, error) < 0 ||
@@ -275,28 +296,22 @@ static void remove_places(const struct stream *stream)
 		g_warning("cannot remove %s: %s", stream->folder, g_strerror(errno));
 }
 
-static int end_job_of(struct snapshot *snapshot, virDomainPtr domain, GError **error)
-{
-	const char *socket = snapshot->stream->socket;
-
-	return jobs_is_backup_at(domain, socket) ? jobs_end_backup(domain, socket, error) : 0;
-}
-
 /* The job outlives a restart of libvirt; our connection does not. */
 static int end_job(struct snapshot *snapshot, GError **error)
 {
+	const char *socket = snapshot->stream->socket;
 	virConnectPtr connection;
 	virDomainPtr domain;
-	int rc = -1;
+	int rc = 0;
 
 	if (virConnectIsAlive(snapshot->connection) == 1)
-		return end_job_of(snapshot, snapshot->domain, error);
+		return jobs_end_backup(snapshot->domain, socket, error);
 	connection = host_connect(snapshot->host, error);
 	if (!connection)
 		return -1;
-	domain = host_find_domain(connection, snapshot->uuid, error);
+	domain = virDomainLookupByUUIDString(connection, snapshot->uuid);
 	if (domain) {
-		rc = end_job_of(snapshot, domain, error);
+		rc = jobs_end_backup(domain, socket, error);
 		(void)virDomainFree(domain);
 	}
 	(void)virConnectClose(connection);
@@ -310,10 +325,14 @@ static int undo(struct snapshot *snapshot, GError **error)
 
 	if (!stream)
 		return rc;
-	guard_stop(stream->guard);
+	/* The guest is guarded until its job is gone; the files of one that may be there stay. */
 	if (stream->job_started && end_job(snapshot, rc == 0 ? error : NULL) < 0)
 		rc = -1;
-	remove_places(stream);
+	else
+		remove_places(stream);
+	guard_stop(stream->guard);
+	if (stream->lock >= 0)
+		(void)close(stream->lock);
 	g_free(stream->folder);
 	g_free(stream->socket);
 	g_free(stream->scratch);
@@ -323,6 +342,23 @@ static int undo(struct snapshot *snapshot, GError **error)
 
 /* --- cold ---------------------------------------------------------------------------------------
  */
+
+/* While a guest shuts down, QEMU still writes. */
+static int wait_shut_off(struct snapshot *snapshot, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + SHUT_OFF_S * G_USEC_PER_SEC;
+	int state;
+
+	while ((state = snapshot_guest_state(snapshot, error)) == VIR_DOMAIN_SHUTDOWN) {
+		if (g_get_monotonic_time() > until) {
+			g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
+				    "the guest is shutting down, and has not in %d s", SHUT_OFF_S);
+			return -1;
+		}
+		g_usleep(G_USEC_PER_SEC / 20);
+	}
+	return state < 0 ? -1 : 0;
+}
 
 static struct image_source *open_cold(struct snapshot *snapshot, GError **error)
 {
@@ -335,7 +371,7 @@ static struct image_source *open_cold(struct snapshot *snapshot, GError **error)
 	};
 	const char *argv[] = {"qemu-nbd", "--read-only", "--discard=ignore", NULL, NULL};
 
-	if (cold_check_stopped(snapshot, error) < 0 ||
+	if (wait_shut_off(snapshot, error) < 0 || cold_check_stopped(snapshot, error) < 0 ||
 	    disk_complete_chain(snapshot->disk, host_config(snapshot->host)->backing_dirs,
 				snapshot->cancel, error) < 0)
 		return NULL;

@@ -13,6 +13,7 @@ struct stream {
 	char *folder;	  /* of the socket, ours alone; NULL: none */
 	char *socket;	  /* in it */
 	char *scratch;	  /* the file; NULL: none */
+	int lock;	  /* the folder's, while we live; -1: none */
 	bool job_started; /* our backup job may run */
 	struct guard *guard;
 };

@@ -82,6 +82,10 @@ void virt_host_close(struct virt_host *host);
 typedef struct virt_host virt_host_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virt_host_t, virt_host_close)
 
+/* Ends the exports that a process of ours left running when it was killed (jobs.c): their scratch
+ * files would fill the disk, and stop the guests. What cannot be done is logged. */
+void virt_host_sweep(struct virt_host *host);
+
 /* The power state of the domain of that uuid as nova's _get_power_state gives it, or -1 with an
  * error. */
 int virt_guest_power_state(struct virt_host *host, const char *uuid, GError **error);

@@ -143,9 +143,8 @@ class Uploads:
             "rebase": Agent(self.folder, base=cloud.nova_conf, name="rebase", DEFAULT={"debug": "false"},
                             novasnap={"live_method": "rebase", "cold_method": "extract"}),
         }
-        # Not nova.conf's own, for its snapshots' sizes are counted by folder.
-        ours = [self.folder.file(name) for name in ("stream", "rebase")]
         theirs = [os.path.join(cloud.instances, "snapshots")]
+        ours = [*theirs, *(self.folder.file(name) for name in agents)]
 
         def measure(who, process, folders):
             """The first is not counted: whoever has just started asks Keystone for a token, which takes a second."""
