@@ -15,7 +15,7 @@ import tap  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
                    same_content, virsh)
-from services import Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
+from services import CAST, Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
 
 SLOW = str(12 << 20)  # bytes a second: four seconds for a guest of 48 MiB
 
@@ -197,6 +197,25 @@ def main():
             _image, _shown, status = which.snapshot(guest.uuid)
             assert status == 0 and "size alone was compared" in which.text(), which.text()
             assert "attempts 1, sha256 " in which.text()
+
+        def test_killed_its_export_is_ended_at_the_next_start():
+            victim = make_agent("victim")
+            agents.append(victim)
+            victim.command("send", "snapshot_instance", "--file", CAST, "--instance", guest.uuid)
+            tap.wait_for("upload", lambda: "bytes to upload" in victim.text(), 30, 0.05)
+            # Another process leaves the export of one that lives alone.
+            said = victim.command("snapshot", guest.name, "--to", folder.make("there"), check=False)
+            assert said.returncode == 1 and "somebody else" in said.stdout, said
+            assert guest.has_job()
+            victim.process.kill()
+            victim.process.wait(20)
+            assert guest.has_job()
+            os.remove(victim.log)
+            victim.start()
+            tap.wait_for("end of the export", lambda: not guest.has_job(), 20)
+            assert "was left running" in victim.text(), victim.text()
+            assert guest.state() == "running"
+            nothing_left()
 
         def test_a_guest_that_is_deleted_meanwhile():
             with Upload(agent, guest) as upload:
