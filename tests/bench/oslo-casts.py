@@ -36,6 +36,7 @@ class Endpoint:
 
 class Incoming:
     """What the driver hands to the dispatcher."""
+    client_timeout = None
 
     def __init__(self, body):
         message = common.deserialize_msg(json.loads(body))
