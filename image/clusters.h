@@ -13,6 +13,9 @@
 /* As many as an L2 table of qcow2 has entries. */
 #define GROUP ((uint64_t)8192)
 
+/* Read at once: as many requests as an NBD source has in flight. */
+#define CLUSTERS_AT_ONCE 16
+
 struct clusters;
 /* Asks a source for its extents. NULL with the source's error. */
 struct clusters *clusters_new(struct image_source *source, GError **error);

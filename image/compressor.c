@@ -5,15 +5,12 @@
  */
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 #include "image/compressed.h"
+#include "image/internal.h"
 
 #define SLOTS 32
-/* Read at once: as many requests as an NBD source has in flight. */
-#define CLUSTERS_AT_ONCE 16
 #define STACK_SIZE ((size_t)512 * 1024)
-#define CANCEL_LOOK_MS 250
 
 struct slot {
 	uint64_t index;
@@ -250,27 +247,13 @@ static int fill(struct compressor *compressor, GError **error)
 	return 0;
 }
 
-static void wait_a_little(struct compressor *compressor)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += CANCEL_LOOK_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	(void)pthread_cond_clockwait(&compressor->changed, &compressor->lock, CLOCK_MONOTONIC,
-				     &until);
-}
-
 static int wait_for(struct compressor *compressor, const struct slot *slot, GError **error)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&compressor->lock);
 	while (rc == 0 && !slot->done) {
-		wait_a_little(compressor);
+		image_wait_a_little(&compressor->changed, &compressor->lock);
 		rc = check_cancel(compressor, error);
 	}
 	pthread_mutex_unlock(&compressor->lock);

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "image/clusters.h"
 #include "image/internal.h"
 
 #define CHUNK ((size_t)1024 * 1024)
@@ -222,18 +223,13 @@ static int directory_update(void *self, const struct image_identity *who, const 
 	return rc;
 }
 
-static bool is_zero(const char *data, size_t length)
-{
-	return length > 0 && data[0] == '\0' && memcmp(data, data + 1, length - 1) == 0;
-}
-
 /* Blocks of zeros are left as holes; the size is set at the end. */
 static int write_sparse(int fd, const char *data, size_t length)
 {
 	while (length > 0) {
 		size_t part = MIN(length, HOLE);
 
-		if (is_zero(data, part)) {
+		if (is_all_zeros(data, part)) {
 			if (lseek(fd, (off_t)part, SEEK_CUR) < 0)
 				return -1;
 		} else if (write_all(fd, data, part) < 0) {

@@ -134,9 +134,10 @@ static int read_to(struct encoder *encoder, uint64_t offset, GError **error)
 	return read_next(encoder, error);
 }
 
-static int read_data(struct encoder *encoder, uint64_t offset, unsigned char *to, size_t len,
+static int read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
 		     size_t *ret_length, GError **error)
 {
+	struct encoder *encoder = opaque;
 	const struct place *here = &encoder->here;
 
 	if (read_to(encoder, offset, error) < 0)
@@ -154,25 +155,7 @@ static int read_data(struct encoder *encoder, uint64_t offset, unsigned char *to
 static int encoder_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
 			GError **error)
 {
-	struct encoder *encoder = (struct encoder *)source;
-	uint64_t data = qcow2_tables_size(encoder->tables);
-	unsigned char *to = buf;
-
-	while (len > 0) {
-		size_t piece;
-		int rc;
-
-		if (offset < data)
-			rc = qcow2_tables_read(encoder->tables, offset, to, len, &piece, error);
-		else
-			rc = read_data(encoder, offset - data, to, len, &piece, error);
-		if (rc < 0)
-			return -1;
-		to += piece;
-		offset += piece;
-		len -= piece;
-	}
-	return 0;
+	return qcow2_read(((struct encoder *)source)->tables, offset, buf, len, error);
 }
 
 /* Compresses all, to learn the sizes. What is all zeros is data no more. */
@@ -227,6 +210,7 @@ struct image_source *image_source_new_qcow2_compressed(struct image_source *sour
 		.zstd = how->zstd,
 		.make_l2 = make_l2,
 		.make_refcounts = make_refcounts,
+		.read_data = read_data,
 		.opaque = encoder,
 	};
 
@@ -239,6 +223,6 @@ struct image_source *image_source_new_qcow2_compressed(struct image_source *sour
 	shape.clusters = encoder->clusters;
 	shape.data = (places_end(encoder->places) + CLUSTER - 1) >> CLUSTER_BITS;
 	encoder->tables = qcow2_tables_new(&shape);
-	encoder->head.size = qcow2_tables_size(encoder->tables) + (shape.data << CLUSTER_BITS);
+	encoder->head.size = qcow2_size(encoder->tables);
 	return &encoder->head;
 }

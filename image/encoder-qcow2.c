@@ -32,11 +32,11 @@ static int make_l2(void *opaque, uint64_t group, unsigned char *to, GError **err
 
 /* Data that lies in the guest as it lies here is read at once. What a last cluster lacks is zeros.
  */
-static int read_data(struct qcow2 *qcow2, uint64_t offset, unsigned char *to, size_t len,
+static int read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
 		     size_t *ret_length, GError **error)
 {
-	uint64_t n = (offset - qcow2_tables_size(qcow2->tables)) >> CLUSTER_BITS;
-	uint64_t index = clusters_find_data(qcow2->clusters, n);
+	const struct qcow2 *qcow2 = opaque;
+	uint64_t index = clusters_find_data(qcow2->clusters, offset >> CLUSTER_BITS);
 	uint64_t guest = (index << CLUSTER_BITS) + offset % CLUSTER;
 	uint64_t end = (index + 1) << CLUSTER_BITS;
 	uint64_t size = qcow2->source->size;
@@ -53,27 +53,10 @@ static int read_data(struct qcow2 *qcow2, uint64_t offset, unsigned char *to, si
 	return 0;
 }
 
-static int qcow2_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
-		      GError **error)
+static int encoder_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
+			GError **error)
 {
-	struct qcow2 *qcow2 = (struct qcow2 *)source;
-	unsigned char *to = buf;
-
-	while (len > 0) {
-		size_t piece;
-		int rc;
-
-		if (offset < qcow2_tables_size(qcow2->tables))
-			rc = qcow2_tables_read(qcow2->tables, offset, to, len, &piece, error);
-		else
-			rc = read_data(qcow2, offset, to, len, &piece, error);
-		if (rc < 0)
-			return -1;
-		to += piece;
-		offset += piece;
-		len -= piece;
-	}
-	return 0;
+	return qcow2_read(((struct qcow2 *)source)->tables, offset, buf, len, error);
 }
 
 static void qcow2_free(struct image_source *source)
@@ -86,12 +69,13 @@ static void qcow2_free(struct image_source *source)
 	g_free(qcow2);
 }
 
-static const struct image_source_ops qcow2_ops = {.read = qcow2_read, .free = qcow2_free};
+static const struct image_source_ops qcow2_ops = {.read = encoder_read, .free = qcow2_free};
 
 struct image_source *image_source_new_qcow2(struct image_source *source, GError **error)
 {
 	struct qcow2 *qcow2 = g_new0(struct qcow2, 1);
-	struct qcow2_shape shape = {.size = source->size, .make_l2 = make_l2, .opaque = qcow2};
+	struct qcow2_shape shape = {
+		.size = source->size, .make_l2 = make_l2, .read_data = read_data, .opaque = qcow2};
 
 	qcow2->head.ops = &qcow2_ops;
 	qcow2->source = source;
@@ -104,6 +88,6 @@ struct image_source *image_source_new_qcow2(struct image_source *source, GError 
 	shape.clusters = qcow2->clusters;
 	shape.data = clusters_data_count(qcow2->clusters);
 	qcow2->tables = qcow2_tables_new(&shape);
-	qcow2->head.size = qcow2_tables_size(qcow2->tables) + (shape.data << CLUSTER_BITS);
+	qcow2->head.size = qcow2_size(qcow2->tables);
 	return &qcow2->head;
 }

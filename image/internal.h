@@ -5,7 +5,7 @@
 #ifndef NOVASNAP_IMAGE_INTERNAL_H
 #define NOVASNAP_IMAGE_INTERNAL_H
 
-#include <time.h>
+#include <pthread.h>
 
 #include "image/image.h"
 
@@ -60,6 +60,11 @@ const char *pipeline_hash_name(const struct image_upload *upload);
 /* A copy of what went wrong, NULL where nothing did. */
 GError *pipeline_error(struct pipeline *pipeline);
 void pipeline_free(struct pipeline *pipeline);
+
+/* --- wait.c ----------------------------------------------------------------------------------- */
+
+/* Until something changed, or it is time to look at the cancel flag. */
+void image_wait_a_little(pthread_cond_t *changed, pthread_mutex_t *lock);
 
 /* --- pace.c: a limit that uploads share ------------------------------------------------------- */
 

@@ -13,7 +13,6 @@
 #define BLOCK_SIZE ((size_t)1024 * 1024)
 #define BLOCKS 4
 #define STACK_SIZE ((size_t)512 * 1024)
-#define CANCEL_LOOK_MS 250
 
 struct pipeline {
 	const struct image_upload *upload;
@@ -44,20 +43,6 @@ static bool is_cancelled(const struct pipeline *pipeline)
 	return cancel && atomic_load(cancel) != 0;
 }
 
-/* Until something changed, or it is time to look at the flag. */
-static void wait_a_little(struct pipeline *pipeline)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += CANCEL_LOOK_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	(void)pthread_cond_clockwait(&pipeline->changed, &pipeline->lock, CLOCK_MONOTONIC, &until);
-}
-
 /* Waits for an empty block, and for its time. False when nobody wants more. */
 static bool wait_for_room(struct pipeline *pipeline, size_t length)
 {
@@ -68,7 +53,7 @@ static bool wait_for_room(struct pipeline *pipeline, size_t length)
 	while ((pipeline->filled - pipeline->emptied >= BLOCKS ||
 		(from > 0 && g_get_monotonic_time() < from)) &&
 	       !pipeline->abandoned && !is_cancelled(pipeline))
-		wait_a_little(pipeline);
+		image_wait_a_little(&pipeline->changed, &pipeline->lock);
 	wanted = !pipeline->abandoned;
 	if (is_cancelled(pipeline) && !pipeline->error)
 		g_set_error_literal(&pipeline->error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
@@ -186,7 +171,7 @@ ssize_t pipeline_read(struct pipeline *pipeline, void *buffer, size_t size)
 
 	pthread_mutex_lock(&pipeline->lock);
 	while (pipeline->filled == pipeline->emptied && !pipeline->ended)
-		wait_a_little(pipeline);
+		image_wait_a_little(&pipeline->changed, &pipeline->lock);
 	ready = pipeline->filled != pipeline->emptied && !pipeline->error;
 	if (!ready) {
 		ssize_t end = pipeline->error ? -1 : 0;
@@ -226,7 +211,7 @@ const char *pipeline_hash(struct pipeline *pipeline)
 
 	pthread_mutex_lock(&pipeline->lock);
 	while (!pipeline->ended && !pipeline->error && pipeline->filled == pipeline->emptied)
-		wait_a_little(pipeline);
+		image_wait_a_little(&pipeline->changed, &pipeline->lock);
 	whole = pipeline->ended && pipeline->hash[0] != '\0';
 	pthread_mutex_unlock(&pipeline->lock);
 	return whole ? pipeline->hash : NULL;

@@ -189,8 +189,8 @@ static int make_table(const struct qcow2_tables *tables, uint64_t cluster, unsig
 	return 0;
 }
 
-/* Whole clusters are made in the buffer itself. */
-int qcow2_tables_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to,
+/* Up to the end of a cluster. Whole ones are made in the buffer itself. */
+static int read_table(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to,
 		      size_t len, size_t *ret_length, GError **error)
 {
 	uint64_t skip = offset % CLUSTER;
@@ -204,6 +204,27 @@ int qcow2_tables_read(const struct qcow2_tables *tables, uint64_t offset, unsign
 	if (make_table(tables, offset >> CLUSTER_BITS, whole, error) < 0)
 		return -1;
 	memcpy(to, whole + skip, piece);
+	return 0;
+}
+
+int qcow2_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to, size_t len,
+	       GError **error)
+{
+	const struct qcow2_shape *shape = &tables->shape;
+	uint64_t data = qcow2_tables_size(tables);
+
+	while (len > 0) {
+		size_t piece;
+		int rc = offset < data ? read_table(tables, offset, to, len, &piece, error)
+				       : shape->read_data(shape->opaque, offset - data, to, len,
+							  &piece, error);
+
+		if (rc < 0)
+			return -1;
+		to += piece;
+		offset += piece;
+		len -= piece;
+	}
 	return 0;
 }
 
@@ -229,4 +250,9 @@ void qcow2_tables_free(struct qcow2_tables *tables)
 uint64_t qcow2_tables_size(const struct qcow2_tables *tables)
 {
 	return tables->data << CLUSTER_BITS;
+}
+
+uint64_t qcow2_size(const struct qcow2_tables *tables)
+{
+	return (tables->data + tables->shape.data) << CLUSTER_BITS;
 }

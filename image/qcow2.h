@@ -24,6 +24,9 @@ struct qcow2_shape {
 	/* The refcounts of clusters that hold data; the first of them is 0. NULL: they are 1. */
 	int (*make_refcounts)(void *opaque, uint64_t first, uint64_t count, unsigned char *to,
 			      GError **error);
+	/* What is at an offset of the data, as much of it as is at hand: at least a byte. */
+	int (*read_data)(void *opaque, uint64_t offset, unsigned char *to, size_t len,
+			 size_t *ret_length, GError **error);
 	void *opaque;
 };
 
@@ -32,11 +35,12 @@ int qcow2_check_size(uint64_t size, GError **error);
 struct qcow2_tables;
 struct qcow2_tables *qcow2_tables_new(const struct qcow2_shape *shape);
 void qcow2_tables_free(struct qcow2_tables *tables);
-/* In bytes, whole clusters: where the data begins. */
+/* In bytes, whole clusters: where the data begins, and where the file ends. */
 uint64_t qcow2_tables_size(const struct qcow2_tables *tables);
-/* Up to the end of the cluster of the file that the offset is in. */
-int qcow2_tables_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to,
-		      size_t len, size_t *ret_length, GError **error);
+uint64_t qcow2_size(const struct qcow2_tables *tables);
+/* Of the whole file, its data too. */
+int qcow2_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to, size_t len,
+	       GError **error);
 
 void put16(unsigned char *to, uint16_t value);
 void put32(unsigned char *to, uint32_t value);

@@ -5,9 +5,6 @@
  */
 #include "image/clusters.h"
 
-/* Read at once: as many requests as an NBD source has in flight. */
-#define CLUSTERS_AT_ONCE 16
-
 struct scanned {
 	struct image_source head;
 	struct image_source *source;
