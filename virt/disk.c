@@ -212,24 +212,12 @@ static const xmlNode *choose(const xmlNodeSet *nodes, const char *root_device_na
 
 struct disk *disk_find_container(const char *xml, const char *format, GError **error)
 {
-	xmlDoc *document = xmlReadMemory(xml, (int)strlen(xml), "domain.xml", NULL,
-					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-	xmlXPathContext *context = document ? xmlXPathNewContext(document) : NULL;
-	xmlChar *root = NULL;
+	g_autofree char *root =
+		domain_text(xml, "/domain/devices/filesystem[target/@dir='/']/source/@dir");
 	struct disk *disk = NULL;
-	xmlXPathObject *found =
-		context ? xmlXPathEvalExpression(
-				  (const xmlChar
-					   *)"string(/domain/devices/filesystem[target/@dir='/']"
-					     "/source/@dir)",
-				  context)
-			: NULL;
 
-	if (found && found->stringval &&
-	    g_str_has_suffix((const char *)found->stringval, "/rootfs"))
-		root = found->stringval;
-	if (root) {
-		g_autofree char *folder = g_path_get_dirname((const char *)root);
+	if (root && g_str_has_suffix(root, "/rootfs")) {
+		g_autofree char *folder = g_path_get_dirname(root);
 
 		disk = g_new0(struct disk, 1);
 		disk->target = g_strdup("(container)");
@@ -241,9 +229,6 @@ struct disk *disk_find_container(const char *xml, const char *format, GError **e
 				    "the container has no root filesystem in a directory named "
 				    "rootfs, beside which nova keeps its disk");
 	}
-	xmlXPathFreeObject(found);
-	xmlXPathFreeContext(context);
-	xmlFreeDoc(document);
 	return disk;
 }
 

@@ -39,6 +39,17 @@ static char *text_at(xmlXPathContext *context, const char *path)
 	return text;
 }
 
+char *domain_text(const char *xml, const char *path)
+{
+	struct reader reader;
+	char *text;
+
+	reader_open(&reader, xml);
+	text = reader.context ? text_at(reader.context, path) : NULL;
+	reader_close(&reader);
+	return text;
+}
+
 void domain_facts_read(const char *xml, struct domain_facts *ret)
 {
 	struct reader reader;

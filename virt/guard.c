@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #include "virt/stream.h"
 
@@ -73,41 +72,23 @@ int guard_check_room(const struct virt_config *config, uint64_t size, GError **e
 	return -1;
 }
 
-static bool is_paused_by_an_error(virDomainPtr domain)
-{
-	int state, reason;
-
-	return virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
-	       reason == VIR_DOMAIN_PAUSED_IOERROR;
-}
-
 /* Ends our job, and the pause that it brought. A connection of our own: that of the snapshot may
  * have gone while the job went on. -1: to be tried again. */
 static int fire(struct guard *guard)
 {
 	struct snapshot *snapshot = guard->snapshot;
 	g_autoptr(GError) error = NULL;
-	virConnectPtr connection = host_connect(snapshot->host, &error);
-	virDomainPtr domain =
-		connection ? host_find_domain(connection, snapshot->uuid, &error) : NULL;
-	int rc = -1;
+	struct guest guest;
+	int rc = guest_open(snapshot->host, snapshot->uuid, &guest, &error);
 
-	if (domain && jobs_end_backup(domain, snapshot->stream->socket, &error) == 0) {
-		rc = 0;
-		if (snapshot->first_state == VIR_DOMAIN_RUNNING && is_paused_by_an_error(domain) &&
-		    virDomainResume(domain) < 0) {
-			virt_set_error(&error, "resuming the guest, which an I/O error paused");
-			rc = -1;
-		}
-	}
+	if (rc == 0)
+		rc = jobs_end_backup(guest.domain, snapshot->stream->socket, &error);
+	if (rc == 0 && snapshot->first_state == VIR_DOMAIN_RUNNING)
+		rc = jobs_resume_caught(guest.domain, &error);
 	if (rc < 0)
 		g_warning("guest %s: ending its stream, for %s is nearly full: %s; tried again",
-			  snapshot->uuid, host_config(snapshot->host)->scratch_dir,
-			  error ? error->message : "unknown");
-	if (domain)
-		(void)virDomainFree(domain);
-	if (connection)
-		(void)virConnectClose(connection);
+			  snapshot->uuid, host_config(snapshot->host)->scratch_dir, error->message);
+	guest_close(&guest);
 	return rc;
 }
 
@@ -119,47 +100,45 @@ static bool is_full(struct guard *guard)
 	return room >= 0 && (uint64_t)room < config->scratch_reserve_mib * MIB;
 }
 
-/* With the lock held. Anybody who reads sees why the export goes, before it goes. */
-static bool look(struct guard *guard)
+/* Whoever reads sees why the export goes, before it goes. */
+static void note_fired(struct guard *guard)
 {
-	bool done = false;
+	bool before;
 
-	pthread_mutex_unlock(&guard->lock);
-	if (is_full(guard)) {
-		pthread_mutex_lock(&guard->lock);
-		if (!guard->fired)
-			g_warning(
-				"guest %s: the scratch file's folder %s is nearly full: the stream "
-				"is given up, so that the guest is not stopped",
-				guard->snapshot->uuid,
-				host_config(guard->snapshot->host)->scratch_dir);
-		guard->fired = true;
-		pthread_mutex_unlock(&guard->lock);
-		done = fire(guard) == 0;
-	}
 	pthread_mutex_lock(&guard->lock);
-	return done;
+	before = guard->fired;
+	guard->fired = true;
+	pthread_mutex_unlock(&guard->lock);
+	if (!before)
+		g_warning("guest %s: the scratch file's folder %s is nearly full: the stream is "
+			  "given up, so that the guest is not stopped",
+			  guard->snapshot->uuid, host_config(guard->snapshot->host)->scratch_dir);
+}
+
+/* Until it is time to look again. False when there is no more to look after. */
+static bool wait_for_look(struct guard *guard)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&guard->lock);
+	if (!guard->stopping)
+		watch_pause(&guard->changed, &guard->lock, guard->look_ms);
+	stopping = guard->stopping;
+	pthread_mutex_unlock(&guard->lock);
+	return !stopping;
 }
 
 static void *guard_main(void *opaque)
 {
 	struct guard *guard = opaque;
 
-	pthread_mutex_lock(&guard->lock);
-	while (!guard->stopping && !look(guard)) {
-		struct timespec until;
-
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += guard->look_ms * 1000000L;
-		if (until.tv_nsec >= 1000000000L) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000000000L;
-		}
-		if (!guard->stopping)
-			(void)pthread_cond_clockwait(&guard->changed, &guard->lock, CLOCK_MONOTONIC,
-						     &until);
-	}
-	pthread_mutex_unlock(&guard->lock);
+	do {
+		if (!is_full(guard))
+			continue;
+		note_fired(guard);
+		if (fire(guard) == 0)
+			break;
+	} while (wait_for_look(guard));
 	return NULL;
 }
 

@@ -9,12 +9,7 @@
 
 #define POLL_US (G_USEC_PER_SEC / 4)
 
-struct guest {
-	virConnectPtr connection;
-	virDomainPtr domain;
-};
-
-static int guest_open(struct virt_host *host, const char *uuid, struct guest *guest, GError **error)
+int guest_open(struct virt_host *host, const char *uuid, struct guest *guest, GError **error)
 {
 	guest->domain = NULL;
 	guest->connection = host_connect(host, error);
@@ -23,7 +18,7 @@ static int guest_open(struct virt_host *host, const char *uuid, struct guest *gu
 	return guest->domain ? 0 : -1;
 }
 
-static void guest_close(struct guest *guest)
+void guest_close(struct guest *guest)
 {
 	if (guest->domain)
 		(void)virDomainFree(guest->domain);

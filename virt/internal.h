@@ -7,6 +7,7 @@
 
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
+#include <pthread.h>
 #include <stdint.h>
 
 #include "virt/virt.h"
@@ -25,6 +26,17 @@ void frozen_table_free(struct frozen_table *table);
 virDomainPtr host_find_domain(virConnectPtr connection, const char *uuid, GError **error);
 /* libvirt's last error of this thread as ours: "what: libvirt's words". */
 void virt_set_error(GError **error, const char *what);
+
+/* --- guest.c: a guest by a connection of one's own ---------------------------------------------
+ */
+
+struct guest {
+	virConnectPtr connection; /* NULL: libvirt is gone */
+	virDomainPtr domain;	  /* NULL: it was not found */
+};
+/* guest_close is called in any case. */
+int guest_open(struct virt_host *host, const char *uuid, struct guest *guest, GError **error);
+void guest_close(struct guest *guest);
 
 /* --- watch.c: libvirt's events of one domain -------------------------------------------------- */
 
@@ -47,6 +59,8 @@ enum watch_end {
 	WATCH_CANCELLED,
 	WATCH_TIMEOUT,
 };
+/* Sleeps for so long, or until a condition is told of; with the lock held. */
+void watch_pause(pthread_cond_t *changed, pthread_mutex_t *lock, unsigned ms);
 /* Forgets what was noted of a job. */
 void watch_reset(struct watch *watch);
 /* Waits for the job to be ready (or over), or, with `ended`, to be over. `progress` is asked every
@@ -98,6 +112,8 @@ struct domain_facts {
 	bool host_devices; /* it has some that can neither be saved nor restored */
 };
 void domain_facts_read(const char *xml, struct domain_facts *ret);
+/* What is at an XPath of libvirt's XML; the caller frees it. NULL where there is nothing. */
+char *domain_text(const char *xml, const char *path);
 /* The XML of a domain as it is; freed with free(). NULL with an error. */
 char *domain_xml(virDomainPtr domain, GError **error);
 
@@ -129,6 +145,9 @@ int freeze_end(struct freeze *freeze, GError **error);
 int jobs_clear(struct snapshot *snapshot, GError **error);
 /* Ends the backup job that serves this socket, where there is one, and waits until it is gone. */
 int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error);
+/* A guest that an I/O error paused, as a full scratch file does, goes on; any other is left as it
+ * is. */
+int jobs_resume_caught(virDomainPtr domain, GError **error);
 /* Marks a socket's folder as that of a process that lives, until the fd is closed; -1: another
  * one's. */
 int jobs_hold_folder(const char *folder);

@@ -5,8 +5,6 @@
  */
 #include <fcntl.h>
 #include <glib/gstdio.h>
-#include <libxml/parser.h>
-#include <libxml/xpath.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -43,22 +41,8 @@ static int clear_block_job(struct snapshot *snapshot, GError **error)
 	return -1;
 }
 
-static char *evaluate(const char *xml, const char *path)
-{
-	xmlDoc *document = xmlReadMemory(xml, (int)strlen(xml), "backup.xml", NULL,
-					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-	xmlXPathContext *context = document ? xmlXPathNewContext(document) : NULL;
-	xmlXPathObject *found =
-		context ? xmlXPathEvalExpression((const xmlChar *)path, context) : NULL;
-	char *text = found && found->stringval ? g_strdup((const char *)found->stringval) : NULL;
-
-	xmlXPathFreeObject(found);
-	xmlXPathFreeContext(context);
-	xmlFreeDoc(document);
-	return text;
-}
-
-/* Where it serves, or writes to; NULL: there is none, or (with an error) it could not be asked. */
+/* Where it serves, or writes to, "" where that is not told; NULL: there is none, or (with an error)
+ * it could not be asked. */
 static char *backup_place(virDomainPtr domain, GError **error)
 {
 	char *xml = virDomainBackupGetXMLDesc(domain, 0);
@@ -72,10 +56,10 @@ static char *backup_place(virDomainPtr domain, GError **error)
 			virt_set_error(error, "asking for the guest's backup job");
 		return NULL;
 	}
-	place = evaluate(xml, "string(/domainbackup/server/@socket | /domainbackup/server/@name | "
-			      "/domainbackup/disks/disk/target/@file)");
+	place = domain_text(xml, "/domainbackup/server/@socket | /domainbackup/server/@name | "
+				 "/domainbackup/disks/disk/target/@file");
 	free(xml);
-	return place;
+	return place ? place : g_strdup("");
 }
 
 /* 1, 0, or -1 with an error. */
@@ -118,6 +102,17 @@ int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error)
 		there = is_backup_at(domain, socket, error);
 	}
 	return there;
+}
+
+int jobs_resume_caught(virDomainPtr domain, GError **error)
+{
+	int state, reason;
+
+	if (virDomainGetState(domain, &state, &reason, 0) < 0 || state != VIR_DOMAIN_PAUSED ||
+	    reason != VIR_DOMAIN_PAUSED_IOERROR || virDomainResume(domain) == 0)
+		return 0;
+	virt_set_error(error, "resuming the guest, which an I/O error paused");
+	return -1;
 }
 
 int jobs_hold_folder(const char *folder)
@@ -185,23 +180,32 @@ static void sweep_guest(virDomainPtr domain, const char *ours)
 	g_autoptr(GError) error = NULL;
 	g_autofree char *place = backup_place(domain, NULL);
 	g_autofree char *folder = place ? g_path_get_dirname(place) : NULL;
-	int state, reason;
 
 	if (!place || !g_str_has_prefix(place, ours) || is_held(place))
 		return;
 	g_message("guest %s: a backup job that was left running at %s is ended",
 		  virDomainGetName(domain), place);
-	if (jobs_end_backup(domain, place, &error) < 0)
+	if (jobs_end_backup(domain, place, &error) < 0 || jobs_resume_caught(domain, &error) < 0)
 		g_warning("guest %s: %s", virDomainGetName(domain), error->message);
-	else if (virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
-		 reason == VIR_DOMAIN_PAUSED_IOERROR && virDomainResume(domain) < 0)
-		g_warning("guest %s: an I/O error paused it, and it cannot be resumed: %s",
-			  virDomainGetName(domain), virGetLastErrorMessage());
 	(void)g_unlink(place);
 	(void)g_rmdir(folder);
 }
 
-void virt_host_sweep(struct virt_host *host)
+/* Each job of ours has a folder until it is known to be gone. */
+static bool has_leftovers(const char *run_dir)
+{
+	GDir *folder = g_dir_open(run_dir, 0, NULL);
+	const char *name;
+	bool found = false;
+
+	while (folder && !found && (name = g_dir_read_name(folder)))
+		found = g_str_has_prefix(name, "nbd-");
+	if (folder)
+		g_dir_close(folder);
+	return found;
+}
+
+static void sweep_guests(struct virt_host *host)
 {
 	g_autofree char *ours = g_build_filename(host_config(host)->run_dir, "nbd-", NULL);
 	g_autoptr(GError) error = NULL;
@@ -223,10 +227,16 @@ void virt_host_sweep(struct virt_host *host)
 		(void)virConnectClose(connection);
 }
 
+void virt_host_sweep(struct virt_host *host)
+{
+	if (has_leftovers(host_config(host)->run_dir))
+		sweep_guests(host);
+}
+
 char *jobs_backup_scratch_index(virDomainPtr domain)
 {
 	char *xml = virDomainBackupGetXMLDesc(domain, 0);
-	char *index = xml ? evaluate(xml, "string(/domainbackup/disks/disk/scratch/@index)") : NULL;
+	char *index = xml ? domain_text(xml, "/domainbackup/disks/disk/scratch/@index") : NULL;
 
 	free(xml);
 	return index;

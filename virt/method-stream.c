@@ -300,21 +300,20 @@ static void remove_places(const struct stream *stream)
 static int end_job(struct snapshot *snapshot, GError **error)
 {
 	const char *socket = snapshot->stream->socket;
-	virConnectPtr connection;
-	virDomainPtr domain;
-	int rc = 0;
+	g_autoptr(GError) local = NULL;
+	struct guest guest;
+	int rc;
 
 	if (virConnectIsAlive(snapshot->connection) == 1)
 		return jobs_end_backup(snapshot->domain, socket, error);
-	connection = host_connect(snapshot->host, error);
-	if (!connection)
-		return -1;
-	domain = virDomainLookupByUUIDString(connection, snapshot->uuid);
-	if (domain) {
-		rc = jobs_end_backup(domain, socket, error);
-		(void)virDomainFree(domain);
-	}
-	(void)virConnectClose(connection);
+	rc = guest_open(snapshot->host, snapshot->uuid, &guest, &local);
+	if (rc == 0)
+		rc = jobs_end_backup(guest.domain, socket, &local);
+	else if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+		rc = 0;
+	guest_close(&guest);
+	if (rc < 0)
+		g_propagate_error(error, g_steal_pointer(&local));
 	return rc;
 }
 

@@ -180,17 +180,17 @@ bool watch_guest_undefined(struct watch *watch)
 	return look(watch, &watch->guest_undefined);
 }
 
-static void wait_slice(struct watch *watch)
+void watch_pause(pthread_cond_t *changed, pthread_mutex_t *lock, unsigned ms)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += SLICE_MS * 1000000L;
+	until.tv_nsec += ms * 1000000L;
 	if (until.tv_nsec >= 1000000000L) {
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000L;
 	}
-	(void)pthread_cond_clockwait(&watch->changed, &watch->lock, CLOCK_MONOTONIC, &until);
+	(void)pthread_cond_clockwait(changed, lock, CLOCK_MONOTONIC, &until);
 }
 
 /* What was noted, or -1 while there is nothing. With the lock held. */
@@ -228,7 +228,7 @@ enum watch_end watch_wait(struct watch *watch, bool ended, unsigned timeout_s,
 			end = WATCH_TIMEOUT;
 			break;
 		}
-		wait_slice(watch);
+		watch_pause(&watch->changed, &watch->lock, SLICE_MS);
 		if (progress && ++slices % PROGRESS_SLICES == 0 && noted(watch, ended) < 0) {
 			uint64_t now;
 
