@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Objects of up to this many members are looked through for a second key without a table. */
-#define FEW_MEMBERS 8
+#define FEW_MEMBERS 128
 
 /* What cJSON reads of one number at most. */
 #define CJSON_NUMBER_MAX 63
@@ -82,9 +82,14 @@ static size_t scan_digits(struct scan *scan)
 	return scan->at - start;
 }
 
+static bool is_white(char c)
+{
+	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
 static void scan_white(struct scan *scan)
 {
-	while (scan->at < scan->length && strchr(" \t\n\r", scan->text[scan->at]))
+	while (scan->at < scan->length && is_white(scan->text[scan->at]))
 		scan->at++;
 }
 
@@ -331,47 +336,103 @@ static void member_supersede(cJSON *object, cJSON *earlier, cJSON *later)
 	cJSON_ReplaceItemViaPointer(object, earlier, later);
 }
 
-static cJSON *member_before(const cJSON *object, const cJSON *member)
-{
-	cJSON *before;
+/* The members of an object that were passed, each with a mark of its key: only where two marks are
+ * the same the keys may be. */
+struct passed {
+	unsigned count;
+	unsigned char marks[FEW_MEMBERS];
+	cJSON *members[FEW_MEMBERS];
+	GHashTable *table; /* in place of them, once there are more; NULL until then */
+};
 
-	for (before = object->child; before != member; before = before->next) {
-		if (strcmp(before->string, member->string) == 0)
-			return before;
+static unsigned char mark_of(const char *key)
+{
+	size_t length = strlen(key);
+
+	return (unsigned char)(length * 37 + (unsigned char)key[0] * 5 +
+			       (unsigned char)key[length / 2] * 11 +
+			       (length > 0 ? (unsigned char)key[length - 1] : 0));
+}
+
+/* Where the member of the same key stands, or `count`. */
+static unsigned find_passed(const struct passed *passed, const char *key, unsigned char mark)
+{
+	const unsigned char *at = passed->marks;
+	const unsigned char *end = passed->marks + passed->count;
+
+	while ((at = memchr(at, mark, (size_t)(end - at)))) {
+		unsigned index = (unsigned)(at - passed->marks);
+
+		if (strcmp(passed->members[index]->string, key) == 0)
+			return index;
+		at++;
 	}
-	return NULL;
+	return passed->count;
+}
+
+/* Notes a member in the place of the earlier one of the same key, which is returned. */
+static cJSON *note_few(struct passed *passed, cJSON *member)
+{
+	unsigned char mark = mark_of(member->string);
+	unsigned index = find_passed(passed, member->string, mark);
+	cJSON *earlier = index < passed->count ? passed->members[index] : NULL;
+
+	if (!earlier)
+		passed->count++;
+	passed->marks[index] = mark;
+	passed->members[index] = member;
+	return earlier;
+}
+
+static cJSON *note_many(struct passed *passed, cJSON *member)
+{
+	cJSON *earlier;
+
+	if (!passed->table) {
+		passed->table = g_hash_table_new(g_str_hash, g_str_equal);
+		for (unsigned i = 0; i < passed->count; i++)
+			g_hash_table_insert(passed->table, passed->members[i]->string,
+					    passed->members[i]);
+	}
+	earlier = g_hash_table_lookup(passed->table, member->string);
+	/* Before the earlier one goes: the table's key is its string. */
+	g_hash_table_replace(passed->table, member->string, member);
+	return earlier;
+}
+
+static void drop_superseded(cJSON *node);
+
+static void drop_superseded_members(cJSON *object)
+{
+	struct passed passed;
+	cJSON *next;
+
+	passed.count = 0;
+	passed.table = NULL;
+	for (cJSON *child = object->child; child; child = next) {
+		cJSON *earlier;
+
+		next = child->next;
+		drop_superseded(child);
+		earlier = passed.count < FEW_MEMBERS && !passed.table ? note_few(&passed, child)
+								      : note_many(&passed, child);
+		if (earlier)
+			member_supersede(object, earlier, child);
+	}
+	if (passed.table)
+		g_hash_table_unref(passed.table);
 }
 
 static void drop_superseded(cJSON *node)
 {
-	g_autoptr(GHashTable) seen = NULL;
 	cJSON *child;
-	cJSON *next;
-	cJSON *earlier;
-	unsigned members = 0;
 
-	for (child = node->child; child; child = next) {
-		next = child->next;
-		drop_superseded(child);
-		if (!cJSON_IsObject(node))
-			continue;
-		if (++members <= FEW_MEMBERS) {
-			earlier = member_before(node, child);
-		} else {
-			if (!seen) {
-				seen = g_hash_table_new(g_str_hash, g_str_equal);
-				for (earlier = node->child; earlier != child;
-				     earlier = earlier->next)
-					g_hash_table_insert(seen, earlier->string, earlier);
-			}
-			earlier = g_hash_table_lookup(seen, child->string);
-		}
-		/* Before the earlier one goes: the table's key is its string. */
-		if (seen)
-			g_hash_table_replace(seen, child->string, child);
-		if (earlier)
-			member_supersede(node, earlier, child);
+	if (cJSON_IsObject(node)) {
+		drop_superseded_members(node);
+		return;
 	}
+	cJSON_ArrayForEach (child, node)
+		drop_superseded(child);
 }
 
 /* g_utf8_validate_len, which also refuses NUL, looks at each byte; most messages are ASCII. */
