@@ -19,7 +19,7 @@
 
 #define ROUNDS 5
 #define ROUND_US G_USEC_PER_SEC
-#define WAIT_S 120 /* for the next cast */
+#define WAIT_S 240
 #define ID_DIGITS 32
 
 enum handler { DROP, ACK, RUN };
@@ -32,6 +32,7 @@ static struct bench {
 	/* Guarded by the lock. */
 	unsigned taken;
 	unsigned ended;
+	unsigned wanted;    /* to end; 0: nobody waits */
 	gint64 first, last; /* monotonic us: when the first and the last one ended */
 } bench = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -44,7 +45,8 @@ static void note_end(void)
 	bench.last = g_get_monotonic_time();
 	if (bench.ended++ == 0)
 		bench.first = bench.last;
-	pthread_cond_signal(&bench.changed);
+	if (bench.ended == bench.wanted)
+		pthread_cond_signal(&bench.changed);
 	pthread_mutex_unlock(&bench.lock);
 }
 
@@ -145,28 +147,27 @@ static int decode(struct rpc *rpc, const char *path, unsigned rounds)
 	return EXIT_SUCCESS;
 }
 
-static int serve(struct rpc *rpc, const char *name, unsigned count)
+static int serve(struct rpc *rpc, const char *name)
 {
 	struct timespec until;
 	gint64 first, last;
-	bool complete;
+	unsigned ended;
 	int rc = 0;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += WAIT_S;
 	pthread_mutex_lock(&bench.lock);
-	while (bench.ended < count && rc == 0) {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += WAIT_S;
+	while (bench.ended < bench.wanted && rc == 0)
 		rc = pthread_cond_clockwait(&bench.changed, &bench.lock, CLOCK_MONOTONIC, &until);
-	}
 	first = bench.first;
 	last = bench.last;
-	complete = bench.ended == count;
+	ended = bench.ended;
 	pthread_mutex_unlock(&bench.lock);
 	rpc_server_stop(rpc);
-	if (!complete || last <= first)
+	if (ended != bench.wanted || last <= first)
 		return fail("not as many casts came", NULL);
 	printf("{\"name\": \"%s\", \"rounds\": [%.0f]}\n", name,
-	       (count - 1) * (double)G_USEC_PER_SEC / (double)(last - first));
+	       (ended - 1) * (double)G_USEC_PER_SEC / (double)(last - first));
 	return EXIT_SUCCESS;
 }
 
@@ -178,12 +179,14 @@ static int run(int argc, char **argv, const struct config *config)
 	struct rpc_server_ops ops = manager_server_ops(&manager);
 	int status;
 
+	if (bench.handler != DROP)
+		bench.wanted = (unsigned)atoi(argv[3]);
 	if (!rpc || rpc_server_start(rpc, &ops, &error) < 0) {
 		status = fail("cannot serve", error);
 	} else if (bench.handler == DROP) {
 		status = decode(rpc, argv[3], argc > 4 ? (unsigned)atoi(argv[4]) : ROUNDS);
 	} else {
-		status = serve(rpc, argv[1], (unsigned)atoi(argv[3]));
+		status = serve(rpc, argv[1]);
 	}
 	/* Frees what a job held after it was counted. */
 	(void)jobs_stop(manager.jobs, WAIT_S, 0);
