@@ -473,8 +473,13 @@ bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, boo
 
 void consumer_ack(struct consumer *consumer, const struct delivery *delivery)
 {
+	bool first;
+
 	pthread_mutex_lock(&consumer->lock);
+	first = consumer->acks->len == 0;
 	g_array_append_val(consumer->acks, *delivery);
 	pthread_mutex_unlock(&consumer->lock);
-	kick(consumer);
+	/* The thread takes all of them, and knows already when there are others. */
+	if (first)
+		kick(consumer);
 }

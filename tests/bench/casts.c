@@ -8,6 +8,7 @@
  *   casts jobs CONFIG COUNT            the same, and each is a job: a thread that acks it, and ends
  * CONFIG is a novasnap.conf. Prints {"name": ..., "rounds": [casts a second, ...]}.
  */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,6 +219,9 @@ int main(int argc, char **argv)
 				      "broker|jobs CONFIG COUNT\n");
 		return 2;
 	}
+	/* As novasnapd. */
+	(void)mallopt(M_ARENA_MAX, 2);
+	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
 	config = config_load((const char *const[]){argv[2], NULL}, &error);
 	if (!config)
 		return fail("the configuration", error);
