@@ -11,7 +11,9 @@
 #include "rpc/internal.h"
 #include "rpc/json.h"
 
-#define DELIVERIES_A_TURN 256 /* then acks, and whatever else waits, have their turn */
+/* Then acks, and whatever else waits, have their turn: well before all that the prefetch allows is
+ * taken, or the broker would wait for our acks, and then we for its deliveries. */
+#define DELIVERIES_A_TURN 32
 
 /* A delivery that is coming in: its method, a header, then the body in pieces. */
 struct incoming {
