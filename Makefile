@@ -9,7 +9,8 @@ BUILD   ?= build
 comma   := ,
 CC      ?= cc
 AR      ?= ar
-PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libssl libcrypto
+PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libssl libcrypto zlib \
+           libzstd
 
 # make SANITIZE=address,undefined or SANITIZE=thread builds with that sanitizer, in a folder of its own.
 ifdef SANITIZE
@@ -109,17 +110,19 @@ test-container: check-deps
 	@$(MAKE) --no-print-directory all tools
 	/usr/bin/python3 tests/container/rabbitmq.py
 
-# Casts a second, beside oslo.messaging's; two minutes, on a machine that does nothing else.
-bench-casts:
-	@tests/lib/deps.sh build run test e2e
-	@$(MAKE) --no-print-directory bench-programs
-	timeout -k 30 1200 /usr/bin/python3 tests/bench/bench-casts.py --json $(BUILD)/bench-casts.json
-
 # The slow rest, before an issue is resolved: everything, also with the sanitizers.
 check-all: lint test e2e test-container
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
 	BUILD=build-address-undefined tests/lib/run.sh
 	@$(MAKE) --no-print-directory SANITIZE=thread unit-programs check-unit
+	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
+
+# Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.
+bench:
+	@tests/lib/deps.sh build run test e2e bench
+	@$(MAKE) --no-print-directory all bench-programs
+	/usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
+	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
 
 check-unit: $(UNIT)
 	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
@@ -143,5 +146,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench-casts
+        bench-programs bench
 .SECONDARY:

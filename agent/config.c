@@ -5,6 +5,7 @@
  */
 #include "agent/config.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,6 +86,8 @@ struct texts {
 	const char *images_type;
 	bool use_cow_images;
 	const char *thaw_program;
+	const char *compression_type;
+	const char *detect_zeroes;
 	const char *connection_uri;
 	const char *notification_format;
 	const char *const *notification_drivers;
@@ -154,8 +157,8 @@ static const struct key keys[] = {
 	STRING(OURS, "state_dir", state_dir, "/var/lib/novasnap"),
 	STRING(OURS, "run_dir", run_dir, "/run/novasnap"),
 	STRING(OURS, "images_dir", image.images_dir, NULL),
-	STRING(OURS, "live_method", virt.live_method, "rebase"),
-	STRING(OURS, "cold_method", virt.cold_method, "extract"),
+	STRING(OURS, "live_method", virt.live_method, "stream"),
+	STRING(OURS, "cold_method", virt.cold_method, "stream"),
 	SECONDS(OURS, "shutdown_grace", shutdown_grace_s, "60", 0),
 	SECONDS(OURS, "connect_timeout", image.connect_timeout_s, "10", 1),
 	SECONDS(OURS, "request_timeout", image.request_timeout_s, "60", 1),
@@ -165,6 +168,14 @@ static const struct key keys[] = {
 	SECONDS(OURS, "libvirt_connect_timeout", virt.connect_timeout_s, "10", 1),
 	SECONDS(OURS, "libvirt_keepalive", virt.keepalive_s, "5", 0),
 	SECONDS(OURS, "agent_timeout", virt.agent_timeout_s, "10", 1),
+	STRING(OURS, "scratch_dir", virt.scratch_dir, "$state_dir/scratch"),
+	COUNT(OURS, "scratch_percent", virt.scratch_percent, "10", 0, 100),
+	COUNT(OURS, "scratch_reserve", virt.scratch_reserve_mib, "256", 1, 1000000),
+	SECONDS(OURS, "nbd_timeout", virt.nbd_timeout_s, "60", 1),
+	LIST(OURS, "backing_dirs", virt.backing_dirs, "$instances_path"),
+	STRING(OURS, "hash_algo", hash_algo, NULL),
+	SECONDS(OURS, "image_poll_interval", image_poll_interval_s, "10", 1),
+	COUNT(OURS, "upload_bytes_per_second", image.upload_bytes_per_second, "0", 0, UINT_MAX),
 	SECONDS(OURS, "freeze_timeout", virt.freeze_timeout_s, "30", 1),
 	SECONDS(OURS, "quiesce_timeout", quiesce_timeout_s, "300", 1),
 	BOOL(OURS, "report_state", report_state, "false"),
@@ -176,6 +187,8 @@ static const struct key keys[] = {
 static const struct key rule_keys[] = {
 	{OURS, "control", KEY_STRING, TEXTS_AT(control), "conductor", 0, 0},
 	{OURS, "images", KEY_STRING, TEXTS_AT(images), "glance", 0, 0},
+	{OURS, "compression_type", KEY_STRING, TEXTS_AT(compression_type), "zlib", 0, 0},
+	{OURS, "detect_zeroes", KEY_STRING, TEXTS_AT(detect_zeroes), "extents", 0, 0},
 	{OURS, "thaw_program", KEY_STRING, TEXTS_AT(thaw_program), NULL, 0, 0},
 	{"libvirt", "virt_type", KEY_STRING, TEXTS_AT(virt_type), "kvm", 0, 0},
 	{"libvirt", "images_type", KEY_STRING, TEXTS_AT(images_type), "default", 0, 0},
@@ -398,10 +411,12 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	static const char *const controls[] = {"none", "conductor", NULL};
 	static const char *const stores[] = {"glance", "directory", NULL};
 	static const char *const formats[] = {"unversioned", "versioned", "both", NULL};
+	static const char *const compressions[] = {"zlib", "zstd", NULL};
+	static const char *const detections[] = {"extents", "scan", NULL};
 	static const char *const image_formats[] = {"raw", "qcow2", "vmdk", "vdi", NULL};
 	struct config_store *store = config->store;
 	int control = choose(store, OURS, "control", texts->control, controls, error);
-	int images, format;
+	int images, format, compression, zeroes;
 
 	if (control < 0)
 		return -1;
@@ -416,6 +431,15 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	    choose(store, "libvirt", "snapshot_image_format", config->virt.snapshot_image_format,
 		   image_formats, error) < 0)
 		return -1;
+	compression = choose(store, OURS, "compression_type", texts->compression_type, compressions,
+			     error);
+	if (compression < 0)
+		return -1;
+	zeroes = choose(store, OURS, "detect_zeroes", texts->detect_zeroes, detections, error);
+	if (zeroes < 0)
+		return -1;
+	config->virt.compress_zstd = compression == 1;
+	config->virt.scan_zeroes = zeroes == 1;
 	config->control = control == 1;
 	config->image.directory = images == 1;
 	if (config->image.directory && !config->image.images_dir)
@@ -423,6 +447,7 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 				 "must be set when images = directory", error);
 	if (check_directory(store, OURS, "state_dir", config->state_dir, error) < 0 ||
 	    check_directory(store, OURS, "run_dir", config->run_dir, error) < 0 ||
+	    check_directory(store, OURS, "scratch_dir", config->virt.scratch_dir, error) < 0 ||
 	    check_directory(store, "libvirt", "snapshots_directory",
 			    config->virt.snapshots_directory, error) < 0)
 		return -1;
@@ -466,6 +491,7 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	config->rpc.rejected_max_bytes = 64 * 1024 * 1024;
 	config->virt.connection_uri =
 		texts->connection_uri ? texts->connection_uri : default_uri(texts->virt_type);
+	config->virt.run_dir = config->run_dir;
 	config->virt.container_format = container_format(texts);
 	config->virt.thaw_program = find_thaw_program(store, texts->thaw_program);
 	/* nova takes such disks cold, for a block copy would write them unencrypted. */

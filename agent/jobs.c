@@ -15,6 +15,7 @@
 struct job {
 	struct jobs *jobs;
 	char *key;
+	char *name; /* NULL: none, it is not cancelled by one */
 	const struct job_ops *ops;
 	void *opaque;
 	atomic_int cancel;
@@ -61,6 +62,7 @@ static void job_free(struct job *job)
 {
 	job->ops->free(job->opaque);
 	g_free(job->key);
+	g_free(job->name);
 	g_free(job);
 }
 
@@ -105,13 +107,15 @@ static void start_waiting(struct jobs *jobs)
 	}
 }
 
-void jobs_submit(struct jobs *jobs, const char *key, const struct job_ops *ops, void *opaque)
+void jobs_submit(struct jobs *jobs, const char *key, const char *name, const struct job_ops *ops,
+		 void *opaque)
 {
 	struct job *job = g_new0(struct job, 1);
 	bool stopping;
 
 	job->jobs = jobs;
 	job->key = g_strdup(key);
+	job->name = g_strdup(name);
 	job->ops = ops;
 	job->opaque = opaque;
 	pthread_mutex_lock(&jobs->lock);
@@ -148,8 +152,34 @@ static void cancel_running(struct jobs *jobs)
 
 	g_hash_table_iter_init(&iter, jobs->running);
 	while (g_hash_table_iter_next(&iter, NULL, &job))
-		atomic_store(&((struct job *)job)->cancel, 1);
+		atomic_store(&((struct job *)job)->cancel, JOB_STOPPING);
 	pthread_cond_broadcast(&jobs->changed);
+}
+
+static unsigned cancel_if(struct job *job, const char *id)
+{
+	if (!job->name || (!g_str_equal(job->key, id) && !g_str_equal(job->name, id)))
+		return 0;
+	atomic_store(&job->cancel, JOB_CANCELLED);
+	return 1;
+}
+
+unsigned jobs_cancel(struct jobs *jobs, const char *id)
+{
+	GHashTableIter iter;
+	gpointer job;
+	unsigned count = 0;
+
+	pthread_mutex_lock(&jobs->lock);
+	/* One that waits runs all the same, to tell of its end. */
+	for (GList *link = jobs->waiting.head; link; link = link->next)
+		count += cancel_if(link->data, id);
+	g_hash_table_iter_init(&iter, jobs->running);
+	while (g_hash_table_iter_next(&iter, NULL, &job))
+		count += cancel_if(job, id);
+	pthread_cond_broadcast(&jobs->changed);
+	pthread_mutex_unlock(&jobs->lock);
+	return count;
 }
 
 /* Until no job runs, the time is over, or (where that counts) somebody is in a hurry. */

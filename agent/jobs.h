@@ -24,9 +24,13 @@ struct job_ops {
 /* `places`: how many snapshots at once, 0 for no limit. */
 struct jobs *jobs_new(unsigned places);
 
-/* Queues a job behind those of the same key. Returns at once. After jobs_stop has begun, the job is
- * freed without being run. */
-void jobs_submit(struct jobs *jobs, const char *key, const struct job_ops *ops, void *opaque);
+/* Queues a job behind those of the same key; `name` may be NULL. Returns at once. After jobs_stop
+ * has begun, the job is freed without being run. */
+void jobs_submit(struct jobs *jobs, const char *key, const char *name, const struct job_ops *ops,
+		 void *opaque);
+
+/* Cancels the jobs that have a name, and that name or key is `id`. Returns how many there were. */
+unsigned jobs_cancel(struct jobs *jobs, const char *id);
 
 /*
  * Starts no more jobs and frees those that wait; gives the running ones `grace_s` to end, then sets
@@ -38,7 +42,13 @@ unsigned jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s);
 void jobs_hurry(struct jobs *jobs);
 void jobs_free(struct jobs *jobs);
 
-/* Set once, never cleared. */
+/* What a cancel flag may be. */
+enum job_cancel {
+	JOB_GOES_ON,
+	JOB_STOPPING,  /* all jobs are to end */
+	JOB_CANCELLED, /* somebody asked for it */
+};
+/* Never cleared again. */
 const atomic_int *job_cancel_flag(const struct job *job);
 /* Waits for a place. False when the job was cancelled meanwhile. A place is given back when the job
  * ends, or before. */

@@ -4,6 +4,9 @@
  */
 #include "agent/manager.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
+
 #include "agent/service.h"
 #include "agent/task.h"
 
@@ -23,6 +26,26 @@ static void note_foreign(const char *method, const struct rpc_request *request, 
 static void take(struct rpc_request *request, const void *method, void *opaque)
 {
 	(void)task_submit(opaque, method, request);
+}
+
+/* Our own: novasnap cancel. Answered with how many snapshots it ends. */
+static void cancel(struct rpc_request *request, const void *method, void *opaque)
+{
+	struct manager *manager = opaque;
+	const char *id = cJSON_GetStringValue(
+		cJSON_GetObjectItemCaseSensitive(rpc_request_args(request), "id"));
+	unsigned count = 0;
+
+	(void)method;
+	if (!id) {
+		rpc_request_reject(request, "its argument id is missing");
+		return;
+	}
+	count = jobs_cancel(manager->jobs, id);
+	g_message("cancel %s: %u snapshots are ended", id, count);
+	rpc_request_reply(request, cJSON_CreateNumber(count));
+	rpc_request_ack(request);
+	rpc_request_free(request);
 }
 
 /* It would have to unplug ports and volumes too, which is not ours to do: better no resize than
@@ -54,6 +77,7 @@ static const struct rpc_method methods[] = {
 	{"volume_snapshot_create", take, &method_volume_snapshot_create},
 	{"volume_snapshot_delete", take, &method_volume_snapshot_delete},
 	{"prep_snapshot_based_resize_at_source", refuse_resize, NULL},
+	{MANAGER_CANCEL, cancel, NULL},
 	{NULL, NULL, NULL},
 };
 
@@ -76,6 +100,23 @@ static void manager_free(struct manager *manager)
 	g_free(manager);
 }
 
+/* QEMU's user passes through them to what it is given there. */
+static int make_folders(const struct config *config, GError **error)
+{
+	const char *const folders[] = {config->state_dir, config->run_dir,
+				       config->virt.scratch_dir};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
+		if (g_mkdir_with_parents(folders[i], 0711) == 0)
+			continue;
+		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_VALUE,
+			    "making the folder %s (state_dir, run_dir, scratch_dir): %s",
+			    folders[i], g_strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
 static struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error)
 {
 	struct manager *manager = g_new0(struct manager, 1);
@@ -83,7 +124,8 @@ static struct manager *manager_open(const struct config *config, struct rpc *rpc
 	manager->config = config;
 	manager->rpc = rpc;
 	manager->jobs = jobs_new(config->max_concurrent_snapshots);
-	manager->store = image_store_new(&config->image, error);
+	if (make_folders(config, error) == 0)
+		manager->store = image_store_new(&config->image, error);
 	if (manager->store)
 		manager->host = virt_host_open(&config->virt, error);
 	if (manager->host) {
@@ -102,6 +144,7 @@ struct manager *manager_start(const struct config *config, struct rpc *rpc, GErr
 
 	if (!manager)
 		return NULL;
+	virt_host_sweep(manager->host);
 	if (reports)
 		manager->service = service_start(config, rpc, error);
 	if ((manager->service || !reports) && rpc_server_start(rpc, &ops, error) == 0)

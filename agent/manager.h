@@ -15,6 +15,10 @@
 #include "rpc/rpc.h"
 #include "virt/virt.h"
 
+/* The method of `novasnap cancel`, a call with the argument id: an image's or an instance's. */
+#define MANAGER_CANCEL "novasnap_cancel"
+#define MANAGER_VERSION "6.0"
+
 struct manager {
 	const struct config *config;
 	struct rpc *rpc;

@@ -15,6 +15,7 @@ static const struct {
 } commands[] = {
 	{"send", command_send, "publish a cast, as nova-api does"},
 	{"watch", command_watch, "show how far the snapshots are"},
+	{"cancel", command_cancel, "end a snapshot that is under way"},
 	{"record", command_record, "keep copies of what reaches this host"},
 	{"replay", command_replay, "serve a recorded message again"},
 	{"snapshot", command_snapshot, "take a snapshot of a guest, without any cloud"},

@@ -14,8 +14,6 @@
 
 #define BAR_WIDTH 28
 #define LOOK_MS 100
-/* A rate over less time says nothing. */
-#define RATE_S 0.5
 #define EXIT_SIGNAL 130
 #define MEBI (1024.0 * 1024.0)
 
@@ -31,7 +29,6 @@ struct progress_view {
 
 	/* The main thread's own. */
 	bool bar_open; /* the line on the screen is a bar that may be drawn over */
-	double first_at;
 };
 
 static const char *text_of(const cJSON *payload, const char *name)
@@ -86,18 +83,17 @@ static void draw_bar(struct progress_view *view, const cJSON *payload)
 {
 	double done = number_of(payload, "bytes_done");
 	double total = number_of(payload, "bytes_total");
-	double now = (double)g_get_monotonic_time() / G_USEC_PER_SEC;
+	double bytes_per_s = number_of(payload, "bytes_per_second");
 	int filled = total > 0 ? (int)(done / total * BAR_WIDTH) : 0;
 	char bar[BAR_WIDTH + 1];
 	g_autofree char *rate = NULL;
 
-	if (done == 0 || view->first_at == 0)
-		view->first_at = now;
 	memset(bar, '.', BAR_WIDTH);
 	memset(bar, '#', (size_t)CLAMP(filled, 0, BAR_WIDTH));
 	bar[BAR_WIDTH] = '\0';
-	if (now - view->first_at > RATE_S)
-		rate = g_strdup_printf(", %.0f MiB/s", done / MEBI / (now - view->first_at));
+	if (bytes_per_s > 0)
+		rate = g_strdup_printf(", %.0f MiB/s, %.0f s left", bytes_per_s / MEBI,
+				       number_of(payload, "seconds_left"));
 	printf("%s%.8s [%s] %3.0f%% %.0f of %.0f MiB%s%s", view->terminal ? "\r" : "",
 	       text_of(payload, "image_id"), bar, total > 0 ? done / total * 100 : 0, done / MEBI,
 	       total / MEBI, rate ? rate : "", view->terminal ? "   " : "\n");

@@ -8,6 +8,10 @@
 #include "agent/task.h"
 
 #define PROGRESS_INTERVAL_US (G_USEC_PER_SEC / 2)
+#define LOG_INTERVAL_US (10 * G_USEC_PER_SEC)
+/* A rate over less time says nothing. */
+#define RATE_S 0.5
+#define MEBI (1024.0 * 1024.0)
 /* Of a call whose reply may have been lost; each has rpc_response_timeout. */
 #define SAVE_TRIES 3
 #define FINISH_TRIES 3
@@ -181,6 +185,29 @@ void report_exists(struct task *task)
 			   task->instance, task->manager->config->audit_period, location);
 }
 
+/* Of this attempt, in bytes a second; 0 while there is too little to tell. */
+static double upload_rate(struct task *task, uint64_t done)
+{
+	double seconds =
+		(double)(g_get_monotonic_time() - atomic_load(&task->upload_at)) / G_USEC_PER_SEC;
+
+	return done > 0 && seconds > RATE_S ? (double)done / seconds : 0;
+}
+
+static void log_upload(struct task *task, const struct nova_progress *progress, long long now)
+{
+	long long last = atomic_load(&task->logged_at);
+
+	if (progress->rate <= 0 || now - atomic_load(&task->upload_at) < LOG_INTERVAL_US ||
+	    now - last < LOG_INTERVAL_US ||
+	    !atomic_compare_exchange_strong(&task->logged_at, &last, now))
+		return;
+	g_message("instance %s: image %s: %.0f of %.0f MiB sent, %.0f MiB/s, %.0f s left",
+		  progress->instance_uuid, progress->image_id, (double)progress->done / MEBI,
+		  (double)progress->total / MEBI, progress->rate / MEBI,
+		  (double)(progress->total - progress->done) / progress->rate);
+}
+
 void report_progress(struct task *task, const char *phase, const char *detail, uint64_t done,
 		     uint64_t total, bool forced)
 {
@@ -193,6 +220,7 @@ void report_progress(struct task *task, const char *phase, const char *detail, u
 		.detail = detail,
 		.done = done,
 		.total = total,
+		.rate = total > 0 ? upload_rate(task, done) : 0,
 	};
 	long long now = g_get_monotonic_time();
 	long long last = atomic_load(&task->progress_at);
@@ -202,6 +230,7 @@ void report_progress(struct task *task, const char *phase, const char *detail, u
 	if (!forced && (now - last < PROGRESS_INTERVAL_US ||
 			!atomic_compare_exchange_strong(&task->progress_at, &last, now)))
 		return;
+	log_upload(task, &progress, now);
 	if (task->manager->progress)
 		task->manager->progress(&progress, task->manager->progress_opaque);
 	if (task->manager->rpc)

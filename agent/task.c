@@ -100,7 +100,7 @@ bool task_submit(struct manager *manager, const struct task_method *method,
 		task->image_id = task_arg_string(task, "image_id");
 	atomic_init(&task->told, UINT64_MAX);
 	fill_identity(task);
-	jobs_submit(manager->jobs, nova_instance_uuid(instance), &ops, task);
+	jobs_submit(manager->jobs, nova_instance_uuid(instance), task->image_id, &ops, task);
 	return true;
 }
 
@@ -123,10 +123,12 @@ bool task_arg_bool(const struct task *task, const char *name, bool fallback)
 	return cJSON_IsBool(item) ? cJSON_IsTrue(item) : fallback;
 }
 
-int task_set_cancelled(GError **error)
+int task_set_cancelled(const struct task *task, GError **error)
 {
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
-			    "it was cancelled, for novasnapd is stopping");
+			    atomic_load(job_cancel_flag(task->job)) == JOB_CANCELLED
+				    ? "somebody cancelled it (novasnap cancel)"
+				    : "it was cancelled, for novasnapd is stopping");
 	return -1;
 }
 

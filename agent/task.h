@@ -57,6 +57,8 @@ struct task {
 	/* Any thread. */
 	atomic_llong progress_at; /* monotonic us of the last progress notification */
 	atomic_ullong told;	  /* bytes of this attempt that the store had when last asked */
+	atomic_llong upload_at;	  /* monotonic us of this attempt's begin */
+	atomic_llong logged_at;	  /* of the last line on it */
 };
 
 /* Makes a job of a request, which it takes. False when its arguments made no sense: then it was
@@ -70,7 +72,7 @@ int task_arg_int(const struct task *task, const char *name, int fallback);
 bool task_arg_bool(const struct task *task, const char *name, bool fallback);
 
 /* VIRT_ERROR_CANCELLED. Returns -1. */
-int task_set_cancelled(GError **error);
+int task_set_cancelled(const struct task *task, GError **error);
 
 /* The power state that libvirt knows, as nova's _get_power_state: a guest that libvirt does not
  * know has none. -1 with an error. */
@@ -90,7 +92,7 @@ extern const struct task_method method_unquiesce_instance;     /* quiesce.c */
 extern const struct task_method method_volume_snapshot_create; /* volume.c */
 extern const struct task_method method_volume_snapshot_delete; /* volume.c */
 
-/* --- snapshot.c: the driver's part, which several methods have in them -------------------------
+/* --- driver.c: the driver's part, which several methods have in them -------------------------
  */
 
 /* The task states that a snapshot goes through. */
@@ -134,7 +136,7 @@ void report_phase(struct task *task, const char *action, const char *phase);
 /* compute.instance.exists, instance.exists. */
 void report_exists(struct task *task);
 
-/* At most two a second, unless `forced`. Any thread. */
+/* At most two a second, unless `forced`; the log is told of an upload less often. Any thread. */
 void report_progress(struct task *task, const char *phase, const char *detail, uint64_t done,
 		     uint64_t total, bool forced);
 

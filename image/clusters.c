@@ -35,7 +35,7 @@ static void mark(uint64_t offset, uint64_t length, bool data, void *opaque)
 	}
 }
 
-static void count_groups(struct clusters *clusters)
+void clusters_recount(struct clusters *clusters)
 {
 	uint64_t sum = 0;
 
@@ -65,7 +65,7 @@ struct clusters *clusters_new(struct image_source *source, GError **error)
 		clusters_free(clusters);
 		return NULL;
 	}
-	count_groups(clusters);
+	clusters_recount(clusters);
 	return clusters;
 }
 
@@ -87,6 +87,42 @@ bool clusters_has_data(const struct clusters *clusters, uint64_t index)
 {
 	return index < clusters->count &&
 	       (clusters->words[index / WORD_BITS] >> (index % WORD_BITS) & 1);
+}
+
+uint64_t clusters_next_data(const struct clusters *clusters, uint64_t from)
+{
+	uint64_t at = from / WORD_BITS;
+	uint64_t words = clusters->groups * WORDS_OF_GROUP;
+	uint64_t word;
+
+	if (from >= clusters->count)
+		return clusters->count;
+	word = clusters->words[at] & (UINT64_MAX << (from % WORD_BITS));
+	while (word == 0 && ++at < words)
+		word = clusters->words[at];
+	return word ? at * WORD_BITS + (uint64_t)__builtin_ctzll(word) : clusters->count;
+}
+
+uint64_t clusters_data_end(const struct clusters *clusters, uint64_t from, uint64_t most)
+{
+	uint64_t to = from;
+
+	while (to - from < most && clusters_has_data(clusters, to))
+		to++;
+	return to;
+}
+
+void clusters_clear(struct clusters *clusters, uint64_t index)
+{
+	clusters->words[index / WORD_BITS] &= ~((uint64_t)1 << (index % WORD_BITS));
+}
+
+/* Each byte is like the one before it, and the first is zero. */
+bool is_all_zeros(const void *buffer, size_t length)
+{
+	const unsigned char *bytes = buffer;
+
+	return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
 }
 
 uint64_t clusters_groups(const struct clusters *clusters)

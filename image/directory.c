@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "image/clusters.h"
 #include "image/internal.h"
 
 #define CHUNK ((size_t)1024 * 1024)
@@ -222,18 +223,13 @@ static int directory_update(void *self, const struct image_identity *who, const 
 	return rc;
 }
 
-static bool is_zero(const char *data, size_t length)
-{
-	return length > 0 && data[0] == '\0' && memcmp(data, data + 1, length - 1) == 0;
-}
-
 /* Blocks of zeros are left as holes; the size is set at the end. */
 static int write_sparse(int fd, const char *data, size_t length)
 {
 	while (length > 0) {
 		size_t part = MIN(length, HOLE);
 
-		if (is_zero(data, part)) {
+		if (is_all_zeros(data, part)) {
 			if (lseek(fd, (off_t)part, SEEK_CUR) < 0)
 				return -1;
 		} else if (write_all(fd, data, part) < 0) {
@@ -248,7 +244,7 @@ static int write_sparse(int fd, const char *data, size_t length)
 static int copy_source(int fd, const char *temporary, struct image_upload *upload, GError **error)
 {
 	g_autofree char *buffer = g_malloc(CHUNK);
-	struct pipeline *pipeline = pipeline_start(upload->source, upload->cancel, error);
+	struct pipeline *pipeline = pipeline_start(upload, error);
 	uint64_t done = 0;
 	ssize_t got = 0;
 	int rc = pipeline ? 0 : -1;
@@ -267,7 +263,7 @@ static int copy_source(int fd, const char *temporary, struct image_upload *uploa
 	if (rc == 0 && ftruncate(fd, (off_t)upload->source->size) < 0)
 		rc = fail(error, "sizing", temporary);
 	if (rc == 0) {
-		g_strlcpy(upload->sha512, pipeline_sha512(pipeline), sizeof(upload->sha512));
+		g_strlcpy(upload->hash, pipeline_hash(pipeline), sizeof(upload->hash));
 		upload->sent = done;
 	}
 	pipeline_free(pipeline);
@@ -301,8 +297,8 @@ static int directory_upload(void *self, const struct image_identity *who, const 
 	}
 	if (rc == 0) {
 		set_text(document, "status", "active");
-		set_text(document, "os_hash_algo", "sha512");
-		set_text(document, "os_hash_value", upload->sha512);
+		set_text(document, "os_hash_algo", upload->hash_name);
+		set_text(document, "os_hash_value", upload->hash);
 		cJSON_DeleteItemFromObjectCaseSensitive(document, "size");
 		cJSON_AddNumberToObject(document, "size", (double)upload->sent);
 		set_now(document, "updated_at");

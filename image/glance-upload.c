@@ -21,17 +21,17 @@ static void note_sent(void *opaque, uint64_t bytes)
 /* Keeps the hash of a source that has been read to its end. */
 static void keep_hash(struct image_upload *upload, struct pipeline *pipeline)
 {
-	const char *sha512 = pipeline_sha512(pipeline);
+	const char *hash = pipeline_hash(pipeline);
 
-	if (sha512)
-		g_strlcpy(upload->sha512, sha512, sizeof(upload->sha512));
+	if (hash)
+		g_strlcpy(upload->hash, hash, sizeof(upload->hash));
 }
 
 static int put_once(struct glance *glance, struct glance_call *call, struct image_upload *upload,
 		    bool *ret_again, GError **error)
 {
 	struct http_reply reply = {0};
-	struct pipeline *pipeline = pipeline_start(upload->source, upload->cancel, error);
+	struct pipeline *pipeline = pipeline_start(upload, error);
 	int rc;
 
 	if (!pipeline)
@@ -53,9 +53,9 @@ static int hash_source(struct image_upload *upload, GError **error)
 	struct pipeline *pipeline;
 	int rc;
 
-	if (upload->sha512[0])
+	if (upload->hash[0])
 		return 0;
-	pipeline = pipeline_start(upload->source, upload->cancel, error);
+	pipeline = pipeline_start(upload, error);
 	if (!pipeline)
 		return -1;
 	rc = pipeline_drain(pipeline);
@@ -140,6 +140,12 @@ int glance_upload(void *self, const struct image_identity *who, const char *id,
 	unsigned failed = 0;
 
 	upload->sent = upload->source->size;
+	if (upload->again) {
+		enum look look = look_at_image(glance, who, id, upload, error);
+
+		if (look != LOOK_GO)
+			return look == LOOK_DONE ? 0 : -1;
+	}
 	for (;;) {
 		GError *local = NULL;
 		enum look look;

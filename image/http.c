@@ -4,6 +4,7 @@
  */
 #include <curl/curl.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "image/internal.h"
 
@@ -73,6 +74,14 @@ static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, cur
 	return 0;
 }
 
+/* Programs that are started meanwhile must not keep a connection open that we close. */
+static curl_socket_t open_socket(void *opaque, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	(void)opaque;
+	(void)purpose;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 static void set_options(CURL *curl, const struct http_config *config,
 			const struct http_request *request, struct transfer *transfer, char *words)
 {
@@ -89,6 +98,7 @@ static void set_options(CURL *curl, const struct http_config *config,
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_around);
 	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);

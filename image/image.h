@@ -70,6 +70,7 @@ struct image_config {
 	struct keystone_config auth;	/* [keystone_authtoken]: our own token and the catalogue */
 	struct keystone_config service; /* [service_user] */
 	bool send_service_user_token;	/* [service_user]send_service_user_token */
+	unsigned upload_bytes_per_second; /* of all uploads together; 0: no limit */
 };
 
 /* Who asks: taken from the cast's context. */
@@ -114,10 +115,17 @@ struct image_upload {
 	 * attempt starts anew; it must return quickly. May be NULL. */
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
 	void *opaque;
+	const char *hash_algo; /* a name of Glance's: "sha512", ...; NULL, or not known here: that
+				  one */
+	/* An earlier upload into the image was broken off: it is looked at before the first try. */
+	bool again;
 	/* Set on success: what was sent. */
-	char sha512[129]; /* hex */
-	uint64_t sent;	  /* bytes */
+	char hash[129];	       /* hex */
+	const char *hash_name; /* the algorithm that was used */
+	uint64_t sent;	       /* bytes */
 	unsigned attempts;
+	/* The store's own. */
+	struct pace *pace;
 };
 
 struct image_store;

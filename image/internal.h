@@ -5,7 +5,7 @@
 #ifndef NOVASNAP_IMAGE_INTERNAL_H
 #define NOVASNAP_IMAGE_INTERNAL_H
 
-#include <time.h>
+#include <pthread.h>
 
 #include "image/image.h"
 
@@ -44,21 +44,36 @@ int image_record_verify(const struct image_record *record, const struct image_up
 
 /* --- pipeline.c ------------------------------------------------------------------------------- */
 
-/* Reads a source from its first byte in a thread of its own, ahead by a bounded number of blocks,
- * and hashes it. One consumer. */
+/* Reads an upload's source from its first byte in a thread of its own, ahead by a bounded number of
+ * blocks, and hashes it, no faster than its pace. One consumer. The upload must outlive it. */
 struct pipeline;
-struct pipeline *pipeline_start(struct image_source *source, const atomic_int *cancel,
-				GError **error);
+struct pipeline *pipeline_start(const struct image_upload *upload, GError **error);
 /* Up to `size` bytes, 0 at the end, -1 when reading failed or was cancelled (pipeline_error).
  * Blocks. */
 ssize_t pipeline_read(struct pipeline *pipeline, void *buffer, size_t size);
 /* Reads what is left and throws it away, for its hash. */
 int pipeline_drain(struct pipeline *pipeline);
 /* The hash in hex, once all was read; else NULL. */
-const char *pipeline_sha512(struct pipeline *pipeline);
+const char *pipeline_hash(struct pipeline *pipeline);
+/* The algorithm that an upload is hashed with. */
+const char *pipeline_hash_name(const struct image_upload *upload);
 /* A copy of what went wrong, NULL where nothing did. */
 GError *pipeline_error(struct pipeline *pipeline);
 void pipeline_free(struct pipeline *pipeline);
+
+/* --- wait.c ----------------------------------------------------------------------------------- */
+
+/* Until something changed, or it is time to look at the cancel flag. */
+void image_wait_a_little(pthread_cond_t *changed, pthread_mutex_t *lock);
+
+/* --- pace.c: a limit that uploads share ------------------------------------------------------- */
+
+struct pace;
+/* NULL where there is no limit. */
+struct pace *pace_new(unsigned bytes_per_second);
+void pace_free(struct pace *pace);
+/* Books bytes, and returns when they may go: a monotonic time in us. Takes NULL. */
+gint64 pace_book(struct pace *pace, size_t bytes);
 
 /* --- http.c ----------------------------------------------------------------------------------- */
 

@@ -13,11 +13,9 @@
 #define BLOCK_SIZE ((size_t)1024 * 1024)
 #define BLOCKS 4
 #define STACK_SIZE ((size_t)512 * 1024)
-#define CANCEL_LOOK_MS 250
 
 struct pipeline {
-	struct image_source *source;
-	const atomic_int *cancel;
+	const struct image_upload *upload;
 	pthread_t thread;
 	bool running;
 
@@ -32,7 +30,7 @@ struct pipeline {
 	bool ended; /* the reader fills no more */
 	bool abandoned;
 	GError *error;
-	char sha512[129];
+	char hash[129];
 
 	/* The consumer's own. */
 	size_t offset; /* in the block that is being emptied */
@@ -40,31 +38,22 @@ struct pipeline {
 
 static bool is_cancelled(const struct pipeline *pipeline)
 {
-	return pipeline->cancel && atomic_load(pipeline->cancel) != 0;
+	const atomic_int *cancel = pipeline->upload->cancel;
+
+	return cancel && atomic_load(cancel) != 0;
 }
 
-static void wait_a_little(struct pipeline *pipeline)
+/* Waits for an empty block, and for its time. False when nobody wants more. */
+static bool wait_for_room(struct pipeline *pipeline, size_t length)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += CANCEL_LOOK_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	(void)pthread_cond_clockwait(&pipeline->changed, &pipeline->lock, CLOCK_MONOTONIC, &until);
-}
-
-/* Waits for an empty block. False when nobody wants more. */
-static bool wait_for_room(struct pipeline *pipeline)
-{
+	gint64 from = pace_book(pipeline->upload->pace, length);
 	bool wanted;
 
 	pthread_mutex_lock(&pipeline->lock);
-	while (pipeline->filled - pipeline->emptied >= BLOCKS && !pipeline->abandoned &&
-	       !is_cancelled(pipeline))
-		wait_a_little(pipeline);
+	while ((pipeline->filled - pipeline->emptied >= BLOCKS ||
+		(from > 0 && g_get_monotonic_time() < from)) &&
+	       !pipeline->abandoned && !is_cancelled(pipeline))
+		image_wait_a_little(&pipeline->changed, &pipeline->lock);
 	wanted = !pipeline->abandoned;
 	if (is_cancelled(pipeline) && !pipeline->error)
 		g_set_error_literal(&pipeline->error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
@@ -76,14 +65,14 @@ static bool wait_for_room(struct pipeline *pipeline)
 
 static int read_all(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
 {
-	struct image_source *source = pipeline->source;
+	struct image_source *source = pipeline->upload->source;
 	uint64_t offset = 0;
 
 	while (offset < source->size) {
 		size_t length = (size_t)MIN(source->size - offset, BLOCK_SIZE);
 		unsigned index;
 
-		if (!wait_for_room(pipeline))
+		if (!wait_for_room(pipeline, length))
 			return -1;
 		index = pipeline->filled % BLOCKS;
 		if (!pipeline->blocks[index])
@@ -105,6 +94,22 @@ static int read_all(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **erro
 	return 0;
 }
 
+/* Glance takes every name of Python's hashlib; one that is not known here is not worth a failure.
+ */
+static const EVP_MD *find_hash(const struct image_upload *upload)
+{
+	const EVP_MD *found = upload->hash_algo ? EVP_get_digestbyname(upload->hash_algo) : NULL;
+
+	return found && EVP_MD_get_size(found) > 0 ? found : EVP_sha512();
+}
+
+const char *pipeline_hash_name(const struct image_upload *upload)
+{
+	const EVP_MD *found = find_hash(upload);
+
+	return found == EVP_sha512() ? "sha512" : upload->hash_algo;
+}
+
 static void *reader_main(void *opaque)
 {
 	struct pipeline *pipeline = opaque;
@@ -114,16 +119,17 @@ static void *reader_main(void *opaque)
 	GError *error = NULL;
 	int rc = -1;
 
-	if (digest && EVP_DigestInit_ex(digest, EVP_sha512(), NULL) == 1)
+	if (digest && EVP_DigestInit_ex(digest, find_hash(pipeline->upload), NULL) == 1)
 		rc = read_all(pipeline, digest, &error);
 	else
-		g_set_error_literal(&error, IMAGE_ERROR, IMAGE_ERROR_FAILED, "no SHA-512 here");
+		g_set_error_literal(&error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
+				    "the hash cannot be had from OpenSSL");
 	if (rc == 0)
 		(void)EVP_DigestFinal_ex(digest, value, &length);
 	EVP_MD_CTX_free(digest);
 	pthread_mutex_lock(&pipeline->lock);
 	for (unsigned i = 0; i < length; i++)
-		g_snprintf(pipeline->sha512 + (size_t)2 * i, 3, "%02x", value[i]);
+		g_snprintf(pipeline->hash + (size_t)2 * i, 3, "%02x", value[i]);
 	if (pipeline->error)
 		g_clear_error(&error);
 	else
@@ -134,15 +140,13 @@ static void *reader_main(void *opaque)
 	return NULL;
 }
 
-struct pipeline *pipeline_start(struct image_source *source, const atomic_int *cancel,
-				GError **error)
+struct pipeline *pipeline_start(const struct image_upload *upload, GError **error)
 {
 	struct pipeline *pipeline = g_new0(struct pipeline, 1);
 	pthread_attr_t attributes;
 	int rc;
 
-	pipeline->source = source;
-	pipeline->cancel = cancel;
+	pipeline->upload = upload;
 	pthread_mutex_init(&pipeline->lock, NULL);
 	pthread_cond_init(&pipeline->changed, NULL);
 	pthread_attr_init(&attributes);
@@ -167,7 +171,7 @@ ssize_t pipeline_read(struct pipeline *pipeline, void *buffer, size_t size)
 
 	pthread_mutex_lock(&pipeline->lock);
 	while (pipeline->filled == pipeline->emptied && !pipeline->ended)
-		wait_a_little(pipeline);
+		image_wait_a_little(&pipeline->changed, &pipeline->lock);
 	ready = pipeline->filled != pipeline->emptied && !pipeline->error;
 	if (!ready) {
 		ssize_t end = pipeline->error ? -1 : 0;
@@ -201,16 +205,16 @@ int pipeline_drain(struct pipeline *pipeline)
 	return got < 0 ? -1 : 0;
 }
 
-const char *pipeline_sha512(struct pipeline *pipeline)
+const char *pipeline_hash(struct pipeline *pipeline)
 {
 	bool whole;
 
 	pthread_mutex_lock(&pipeline->lock);
 	while (!pipeline->ended && !pipeline->error && pipeline->filled == pipeline->emptied)
-		wait_a_little(pipeline);
-	whole = pipeline->ended && pipeline->sha512[0] != '\0';
+		image_wait_a_little(&pipeline->changed, &pipeline->lock);
+	whole = pipeline->ended && pipeline->hash[0] != '\0';
 	pthread_mutex_unlock(&pipeline->lock);
-	return whole ? pipeline->sha512 : NULL;
+	return whole ? pipeline->hash : NULL;
 }
 
 GError *pipeline_error(struct pipeline *pipeline)

@@ -3,7 +3,6 @@
  * The image source that is an NBD export, read by libnbd: structured replies, base:allocation, and
  * several requests in flight.
  */
-#include <errno.h>
 #include <libnbd.h>
 #include <string.h>
 
@@ -25,14 +24,20 @@ struct nbd_source {
 	bool has_extents;
 };
 
-static int fail(GError **error, const char *what)
+/* A connection that is dead may be had anew; what the server refused may not. */
+static int error_code(const struct nbd_source *source)
 {
-	int code = nbd_get_errno() == ENOTCONN || nbd_get_errno() == ESHUTDOWN
-			   ? IMAGE_SOURCE_ERROR_DISCONNECTED
-			   : IMAGE_SOURCE_ERROR_FAILED;
+	bool gone = source->nbd &&
+		    (nbd_aio_is_dead(source->nbd) == 1 || nbd_aio_is_closed(source->nbd) == 1);
+
+	return gone ? IMAGE_SOURCE_ERROR_DISCONNECTED : IMAGE_SOURCE_ERROR_FAILED;
+}
+
+static int fail(const struct nbd_source *source, GError **error, const char *what)
+{
 	const char *why = nbd_get_error();
 
-	g_set_error(error, IMAGE_SOURCE_ERROR, code, "%s: %s", what,
+	g_set_error(error, IMAGE_SOURCE_ERROR, error_code(source), "%s: %s", what,
 		    why ? why : "libnbd does not say why");
 	return -1;
 }
@@ -78,7 +83,7 @@ static int wait_for(struct nbd_source *source, struct flight *flight, const char
 			moved = g_get_monotonic_time();
 		}
 		if (rc < 0) {
-			(void)fail(error, what);
+			(void)fail(source, error, what);
 			return -1;
 		}
 		if (check_cancel(source, error) < 0)
@@ -91,7 +96,7 @@ static int wait_for(struct nbd_source *source, struct flight *flight, const char
 	}
 	if (flight->failed == 0)
 		return 0;
-	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED, "%s: %s", what,
+	g_set_error(error, IMAGE_SOURCE_ERROR, error_code(source), "%s: %s", what,
 		    g_strerror(flight->failed));
 	return -1;
 }
@@ -130,7 +135,7 @@ static int nbd_source_read(struct image_source *source, uint64_t offset, void *b
 		if (nbd_aio_pread(nbd->nbd, (char *)buf + at, piece, offset + at, callback, 0) <
 		    0) {
 			flight.left--;
-			rc = fail(error, what);
+			rc = fail(nbd, error, what);
 		}
 	}
 	if (rc == 0)
@@ -188,7 +193,7 @@ static int nbd_source_extents(struct image_source *source, image_extent_fn each,
 		status.told = false;
 		status.flight = (struct flight){.left = 1};
 		if (nbd_aio_block_status(nbd->nbd, length, status.at, take, callback, 0) < 0)
-			(void)fail(error, "asking for the disk's extents");
+			(void)fail(nbd, error, "asking for the disk's extents");
 		else if (wait_for(nbd, &status.flight, "asking for the disk's extents", error) ==
 				 0 &&
 			 status.told)
@@ -218,20 +223,43 @@ static const struct image_source_ops nbd_source_ops = {
 	.extents = nbd_source_extents,
 };
 
+/* Until the handshake is over. */
+static int wait_ready(struct nbd_source *source, GError **error)
+{
+	static const char what[] = "connecting to the disk's export";
+	gint64 until = g_get_monotonic_time() + (gint64)source->timeout_s * G_USEC_PER_SEC;
+
+	while (nbd_aio_is_ready(source->nbd) != 1) {
+		if (nbd_poll(source->nbd, POLL_MS) < 0 || nbd_aio_is_dead(source->nbd) == 1 ||
+		    nbd_aio_is_closed(source->nbd) == 1)
+			return fail(source, error, what);
+		if (check_cancel(source, error) < 0)
+			return -1;
+		if (g_get_monotonic_time() > until) {
+			g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED,
+				    "%s: no answer in %u s", what, source->timeout_s);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 static int connect_to(struct nbd_source *source, const struct image_nbd *nbd, GError **error)
 {
 	int rc = 0;
 
-	if (nbd_set_export_name(source->nbd, nbd->export_name) < 0 ||
+	/* Zeros first would be a tenth of the work; an answer that fails fails the whole read. */
+	if (nbd_set_pread_initialize(source->nbd, false) < 0 ||
+	    nbd_set_export_name(source->nbd, nbd->export_name) < 0 ||
 	    nbd_add_meta_context(source->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
 		rc = -1;
 	else if (nbd->socket)
-		rc = nbd_connect_unix(source->nbd, nbd->socket);
+		rc = nbd_aio_connect_unix(source->nbd, nbd->socket);
 	else
-		rc = nbd_connect_systemd_socket_activation(source->nbd, (char **)nbd->argv);
+		rc = nbd_aio_connect_systemd_socket_activation(source->nbd, (char **)nbd->argv);
 	if (rc < 0)
-		return fail(error, "connecting to the disk's export");
-	return 0;
+		return fail(source, error, "connecting to the disk's export");
+	return wait_ready(source, error);
 }
 
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error)
@@ -244,11 +272,11 @@ struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **
 	source->cancel = nbd->cancel;
 	source->nbd = nbd_create();
 	if (!source->nbd)
-		(void)fail(error, "libnbd");
+		(void)fail(source, error, "libnbd");
 	else if (connect_to(source, nbd, error) == 0) {
 		size = nbd_get_size(source->nbd);
 		if (size < 0)
-			(void)fail(error, "asking for the disk's size");
+			(void)fail(source, error, "asking for the disk's size");
 	}
 	if (size < 0) {
 		nbd_source_free(&source->head);

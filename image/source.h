@@ -73,9 +73,38 @@ struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **
  */
 /* The bytes as they are. */
 struct image_source *image_source_new_raw(struct image_source *source, GError **error);
+#define IMAGE_QCOW2_MAX ((uint64_t)8 << 40) /* bytes of a disk */
 /* qcow2 version 3 with clusters of 64 KiB, as one stream: header, refcounts, L1, L2, and the data
  * in the guest's order. Up to 8 TiB. */
 struct image_source *image_source_new_qcow2(struct image_source *source, GError **error);
+
+/* How to compress; copied, but for the cancel flag, which must outlive the source. */
+struct image_compression {
+	bool zstd;		  /* read by QEMU 5.1 and later; else zlib: by any */
+	int level;		  /* 0: the library's default */
+	unsigned threads;	  /* 0: all cores but one, at least 1 */
+	const atomic_int *cancel; /* may be NULL */
+	const char *spill_dir;	  /* of a temporary file without a name; NULL: the system's */
+	uint64_t spill_bound;	  /* bytes remembered without that file; 0: 16 MiB */
+};
+/*
+ * qcow2 as above, its clusters compressed by several threads; those that do not get smaller are
+ * stored as they are, those that are all zeros not at all. The size of the image is known only
+ * when all of it was compressed: making the source takes as long as reading it, and looks at the
+ * cancel flag (IMAGE_SOURCE_ERROR_CANCELLED). Reading compresses again, a little ahead of what is
+ * read: best in order, from any place. An error when the other source's bytes have changed.
+ */
+struct image_source *image_source_new_qcow2_compressed(struct image_source *source,
+						       const struct image_compression *how,
+						       GError **error);
+
+/*
+ * The source that it takes (also when it fails), with finer extents: all that is called data is
+ * read at once, and what is all zeros, in clusters of 64 KiB, is data no more. For what does not
+ * look for zeros itself, as the compressing encoder does. The flag may be NULL.
+ */
+struct image_source *image_source_new_scanned(struct image_source *source, const atomic_int *cancel,
+					      GError **error);
 
 void image_source_free(struct image_source *source);
 typedef struct image_source image_source_t;

@@ -14,6 +14,7 @@ G_DEFINE_QUARK(novasnap - image - source - error - quark, image_source_error)
 struct image_store {
 	const struct image_store_ops *ops;
 	void *self;
+	struct pace *pace; /* NULL: none */
 };
 
 static void curl_init(void)
@@ -33,6 +34,7 @@ struct image_store *image_store_new(const struct image_config *config, GError **
 		g_free(store);
 		return NULL;
 	}
+	store->pace = pace_new(config->upload_bytes_per_second);
 	return store;
 }
 
@@ -41,6 +43,7 @@ void image_store_free(struct image_store *store)
 	if (!store)
 		return;
 	store->ops->close(store->self);
+	pace_free(store->pace);
 	g_free(store);
 }
 
@@ -69,7 +72,9 @@ int image_store_update(struct image_store *store, const struct image_identity *w
 int image_store_upload(struct image_store *store, const struct image_identity *who, const char *id,
 		       struct image_upload *upload, GError **error)
 {
-	upload->sha512[0] = '\0';
+	upload->hash[0] = '\0';
+	upload->hash_name = pipeline_hash_name(upload);
+	upload->pace = store->pace;
 	upload->sent = 0;
 	upload->attempts = 0;
 	return check_id(id, error) ? store->ops->upload(store->self, who, id, upload, error) : -1;
@@ -167,15 +172,17 @@ int image_record_verify(const struct image_record *record, const struct image_up
 			    record->id, record->size, sent->sent);
 		return -1;
 	}
-	if (g_strcmp0(record->os_hash_algo, "sha512") != 0 || !record->os_hash_value) {
-		g_message("image %s: the store hashes with %s, so its size alone was compared",
-			  record->id, record->os_hash_algo ? record->os_hash_algo : "nothing");
+	if (g_strcmp0(record->os_hash_algo, sent->hash_name) != 0 || !record->os_hash_value) {
+		g_message("image %s: the store hashes with %s, not %s, so its size alone was "
+			  "compared ([novasnap]hash_algo)",
+			  record->id, record->os_hash_algo ? record->os_hash_algo : "nothing",
+			  sent->hash_name);
 		return 0;
 	}
-	if (g_ascii_strcasecmp(record->os_hash_value, sent->sha512) != 0) {
+	if (g_ascii_strcasecmp(record->os_hash_value, sent->hash) != 0) {
 		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH,
-			    "image %s has sha512 %.16s... in the store, %.16s... was sent",
-			    record->id, record->os_hash_value, sent->sha512);
+			    "image %s has %s %.16s... in the store, %.16s... was sent", record->id,
+			    sent->hash_name, record->os_hash_value, sent->hash);
 		return -1;
 	}
 	return 0;

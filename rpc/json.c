@@ -383,11 +383,9 @@ static unsigned char mark_of(const char *key)
 {
 	size_t length = strlen(key);
 
-	size_t first = (unsigned char)key[0];
-	size_t middle = (unsigned char)key[length / 2];
-	size_t last = length > 0 ? (unsigned char)key[length - 1] : 0;
-
-	return (unsigned char)(length * 37 + first * 5 + middle * 11 + last);
+	return (unsigned char)(length * 37 + (unsigned char)key[0] * 5 +
+			       (unsigned char)key[length / 2] * 11 +
+			       (length > 0 ? (unsigned char)key[length - 1] : 0));
 }
 
 /* Where the member of the same key stands, or `count`. */

@@ -165,6 +165,12 @@ cJSON *nova_progress_payload(const struct nova_progress *progress)
 	nova_add_text(payload, "detail", progress->detail);
 	cJSON_AddNumberToObject(payload, "bytes_done", (double)progress->done);
 	cJSON_AddNumberToObject(payload, "bytes_total", (double)progress->total);
+	if (progress->rate > 0) {
+		cJSON_AddNumberToObject(payload, "bytes_per_second", progress->rate);
+		cJSON_AddNumberToObject(payload, "seconds_left",
+					(double)(progress->total - progress->done) /
+						progress->rate);
+	}
 	return payload;
 }
 

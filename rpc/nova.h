@@ -162,6 +162,7 @@ struct nova_progress {
 	const char *detail;	/* an error's text, may be NULL */
 	uint64_t done;		/* bytes */
 	uint64_t total;		/* bytes; 0: not known yet */
+	double rate;		/* bytes a second; 0: not known yet */
 };
 /* What is sent of it. */
 cJSON *nova_progress_payload(const struct nova_progress *progress);

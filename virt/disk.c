@@ -5,9 +5,12 @@
  * likes.
  */
 #include <cjson/cJSON.h>
+#include <fcntl.h>
 #include <libxml/parser.h>
 #include <libxml/xpath.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "virt/internal.h"
 
@@ -268,8 +271,45 @@ struct disk *disk_find_root(const char *xml, const char *root_device_name, GErro
 	return disk;
 }
 
+static const struct disk_layer *last_layer(const struct disk *disk)
+{
+	return g_ptr_array_index(disk->layers, disk->layers->len - 1);
+}
+
+static bool lies_in(const char *real, const char *folder)
+{
+	char *real_folder = realpath(folder, NULL);
+	size_t length = real_folder ? strlen(real_folder) : 0;
+	bool in = length > 0 && g_str_has_prefix(real, real_folder) && real[length] == '/';
+
+	free(real_folder);
+	return in;
+}
+
+/* What a header names was written by whoever made the image: it is followed only where images are.
+ */
+static int check_place(const struct disk *disk, const char *const *dirs, const char *path,
+		       GError **error)
+{
+	g_autofree char *own = g_path_get_dirname(disk_top(disk)->path);
+	char *real = realpath(path, NULL);
+	bool found = real && lies_in(real, own);
+	g_autofree char *why = NULL;
+
+	for (; !found && real && dirs && *dirs; dirs++)
+		found = lies_in(real, *dirs);
+	free(real);
+	if (found)
+		return 0;
+	why = g_strdup_printf("has the backing file %s, which is missing or lies in none of "
+			      "[novasnap]backing_dirs: it is not followed",
+			      path);
+	return refuse(error, disk->target, why);
+}
+
 /* The name of the backing file and its format, of a header that was read with its known format. */
-static int read_backing(struct disk *disk, const cJSON *info, bool *ret_more, GError **error)
+static int read_backing(struct disk *disk, const char *const *dirs, const cJSON *info,
+			bool *ret_more, GError **error)
 {
 	const cJSON *backing = cJSON_GetObjectItemCaseSensitive(info, "full-backing-filename");
 	const cJSON *format = cJSON_GetObjectItemCaseSensitive(info, "backing-filename-format");
@@ -291,18 +331,20 @@ static int read_backing(struct disk *disk, const cJSON *info, bool *ret_more, GE
 	if (!g_path_is_absolute(path))
 		return refuse(error, disk->target,
 			      "has a backing file that is no plain path: it is not followed");
+	if (check_place(disk, dirs, path, error) < 0)
+		return -1;
 	*ret_more = true;
 	return add_layer(disk, "file", g_strdup(path),
 			 cJSON_IsString(format) ? g_strdup(format->valuestring) : NULL, error);
 }
 
-int disk_complete_chain(struct disk *disk, const atomic_int *cancel, GError **error)
+int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic_int *cancel,
+			GError **error)
 {
 	bool more = !disk->complete;
 
 	while (more) {
-		const struct disk_layer *last =
-			g_ptr_array_index(disk->layers, disk->layers->len - 1);
+		const struct disk_layer *last = last_layer(disk);
 		const char *argv[] = {"qemu-img",   "info", "--output=json", "-f",
 				      last->format, "--",   last->path,	     NULL};
 		g_autofree char *output = NULL;
@@ -314,7 +356,7 @@ int disk_complete_chain(struct disk *disk, const atomic_int *cancel, GError **er
 		if (process_run(argv, INFO_TIMEOUT_S, cancel, &output, error) < 0)
 			return -1;
 		info = cJSON_Parse(output);
-		rc = read_backing(disk, info, &more, error);
+		rc = read_backing(disk, dirs, info, &more, error);
 		cJSON_Delete(info);
 		if (rc < 0)
 			return -1;
@@ -354,6 +396,36 @@ static char *json_name(cJSON *node)
 char *disk_json_name(const struct disk *disk, guint from)
 {
 	return json_name(json_layers(disk, from));
+}
+
+/* Past the page cache, where the filesystems allow it: a disk is read once, and what others keep in
+ * memory is worth more. */
+static bool can_be_direct(const struct disk *disk)
+{
+	for (guint i = 0; i < disk->layers->len; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+		int fd = open(layer->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+
+		if (fd < 0)
+			return false;
+		(void)close(fd);
+	}
+	return true;
+}
+
+char *disk_json_name_shared(const struct disk *disk)
+{
+	cJSON *node = json_layers(disk, 0);
+
+	cJSON_AddTrueToObject(node, "force-share");
+	if (can_be_direct(disk)) {
+		cJSON_AddTrueToObject(cJSON_AddObjectToObject(node, "cache"), "direct");
+		for (cJSON *at = node; cJSON_IsObject(at);
+		     at = cJSON_GetObjectItemCaseSensitive(at, "backing"))
+			cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(at, "file"), "aio",
+						"native");
+	}
+	return json_name(node);
 }
 
 char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2)

@@ -114,9 +114,9 @@ static struct freeze *start_watchdog(struct virt_host *host, virDomainPtr domain
 	reap_strays(host_frozen(host));
 	freeze->table = host_frozen(host);
 	(void)virDomainGetUUIDString(domain, uuid);
-	if (!g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, leave_group,
-				      NULL, &freeze->pid, &freeze->to, &freeze->from, NULL,
-				      &local)) {
+	if (!g_spawn_async_with_pipes(
+		    NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES,
+		    leave_group, NULL, &freeze->pid, &freeze->to, &freeze->from, NULL, &local)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
 			    "the process that thaws in our stead cannot be started, so nothing is "
 			    "frozen: %s",

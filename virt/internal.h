@@ -34,6 +34,10 @@ struct watch;
 struct watch *watch_start(virConnectPtr connection, virDomainPtr domain, const char *disk,
 			  int job_type, GError **error);
 void watch_stop(struct watch *watch);
+/* Whether the guest was seen to start, to stop or to be undefined since. */
+bool watch_guest_started(struct watch *watch);
+bool watch_guest_stopped(struct watch *watch);
+bool watch_guest_undefined(struct watch *watch);
 enum watch_end {
 	WATCH_READY, /* the mirror has caught up */
 	WATCH_ENDED, /* the job ended as it was told to */
@@ -76,11 +80,15 @@ struct disk *disk_find_root(const char *xml, const char *root_device_name, GErro
 struct disk *disk_find_container(const char *xml, const char *format, GError **error);
 void disk_free(struct disk *disk);
 struct disk_layer *disk_top(const struct disk *disk);
-/* Reads what the XML did not tell from the headers, each with its known format. */
-int disk_complete_chain(struct disk *disk, const atomic_int *cancel, GError **error);
+/* Reads what the XML did not tell from the headers, each with its known format. What a header names
+ * must lie in one of `dirs`, or in the folder of the disk's top. */
+int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic_int *cancel,
+			GError **error);
 /* The chain from a layer down as QEMU's json: file name, every driver named. The caller frees it.
  */
 char *disk_json_name(const struct disk *disk, guint from);
+/* The whole chain, opened without QEMU's locks: whoever wants to write is not kept from it. */
+char *disk_json_name_shared(const struct disk *disk);
 /* The same with another qcow2 file on top of it. */
 char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2);
 
@@ -112,6 +120,27 @@ struct freeze *freeze_begin(struct virt_host *host, virDomainPtr domain, unsigne
 /* Thaws, and frees it in any case. -1 when the guest was thawed before, or could not be: then the
  * other process goes on trying. */
 int freeze_end(struct freeze *freeze, GError **error);
+
+/* --- jobs.c: whose jobs run on a guest ----------------------------------------------------------
+ */
+
+/* A block job on the disk, or a backup job on the guest, that an earlier life of ours left running
+ * is ended; VIRT_ERROR_BUSY names one of somebody else's. */
+int jobs_clear(struct snapshot *snapshot, GError **error);
+/* Ends the backup job that serves this socket, where there is one, and waits until it is gone. */
+int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error);
+/* Marks a socket's folder as that of a process that lives, until the fd is closed; -1: another
+ * one's. */
+int jobs_hold_folder(const char *folder);
+/* The number that libvirt gives the scratch file, as in "vda[5]"; the caller frees it. */
+char *jobs_backup_scratch_index(virDomainPtr domain);
+
+/* --- quiesce.c: freezing as a step of a live snapshot ----------------------------------------- */
+
+/* Freezes the guest where its image asks for it; fails only where the image requires it. */
+int quiesce_begin(struct snapshot *snapshot, GError **error);
+/* Thaws it, where it was frozen. */
+int quiesce_end(struct snapshot *snapshot, GError **error);
 
 /* --- process.c -------------------------------------------------------------------------------- */
 
@@ -162,6 +191,7 @@ struct snapshot {
 	bool saved;	       /* we saved the guest; it is to be restored */
 	char *internal;	       /* the name of a snapshot inside the disk; NULL: there is none */
 	struct freeze *frozen; /* NULL: not frozen by us */
+	struct stream *stream; /* NULL: none is under way */
 };
 
 /* A way to make a snapshot: a new one is a file and a line in the table of method.c. The callbacks
@@ -174,16 +204,25 @@ struct snapshot_method {
 	int (*prepare)(struct snapshot *snapshot, GError **error);
 	/* Leaves the finished image in snapshot->flat, and the guest in its first state. */
 	int (*take)(struct snapshot *snapshot, GError **error);
+	/* In place of `take`: a source that reads the guest's disk itself, and is freed before
+	 * `undo`. VIRT_ERROR_UNSUPPORTED: `fallback` takes it. */
+	struct image_source *(*open)(struct snapshot *snapshot, GError **error);
+	const struct snapshot_method *fallback;
+	/* Of an open one: snapshot_check. */
+	int (*check)(struct snapshot *snapshot, GError **error);
 	int (*undo)(struct snapshot *snapshot, GError **error);
 };
 
+extern const struct snapshot_method method_stream_live;
+extern const struct snapshot_method method_stream_cold;
 extern const struct snapshot_method method_rebase;
 extern const struct snapshot_method method_extract;
 extern const struct snapshot_method method_internal;
 /* By name, for a live guest or not. VIRT_ERROR_CONFIG names those that there are. */
 const struct snapshot_method *method_find(const char *name, bool live, GError **error);
 /* As nova.virt.libvirt.driver.snapshot chooses: a paused guest counts as live; what lies in /dev is
- * lvm, which is never taken live, nor is a container. `state` is VIR_DOMAIN_*. */
+ * lvm, which is never taken live, nor is a container. `state` is VIR_DOMAIN_*. Where `stream`
+ * cannot do it, its fallback. */
 const struct snapshot_method *method_choose(const struct virt_config *config,
 					    const struct domain_facts *facts,
 					    const struct disk *disk, int state, GError **error);

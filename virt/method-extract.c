@@ -11,7 +11,8 @@ static int take(struct snapshot *snapshot, GError **error)
 
 	if (cold_check_stopped(snapshot, error) < 0)
 		return -1;
-	if (disk_complete_chain(snapshot->disk, snapshot->cancel, error) < 0)
+	if (disk_complete_chain(snapshot->disk, host_config(snapshot->host)->backing_dirs,
+				snapshot->cancel, error) < 0)
 		return -1;
 	source = disk_json_name(snapshot->disk, 0);
 	if (qemu_img_convert(source, NULL, snapshot->flat, snapshot->format,

@@ -11,7 +11,8 @@
 
 static char *whole_chain(struct snapshot *snapshot, GError **error)
 {
-	if (disk_complete_chain(snapshot->disk, snapshot->cancel, error) < 0)
+	if (disk_complete_chain(snapshot->disk, host_config(snapshot->host)->backing_dirs,
+				snapshot->cancel, error) < 0)
 		return NULL;
 	return disk_json_name(snapshot->disk, 0);
 }

@@ -24,31 +24,6 @@ static uint64_t job_progress(void *opaque)
 	return job_info(opaque, &info) == 1 ? info.cur : 0;
 }
 
-/* Somebody else's job is left alone; one of ours that an earlier life left running is ended. */
-static int clear_old_job(struct snapshot *snapshot, GError **error)
-{
-	const char *parent = host_config(snapshot->host)->snapshots_directory;
-	g_autofree char *ours = g_build_filename(parent, "novasnap-", NULL);
-	const char *target = snapshot->disk->target;
-	virDomainBlockJobInfo info;
-
-	if (job_info(snapshot, &info) != 1)
-		return 0;
-	if (!snapshot->disk->mirror || !g_str_has_prefix(snapshot->disk->mirror, ours)) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "the disk %s has a block job of somebody else's, into %s: it must end "
-			    "before a snapshot can begin",
-			    target, snapshot->disk->mirror ? snapshot->disk->mirror : "(unknown)");
-		return -1;
-	}
-	g_message("guest %s: a block job that was left running into %s is ended", snapshot->uuid,
-		  snapshot->disk->mirror);
-	if (virDomainBlockJobAbort(snapshot->domain, target, 0) == 0)
-		return 0;
-	virt_set_error(error, "ending a block job that was left running");
-	return -1;
-}
-
 static char *mirror_xml(const struct snapshot *snapshot)
 {
 	return g_markup_printf_escaped("<disk type='file'><source file='%s'/>"
@@ -172,56 +147,12 @@ static int wait_ready(struct snapshot *snapshot, GError **error)
 	return 0;
 }
 
-/* Nothing, where it cannot be frozen and need not be. */
-static int freeze(struct snapshot *snapshot, GError **error)
-{
-	g_autoptr(GError) local = NULL;
-
-	if (!snapshot->guest_agent)
-		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_NO_AGENT,
-				    "the image lacks the property hw_qemu_guest_agent");
-	else if (snapshot->first_state == VIR_DOMAIN_PAUSED)
-		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_NO_QUIESCE,
-				    "the guest is paused, and its agent with it");
-	else
-		snapshot->frozen =
-			freeze_begin(snapshot->host, snapshot->domain,
-				     host_config(snapshot->host)->freeze_timeout_s, &local);
-	if (snapshot->frozen)
-		return 0;
-	if (snapshot->require_quiesce) {
-		g_propagate_prefixed_error(error, g_steal_pointer(&local),
-					   "os_require_quiesce is set, and the guest's filesystems "
-					   "cannot be frozen: ");
-		return -1;
-	}
-	if (snapshot->guest_agent)
-		g_message("guest %s: the snapshot goes on without its filesystems being frozen: %s",
-			  snapshot->uuid, local->message);
-	return 0;
-}
-
-/* A guest that was thawed too early wrote before the copy ended. */
-static int thaw(struct snapshot *snapshot, GError **error)
-{
-	g_autoptr(GError) local = NULL;
-
-	if (!snapshot->frozen || freeze_end(g_steal_pointer(&snapshot->frozen), &local) == 0)
-		return 0;
-	if (snapshot->require_quiesce) {
-		g_propagate_error(error, g_steal_pointer(&local));
-		return -1;
-	}
-	g_warning("guest %s: %s", snapshot->uuid, local->message);
-	return 0;
-}
-
 /* Ends the job where it is: from here on the delta is of one instant. */
 static int switch_off(struct snapshot *snapshot, GError **error)
 {
 	enum watch_end end;
 
-	if (freeze(snapshot, error) < 0)
+	if (quiesce_begin(snapshot, error) < 0)
 		return -1;
 	if (virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
 		virt_set_error(error, "ending the block copy");
@@ -231,12 +162,12 @@ static int switch_off(struct snapshot *snapshot, GError **error)
 	if (end != WATCH_ENDED)
 		return wait_error(snapshot, end, "ending the block copy", error);
 	snapshot->job_started = false;
-	return thaw(snapshot, error);
+	return quiesce_end(snapshot, error);
 }
 
 static int undo(struct snapshot *snapshot, GError **error)
 {
-	int rc = thaw(snapshot, error);
+	int rc = quiesce_end(snapshot, error);
 
 	if (snapshot->job_started) {
 		virDomainBlockJobInfo info;
@@ -270,13 +201,14 @@ static int take(struct snapshot *snapshot, GError **error)
 	const struct disk_layer *backing = NULL;
 	g_autofree char *source = NULL;
 
-	if (clear_old_job(snapshot, error) < 0)
+	if (jobs_clear(snapshot, error) < 0)
 		return -1;
 	if (virDomainGetBlockInfo(snapshot->domain, snapshot->disk->target, &size, 0) < 0) {
 		virt_set_error(error, "asking for the disk's size");
 		return -1;
 	}
-	if (disk_complete_chain(snapshot->disk, snapshot->cancel, error) < 0)
+	if (disk_complete_chain(snapshot->disk, host_config(snapshot->host)->backing_dirs,
+				snapshot->cancel, error) < 0)
 		return -1;
 	if (snapshot->disk->layers->len > 1)
 		backing = g_ptr_array_index(snapshot->disk->layers, 1);

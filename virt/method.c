@@ -4,7 +4,8 @@
  */
 #include "virt/internal.h"
 
-static const struct snapshot_method *const methods[] = {&method_rebase, &method_extract,
+static const struct snapshot_method *const methods[] = {&method_stream_live, &method_stream_cold,
+							&method_rebase, &method_extract,
 							&method_internal};
 
 const struct snapshot_method *method_find(const char *name, bool live, GError **error)
@@ -36,14 +37,28 @@ static bool is_volume(const struct disk *disk)
 	return g_str_has_prefix(disk_top(disk)->path, "/dev/");
 }
 
+static bool can_be_streamed(const struct virt_config *config, const struct disk *disk)
+{
+	const char *format = format_choose(config, disk);
+
+	return g_str_equal(format, "raw") || g_str_equal(format, "qcow2");
+}
+
 const struct snapshot_method *method_choose(const struct virt_config *config,
 					    const struct domain_facts *facts,
 					    const struct disk *disk, int state, GError **error)
 {
 	bool live = !is_stopped(state) && !config->disable_livesnapshot && !facts->container &&
 		    !is_volume(disk);
+	const struct snapshot_method *method =
+		method_find(live ? config->live_method : config->cold_method, live, error);
 
-	return method_find(live ? config->live_method : config->cold_method, live, error);
+	if (!method || !method->open)
+		return method;
+	/* A guest that we would have to save is restored before the first byte is sent. */
+	if (!can_be_streamed(config, disk) || facts->container || (!live && !is_stopped(state)))
+		return method->fallback;
+	return method;
 }
 
 const char *format_choose(const struct virt_config *config, const struct disk *disk)

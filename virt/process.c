@@ -120,8 +120,9 @@ int process_run(const char *const *argv, unsigned timeout_s, const atomic_int *c
 	GPid pid;
 
 	if (!g_spawn_async_with_pipes(NULL, (char **)argv, environment,
-				      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH, child_setup,
-				      NULL, &pid, NULL, &out.fd, &err.fd, &local)) {
+				      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH |
+					      G_SPAWN_CLOEXEC_PIPES,
+				      child_setup, NULL, &pid, NULL, &out.fd, &err.fd, &local)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "cannot run %s: %s", argv[0],
 			    local->message);
 		return -1;

@@ -141,12 +141,38 @@ static void remove_folder(struct snapshot *snapshot)
 	g_clear_pointer(&snapshot->folder, g_free);
 }
 
+/* A method that is not possible here gives way to the next. The stream's own job, and whatever it
+ * needs, is left to the end: the source reads from it. */
+static struct image_source *open_source(struct snapshot *snapshot, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	g_autoptr(GError) undo_error = NULL;
+	struct image_source *source = snapshot->method->open(snapshot, &local);
+
+	if (source)
+		return source;
+	if (snapshot->method->undo(snapshot, &undo_error) < 0)
+		g_warning("guest %s: %s", snapshot->uuid, undo_error->message);
+	if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED) || undo_error) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return NULL;
+	}
+	g_message("guest %s: the method %s is not possible here (%s): %s takes its place",
+		  snapshot->uuid, snapshot->method->name, local->message,
+		  snapshot->method->fallback->name);
+	snapshot->method = snapshot->method->fallback;
+	return snapshot_take(snapshot, error);
+}
+
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
 {
 	struct image_source *source = NULL;
 	g_autoptr(GError) undo_error = NULL;
-	int rc = make_folder(snapshot, error);
+	int rc;
 
+	if (snapshot->method->open)
+		return open_source(snapshot, error);
+	rc = make_folder(snapshot, error);
 	if (rc == 0)
 		rc = snapshot->method->take(snapshot, error);
 	/* In every case, before the upload: the guest comes first. */
@@ -162,6 +188,11 @@ struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
 	/* The source holds the file open: nothing of it is left when we are killed. */
 	remove_folder(snapshot);
 	return source;
+}
+
+int snapshot_check(struct snapshot *snapshot, GError **error)
+{
+	return snapshot->method->check ? snapshot->method->check(snapshot, error) : 0;
 }
 
 int snapshot_end(struct snapshot *snapshot, GError **error)

@@ -25,6 +25,7 @@ enum virt_error {
 	VIRT_ERROR_PROCESS,	 /* qemu-img failed; its words are in the message */
 	VIRT_ERROR_JOB,		 /* the block job failed, was aborted or vanished */
 	VIRT_ERROR_BUSY,	 /* somebody else's job is on the disk */
+	VIRT_ERROR_LOST,	 /* the instant that was read is gone: it may be tried anew */
 	VIRT_ERROR_TIMEOUT,
 	VIRT_ERROR_CANCELLED,
 	VIRT_ERROR_CONFIG,
@@ -39,6 +40,8 @@ struct virt_config {
 	const char *snapshots_directory;   /* [libvirt]snapshots_directory, absolute */
 	const char *snapshot_image_format; /* [libvirt]snapshot_image_format; NULL: the source's */
 	bool snapshot_compression;	   /* [libvirt]snapshot_compression */
+	bool compress_zstd;		   /* [novasnap]compression_type is zstd, not zlib */
+	bool scan_zeroes;		   /* [novasnap]detect_zeroes is scan, not extents */
 	bool disable_livesnapshot;	   /* [workarounds]disable_libvirt_livesnapshot */
 	const char *live_method;	   /* [novasnap]live_method: a name from the table */
 	const char *cold_method;	   /* [novasnap]cold_method */
@@ -50,6 +53,13 @@ struct virt_config {
 	unsigned agent_timeout_s;  /* how long the guest agent may take for an answer */
 	unsigned freeze_timeout_s; /* how long a snapshot may keep the guest frozen */
 	const char *thaw_program;  /* novasnap-thaw, absolute */
+	const char *run_dir;	   /* of sockets */
+	const char *scratch_dir;   /* of what a guest overwrites while it is streamed */
+	unsigned scratch_percent;  /* of a disk's size that must be free there to begin with */
+	unsigned scratch_reserve_mib; /* less than so much free there ends a stream */
+	unsigned nbd_timeout_s;	      /* how long any answer of an export may take */
+	/* Where a file named by another file's header may lie, beside the disk's own folder. */
+	const char *const *backing_dirs;
 };
 
 /* nova.compute.power_state */
@@ -71,6 +81,10 @@ struct virt_host *virt_host_open(const struct virt_config *config, GError **erro
 void virt_host_close(struct virt_host *host);
 typedef struct virt_host virt_host_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virt_host_t, virt_host_close)
+
+/* Ends the exports that a process of ours left running when it was killed (jobs.c): their scratch
+ * files would fill the disk, and stop the guests. What cannot be done is logged. */
+void virt_host_sweep(struct virt_host *host);
 
 /* The power state of the domain of that uuid as nova's _get_power_state gives it, or -1 with an
  * error. */
@@ -154,6 +168,11 @@ int snapshot_prepare(struct snapshot *snapshot, GError **error);
 /* Makes the snapshot and opens it. On return the guest is back in the power state it was in, also
  * when it failed. NULL with an error. The source is the caller's, and is freed before the end. */
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error);
+
+/* Whether what the source reads is still of one instant; from any thread, while the source lives.
+ * 0, or -1 with VIRT_ERROR_LOST, _NO_DOMAIN (it was deleted) or _PROCESS (no room). Does not block.
+ */
+int snapshot_check(struct snapshot *snapshot, GError **error);
 
 /* Undoes whatever the steps left undone (job, guest, files) and frees the snapshot. Returns 0, or
  * -1 with the first thing that could not be undone. */

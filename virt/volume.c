@@ -209,7 +209,7 @@ static int merge_stopped(const struct virt_volume *volume, const struct attached
 {
 	struct disk *disk = disk_find_root(at->xml, at->disk->target, error);
 	const struct disk_layer *layer = NULL;
-	int rc = disk ? disk_complete_chain(disk, volume->cancel, error) : -1;
+	int rc = disk ? disk_complete_chain(disk, NULL, volume->cancel, error) : -1;
 
 	for (guint i = 1; rc == 0 && base && i < disk->layers->len && !layer; i++) {
 		const struct disk_layer *candidate = g_ptr_array_index(disk->layers, i);

@@ -26,7 +26,9 @@ struct watch {
 	bool ready;
 	bool ended;
 	bool failed;
+	bool guest_started;
 	bool guest_stopped;
+	bool guest_undefined;
 	bool disconnected;
 };
 
@@ -83,6 +85,10 @@ static int lifecycle_event(virConnectPtr connection, virDomainPtr domain, int ev
 	(void)detail;
 	if (event == VIR_DOMAIN_EVENT_STOPPED || event == VIR_DOMAIN_EVENT_CRASHED)
 		note(watch, &watch->guest_stopped);
+	if (event == VIR_DOMAIN_EVENT_UNDEFINED)
+		note(watch, &watch->guest_undefined);
+	if (event == VIR_DOMAIN_EVENT_STARTED)
+		note(watch, &watch->guest_started);
 	return 0;
 }
 
@@ -147,6 +153,31 @@ void watch_reset(struct watch *watch)
 	pthread_mutex_lock(&watch->lock);
 	watch->ready = watch->ended = watch->failed = false;
 	pthread_mutex_unlock(&watch->lock);
+}
+
+static bool look(struct watch *watch, const bool *what)
+{
+	bool seen;
+
+	pthread_mutex_lock(&watch->lock);
+	seen = *what;
+	pthread_mutex_unlock(&watch->lock);
+	return seen;
+}
+
+bool watch_guest_started(struct watch *watch)
+{
+	return look(watch, &watch->guest_started);
+}
+
+bool watch_guest_stopped(struct watch *watch)
+{
+	return look(watch, &watch->guest_stopped);
+}
+
+bool watch_guest_undefined(struct watch *watch)
+{
+	return look(watch, &watch->guest_undefined);
 }
 
 static void wait_slice(struct watch *watch)

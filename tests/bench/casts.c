@@ -61,7 +61,8 @@ static void job_run(struct job *job, void *opaque)
 	note_end();
 }
 
-void __wrap_jobs_submit(struct jobs *jobs, const char *key, const struct job_ops *ops, void *opaque)
+void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
+			const struct job_ops *ops, void *opaque)
 {
 	static struct job_ops noop = {.run = job_run};
 
@@ -69,7 +70,7 @@ void __wrap_jobs_submit(struct jobs *jobs, const char *key, const struct job_ops
 	switch (bench.handler) {
 	case RUN:
 		noop.free = ops->free;
-		__real_jobs_submit(jobs, key, &noop, opaque);
+		__real_jobs_submit(jobs, key, name, &noop, opaque);
 		return;
 	case ACK:
 		job_run(NULL, opaque);

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 
@@ -40,8 +41,10 @@ def main():
         images = folder.make("images")
         count = iter(range(1000))
 
-        def agent(live=True, **libvirt):
+        def agent(live=True, staged=False, **libvirt):
             sections = {"libvirt": libvirt} if libvirt else {}
+            if staged:
+                sections["novasnap"] = {"live_method": "rebase", "cold_method": "extract"}
             if not live:
                 sections["workarounds"] = {"disable_libvirt_livesnapshot": "true"}
             return Agent(folder, broker.url, images=images, name=f"agent{next(count)}", **sections)
@@ -78,10 +81,14 @@ def main():
                 for state in ("shut off", "running"):
                     if state == "running":
                         guest.start()
-                    for wanted in ("raw", "qcow2", "vmdk", "vdi", None):
-                        which = agent(**({"snapshot_image_format": wanted} if wanted else {}))
-                        path, disk_format, _ = snapshot(which, guest.name)
-                        assert disk_format == wanted or "qcow2"
+                    for wanted, staged in ((wanted, staged) for staged in (False, True)
+                                           for wanted in ("raw", "qcow2", "vmdk", "vdi", None)):
+                        which = agent(staged=staged, **({"snapshot_image_format": wanted}
+                                                        if wanted else {}))
+                        path, disk_format, shown = snapshot(which, guest.name)
+                        streamed = not staged and wanted not in ("vmdk", "vdi")
+                        assert streamed == ("method: stream" in shown), shown
+                        assert disk_format == (wanted or "qcow2"), (disk_format, wanted)
                         info = json.loads(qemu_img("info", "-f", wanted or "qcow2", "--output=json",
                                                    path))
                         assert "backing-filename" not in info, info
@@ -90,15 +97,59 @@ def main():
         def test_compressed():
             with Guest(folder, size_mib=64, data_mib=8) as guest:
                 plain, _, _ = snapshot(agent(), guest.name)
-                small, _, _ = snapshot(agent(snapshot_compression="true"), guest.name)
-                assert os.path.getsize(small) < os.path.getsize(plain) * 3 // 4
-                assert same_content(small, "qcow2", guest.disk, "qcow2")
+                for state in ("shut off", "running"):
+                    if state == "running":
+                        guest.start()
+                    for kind, staged in (("zlib", False), ("zstd", False), ("zlib", True)):
+                        which = agent(staged=staged, snapshot_compression="true")
+                        with open(which.conf, "a") as file:
+                            file.write(f"[novasnap]\ncompression_type = {kind}\n")
+                        small, _, shown = snapshot(which, guest.name)
+                        assert staged != ("method: stream" in shown), shown
+                        assert os.path.getsize(small) < os.path.getsize(plain) * 3 // 4
+                        info = json.loads(qemu_img("info", "-f", "qcow2", "--output=json", small))
+                        assert info["format-specific"]["data"]["compression-type"] == kind, info
+                        qemu_img("check", "-f", "qcow2", small)
+                        assert same_content(small, "qcow2", guest.disk, "qcow2")
+
+        def test_zeros_that_a_guest_wrote_are_found():
+            with Guest(folder, disk="raw", base=False, size_mib=64, data_mib=8) as guest:
+                # All of it is there: nothing but reading tells what is zero.
+                subprocess.run(["fallocate", "-l", "64M", guest.disk + ".full"], check=True)
+                subprocess.run(["dd", f"if={guest.disk}", f"of={guest.disk}.full", "bs=1M",
+                                "conv=notrunc", "status=none"], check=True, timeout=60)
+                os.replace(guest.disk + ".full", guest.disk)
+                sizes = {}
+                for how in ("extents", "scan"):
+                    which = agent(snapshot_image_format="qcow2")
+                    with open(which.conf, "a") as file:
+                        file.write(f"[novasnap]\ndetect_zeroes = {how}\n")
+                    path, _, _ = snapshot(which, guest.name)
+                    assert same_content(path, "qcow2", guest.disk, "raw")
+                    sizes[how] = os.path.getsize(path)
+                assert sizes["extents"] > 64 << 20 and sizes["scan"] < 10 << 20, sizes
+
+        def test_a_backing_file_in_a_strange_place_is_not_followed():
+            elsewhere = tempfile.mkdtemp(dir="/var/tmp", prefix="novasnap-test-")
+            try:
+                with Guest(folder, size_mib=32, data_mib=1) as guest:
+                    moved = shutil.move(guest.base, elsewhere)
+                    qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", moved, guest.disk)
+                    said = snapshot(agent(), guest.name, check=False)
+                    assert moved in said and "backing_dirs" in said, said
+                    which = agent()
+                    with open(which.conf, "a") as file:
+                        file.write(f"[novasnap]\nbacking_dirs = /nonexistent, {elsewhere}\n")
+                    path, _, _ = snapshot(which, guest.name)
+                    assert same_content(path, "qcow2", guest.disk, "qcow2")
+            finally:
+                shutil.rmtree(elsewhere)
 
         def test_raw_file_into_qcow2():
             with Guest(folder, disk="raw", base=False, size_mib=32, data_mib=4) as guest:
                 guest.start()
                 path, disk_format, shown = snapshot(agent(snapshot_image_format="qcow2"), guest.name)
-                assert disk_format == "qcow2" and "method: rebase" in shown
+                assert disk_format == "qcow2" and "method: stream" in shown
                 assert same_content(path, "qcow2", guest.disk, "raw")
 
         def test_a_block_device_is_taken_cold_and_raw():
@@ -113,11 +164,11 @@ def main():
                     with open(path, "w") as file:
                         file.write(xml)
                     virsh("define", path)
-                    for state in ("shut off", "running"):
+                    for state, method in (("shut off", "stream"), ("running", "extract")):
                         if state == "running":
                             guest.start()
                         taken, disk_format, shown = snapshot(agent(), guest.name)
-                        assert disk_format == "raw" and "method: extract" in shown, shown
+                        assert disk_format == "raw" and f"method: {method}" in shown, shown
                         assert same_content(taken, "raw", guest.disk, "raw")
                         assert guest.state() == state and not guest.is_saved()
                     virsh("destroy", guest.name)
@@ -188,7 +239,7 @@ def main():
 
         def test_no_room_is_said_and_undone():
             with Guest(folder, size_mib=64, data_mib=24) as guest:
-                which = agent()
+                which = agent(staged=True)
                 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "none",
                                 which.snapshots], check=True, timeout=20)
                 try:

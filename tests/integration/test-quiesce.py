@@ -142,6 +142,7 @@ def main():
 
         def test_an_agent_that_does_not_answer():
             guest.agent("guest-exec", path="/bin/busybox", arg=["killall", "-STOP", "qemu-ga"])
+            tap.wait_for("silence of the agent", lambda: not guest.answers(), 30)
             path = snapshot(agent, AGENT)
             assert "without its filesystems being frozen" in agent.text()
             assert filesystem_state(path, "qcow2")[1]

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A recorded cast through a real broker, libvirt, QEMU and Glance: every kind of guest, both methods."""
+"""A recorded cast through a real broker, libvirt, QEMU and Glance: every kind of guest, all methods."""
 import contextlib
 import json
 import os
@@ -42,6 +42,9 @@ def main():
         glance.wait()
         writer = stack.enter_context(Guest(folder, writer=True, data_mib=48))
         agent = stack.enter_context(Agent(folder, broker.url, glance.url))
+        staged = stack.enter_context(Agent(folder, broker.url, glance.url, name="staged",
+                                           novasnap={"live_method": "rebase",
+                                                     "cold_method": "extract"}))
         cold = stack.enter_context(Agent(folder, broker.url, glance.url, name="cold",
                                          workarounds={"disable_libvirt_livesnapshot": "true"}))
 
@@ -70,7 +73,9 @@ def main():
         def test_a_running_guest_that_writes_live():
             writer.start()
             writer.wait_writing()
-            snapshot(agent, "running", "rebase")
+            snapshot(agent, "running", "stream")
+            writer.wait_writing(1)
+            snapshot(staged, "running", "rebase")
             writer.wait_writing(1)
 
         def test_a_running_guest_that_writes_cold():
@@ -80,8 +85,9 @@ def main():
 
         def test_a_paused_guest_live():
             virsh("suspend", writer.name)
-            path = snapshot(agent, "paused", "rebase")
-            assert same_content(path, "qcow2", writer.disk, "qcow2")
+            for which, method in ((agent, "stream"), (staged, "rebase")):
+                path = snapshot(which, "paused", method)
+                assert same_content(path, "qcow2", writer.disk, "qcow2")
 
         def test_a_paused_guest_cold_comes_back_paused():
             path = snapshot(cold, "paused", "extract")
@@ -91,16 +97,18 @@ def main():
 
         def test_a_suspended_guest_stays_suspended():
             virsh("managedsave", writer.name)
-            path = snapshot(agent, "shut off", "extract")
-            assert same_content(path, "qcow2", writer.disk, "qcow2")
-            assert writer.is_saved()
+            for which, method in ((agent, "stream"), (staged, "extract")):
+                path = snapshot(which, "shut off", method)
+                assert same_content(path, "qcow2", writer.disk, "qcow2")
+                assert writer.is_saved()
             writer.start()
             writer.wait_writing(1)
 
         def test_a_guest_that_is_shut_down():
             virsh("destroy", writer.name)
-            path = snapshot(agent, "shut off", "extract")
-            assert same_content(path, "qcow2", writer.disk, "qcow2")
+            for which, method in ((agent, "stream"), (staged, "extract")):
+                path = snapshot(which, "shut off", method)
+                assert same_content(path, "qcow2", writer.disk, "qcow2")
 
         def test_a_raw_disk_stays_raw_whatever_its_guest_wrote():
             with Guest(folder, disk="raw", base=False, size_mib=64, data_mib=8) as guest:
@@ -143,10 +151,30 @@ def main():
                 mirror = os.path.join(guest.folder, "mirror.qcow2")
                 virsh("blockcopy", guest.name, "vda", mirror, "--format", "qcow2",
                       "--transient-job", "--wait", "--verbose")
+                for which in (agent, staged):
+                    image, shown, status = send(which, guest, check=False)
+                    assert status == 1 and "somebody else" in shown and mirror in shown, shown
+                    assert guest.has_job()
+                    assert glance.get(image) is None
+
+        def test_a_backup_of_somebody_else_is_left_alone():
+            with Guest(folder, size_mib=64, data_mib=8) as guest:
+                guest.start()
+                target = os.path.join(guest.folder, "backup.qcow2")
+                backup = os.path.join(guest.folder, "backup.xml")
+                with open(backup, "w") as file:
+                    file.write(f"<domainbackup mode='pull'><server transport='unix' "
+                               f"socket='{guest.folder}/socket'/><disks><disk name='vda' "
+                               f"backup='yes' type='file'><scratch file='{target}'/></disk>"
+                               "</disks></domainbackup>")
+                os.chmod(guest.folder, 0o777)
+                virsh("backup-begin", guest.name, backup)
                 image, shown, status = send(agent, guest, check=False)
-                assert status == 1 and "somebody else" in shown and mirror in shown, shown
-                assert guest.has_job()
+                assert status == 1 and "somebody else" in shown and "/socket" in shown, shown
+                assert "pull" in virsh("backup-dumpxml", guest.name)
                 assert glance.get(image) is None
+                virsh("domjobabort", guest.name)
+                send(agent, guest)
 
         def test_arguments_that_make_no_sense_are_kept_aside():
             cast = os.path.join(folder.path, "cast.json")
@@ -168,13 +196,15 @@ def main():
             assert "uuid" in text and "gAAAAAsecret" not in text, text[:500]
 
         def test_it_stops_and_leaves_nothing():
-            assert agent.stop() == 0 and cold.stop() == 0
-            for which in (agent, cold):
+            for which in (agent, staged, cold):
+                assert which.stop() == 0
                 assert os.listdir(which.snapshots) == []
+                assert os.listdir(os.path.join(which.folder, "run")) == []
+                assert os.listdir(os.path.join(which.state, "scratch")) == []
                 assert "gAAAAABexample-token" not in which.text()
 
         tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests, [agent.log, cold.log])
+        return tap.run(tests, [agent.log, staged.log, cold.log])
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Installs what is missing of the named groups of packages (Debian 12, as root). Does nothing, and takes no
 # time, when all of it is there. Starts no service.
-#   tests/lib/deps.sh build|run|run-directory|test|e2e|container|lint ...
+#   tests/lib/deps.sh build|run|run-directory|test|e2e|container|bench|lint ...
 set -euo pipefail
 
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
-  libnbd-dev libxml2-dev libinih-dev libsqlite3-dev libsystemd-dev libssl-dev"
+  libnbd-dev libxml2-dev libinih-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev"
 run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
@@ -14,6 +14,7 @@ test="perl python3-oslo.messaging libvirt-daemon-driver-lxc e2fsprogs mount util
 e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-qemu placement-api mariadb-server
   uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
 container="docker.io debootstrap debian-archive-keyring"
+bench="gnuplot-nox curl openssl procps"
 lint="clang-format clang-tidy cppcheck shellcheck"
 
 wanted=""
@@ -25,6 +26,7 @@ for group in "$@"; do
 	test) wanted+=" $test" ;;
 	e2e) wanted+=" $e2e" ;;
 	container) wanted+=" $container" ;;
+	bench) wanted+=" $bench" ;;
 	lint) wanted+=" $lint" ;;
 	*)
 		echo "deps.sh: there is no group \"$group\"" >&2

@@ -131,6 +131,14 @@ class Guest:
                     raise RuntimeError(f"{error}: {self._console()[-1500:]}") from error
             time.sleep(0.2)
 
+    def answers(self):
+        """Whether the guest agent answers just now."""
+        try:
+            self.agent("guest-ping", 1)
+        except RuntimeError:
+            return False
+        return True
+
     def frozen(self):
         """Whether the guest's filesystems are frozen, as its agent says."""
         return self.agent("guest-fsfreeze-status") == "frozen"
@@ -161,7 +169,8 @@ class Guest:
         return "yes" in virsh("dominfo", self.name).split("Managed save:")[1].split("\n")[0]
 
     def has_job(self):
-        return "<mirror" in virsh("dumpxml", self.name)
+        return ("<mirror" in virsh("dumpxml", self.name) or
+                "<domainbackup" in virsh("backup-dumpxml", self.name, check=False))
 
     def definition(self):
         return virsh("dumpxml", "--inactive", self.name)

@@ -9,7 +9,7 @@ mapfile -t c < <(git ls-files '*.c')
 mapfile -t h < <(git ls-files '*.h')
 mapfile -t sh < <(git ls-files '*.sh' .ci/run)
 mapfile -t flags < <(pkg-config --cflags glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 \
-	libsystemd | tr ' ' '\n' | grep .)
+	libsystemd zlib libzstd | tr ' ' '\n' | grep .)
 flags+=(-std=c11 -D_GNU_SOURCE '-DNOVASNAP_VERSION="0"' '-DG_LOG_DOMAIN="lint"' -I.)
 
 run() { # name command...

@@ -3,101 +3,9 @@
  * The encoders, judged by qemu-img: random disks with random extents become images that are clean
  * and identical. NOVASNAP_LAYOUTS says how many.
  */
-#include <glib/gstdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "image/clusters.h"
-
-#define TIB ((uint64_t)1 << 40)
-#define MIB ((uint64_t)1 << 20)
-
-struct extent {
-	uint64_t offset;
-	uint64_t length;
-	bool data;
-};
-
-/* A disk in memory: what is data was filled; what is not reads as zeros. */
-struct memory {
-	struct image_source head;
-	GArray *extents;
-	unsigned char *bytes; /* NULL: all data is made of its offset */
-	uint64_t reads_of_zeros;
-};
-
-static bool is_data(const struct memory *memory, uint64_t offset)
-{
-	for (guint i = 0; i < memory->extents->len; i++) {
-		const struct extent *extent = &g_array_index(memory->extents, struct extent, i);
-
-		if (offset >= extent->offset && offset - extent->offset < extent->length)
-			return extent->data;
-	}
-	return false;
-}
-
-static int memory_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
-		       GError **error)
-{
-	struct memory *memory = (struct memory *)source;
-
-	(void)error;
-	g_assert_cmpuint(offset + len, <=, source->size);
-	if (!is_data(memory, offset) && !is_data(memory, offset + len - 1))
-		memory->reads_of_zeros++;
-	if (memory->bytes)
-		memcpy(buf, memory->bytes + offset, len);
-	else
-		memset(buf, (int)(offset >> CLUSTER_BITS) | 1, len);
-	return 0;
-}
-
-static int memory_extents(struct image_source *source, image_extent_fn each, void *opaque,
-			  GError **error)
-{
-	struct memory *memory = (struct memory *)source;
-
-	(void)error;
-	for (guint i = 0; i < memory->extents->len; i++) {
-		const struct extent *extent = &g_array_index(memory->extents, struct extent, i);
-
-		each(extent->offset, extent->length, extent->data, opaque);
-	}
-	return 0;
-}
-
-static void memory_free(struct image_source *source)
-{
-	struct memory *memory = (struct memory *)source;
-
-	g_array_unref(memory->extents);
-	g_free(memory->bytes);
-	g_free(memory);
-}
-
-static const struct image_source_ops memory_ops = {
-	.read = memory_read,
-	.free = memory_free,
-	.extents = memory_extents,
-};
-
-static struct memory *memory_new(uint64_t size)
-{
-	struct memory *memory = g_new0(struct memory, 1);
-
-	memory->head.ops = &memory_ops;
-	memory->head.size = size;
-	memory->extents = g_array_new(FALSE, FALSE, sizeof(struct extent));
-	return memory;
-}
-
-static void add_extent(struct memory *memory, uint64_t offset, uint64_t length, bool data)
-{
-	struct extent extent = {offset, length, data};
-
-	g_array_append_val(memory->extents, extent);
-}
+#include "tests/unit/disk.h"
 
 /* Of a few sectors to a few hundred clusters, with edges anywhere. */
 static struct memory *random_memory(GRand *rand)
@@ -120,33 +28,6 @@ static struct memory *random_memory(GRand *rand)
 		at += length;
 	}
 	return memory;
-}
-
-static void store(struct image_source *source, const char *path, size_t chunk)
-{
-	FILE *file = fopen(path, "wb");
-	g_autofree char *buffer = g_malloc(chunk);
-
-	g_assert_nonnull(file);
-	for (uint64_t at = 0; at < source->size;) {
-		size_t length = (size_t)MIN((uint64_t)chunk, source->size - at);
-
-		g_assert_cmpint(source->ops->read(source, at, buffer, length, NULL), ==, 0);
-		g_assert_cmpuint(fwrite(buffer, 1, length, file), ==, length);
-		at += length;
-	}
-	g_assert_cmpint(fclose(file), ==, 0);
-}
-
-static void run(const char *command, const char *one, const char *other)
-{
-	g_autofree char *line = g_strdup_printf("qemu-img %s %s %s", command, one, other);
-	g_autofree char *words = NULL;
-	int status = -1;
-
-	g_assert_true(g_spawn_command_line_sync(line, NULL, &words, &status, NULL));
-	if (status != 0)
-		g_error("%s: %s", line, words);
 }
 
 static void check_layout(GRand *rand, const char *folder)

@@ -35,7 +35,8 @@ static const struct image_source_ops pattern_ops = {.read = pattern_read};
 static void test_pipeline(void)
 {
 	struct pattern_source source = {{&pattern_ops, SIZE}, 0};
-	struct pipeline *pipeline = pipeline_start(&source.head, NULL, NULL);
+	struct image_upload upload = {.source = &source.head};
+	struct pipeline *pipeline = pipeline_start(&upload, NULL);
 	g_autofree unsigned char *expected = g_malloc(SIZE);
 	g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA512);
 	g_autofree unsigned char *got = g_malloc(SIZE);
@@ -49,20 +50,21 @@ static void test_pipeline(void)
 	g_assert_cmpint(n, ==, 0);
 	g_assert_cmpuint(at, ==, SIZE);
 	g_assert_cmpint(memcmp(got, expected, SIZE), ==, 0);
-	g_assert_cmpstr(pipeline_sha512(pipeline), ==, g_checksum_get_string(checksum));
+	g_assert_cmpstr(pipeline_hash(pipeline), ==, g_checksum_get_string(checksum));
 	pipeline_free(pipeline);
 }
 
 static void test_pipeline_fails(void)
 {
 	struct pattern_source source = {{&pattern_ops, SIZE}, SIZE - 10};
-	struct pipeline *pipeline = pipeline_start(&source.head, NULL, NULL);
+	struct image_upload upload = {.source = &source.head};
+	struct pipeline *pipeline = pipeline_start(&upload, NULL);
 	g_autoptr(GError) error = NULL;
 
 	g_assert_cmpint(pipeline_drain(pipeline), ==, -1);
 	error = pipeline_error(pipeline);
 	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_IO);
-	g_assert_null(pipeline_sha512(pipeline));
+	g_assert_null(pipeline_hash(pipeline));
 	pipeline_free(pipeline);
 }
 
@@ -70,12 +72,14 @@ static void test_pipeline_is_left_early(void)
 {
 	struct pattern_source source = {{&pattern_ops, SIZE}, 0};
 	atomic_int cancel;
-	struct pipeline *pipeline = pipeline_start(&source.head, NULL, NULL);
+	struct image_upload upload = {.source = &source.head};
+	struct pipeline *pipeline = pipeline_start(&upload, NULL);
 	g_autoptr(GError) error = NULL;
 
 	pipeline_free(pipeline);
 	atomic_init(&cancel, 1);
-	pipeline = pipeline_start(&source.head, &cancel, NULL);
+	upload.cancel = &cancel;
+	pipeline = pipeline_start(&upload, NULL);
 	g_assert_cmpint(pipeline_drain(pipeline), ==, -1);
 	error = pipeline_error(pipeline);
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED);
@@ -127,7 +131,7 @@ static void test_directory(void)
 	g_assert_cmpint(image_store_get(store, &who, id, &record, NULL), ==, 0);
 	g_assert_cmpstr(record->status, ==, "active");
 	g_assert_cmpint(record->size, ==, (gint64)SIZE);
-	g_assert_cmpstr(record->os_hash_value, ==, upload.sha512);
+	g_assert_cmpstr(record->os_hash_value, ==, upload.hash);
 	image_record_free(record);
 	g_assert_true(g_file_get_contents(path, &content, &length, NULL));
 	g_assert_cmpuint(length, ==, SIZE);
@@ -144,7 +148,7 @@ static void test_directory(void)
 
 static void check_verify(const char *document, bool well)
 {
-	struct image_upload sent = {.sha512 = "abcd", .sent = 10};
+	struct image_upload sent = {.hash = "abcd", .hash_name = "sha512", .sent = 10};
 	struct image_record *record = image_record_parse(cJSON_Parse(document), NULL);
 	g_autoptr(GError) error = NULL;
 

@@ -150,6 +150,44 @@ static void test_choice(void)
 	expect_choice(CONTAINER, VIR_DOMAIN_RUNNING, false, "extract", "qcow2");
 }
 
+static const struct snapshot_method *choose_stream(const char *xml, int state, const char *format,
+						   bool compress)
+{
+	struct virt_config config = {.live_method = "stream",
+				     .cold_method = "stream",
+				     .snapshot_image_format = format,
+				     .snapshot_compression = compress};
+	struct domain_facts facts;
+	struct disk *disk;
+	const struct snapshot_method *method;
+
+	domain_facts_read(xml, &facts);
+	disk = facts.container ? disk_find_container(xml, "qcow2", NULL)
+			       : disk_find_root(xml, NULL, NULL);
+	method = method_choose(&config, &facts, disk, state, NULL);
+	disk_free(disk);
+	return method;
+}
+
+static void test_choice_of_stream(void)
+{
+	const char *file = FILE_DISK("/i/disk", "qcow2");
+
+	g_assert_true(choose_stream(file, VIR_DOMAIN_RUNNING, NULL, false) == &method_stream_live);
+	g_assert_true(choose_stream(file, VIR_DOMAIN_PAUSED, "raw", false) == &method_stream_live);
+	g_assert_true(choose_stream(file, VIR_DOMAIN_SHUTOFF, NULL, false) == &method_stream_cold);
+	g_assert_true(choose_stream(BLOCK_DISK, VIR_DOMAIN_SHUTOFF, NULL, false) ==
+		      &method_stream_cold);
+	g_assert_true(choose_stream(file, VIR_DOMAIN_RUNNING, NULL, true) == &method_stream_live);
+	/* What no stream can make is staged; a guest that would have to be saved comes back first.
+	 */
+	g_assert_true(choose_stream(file, VIR_DOMAIN_RUNNING, "vmdk", false) == &method_rebase);
+	g_assert_true(choose_stream(file, VIR_DOMAIN_SHUTOFF, "vdi", false) == &method_extract);
+	g_assert_true(choose_stream(BLOCK_DISK, VIR_DOMAIN_RUNNING, NULL, false) ==
+		      &method_extract);
+	g_assert_true(choose_stream(CONTAINER, VIR_DOMAIN_RUNNING, NULL, false) == &method_extract);
+}
+
 static void test_container(void)
 {
 	g_autoptr(GError) error = NULL;
@@ -228,6 +266,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/virt/refusals", test_refusals);
 	g_test_add_func("/virt/methods", test_methods);
 	g_test_add_func("/virt/choice", test_choice);
+	g_test_add_func("/virt/choice-of-stream", test_choice_of_stream);
 	g_test_add_func("/virt/container", test_container);
 	g_test_add_func("/virt/facts", test_facts);
 	g_test_add_func("/virt/process", test_process);

@@ -1,26 +1,20 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Casts a second, novasnap's and oslo.messaging's: recorded snapshot_instance casts up to a handler that does
-nothing, without a broker and from a RabbitMQ that holds them already. All in one run, alternating.
-  bench-casts.py [--rounds N] [--json FILE]"""
-import argparse
+nothing, without a broker and from a RabbitMQ that holds them already, alternating."""
 import contextlib
 import json
 import os
-import statistics
-import sys
+import time
 
 import amqp
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
-import tap  # noqa: E402
-from services import BUILD, TOP, Agent, Folder, broker_for_tests, end, spawn  # noqa: E402
+import tap
+from services import BUILD, TOP, Agent, end, spawn
 
 BODY = os.path.join(TOP, "tests/data/wire/snapshot_instance.body")
 # Both are in it, and both are made different: what came lately is dropped, and jobs of one instance wait.
 UNIQUE_ID = "a5514e71f5ef4115be7a09aaa221c78b"
 INSTANCE = "2b5a5b29-ff82-456a-8cb5-56c0ad05b188"
+HERE = os.path.dirname(os.path.abspath(__file__))
 OURS = [os.path.join(BUILD, "tests/bench/casts")]
 THEIRS = ["/usr/bin/python3", os.path.join(HERE, "oslo-casts.py")]
 LIMIT_S = 300
@@ -86,7 +80,7 @@ def rates(folder, argv):
     return json.loads(lines[0])["rounds"]
 
 
-class Bench:
+class CastRates:
     def __init__(self, folder, broker):
         images = folder.make("images")
         self.folder, self.broker, self.sent = folder, broker, 0
@@ -126,38 +120,9 @@ class Bench:
                  "novasnap, RabbitMQ, each a job in a thread": self.our_jobs,
                  "oslo.messaging and nova's objects, RabbitMQ": self.their_broker}
         found = {name: [] for name in parts}
-        for number in range(rounds):
+        for _ in range(rounds):
             for name, measure in parts.items():
                 found[name] += measure()
-                print(f"# round {number + 1}: {name}: {found[name][-1]}", flush=True)
+                print(f"# {time.strftime('%H:%M:%S')} casts: {name}: {found[name][-1]} a second",
+                      flush=True)
         return [{"name": name, "rounds": values} for name, values in found.items()]
-
-
-def table(found):
-    lines = [("casts a second", "min", "median", "max"), ("---",) * 4]
-    for entry in found:
-        values = entry["rounds"]
-        lines.append((entry["name"], *(f"{value:.0f}" for value in (
-            min(values), statistics.median(values), max(values)))))
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json")
-    options = parser.parse_args()
-    tap.handle_signals()
-    os.environ.pop("G_MESSAGES_DEBUG", None)
-    with Folder("novasnap-bench-casts-") as folder, broker_for_tests(folder) as broker:
-        found = Bench(folder, broker).all(options.rounds)
-    print(table(found))
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"rounds": options.rounds, "cores": os.cpu_count(), "casts": found}, file,
-                      indent=1)
-
-
-if __name__ == "__main__":
-    main()

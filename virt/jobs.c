@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Whose jobs run on a guest. One of ours that an earlier life left running is ended; anybody else's
+ * is left alone, and named.
+ */
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <libxml/parser.h>
+#include <libxml/xpath.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "virt/internal.h"
+
+#define END_TIMEOUT_S 30
+#define END_LOOK_US (G_USEC_PER_SEC / 50)
+
+/* Somebody else's job is left alone; one of ours that an earlier life left running is ended. */
+static int clear_block_job(struct snapshot *snapshot, GError **error)
+{
+	const char *parent = host_config(snapshot->host)->snapshots_directory;
+	g_autofree char *ours = g_build_filename(parent, "novasnap-", NULL);
+	const char *target = snapshot->disk->target;
+	virDomainBlockJobInfo info;
+
+	memset(&info, 0, sizeof(info));
+	if (virDomainGetBlockJobInfo(snapshot->domain, target, &info, 0) != 1)
+		return 0;
+	if (!snapshot->disk->mirror || !g_str_has_prefix(snapshot->disk->mirror, ours)) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+			    "the disk %s has a block job of somebody else's, into %s: it must end "
+			    "before a snapshot can begin",
+			    target, snapshot->disk->mirror ? snapshot->disk->mirror : "(unknown)");
+		return -1;
+	}
+	g_message("guest %s: a block job that was left running into %s is ended", snapshot->uuid,
+		  snapshot->disk->mirror);
+	if (virDomainBlockJobAbort(snapshot->domain, target, 0) == 0)
+		return 0;
+	virt_set_error(error, "ending a block job that was left running");
+	return -1;
+}
+
+static char *evaluate(const char *xml, const char *path)
+{
+	xmlDoc *document = xmlReadMemory(xml, (int)strlen(xml), "backup.xml", NULL,
+					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	xmlXPathContext *context = document ? xmlXPathNewContext(document) : NULL;
+	xmlXPathObject *found =
+		context ? xmlXPathEvalExpression((const xmlChar *)path, context) : NULL;
+	char *text = found && found->stringval ? g_strdup((const char *)found->stringval) : NULL;
+
+	xmlXPathFreeObject(found);
+	xmlXPathFreeContext(context);
+	xmlFreeDoc(document);
+	return text;
+}
+
+/* Where it serves, or writes to; NULL: there is none, or (with an error) it could not be asked. */
+static char *backup_place(virDomainPtr domain, GError **error)
+{
+	char *xml = virDomainBackupGetXMLDesc(domain, 0);
+	char *place;
+
+	if (!xml) {
+		int code = virGetLastErrorCode();
+
+		if (code != VIR_ERR_NO_DOMAIN_BACKUP && code != VIR_ERR_NO_DOMAIN &&
+		    code != VIR_ERR_OPERATION_INVALID && code != VIR_ERR_NO_SUPPORT)
+			virt_set_error(error, "asking for the guest's backup job");
+		return NULL;
+	}
+	place = evaluate(xml, "string(/domainbackup/server/@socket | /domainbackup/server/@name | "
+			      "/domainbackup/disks/disk/target/@file)");
+	free(xml);
+	return place;
+}
+
+/* 1, 0, or -1 with an error. */
+static int is_backup_at(virDomainPtr domain, const char *socket, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	g_autofree char *place = backup_place(domain, &local);
+
+	if (!local)
+		return g_strcmp0(place, socket) == 0;
+	g_propagate_error(error, g_steal_pointer(&local));
+	return -1;
+}
+
+/* libvirt answers before the job is gone, and what comes next would meet its rest. */
+int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + END_TIMEOUT_S * G_USEC_PER_SEC;
+	int there = is_backup_at(domain, socket, error);
+
+	if (there == 1 && virDomainAbortJob(domain) < 0) {
+		g_autoptr(GError) refused = NULL;
+
+		virt_set_error(&refused, "ending the export of the disk");
+		there = is_backup_at(domain, socket, error);
+		if (there == 1)
+			g_propagate_error(error, g_steal_pointer(&refused));
+		if (there != 0)
+			return -1;
+	}
+	while (there == 1) {
+		if (g_get_monotonic_time() > until) {
+			g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
+				    "ending the export of the disk: libvirt's job is still there "
+				    "after %d s; virsh domjobabort ends it",
+				    END_TIMEOUT_S);
+			return -1;
+		}
+		g_usleep(END_LOOK_US);
+		there = is_backup_at(domain, socket, error);
+	}
+	return there;
+}
+
+int jobs_hold_folder(const char *folder)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	if (fd >= 0)
+		(void)close(fd);
+	return -1;
+}
+
+/* Whether the process that began the job at this socket lives. */
+static bool is_held(const char *socket)
+{
+	g_autofree char *folder = g_path_get_dirname(socket);
+	int fd;
+
+	if (!g_file_test(folder, G_FILE_TEST_IS_DIR))
+		return false;
+	fd = jobs_hold_folder(folder);
+	if (fd < 0)
+		return true;
+	(void)close(fd);
+	return false;
+}
+
+static int clear_backup(struct snapshot *snapshot, GError **error)
+{
+	g_autofree char *ours =
+		g_build_filename(host_config(snapshot->host)->run_dir, "nbd-", NULL);
+	g_autoptr(GError) local = NULL;
+	g_autofree char *place = backup_place(snapshot->domain, &local);
+
+	if (local) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	if (!place)
+		return 0;
+	if (!g_str_has_prefix(place, ours) || is_held(place)) {
+		g_set_error(
+			error, VIRT_ERROR, VIRT_ERROR_BUSY,
+			"the guest has a backup job of somebody else's, at %s: it must end before "
+			"a snapshot can begin",
+			*place ? place : "(unknown)");
+		return -1;
+	}
+	g_message("guest %s: a backup job that was left running at %s is ended", snapshot->uuid,
+		  place);
+	return jobs_end_backup(snapshot->domain, place, error);
+}
+
+/* A backup shows as a block job too, without a name. */
+int jobs_clear(struct snapshot *snapshot, GError **error)
+{
+	return clear_backup(snapshot, error) < 0 ? -1 : clear_block_job(snapshot, error);
+}
+
+/* Of one guest: ends what a life of ours that was killed left running, and a pause that it brought.
+ */
+static void sweep_guest(virDomainPtr domain, const char *ours)
+{
+	g_autoptr(GError) error = NULL;
+	g_autofree char *place = backup_place(domain, NULL);
+	g_autofree char *folder = place ? g_path_get_dirname(place) : NULL;
+	int state, reason;
+
+	if (!place || !g_str_has_prefix(place, ours) || is_held(place))
+		return;
+	g_message("guest %s: a backup job that was left running at %s is ended",
+		  virDomainGetName(domain), place);
+	if (jobs_end_backup(domain, place, &error) < 0)
+		g_warning("guest %s: %s", virDomainGetName(domain), error->message);
+	else if (virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
+		 reason == VIR_DOMAIN_PAUSED_IOERROR && virDomainResume(domain) < 0)
+		g_warning("guest %s: an I/O error paused it, and it cannot be resumed: %s",
+			  virDomainGetName(domain), virGetLastErrorMessage());
+	(void)g_unlink(place);
+	(void)g_rmdir(folder);
+}
+
+void virt_host_sweep(struct virt_host *host)
+{
+	g_autofree char *ours = g_build_filename(host_config(host)->run_dir, "nbd-", NULL);
+	g_autoptr(GError) error = NULL;
+	virConnectPtr connection = host_connect(host, &error);
+	virDomainPtr *domains = NULL;
+	int count = connection ? virConnectListAllDomains(connection, &domains,
+							  VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+			       : -1;
+
+	if (count < 0)
+		g_warning("what an earlier life left running is not looked for: %s",
+			  error ? error->message : virGetLastErrorMessage());
+	for (int i = 0; i < count; i++) {
+		sweep_guest(domains[i], ours);
+		(void)virDomainFree(domains[i]);
+	}
+	free(domains);
+	if (connection)
+		(void)virConnectClose(connection);
+}
+
+char *jobs_backup_scratch_index(virDomainPtr domain)
+{
+	char *xml = virDomainBackupGetXMLDesc(domain, 0);
+	char *index = xml ? evaluate(xml, "string(/domainbackup/disks/disk/scratch/@index)") : NULL;
+
+	free(xml);
+	return index;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the two files of the method stream share.
+ */
+#ifndef NOVASNAP_VIRT_STREAM_H
+#define NOVASNAP_VIRT_STREAM_H
+
+#include "virt/internal.h"
+
+/* A stream under way: the backup job of a guest that runs, or nothing but the program that serves a
+ * disk at rest, which belongs to the source. */
+struct stream {
+	char *folder;	  /* of the socket, ours alone; NULL: none */
+	char *socket;	  /* in it */
+	char *scratch;	  /* the file; NULL: none */
+	int lock;	  /* the folder's, while we live; -1: none */
+	bool job_started; /* our backup job may run */
+	struct guard *guard;
+};
+
+/* --- guard.c: no guest is hurt by a stream ---------------------------------------------------- */
+
+/* A thread that looks after the room for the scratch file and ends the job while there is some
+ * left; a guest that was paused on our account all the same goes on. */
+struct guard;
+struct guard *guard_start(struct snapshot *snapshot, GError **error);
+/* Waits for the thread. Takes NULL. */
+void guard_stop(struct guard *guard);
+/* Whether it ended the job. */
+bool guard_fired(struct guard *guard);
+/* VIRT_ERROR_PROCESS when there is too little room to begin with. `size`: of the disk, in bytes. */
+int guard_check_room(const struct virt_config *config, uint64_t size, GError **error);
+
+#endif
