@@ -85,6 +85,11 @@ static const struct rpc_method methods[] = {
  * minor of each. */
 static const char *const versions[] = {"1.44", "2.49", "5.13", "6.5", NULL};
 
+struct rpc_server_ops manager_server_ops(struct manager *manager)
+{
+	return (struct rpc_server_ops){methods, versions, note_foreign, manager};
+}
+
 static void manager_free(struct manager *manager)
 {
 	service_stop(manager->service);
@@ -134,7 +139,7 @@ static struct manager *manager_open(const struct config *config, struct rpc *rpc
 struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error)
 {
 	struct manager *manager = manager_open(config, rpc, error);
-	struct rpc_server_ops ops = {methods, versions, note_foreign, manager};
+	struct rpc_server_ops ops = manager_server_ops(manager);
 	bool reports = config->report_state && config->control;
 
 	if (!manager)

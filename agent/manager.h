@@ -37,8 +37,11 @@ struct manager {
  * error of whatever could not be opened. */
 struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error);
 
-/* The same without a broker: `config` has no conductor and no notifications. It serves what
- * manager_take is given. */
+/* What a manager serves: its methods, in the versions that we know. */
+struct rpc_server_ops manager_server_ops(struct manager *manager);
+
+/* The same as manager_start, without a broker: `config` has no conductor and no notifications. It
+ * serves what manager_take is given. */
 struct manager *manager_start_local(const struct config *config, GError **error);
 /* Takes a request. False, after it was rejected, when it is none of our methods', or makes no
  * sense. */

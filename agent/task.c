@@ -62,7 +62,7 @@ static void fill_identity(struct task *task)
 static struct nova_instance *read_instance(const struct task_method *method,
 					   const struct rpc_request *request, GError **error)
 {
-	const cJSON *args = rpc_request_args(request);
+	cJSON *args = rpc_request_args(request);
 	const cJSON *image_id = cJSON_GetObjectItemCaseSensitive(args, "image_id");
 
 	if ((method->flags & TASK_IMAGE) &&
@@ -73,7 +73,7 @@ static struct nova_instance *read_instance(const struct task_method *method,
 	}
 	if (method->check && method->check(args, error) < 0)
 		return NULL;
-	return nova_instance_from_args(args, error);
+	return nova_instance_take_from_args(args, error);
 }
 
 bool task_submit(struct manager *manager, const struct task_method *method,

@@ -43,7 +43,7 @@ struct task {
 	struct job *job; /* NULL until it runs */
 	struct rpc_request *request;
 	struct rpc_context *context; /* the request's, no reference of its own */
-	const cJSON *args;	     /* the request's */
+	const cJSON *args;	     /* the request's, less an instance that is an object */
 	struct nova_instance *instance;
 	const char *image_id;	/* the request's; NULL: the method has none */
 	const char *task_state; /* as last saved; NULL: none */

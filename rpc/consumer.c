@@ -11,7 +11,9 @@
 #include "rpc/internal.h"
 #include "rpc/json.h"
 
-#define DELIVERIES_A_TURN 256 /* then acks, and whatever else waits, have their turn */
+/* Then acks, and whatever else waits, have their turn: well before all that the prefetch allows is
+ * taken, or the broker would wait for our acks, and then we for its deliveries. */
+#define DELIVERIES_A_TURN 32
 
 /* A delivery that is coming in: its method, a header, then the body in pieces. */
 struct incoming {
@@ -473,8 +475,13 @@ bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, boo
 
 void consumer_ack(struct consumer *consumer, const struct delivery *delivery)
 {
+	bool first;
+
 	pthread_mutex_lock(&consumer->lock);
+	first = consumer->acks->len == 0;
 	g_array_append_val(consumer->acks, *delivery);
 	pthread_mutex_unlock(&consumer->lock);
-	kick(consumer);
+	/* The thread takes all of them, and knows already when there are others. */
+	if (first)
+		kick(consumer);
 }

@@ -173,18 +173,25 @@ static int hex4_at(const struct scan *scan, size_t at)
 	return code;
 }
 
+/* An envelope's message is a string of quotes, each of them escaped. */
+static bool is_short_escape(char c)
+{
+	return c == '"' || c == '\\' || (c && strchr("/bfnrt", c));
+}
+
 static int scan_escape(struct scan *scan, bool *ret_unprintable, GError **error)
 {
 	size_t start = scan->at;
-	int code = hex4_at(scan, start);
+	int code;
 	int low;
 
-	if (code < 0) {
-		if (scan->at + 1 >= scan->length || !strchr("\"\\/bfnrt", scan->text[scan->at + 1]))
-			return scan_error(scan, start, error, "a broken escape");
+	if (scan->at + 1 < scan->length && is_short_escape(scan->text[scan->at + 1])) {
 		scan->at += 2;
 		return 0;
 	}
+	code = hex4_at(scan, start);
+	if (code < 0)
+		return scan_error(scan, start, error, "a broken escape");
 	scan->at += 6;
 	if (code >= 0xd800 && code < 0xdc00) {
 		low = hex4_at(scan, scan->at);
@@ -205,6 +212,34 @@ static bool is_plain(char c)
 	return (unsigned char)c >= 0x20 && c != '"' && c != '\\';
 }
 
+/* The same of eight bytes at once: each of the three sums has a top bit where a byte is below a
+ * space, a quote or a backslash; beyond the first of those it may have more. */
+static bool are_plain(const char *text)
+{
+	const uint64_t ones = 0x0101010101010101;
+	uint64_t bytes, quotes, slashes;
+
+	memcpy(&bytes, text, sizeof(bytes));
+	quotes = bytes ^ (ones * '"');
+	slashes = bytes ^ (ones * '\\');
+	return !((((bytes - ones * 0x20) & ~bytes) | ((quotes - ones) & ~quotes) |
+		  ((slashes - ones) & ~slashes)) &
+		 (ones * 0x80));
+}
+
+/* Up to what ends a string, is an escape, or may not be in one. */
+static void scan_plain(struct scan *scan)
+{
+	const char *at = scan->text + scan->at;
+	const char *end = scan->text + scan->length;
+
+	while (end - at >= (ptrdiff_t)sizeof(uint64_t) && are_plain(at))
+		at += sizeof(uint64_t);
+	while (at < end && is_plain(*at))
+		at++;
+	scan->at = (size_t)(at - scan->text);
+}
+
 static int scan_string(struct scan *scan, GError **error)
 {
 	size_t start = scan->at++;
@@ -212,8 +247,7 @@ static int scan_string(struct scan *scan, GError **error)
 	size_t end;
 
 	for (;;) {
-		while (scan->at < scan->length && is_plain(scan->text[scan->at]))
-			scan->at++;
+		scan_plain(scan);
 		if (scan->at >= scan->length)
 			return scan_error(scan, start, error, "a string without end");
 		if (scan_takes(scan, '"'))
@@ -438,11 +472,17 @@ static void drop_superseded(cJSON *node)
 /* g_utf8_validate_len, which also refuses NUL, looks at each byte; most messages are ASCII. */
 static bool is_utf8(const char *text, size_t length, const char **ret_end)
 {
-	unsigned char seen = 0;
+	uint64_t seen = 0;
+	uint64_t eight;
+	size_t at;
 
-	for (size_t i = 0; i < length; i++)
-		seen |= (unsigned char)text[i];
-	if (seen < 0x80 && !memchr(text, 0, length))
+	for (at = 0; at + sizeof(eight) <= length; at += sizeof(eight)) {
+		memcpy(&eight, text + at, sizeof(eight));
+		seen |= eight;
+	}
+	for (; at < length; at++)
+		seen |= (unsigned char)text[at];
+	if (!(seen & 0x8080808080808080) && !memchr(text, 0, length))
 		return true;
 	return g_utf8_validate_len(text, length, ret_end);
 }

@@ -157,14 +157,12 @@ static int check(const cJSON *object, GError **error)
 	return 0;
 }
 
-struct nova_instance *nova_instance_new(const cJSON *object, GError **error)
+/* Takes an object that was checked. */
+static struct nova_instance *adopt(cJSON *object)
 {
-	struct nova_instance *instance;
+	struct nova_instance *instance = g_new0(struct nova_instance, 1);
 
-	if (check(object, error) < 0)
-		return NULL;
-	instance = g_new0(struct nova_instance, 1);
-	instance->object = cJSON_Duplicate(object, true);
+	instance->object = object;
 	instance->data = cJSON_GetObjectItemCaseSensitive(instance->object, "nova_object.data");
 	instance->changes = g_ptr_array_new_with_free_func(g_free);
 	set_changes(instance,
@@ -172,6 +170,11 @@ struct nova_instance *nova_instance_new(const cJSON *object, GError **error)
 	cJSON_DeleteItemFromObjectCaseSensitive(instance->object, "nova_object.changes");
 	instance->uuid = g_strdup(json_string(instance->data, "uuid"));
 	return instance;
+}
+
+struct nova_instance *nova_instance_new(const cJSON *object, GError **error)
+{
+	return check(object, error) < 0 ? NULL : adopt(cJSON_Duplicate(object, true));
 }
 
 /* Folsom's lists of {"key": ..., "value": ...} become the dictionaries that they are today. */
@@ -223,6 +226,23 @@ struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error)
 	if (!object && cJSON_HasObjectItem(args, "instance_uuid"))
 		return new_plain(NULL, json_string(args, "instance_uuid"), error);
 	return nova_instance_new(object, error);
+}
+
+struct nova_instance *nova_instance_take_from_args(cJSON *args, GError **error)
+{
+	cJSON *object = cJSON_GetObjectItemCaseSensitive(args, "instance");
+	cJSON *taken;
+
+	if (!is_instance(object))
+		return nova_instance_from_args(args, error);
+	if (check(object, error) < 0)
+		return NULL;
+	/* The node keeps its name and its place. */
+	taken = cJSON_CreateObject();
+	taken->child = object->child;
+	object->child = NULL;
+	object->type = cJSON_NULL;
+	return adopt(taken);
 }
 
 bool nova_instance_is_plain(const struct nova_instance *instance)

@@ -23,6 +23,9 @@ struct nova_instance *nova_instance_new(const cJSON *object, GError **error);
  * (Folsom, Grizzly: compute RPC 2.x), a plain dictionary; or `instance_uuid` alone (1.x). Of the
  * latter two nova_instance_is_plain is true; they are saved by conductor RPC 1.x. */
 struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error);
+/* The same, and moves an object out of the arguments, which is most of what a cast holds: a null
+ * then stands in its place. Where it returns NULL, they are as they were. */
+struct nova_instance *nova_instance_take_from_args(cJSON *args, GError **error);
 bool nova_instance_is_plain(const struct nova_instance *instance);
 void nova_instance_free(struct nova_instance *instance);
 typedef struct nova_instance nova_instance_t;

@@ -86,7 +86,7 @@ const char *rpc_request_unique_id(const struct rpc_request *request)
 	return json_string(request->message, "_unique_id");
 }
 
-const cJSON *rpc_request_args(const struct rpc_request *request)
+cJSON *rpc_request_args(const struct rpc_request *request)
 {
 	return request->empty ? request->empty
 			      : cJSON_GetObjectItemCaseSensitive(request->message, "args");

@@ -92,7 +92,7 @@ struct rpc_request;
 const char *rpc_request_method(const struct rpc_request *request);
 const char *rpc_request_version(const struct rpc_request *request);	    /* "1.0" where absent */
 const char *rpc_request_unique_id(const struct rpc_request *request);	    /* NULL where absent */
-const cJSON *rpc_request_args(const struct rpc_request *request);	    /* always an object */
+cJSON *rpc_request_args(const struct rpc_request *request);		    /* always an object */
 struct rpc_context *rpc_request_context(const struct rpc_request *request); /* no new reference */
 bool rpc_request_is_call(const struct rpc_request *request);
 /* Tells the broker that the message is ours now; once, from any thread. Without it the message

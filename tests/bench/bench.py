@@ -12,15 +12,14 @@ import subprocess
 import sys
 import time
 
-import kombu
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), part) for part in ("lib", "e2e")] + [HERE]
 import tap  # noqa: E402
+from cast_rates import CastRates  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from guest import Guest, build_kernel, qemu_img, virsh  # noqa: E402
 from meter import Meter, memory, wait_quiet  # noqa: E402
-from services import BUILD, CAST, Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
+from services import Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
 
 GIB = 1 << 30
 SLOW = 300  # seconds
@@ -320,38 +319,9 @@ def bench_compress(folder, rounds):
 
 def bench_casts(folder, rounds):
     """Casts a second, ours and oslo.messaging's, without a broker and with one."""
-    ours = os.path.join(BUILD, "tests/bench/casts")
-    theirs = os.path.join(HERE, "oslo-casts.py")
-    count = {ours: 16000, theirs: 1600}
-    names = {(ours, "decode"): "novasnap, without a broker", (ours, "serve"): "novasnap, RabbitMQ",
-             (theirs, "decode"): "oslo.messaging and nova's objects, without a broker",
-             (theirs, "serve"): "oslo.messaging and nova's objects, RabbitMQ"}
-    found = {key: [] for key in names}
+    os.environ.pop("G_MESSAGES_DEBUG", None)
     with broker_for_tests(folder) as broker:
-        for _ in range(rounds):
-            for who, what in names:
-                host = f"bench-{len(found[who, what])}-{os.path.basename(who)}"
-                if what == "serve":
-                    # The queue is there before its owner, as when nova-compute is down.
-                    broker_queue(broker, host)
-                    run(ours, "fill", broker.url, CAST, host, str(count[who]))
-                    speed = run(who, "serve", broker.url, host, str(count[who]))
-                else:
-                    speed = run(who, "decode", CAST, "2")
-                found[who, what].append(float(speed))
-                say(f"casts: {names[who, what]}: {speed} a second")
-    return [{"name": names[key], "rounds": values} for key, values in found.items()]
-
-
-def run(*argv):
-    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=SLOW).stdout.strip()
-
-
-def broker_queue(broker, host):
-    with kombu.Connection(broker.url.replace("rabbit://", "amqp://")) as connection:
-        exchange = kombu.Exchange("nova", "topic", durable=False)
-        kombu.Queue(f"compute.{host}", exchange, f"compute.{host}", durable=False,
-                    channel=connection).declare()
+        return CastRates(folder, broker).all(rounds)
 
 
 PARTS = {"casts": bench_casts, "upload": bench_upload, "compress": bench_compress, "memory": bench_memory, "guest": bench_guest}

@@ -1,229 +1,230 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How many casts a second novasnapd decodes, checks and dispatches: to a handler that reads the
- * instance as a snapshot does, and does nothing.
- *   casts decode CAST.json SECONDS       without a broker
- *   casts fill URL CAST.json HOST COUNT  puts casts into the host's queue
- *   casts serve URL HOST COUNT           takes them, acked one by one
- * Prints casts a second.
+ * How many casts a second novasnapd takes up to the point where one would become a job: all before
+ * it is novasnapd's own (the server, the manager's table, what a task asks of its arguments), and
+ * the linker puts a handler that does nothing in the place of jobs_submit.
+ *   casts decode CONFIG BODY [ROUNDS]  no broker: a recorded body, each time with another id
+ *   casts broker CONFIG COUNT          takes that many from the queue of the configured host
+ *   casts jobs CONFIG COUNT            the same, and each is a job: a thread that acks it, and ends
+ * CONFIG is a novasnap.conf. Prints {"name": ..., "rounds": [casts a second, ...]}.
  */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "rpc/nova.h"
-#include "rpc/rpc.h"
+#include "agent/task.h"
+#include "rpc/internal.h"
 
-#define WAIT_S 120
-#define FILLERS 16
+#define ROUNDS 5
+#define ROUND_US G_USEC_PER_SEC
+#define WAIT_S 240
+#define ID_DIGITS 32
 
-static unsigned wanted;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-/* Guarded by the lock. */
-static unsigned served;
-static gint64 first_at, last_at;
+enum handler { DROP, ACK, RUN };
 
-static int fail(const GError *error)
+/* Of the whole program: a function that the linker puts in has no argument of ours. */
+static struct bench {
+	enum handler handler;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* Guarded by the lock. */
+	unsigned taken;
+	unsigned ended;
+	unsigned wanted;    /* to end; 0: nobody waits */
+	gint64 first, last; /* monotonic us: when the first and the last one ended */
+} bench = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* So the compiler holds them against jobs.h. */
+__typeof__(jobs_submit) __wrap_jobs_submit, __real_jobs_submit;
+
+static void note_end(void)
 {
-	(void)fprintf(stderr, "casts: %s\n", error ? error->message : "it took too long");
+	pthread_mutex_lock(&bench.lock);
+	bench.last = g_get_monotonic_time();
+	if (bench.ended++ == 0)
+		bench.first = bench.last;
+	if (bench.ended == bench.wanted)
+		pthread_cond_signal(&bench.changed);
+	pthread_mutex_unlock(&bench.lock);
+}
+
+/* As a task's job begins. */
+static void job_run(struct job *job, void *opaque)
+{
+	const struct task *task = opaque;
+
+	(void)job;
+	rpc_request_ack(task->request);
+	note_end();
+}
+
+void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
+			const struct job_ops *ops, void *opaque)
+{
+	static struct job_ops noop = {.run = job_run};
+
+	bench.taken++;
+	switch (bench.handler) {
+	case RUN:
+		noop.free = ops->free;
+		__real_jobs_submit(jobs, key, name, &noop, opaque);
+		return;
+	case ACK:
+		job_run(NULL, opaque);
+		break;
+	case DROP:
+	default:
+		break;
+	}
+	ops->free(opaque);
+}
+
+static int fail(const char *what, const GError *error)
+{
+	(void)fprintf(stderr, "casts: %s%s%s\n", what, error ? ": " : "",
+		      error ? error->message : "");
 	return EXIT_FAILURE;
 }
 
-/* All that novasnapd does with a snapshot_instance before it gives it a thread. */
-static bool check_cast(const struct rpc_request *request)
+/* Where the digits of _unique_id stand in a body; NULL: nowhere. */
+static char *find_id(char *body)
 {
-	const cJSON *args = rpc_request_args(request);
-	const char *image =
-		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(args, "image_id"));
-	struct nova_instance *instance = nova_instance_from_args(args, NULL);
-	bool good = instance && image && g_uuid_string_is_valid(image) &&
-		    nova_instance_string(instance, "root_device_name") &&
-		    nova_instance_uuid(instance) &&
-		    rpc_context_string(rpc_request_context(request), "request_id");
+	char *at = strstr(body, "_unique_id");
 
-	nova_instance_free(instance);
-	return good;
+	at = at ? strchr(at, ':') : NULL;
+	at = at ? strpbrk(at, "0123456789abcdef") : NULL;
+	return at && strspn(at, "0123456789abcdef") == ID_DIGITS ? at : NULL;
 }
 
-static int decode(const char *body, double seconds)
+/* What came lately is dropped as a duplicate. */
+static void number_id(char *id, unsigned number)
 {
-	size_t length = strlen(body);
-	gint64 began = g_get_monotonic_time(), now = began;
-	unsigned count = 0;
+	for (int i = ID_DIGITS - 1; i >= 0; i--, number >>= 4)
+		id[i] = "0123456789abcdef"[number & 0xf];
+}
 
-	while ((double)(now - began) < seconds * G_USEC_PER_SEC) {
-		for (int i = 0; i < 100; i++, count++) {
-			g_autoptr(GError) error = NULL;
-			cJSON *message = rpc_body_decode(body, length, &error);
-			struct rpc_request *request;
-			bool good;
+/* Casts a second, 0 when one was not dispatched. */
+static double decode_round(struct rpc *rpc, const char *body, size_t length, char *id)
+{
+	const struct delivery nowhere = {0};
+	gint64 began = g_get_monotonic_time(), now;
+	unsigned count = 0, taken = bench.taken;
 
-			if (!message)
-				return fail(error);
-			request = rpc_request_new_local(message);
-			good = g_str_equal(rpc_request_method(request), "snapshot_instance") &&
-			       check_cast(request);
-			rpc_request_free(request);
-			if (!good)
-				return fail(NULL);
+	do {
+		for (int i = 0; i < 100; i++) {
+			number_id(id, bench.taken);
+			server_take(rpc, body, length, &nowhere);
+			count++;
 		}
 		now = g_get_monotonic_time();
+	} while (now - began < ROUND_US);
+	return bench.taken - taken == count ? count * (double)G_USEC_PER_SEC / (double)(now - began)
+					    : 0;
+}
+
+static int decode(struct rpc *rpc, const char *path, unsigned rounds)
+{
+	g_autofree char *body = NULL;
+	g_autoptr(GString) line = g_string_new("{\"name\": \"decode\", \"rounds\": [");
+	g_autoptr(GError) error = NULL;
+	size_t length;
+	char *id;
+
+	if (!g_file_get_contents(path, &body, &length, &error))
+		return fail("the body", error);
+	id = find_id(body);
+	if (!id)
+		return fail("the body has no _unique_id", NULL);
+	for (unsigned i = 0; i < rounds; i++) {
+		double rate = decode_round(rpc, body, length, id);
+
+		if (rate <= 0)
+			return fail("a cast was not dispatched", NULL);
+		g_string_append_printf(line, "%s%.0f", i ? ", " : "", rate);
 	}
-	printf("%.0f\n", count / ((double)(now - began) / G_USEC_PER_SEC));
+	printf("%s]}\n", line->str);
 	return EXIT_SUCCESS;
 }
 
-struct filler {
-	struct rpc *rpc;
-	const char *topic;
-	const cJSON *cast;
-	unsigned count;
-	pthread_t thread;
-};
-
-/* Each with an id of its own: what was seen before is dropped. */
-static void *fill_main(void *opaque)
+static int serve(struct rpc *rpc, const char *name)
 {
-	struct filler *filler = opaque;
-	cJSON *cast = cJSON_Duplicate(filler->cast, true);
-	g_autoptr(GError) error = NULL;
-
-	for (unsigned i = 0; i < filler->count && !error; i++) {
-		g_autofree char *id = g_uuid_string_random();
-		char *body;
-
-		cJSON_ReplaceItemInObjectCaseSensitive(cast, "_unique_id", cJSON_CreateString(id));
-		body = rpc_body_encode(cast);
-		(void)rpc_publish_body(filler->rpc, filler->topic, body, &error);
-		cJSON_free(body);
-	}
-	cJSON_Delete(cast);
-	return error ? GINT_TO_POINTER(1) : NULL;
-}
-
-static int fill(struct rpc *rpc, const char *topic, const cJSON *cast)
-{
-	struct filler fillers[FILLERS];
-	unsigned failed = 0;
-
-	for (unsigned i = 0; i < FILLERS; i++) {
-		fillers[i] = (struct filler){rpc, topic, cast, wanted / FILLERS, 0};
-		if (pthread_create(&fillers[i].thread, NULL, fill_main, &fillers[i]) != 0)
-			return fail(NULL);
-	}
-	for (unsigned i = 0; i < FILLERS; i++) {
-		void *result;
-
-		(void)pthread_join(fillers[i].thread, &result);
-		failed += result != NULL;
-	}
-	return failed > 0 ? fail(NULL) : EXIT_SUCCESS;
-}
-
-static void handle(struct rpc_request *request, const void *what, void *opaque)
-{
-	(void)what;
-	(void)opaque;
-	if (!check_cast(request))
-		abort();
-	rpc_request_ack(request);
-	rpc_request_free(request);
-	pthread_mutex_lock(&lock);
-	last_at = g_get_monotonic_time();
-	if (served++ == 0)
-		first_at = last_at;
-	if (served == wanted)
-		pthread_cond_broadcast(&changed);
-	pthread_mutex_unlock(&lock);
-}
-
-static int serve(struct rpc *rpc)
-{
-	static const struct rpc_method methods[] = {{"snapshot_instance", handle, NULL},
-						    {NULL, NULL, NULL}};
-	static const char *const versions[] = {"5.13", "6.5", NULL};
-	struct rpc_server_ops ops = {methods, versions, NULL, NULL};
-	g_autoptr(GError) error = NULL;
 	struct timespec until;
+	gint64 first, last;
+	unsigned ended;
 	int rc = 0;
 
-	if (rpc_server_start(rpc, &ops, &error) < 0)
-		return fail(error);
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += WAIT_S;
-	pthread_mutex_lock(&lock);
-	while (served < wanted && rc == 0)
-		rc = pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &until);
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_lock(&bench.lock);
+	while (bench.ended < bench.wanted && rc == 0)
+		rc = pthread_cond_clockwait(&bench.changed, &bench.lock, CLOCK_MONOTONIC, &until);
+	first = bench.first;
+	last = bench.last;
+	ended = bench.ended;
+	pthread_mutex_unlock(&bench.lock);
 	rpc_server_stop(rpc);
-	if (served < wanted)
-		return fail(NULL);
-	printf("%.0f\n", (served - 1) / ((double)(last_at - first_at) / G_USEC_PER_SEC));
+	if (ended != bench.wanted || last <= first)
+		return fail("not as many casts came", NULL);
+	printf("{\"name\": \"%s\", \"rounds\": [%.0f]}\n", name,
+	       (ended - 1) * (double)G_USEC_PER_SEC / (double)(last - first));
 	return EXIT_SUCCESS;
 }
 
-static int with_broker(int argc, char **argv)
+static int run(int argc, char **argv, const struct config *config)
 {
-	bool fills = g_str_equal(argv[1], "fill");
-	const char *host = argv[fills ? 4 : 3];
-	struct rpc_config config = {
-		.transport_url = argv[2],
-		.control_exchange = "nova",
-		.host = host,
-		.topic = "compute",
-		.retry_interval_s = 1,
-		.interval_max_s = 1,
-		.queue_ttl_s = 60,
-		.prefetch = 100,
-		.response_timeout_s = 30,
-		.outbox_max = 1000,
-	};
 	g_autoptr(GError) error = NULL;
-	g_autofree char *topic = g_strdup_printf("compute.%s", host);
-	g_autofree char *text = NULL;
-	struct rpc *rpc = rpc_open(&config, &error);
-	cJSON *cast = NULL;
-	int status = EXIT_FAILURE;
+	struct manager manager = {.config = config, .jobs = jobs_new(0)};
+	struct rpc *rpc = rpc_open(&config->rpc, &error);
+	struct rpc_server_ops ops = manager_server_ops(&manager);
+	int status;
 
-	wanted = (unsigned)atoi(argv[argc - 1]) / FILLERS * FILLERS;
-	if (!rpc)
-		return fail(error);
-	if (!fills)
-		status = serve(rpc);
-	else if (g_file_get_contents(argv[3], &text, NULL, &error) && (cast = cJSON_Parse(text)) &&
-		 rpc_wait_ready(rpc, WAIT_S))
-		status = fill(rpc, topic, cast);
-	else
-		(void)fail(error);
-	cJSON_Delete(cast);
-	rpc_close(rpc, 5);
+	if (bench.handler != DROP)
+		bench.wanted = (unsigned)atoi(argv[3]);
+	if (!rpc || rpc_server_start(rpc, &ops, &error) < 0) {
+		status = fail("cannot serve", error);
+	} else if (bench.handler == DROP) {
+		status = decode(rpc, argv[3], argc > 4 ? (unsigned)atoi(argv[4]) : ROUNDS);
+	} else {
+		status = serve(rpc, argv[1]);
+	}
+	/* Frees what a job held after it was counted. */
+	(void)jobs_stop(manager.jobs, WAIT_S, 0);
+	rpc_close(rpc, 0);
+	jobs_free(manager.jobs);
 	return status;
+}
+
+static bool find_handler(const char *name)
+{
+	static const char *const names[] = {[DROP] = "decode", [ACK] = "broker", [RUN] = "jobs"};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (g_str_equal(names[i], name)) {
+			bench.handler = (enum handler)i;
+			return true;
+		}
+	}
+	return false;
 }
 
 int main(int argc, char **argv)
 {
-	g_autofree char *text = NULL;
+	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
-	cJSON *cast;
-	char *body;
-	int status;
 
-	if ((argc == 6 && g_str_equal(argv[1], "fill")) ||
-	    (argc == 5 && g_str_equal(argv[1], "serve")))
-		return with_broker(argc, argv);
-	if (argc != 4 || !g_str_equal(argv[1], "decode")) {
-		(void)fprintf(stderr, "casts: decode CAST SECONDS | fill URL CAST HOST COUNT | "
-				      "serve URL HOST COUNT\n");
+	if (argc < 4 || argc > 5 || !find_handler(argv[1])) {
+		(void)fprintf(stderr, "usage: casts decode CONFIG BODY [ROUNDS] | "
+				      "broker|jobs CONFIG COUNT\n");
 		return 2;
 	}
-	if (!g_file_get_contents(argv[2], &text, NULL, &error))
-		return fail(error);
-	cast = cJSON_Parse(text);
-	body = rpc_body_encode(cast);
-	status = decode(body, g_ascii_strtod(argv[3], NULL));
-	cJSON_free(body);
-	cJSON_Delete(cast);
-	return status;
+	/* As novasnapd. */
+	(void)mallopt(M_ARENA_MAX, 2);
+	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+	config = config_load((const char *const[]){argv[2], NULL}, &error);
+	if (!config)
+		return fail("the configuration", error);
+	return run(argc, argv, config);
 }

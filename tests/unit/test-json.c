@@ -168,6 +168,29 @@ static void test_copies_kept(void)
 	cJSON_Delete(value);
 }
 
+/* Each byte at each place of a string: those that are looked at eight at a time are refused alike.
+ */
+static void test_bytes_of_strings(void)
+{
+	static const char pattern[] = "\"z1;y2{z3}y4[z5\x7fy6,z7:y8\"";
+
+	for (int byte = 0; byte < 0x80; byte++) {
+		for (size_t place = 1; place < 20; place++) {
+			char text[sizeof(pattern)];
+			bool plain = byte >= 0x20 && byte != '"' && byte != '\\';
+			cJSON *value;
+
+			memcpy(text, pattern, sizeof(pattern));
+			text[place] = (char)byte;
+			value = parse_bytes(text, sizeof(pattern) - 1, NULL);
+			g_assert_cmpint(value != NULL, ==, plain);
+			if (value)
+				g_assert_true(value->valuestring[place - 1] == byte);
+			cJSON_Delete(value);
+		}
+	}
+}
+
 static void test_strings(void)
 {
 	cJSON *value;
@@ -320,6 +343,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/json/numbers-read", test_numbers_read);
 	g_test_add_func("/json/copies-kept", test_copies_kept);
 	g_test_add_func("/json/strings", test_strings);
+	g_test_add_func("/json/bytes-of-strings", test_bytes_of_strings);
 	g_test_add_func("/json/same-key", test_same_key);
 	g_test_add_func("/json/many-members", test_many_members);
 	g_test_add_func("/json/depth", test_depth);

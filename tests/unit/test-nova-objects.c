@@ -114,6 +114,32 @@ static void test_refused(void)
 	g_error_free(error);
 }
 
+/* Moved out of its arguments where it can be used; else they are as they were, to be shown. */
+static void test_taken(void)
+{
+	cJSON *args = parse("{\"instance\":" INSTANCE("{\"uuid\":\"" UUID "\"}") ",\"image_id\":"
+										 "\"i\"}");
+	cJSON *broken = parse("{\"instance\":" INSTANCE("{\"uuid\":\"x\"}") ",\"image_id\":\"i\"}");
+	cJSON *plain = parse("{\"instance\":{\"uuid\":\"" UUID "\"}}");
+	struct nova_instance *instance = nova_instance_take_from_args(args, NULL);
+	g_autoptr(GError) error = NULL;
+
+	g_assert_nonnull(instance);
+	g_assert_false(nova_instance_is_plain(instance));
+	assert_json(args, "{\"instance\":null,\"image_id\":\"i\"}");
+	assert_json(nova_instance_object(instance), INSTANCE("{\"uuid\":\"" UUID "\"}"));
+	nova_instance_free(instance);
+
+	g_assert_null(nova_instance_take_from_args(broken, &error));
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
+	assert_json(broken, "{\"instance\":" INSTANCE("{\"uuid\":\"x\"}") ",\"image_id\":\"i\"}");
+
+	instance = nova_instance_take_from_args(plain, NULL);
+	g_assert_true(nova_instance_is_plain(instance));
+	nova_instance_free(instance);
+	assert_json(plain, "{\"instance\":{\"uuid\":\"" UUID "\"}}");
+}
+
 /* Another release's object: nothing of it is lost or moved. */
 static void test_carried_untouched(void)
 {
@@ -589,6 +615,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/nova/instance/refused", test_refused);
+	g_test_add_func("/nova/instance/taken", test_taken);
 	g_test_add_func("/nova/instance/carried-untouched", test_carried_untouched);
 	g_test_add_func("/nova/instance/expected-states", test_expected_states);
 	g_test_add_func("/nova/instance/merge", test_merge);
