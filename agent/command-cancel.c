@@ -8,7 +8,6 @@
 #include "agent/command.h"
 #include "agent/manager.h"
 
-#define CONNECT_S 30
 #define ANSWER_S 10
 
 static int ask(const struct config *config, const char *host, const char *id, GError **error)
@@ -22,10 +21,7 @@ static int ask(const struct config *config, const char *host, const char *id, GE
 	int count = -1;
 
 	cJSON_AddStringToObject(args, "id", id);
-	if (rpc && !rpc_wait_ready(rpc, CONNECT_S))
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "RabbitMQ did not answer in %d s", CONNECT_S);
-	else if (rpc)
+	if (rpc && command_wait_ready(rpc, error) == 0)
 		answer = rpc_call(rpc, topic, context, MANAGER_CANCEL, MANAGER_VERSION,
 				  g_steal_pointer(&args), ANSWER_S, error);
 	if (answer)

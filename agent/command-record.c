@@ -12,8 +12,6 @@
 
 #include "agent/command.h"
 
-#define CONNECT_S 30
-
 struct recorder {
 	GMainLoop *loop;
 	FILE *file;
@@ -95,17 +93,12 @@ static int record(const struct config *config, const char *path, unsigned count,
 	(void)g_unix_signal_add(SIGINT, quit, recorder.loop);
 	(void)g_unix_signal_add(SIGTERM, quit, recorder.loop);
 	rpc = rpc_open(&config->rpc, error);
-	if (rpc && rpc_listen(rpc, keys, take, &recorder, error) == 0) {
-		if (rpc_wait_ready(rpc, CONNECT_S)) {
-			(void)fprintf(stderr,
-				      "recording what is sent to %s into %s; Ctrl-C ends it\n", key,
-				      path);
-			g_main_loop_run(recorder.loop);
-			status = EXIT_SUCCESS;
-		} else {
-			g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-				    "RabbitMQ did not answer in %d s", CONNECT_S);
-		}
+	if (rpc && rpc_listen(rpc, keys, take, &recorder, error) == 0 &&
+	    command_wait_ready(rpc, error) == 0) {
+		(void)fprintf(stderr, "recording what is sent to %s into %s; Ctrl-C ends it\n", key,
+			      path);
+		g_main_loop_run(recorder.loop);
+		status = EXIT_SUCCESS;
 	}
 	rpc_close(rpc, 0);
 	if (fclose(recorder.file) != 0 || atomic_load(&recorder.failed)) {

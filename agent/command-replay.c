@@ -7,8 +7,6 @@
 
 #include "agent/command.h"
 
-#define CONNECT_S 30
-
 struct options {
 	gboolean local;
 	char *instance;
@@ -42,13 +40,8 @@ static int publish(const struct config *config, const struct options *options, c
 						 options->host ? options->host : config->rpc.host);
 	struct rpc *rpc = rpc_open(&config->rpc, error);
 	const cJSON *cast;
-	int status = rpc ? EXIT_SUCCESS : -1;
+	int status = rpc ? command_wait_ready(rpc, error) : -1;
 
-	if (rpc && !rpc_wait_ready(rpc, CONNECT_S)) {
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "RabbitMQ did not answer in %d s", CONNECT_S);
-		status = -1;
-	}
 	cJSON_ArrayForEach (cast, casts) {
 		char *body;
 

@@ -8,7 +8,6 @@
 
 #include "agent/command.h"
 
-#define CONNECT_S 30
 #define METHOD "snapshot_instance"
 
 struct options {
@@ -34,13 +33,8 @@ static int publish(const struct config *config, const struct options *options, c
 
 	if (rpc && options->watch)
 		view = progress_view_new(rpc, image, NULL, error);
-	if (rpc && (view || !options->watch)) {
-		if (!rpc_wait_ready(rpc, CONNECT_S))
-			g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-				    "RabbitMQ did not answer in %d s", CONNECT_S);
-		else
-			status = rpc_publish_body(rpc, topic, body, error);
-	}
+	if (rpc && (view || !options->watch) && command_wait_ready(rpc, error) == 0)
+		status = rpc_publish_body(rpc, topic, body, error);
 	if (status == 0) {
 		printf("%s\n", image);
 		(void)fflush(stdout);

@@ -7,8 +7,6 @@
 
 #include "agent/command.h"
 
-#define CONNECT_S 30
-
 int command_watch(const struct command_context *context, int argc, char **argv)
 {
 	g_autofree char *image = NULL;
@@ -38,11 +36,8 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 	if (!rpc)
 		return command_fail("watch", error);
 	view = progress_view_new(rpc, image, instance, &error);
-	if (!view)
+	if (!view || command_wait_ready(rpc, &error) < 0)
 		status = command_fail("watch", error);
-	else if (!rpc_wait_ready(rpc, CONNECT_S))
-		(void)fprintf(stderr, "novasnap watch: RabbitMQ did not answer in %d s\n",
-			      CONNECT_S);
 	else
 		status = progress_view_run(view, (unsigned)MAX(timeout, 0));
 	/* The connection goes first: its thread calls the view. */

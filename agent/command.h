@@ -35,6 +35,9 @@ int command_fail(const char *command, const GError *error);
 /* The configuration, or NULL after it said why not. */
 struct config *command_config(const struct command_context *context, const char *command);
 
+/* Waits for the broker as long as an operator would. -1 with RPC_ERROR_DISCONNECTED. */
+int command_wait_ready(struct rpc *rpc, GError **error);
+
 /* --- progress.c: the bars that watch and send --watch show -------------------------------------
  */
 

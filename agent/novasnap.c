@@ -8,6 +8,8 @@
 
 #include "agent/command.h"
 
+#define CONNECT_S 30
+
 static const struct {
 	const char *name;
 	int (*run)(const struct command_context *context, int argc, char **argv);
@@ -50,6 +52,15 @@ int command_fail(const char *command, const GError *error)
 {
 	(void)fprintf(stderr, "novasnap %s: %s\n", command, error->message);
 	return EXIT_FAILURE;
+}
+
+int command_wait_ready(struct rpc *rpc, GError **error)
+{
+	if (rpc_wait_ready(rpc, CONNECT_S))
+		return 0;
+	g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "RabbitMQ did not answer in %d s",
+		    CONNECT_S);
+	return -1;
 }
 
 struct config *command_config(const struct command_context *context, const char *command)

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from conductor import StandInConductor  # noqa: E402
 from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
-from services import CAST, TOP, Agent, Broker, Folder, Glance, Libvirt, end  # noqa: E402
+from services import CAST, TOP, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
 
 GRIZZLY = os.path.join(TOP, "conf/casts/snapshot_instance_grizzly.json")
 LIMIT = 60
@@ -24,10 +24,7 @@ def main():
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder())
         broker, glance = Broker(folder), Glance(folder)
-        stack.callback(broker.stop)
-        stack.callback(glance.stop)
-        broker.start(wait=False)
-        glance.start(wait=False)
+        begin(stack, broker, glance)
         stack.enter_context(Libvirt(folder))
         guest = stack.enter_context(Guest(folder, size_mib=64, data_mib=8))
         guest.start()

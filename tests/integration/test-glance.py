@@ -12,7 +12,7 @@ import tap  # noqa: E402
 from compute import Compute, instance_of  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import Guest, same_content  # noqa: E402
-from services import Agent, Folder, Glance, Libvirt, broker_for_tests, free_port  # noqa: E402
+from services import Agent, Folder, Glance, Libvirt, begin, broker_for_tests, free_port  # noqa: E402
 
 
 def main():
@@ -21,10 +21,7 @@ def main():
         folder = stack.enter_context(Folder())
         broker = broker_for_tests(folder)
         glance = Glance(folder, size_cap=40 << 20)
-        stack.callback(broker.stop)
-        stack.callback(glance.stop)
-        broker.start(wait=False)
-        glance.start(wait=False)
+        begin(stack, broker, glance)
         stack.enter_context(Libvirt(folder))
         broker.wait()
         glance.wait()

@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
                    same_content, virsh)
-from services import CAST, Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
+from services import CAST, Agent, Folder, Glance, Libvirt, begin, broker_for_tests  # noqa: E402
 
 
 def send(agent, guest, *more, check=True):
@@ -32,10 +32,7 @@ def main():
         folder = stack.enter_context(Folder())
         broker = broker_for_tests(folder)
         glance = Glance(folder)
-        stack.callback(broker.stop)
-        stack.callback(glance.stop)
-        broker.start(wait=False)
-        glance.start(wait=False)
+        begin(stack, broker, glance)
         stack.enter_context(Libvirt(folder))
         build_kernel()
         broker.wait()

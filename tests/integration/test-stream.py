@@ -15,7 +15,7 @@ import tap  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
                    same_content, virsh)
-from services import CAST, Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
+from services import CAST, Agent, Folder, Glance, Libvirt, begin, broker_for_tests  # noqa: E402
 
 SLOW = str(12 << 20)  # bytes a second: four seconds for a guest of 48 MiB
 
@@ -59,10 +59,7 @@ def main():
         folder = stack.enter_context(Folder())
         broker = broker_for_tests(folder)
         glance = Glance(folder)
-        stack.callback(broker.stop)
-        stack.callback(glance.stop)
-        broker.start(wait=False)
-        glance.start(wait=False)
+        begin(stack, broker, glance)
         # Before libvirtd: it sees what was mounted when it began.
         small = folder.make("small")
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", small], check=True,

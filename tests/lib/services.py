@@ -188,6 +188,14 @@ def broker_for_tests(folder):
     return GivenBroker(url) if url else Broker(folder)
 
 
+def begin(stack, *services):
+    """Starts them side by side, each to be stopped with the stack; their wait() is the caller's."""
+    for service in services:
+        stack.callback(service.stop)
+    for service in services:
+        service.start(wait=False)
+
+
 class Glance:
     """A Glance of one's own, on SQLite, without Keystone."""
 
