@@ -7,11 +7,16 @@
 
 #define STATE_BACKUP "image_backup"
 
-static gint newest_first(gconstpointer a, gconstpointer b)
+/* Glance's times are whole seconds: the image that was just made is before any other of its own. */
+static gint newest_first(gconstpointer a, gconstpointer b, gpointer made)
 {
 	const struct image_record *one = *(struct image_record *const *)a;
 	const struct image_record *other = *(struct image_record *const *)b;
 
+	if (g_strcmp0(one->id, made) == 0)
+		return -1;
+	if (g_strcmp0(other->id, made) == 0)
+		return 1;
 	return g_strcmp0(other->created_at, one->created_at);
 }
 
@@ -29,7 +34,7 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 
 	if (!images)
 		return -1;
-	g_ptr_array_sort(images, newest_first);
+	g_ptr_array_sort_with_data(images, newest_first, (gpointer)task->image_id);
 	for (guint i = images->len; i > (guint)MAX(rotation, 0); i--) {
 		const struct image_record *image = images->pdata[i - 1];
 		g_autoptr(GError) local = NULL;

@@ -30,7 +30,7 @@ static int take_over(struct service *service, GError **error)
 {
 	struct nova_service *record =
 		nova_service_take(service->rpc, service->context, service->config->rpc.host,
-				  service->config->rpc.topic, error);
+				  service->config->rpc.topic, REASON, error);
 
 	if (!record)
 		return -1;

@@ -111,10 +111,11 @@ static int find_version(struct rpc *rpc, struct rpc_context *context)
 }
 
 static struct nova_service *create(struct rpc *rpc, struct rpc_context *context, const char *host,
-				   const char *topic, GError **error)
+				   const char *topic, const char *reason, GError **error)
 {
-	static const char *const changes[] = {"host",	      "binary",	 "topic",
-					      "report_count", "version", NULL};
+	static const char *const changes[] = {
+		"host",	   "binary",   "topic",		  "report_count",
+		"version", "disabled", "disabled_reason", NULL};
 	cJSON *data = cJSON_CreateObject();
 	struct nova_service *service;
 
@@ -123,6 +124,8 @@ static struct nova_service *create(struct rpc *rpc, struct rpc_context *context,
 	cJSON_AddStringToObject(data, "topic", topic);
 	cJSON_AddNumberToObject(data, "report_count", 0);
 	cJSON_AddNumberToObject(data, "version", find_version(rpc, context));
+	cJSON_AddTrueToObject(data, "disabled");
+	cJSON_AddStringToObject(data, "disabled_reason", reason);
 	service = service_new(nova_object_wrap(SERVICE, SERVICE_VERSION, data));
 	if (act(rpc, context, service, "create", changes, error) == 0)
 		return service;
@@ -131,7 +134,8 @@ static struct nova_service *create(struct rpc *rpc, struct rpc_context *context,
 }
 
 struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *context,
-				       const char *host, const char *topic, GError **error)
+				       const char *host, const char *topic, const char *reason,
+				       GError **error)
 {
 	cJSON *args = cJSON_CreateArray();
 	cJSON *reply;
@@ -144,7 +148,7 @@ struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *cont
 	if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data")))
 		return service_new(reply);
 	cJSON_Delete(reply);
-	return create(rpc, context, host, topic, error);
+	return create(rpc, context, host, topic, reason, error);
 }
 
 bool nova_service_is_disabled(const struct nova_service *service)

@@ -94,10 +94,11 @@ int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, co
 
 /* nova.objects.service.Service of a host and of the binary nova-compute. */
 struct nova_service;
-/* Finds it, or creates it, with the lowest version of all others. NULL with the error of rpc_call.
- */
+/* Finds it as it is, or creates it: disabled for this reason, so that no scheduler takes it for a
+ * host in between, and with the lowest version of all others. NULL with the error of rpc_call. */
 struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *context,
-				       const char *host, const char *topic, GError **error);
+				       const char *host, const char *topic, const char *reason,
+				       GError **error);
 void nova_service_free(struct nova_service *service);
 bool nova_service_is_disabled(const struct nova_service *service);
 int nova_service_disable(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,

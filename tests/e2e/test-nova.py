@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lib"), HERE]
@@ -174,6 +175,9 @@ def main():
             stopped.cloud.act(stopped.server, {"os-stop": None})
             tap.wait_for("stopped server", lambda: stopped.record()["status"] == "SHUTOFF", 60)
             for name in TABLE:
+                if name == "second backup rotates":
+                    # Of two backups of the same second nova-compute deletes either.
+                    time.sleep(1)
                 theirs.play(name)
             cloud.compute_stop()
 
