@@ -24,22 +24,24 @@ struct driver {
 
 /* The name that the image's record already has. A directory store has no record before the upload.
  */
-static int find_image_name(struct task *task, char **ret_name, GError **error)
+static int find_image_name(struct driver *driver, GError **error)
 {
+	struct task *task = driver->task;
 	struct manager *manager = task->manager;
 	g_autoptr(image_record_t) record = NULL;
 	g_autoptr(GError) local = NULL;
 
 	if (image_store_get(manager->store, &task->identity, task->image_id, &record, &local) ==
 	    0) {
-		*ret_name = g_strdup(record->name);
+		driver->name = g_strdup(record->name);
+		lookout_watch_image(driver->lookout);
 		return 0;
 	}
 	if (manager->config->image.directory &&
 	    g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND)) {
 		const char *name = nova_instance_string(task->instance, "display_name");
 
-		*ret_name = g_strdup_printf("snapshot of %s", name ? name : "a guest");
+		driver->name = g_strdup_printf("snapshot of %s", name ? name : "a guest");
 		return 0;
 	}
 	g_propagate_error(error, g_steal_pointer(&local));
@@ -130,7 +132,7 @@ static int begin(struct driver *driver, struct snapshot *taken, GError **error)
 	report_progress(task, "taking", NULL, 0, 0, true);
 	task->step = "reading the image's record";
 	if (!driver->name) {
-		if (find_image_name(task, &driver->name, error) < 0)
+		if (find_image_name(driver, error) < 0)
 			return -1;
 		driver->hash_algo = find_hash_algo(task);
 	}
@@ -234,6 +236,8 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	driver.lookout = lookout_start(task, error);
 	if (driver.lookout)
 		rc = take_and_upload(&driver, error);
+	if (rc == 0 && !job_settle(task->job))
+		rc = task_set_cancelled(task, error);
 	lookout_stop(driver.lookout);
 	job_give_place(task->job);
 	g_free(driver.name);

@@ -20,6 +20,7 @@ struct job {
 	void *opaque;
 	atomic_int cancel;
 	bool has_place; /* its own thread's */
+	bool settled;	/* guarded by the lock of all */
 };
 
 struct jobs {
@@ -158,7 +159,8 @@ static void cancel_running(struct jobs *jobs)
 
 static unsigned cancel_if(struct job *job, const char *id)
 {
-	if (!job->name || (!g_str_equal(job->key, id) && !g_str_equal(job->name, id)))
+	if (!job->name || job->settled ||
+	    (!g_str_equal(job->key, id) && !g_str_equal(job->name, id)))
 		return 0;
 	atomic_store(&job->cancel, JOB_CANCELLED);
 	return 1;
@@ -227,6 +229,14 @@ void jobs_hurry(struct jobs *jobs)
 const atomic_int *job_cancel_flag(const struct job *job)
 {
 	return &job->cancel;
+}
+
+bool job_settle(struct job *job)
+{
+	pthread_mutex_lock(&job->jobs->lock);
+	job->settled = atomic_load(&job->cancel) != JOB_CANCELLED;
+	pthread_mutex_unlock(&job->jobs->lock);
+	return job->settled;
 }
 
 bool job_take_place(struct job *job)

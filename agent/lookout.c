@@ -23,7 +23,7 @@ struct lookout {
 	bool stopping;
 	struct snapshot *snapshot; /* NULL: none to look after */
 	GError *seen;
-	gint64 image_at; /* when the image is looked at next */
+	gint64 image_at; /* when the image is looked at next; 0: never */
 };
 
 /* With the lock held, so that the snapshot stays. */
@@ -70,7 +70,7 @@ static void look_at_image(struct lookout *lookout)
 	is_gone = image_is_gone(lookout->task, &gone);
 	pthread_mutex_lock(&lookout->lock);
 	lookout->image_at = next_look(lookout);
-	if (!is_gone || !lookout->snapshot || lookout->seen)
+	if (!is_gone || lookout->seen)
 		return;
 	lookout->seen = g_steal_pointer(&gone);
 	atomic_store(&lookout->flag, JOB_STOPPING);
@@ -111,7 +111,7 @@ static void *image_main(void *opaque)
 
 	pthread_mutex_lock(&lookout->lock);
 	while (!lookout->stopping) {
-		if (lookout->snapshot && !lookout->seen &&
+		if (lookout->image_at > 0 && !lookout->seen &&
 		    g_get_monotonic_time() >= lookout->image_at)
 			look_at_image(lookout);
 		else
@@ -163,11 +163,18 @@ const atomic_int *lookout_flag(const struct lookout *lookout)
 	return &lookout->flag;
 }
 
+void lookout_watch_image(struct lookout *lookout)
+{
+	pthread_mutex_lock(&lookout->lock);
+	if (lookout->image_at == 0)
+		lookout->image_at = next_look(lookout);
+	pthread_mutex_unlock(&lookout->lock);
+}
+
 void lookout_watch(struct lookout *lookout, struct snapshot *snapshot)
 {
 	pthread_mutex_lock(&lookout->lock);
 	lookout->snapshot = snapshot;
-	lookout->image_at = next_look(lookout);
 	pthread_mutex_unlock(&lookout->lock);
 }
 

@@ -14,7 +14,9 @@ struct lookout;
 struct lookout *lookout_start(struct task *task, GError **error);
 /* Set when something was seen; what is to end looks at it. */
 const atomic_int *lookout_flag(const struct lookout *lookout);
-/* From now on it looks after this snapshot and the task's image; NULL: after none. */
+/* From now on it looks after the task's image, which is there. */
+void lookout_watch_image(struct lookout *lookout);
+/* From now on it looks after this snapshot's guest; NULL: after none. */
 void lookout_watch(struct lookout *lookout, struct snapshot *snapshot);
 /* What was seen takes the place of an error that came of it. Forgets it: what begins anew is not
  * ended by what ended the last. */

@@ -42,6 +42,12 @@ struct image_record *image_record_parse(cJSON *document, GError **error);
 int image_record_verify(const struct image_record *record, const struct image_upload *sent,
 			GError **error);
 
+/* --- nbd-close.c ------------------------------------------------------------------------------ */
+
+struct nbd_handle;
+/* Closes it; a program that serves it and does not end in time is left to itself. */
+void nbd_close_in_time(struct nbd_handle *nbd);
+
 /* --- pipeline.c ------------------------------------------------------------------------------- */
 
 /* Reads an upload's source from its first byte in a thread of its own, ahead by a bounded number of

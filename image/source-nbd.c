@@ -105,7 +105,7 @@ static int wait_for(struct nbd_source *source, struct flight *flight, const char
  * connection goes first. */
 static void give_up(struct nbd_source *source)
 {
-	nbd_close(source->nbd);
+	nbd_close_in_time(source->nbd);
 	source->nbd = NULL;
 }
 
@@ -211,9 +211,8 @@ static void nbd_source_free(struct image_source *source)
 {
 	struct nbd_source *nbd = (struct nbd_source *)source;
 
-	/* A program that serves it is ended and waited for. */
 	if (nbd->nbd)
-		nbd_close(nbd->nbd);
+		nbd_close_in_time(nbd->nbd);
 	g_free(nbd);
 }
 

@@ -398,12 +398,12 @@ static bool can_be_direct(const struct disk *disk)
 	return true;
 }
 
-char *disk_json_name_shared(const struct disk *disk)
+char *disk_json_name_shared(const struct disk *disk, bool direct)
 {
 	cJSON *node = json_layers(disk, 0);
 
 	cJSON_AddTrueToObject(node, "force-share");
-	if (can_be_direct(disk)) {
+	if (direct && can_be_direct(disk)) {
 		cJSON_AddTrueToObject(cJSON_AddObjectToObject(node, "cache"), "direct");
 		for (cJSON *at = node; cJSON_IsObject(at);
 		     at = cJSON_GetObjectItemCaseSensitive(at, "backing"))

@@ -13,6 +13,8 @@
 #define LOOK_MS 250
 /* Once libvirt told that the scratch file grew. */
 #define CLOSE_LOOK_MS 20
+/* So many times the reserve are little. */
+#define CLOSE_FACTOR 4
 #define MIB ((uint64_t)1024 * 1024)
 
 struct guard {
@@ -92,12 +94,24 @@ static int fire(struct guard *guard)
 	return rc;
 }
 
+static void look_closely(struct guard *guard)
+{
+	pthread_mutex_lock(&guard->lock);
+	guard->look_ms = CLOSE_LOOK_MS;
+	pthread_cond_broadcast(&guard->changed);
+	pthread_mutex_unlock(&guard->lock);
+}
+
+/* Others write there too: it is looked at closely when there is little left, whoever took it. */
 static bool is_full(struct guard *guard)
 {
 	const struct virt_config *config = host_config(guard->snapshot->host);
+	uint64_t reserve = config->scratch_reserve_mib * MIB;
 	int64_t room = free_bytes(config);
 
-	return room >= 0 && (uint64_t)room < config->scratch_reserve_mib * MIB;
+	if (room >= 0 && (uint64_t)room < reserve * CLOSE_FACTOR)
+		look_closely(guard);
+	return room >= 0 && (uint64_t)room < reserve;
 }
 
 /* Whoever reads sees why the export goes, before it goes. */
@@ -154,10 +168,7 @@ static void note_growth(virConnectPtr connection, virDomainPtr domain, const cha
 	(void)path;
 	(void)threshold;
 	(void)excess;
-	pthread_mutex_lock(&guard->lock);
-	guard->look_ms = CLOSE_LOOK_MS;
-	pthread_cond_broadcast(&guard->changed);
-	pthread_mutex_unlock(&guard->lock);
+	look_closely(guard);
 }
 
 /* A guest may write faster than it is worth looking all the time: libvirt tells when the scratch

@@ -101,8 +101,9 @@ int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic
 /* The chain from a layer down as QEMU's json: file name, every driver named. The caller frees it.
  */
 char *disk_json_name(const struct disk *disk, guint from);
-/* The whole chain, opened without QEMU's locks: whoever wants to write is not kept from it. */
-char *disk_json_name_shared(const struct disk *disk);
+/* The whole chain, opened without QEMU's locks: whoever wants to write is not kept from it. With
+ * `direct` past the page cache, where the filesystems allow it. */
+char *disk_json_name_shared(const struct disk *disk, bool direct);
 /* The same with another qcow2 file on top of it. */
 char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2);
 
@@ -148,9 +149,10 @@ int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error);
 /* A guest that an I/O error paused, as a full scratch file does, goes on; any other is left as it
  * is. */
 int jobs_resume_caught(virDomainPtr domain, GError **error);
-/* Marks a socket's folder as that of a process that lives, until the fd is closed; -1: another
- * one's. */
-int jobs_hold_folder(const char *folder);
+/* Makes a folder for a job's socket; the caller frees its name, and removes it after the job. It is
+ * marked as that of a process that lives until `ret_lock` is closed. NULL with errno. */
+char *jobs_make_folder(const char *run_dir, int *ret_lock);
+#define SOCKET "export" /* the socket's name in it */
 /* The number that libvirt gives the scratch file, as in "vda[5]"; the caller frees it. */
 char *jobs_backup_scratch_index(virDomainPtr domain);
 

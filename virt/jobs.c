@@ -12,6 +12,7 @@
 
 #include "virt/internal.h"
 
+#define FOLDER "nbd-"
 #define END_TIMEOUT_S 30
 #define END_LOOK_US (G_USEC_PER_SEC / 50)
 
@@ -115,15 +116,37 @@ int jobs_resume_caught(virDomainPtr domain, GError **error)
 	return -1;
 }
 
-int jobs_hold_folder(const char *folder)
+/* -1: it could not be locked, or is gone. */
+static int lock_folder(const char *folder, int how)
 {
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (fd >= 0 && flock(fd, how) == 0)
 		return fd;
 	if (fd >= 0)
 		(void)close(fd);
 	return -1;
+}
+
+static int jobs_hold_folder(const char *folder)
+{
+	return lock_folder(folder, LOCK_EX | LOCK_NB);
+}
+
+char *jobs_make_folder(const char *run_dir, int *ret_lock)
+{
+	char *folder = g_build_filename(run_dir, FOLDER "XXXXXX", NULL);
+	/* Who removes what was left behind waits until it is held. */
+	int lock = lock_folder(run_dir, LOCK_EX);
+
+	*ret_lock = -1;
+	if (g_mkdtemp(folder))
+		*ret_lock = jobs_hold_folder(folder);
+	else
+		g_clear_pointer(&folder, g_free);
+	if (lock >= 0)
+		(void)close(lock);
+	return folder;
 }
 
 /* Whether the process that began the job at this socket lives. */
@@ -144,7 +167,7 @@ static bool is_held(const char *socket)
 static int clear_backup(struct snapshot *snapshot, GError **error)
 {
 	g_autofree char *ours =
-		g_build_filename(host_config(snapshot->host)->run_dir, "nbd-", NULL);
+		g_build_filename(host_config(snapshot->host)->run_dir, FOLDER, NULL);
 	g_autoptr(GError) local = NULL;
 	g_autofree char *place = backup_place(snapshot->domain, &local);
 
@@ -175,62 +198,83 @@ int jobs_clear(struct snapshot *snapshot, GError **error)
 
 /* Of one guest: ends what a life of ours that was killed left running, and a pause that it brought.
  */
-static void sweep_guest(virDomainPtr domain, const char *ours)
+static int sweep_guest(virDomainPtr domain, const char *ours)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *place = backup_place(domain, NULL);
-	g_autofree char *folder = place ? g_path_get_dirname(place) : NULL;
 
 	if (!place || !g_str_has_prefix(place, ours) || is_held(place))
-		return;
+		return 0;
 	g_message("guest %s: a backup job that was left running at %s is ended",
 		  virDomainGetName(domain), place);
-	if (jobs_end_backup(domain, place, &error) < 0 || jobs_resume_caught(domain, &error) < 0)
-		g_warning("guest %s: %s", virDomainGetName(domain), error->message);
-	(void)g_unlink(place);
-	(void)g_rmdir(folder);
+	if (jobs_end_backup(domain, place, &error) == 0 && jobs_resume_caught(domain, &error) == 0)
+		return 0;
+	g_warning("guest %s: %s", virDomainGetName(domain), error->message);
+	return -1;
 }
 
-/* Each job of ours has a folder until it is known to be gone. */
-static bool has_leftovers(const char *run_dir)
+/* Each job of ours has a folder until it is known to be gone. The sockets of those that nobody
+ * holds; none can be made meanwhile. */
+static GPtrArray *find_leftovers(const char *run_dir)
 {
+	GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
 	GDir *folder = g_dir_open(run_dir, 0, NULL);
+	int lock = lock_folder(run_dir, LOCK_EX);
 	const char *name;
-	bool found = false;
 
-	while (folder && !found && (name = g_dir_read_name(folder)))
-		found = g_str_has_prefix(name, "nbd-");
+	while (folder && (name = g_dir_read_name(folder))) {
+		char *socket = g_build_filename(run_dir, name, SOCKET, NULL);
+
+		if (g_str_has_prefix(name, FOLDER) && !is_held(socket))
+			g_ptr_array_add(found, socket);
+		else
+			g_free(socket);
+	}
 	if (folder)
 		g_dir_close(folder);
+	if (lock >= 0)
+		(void)close(lock);
 	return found;
 }
 
-static void sweep_guests(struct virt_host *host)
+static int sweep_guests(struct virt_host *host)
 {
-	g_autofree char *ours = g_build_filename(host_config(host)->run_dir, "nbd-", NULL);
+	g_autofree char *ours = g_build_filename(host_config(host)->run_dir, FOLDER, NULL);
 	g_autoptr(GError) error = NULL;
 	virConnectPtr connection = host_connect(host, &error);
 	virDomainPtr *domains = NULL;
 	int count = connection ? virConnectListAllDomains(connection, &domains,
 							  VIR_CONNECT_LIST_DOMAINS_ACTIVE)
 			       : -1;
+	int rc = MIN(count, 0);
 
 	if (count < 0)
 		g_warning("what an earlier life left running is not looked for: %s",
 			  error ? error->message : virGetLastErrorMessage());
 	for (int i = 0; i < count; i++) {
-		sweep_guest(domains[i], ours);
+		if (sweep_guest(domains[i], ours) < 0)
+			rc = -1;
 		(void)virDomainFree(domains[i]);
 	}
 	free(domains);
 	if (connection)
 		(void)virConnectClose(connection);
+	return rc;
 }
 
 void virt_host_sweep(struct virt_host *host)
 {
-	if (has_leftovers(host_config(host)->run_dir))
-		sweep_guests(host);
+	g_autoptr(GPtrArray) sockets = find_leftovers(host_config(host)->run_dir);
+
+	/* What is there still is looked for again at the next start. */
+	if (sockets->len == 0 || sweep_guests(host) < 0)
+		return;
+	for (guint i = 0; i < sockets->len; i++) {
+		g_autofree char *folder = g_path_get_dirname(sockets->pdata[i]);
+
+		(void)g_unlink(sockets->pdata[i]);
+		(void)g_rmdir(folder);
+	}
 }
 
 char *jobs_backup_scratch_index(virDomainPtr domain)

@@ -166,12 +166,11 @@ static int make_places(struct snapshot *snapshot, struct stream *stream, GError 
 	g_autofree char *name = g_strdup_printf("novasnap-%.8s", id);
 	struct stat disk;
 
-	stream->folder = g_build_filename(config->run_dir, "nbd-XXXXXX", NULL);
-	if (!g_mkdtemp(stream->folder)) {
+	stream->folder = jobs_make_folder(config->run_dir, &stream->lock);
+	if (!stream->folder) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 			    "making a folder in [novasnap]run_dir %s: %s", config->run_dir,
 			    g_strerror(errno));
-		g_clear_pointer(&stream->folder, g_free);
 		return -1;
 	}
 	if (stat(disk_top(snapshot->disk)->path, &disk) < 0 ||
@@ -181,8 +180,7 @@ static int make_places(struct snapshot *snapshot, struct stream *stream, GError 
 			    g_strerror(errno));
 		return -1;
 	}
-	stream->lock = jobs_hold_folder(stream->folder);
-	stream->socket = g_build_filename(stream->folder, "export", NULL);
+	stream->socket = g_build_filename(stream->folder, SOCKET, NULL);
 	stream->scratch = g_build_filename(config->scratch_dir, name, NULL);
 	return 0;
 }
@@ -359,26 +357,39 @@ static int wait_shut_off(struct snapshot *snapshot, GError **error)
 	return state < 0 ? -1 : 0;
 }
 
-static struct image_source *open_cold(struct snapshot *snapshot, GError **error)
+/* Whoever starts the guest meanwhile is not kept from it: the snapshot begins anew. */
+static struct image_source *serve(struct snapshot *snapshot, bool direct, GError **error)
 {
-	g_autofree char *chain = NULL;
-	struct image_source *disk;
+	g_autofree char *chain = disk_json_name_shared(snapshot->disk, direct);
+	const char *argv[] = {"qemu-nbd", "--read-only", "--discard=ignore", chain, NULL};
 	struct image_nbd nbd = {
+		.argv = argv,
 		.export_name = "",
 		.timeout_s = host_config(snapshot->host)->nbd_timeout_s,
 		.cancel = snapshot->cancel,
 	};
-	const char *argv[] = {"qemu-nbd", "--read-only", "--discard=ignore", NULL, NULL};
+
+	return image_source_new_nbd(&nbd, error);
+}
+
+static struct image_source *open_cold(struct snapshot *snapshot, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	struct image_source *disk;
 
 	if (wait_shut_off(snapshot, error) < 0 || cold_check_stopped(snapshot, error) < 0 ||
 	    disk_complete_chain(snapshot->disk, host_config(snapshot->host)->backing_dirs,
 				snapshot->cancel, error) < 0)
 		return NULL;
-	/* Whoever starts the guest meanwhile is not kept from it: the snapshot begins anew. */
-	chain = disk_json_name_shared(snapshot->disk);
-	argv[3] = chain;
-	nbd.argv = argv;
-	disk = image_source_new_nbd(&nbd, error);
+	disk = serve(snapshot, true, &local);
+	if (!disk && !g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED)) {
+		g_info("guest %s: %s; tried through the page cache", snapshot->uuid,
+		       local->message);
+		g_clear_error(&local);
+		disk = serve(snapshot, false, &local);
+	}
+	if (!disk)
+		g_propagate_error(error, g_steal_pointer(&local));
 	return disk ? encode(snapshot, disk, error) : NULL;
 }
 

@@ -10,6 +10,8 @@ import threading
 import time
 import uuid
 
+import psutil
+
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
@@ -139,6 +141,44 @@ def main():
             check(upload, "stream")
             guest.wait_writing(1)
 
+        def server_of(which):
+            """The qemu-nbd that serves a cold guest's disk."""
+            return tap.wait_for("qemu-nbd", lambda: next(
+                (child for child in psutil.Process(which.process.pid).children()
+                 if child.name() == "qemu-nbd"), None), 30, 0.001)
+
+        def test_an_export_that_hangs_is_left_to_itself():
+            virsh("destroy", guest.name)
+            which = make_agent("hanging", nbd_timeout="2")
+            agents.append(which)
+            with Upload(which, guest) as upload:
+                server = server_of(which)
+                server.suspend()
+                upload.end()
+            # The next attempt has a server of its own.
+            assert "no answer in 2 s" in upload.said() and "left to itself" in upload.said()
+            check(upload, "stream", whole=True)
+            server.resume()
+            server.wait(10)
+            nothing_left()
+
+        def test_an_image_that_is_deleted_before_its_upload():
+            which = make_agent("looking", detect_zeroes="scan")
+            agents.append(which)
+            upload = Upload(which, guest)
+            upload.start()
+            server = server_of(which)
+            server.suspend()
+            glance.request("DELETE", "/v2/images/" +
+                           upload.said().split("snapshot into image ")[1][:36])
+            assert upload.end() < 15
+            failed(upload, "was deleted")
+            assert "bytes to upload" not in upload.said()
+            server.resume()
+            server.wait(10)
+            guest.start()
+            guest.wait_writing(1)
+
         def test_a_store_that_fails_once_gets_the_same_instant():
             faulty.faults.append("cut")
             through = make_agent("through", faulty.url, upload_bytes_per_second="0")
@@ -208,9 +248,12 @@ def main():
             victim.process.wait(20)
             assert guest.has_job()
             os.remove(victim.log)
+            os.mkdir(os.path.join(victim.folder, "run", "nbd-stale"))
             victim.start()
             tap.wait_for("end of the export", lambda: not guest.has_job(), 20)
             assert "was left running" in victim.text(), victim.text()
+            tap.wait_for("end of the folders", lambda: os.listdir(
+                os.path.join(victim.folder, "run")) == [], 10)
             assert guest.state() == "running"
             nothing_left()
 

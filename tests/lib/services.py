@@ -2,6 +2,7 @@
 """Private services for tests and the demo: each on free ports of the loopback, in its own folder, ended
 with the `with` block. What somebody else runs on the machine is left alone."""
 import ctypes
+import fcntl
 import json
 import os
 import pwd
@@ -18,6 +19,7 @@ import uuid
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CAST = os.path.join(TOP, "conf/casts/snapshot_instance.json")
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
+USERS_S = 900  # a test run lasts no longer
 _libc = ctypes.CDLL(None)
 
 
@@ -282,9 +284,13 @@ lock_path = {self.folder}
 
 
 class Libvirt:
-    """libvirtd and virtlogd: somebody else's where they run, else ours."""
+    """libvirtd and virtlogd: somebody else's where they run, else ours. Whoever started them waits at its end
+    for other test runs that use them by then."""
+    LOCK = "/run/lock/novasnap-tests-libvirt"
+    SOCKETS = {"virtlogd": "/run/libvirt/virtlogd-sock", "libvirtd": "/run/libvirt/libvirt-sock"}
 
     def __init__(self, folder):
+        self.users = None
         self.log = folder.file("libvirtd.log")
         self.no_kvm = folder.file("no-kvm")
         self.qemu_conf = folder.file("qemu.conf")
@@ -307,24 +313,45 @@ class Libvirt:
                 self.qemu_conf, self.no_kvm]
 
     def __enter__(self):
-        for program, path in (("virtlogd", "/run/libvirt/virtlogd-sock"),
-                              ("libvirtd", "/run/libvirt/libvirt-sock")):
-            with socket.socket(socket.AF_UNIX) as s:
-                if s.connect_ex(path) == 0:
-                    continue
+        self.users = open(self.LOCK, "a")
+        fcntl.flock(self.users, fcntl.LOCK_SH)
+        if not all(self._answers(path) for path in self.SOCKETS.values()):
+            fcntl.flock(self.users, fcntl.LOCK_EX)
+            self._start()
+            fcntl.flock(self.users, fcntl.LOCK_SH)
+        return self
+
+    @staticmethod
+    def _answers(path):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(path) == 0
+
+    def _is_last(self):
+        try:
+            fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _start(self):
+        for program, path in self.SOCKETS.items():
+            if self._answers(path):
+                continue
             self.processes.append(spawn(self._command(program), self.log))
             for _ in range(300):
-                with socket.socket(socket.AF_UNIX) as s:
-                    if s.connect_ex(path) == 0:
-                        break
+                if self._answers(path):
+                    break
                 time.sleep(0.1)
             else:
                 raise RuntimeError(f"{program} did not come up; see {self.log}")
-        return self
 
     def __exit__(self, *_):
+        deadline = time.monotonic() + USERS_S
+        while self.processes and not self._is_last() and time.monotonic() < deadline:
+            time.sleep(0.5)
         for process in reversed(self.processes):
             end(process)
+        self.users.close()
 
 
 class Agent:
