@@ -18,6 +18,12 @@ BUILD    := $(BUILD)-$(subst $(comma),-,$(SANITIZE))
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
 endif
 
+# make FAULTS=1 builds with points at which faults can be put in (agent/fault.h), in a folder of its own too.
+ifdef FAULTS
+BUILD      := $(BUILD)-faults
+FAULTFLAGS := -DNOVASNAP_FAULTS
+endif
+
 # Asked only when something is compiled, so that `make deps` runs on a machine that has no pkg-config yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS) 2>/dev/null))$(PKG_LIBS)
@@ -30,7 +36,7 @@ endif
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
           -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(PKG_CFLAGS) \
-             $(CFLAGS) $(SANFLAGS) -pthread -MMD -MP
+             $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 LIBS = $(PKG_LIBS)
 

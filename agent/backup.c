@@ -78,6 +78,7 @@ const struct task_method method_backup_instance = {
 	.name = "backup_instance",
 	.event = "compute_backup_instance",
 	.flags = TASK_EVENT | TASK_FAULT | TASK_IMAGE | TASK_GONE_IS_NO_FAILURE,
+	.states = "image_backup,image_pending_upload,image_uploading",
 	.run = run,
 	.check = check,
 };

@@ -19,20 +19,6 @@ static const char *text_of(const cJSON *object, const char *name)
 	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 }
 
-/* A token that was cut out helps nobody: then the agent's own is used. A call is replayed as a
- * cast: nobody waits for its answer. */
-static void clean(cJSON *cast)
-{
-	const char *token = text_of(cast, "_context_auth_token");
-
-	if (g_strcmp0(token, "***") == 0)
-		cJSON_ReplaceItemInObjectCaseSensitive(cast, "_context_auth_token",
-						       cJSON_CreateNull());
-	cJSON_DeleteItemFromObjectCaseSensitive(cast, "_msg_id");
-	cJSON_DeleteItemFromObjectCaseSensitive(cast, "_reply_q");
-	cJSON_DeleteItemFromObjectCaseSensitive(cast, "_timeout");
-}
-
 static int publish(const struct config *config, const struct options *options, const cJSON *casts,
 		   GError **error)
 {
@@ -80,7 +66,7 @@ static int replay(const struct config *config, const struct options *options, co
 	int status = casts ? EXIT_SUCCESS : -1;
 
 	cJSON_ArrayForEach (cast, casts) {
-		clean(cast);
+		rpc_body_revive(cast);
 		if (status == EXIT_SUCCESS)
 			status = cast_point(cast, options->instance, options->image, error);
 	}

@@ -22,6 +22,8 @@ struct command_context {
 int command_send(const struct command_context *context, int argc, char **argv);
 int command_watch(const struct command_context *context, int argc, char **argv);
 int command_cancel(const struct command_context *context, int argc, char **argv);
+int command_jobs(const struct command_context *context, int argc, char **argv);
+int command_show(const struct command_context *context, int argc, char **argv);
 int command_decode(const struct command_context *context, int argc, char **argv);
 int command_record(const struct command_context *context, int argc, char **argv);
 int command_replay(const struct command_context *context, int argc, char **argv);

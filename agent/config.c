@@ -174,6 +174,7 @@ static const struct key keys[] = {
 	SECONDS(OURS, "nbd_timeout", virt.nbd_timeout_s, "60", 1),
 	LIST(OURS, "backing_dirs", virt.backing_dirs, "$instances_path"),
 	STRING(OURS, "hash_algo", hash_algo, NULL),
+	COUNT(OURS, "journal_days", journal_days, "30", 1, 36500),
 	SECONDS(OURS, "image_poll_interval", image_poll_interval_s, "10", 1),
 	COUNT(OURS, "upload_bytes_per_second", image.upload_bytes_per_second, "0", 0, UINT_MAX),
 	SECONDS(OURS, "freeze_timeout", virt.freeze_timeout_s, "30", 1),

@@ -48,6 +48,7 @@ struct config {
 	const char *audit_period;   /* [DEFAULT]instance_usage_audit_period */
 	bool report_state;	    /* [novasnap]report_state */
 	unsigned report_interval_s; /* [DEFAULT]report_interval */
+	unsigned journal_days;	    /* [novasnap]journal_days */
 	unsigned image_poll_interval_s; /* [novasnap]image_poll_interval */
 	const char *hash_algo;		/* [novasnap]hash_algo; NULL: as the guest's own image */
 

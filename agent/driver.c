@@ -4,8 +4,10 @@
  * store. Where the instant that is read is lost, for its guest started or stopped, a new one is
  * taken: never two instants in one image.
  */
+#include "agent/fault.h"
 #include "agent/lookout.h"
 #include "agent/metadata.h"
+#include "agent/recovery.h"
 #include "agent/task.h"
 
 #define INSTANTS 3
@@ -69,16 +71,42 @@ static void note_progress(void *opaque, uint64_t sent, uint64_t total)
 	unsigned long long before = atomic_exchange(&task->told, sent);
 	bool edge = sent != before && (sent == 0 || sent == total);
 
+	/* Reports come a few times a second. */
+	if (sent > 0 && sent < total && sent >= total / 2 && before < total / 2)
+		(void)fault_at(RECOVERY_SENT, "half");
+
 	if (sent == 0)
 		atomic_store(&task->upload_at, g_get_monotonic_time());
 	report_progress(task, "uploading", NULL, sent, total, edge);
+}
+
+static int update(struct task *task, const struct image_meta *meta, GError **error)
+{
+	if (task_step_begin(task, "image-update", NULL, error) < 0 ||
+	    image_store_update(task->manager->store, &task->identity, task->image_id, meta, error) <
+		    0)
+		return -1;
+	return task_step_end(task, "image-update", error);
+}
+
+/* That data went into the image, and that it is whole, a later life could not tell. */
+static int store_image(struct task *task, struct image_upload *upload, GError **error)
+{
+	if (task_step_begin(task, RECOVERY_SENT, "", error) < 0)
+		return -1;
+	task->sent = true;
+	if (image_store_upload(task->manager->store, &task->identity, task->image_id, upload,
+			       error) < 0 ||
+	    task_step_end(task, RECOVERY_SENT, error) < 0 ||
+	    task_step_begin(task, RECOVERY_WHOLE, "", error) < 0)
+		return -1;
+	return task_step_end(task, RECOVERY_WHOLE, error);
 }
 
 static int upload(struct driver *driver, struct image_source *source, const char *format,
 		  GError **error)
 {
 	struct task *task = driver->task;
-	struct image_store *store = task->manager->store;
 	struct image_upload upload = {
 		.source = source,
 		.cancel = lookout_flag(driver->lookout),
@@ -92,11 +120,9 @@ static int upload(struct driver *driver, struct image_source *source, const char
 	gint64 began = g_get_monotonic_time();
 	int rc;
 
-	rc = image_store_update(store, &task->identity, task->image_id, &meta, error);
-	if (rc == 0) {
-		task->sent = true;
-		rc = image_store_upload(store, &task->identity, task->image_id, &upload, error);
-	}
+	rc = update(task, &meta, error);
+	if (rc == 0)
+		rc = store_image(task, &upload, error);
 	if (rc == 0)
 		g_message("instance %s: image %s is active: %s, %" G_GUINT64_FORMAT
 			  " bytes in %.1f s, attempts %u, %s %.16s...",
@@ -167,10 +193,26 @@ static int send(struct driver *driver, struct snapshot *taken, struct image_sour
 	return rc;
 }
 
+static int step_begin(void *opaque, const char *step, const char *undo, GError **error)
+{
+	return task_step_begin(opaque, step, undo, error);
+}
+
+static int step_end(void *opaque, const char *step, GError **error)
+{
+	return task_step_end(opaque, step, error);
+}
+
+static void step_over(void *opaque, const char *step)
+{
+	task_step_over(opaque, step);
+}
+
 /* Takes the guest's disk as it is now, and sends it. */
 static int take_instant(struct driver *driver, GError **error)
 {
 	struct task *task = driver->task;
+	const struct snapshot_steps steps = {step_begin, step_end, step_over, task};
 	const char *uuid = nova_instance_uuid(task->instance);
 	struct snapshot_request wanted = {
 		.uuid = uuid,
@@ -178,6 +220,7 @@ static int take_instant(struct driver *driver, GError **error)
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
 		.cancel = lookout_flag(driver->lookout),
+		.steps = &steps,
 	};
 	g_autoptr(GError) undo_error = NULL;
 	struct image_source *source = NULL;
@@ -230,6 +273,9 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	struct driver driver = {.task = task, .states = states};
 	int rc = -1;
 
+	/* A life before this one came so far. */
+	if (task->whole)
+		return 0;
 	task->step = "waiting for other snapshots";
 	if (!job_take_place(task->job))
 		return task_set_cancelled(task, error);

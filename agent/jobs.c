@@ -206,6 +206,7 @@ unsigned jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s)
 
 	pthread_mutex_lock(&jobs->lock);
 	jobs->stopping = true;
+	pthread_cond_broadcast(&jobs->changed);
 	while ((job = g_queue_pop_head(&jobs->waiting)))
 		g_queue_push_tail(&dropped, job);
 	wait_for_end(jobs, grace_s, true);
@@ -229,6 +230,28 @@ void jobs_hurry(struct jobs *jobs)
 const atomic_int *job_cancel_flag(const struct job *job)
 {
 	return &job->cancel;
+}
+
+bool job_wait(struct job *job, unsigned ms)
+{
+	struct jobs *jobs = job->jobs;
+	struct timespec until;
+	bool goes_on;
+	int rc = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	pthread_mutex_lock(&jobs->lock);
+	while (rc == 0 && !jobs->stopping && atomic_load(&job->cancel) == JOB_GOES_ON)
+		rc = pthread_cond_clockwait(&jobs->changed, &jobs->lock, CLOCK_MONOTONIC, &until);
+	goes_on = !jobs->stopping && atomic_load(&job->cancel) == JOB_GOES_ON;
+	pthread_mutex_unlock(&jobs->lock);
+	return goes_on;
 }
 
 bool job_settle(struct job *job)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 
+#include "agent/recovery.h"
 #include "agent/service.h"
 #include "agent/task.h"
 
@@ -92,11 +93,14 @@ struct rpc_server_ops manager_server_ops(struct manager *manager)
 
 static void manager_free(struct manager *manager)
 {
+	recovery_free(manager->recovery);
 	service_stop(manager->service);
 	volume_service_free(manager->volumes);
 	virt_host_close(manager->host);
 	image_store_free(manager->store);
 	jobs_free(manager->jobs);
+	journal_close(manager->journal);
+	pthread_mutex_destroy(&manager->hold_lock);
 	g_free(manager);
 }
 
@@ -123,6 +127,7 @@ static struct manager *manager_open(const struct config *config, struct rpc *rpc
 
 	manager->config = config;
 	manager->rpc = rpc;
+	pthread_mutex_init(&manager->hold_lock, NULL);
 	manager->jobs = jobs_new(config->max_concurrent_snapshots);
 	if (make_folders(config, error) == 0)
 		manager->store = image_store_new(&config->image, error);
@@ -144,11 +149,19 @@ struct manager *manager_start(const struct config *config, struct rpc *rpc, GErr
 
 	if (!manager)
 		return NULL;
+	manager->journal = journal_open(config->state_dir, config->journal_days, error);
+	/* Before any cast: those for the same instances wait behind. */
+	if (manager->journal)
+		manager->recovery = recovery_start(manager, error);
+	if (!manager->recovery)
+		goto failed;
 	virt_host_sweep(manager->host);
 	if (reports)
 		manager->service = service_start(config, rpc, error);
 	if ((manager->service || !reports) && rpc_server_start(rpc, &ops, error) == 0)
 		return manager;
+	(void)jobs_stop(manager->jobs, 0, CANCEL_S);
+failed:
 	manager_free(manager);
 	return NULL;
 }
@@ -158,22 +171,60 @@ struct manager *manager_start_local(const struct config *config, GError **error)
 	return manager_open(config, NULL, error);
 }
 
-bool manager_take(struct manager *manager, struct rpc_request *request)
+const struct task_method *manager_find_method(const char *name)
 {
 	for (const struct rpc_method *method = methods; method->name; method++) {
-		if (method->what && g_str_equal(method->name, rpc_request_method(request)))
-			return task_submit(manager, method->what, request);
+		if (method->what && g_str_equal(method->name, name))
+			return method->what;
 	}
+	return NULL;
+}
+
+bool manager_take(struct manager *manager, struct rpc_request *request)
+{
+	const struct task_method *method = manager_find_method(rpc_request_method(request));
+
+	if (method)
+		return task_submit(manager, method, request);
 	rpc_request_reject(request, "this method is not served here");
 	return false;
+}
+
+void manager_hold(struct manager *manager, const GError *error)
+{
+	pthread_mutex_lock(&manager->hold_lock);
+	if (manager->holds++ == 0) {
+		g_warning("%s: no cast is taken until it can be written again", error->message);
+		rpc_server_stop(manager->rpc);
+	}
+	pthread_mutex_unlock(&manager->hold_lock);
+}
+
+void manager_release(struct manager *manager)
+{
+	struct rpc_server_ops ops = manager_server_ops(manager);
+	g_autoptr(GError) error = NULL;
+
+	pthread_mutex_lock(&manager->hold_lock);
+	if (--manager->holds == 0 && !manager->stopping) {
+		if (rpc_server_start(manager->rpc, &ops, &error) < 0)
+			g_warning("casts cannot be taken again: %s", error->message);
+		else
+			g_message("the journal can be written again: casts are taken");
+	}
+	pthread_mutex_unlock(&manager->hold_lock);
 }
 
 unsigned manager_stop(struct manager *manager)
 {
 	unsigned left;
 
+	pthread_mutex_lock(&manager->hold_lock);
+	manager->stopping = true;
 	if (manager->rpc)
 		rpc_server_stop(manager->rpc);
+	pthread_mutex_unlock(&manager->hold_lock);
+	recovery_stop(manager->recovery);
 	left = jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
 	if (left > 0)
 		return left;

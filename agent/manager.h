@@ -7,10 +7,12 @@
 #define NOVASNAP_AGENT_MANAGER_H
 
 #include <glib.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "agent/config.h"
 #include "agent/jobs.h"
+#include "agent/journal.h"
 #include "image/image.h"
 #include "rpc/rpc.h"
 #include "virt/virt.h"
@@ -18,6 +20,9 @@
 /* The method of `novasnap cancel`, a call with the argument id: an image's or an instance's. */
 #define MANAGER_CANCEL "novasnap_cancel"
 #define MANAGER_VERSION "6.0"
+
+struct recovery;
+struct task_method;
 
 struct manager {
 	const struct config *config;
@@ -27,6 +32,12 @@ struct manager {
 	struct volume_service *volumes; /* NULL: Cinder is not configured */
 	struct service *service;	/* NULL: [novasnap]report_state is off */
 	struct jobs *jobs;
+	struct journal *journal;   /* NULL: none is kept */
+	struct recovery *recovery; /* NULL: none is needed */
+	pthread_mutex_t hold_lock;
+	/* Guarded by it. */
+	unsigned holds; /* jobs that wait for the journal */
+	bool stopping;
 	atomic_uint foreign; /* casts of methods that are not ours */
 	/* Told of every progress beside the broker's listeners; may be NULL. Any thread. */
 	void (*progress)(const struct nova_progress *progress, void *opaque);
@@ -46,6 +57,14 @@ struct manager *manager_start_local(const struct config *config, GError **error)
 /* Takes a request. False, after it was rejected, when it is none of our methods', or makes no
  * sense. */
 bool manager_take(struct manager *manager, struct rpc_request *request);
+
+/* The method of that name, if a task can be made of it; else NULL. */
+const struct task_method *manager_find_method(const char *name);
+
+/* From a job, while the journal cannot be written: no more casts are taken until the last such job
+ * has called manager_release. */
+void manager_hold(struct manager *manager, const GError *error);
+void manager_release(struct manager *manager);
 
 /* Takes no more casts, and lets what is under way end within the configured grace time; what does
  * not is cancelled and ends as a failure. Returns how many jobs even so did not end: their threads

@@ -17,6 +17,8 @@ static const struct {
 } commands[] = {
 	{"send", command_send, "publish a cast, as nova-api does"},
 	{"watch", command_watch, "show how far the snapshots are"},
+	{"jobs", command_jobs, "list what novasnapd took"},
+	{"show", command_show, "tell all that is known of a job"},
 	{"cancel", command_cancel, "end a snapshot that is under way"},
 	{"record", command_record, "keep copies of what reaches this host"},
 	{"replay", command_replay, "serve a recorded message again"},

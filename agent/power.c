@@ -3,13 +3,16 @@
  * pause, unpause, suspend and resume: a word to libvirt, one state saved, two notifications
  * (nova.compute.manager's methods of these names).
  */
+#include "agent/recovery.h"
 #include "agent/task.h"
 
 #define OLD_VM_STATE "old_vm_state"
+#define CHANGED "change-guest" /* a fact of the journal */
 
 struct change {
 	const char *action;	/* of the notifications */
 	const char *task_state; /* in which the request was sent */
+	int power_state;	/* afterwards, as libvirt tells it */
 	const char *vm_state;	/* afterwards; NULL: what it was before it was suspended */
 	bool error_on_failure;	/* the instance is in error when libvirt refuses */
 	int (*apply)(struct virt_host *host, const char *uuid, GError **error);
@@ -42,6 +45,21 @@ static int finish(struct task *task, const struct change *change, GError **error
 	return report_state(task, NULL, change->task_state, error);
 }
 
+/* By a life before this one. */
+static bool is_done(struct task *task, const struct change *change)
+{
+	return task->left && recovery_knows(task->left, CHANGED) &&
+	       task_power_state(task, NULL) == change->power_state;
+}
+
+static int apply(struct task *task, const struct change *change, GError **error)
+{
+	if (task_step_begin(task, CHANGED, "", error) < 0 ||
+	    change->apply(task->manager->host, nova_instance_uuid(task->instance), error) < 0)
+		return -1;
+	return task_step_end(task, CHANGED, error);
+}
+
 static int run_change(struct task *task, const struct change *change, GError **error)
 {
 	task->task_state = nova_instance_string(task->instance, "task_state");
@@ -51,7 +69,7 @@ static int run_change(struct task *task, const struct change *change, GError **e
 		return -1;
 	report_phase(task, change->action, "start");
 	task->step = "changing the guest";
-	if (change->apply(task->manager->host, nova_instance_uuid(task->instance), error) < 0) {
+	if (!is_done(task, change) && apply(task, change, error) < 0) {
 		if (change->error_on_failure)
 			error_out(task);
 		return -1;
@@ -65,23 +83,24 @@ static int run_change(struct task *task, const struct change *change, GError **e
 
 static int run_pause(struct task *task, GError **error)
 {
-	static const struct change change = {"pause", "pausing", "paused", false, virt_guest_pause};
+	static const struct change change = {"pause",  "pausing", GUEST_PAUSED,
+					     "paused", false,	  virt_guest_pause};
 
 	return run_change(task, &change, error);
 }
 
 static int run_unpause(struct task *task, GError **error)
 {
-	static const struct change change = {"unpause", "unpausing", "active", false,
-					     virt_guest_unpause};
+	static const struct change change = {"unpause", "unpausing", GUEST_RUNNING,
+					     "active",	false,	     virt_guest_unpause};
 
 	return run_change(task, &change, error);
 }
 
 static int run_suspend(struct task *task, GError **error)
 {
-	static const struct change change = {"suspend", "suspending", "suspended", true,
-					     virt_guest_suspend};
+	static const struct change change = {"suspend",	  "suspending", GUEST_SHUTDOWN,
+					     "suspended", true,		virt_guest_suspend};
 	const char *vm_state = nova_instance_string(task->instance, "vm_state");
 
 	nova_instance_set_system_metadata(task->instance, OLD_VM_STATE,
@@ -91,7 +110,8 @@ static int run_suspend(struct task *task, GError **error)
 
 static int run_resume(struct task *task, GError **error)
 {
-	static const struct change change = {"resume", "resuming", NULL, true, virt_guest_resume};
+	static const struct change change = {"resume", "resuming", GUEST_RUNNING,
+					     NULL,     true,	   virt_guest_resume};
 
 	return run_change(task, &change, error);
 }
@@ -100,6 +120,7 @@ const struct task_method method_pause_instance = {
 	.name = "pause_instance",
 	.event = "compute_pause_instance",
 	.flags = TASK_EVENT | TASK_FAULT,
+	.states = "pausing",
 	.run = run_pause,
 };
 
@@ -107,6 +128,7 @@ const struct task_method method_unpause_instance = {
 	.name = "unpause_instance",
 	.event = "compute_unpause_instance",
 	.flags = TASK_EVENT | TASK_FAULT,
+	.states = "unpausing",
 	.run = run_unpause,
 };
 
@@ -114,6 +136,7 @@ const struct task_method method_suspend_instance = {
 	.name = "suspend_instance",
 	.event = "compute_suspend_instance",
 	.flags = TASK_EVENT | TASK_FAULT,
+	.states = "suspending",
 	.run = run_suspend,
 };
 
@@ -121,5 +144,6 @@ const struct task_method method_resume_instance = {
 	.name = "resume_instance",
 	.event = "compute_resume_instance",
 	.flags = TASK_EVENT | TASK_FAULT,
+	.states = "resuming",
 	.run = run_resume,
 };

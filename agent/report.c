@@ -5,6 +5,7 @@
  * wrap_instance_event, reverts_task_state, wrap_exception.
  */
 #include "agent/failure.h"
+#include "agent/fault.h"
 #include "agent/task.h"
 
 #define PROGRESS_INTERVAL_US (G_USEC_PER_SEC / 2)
@@ -36,9 +37,12 @@ int report_event_start(struct task *task, GError **error)
 {
 	if (!is_told_events(task))
 		return 0;
-	return nova_conductor_event_start(task->manager->rpc, task->context,
-					  nova_instance_uuid(task->instance), task->method->event,
-					  task->manager->config->rpc.host, error);
+	if (task_step_begin(task, "event", NULL, error) < 0 ||
+	    nova_conductor_event_start(task->manager->rpc, task->context,
+				       nova_instance_uuid(task->instance), task->method->event,
+				       task->manager->config->rpc.host, error) < 0)
+		return -1;
+	return task_step_end(task, "event", error);
 }
 
 /* Whether the image waits for us, and the guest is here: then the snapshot is still wanted. */
@@ -90,18 +94,40 @@ static enum verdict judge_save(struct task *task, const GError *error, const cha
 	return VERDICT_AGAIN;
 }
 
+/* A fault in a call is an answer that was lost. */
+static int lose(const char *step, GError **error)
+{
+	g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "a fault was put in at %s", step);
+	return -1;
+}
+
+static int save_once(struct task *task, const char *wanted, const char *expected, GError **error)
+{
+	g_autofree char *step = g_strconcat("state-", wanted ? wanted : "none", NULL);
+
+	if (fault_at(step, "before"))
+		return lose(step, error);
+	if (nova_conductor_instance_save(task->manager->rpc, task->context, task->instance,
+					 expected, error) < 0)
+		return -1;
+	return fault_at(step, "after") ? lose(step, error) : 0;
+}
+
 static int save(struct task *task, const char *wanted, const char *expected, GError **error)
 {
+	g_autofree char *wide = NULL;
 	g_autofree char *again = NULL;
 	bool was_lost = false;
 
 	if (!has_conductor(task))
 		return 0;
+	/* A life before this one may have come to any of them. */
+	if (task->left && expected)
+		expected = wide = g_strdup_printf("%s,%s", expected, task->method->states);
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 
-		if (nova_conductor_instance_save(task->manager->rpc, task->context, task->instance,
-						 again ? again : expected, &local) == 0)
+		if (save_once(task, wanted, again ? again : expected, &local) == 0)
 			return 0;
 		switch (judge_save(task, local, wanted, expected, was_lost, &again)) {
 		case VERDICT_DONE:
@@ -128,6 +154,10 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 
 int report_state(struct task *task, const char *task_state, const char *expected, GError **error)
 {
+	if (task->whole && task_state) {
+		task->task_state = task_state;
+		return 0;
+	}
 	nova_instance_set_task_state(task->instance, task_state);
 	if (save(task, task_state, expected, error) < 0)
 		return -1;
@@ -251,7 +281,9 @@ static void delete_image(struct task *task, bool unless_active)
 		if (g_strcmp0(record->status, "active") == 0)
 			return;
 	}
-	if (image_store_delete(store, &task->identity, task->image_id, &error) == 0) {
+	if (task_step_begin(task, "image-delete", NULL, &error) == 0 &&
+	    image_store_delete(store, &task->identity, task->image_id, &error) == 0 &&
+	    task_step_end(task, "image-delete", &error) == 0) {
 		g_message("instance %s: image %s deleted", uuid, task->image_id);
 		return;
 	}
@@ -275,10 +307,34 @@ static void create_fault(struct task *task, const struct nova_exception *excepti
 	g_autofree char *message = failure_fault_message(exception);
 	g_autoptr(GError) error = NULL;
 
-	if (nova_conductor_fault_create(
-		    task->manager->rpc, task->context, nova_instance_uuid(task->instance),
-		    exception->code, message, details, task->manager->config->rpc.host, &error) < 0)
+	if (task_step_begin(task, "fault", NULL, &error) < 0 ||
+	    nova_conductor_fault_create(task->manager->rpc, task->context,
+					nova_instance_uuid(task->instance), exception->code,
+					message, details, task->manager->config->rpc.host,
+					&error) < 0 ||
+	    task_step_end(task, "fault", &error) < 0)
 		untold(task, "the fault could not be written", &error);
+}
+
+static int finish_event_once(struct task *task, const struct nova_exception *exception,
+			     const char *details, GError **error)
+{
+	if (fault_at("event-finish", "before"))
+		return lose("event-finish", error);
+	if (nova_conductor_event_finish(task->manager->rpc, task->context,
+					nova_instance_uuid(task->instance), task->method->event,
+					exception ? exception->message : NULL,
+					exception ? details : NULL, error) < 0)
+		return -1;
+	return fault_at("event-finish", "after") ? lose("event-finish", error) : 0;
+}
+
+static bool is_without_event(const GError *error)
+{
+	const char *class_name, *module;
+
+	return rpc_failure_from_error(error, &class_name, &module) &&
+	       g_str_equal(class_name, "InstanceActionEventNotFound");
 }
 
 /* Finishing twice changes nothing, so it is tried until there is an answer. */
@@ -288,11 +344,12 @@ static void finish_event(struct task *task, const struct nova_exception *excepti
 	for (unsigned attempt = 1;; attempt++) {
 		g_autoptr(GError) error = NULL;
 
-		if (nova_conductor_event_finish(
-			    task->manager->rpc, task->context, nova_instance_uuid(task->instance),
-			    task->method->event, exception ? exception->message : NULL,
-			    exception ? details : NULL, &error) == 0)
+		if (finish_event_once(task, exception, details, &error) == 0)
 			return;
+		/* The life before this one died before it could start it. */
+		if (task->left && attempt < FINISH_TRIES && is_without_event(error) &&
+		    report_event_start(task, NULL) == 0)
+			continue;
 		if (rpc_error_is_lost(error) && attempt < FINISH_TRIES && !is_cancelled(task))
 			continue;
 		untold(task, "the action's event could not be finished", &error);
@@ -354,13 +411,13 @@ static void end_failed(struct task *task, const GError *error)
 								  IMAGE_ERROR_CONFLICT));
 	if (is_told_events(task)) {
 		/* wrap_instance_fault has none for an instance that is not there. */
-		if ((flags & TASK_FAULT) &&
+		if ((flags & TASK_FAULT) && !task->away &&
 		    !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
 			create_fault(task, &exception, details);
 		if (flags & TASK_EVENT)
 			finish_event(task, &exception, details);
 	}
-	if ((flags & TASK_FAULT) && is_to_be_reverted(error))
+	if ((flags & TASK_FAULT) && !task->away && is_to_be_reverted(error))
 		revert_task_state(task);
 	notify_exception(task, &exception);
 	report_progress(task, "failed", error->message, 0, 0, true);

@@ -71,5 +71,6 @@ const struct task_method method_shelve_instance = {
 	.name = "shelve_instance",
 	.event = "compute_shelve_instance",
 	.flags = TASK_EVENT | TASK_FAULT | TASK_IMAGE,
+	.states = "shelving,shelving_image_pending_upload,shelving_image_uploading",
 	.run = run,
 };

@@ -93,6 +93,7 @@ const struct task_method method_snapshot_instance = {
 	.name = "snapshot_instance",
 	.event = "compute_snapshot_instance",
 	.flags = TASK_EVENT | TASK_FAULT | TASK_IMAGE | TASK_GONE_IS_NO_FAILURE,
+	.states = "image_snapshot_pending,image_snapshot,image_pending_upload,image_uploading",
 	.run = run,
 	.check = check,
 };

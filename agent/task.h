@@ -30,6 +30,8 @@ struct task_method {
 	const char *name;  /* of the request, and of nova's function: "pause_instance" */
 	const char *event; /* "compute_pause_instance"; NULL without TASK_EVENT */
 	unsigned flags;
+	/* The task states that an instance is in from its request to its end, with commas. */
+	const char *states;
 	/* The method's steps, in a worker's thread. */
 	int (*run)(struct task *task, GError **error);
 	/* Looks at the arguments that are this method's own before the request is taken. May be
@@ -51,6 +53,13 @@ struct task {
 	const char *how;	/* the snapshot method, once it is known; may be NULL */
 	bool keep_image;	/* the image is whole: a failure after it does not delete it */
 	bool sent;		/* data of ours went into the image, or may have */
+
+	/* What the journal has to do with it. */
+	int64_t journal_job;	  /* 0: it is in no journal */
+	struct journal_job *left; /* what a life before this one left of it; NULL: nothing */
+	bool whole;		  /* that life had the image stored, and checked */
+	bool away;		  /* the instance is somebody else's by now */
+
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
 
@@ -65,6 +74,17 @@ struct task {
  * rejected. Called in the consuming thread. */
 bool task_submit(struct manager *manager, const struct task_method *method,
 		 struct rpc_request *request);
+
+/* Makes a job of what the journal has open, which it takes. */
+void task_resume(struct manager *manager, struct journal_job *left);
+
+/* A step with an effect outside of this process is about to be made, `undo` is what takes it back;
+ * "": it is a fact that a later life is to know; NULL: neither. -1 when it is not to be made. */
+int task_step_begin(struct task *task, const char *step, const char *undo, GError **error);
+/* It was made. -1: it counts as failed, by a fault that was put in. */
+int task_step_end(struct task *task, const char *step, GError **error);
+/* Nothing is left of it. */
+void task_step_over(struct task *task, const char *step);
 
 /* A string, a number or a truth among the arguments; the fallback where it is absent or null. */
 const char *task_arg_string(const struct task *task, const char *name);

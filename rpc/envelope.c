@@ -134,6 +134,16 @@ void rpc_body_redact(cJSON *message)
 	}
 }
 
+void rpc_body_revive(cJSON *message)
+{
+	if (g_strcmp0(json_string(message, "_context_auth_token"), HIDDEN) == 0)
+		cJSON_ReplaceItemInObjectCaseSensitive(message, "_context_auth_token",
+						       cJSON_CreateNull());
+	cJSON_DeleteItemFromObjectCaseSensitive(message, "_msg_id");
+	cJSON_DeleteItemFromObjectCaseSensitive(message, "_reply_q");
+	cJSON_DeleteItemFromObjectCaseSensitive(message, "_timeout");
+}
+
 char *rpc_text_redact(const char *text, size_t length)
 {
 	/* Of a body that is no JSON only what looks like a name can be known: the value that

@@ -216,6 +216,17 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 	return rc;
 }
 
+int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
+				    struct nova_instance *instance, GError **error)
+{
+	cJSON *reply = call(rpc, context, "object_action", VERSION, nova_refresh_args(instance),
+			    "reading the instance", error);
+	int rc = reply ? nova_instance_merge(instance, reply, error) : -1;
+
+	cJSON_Delete(reply);
+	return rc;
+}
+
 int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *context,
 					struct nova_instance *instance, GError **error)
 {

@@ -406,17 +406,28 @@ static void add_expected(cJSON *to, const char *expected)
 				     **state ? cJSON_CreateString(*state) : cJSON_CreateNull());
 }
 
-cJSON *nova_save_args(const struct nova_instance *instance, const char *expected_task_state)
+static cJSON *action_args(const struct nova_instance *instance, const char *method)
 {
 	cJSON *args = cJSON_CreateObject();
-	cJSON *kwargs;
 
 	cJSON_AddItemToObject(args, "objinst", nova_instance_object(instance));
-	cJSON_AddStringToObject(args, "objmethod", "save");
+	cJSON_AddStringToObject(args, "objmethod", method);
 	cJSON_AddArrayToObject(args, "args");
-	kwargs = cJSON_AddObjectToObject(args, "kwargs");
-	add_expected(kwargs, expected_task_state);
+	cJSON_AddObjectToObject(args, "kwargs");
 	return args;
+}
+
+cJSON *nova_save_args(const struct nova_instance *instance, const char *expected_task_state)
+{
+	cJSON *args = action_args(instance, "save");
+
+	add_expected(cJSON_GetObjectItemCaseSensitive(args, "kwargs"), expected_task_state);
+	return args;
+}
+
+cJSON *nova_refresh_args(const struct nova_instance *instance)
+{
+	return action_args(instance, "refresh");
 }
 
 cJSON *nova_update_args(const struct nova_instance *instance, const char *expected_task_state)
@@ -442,11 +453,11 @@ int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GErr
 	const cJSON *update;
 
 	if (!cJSON_IsObject(updates) || cJSON_GetArraySize(updates) > MAX_FIELDS)
-		return decode_error(error, "the conductor's reply to Instance.save is no list of "
+		return decode_error(error, "the conductor's reply on the instance is no list of "
 					   "updates and result");
 	if (changed && !is_list_of_names(changed))
-		return decode_error(error, "obj_what_changed in the conductor's reply to "
-					   "Instance.save is no list of names");
+		return decode_error(error, "obj_what_changed in the conductor's reply on the "
+					   "instance is no list of names");
 	cJSON_ArrayForEach (update, updates) {
 		/* The uuid is what all of this is about: it never changes. */
 		if (update != changed && !g_str_equal(update->string, "uuid"))

@@ -58,6 +58,7 @@ cJSON *nova_event_finish_args(const char *uuid, const char *event, const char *e
 			      const char *exc_tb);
 cJSON *nova_fault_args(const char *uuid, int code, const char *message, const char *details,
 		       const char *host);
+cJSON *nova_refresh_args(const struct nova_instance *instance);
 /* Instance.get_by_uuid with the flavor. */
 cJSON *nova_load_flavor_args(const char *uuid);
 cJSON *nova_load_block_devices_args(const char *uuid);

@@ -68,6 +68,9 @@ void nova_instance_forget_changes(struct nova_instance *instance);
 int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 				 struct nova_instance *instance, const char *expected_task_state,
 				 GError **error);
+/* Instance.refresh: its fields are those that the database has by now. */
+int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
+				    struct nova_instance *instance, GError **error);
 /* Instance._load_flavor, for an instance that came without its flavor (as a backup's does): nova's
  * notifications need it, so nova asks after the power state is saved and before it notifies. Does
  * nothing where there is one. */

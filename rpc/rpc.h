@@ -108,6 +108,9 @@ void rpc_request_fail(struct rpc_request *request, const char *class_name, const
  * decoded, acks it, answers a call with ValueError, and frees it. */
 void rpc_request_reject(struct rpc_request *request, const char *reason);
 void rpc_request_free(struct rpc_request *request);
+/* The message as JSON, every secret in it hidden; freed with cJSON_free. `instance`, where it is
+ * not NULL, stands for the one that was taken from the arguments, and is taken. */
+char *rpc_request_text(const struct rpc_request *request, cJSON *instance);
 /* A request that came from no broker: its ack and its answer go nowhere. The message is taken. */
 struct rpc_request *rpc_request_new_local(cJSON *message);
 
@@ -194,5 +197,8 @@ char *rpc_body_encode(const cJSON *message);
 /* Replaces every token and password in a message (or envelope) with "***"; for whatever is written
  * to disk or shown. */
 void rpc_body_redact(cJSON *message);
+/* Makes a message that was kept fit to be served again: without the token that was cut out, so that
+ * the agent's own is used; and as a cast, for nobody waits for the answer of a call any more. */
+void rpc_body_revive(cJSON *message);
 
 #endif

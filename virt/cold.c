@@ -2,6 +2,8 @@
 /*
  * What the cold methods have in common: the guest is saved, and comes back as it was.
  */
+#include <cjson/cJSON.h>
+
 #include "virt/internal.h"
 
 #define RESTORE_TRIES 3
@@ -14,6 +16,8 @@ bool cold_guest_runs(int state)
 
 int cold_prepare(struct snapshot *snapshot, GError **error)
 {
+	cJSON *undo;
+
 	if (snapshot->facts.container || !cold_guest_runs(snapshot->first_state))
 		return 0;
 	if (snapshot->facts.host_devices) {
@@ -29,10 +33,14 @@ int cold_prepare(struct snapshot *snapshot, GError **error)
 				    "take live snapshots of it");
 		return -1;
 	}
+	undo = cJSON_CreateObject();
+	cJSON_AddBoolToObject(undo, "paused", snapshot->first_state == VIR_DOMAIN_PAUSED);
+	if (step_begin(snapshot, "save", undo, error) < 0)
+		return -1;
 	/* Also when the call fails half-way: libvirt may have saved it all the same. */
 	snapshot->saved = true;
 	if (virDomainManagedSave(snapshot->domain, 0) == 0)
-		return 0;
+		return step_end(snapshot, "save", error);
 	virt_set_error(error, "saving the guest");
 	return -1;
 }
@@ -62,8 +70,10 @@ static int restore_once(struct snapshot *snapshot, GError **error)
 		return -1;
 	if (cold_guest_runs(state))
 		return 0;
+	if (step_begin(snapshot, "restore", NULL, error) < 0)
+		return -1;
 	if (virDomainCreateWithFlags(snapshot->domain, flags) == 0)
-		return 0;
+		return step_end(snapshot, "restore", error);
 	virt_set_error(error, "restoring the guest, which is left saved: virsh start does it");
 	return -1;
 }
@@ -76,8 +86,10 @@ int cold_restore(struct snapshot *snapshot, GError **error)
 	for (int i = 1;; i++) {
 		g_autoptr(GError) local = NULL;
 
-		if (restore_once(snapshot, &local) == 0)
+		if (restore_once(snapshot, &local) == 0) {
+			step_over(snapshot, "save");
 			return 0;
+		}
 		if (i == RESTORE_TRIES) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;

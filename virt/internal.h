@@ -149,10 +149,15 @@ int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error);
 /* A guest that an I/O error paused, as a full scratch file does, goes on; any other is left as it
  * is. */
 int jobs_resume_caught(virDomainPtr domain, GError **error);
-/* Makes a folder for a job's socket; the caller frees its name, and removes it after the job. It is
- * marked as that of a process that lives until `ret_lock` is closed. NULL with errno. */
-char *jobs_make_folder(const char *run_dir, int *ret_lock);
+/* The name of a folder for a job's socket, and the folder itself, which the caller removes after
+ * the job. It is marked as that of a process that lives until `ret_lock` is closed. -1 with errno.
+ */
+char *jobs_folder_name(const char *run_dir);
+int jobs_make_folder(const char *folder, int *ret_lock);
 #define SOCKET "export" /* the socket's name in it */
+/* Removes the socket of a job that has ended, its folder, and the scratch file; libvirt does, where
+ * all goes well. */
+int jobs_remove_places(const char *socket, const char *scratch, GError **error);
 /* The number that libvirt gives the scratch file, as in "vda[5]"; the caller frees it. */
 char *jobs_backup_scratch_index(virDomainPtr domain);
 
@@ -178,12 +183,24 @@ int qemu_img_create_delta(const char *path, uint64_t size, const struct disk_lay
 /* snapshot -c and -d of `source` (a json: name). */
 int qemu_img_snapshot(const char *source, bool create, const char *name, const atomic_int *cancel,
 		      GError **error);
+/* Whether the top of `source` has a snapshot of that name inside; -1 with an error. */
+int qemu_img_has_snapshot(const char *source, const char *name, GError **error);
 /* Gives a file another backing file, merging what was between them; NULL: none at all. */
 int qemu_img_rebase(const char *path, const struct disk_layer *base, const atomic_int *cancel,
 		    GError **error);
 /* A flat copy of `source` (a json: name), or of a snapshot inside it where one is named. */
 int qemu_img_convert(const char *source, const char *internal, const char *target,
 		     const char *format, bool compress, const atomic_int *cancel, GError **error);
+
+/* --- steps.c: the names are those of recover.c -------------------------------------------------
+ */
+
+struct cJSON;
+struct snapshot;
+/* Told of before its effect; the undo is taken, and may be NULL. */
+int step_begin(struct snapshot *snapshot, const char *step, struct cJSON *undo, GError **error);
+int step_end(struct snapshot *snapshot, const char *step, GError **error);
+void step_over(struct snapshot *snapshot, const char *step);
 
 /* --- snapshot.c ------------------------------------------------------------------------------- */
 
@@ -204,6 +221,7 @@ struct snapshot {
 	char *delta;  /* in it; NULL: none */
 	char *flat;
 	struct watch *watch;
+	const struct snapshot_steps *steps; /* NULL: nobody keeps a journal */
 
 	/* What was done and is to be undone, in the order of doing. */
 	bool undefined; /* to be defined again from `definition` */
@@ -249,6 +267,17 @@ const struct snapshot_method *method_choose(const struct virt_config *config,
 					    const struct disk *disk, int state, GError **error);
 /* Of the image: the configured one, else raw for lvm, else the disk's. */
 const char *format_choose(const struct virt_config *config, const struct disk *disk);
+
+/* A flat copy of `source` (a json: name), or of a snapshot inside it, into snapshot->flat. */
+int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char *internal,
+		      GError **error);
+
+/* The folders of temporary files, in snapshots_directory, and what may be in them. */
+#define STAGING "novasnap-"
+#define STAGING_DELTA "delta"
+#define STAGING_IMAGE "image"
+/* Removes one with all that is in it; 0 also where there is none. */
+int snapshot_remove_staging(const char *folder, GError **error);
 
 /* The guest's state (VIR_DOMAIN_*), -1 with an error. */
 int snapshot_guest_state(struct snapshot *snapshot, GError **error);

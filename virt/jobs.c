@@ -3,6 +3,7 @@
  * Whose jobs run on a guest. One of ours that an earlier life left running is ended; anybody else's
  * is left alone, and named.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 static int clear_block_job(struct snapshot *snapshot, GError **error)
 {
 	const char *parent = host_config(snapshot->host)->snapshots_directory;
-	g_autofree char *ours = g_build_filename(parent, "novasnap-", NULL);
+	g_autofree char *ours = g_build_filename(parent, STAGING, NULL);
 	const char *target = snapshot->disk->target;
 	virDomainBlockJobInfo info;
 
@@ -128,25 +129,29 @@ static int lock_folder(const char *folder, int how)
 	return -1;
 }
 
-static int jobs_hold_folder(const char *folder)
+static int hold_folder(const char *folder)
 {
 	return lock_folder(folder, LOCK_EX | LOCK_NB);
 }
 
-char *jobs_make_folder(const char *run_dir, int *ret_lock)
+char *jobs_folder_name(const char *run_dir)
 {
-	char *folder = g_build_filename(run_dir, FOLDER "XXXXXX", NULL);
+	g_autofree char *id = g_uuid_string_random();
+
+	return g_strdup_printf("%s/" FOLDER "%.8s", run_dir, id);
+}
+
+int jobs_make_folder(const char *folder, int *ret_lock)
+{
+	g_autofree char *run_dir = g_path_get_dirname(folder);
 	/* Who removes what was left behind waits until it is held. */
 	int lock = lock_folder(run_dir, LOCK_EX);
+	int rc = g_mkdir(folder, 0700);
 
-	*ret_lock = -1;
-	if (g_mkdtemp(folder))
-		*ret_lock = jobs_hold_folder(folder);
-	else
-		g_clear_pointer(&folder, g_free);
+	*ret_lock = rc == 0 ? hold_folder(folder) : -1;
 	if (lock >= 0)
 		(void)close(lock);
-	return folder;
+	return rc;
 }
 
 /* Whether the process that began the job at this socket lives. */
@@ -157,11 +162,30 @@ static bool is_held(const char *socket)
 
 	if (!g_file_test(folder, G_FILE_TEST_IS_DIR))
 		return false;
-	fd = jobs_hold_folder(folder);
+	fd = hold_folder(folder);
 	if (fd < 0)
 		return true;
 	(void)close(fd);
 	return false;
+}
+
+int jobs_remove_places(const char *socket, const char *scratch, GError **error)
+{
+	g_autofree char *folder = g_path_get_dirname(socket);
+	const char *const files[] = {scratch, socket};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+		if (g_unlink(files[i]) == 0 || errno == ENOENT)
+			continue;
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot remove %s: %s", files[i],
+			    g_strerror(errno));
+		return -1;
+	}
+	if (g_rmdir(folder) == 0 || errno == ENOENT)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot remove %s: %s", folder,
+		    g_strerror(errno));
+	return -1;
 }
 
 static int clear_backup(struct snapshot *snapshot, GError **error)

@@ -15,9 +15,7 @@ static int take(struct snapshot *snapshot, GError **error)
 				snapshot->cancel, error) < 0)
 		return -1;
 	source = disk_json_name(snapshot->disk, 0);
-	if (qemu_img_convert(source, NULL, snapshot->flat, snapshot->format,
-			     host_config(snapshot->host)->snapshot_compression, snapshot->cancel,
-			     error) < 0)
+	if (snapshot_copy_out(snapshot, source, NULL, error) < 0)
 		return -1;
 	/* QEMU's lock keeps a second writer out of qcow2, but not out of raw. */
 	return cold_check_stopped(snapshot, error);

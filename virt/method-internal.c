@@ -5,6 +5,8 @@
  * (nova.virt.libvirt.driver.snapshot and images.Qcow2 of 2012.2). A disk of another format has no
  * snapshots inside: it is copied as it is.
  */
+#include <cjson/cJSON.h>
+
 #include "virt/internal.h"
 
 #define UNDO_TRIES 3
@@ -20,12 +22,22 @@ static char *whole_chain(struct snapshot *snapshot, GError **error)
 static int create(struct snapshot *snapshot, const char *source, GError **error)
 {
 	g_autofree char *id = g_uuid_string_random();
+	cJSON *undo;
 
 	if (!g_str_equal(disk_top(snapshot->disk)->format, "qcow2"))
 		return 0;
-	/* Also when it fails half-way. */
 	snapshot->internal = g_strdup_printf("novasnap-%.8s", id);
-	return qemu_img_snapshot(source, true, snapshot->internal, snapshot->cancel, error);
+	undo = cJSON_CreateObject();
+	cJSON_AddStringToObject(undo, "disk", source);
+	cJSON_AddStringToObject(undo, "name", snapshot->internal);
+	if (step_begin(snapshot, "internal", undo, error) < 0) {
+		g_clear_pointer(&snapshot->internal, g_free);
+		return -1;
+	}
+	/* Also when it fails half-way. */
+	if (qemu_img_snapshot(source, true, snapshot->internal, snapshot->cancel, error) < 0)
+		return -1;
+	return step_end(snapshot, "internal", error);
 }
 
 static int take(struct snapshot *snapshot, GError **error)
@@ -37,9 +49,7 @@ static int take(struct snapshot *snapshot, GError **error)
 	source = whole_chain(snapshot, error);
 	if (!source || create(snapshot, source, error) < 0)
 		return -1;
-	if (qemu_img_convert(source, snapshot->internal, snapshot->flat, snapshot->format,
-			     host_config(snapshot->host)->snapshot_compression, snapshot->cancel,
-			     error) < 0)
+	if (snapshot_copy_out(snapshot, source, snapshot->internal, error) < 0)
 		return -1;
 	return snapshot->internal ? 0 : cold_check_stopped(snapshot, error);
 }
@@ -56,8 +66,12 @@ static int delete_internal(struct snapshot *snapshot, GError **error)
 		g_autoptr(GError) local = NULL;
 
 		/* Not cancelled with the rest. */
-		if (qemu_img_snapshot(source, false, name, NULL, &local) == 0)
+		if (step_begin(snapshot, "delete", NULL, &local) == 0 &&
+		    qemu_img_snapshot(source, false, name, NULL, &local) == 0 &&
+		    step_end(snapshot, "delete", &local) == 0) {
+			step_over(snapshot, "internal");
 			return 0;
+		}
 		if (i == UNDO_TRIES) {
 			g_propagate_prefixed_error(error, g_steal_pointer(&local),
 						   "the snapshot %s inside the disk %s is left: ",

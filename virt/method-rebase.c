@@ -4,6 +4,7 @@
  * the same backing file; once it has caught up, the job is ended without a switch, and the delta
  * holds that instant. The domain stays defined: the copy is a transient job.
  */
+#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ static int undefine(struct snapshot *snapshot, GError **error)
 {
 	char *xml = virDomainGetXMLDesc(snapshot->domain,
 					VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+	cJSON *undo;
 
 	if (!xml) {
 		virt_set_error(error, "reading the guest's definition, to undefine it");
@@ -44,10 +46,14 @@ static int undefine(struct snapshot *snapshot, GError **error)
 	}
 	snapshot->definition = g_strdup(xml);
 	free(xml);
+	undo = cJSON_CreateObject();
+	cJSON_AddStringToObject(undo, "xml", snapshot->definition);
+	if (step_begin(snapshot, "undefine", undo, error) < 0)
+		return -1;
 	snapshot->undefined = true;
 	if (virDomainUndefineFlags(snapshot->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM |
 							     VIR_DOMAIN_UNDEFINE_KEEP_TPM) == 0)
-		return 0;
+		return step_end(snapshot, "undefine", error);
 	virt_set_error(error, "undefining the guest for the time of the copy");
 	return -1;
 }
@@ -74,11 +80,16 @@ static bool is_not_known(int code)
 static int start_copy(struct snapshot *snapshot, GError **error)
 {
 	unsigned flags = VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_REUSE_EXT;
+	cJSON *undo = cJSON_CreateObject();
 	g_autoptr(GError) refused = NULL;
 	int code;
 
+	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
+	cJSON_AddStringToObject(undo, "delta", snapshot->delta);
+	if (step_begin(snapshot, "copy", undo, error) < 0)
+		return -1;
 	if (copy(snapshot, flags | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0)
-		return 0;
+		return step_end(snapshot, "copy", error);
 	/* Each further call forgets what libvirt said. */
 	code = virGetLastErrorCode();
 	virt_set_error(&refused, "starting the block copy");
@@ -91,7 +102,7 @@ static int start_copy(struct snapshot *snapshot, GError **error)
 	if (undefine(snapshot, error) < 0)
 		return -1;
 	if (copy(snapshot, flags) == 0)
-		return 0;
+		return step_end(snapshot, "copy", error);
 	virt_set_error(error, "starting the block copy");
 	return -1;
 }
@@ -154,6 +165,8 @@ static int switch_off(struct snapshot *snapshot, GError **error)
 
 	if (quiesce_begin(snapshot, error) < 0)
 		return -1;
+	if (step_begin(snapshot, "switch", NULL, error) < 0)
+		return -1;
 	if (virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
 		virt_set_error(error, "ending the block copy");
 		return -1;
@@ -162,36 +175,54 @@ static int switch_off(struct snapshot *snapshot, GError **error)
 	if (end != WATCH_ENDED)
 		return wait_error(snapshot, end, "ending the block copy", error);
 	snapshot->job_started = false;
+	step_over(snapshot, "copy");
+	if (step_end(snapshot, "switch", error) < 0)
+		return -1;
 	return quiesce_end(snapshot, error);
 }
 
+static int end_copy(struct snapshot *snapshot, GError **error)
+{
+	virDomainBlockJobInfo info;
+
+	snapshot->job_started = false;
+	if (step_begin(snapshot, "abort", NULL, error) < 0)
+		return -1;
+	if (job_info(snapshot, &info) == 1 &&
+	    virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
+		virt_set_error(error, "ending the block copy that failed");
+		return -1;
+	}
+	step_over(snapshot, "copy");
+	return step_end(snapshot, "abort", error);
+}
+
+static int define(struct snapshot *snapshot, GError **error)
+{
+	virDomainPtr defined;
+
+	snapshot->undefined = false;
+	if (step_begin(snapshot, "define", NULL, error) < 0)
+		return -1;
+	defined = virDomainDefineXML(snapshot->connection, snapshot->definition);
+	if (!defined) {
+		virt_set_error(error, "the guest could not be defined again, which is tried again");
+		return -1;
+	}
+	(void)virDomainFree(defined);
+	step_over(snapshot, "undefine");
+	return step_end(snapshot, "define", error);
+}
+
+/* The first thing that went wrong is told. */
 static int undo(struct snapshot *snapshot, GError **error)
 {
 	int rc = quiesce_end(snapshot, error);
 
-	if (snapshot->job_started) {
-		virDomainBlockJobInfo info;
-
-		snapshot->job_started = false;
-		if (job_info(snapshot, &info) == 1 &&
-		    virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
-			virt_set_error(rc == 0 ? error : NULL, "ending the block copy that failed");
-			rc = -1;
-		}
-	}
-	if (snapshot->undefined) {
-		virDomainPtr defined =
-			virDomainDefineXML(snapshot->connection, snapshot->definition);
-
-		snapshot->undefined = false;
-		if (defined) {
-			(void)virDomainFree(defined);
-		} else {
-			virt_set_error(rc == 0 ? error : NULL,
-				       "the guest could not be defined again: do it by hand");
-			rc = -1;
-		}
-	}
+	if (snapshot->job_started && end_copy(snapshot, rc == 0 ? error : NULL) < 0)
+		rc = -1;
+	if (snapshot->undefined && define(snapshot, rc == 0 ? error : NULL) < 0)
+		rc = -1;
 	return rc;
 }
 
@@ -212,16 +243,16 @@ static int take(struct snapshot *snapshot, GError **error)
 		return -1;
 	if (snapshot->disk->layers->len > 1)
 		backing = g_ptr_array_index(snapshot->disk->layers, 1);
-	if (qemu_img_create_delta(snapshot->delta, size.capacity, backing, snapshot->cancel,
-				  error) < 0)
+	if (step_begin(snapshot, "delta", NULL, error) < 0 ||
+	    qemu_img_create_delta(snapshot->delta, size.capacity, backing, snapshot->cancel,
+				  error) < 0 ||
+	    step_end(snapshot, "delta", error) < 0)
 		return -1;
 	if (start_copy(snapshot, error) < 0 || wait_ready(snapshot, error) < 0 ||
 	    switch_off(snapshot, error) < 0 || undo(snapshot, error) < 0)
 		return -1;
 	source = disk_json_name_over(snapshot->disk, 1, snapshot->delta);
-	return qemu_img_convert(source, NULL, snapshot->flat, snapshot->format,
-				host_config(snapshot->host)->snapshot_compression, snapshot->cancel,
-				error);
+	return snapshot_copy_out(snapshot, source, NULL, error);
 }
 
 const struct snapshot_method method_rebase = {

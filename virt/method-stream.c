@@ -4,6 +4,7 @@
  * is paused by a pull-mode backup (virDomainBackupBegin), which shows the disk as it was when it
  * began; of one that is at rest by qemu-nbd, read-only.
  */
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <stdlib.h>
@@ -164,10 +165,19 @@ static int make_places(struct snapshot *snapshot, struct stream *stream, GError 
 	const struct virt_config *config = host_config(snapshot->host);
 	g_autofree char *id = g_uuid_string_random();
 	g_autofree char *name = g_strdup_printf("novasnap-%.8s", id);
+	cJSON *undo = cJSON_CreateObject();
 	struct stat disk;
 
-	stream->folder = jobs_make_folder(config->run_dir, &stream->lock);
-	if (!stream->folder) {
+	stream->folder = jobs_folder_name(config->run_dir);
+	stream->socket = g_build_filename(stream->folder, SOCKET, NULL);
+	stream->scratch = g_build_filename(config->scratch_dir, name, NULL);
+	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
+	cJSON_AddStringToObject(undo, "socket", stream->socket);
+	cJSON_AddStringToObject(undo, "scratch", stream->scratch);
+	cJSON_AddBoolToObject(undo, "running", snapshot->first_state == VIR_DOMAIN_RUNNING);
+	if (step_begin(snapshot, "backup", undo, error) < 0)
+		return -1;
+	if (jobs_make_folder(stream->folder, &stream->lock) < 0) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 			    "making a folder in [novasnap]run_dir %s: %s", config->run_dir,
 			    g_strerror(errno));
@@ -180,8 +190,6 @@ static int make_places(struct snapshot *snapshot, struct stream *stream, GError 
 			    g_strerror(errno));
 		return -1;
 	}
-	stream->socket = g_build_filename(stream->folder, SOCKET, NULL);
-	stream->scratch = g_build_filename(config->scratch_dir, name, NULL);
 	return 0;
 }
 
@@ -243,6 +251,8 @@ static int begin(struct snapshot *snapshot, struct stream *stream, GError **erro
 		(void)quiesce_end(snapshot, NULL);
 		return -1;
 	}
+	if (step_end(snapshot, "backup", error) < 0)
+		return -1;
 	return quiesce_end(snapshot, error);
 }
 
@@ -283,17 +293,6 @@ static struct image_source *open_live(struct snapshot *snapshot, GError **error)
 	return disk ? encode(snapshot, disk, error) : NULL;
 }
 
-static void remove_places(const struct stream *stream)
-{
-	/* libvirt removes scratch file and socket, where all goes well. */
-	if (stream->scratch && g_unlink(stream->scratch) < 0 && errno != ENOENT)
-		g_warning("cannot remove %s: %s", stream->scratch, g_strerror(errno));
-	if (stream->socket && g_unlink(stream->socket) < 0 && errno != ENOENT)
-		g_warning("cannot remove %s: %s", stream->socket, g_strerror(errno));
-	if (stream->folder && g_rmdir(stream->folder) < 0 && errno != ENOENT)
-		g_warning("cannot remove %s: %s", stream->folder, g_strerror(errno));
-}
-
 /* The job outlives a restart of libvirt; our connection does not. */
 static int end_job(struct snapshot *snapshot, GError **error)
 {
@@ -315,6 +314,19 @@ static int end_job(struct snapshot *snapshot, GError **error)
 	return rc;
 }
 
+static int end_stream(struct snapshot *snapshot, GError **error)
+{
+	const struct stream *stream = snapshot->stream;
+
+	if (step_begin(snapshot, "end", NULL, error) < 0 ||
+	    (stream->job_started && end_job(snapshot, error) < 0) ||
+	    jobs_remove_places(stream->socket, stream->scratch, error) < 0 ||
+	    step_end(snapshot, "end", error) < 0)
+		return -1;
+	step_over(snapshot, "backup");
+	return 0;
+}
+
 static int undo(struct snapshot *snapshot, GError **error)
 {
 	struct stream *stream = snapshot->stream;
@@ -323,10 +335,8 @@ static int undo(struct snapshot *snapshot, GError **error)
 	if (!stream)
 		return rc;
 	/* The guest is guarded until its job is gone; the files of one that may be there stay. */
-	if (stream->job_started && end_job(snapshot, rc == 0 ? error : NULL) < 0)
+	if (stream->socket && end_stream(snapshot, rc == 0 ? error : NULL) < 0)
 		rc = -1;
-	else
-		remove_places(stream);
 	guard_stop(stream->guard);
 	if (stream->lock >= 0)
 		(void)close(stream->lock);

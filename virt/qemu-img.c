@@ -2,6 +2,8 @@
 /*
  * The calls of qemu-img; every format is named.
  */
+#include <cjson/cJSON.h>
+
 #include "virt/internal.h"
 
 #define CREATE_TIMEOUT_S 60
@@ -43,6 +45,26 @@ int qemu_img_snapshot(const char *source, bool create, const char *name, const a
 			      name,	  "--",	      source, NULL};
 
 	return process_run(argv, SNAPSHOT_TIMEOUT_S, cancel, NULL, error);
+}
+
+int qemu_img_has_snapshot(const char *source, const char *name, GError **error)
+{
+	const char *argv[] = {"qemu-img", "info", "-U", "--output=json", "--", source, NULL};
+	g_autofree char *output = NULL;
+	const cJSON *entry;
+	cJSON *info;
+	int found = 0;
+
+	if (process_run(argv, SNAPSHOT_TIMEOUT_S, NULL, &output, error) < 0)
+		return -1;
+	info = cJSON_Parse(output);
+	cJSON_ArrayForEach (entry, cJSON_GetObjectItemCaseSensitive(info, "snapshots")) {
+		if (g_strcmp0(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "name")),
+			      name) == 0)
+			found = 1;
+	}
+	cJSON_Delete(info);
+	return found;
 }
 
 int qemu_img_rebase(const char *path, const struct disk_layer *base, const atomic_int *cancel,

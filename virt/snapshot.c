@@ -2,6 +2,7 @@
 /*
  * One snapshot, from looking at the guest to its being as it was.
  */
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
@@ -82,6 +83,7 @@ struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_requ
 	snapshot->host = host;
 	snapshot->uuid = g_strdup(request->uuid);
 	snapshot->cancel = request->cancel;
+	snapshot->steps = request->steps;
 	snapshot->guest_agent = request->guest_agent;
 	snapshot->require_quiesce = request->require_quiesce;
 	if (look(snapshot, request->root_device_name, error) == 0)
@@ -109,9 +111,17 @@ int snapshot_prepare(struct snapshot *snapshot, GError **error)
 static int make_folder(struct snapshot *snapshot, GError **error)
 {
 	const char *parent = host_config(snapshot->host)->snapshots_directory;
+	g_autofree char *id = g_uuid_string_random();
+	cJSON *undo;
 
-	snapshot->folder = g_build_filename(parent, "novasnap-XXXXXX", NULL);
-	if (g_mkdir_with_parents(parent, 0755) < 0 || !g_mkdtemp(snapshot->folder) ||
+	snapshot->folder = g_strdup_printf("%s/" STAGING "%.8s", parent, id);
+	undo = cJSON_CreateObject();
+	cJSON_AddStringToObject(undo, "folder", snapshot->folder);
+	if (step_begin(snapshot, "folder", undo, error) < 0) {
+		g_clear_pointer(&snapshot->folder, g_free);
+		return -1;
+	}
+	if (g_mkdir_with_parents(parent, 0755) < 0 || g_mkdir(snapshot->folder, 0711) < 0 ||
 	    chmod(snapshot->folder, 0711) < 0) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 			    "making a folder in [libvirt]snapshots_directory %s: %s", parent,
@@ -119,25 +129,57 @@ static int make_folder(struct snapshot *snapshot, GError **error)
 		g_clear_pointer(&snapshot->folder, g_free);
 		return -1;
 	}
-	snapshot->delta = g_build_filename(snapshot->folder, "delta", NULL);
-	snapshot->flat = g_build_filename(snapshot->folder, "image", NULL);
-	return 0;
+	snapshot->delta = g_build_filename(snapshot->folder, STAGING_DELTA, NULL);
+	snapshot->flat = g_build_filename(snapshot->folder, STAGING_IMAGE, NULL);
+	return step_end(snapshot, "folder", error);
 }
 
-static void remove_file(const char *path)
+int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char *internal,
+		      GError **error)
 {
-	if (path && g_unlink(path) < 0 && errno != ENOENT)
-		g_warning("cannot remove %s: %s", path, g_strerror(errno));
+	if (step_begin(snapshot, "copy-out", NULL, error) < 0 ||
+	    qemu_img_convert(source, internal, snapshot->flat, snapshot->format,
+			     host_config(snapshot->host)->snapshot_compression, snapshot->cancel,
+			     error) < 0)
+		return -1;
+	return step_end(snapshot, "copy-out", error);
+}
+
+static int remove_file(const char *path, GError **error)
+{
+	if (g_unlink(path) == 0 || errno == ENOENT)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot remove %s: %s", path,
+		    g_strerror(errno));
+	return -1;
+}
+
+int snapshot_remove_staging(const char *folder, GError **error)
+{
+	g_autofree char *delta = g_build_filename(folder, STAGING_DELTA, NULL);
+	g_autofree char *flat = g_build_filename(folder, STAGING_IMAGE, NULL);
+
+	if (remove_file(delta, error) < 0 || remove_file(flat, error) < 0)
+		return -1;
+	if (g_rmdir(folder) == 0 || errno == ENOENT)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot remove %s: %s", folder,
+		    g_strerror(errno));
+	return -1;
 }
 
 static void remove_folder(struct snapshot *snapshot)
 {
+	g_autoptr(GError) error = NULL;
+
 	if (!snapshot->folder)
 		return;
-	remove_file(snapshot->delta);
-	remove_file(snapshot->flat);
-	if (g_rmdir(snapshot->folder) < 0 && errno != ENOENT)
-		g_warning("cannot remove %s: %s", snapshot->folder, g_strerror(errno));
+	if (step_begin(snapshot, "clean", NULL, &error) == 0 &&
+	    snapshot_remove_staging(snapshot->folder, &error) == 0 &&
+	    step_end(snapshot, "clean", &error) == 0)
+		step_over(snapshot, "folder");
+	else
+		g_warning("guest %s: %s", snapshot->uuid, error->message);
 	g_clear_pointer(&snapshot->folder, g_free);
 }
 

@@ -140,6 +140,18 @@ int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume
 /* --- snapshots of the root disk ----------------------------------------------------------------
  */
 
+/* Whoever asks for a snapshot may keep a journal of it. */
+struct snapshot_steps {
+	/* A step is about to have its effect. `undo`: what virt_guest_undo needs to take it back;
+	 * NULL: nothing needs to be. When it fails, the step is not made. */
+	int (*begin)(void *opaque, const char *step, const char *undo, GError **error);
+	/* It had its effect; when this fails, so does the snapshot. */
+	int (*end)(void *opaque, const char *step, GError **error);
+	/* It was taken back, or nothing is left of it. */
+	void (*over)(void *opaque, const char *step);
+	void *opaque;
+};
+
 /* What is asked of a snapshot; strings are copied. */
 struct snapshot_request {
 	const char *uuid;	      /* of the instance, and so of the domain */
@@ -147,7 +159,14 @@ struct snapshot_request {
 	bool guest_agent;	  /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
 	bool require_quiesce;	  /* os_require_quiesce: a live snapshot without it fails */
 	const atomic_int *cancel; /* looked at in every wait; may be NULL */
+	const struct snapshot_steps *steps; /* outlives the snapshot; may be NULL */
 };
+
+/* Takes back a step of a snapshot whose process died, as far as it was made and is not taken back
+ * already; whatever somebody did meanwhile is respected. The steps of a snapshot are taken back in
+ * the opposite order. 0 also where nothing was to do. */
+int virt_guest_undo(struct virt_host *host, const char *uuid, const char *step, const char *undo,
+		    GError **error);
 
 struct snapshot;
 

@@ -31,7 +31,14 @@ class UnexpectedDeletingTaskStateError(UnexpectedTaskStateError):
     pass
 
 
-for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskStateError):
+class InstanceActionEventNotFound(Exception):
+    def __init__(self, event):
+        super().__init__(f"Event {event} not found for action id 1")
+        self.kwargs = {"event": event, "code": 404}
+
+
+for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskStateError,
+             InstanceActionEventNotFound):
     kind.__module__ = "nova.exception"
 
 
@@ -41,6 +48,9 @@ class _State:
     def __init__(self):
         self.lock = threading.Lock()
         self.task_states = {}  # uuid -> state; "gone" and "deleting" stand for themselves
+        self.host = None  # of every instance; None: of whoever asks
+        self.events = {}  # (uuid, event) -> whether it has ended
+        self.faults = []  # uuids
         self.calls = []
         self.late = 0  # so many of the next saves are done, and answered too late
         self.before_save = None  # called with (uuid, wanted state) before each save
@@ -78,6 +88,11 @@ class _Objects:
         changes = objinst.get("nova_object.changes") or []
         self.state.calls.append((f"{name}.{objmethod}", {key: data.get(key) for key in changes},
                                  kwargs))
+        if objmethod == "refresh":
+            return [{"task_state": self.state.task_states.get(data["uuid"]),
+                     "host": self.state.host or data["host"], "obj_what_changed": []}, None]
+        if name == "InstanceFault":
+            self.state.faults.append(data["instance_uuid"])
         if name == "Instance":
             self.state.save(data["uuid"], {key: data[key] for key in changes},
                             kwargs.get("expected_task_state"))
@@ -85,6 +100,12 @@ class _Objects:
 
     def object_class_action_versions(self, _context, objname, objmethod, object_versions, args, kwargs):
         self.state.calls.append((f"{objname}.{objmethod}", args, kwargs))
+        if objmethod == "event_start":
+            self.state.events[tuple(args[:2])] = False
+        if objmethod == "event_finish_with_failure":
+            if tuple(args[:2]) not in self.state.events:
+                raise InstanceActionEventNotFound(args[1])
+            self.state.events[tuple(args[:2])] = True
 
 
 class _Plain:

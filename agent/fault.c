@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See fault.h: nothing of it is in a build that is not for tests.
+ */
+#ifdef NOVASNAP_FAULTS
+#include "agent/fault.h"
+
+#include <fcntl.h>
+#include <glib.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DELAY_S 5
+
+/* In one write, so that lines of two threads do not mix. */
+static void trace(const char *point)
+{
+	const char *path = g_getenv("NOVASNAP_FAULT_TRACE");
+	g_autofree char *line = g_strconcat(point, "\n", NULL);
+	int fd;
+
+	if (!path)
+		return;
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, line, strlen(line)) < 0)
+		g_warning("the point %s cannot be written to %s", point, path);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+bool fault_at(const char *step, const char *when)
+{
+	static atomic_bool fired;
+	const char *wanted = g_getenv("NOVASNAP_FAULT");
+	g_autofree char *point = g_strdup_printf("%s.%s", step, when);
+	const char *what;
+
+	trace(point);
+	if (!wanted || !g_str_has_prefix(wanted, point) || wanted[strlen(point)] != ':' ||
+	    atomic_exchange(&fired, true))
+		return false;
+	what = wanted + strlen(point) + 1;
+	g_warning("a fault is put in at %s: %s", point, what);
+	if (g_str_equal(what, "kill"))
+		(void)kill(getpid(), SIGKILL);
+	if (g_str_equal(what, "delay"))
+		g_usleep(DELAY_S * G_USEC_PER_SEC);
+	return g_str_equal(what, "error");
+}
+#else
+typedef int fault_is_not_built;
+#endif
