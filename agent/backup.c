@@ -39,7 +39,9 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 		const struct image_record *image = images->pdata[i - 1];
 		g_autoptr(GError) local = NULL;
 
-		if (image_store_delete(store, &task->identity, image->id, &local) == 0)
+		if (task_step_begin(task, "rotate", NULL, &local) == 0 &&
+		    image_store_delete(store, &task->identity, image->id, &local) == 0 &&
+		    task_step_end(task, "rotate", &local) == 0)
 			g_message("instance %s: backup %s of %s is rotated out", uuid, image->id,
 				  image->created_at);
 		else

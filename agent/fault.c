@@ -30,18 +30,30 @@ static void trace(const char *point)
 		(void)close(fd);
 }
 
+/* What is to happen at a point, the first time that it is passed; NULL: nothing. */
+static const char *find(char **wanted, const char *point)
+{
+	static atomic_uint fired;
+
+	for (unsigned i = 0; wanted[i] && i < 32; i++) {
+		if (g_str_has_prefix(wanted[i], point) && wanted[i][strlen(point)] == ':' &&
+		    !(atomic_fetch_or(&fired, 1U << i) & (1U << i)))
+			return wanted[i] + strlen(point) + 1;
+	}
+	return NULL;
+}
+
 bool fault_at(const char *step, const char *when)
 {
-	static atomic_bool fired;
-	const char *wanted = g_getenv("NOVASNAP_FAULT");
+	const char *told = g_getenv("NOVASNAP_FAULT");
+	g_auto(GStrv) wanted = g_strsplit(told ? told : "", ",", -1);
 	g_autofree char *point = g_strdup_printf("%s.%s", step, when);
 	const char *what;
 
 	trace(point);
-	if (!wanted || !g_str_has_prefix(wanted, point) || wanted[strlen(point)] != ':' ||
-	    atomic_exchange(&fired, true))
+	what = find(wanted, point);
+	if (!what)
 		return false;
-	what = wanted + strlen(point) + 1;
 	g_warning("a fault is put in at %s: %s", point, what);
 	if (g_str_equal(what, "kill"))
 		(void)kill(getpid(), SIGKILL);

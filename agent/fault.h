@@ -6,6 +6,7 @@
  *   NOVASNAP_FAULT=save.before:kill     the process dies there, as by kill -9
  *   NOVASNAP_FAULT=save.after:error     the step fails there, once
  *   NOVASNAP_FAULT=save.after:delay     it waits there for some seconds, once
+ *   NOVASNAP_FAULT=...,...              several, each at its point
  *   NOVASNAP_FAULT_TRACE=FILE           each point that is passed is written there, a line each
  */
 #ifndef NOVASNAP_AGENT_FAULT_H

@@ -24,8 +24,14 @@ struct journal_value {
 	int64_t number;
 	const char *text; /* NULL: SQL's */
 };
-#define JOURNAL_NUMBER(value) {.is_number = true, .number = (value)}
-#define JOURNAL_TEXT(value) {.text = (value)}
+#define JOURNAL_NUMBER(value)                                                                      \
+	{                                                                                          \
+		.is_number = true, .number = (value)                                               \
+	}
+#define JOURNAL_TEXT(value)                                                                        \
+	{                                                                                          \
+		.text = (value)                                                                    \
+	}
 
 /* With the lock held; NULL with SQLite's error. The values must live as long as the statement. */
 sqlite3_stmt *journal_prepare(struct journal *journal, const char *sql,

@@ -118,8 +118,8 @@ GPtrArray *journal_list(struct journal *journal, enum journal_which which, unsig
 			"WHERE ended_at IS NOT NULL AND id IN (SELECT job FROM steps WHERE "
 			"cleared_at IS NULL AND undo <> '') ORDER BY id",
 	};
-	g_autofree char *sql = g_strdup_printf("SELECT " COLUMNS " FROM jobs %s LIMIT ?",
-					       where[which]);
+	g_autofree char *sql =
+		g_strdup_printf("SELECT " COLUMNS " FROM jobs %s LIMIT ?", where[which]);
 	const struct journal_value values[] = {JOURNAL_NUMBER(limit > 0 ? (int64_t)limit : -1)};
 
 	return read_jobs(journal, sql, values, G_N_ELEMENTS(values), error);

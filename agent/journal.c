@@ -18,33 +18,32 @@
 #define BUSY_MS 10000
 #define DAY_S (24 * 3600)
 
-G_DEFINE_QUARK(journal-error-quark, journal_error)
+G_DEFINE_QUARK(journal - error - quark, journal_error)
 
-static const char schema[] =
-	"BEGIN IMMEDIATE;"
-	"CREATE TABLE jobs ("
-	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
-	" unique_id TEXT UNIQUE,"
-	" method TEXT NOT NULL,"
-	" instance TEXT NOT NULL,"
-	" image TEXT,"
-	" message TEXT NOT NULL,"
-	" runs INTEGER NOT NULL DEFAULT 0,"
-	" came_at INTEGER NOT NULL,"
-	" ended_at INTEGER,"
-	" reason TEXT);"
-	"CREATE INDEX jobs_by_end ON jobs (ended_at);"
-	"CREATE TABLE steps ("
-	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
-	" job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,"
-	" name TEXT NOT NULL,"
-	" undo TEXT NOT NULL,"
-	" at INTEGER NOT NULL,"
-	" cleared_at INTEGER);"
-	"CREATE INDEX steps_by_job ON steps (job);"
-	"CREATE INDEX steps_open ON steps (job) WHERE cleared_at IS NULL;"
-	"PRAGMA user_version = " DIGITS(VERSION) ";"
-	"COMMIT;";
+static const char schema[] = "BEGIN IMMEDIATE;"
+			     "CREATE TABLE jobs ("
+			     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+			     " unique_id TEXT UNIQUE,"
+			     " method TEXT NOT NULL,"
+			     " instance TEXT NOT NULL,"
+			     " image TEXT,"
+			     " message TEXT NOT NULL,"
+			     " runs INTEGER NOT NULL DEFAULT 0,"
+			     " came_at INTEGER NOT NULL,"
+			     " ended_at INTEGER,"
+			     " reason TEXT);"
+			     "CREATE INDEX jobs_by_end ON jobs (ended_at);"
+			     "CREATE TABLE steps ("
+			     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+			     " job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,"
+			     " name TEXT NOT NULL,"
+			     " undo TEXT NOT NULL,"
+			     " at INTEGER NOT NULL,"
+			     " cleared_at INTEGER);"
+			     "CREATE INDEX steps_by_job ON steps (job);"
+			     "CREATE INDEX steps_open ON steps (job) WHERE cleared_at IS NULL;"
+			     "PRAGMA user_version = " DIGITS(VERSION) ";"
+								      "COMMIT;";
 
 int journal_fail(const struct journal *journal, const char *what, GError **error)
 {
@@ -195,7 +194,8 @@ int journal_end(struct journal *journal, int64_t job, const char *reason, GError
 /* What has an open step is kept: somebody may still need it. */
 static int forget_old(struct journal *journal, unsigned keep_days, GError **error)
 {
-	const struct journal_value values[] = {JOURNAL_NUMBER(now_s() - (int64_t)keep_days * DAY_S)};
+	const struct journal_value values[] = {
+		JOURNAL_NUMBER(now_s() - (int64_t)keep_days * DAY_S)};
 
 	return MIN(write_row(journal,
 			     "DELETE FROM jobs WHERE ended_at < ? AND NOT EXISTS (SELECT 1 FROM "

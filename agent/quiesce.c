@@ -23,8 +23,12 @@ static int run_quiesce(struct task *task, GError **error)
 	task->step = "freezing the guest's filesystems";
 	if (check_agent(task, error) < 0)
 		return -1;
-	return virt_guest_freeze(task->manager->host, nova_instance_uuid(task->instance),
-				 task->manager->config->quiesce_timeout_s, error);
+	/* A call is in no journal: the process that thaws in our stead stands for it. */
+	if (task_step_begin(task, "quiesce", NULL, error) < 0 ||
+	    virt_guest_freeze(task->manager->host, nova_instance_uuid(task->instance),
+			      task->manager->config->quiesce_timeout_s, error) < 0)
+		return -1;
+	return task_step_end(task, "quiesce", error);
 }
 
 /* A snapshot that cannot be asked for is not waited for: the guest comes first. */
@@ -77,7 +81,10 @@ static int run_unquiesce(struct task *task, GError **error)
 	task->step = "waiting for the volume snapshots";
 	wait_for_snapshots(task);
 	task->step = "thawing the guest's filesystems";
-	return virt_guest_thaw(task->manager->host, nova_instance_uuid(task->instance), error);
+	if (task_step_begin(task, "unquiesce", NULL, error) < 0 ||
+	    virt_guest_thaw(task->manager->host, nova_instance_uuid(task->instance), error) < 0)
+		return -1;
+	return task_step_end(task, "unquiesce", error);
 }
 
 const struct task_method method_quiesce_instance = {

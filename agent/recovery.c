@@ -125,9 +125,9 @@ static int judge_instance(struct task *task, GError **error)
 	state = nova_instance_string(task->instance, "task_state");
 	if (g_strcmp0(host, config->rpc.host) != 0) {
 		task->away = true;
-		return fail_state(error, RPC_ERROR_UNEXPECTED_TASK_STATE,
-				  "the instance is on another host by now:",
-				  host ? host : "(none)");
+		return fail_state(
+			error, RPC_ERROR_UNEXPECTED_TASK_STATE,
+			"the instance is on another host by now:", host ? host : "(none)");
 	}
 	if (!state)
 		return 0;

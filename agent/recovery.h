@@ -23,7 +23,8 @@ void recovery_stop(struct recovery *recovery);
 void recovery_free(struct recovery *recovery);
 
 /* In the thread of a task with something left: takes back what was done, and says whether it is to
- * run again (1). 0: there is nothing more to do but to tell of its end; -1: it ends as a failure. */
+ * run again (1). 0: there is nothing more to do but to tell of its end; -1: it ends as a failure.
+ */
 int recovery_begin(struct task *task, GError **error);
 /* Whether a life before this one noted that fact. */
 bool recovery_knows(const struct journal_job *left, const char *fact);

@@ -346,8 +346,8 @@ static void finish_event(struct task *task, const struct nova_exception *excepti
 
 		if (finish_event_once(task, exception, details, &error) == 0)
 			return;
-		/* The life before this one died before it could start it. */
-		if (task->left && attempt < FINISH_TRIES && is_without_event(error) &&
+		/* It could not be started, or the life before this one died before it did. */
+		if (attempt < FINISH_TRIES && is_without_event(error) &&
 		    report_event_start(task, NULL) == 0)
 			continue;
 		if (rpc_error_is_lost(error) && attempt < FINISH_TRIES && !is_cancelled(task))

@@ -23,10 +23,12 @@ static int power_off(struct task *task, GError **error)
 	if (limit)
 		(void)g_ascii_string_to_unsigned(limit, 10, 0, 24 * 3600, &seconds, NULL);
 	task->step = "powering off the guest";
-	return virt_guest_power_off(task->manager->host, nova_instance_uuid(task->instance),
-				    clean ? (unsigned)seconds : 0,
-				    config->shutdown_retry_interval_s, job_cancel_flag(task->job),
-				    error);
+	if (task_step_begin(task, "power-off", NULL, error) < 0 ||
+	    virt_guest_power_off(task->manager->host, nova_instance_uuid(task->instance),
+				 clean ? (unsigned)seconds : 0, config->shutdown_retry_interval_s,
+				 job_cancel_flag(task->job), error) < 0)
+		return -1;
+	return task_step_end(task, "power-off", error);
 }
 
 static int save_shelved(struct task *task, GError **error)

@@ -24,8 +24,10 @@ static void tell(struct task *task, const char *snapshot, const char *status)
 		g_warning("instance %s: Cinder is not configured and not told that snapshot %s is "
 			  "%s",
 			  nova_instance_uuid(task->instance), snapshot, status);
-	else if (volume_snapshot_update(task->manager->volumes, &task->identity, snapshot, status,
-					&error) < 0)
+	else if (task_step_begin(task, "volume-tell", NULL, &error) < 0 ||
+		 volume_snapshot_update(task->manager->volumes, &task->identity, snapshot, status,
+					&error) < 0 ||
+		 task_step_end(task, "volume-tell", &error) < 0)
 		g_warning("instance %s: Cinder could not be told that snapshot %s is %s: %s",
 			  nova_instance_uuid(task->instance), snapshot, status, error->message);
 }
@@ -59,8 +61,10 @@ static int run_create(struct task *task, GError **error)
 	};
 
 	task->step = "taking the volume's snapshot";
-	if (virt_volume_snapshot_create(task->manager->host, &volume,
-					info_of(task, "create_info", "new_file"), error) < 0) {
+	if (task_step_begin(task, "volume-create", NULL, error) < 0 ||
+	    virt_volume_snapshot_create(task->manager->host, &volume,
+					info_of(task, "create_info", "new_file"), error) < 0 ||
+	    task_step_end(task, "volume-create", error) < 0) {
 		tell(task, snapshot, "error");
 		return -1;
 	}
@@ -80,9 +84,11 @@ static int run_delete(struct task *task, GError **error)
 	};
 
 	task->step = "merging the volume's snapshot";
-	if (virt_volume_snapshot_delete(
+	if (task_step_begin(task, "volume-delete", NULL, error) < 0 ||
+	    virt_volume_snapshot_delete(
 		    task->manager->host, &volume, info_of(task, "delete_info", "file_to_merge"),
-		    info_of(task, "delete_info", "merge_target_file"), error) < 0) {
+		    info_of(task, "delete_info", "merge_target_file"), error) < 0 ||
+	    task_step_end(task, "volume-delete", error) < 0) {
 		tell(task, snapshot, "error_deleting");
 		return -1;
 	}

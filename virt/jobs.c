@@ -37,8 +37,10 @@ static int clear_block_job(struct snapshot *snapshot, GError **error)
 	}
 	g_message("guest %s: a block job that was left running into %s is ended", snapshot->uuid,
 		  snapshot->disk->mirror);
+	if (step_begin(snapshot, "clear", NULL, error) < 0)
+		return -1;
 	if (virDomainBlockJobAbort(snapshot->domain, target, 0) == 0)
-		return 0;
+		return step_end(snapshot, "clear", error);
 	virt_set_error(error, "ending a block job that was left running");
 	return -1;
 }
@@ -211,7 +213,10 @@ static int clear_backup(struct snapshot *snapshot, GError **error)
 	}
 	g_message("guest %s: a backup job that was left running at %s is ended", snapshot->uuid,
 		  place);
-	return jobs_end_backup(snapshot->domain, place, error);
+	if (step_begin(snapshot, "clear", NULL, error) < 0 ||
+	    jobs_end_backup(snapshot->domain, place, error) < 0)
+		return -1;
+	return step_end(snapshot, "clear", error);
 }
 
 /* A backup shows as a block job too, without a name. */

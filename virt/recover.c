@@ -202,8 +202,8 @@ static int undo_freeze(const struct recovery *recovery, GError **error)
 static int undo_folder(const struct recovery *recovery, GError **error)
 {
 	const char *folder = text_of(recovery, "folder");
-	g_autofree char *ours = g_build_filename(
-		host_config(recovery->host)->snapshots_directory, STAGING, NULL);
+	g_autofree char *ours =
+		g_build_filename(host_config(recovery->host)->snapshots_directory, STAGING, NULL);
 
 	if (!folder || !g_str_has_prefix(folder, ours))
 		return missing("folder", error);
@@ -214,7 +214,7 @@ static const struct {
 	const char *step;
 	int (*undo)(const struct recovery *recovery, GError **error);
 } undos[] = {
-	{"backup", undo_backup}, {"copy", undo_copy},	{"undefine", undo_undefine},
+	{"backup", undo_backup}, {"copy", undo_copy},	      {"undefine", undo_undefine},
 	{"save", undo_save},	 {"internal", undo_internal}, {"freeze", undo_freeze},
 	{"folder", undo_folder},
 };
@@ -246,8 +246,8 @@ int virt_guest_undo(struct virt_host *host, const char *uuid, const char *step, 
 		rc = undo_step(&recovery, step, &local);
 	}
 	if (rc < 0)
-		g_propagate_prefixed_error(error, g_steal_pointer(&local), "taking back %s: ",
-					   step);
+		g_propagate_prefixed_error(error, g_steal_pointer(&local),
+					   "taking back %s: ", step);
 	guest_close(&guest);
 	cJSON_Delete(what);
 	return rc;

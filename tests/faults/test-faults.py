@@ -3,7 +3,8 @@
 """A fault at each step of each method: novasnapd killed there and started again, or the step failing. Whatever
 happens, the guest must be as it was, the image whole or deleted, the controller told, and nothing left behind.
 Broker, libvirt, QEMU and Glance are real; the conductor is the stand-in. Needs `make FAULTS=1`.
-  NOVASNAP_FAULT_METHODS=stream,cold,rebase,extract,internal   NOVASNAP_FAULT_KINDS=kill,error
+  NOVASNAP_FAULT_METHODS=stream,cold,rebase,extract,internal,failing
+  NOVASNAP_FAULT_KINDS=kill,error,twice (killed again while what it left is taken back)
   NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments"""
 import contextlib
 import os
@@ -19,7 +20,7 @@ from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
 from services import CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
 
 EVENT = "compute_snapshot_instance"
-# The configuration of each, and the guest's state.
+# The configuration of each, and the guest's state. In "failing" the upload fails in any case.
 METHODS = {
     "stream": ({}, "running"),
     "cold": ({}, "shut off"),
@@ -27,7 +28,9 @@ METHODS = {
     "extract": ({"workarounds": {"disable_libvirt_livesnapshot": "true"}}, "running"),
     "internal": ({"workarounds": {"disable_libvirt_livesnapshot": "true"},
                   "novasnap": {"cold_method": "internal"}}, "running"),
+    "failing": ({}, "running"),
 }
+FIRST = {"failing": "upload.before:error,"}
 
 
 class Case:
@@ -106,31 +109,42 @@ def points_of(world, name):
     agent, state = world.make_agent(name)
     path = os.path.join(agent.folder, "points")
     case = Case(world, agent, state)
-    agent.start({"NOVASNAP_FAULT_TRACE": path})
+    agent.start({"NOVASNAP_FAULT_TRACE": path, "NOVASNAP_FAULT": FIRST.get(name, "")})
     try:
         case.send()
         case.wait_end()
     finally:
         end(agent.process, 90)
-    assert case.outcome() == "whole"
+    assert case.outcome() == ("deleted" if name in FIRST else "whole")
     with open(path) as file:
         return list(dict.fromkeys(file.read().split()))
+
+
+def wait_killed(agent):
+    assert agent.process.wait(60) == -signal.SIGKILL
+    os.remove(agent.log)
 
 
 def run_fault(world, name, point, kind):
     agent, state = world.make_agent(name)
     case = Case(world, agent, state)
     mark = len(agent.text())
-    agent.start({"NOVASNAP_FAULT": f"{point}:{kind}"})
+    what = "error" if kind == "error" else "kill"
+    agent.start({"NOVASNAP_FAULT": f"{FIRST.get(name, '')}{point}:{what}"})
     try:
         case.send()
-        if kind == "kill":
-            assert agent.process.wait(60) == -signal.SIGKILL
-            os.remove(agent.log)
+        if what == "kill":
+            wait_killed(agent)
             mark = 0
-            agent.start()
+            agent.start({"NOVASNAP_FAULT": "undo.after:kill"} if kind == "twice" else {})
+        if kind == "twice":
+            # Where nothing was to be undone, it lives.
+            tap.wait_for("end", lambda: agent.process.poll() is not None or case.has_ended(), 60, 0.05)
+            if agent.process.poll() is not None:
+                wait_killed(agent)
+                agent.start()
         case.wait_end()
-        assert kind == "kill" or "a fault is put in" in agent.text()[mark:]
+        assert what == "kill" or "a fault is put in" in agent.text()[mark:]
         return case.outcome()
     except Exception:
         print(f"# {name} {point}:{kind}:\n# " + "\n# ".join(agent.text()[mark:].split("\n")[-60:]),
@@ -164,10 +178,12 @@ def run_random(world, name, chance):
 
 def table(found):
     lines = ["| method | step | " + " | ".join(("killed before", "killed after", "failed before",
-                                                "failed after")) + " |", "| --- " * 6 + "|"]
+                                                "failed after", "killed twice, before",
+                                                "killed twice, after")) + " |",
+             "| --- " * 8 + "|"]
     for name, step in dict.fromkeys((name, point.rpartition(".")[0]) for name, point, _ in found):
         cells = [found.get((name, f"{step}.{when}", kind), "")
-                 for kind in ("kill", "error") for when in ("before", "after")]
+                 for kind in ("kill", "error", "twice") for when in ("before", "after")]
         lines.append(f"| {name} | {step} | " + " | ".join(cells) + " |")
     return lines
 
@@ -175,7 +191,7 @@ def table(found):
 def main():
     tap.handle_signals()
     names = os.environ.get("NOVASNAP_FAULT_METHODS", ",".join(METHODS)).split(",")
-    kinds = os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error").split(",")
+    kinds = os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error,twice").split(",")
     kills = int(os.environ.get("NOVASNAP_FAULT_RANDOM", "0"))
     found = {}
     with contextlib.ExitStack() as stack:

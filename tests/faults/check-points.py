@@ -1,0 +1,90 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Each call that changes libvirt, Glance, the conductor or a file has a fault point before and after it: in the
+function that makes it, or in each of those that call that one. Prints those that have none, and fails."""
+import glob
+import os
+import re
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CHANGES = r"""virDomain(ManagedSave|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
+BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdown\w*|Destroy\w*|SnapshotCreateXML)
+|g_mkdir|g_mkdtemp|g_unlink|g_rmdir|g_rename|qemu_img_(create_delta|snapshot|convert|rebase)
+|nova_conductor_(instance_save|event_start|event_finish|fault_create)
+|image_store_(update|upload|delete)|volume_snapshot_update""".replace("\n", "")
+BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
+AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
+# Functions that are called through a table.
+TABLES = {"virt/recover.c": "virt_guest_undo", "agent/power.c": "apply"}
+# What has an effect, but is no step of a job, and why.
+FREE = {
+    "virt_host_sweep": "at the start, before any job",
+    "fire": "the guard of a stream: the job's end is the step `end`, whoever comes first",
+    "watch_thaw": "novasnap-thaw, a process of its own, for when we are dead",
+    "frozen_table_free": "the end of the process",
+    "rejected_keep": "no job", "journal_close": "the journal itself",
+}
+# Rooms' files that keep something of their own: a directory store, the journal, what was rejected.
+OTHER_FILES = ("image/directory.c", "image/places.c", "agent/journal.c", "rpc/rejected.c", "virt/thaw.c")
+
+
+def functions(path):
+    """(name, body) of each."""
+    with open(os.path.join(TOP, path)) as file:
+        text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
+    for match in re.finditer(r"^(?![#\s}])([^;{}=]*?)\n\{\n(.*?)^\}", text, re.M | re.S):
+        name = re.search(r"(\w+)\(", match[1])
+        if name and "struct {" not in match[1]:
+            yield name[1], match[2]
+
+
+def main():
+    code = {}
+    for room in ("agent", "virt", "image"):
+        for path in sorted(glob.glob(os.path.join(TOP, room, "*.c"))):
+            path = os.path.relpath(path, TOP)
+            for name, body in functions(path):
+                code[path, name] = body
+    public = {name: key for key in code for name in [key[1]]}
+
+    def callers(path, name):
+        found = [key for key, body in code.items() if key[1] != name and
+                 re.search(rf"\b{name}\(", body) and (key[0] == path or name not in
+                                                      {k[1] for k in code if k[0] == key[0]})]
+        if not found and path in TABLES:
+            return [public[TABLES[path]]]
+        by_table = [public[target] for source, target in TABLES.items() if source != path
+                    and name.startswith("virt_guest_") and source == "agent/power.c"]
+        return found or by_table
+
+    def reach(path, name):
+        """Its body, with those of the functions of this file that it calls."""
+        body = code[path, name]
+        return body + "".join(text for (where, called), text in code.items()
+                              if where == path and re.search(rf"\b{called}\(", body))
+
+    def uncovered(path, name, seen):
+        body = reach(path, name)
+        if (path, name) in seen or name in FREE or (BEFORE.search(body) and AFTER.search(body)):
+            return []
+        above = callers(path, name)
+        if not above:
+            return [f"{path}: {name}"]
+        return [line for key in above for line in uncovered(*key, seen | {(path, name)})]
+
+    missing, calls = set(), 0
+    for (path, name), body in code.items():
+        if path in OTHER_FILES:
+            continue
+        for call in re.finditer(rf"\b({CHANGES})\(", body):
+            calls += 1
+            missing |= {f"{path}: {name}: {call[1]} (from {line})"
+                        for line in uncovered(path, name, frozenset())}
+    print("\n".join(sorted(missing)))
+    print(f"{calls} calls that have an effect, {len(missing)} of them without points")
+    return 1 if missing or calls < 20 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The journal: what is written is there after the next opening.
+ */
+#include <glib/gstdio.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/journal.h"
+
+#define IMAGE "8a2f4c1e-0000-4000-8000-000000000001"
+#define INSTANCE "8a2f4c1e-0000-4000-8000-000000000002"
+
+struct fixture {
+	char *dir;
+	struct journal *journal;
+};
+
+static void open_journal(struct fixture *fixture)
+{
+	g_autoptr(GError) error = NULL;
+
+	fixture->journal = journal_open(fixture->dir, 30, &error);
+	g_assert_no_error(error);
+}
+
+static void set_up(struct fixture *fixture, gconstpointer data)
+{
+	(void)data;
+	fixture->dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	open_journal(fixture);
+}
+
+static void reopen(struct fixture *fixture)
+{
+	journal_close(fixture->journal);
+	open_journal(fixture);
+}
+
+static void tear_down(struct fixture *fixture, gconstpointer data)
+{
+	static const char *const names[] = {"journal/journal.db", "journal/journal.db-wal",
+					    "journal/journal.db-shm", "journal/lock", "journal",
+					    ""};
+
+	(void)data;
+	journal_close(fixture->journal);
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path = g_build_filename(fixture->dir, names[i], NULL);
+
+		(void)g_remove(path);
+	}
+	g_assert_false(g_file_test(fixture->dir, G_FILE_TEST_EXISTS));
+	g_free(fixture->dir);
+}
+
+static int64_t add(struct fixture *fixture, const char *unique_id)
+{
+	const struct journal_cast cast = {unique_id, "snapshot_instance", INSTANCE, IMAGE, "{}"};
+	g_autoptr(GError) error = NULL;
+	int64_t job = 0;
+
+	g_assert_cmpint(journal_add(fixture->journal, &cast, &job, &error), ==, 1);
+	g_assert_no_error(error);
+	return job;
+}
+
+static GPtrArray *list(struct fixture *fixture, enum journal_which which, guint expected)
+{
+	g_autoptr(GError) error = NULL;
+	GPtrArray *jobs = journal_list(fixture->journal, which, 0, &error);
+
+	g_assert_no_error(error);
+	g_assert_cmpuint(jobs->len, ==, expected);
+	return jobs;
+}
+
+static void test_cast(struct fixture *fixture, gconstpointer data)
+{
+	const struct journal_cast again = {"one", "pause_instance", INSTANCE, NULL, "{}"};
+	int64_t job = add(fixture, "one"), none = 0;
+	g_autoptr(GPtrArray) jobs = NULL;
+	const struct journal_job *found;
+
+	(void)data;
+	g_assert_cmpint(journal_add(fixture->journal, &again, &none, NULL), ==, 0);
+	g_assert_cmpint(add(fixture, NULL), >, job);
+	g_assert_cmpint(add(fixture, NULL), >, job);
+	reopen(fixture);
+	g_assert_cmpint(journal_add(fixture->journal, &again, &none, NULL), ==, 0);
+	jobs = list(fixture, JOURNAL_OPEN, 3);
+	found = jobs->pdata[0];
+	g_assert_cmpint(found->id, ==, job);
+	g_assert_cmpstr(found->unique_id, ==, "one");
+	g_assert_cmpstr(found->method, ==, "snapshot_instance");
+	g_assert_cmpstr(found->instance, ==, INSTANCE);
+	g_assert_cmpstr(found->image, ==, IMAGE);
+	g_assert_cmpstr(found->message, ==, "{}");
+	g_assert_cmpuint(found->runs, ==, 1);
+	g_assert_cmpint(found->ended_at, ==, 0);
+}
+
+static void test_steps(struct fixture *fixture, gconstpointer data)
+{
+	int64_t job = add(fixture, "one");
+	g_autoptr(GPtrArray) jobs = NULL;
+	const struct journal_step *step;
+	const struct journal_job *found;
+
+	(void)data;
+	g_assert_cmpint(journal_step(fixture->journal, job, "save", "{\"paused\":true}", NULL), ==,
+			0);
+	g_assert_cmpint(journal_step(fixture->journal, job, "upload", "", NULL), ==, 0);
+	g_assert_cmpint(journal_step(fixture->journal, job, "folder", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_clear(fixture->journal, job, "folder", NULL), ==, 0);
+	g_assert_cmpint(journal_run(fixture->journal, job, NULL), ==, 0);
+	reopen(fixture);
+	jobs = list(fixture, JOURNAL_OPEN, 1);
+	found = jobs->pdata[0];
+	g_assert_cmpuint(found->runs, ==, 2);
+	g_assert_cmpuint(found->steps->len, ==, 3);
+	step = found->steps->pdata[0];
+	g_assert_cmpstr(step->name, ==, "save");
+	g_assert_cmpstr(step->undo, ==, "{\"paused\":true}");
+	g_assert_false(step->cleared);
+	step = found->steps->pdata[2];
+	g_assert_true(step->cleared);
+}
+
+static void test_end(struct fixture *fixture, gconstpointer data)
+{
+	int64_t good = add(fixture, "good"), bad = add(fixture, "bad");
+	g_autoptr(journal_job_t) job = NULL;
+	g_autofree char *number = g_strdup_printf("%" G_GINT64_FORMAT, good);
+
+	(void)data;
+	g_assert_cmpint(journal_step(fixture->journal, good, "whole", "", NULL), ==, 0);
+	g_assert_cmpint(journal_step(fixture->journal, bad, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_end(fixture->journal, good, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_end(fixture->journal, bad, "the disk is full", NULL), ==, 0);
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
+	/* A fact is no leftover, a step is until it is cleared. */
+	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
+	g_assert_cmpint(journal_clear(fixture->journal, bad, "copy", NULL), ==, 0);
+	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
+	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 2));
+	job = journal_find(fixture->journal, IMAGE, NULL);
+	g_assert_cmpint(job->id, ==, bad);
+	g_assert_cmpstr(job->reason, ==, "the disk is full");
+	g_clear_pointer(&job, journal_job_free);
+	job = journal_find(fixture->journal, number, NULL);
+	g_assert_cmpint(job->id, ==, good);
+	g_assert_null(job->reason);
+	g_assert_null(journal_find(fixture->journal, "another", NULL));
+}
+
+static void run_sql(struct fixture *fixture, const char *sql)
+{
+	g_autofree char *path = g_build_filename(fixture->dir, "journal", "journal.db", NULL);
+	sqlite3 *db;
+
+	g_assert_cmpint(sqlite3_open(path, &db), ==, SQLITE_OK);
+	g_assert_cmpint(sqlite3_exec(db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
+	g_assert_cmpint(sqlite3_close(db), ==, SQLITE_OK);
+}
+
+static void test_old(struct fixture *fixture, gconstpointer data)
+{
+	int64_t old = add(fixture, "old"), left = add(fixture, "left");
+
+	(void)data;
+	(void)add(fixture, "open");
+	g_assert_cmpint(journal_step(fixture->journal, left, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_end(fixture->journal, old, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_end(fixture->journal, left, NULL, NULL), ==, 0);
+	run_sql(fixture, "UPDATE jobs SET came_at = 1, ended_at = 1 WHERE ended_at IS NOT NULL;"
+			 "UPDATE jobs SET came_at = 1");
+	reopen(fixture);
+	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 2));
+	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
+}
+
+static void test_others(struct fixture *fixture, gconstpointer data)
+{
+	g_autofree char *folder = g_build_filename(fixture->dir, "journal", NULL);
+	g_autoptr(GError) error = NULL;
+	g_autoptr(journal_t) reader = NULL;
+	struct stat status;
+
+	(void)data;
+	(void)add(fixture, "one");
+	g_assert_null(journal_open(fixture->dir, 30, &error));
+	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_BUSY);
+	g_clear_error(&error);
+	reader = journal_open_to_read(fixture->dir, &error);
+	g_assert_no_error(error);
+	g_ptr_array_unref(journal_list(reader, JOURNAL_ALL, 0, &error));
+	g_assert_no_error(error);
+	g_assert_cmpint(g_stat(folder, &status), ==, 0);
+	g_assert_cmpint(status.st_mode & 0777, ==, 0700);
+}
+
+static void test_newer(struct fixture *fixture, gconstpointer data)
+{
+	g_autoptr(GError) error = NULL;
+
+	(void)data;
+	g_clear_pointer(&fixture->journal, journal_close);
+	run_sql(fixture, "PRAGMA user_version = 2");
+	g_assert_null(journal_open(fixture->dir, 30, &error));
+	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
+	g_assert_nonnull(strstr(error->message, "newer"));
+}
+
+static void test_nonsense(struct fixture *fixture, gconstpointer data)
+{
+	g_autofree char *path = g_build_filename(fixture->dir, "journal", "journal.db", NULL);
+	g_autoptr(GError) error = NULL;
+
+	(void)data;
+	g_clear_pointer(&fixture->journal, journal_close);
+	g_assert_true(g_file_set_contents(path, "this is no database, but a text", -1, NULL));
+	g_assert_null(journal_open(fixture->dir, 30, &error));
+	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
+	g_assert_nonnull(strstr(error->message, path));
+}
+
+#define TEST(name, function)                                                                       \
+	g_test_add("/journal/" name, struct fixture, NULL, set_up, function, tear_down)
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	TEST("a cast is there, and once", test_cast);
+	TEST("steps", test_steps);
+	TEST("ends and leftovers", test_end);
+	TEST("what is old is forgotten", test_old);
+	TEST("others", test_others);
+	TEST("of a newer version", test_newer);
+	TEST("no journal at all", test_nonsense);
+	return g_test_run();
+}
