@@ -15,8 +15,16 @@ struct journal {
 	char *path;
 	int lock_fd; /* -1: it is not held */
 	pthread_mutex_t lock;
-	sqlite3 *db; /* guarded by the lock */
+	pthread_cond_t changed;
+	/* Guarded by the lock. */
+	sqlite3 *db;
+	bool committing;     /* the thread that does has the database, without the lock */
+	unsigned pending;    /* threads that are about to write */
+	struct batch *batch; /* what is written and not committed; NULL: nothing */
 };
+
+/* Locks it for the use of its database, which no commit has then. */
+void journal_lock(struct journal *journal);
 
 /* What is bound to a statement's `?`. */
 struct journal_value {

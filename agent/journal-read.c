@@ -91,7 +91,7 @@ static GPtrArray *read_jobs(struct journal *journal, const char *sql,
 	sqlite3_stmt *statement;
 	int rc = SQLITE_ERROR;
 
-	pthread_mutex_lock(&journal->lock);
+	journal_lock(journal);
 	statement = journal_prepare(journal, sql, values, count);
 	while (statement && (rc = sqlite3_step(statement)) == SQLITE_ROW)
 		g_ptr_array_add(jobs, read_job(statement));

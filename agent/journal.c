@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writing the journal. One connection and one lock: a commit waits for the disk in any case.
+ * Writing the journal. One connection and one lock; those who write at the same time share a
+ * commit, which waits for the disk.
  */
 #include "agent/journal.h"
 
@@ -83,15 +84,62 @@ sqlite3_stmt *journal_prepare(struct journal *journal, const char *sql,
 	return statement;
 }
 
-/* One statement, which is a transaction of its own; how many rows it changed, or -1. */
-static int write_row(struct journal *journal, const char *sql, const struct journal_value *values,
-		     size_t count, const char *what, int64_t *ret_id, GError **error)
+/* What is committed together. The last one that waits for it frees it. */
+struct batch {
+	unsigned waiting;
+	bool done;
+	char *failure; /* NULL: it is on the disk */
+};
+
+void journal_lock(struct journal *journal)
 {
-	sqlite3_stmt *statement;
+	pthread_mutex_lock(&journal->lock);
+	while (journal->committing)
+		pthread_cond_wait(&journal->changed, &journal->lock);
+}
+
+static void end_batch(struct journal *journal, const char *failure)
+{
+	journal->batch->done = true;
+	journal->batch->failure = g_strdup(failure);
+	journal->batch = NULL;
+	pthread_cond_broadcast(&journal->changed);
+}
+
+static void fail_batch(struct journal *journal)
+{
+	struct batch *batch = journal->batch;
+
+	end_batch(journal, sqlite3_errmsg(journal->db));
+	if (batch->waiting == 0) {
+		g_free(batch->failure);
+		g_free(batch);
+	}
+}
+
+/* With the lock held, which is given up for the time that the disk takes. */
+static void commit(struct journal *journal)
+{
+	g_autofree char *failure = NULL;
+
+	journal->committing = true;
+	pthread_mutex_unlock(&journal->lock);
+	if (sqlite3_exec(journal->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
+		failure = g_strdup(sqlite3_errmsg(journal->db));
+		(void)sqlite3_exec(journal->db, "ROLLBACK", NULL, NULL, NULL);
+	}
+	pthread_mutex_lock(&journal->lock);
+	journal->committing = false;
+	end_batch(journal, failure);
+}
+
+static int run_statement(struct journal *journal, const char *sql,
+			 const struct journal_value *values, size_t count, const char *what,
+			 int64_t *ret_id, GError **error)
+{
+	sqlite3_stmt *statement = journal_prepare(journal, sql, values, count);
 	int changed = -1;
 
-	pthread_mutex_lock(&journal->lock);
-	statement = journal_prepare(journal, sql, values, count);
 	if (statement && sqlite3_step(statement) == SQLITE_DONE) {
 		changed = sqlite3_changes(journal->db);
 		if (ret_id)
@@ -100,6 +148,53 @@ static int write_row(struct journal *journal, const char *sql, const struct jour
 		(void)journal_fail(journal, what, error);
 	}
 	(void)sqlite3_finalize(statement);
+	return changed;
+}
+
+/* The last of those who write just now commits for all. With the lock held. */
+static int wait_for_disk(struct journal *journal, const char *what, GError **error)
+{
+	struct batch *batch = journal->batch;
+	int rc = 0;
+
+	batch->waiting++;
+	if (journal->pending == 0)
+		commit(journal);
+	while (!batch->done)
+		pthread_cond_wait(&journal->changed, &journal->lock);
+	if (batch->failure) {
+		g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED, "%s in the journal %s: %s",
+			    what, journal->path, batch->failure);
+		rc = -1;
+	}
+	if (--batch->waiting == 0) {
+		g_free(batch->failure);
+		g_free(batch);
+	}
+	return rc;
+}
+
+/* How many rows a statement changed, once it is on the disk; or -1. */
+static int write_row(struct journal *journal, const char *sql, const struct journal_value *values,
+		     size_t count, const char *what, int64_t *ret_id, GError **error)
+{
+	int changed = -1;
+
+	pthread_mutex_lock(&journal->lock);
+	journal->pending++;
+	while (journal->committing)
+		pthread_cond_wait(&journal->changed, &journal->lock);
+	journal->pending--;
+	if (journal->batch || run_sql(journal, "BEGIN IMMEDIATE", what, error) == 0) {
+		if (!journal->batch)
+			journal->batch = g_new0(struct batch, 1);
+		changed = run_statement(journal, sql, values, count, what, ret_id, error);
+		/* A full disk takes back what others wrote too. */
+		if (changed < 0 && sqlite3_get_autocommit(journal->db))
+			fail_batch(journal);
+		else if (wait_for_disk(journal, what, changed < 0 ? NULL : error) < 0)
+			changed = -1;
+	}
 	pthread_mutex_unlock(&journal->lock);
 	return changed;
 }
@@ -226,6 +321,7 @@ static struct journal *open_db(const char *state_dir, int flags, GError **error)
 
 	journal->lock_fd = -1;
 	pthread_mutex_init(&journal->lock, NULL);
+	pthread_cond_init(&journal->changed, NULL);
 	journal->folder = g_build_filename(state_dir, "journal", NULL);
 	journal->path = g_build_filename(journal->folder, "journal.db", NULL);
 	if ((flags & SQLITE_OPEN_CREATE) && g_mkdir_with_parents(journal->folder, 0700) < 0)
@@ -300,6 +396,7 @@ void journal_close(struct journal *journal)
 	(void)sqlite3_close(journal->db);
 	if (journal->lock_fd >= 0)
 		(void)close(journal->lock_fd);
+	pthread_cond_destroy(&journal->changed);
 	pthread_mutex_destroy(&journal->lock);
 	g_free(journal->folder);
 	g_free(journal->path);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/journal.h"
+#include "agent/journal-db.h"
 
 #define IMAGE "8a2f4c1e-0000-4000-8000-000000000001"
 #define INSTANCE "8a2f4c1e-0000-4000-8000-000000000002"
@@ -40,8 +40,11 @@ static void reopen(struct fixture *fixture)
 
 static void tear_down(struct fixture *fixture, gconstpointer data)
 {
-	static const char *const names[] = {"journal/journal.db", "journal/journal.db-wal",
-					    "journal/journal.db-shm", "journal/lock", "journal",
+	static const char *const names[] = {"journal/journal.db",
+					    "journal/journal.db-wal",
+					    "journal/journal.db-shm",
+					    "journal/lock",
+					    "journal",
 					    ""};
 
 	(void)data;
@@ -155,6 +158,73 @@ static void test_end(struct fixture *fixture, gconstpointer data)
 	g_assert_null(journal_find(fixture->journal, "another", NULL));
 }
 
+#define THREADS 16
+#define EACH 20
+
+static void *write_many(void *opaque)
+{
+	struct fixture *fixture = opaque;
+
+	for (int i = 0; i < EACH; i++) {
+		int64_t job = add(fixture, NULL);
+
+		g_assert_cmpint(journal_step(fixture->journal, job, "copy", "{}", NULL), ==, 0);
+		g_assert_cmpint(journal_clear(fixture->journal, job, "copy", NULL), ==, 0);
+		g_assert_cmpint(journal_end(fixture->journal, job, NULL, NULL), ==, 0);
+		if (i % 5 == 0)
+			g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
+	}
+	return NULL;
+}
+
+static void test_many(struct fixture *fixture, gconstpointer data)
+{
+	pthread_t threads[THREADS];
+	GPtrArray *jobs;
+
+	(void)data;
+	for (int i = 0; i < THREADS; i++)
+		g_assert_cmpint(pthread_create(&threads[i], NULL, write_many, fixture), ==, 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	reopen(fixture);
+	jobs = list(fixture, JOURNAL_ALL, THREADS * EACH);
+	for (guint i = 0; i < jobs->len; i++) {
+		const struct journal_job *job = jobs->pdata[i];
+
+		g_assert_cmpint(job->ended_at, >, 0);
+		g_assert_cmpuint(job->steps->len, ==, 1);
+	}
+	g_ptr_array_unref(jobs);
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
+}
+
+/* As when the disk is full: nothing that failed is there, and nothing that did not is lost. */
+static void test_full(struct fixture *fixture, gconstpointer data)
+{
+	const struct journal_cast cast = {"big", "snapshot_instance", INSTANCE, IMAGE, NULL};
+	g_autofree char *text = g_strnfill(1 << 20, 'x');
+	struct journal_cast big = cast;
+	g_autoptr(GError) error = NULL;
+	int64_t job = add(fixture, "small");
+
+	(void)data;
+	big.message = text;
+	g_assert_cmpint(
+		sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 20", NULL, NULL, NULL),
+		==, SQLITE_OK);
+	g_assert_cmpint(journal_add(fixture->journal, &big, &job, &error), ==, -1);
+	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
+	g_clear_error(&error);
+	g_assert_cmpint(sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 100000", NULL,
+				     NULL, NULL),
+			==, SQLITE_OK);
+	g_assert_cmpint(journal_add(fixture->journal, &big, &job, &error), ==, 1);
+	g_assert_no_error(error);
+	reopen(fixture);
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 2));
+}
+
 static void run_sql(struct fixture *fixture, const char *sql)
 {
 	g_autofree char *path = g_build_filename(fixture->dir, "journal", "journal.db", NULL);
@@ -235,6 +305,8 @@ int main(int argc, char **argv)
 	TEST("a cast is there, and once", test_cast);
 	TEST("steps", test_steps);
 	TEST("ends and leftovers", test_end);
+	TEST("many threads", test_many);
+	TEST("a full disk", test_full);
 	TEST("what is old is forgotten", test_old);
 	TEST("others", test_others);
 	TEST("of a newer version", test_newer);
