@@ -45,8 +45,11 @@ int image_record_verify(const struct image_record *record, const struct image_up
 /* --- nbd-close.c ------------------------------------------------------------------------------ */
 
 struct nbd_handle;
-/* Closes it; a program that serves it and does not end in time is left to itself. */
-void nbd_close_in_time(struct nbd_handle *nbd);
+/* Closes it. The program that serves it, where its `pid` is known (else 0), is killed when it does
+ * not end in time, and left to itself when even that does not end it. */
+void nbd_close_in_time(struct nbd_handle *nbd, pid_t pid);
+/* The youngest child of this thread, 0: none. */
+pid_t nbd_youngest_child(void);
 
 /* --- pipeline.c ------------------------------------------------------------------------------- */
 

@@ -147,7 +147,7 @@ def main():
                 (child for child in psutil.Process(which.process.pid).children()
                  if child.name() == "qemu-nbd"), None), 30, 0.001)
 
-        def test_an_export_that_hangs_is_left_to_itself():
+        def test_an_export_that_hangs_is_killed():
             virsh("destroy", guest.name)
             which = make_agent("hanging", nbd_timeout="2")
             agents.append(which)
@@ -156,10 +156,9 @@ def main():
                 server.suspend()
                 upload.end()
             # The next attempt has a server of its own.
-            assert "no answer in 2 s" in upload.said() and "left to itself" in upload.said()
+            assert "no answer in 2 s" in upload.said() and "it is killed" in upload.said()
+            assert not server.is_running()
             check(upload, "stream", whole=True)
-            server.resume()
-            server.wait(10)
             nothing_left()
 
         def test_an_image_that_is_deleted_before_its_upload():
@@ -174,8 +173,7 @@ def main():
             assert upload.end() < 15
             failed(upload, "was deleted")
             assert "bytes to upload" not in upload.said()
-            server.resume()
-            server.wait(10)
+            assert not server.is_running()
             guest.start()
             guest.wait_writing(1)
 
@@ -221,7 +219,7 @@ def main():
 
         def test_a_scratch_file_that_grows_does_not_stop_the_guest():
             which = make_agent("growing", scratch_dir=small, scratch_percent="0",
-                               scratch_reserve="1", upload_bytes_per_second=str(2 << 20))
+                               scratch_reserve="1", upload_bytes_per_second=str(1 << 19))
             guest.wait_writing(1)
             upload = Upload(which, guest)
             upload.run()
