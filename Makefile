@@ -101,9 +101,20 @@ demo:
 
 # --- what proves it --------------------------------------------------------------------------
 
+# With the kills of stream, by a build that has fault points and the sanitizers.
 test: check-deps
 	@$(MAKE) --no-print-directory all unit-programs tools
+	@$(MAKE) --no-print-directory SANITIZE=address,undefined FAULTS=1 all unit-programs check-unit
+	tests/faults/check-points.py
 	tests/lib/run.sh
+	BUILD=build-address-undefined-faults NOVASNAP_FAULT_METHODS=stream,cold NOVASNAP_FAULT_KINDS=kill \
+		NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/faults/test-faults.py
+
+# A fault at each step of each method, and KILLS at random moments; a quarter of an hour.
+faults: check-deps
+	@$(MAKE) --no-print-directory FAULTS=1 all
+	BUILD=build-faults NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_TIMEOUT=3000 \
+		tests/lib/run.sh tests/faults/test-faults.py
 
 e2e:
 	@tests/lib/deps.sh build run test e2e
@@ -117,7 +128,7 @@ test-container: check-deps
 	/usr/bin/python3 tests/container/rabbitmq.py
 
 # The slow rest, before an issue is resolved: everything, also with the sanitizers.
-check-all: lint test e2e test-container
+check-all: lint test e2e faults test-container
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
 	BUILD=build-address-undefined tests/lib/run.sh
 	@$(MAKE) --no-print-directory SANITIZE=thread unit-programs check-unit
@@ -152,5 +163,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench
+        bench-programs bench faults
 .SECONDARY:

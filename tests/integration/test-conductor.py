@@ -5,9 +5,12 @@ Glance are real; the conductor is the stand-in of tests/lib/conductor.py (the re
 import contextlib
 import json
 import os
+import sqlite3
 import sys
 import time
 import uuid
+
+import kombu
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -176,6 +179,69 @@ def main():
             assert status == 0, shown
             assert conductor.calls == [], conductor.calls
             assert glance.get(image)["status"] == "active"
+
+        def publish(message):
+            """As it is, with the id that it has."""
+            with kombu.Connection(broker.url.replace("rabbit://", "amqp://")) as connection:
+                connection.Producer().publish(json.dumps(message), exchange="nova",
+                                              routing_key=f"compute.{agent.host}",
+                                              content_type="application/json",
+                                              content_encoding="utf-8")
+
+        def make_message():
+            with open(CAST) as source:
+                message = json.load(source)
+            message["args"]["instance"]["nova_object.data"]["uuid"] = guest.uuid
+            message["_unique_id"] = uuid.uuid4().hex
+            message["args"]["image_id"] = glance.request("POST", "/v2/images", {
+                "name": "again", "instance_uuid": guest.uuid})["id"]
+            conductor.task_states[guest.uuid] = "image_snapshot_pending"
+            return message
+
+        def test_a_cast_that_comes_again_is_dropped_also_after_a_restart():
+            message = make_message()
+            image = message["args"]["image_id"]
+            publish(message)
+            tap.wait_for("image", lambda: glance.get(image)["status"] == "active", 30)
+            tap.wait_for("end", lambda: " done " in agent.command("jobs").stdout.split("\n")[0], 20)
+            shown = agent.command("show", image).stdout
+            assert "outcome   done" in shown and "backup       over" in shown, shown
+            kept = json.loads(agent.command("show", "--message", image).stdout)
+            assert kept["_context_auth_token"] in (None, "***") and kept["method"] == message["method"]
+            assert agent.stop() == 0
+            agent.start()
+            conductor.calls.clear()
+            publish(message)
+            tap.wait_for("end of the second", lambda: "came before" in agent.text(), 20)
+            assert conductor.calls == [] and glance.get(image)["status"] == "active"
+            assert agent.command("jobs", "--open").stdout == ""
+            assert agent.command("show", str(uuid.uuid4()), check=False).returncode == 1
+
+        def test_while_the_journal_cannot_be_written_nothing_is_acked():
+            holder = sqlite3.connect(os.path.join(agent.state, "journal", "journal.db"))
+            holder.execute("BEGIN IMMEDIATE")
+            mark = len(agent.text())
+            messages = [make_message() for _ in range(3)]
+            for message in messages:
+                publish(message)
+            tap.wait_for("stop", lambda: "no cast is taken" in agent.text()[mark:], 40)
+            assert all(glance.get(message["args"]["image_id"])["status"] == "queued"
+                       for message in messages)
+            # Killed now, it has lost none: the broker gives them out again.
+            agent.process.kill()
+            agent.process.wait(20)
+            holder.rollback()
+            holder.close()
+            agent.start()
+            for message in messages:
+                # nova sets it for one after the other.
+                tap.wait_for("image", lambda: (record := glance.get(message["args"]["image_id"])) is None
+                             or record["status"] == "active", 40)
+                conductor.task_states[guest.uuid] = "image_snapshot_pending"
+            assert len(agent.command("jobs", "--open").stdout.split("\n")) <= 2
+            assert sum(message["args"]["image_id"] in agent.command("jobs").stdout
+                       for message in messages) == 3
+            untouched()
 
         def test_a_reply_that_is_lost_is_no_refusal():
             conductor.late = 1

@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Runs one test for prove, in the way of its kind, with a limit on its time.
 case $1 in
-*.py) exec timeout -k 20 1200 /usr/bin/python3 "$@" ;;
+*.py) exec timeout -k 20 "$((${NOVASNAP_TEST_TIMEOUT:-1140} + 60))" /usr/bin/python3 "$@" ;;
 *) exec timeout -k 5 120 "$@" --tap ;;
 esac
