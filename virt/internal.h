@@ -95,7 +95,8 @@ struct disk *disk_find_container(const char *xml, const char *format, GError **e
 void disk_free(struct disk *disk);
 struct disk_layer *disk_top(const struct disk *disk);
 /* Reads what the XML did not tell from the headers, each with its known format. What a header names
- * must lie in one of `dirs`, or in the folder of the disk's top. */
+ * must lie in one of `dirs`, or in the folder of the disk's top. A file that would lead QEMU to
+ * others beside the chain is refused, whoever named it. */
 int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic_int *cancel,
 			GError **error);
 /* The chain from a layer down as QEMU's json: file name, every driver named. The caller frees it.
@@ -106,6 +107,12 @@ char *disk_json_name(const struct disk *disk, guint from);
 char *disk_json_name_shared(const struct disk *disk, bool direct);
 /* The same with another qcow2 file on top of it. */
 char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2);
+
+/* --- header.c ---------------------------------------------------------------------------------
+ */
+
+/* -1 where the file cannot be read. Else *ret_why is what is wrong with it, NULL: nothing. */
+int header_check(const struct disk_layer *layer, const char **ret_why, GError **error);
 
 /* What a domain's XML says of the guest as a whole. */
 struct domain_facts {
