@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/command.h"
+#include "agent/process.h"
 
 #define CONNECT_S 30
 
@@ -93,6 +94,7 @@ int main(int argc, char **argv)
 	struct command_context context = {0};
 	int at = 1;
 
+	process_keep_secrets();
 	g_log_set_writer_func(write_plain, NULL, NULL);
 	while (at < argc && argv[at][0] == '-') {
 		const char *name = "--config-file";
