@@ -27,6 +27,15 @@ virDomainPtr host_find_domain(virConnectPtr connection, const char *uuid, GError
 /* libvirt's last error of this thread as ours: "what: libvirt's words". */
 void virt_set_error(GError **error, const char *what);
 
+/* --- reach.c, about.c --------------------------------------------------------------------------
+ */
+
+/* "+64055:+108", or names, of libvirt's security model dac. */
+bool reach_parse_label(const char *label, struct virt_user *ret_user);
+/* Of a running domain where its XML is given and tells, else of the host. */
+int about_qemu_user(virConnectPtr connection, const char *domain_xml, struct virt_user *ret_user,
+		    GError **error);
+
 /* --- guest.c: a guest by a connection of one's own ---------------------------------------------
  */
 
