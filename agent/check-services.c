@@ -68,7 +68,7 @@ void check_libvirt(struct check *check)
 
 void check_rabbitmq(struct check *check)
 {
-	gint64 until = g_get_monotonic_time() + BROKER_S * G_USEC_PER_SEC;
+	gint64 until = g_get_monotonic_time() + (gint64)BROKER_S * G_USEC_PER_SEC;
 	g_autoptr(GError) error = NULL;
 	g_autofree char *trouble = NULL;
 	struct rpc *rpc = rpc_open(&check->config->rpc, &error);

@@ -77,8 +77,8 @@ static char *group_name(gid_t gid)
 /* libvirt gives QEMU all groups of its user. */
 static bool is_in_group(const struct virt_user *user, gid_t gid)
 {
-	g_autofree gid_t *groups = g_new(gid_t, GROUPS_MAX);
 	g_autofree char *name = virt_user_name(user->uid);
+	gid_t groups[GROUPS_MAX];
 	int count = GROUPS_MAX;
 
 	if (user->gid == gid)
@@ -94,7 +94,7 @@ static bool is_in_group(const struct virt_user *user, gid_t gid)
 
 static bool are_we_in_group(gid_t gid)
 {
-	g_autofree gid_t *groups = g_new(gid_t, GROUPS_MAX);
+	gid_t groups[GROUPS_MAX];
 	int count = getgroups(GROUPS_MAX, groups);
 
 	for (int i = 0; i < count; i++) {
