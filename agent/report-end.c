@@ -58,15 +58,16 @@ static void delete_image(struct task *task, bool unless_active)
 			return;
 		}
 	}
-	if (task_step_begin(task, "image-delete", NULL, &error) == 0 &&
-	    image_store_delete(store, &task->identity, task->image_id, &error) == 0 &&
-	    task_step_end(task, "image-delete", &error) == 0) {
+	if (fault_at("image-delete", "before"))
+		g_set_error_literal(&error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "a fault");
+	else if (image_store_delete(store, &task->identity, task->image_id, &error) == 0 &&
+		 !fault_at("image-delete", "after")) {
 		g_message("instance %s: image %s deleted", uuid, task->image_id);
 		task->told_end |= TOLD_IMAGE;
 		return;
 	}
 failed:
-	if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
+	if (!error || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
 		task->told_end |= TOLD_IMAGE;
 	else
 		untold(task, TOLD_IMAGE, what, &error);

@@ -26,7 +26,7 @@ from services import CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  #
 
 GUESTS = 8
 EVENT = "compute_snapshot_instance"
-LIMIT = 120  # seconds that a snapshot may take, with all that happens to it
+LIMIT = 60  # seconds that a snapshot may take, with all that happens to it
 # NOVASNAP_SOAK_FAULTS chooses among them.
 FAULTS = os.environ["NOVASNAP_SOAK_FAULTS"].split(",") if "NOVASNAP_SOAK_FAULTS" in os.environ else ["kill", "kill", "restart", "hold agent", "restart broker", "hold broker", "restart glance",
           "late conductor", "cancel", "delete image"]
@@ -126,7 +126,8 @@ class Soak:
             while self.done + len(self.under_way) < self.wanted and not self.ended.is_set():
                 self.take(guest)
         except Exception as error:
-            self.failures.append(f"guest {guest.uuid}: {error}")
+            image = self.under_way.get(guest.uuid)
+            self.failures.append(f"guest {guest.uuid}: {error}: {image and self.job(image)}")
             self.ended.set()
 
     # --- what happens meanwhile ----------------------------------------------------------------
