@@ -90,7 +90,7 @@ int cold_restore(struct snapshot *snapshot, GError **error)
 			step_over(snapshot, "save");
 			return 0;
 		}
-		if (i == RESTORE_TRIES) {
+		if (i == RESTORE_TRIES || snapshot_is_cut_off(snapshot)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
