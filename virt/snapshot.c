@@ -190,20 +190,17 @@ static void remove_folder(struct snapshot *snapshot)
 	g_clear_pointer(&snapshot->folder, g_free);
 }
 
-/* What a method cannot undo by a connection that is gone, new ones may; and libvirt may still be at
- * what it did not answer. */
+/* What a method cannot undo by a connection that is gone, new ones may. */
 static int undo(struct snapshot *snapshot, GError **error)
 {
 	g_autoptr(GError) local = NULL;
+	int rc = snapshot->method->undo(snapshot, &local);
 
-	if (snapshot->method->undo(snapshot, &local) == 0)
-		return 0;
-	if (!snapshot_is_cut_off(snapshot)) {
+	if (snapshot_is_cut_off(snapshot))
+		return steps_take_back(snapshot, error);
+	if (rc < 0)
 		g_propagate_error(error, g_steal_pointer(&local));
-		return -1;
-	}
-	g_info("guest %s: %s; tried by another connection", snapshot->uuid, local->message);
-	return steps_take_back(snapshot, error);
+	return rc;
 }
 
 /* A method that is not possible here gives way to the next. The stream's own job, and whatever it

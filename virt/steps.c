@@ -77,8 +77,11 @@ int steps_take_back(struct snapshot *snapshot, GError **error)
 
 		if (step_begin(snapshot, "take-back", NULL, error) < 0 ||
 		    virt_guest_undo(snapshot->host, snapshot->uuid, name, step->undo, error) < 0 ||
-		    step_end(snapshot, "take-back", error) < 0)
+		    step_end(snapshot, "take-back", error) < 0) {
+			/* Not tried again here, but by who reads the journal. */
+			g_ptr_array_set_size(steps, 0);
 			return -1;
+		}
 		step_over(snapshot, name);
 	}
 	return 0;
