@@ -16,6 +16,7 @@ class Case:
         self.glance, self.conductor, self.agent, self.guest = glance, conductor, agent, guest
         self.state, self.definition = guest.state(), guest.definition()
         self.mark = len(agent.text())
+        self.faults = 1  # that a failure writes
         if conductor:
             conductor.host = agent.host
             conductor.events.pop((guest.uuid, EVENT), None)
@@ -68,7 +69,7 @@ class Case:
         record = self.glance.get(self.image)
         if record is None:
             if self.conductor:
-                assert self.conductor.faults.count(uuid) == 1, self.conductor.faults
+                assert self.conductor.faults.count(uuid) == self.faults, self.conductor.faults
             return "deleted"
         assert record["status"] == "active", record["status"]
         assert same_content(self.glance.file(self.image), "qcow2", self.guest.disk, "qcow2")
