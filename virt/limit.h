@@ -90,6 +90,7 @@ const char *limit_exceeded(unsigned *ret_seconds);
 #define virDomainLookupByName(...) LIMITED_AT(virDomainLookupByName, __VA_ARGS__)
 #define virDomainLookupByUUIDString(...) LIMITED_AT(virDomainLookupByUUIDString, __VA_ARGS__)
 #define virDomainManagedSave(...) LIMITED_SAVE(virDomainManagedSave, __VA_ARGS__)
+#define virDomainManagedSaveRemove(...) LIMITED_OF(virDomainManagedSaveRemove, __VA_ARGS__)
 #define virDomainResume(...) LIMITED_OF(virDomainResume, __VA_ARGS__)
 #define virDomainSetBlockThreshold(...) LIMITED_OF(virDomainSetBlockThreshold, __VA_ARGS__)
 #define virDomainSetTime(...) LIMITED_OF(virDomainSetTime, __VA_ARGS__)

@@ -216,6 +216,16 @@ static int wait_saved(const struct recovery *recovery, GError **error)
 	}
 }
 
+/* libvirtd died while it saved, and let the guest go on: what it had written would be restored at
+ * the guest's next start, over a disk that is newer. */
+static int remove_saved(const struct recovery *recovery, GError **error)
+{
+	if (virDomainManagedSaveRemove(recovery->domain, 0) == 0)
+		return 0;
+	virt_set_error(error, "removing what was saved of a guest that goes on");
+	return -1;
+}
+
 /* Only where it is saved still: whoever stopped it for good, or started it, had a reason. */
 static int undo_save(const struct recovery *recovery, GError **error)
 {
@@ -227,13 +237,15 @@ static int undo_save(const struct recovery *recovery, GError **error)
 	if (wait_saved(recovery, error) < 0)
 		return -1;
 	active = is_active(recovery, error);
-	if (active != 0)
-		return MIN(active, 0);
+	if (active < 0)
+		return -1;
 	saved = virDomainHasManagedSaveImage(recovery->domain, 0);
 	if (saved < 0)
 		virt_set_error(error, "asking whether the guest is saved");
 	if (saved < 1)
 		return saved;
+	if (active == 1)
+		return remove_saved(recovery, error);
 	if (virDomainCreateWithFlags(recovery->domain, flags) < 0) {
 		virt_set_error(error, "restoring the guest, which was left saved");
 		return -1;

@@ -8,7 +8,7 @@ import re
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CHANGES = r"""virDomain(ManagedSave|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
+CHANGES = r"""virDomain(ManagedSave\w*|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
 BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdown\w*|Destroy\w*|SnapshotCreateXML)
 |g_mkdir|g_mkdtemp|g_unlink|g_rmdir|g_rename|qemu_img_(create_delta|snapshot|convert|rebase)
 |nova_conductor_(instance_save|event_start|event_finish|fault_create)
