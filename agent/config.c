@@ -168,6 +168,8 @@ static const struct key keys[] = {
 	SECONDS(OURS, "saving_timeout", image.saving_timeout_s, "120", 0),
 	SECONDS(OURS, "job_timeout", virt.job_timeout_s, "300", 1),
 	SECONDS(OURS, "libvirt_connect_timeout", virt.connect_timeout_s, "10", 1),
+	SECONDS(OURS, "libvirt_call_timeout", virt.call_timeout_s, "300", 1),
+	SECONDS(OURS, "save_timeout", virt.save_timeout_s, "3600", 1),
 	SECONDS(OURS, "libvirt_keepalive", virt.keepalive_s, "5", 0),
 	SECONDS(OURS, "agent_timeout", virt.agent_timeout_s, "10", 1),
 	STRING(OURS, "scratch_dir", virt.scratch_dir, "$state_dir/scratch"),

@@ -8,7 +8,7 @@ import re
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CHANGES = r"""virDomain(ManagedSave|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
+CHANGES = r"""virDomain(ManagedSave\w*|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
 BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdown\w*|Destroy\w*|SnapshotCreateXML)
 |g_mkdir|g_mkdtemp|g_unlink|g_rmdir|g_rename|qemu_img_(create_delta|snapshot|convert|rebase)
 |nova_conductor_(instance_save|event_start|event_finish|fault_create)
@@ -16,7 +16,7 @@ BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdo
 BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
 AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 # Functions that are called through a table.
-TABLES = {"virt/recover.c": "virt_guest_undo", "agent/power.c": "apply"}
+TABLES = {"virt/recover.c": "virt_guest_undo", "virt/guest.c": "apply", "agent/power.c": "apply"}
 # What has an effect, but is no step of a job, and why.
 FREE = {
     "virt_host_sweep": "at the start, before any job",

@@ -5,6 +5,7 @@ import http.server
 import threading
 
 CHUNK = 256 * 1024
+STALL_S = 4
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -34,6 +35,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path, fault))
         if isinstance(fault, int):
             self.close_connection = True
+            if self.server.before_fault:
+                self.server.before_fault(fault, self.path)
             self._answer(fault, b"<html><title>%d</title><body>an injected fault</body></html>" % fault)
             return
         if fault == "hold":
@@ -47,7 +50,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         upstream.endheaders()
         sent = 0
         while sent < length:
-            if fault == "cut" and sent > length // 2:
+            if fault == "stall" and sent > length // 2:
+                self.server.release.wait(STALL_S)
+            if fault in ("cut", "stall") and sent > length // 2:
                 upstream.sock.close()
                 self.connection.close()
                 self.close_connection = True
@@ -77,8 +82,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class FaultyGlance(http.server.ThreadingHTTPServer):
-    """`faults`: what happens to the next PUTs: a status, "cut" (in the body), "cut-reply" (the body arrived
-    whole), "hold" (until `release` is set), or None (nothing)."""
+    """`faults`: what happens to the next PUTs: a status, "cut" (in the body), "stall" (the same, after seconds in
+    which nothing moves), "cut-reply" (the body arrived whole), "hold" (until `release` is set), or None (nothing).
+    `before_fault` is called with a status and the path before it is answered."""
     daemon_threads = True
 
     def __init__(self, glance):
@@ -86,6 +92,7 @@ class FaultyGlance(http.server.ThreadingHTTPServer):
         self.upstream = glance.port
         self.faults, self.seen = [], []
         self.release = threading.Event()
+        self.before_fault = None
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
 
     def handle_error(self, *_):

@@ -146,6 +146,15 @@ class Broker:
         end(self.epmd_process)
         self.process = None
 
+    def kill(self):
+        """As a host that loses its power; it may be started again."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+        end(self.epmd_process)
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
     def ctl(self, *args):
         return subprocess.run(["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *args],
                               env={**os.environ, **self.env}, check=True, timeout=60,
