@@ -17,6 +17,7 @@
 /* What `novasnap` was told before the command. */
 struct command_context {
 	const char *const *files; /* --config-file; NULL: the usual ones */
+	GLogLevelFlags *told;	  /* what is so grave is written to standard error: warnings */
 };
 
 int command_send(const struct command_context *context, int argc, char **argv);
@@ -27,6 +28,7 @@ int command_show(const struct command_context *context, int argc, char **argv);
 int command_decode(const struct command_context *context, int argc, char **argv);
 int command_record(const struct command_context *context, int argc, char **argv);
 int command_replay(const struct command_context *context, int argc, char **argv);
+int command_check(const struct command_context *context, int argc, char **argv);
 int command_snapshot(const struct command_context *context, int argc, char **argv);
 
 /* Parses a command's options. -1 after it said what is wrong. */

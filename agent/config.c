@@ -233,6 +233,36 @@ static const char *default_text(const char *section, const char *name)
 	return NULL;
 }
 
+/* The names that keys had before, which oslo.messaging still takes. */
+static const struct {
+	const char *section;
+	const char *name;
+	const char *old;
+} old_names[] = {
+	{RABBIT, "ssl", "rabbit_use_ssl"},
+	{RABBIT, "ssl_ca_file", "kombu_ssl_ca_certs"},
+	{RABBIT, "ssl_cert_file", "kombu_ssl_certfile"},
+	{RABBIT, "ssl_key_file", "kombu_ssl_keyfile"},
+};
+
+static const struct config_value *find_value(struct config_store *store, const struct key *key)
+{
+	const struct config_value *value = config_store_get(store, key->section, key->name);
+
+	for (size_t i = 0; !value && i < G_N_ELEMENTS(old_names); i++) {
+		if (g_str_equal(old_names[i].section, key->section) &&
+		    g_str_equal(old_names[i].name, key->name))
+			value = config_store_get(store, key->section, old_names[i].old);
+	}
+	return value;
+}
+
+/* Its text is in no message. */
+static bool is_secret(const struct key *key)
+{
+	return g_str_equal(key->name, "password") || g_str_equal(key->name, "transport_url");
+}
+
 static int bad_value(const struct key *key, const struct config_value *value, const char *why,
 		     GError **error)
 {
@@ -274,7 +304,7 @@ static const char *const *split_list(struct config_store *store, const char *tex
 
 static int set_key(struct config_store *store, const struct key *key, void *base, GError **error)
 {
-	const struct config_value *value = config_store_get(store, key->section, key->name);
+	const struct config_value *value = find_value(store, key);
 	const char *text =
 		value ? g_ptr_array_index(value->texts, value->texts->len - 1) : key->standard;
 	void *target = (char *)base + key->offset;
@@ -288,7 +318,10 @@ static int set_key(struct config_store *store, const struct key *key, void *base
 	text = config_store_expand(store, key->section, text, default_text, &unknown);
 	if (!text) {
 		g_autofree char *why = g_strdup_printf(
-			"refers to $%s, which is not set (write $$ for a dollar sign)", unknown);
+			"refers to %s%s, which is not set (write $$ for a dollar sign)",
+			is_secret(key) ? "another key with a dollar sign" : "$",
+			is_secret(key) ? "" : unknown);
+
 		return bad_value(key, value, why, error);
 	}
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/command.h"
+#include "agent/process.h"
 
 #define CONNECT_S 30
 
@@ -23,6 +24,7 @@ static const struct {
 	{"record", command_record, "keep copies of what reaches this host"},
 	{"replay", command_replay, "serve a recorded message again"},
 	{"snapshot", command_snapshot, "take a snapshot of a guest, without any cloud"},
+	{"check", command_check, "look at all that novasnapd needs"},
 	{"decode", command_decode, "make a message readable, its secrets hidden"},
 };
 
@@ -79,8 +81,9 @@ struct config *command_config(const struct command_context *context, const char 
 static GLogWriterOutput write_plain(GLogLevelFlags level, const GLogField *fields, gsize count,
 				    gpointer opaque)
 {
-	(void)opaque;
-	for (gsize i = 0; i < count && level <= G_LOG_LEVEL_WARNING; i++) {
+	const GLogLevelFlags *told = opaque;
+
+	for (gsize i = 0; i < count && level <= *told; i++) {
 		if (g_str_equal(fields[i].key, "MESSAGE"))
 			(void)fprintf(stderr, "novasnap: %s\n", (const char *)fields[i].value);
 	}
@@ -90,10 +93,12 @@ static GLogWriterOutput write_plain(GLogLevelFlags level, const GLogField *field
 int main(int argc, char **argv)
 {
 	g_autoptr(GPtrArray) files = g_ptr_array_new();
-	struct command_context context = {0};
+	GLogLevelFlags told = G_LOG_LEVEL_WARNING;
+	struct command_context context = {.told = &told};
 	int at = 1;
 
-	g_log_set_writer_func(write_plain, NULL, NULL);
+	process_keep_secrets();
+	g_log_set_writer_func(write_plain, &told, NULL);
 	while (at < argc && argv[at][0] == '-') {
 		const char *name = "--config-file";
 

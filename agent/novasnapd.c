@@ -13,6 +13,7 @@
 #include "agent/config.h"
 #include "agent/log.h"
 #include "agent/manager.h"
+#include "agent/process.h"
 #include "rpc/rpc.h"
 
 #define PUBLISH_GRACE_S 10
@@ -144,6 +145,7 @@ int main(int argc, char **argv)
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
 
+	process_keep_secrets();
 	/* Whoever is at the other end of a pipe may be gone: the write says so. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	/* Few arenas: threads come and go, and what they free is to be free for all. */

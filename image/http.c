@@ -10,6 +10,7 @@
 
 #define REPLY_MAX ((size_t)4 * 1024 * 1024)
 #define WORDS_MAX 300
+#define HIDDEN "***"
 #define EXPECT_TIMEOUT_MS 5000L
 #define UPLOAD_BUFFER (256L * 1024)
 
@@ -31,18 +32,23 @@ static size_t take_body(char *data, size_t size, size_t count, void *opaque)
 	return length;
 }
 
+static void keep_header(const char *name, const char *data, size_t length, char **ret_value)
+{
+	size_t skipped = strlen(name);
+
+	if (length <= skipped || g_ascii_strncasecmp(data, name, skipped) != 0)
+		return;
+	g_free(*ret_value);
+	*ret_value = g_strstrip(g_strndup(data + skipped, length - skipped));
+}
+
 static size_t take_header(char *data, size_t size, size_t count, void *opaque)
 {
-	static const char name[] = "x-subject-token:";
 	struct transfer *transfer = opaque;
-	size_t length = size * count;
 
-	if (length > strlen(name) && g_ascii_strncasecmp(data, name, strlen(name)) == 0) {
-		g_free(transfer->reply->subject_token);
-		transfer->reply->subject_token =
-			g_strstrip(g_strndup(data + strlen(name), length - strlen(name)));
-	}
-	return length;
+	keep_header("x-subject-token:", data, size * count, &transfer->reply->subject_token);
+	keep_header("location:", data, size * count, &transfer->reply->location);
+	return size * count;
 }
 
 static size_t give_body(char *buffer, size_t size, size_t count, void *opaque)
@@ -89,8 +95,11 @@ static void set_options(CURL *curl, const struct http_config *config,
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	/* A token goes to the server that is configured, and nowhere else: neither to where that
+	 * one points, nor to a proxy that the environment names. */
 	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "novasnap/" NOVASNAP_VERSION);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)config->connect_timeout_s);
@@ -106,12 +115,18 @@ static void set_options(CURL *curl, const struct http_config *config,
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
-	if (config->cafile)
+	curl_easy_setopt(curl, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+	if (config->cafile) {
+		/* It alone is trusted. */
 		curl_easy_setopt(curl, CURLOPT_CAINFO, config->cafile);
+		curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
+	}
 	if (config->certfile)
 		curl_easy_setopt(curl, CURLOPT_SSLCERT, config->certfile);
 	if (config->keyfile)
 		curl_easy_setopt(curl, CURLOPT_SSLKEY, config->keyfile);
+	/* Nobody is there to be asked for one. */
+	curl_easy_setopt(curl, CURLOPT_KEYPASSWD, "");
 
 	if (request->upload) {
 		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
@@ -131,6 +146,21 @@ static void set_options(CURL *curl, const struct http_config *config,
 	}
 }
 
+/* A refusal may quote what was sent, and refusals are logged. */
+static void hide_secrets(const struct http_request *request, GString *body)
+{
+	if (request->secret && *request->secret)
+		g_string_replace(body, request->secret, HIDDEN, 0);
+	for (guint i = 0; request->headers && i < request->headers->len; i++) {
+		const char *header = g_ptr_array_index(request->headers, i);
+		const char *value = strstr(header, "-Token: ");
+
+		value = value ? value + strlen("-Token: ") : "";
+		if (*value)
+			g_string_replace(body, value, HIDDEN, 0);
+	}
+}
+
 static int perform(CURL *curl, struct transfer *transfer, char *words, GError **error)
 {
 	const struct http_request *request = transfer->request;
@@ -140,6 +170,8 @@ static int perform(CURL *curl, struct transfer *transfer, char *words, GError **
 	/* Only the last status counts: 100 says no more than "go on". */
 	if (transfer->reply->status < 200)
 		transfer->reply->status = 0;
+	if (transfer->reply->status >= 300)
+		hide_secrets(request, transfer->reply->body);
 	if (transfer->read_failed) {
 		GError *why = pipeline_error(request->upload);
 
@@ -191,6 +223,7 @@ void http_reply_clear(struct http_reply *reply)
 	if (reply->body)
 		g_string_free(reply->body, TRUE);
 	g_free(reply->subject_token);
+	g_free(reply->location);
 	*reply = (struct http_reply){0};
 }
 
@@ -255,7 +288,16 @@ static enum image_error status_code(long status)
 void http_reply_error(const struct http_reply *reply, const char *what, GError **error)
 {
 	g_autofree char *words = reply_words(reply);
+	g_autofree char *place = NULL;
 
+	if (reply->status >= 300 && reply->status < 400 && reply->location) {
+		place = g_utf8_make_valid(reply->location, -1);
+		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
+			    "%s: answered %ld, that it is to be found at %.*s: this is not "
+			    "followed; if it is right, it must be configured",
+			    what, reply->status, WORDS_MAX, place);
+		return;
+	}
 	g_set_error(error, IMAGE_ERROR, status_code(reply->status), "%s: answered %ld: %s", what,
 		    reply->status, *words ? words : "(no words)");
 }

@@ -173,6 +173,10 @@ int image_store_delete(struct image_store *store, const struct image_identity *w
 char *image_store_create(struct image_store *store, const struct image_identity *who,
 			 const char *name, GError **error);
 
+/* Whether Keystone gives this user a token. 0 or -1. */
+int image_check_keystone(const struct keystone_config *user, const struct image_config *config,
+			 GError **error);
+
 /* Where the store is, for messages and `image_ref_url`: "http://127.0.0.1:9292" or a folder; the
  * first of several servers; NULL when it is not known yet. The caller frees it. */
 char *image_store_location(struct image_store *store);

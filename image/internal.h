@@ -102,6 +102,7 @@ struct http_request {
 	const char *url;
 	GPtrArray *headers;	 /* char *, "Name: value" */
 	const char *body;	 /* NULL: none, or `upload` */
+	const char *secret;	 /* in it, besides the tokens in the headers; may be NULL */
 	struct pipeline *upload; /* of `upload_size` bytes; NULL: none */
 	uint64_t upload_size;
 	void (*sent)(void *opaque, uint64_t bytes); /* may be NULL */
@@ -113,6 +114,7 @@ struct http_reply {
 	long status;	     /* 0: there was none */
 	GString *body;	     /* at most 4 MiB */
 	char *subject_token; /* X-Subject-Token, NULL where absent */
+	char *location;	     /* Location, likewise; never followed */
 };
 
 /* 0 when the server answered, whatever it said; -1 with IMAGE_ERROR_UNAVAILABLE, or _CANCELLED, or

@@ -142,6 +142,7 @@ static int fetch(struct keystone *keystone, GError **error)
 
 	g_ptr_array_add(headers, (char *)"Content-Type: application/json");
 	request.body = body;
+	request.secret = user->password;
 	rc = http_perform(&http, &request, &reply, error);
 	cJSON_free(body);
 	if (rc == 0 && reply.status != 201) {
@@ -164,6 +165,21 @@ static int ensure(struct keystone *keystone, bool renew, GError **error)
 	if (keystone->token && !renew && now < keystone->expires_at - MARGIN_S)
 		return 0;
 	return fetch(keystone, error);
+}
+
+int image_check_keystone(const struct keystone_config *user, const struct image_config *config,
+			 GError **error)
+{
+	struct keystone *keystone = keystone_new(user, config);
+	g_autofree char *token = NULL;
+
+	if (keystone)
+		token = keystone_token(keystone, false, error);
+	else
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CONFIG,
+				    "auth_url and username are not both set");
+	keystone_free(keystone);
+	return token ? 0 : -1;
 }
 
 char *keystone_token(struct keystone *keystone, bool renew, GError **error)

@@ -62,7 +62,9 @@ void volume_service_free(struct volume_service *service)
 static char *base_url(const struct volume_service *service, const struct image_identity *who,
 		      GError **error)
 {
-	const char *project = who->project_id ? who->project_id : "";
+	/* It came with the cast, and is to be one part of the path. */
+	g_autofree char *project =
+		g_uri_escape_string(who->project_id ? who->project_id : "", NULL, FALSE);
 	const struct keystone_endpoint wanted = {service->type, service->interface,
 						 service->config->region_name};
 	g_autofree char *found = NULL;
@@ -77,7 +79,7 @@ static char *base_url(const struct volume_service *service, const struct image_i
 		if (!found)
 			return NULL;
 		url = g_string_new(found);
-		if (who->project_id && !g_str_has_suffix(found, "/v3")) {
+		if (*project && !g_str_has_suffix(found, "/v3")) {
 			g_string_truncate(url, (gsize)(strrchr(found, '/') - found) + 1);
 			g_string_append(url, project);
 		}

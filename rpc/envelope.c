@@ -74,12 +74,27 @@ char *rpc_body_encode(const cJSON *message)
 	return body;
 }
 
+/* What nova keeps of a guest's password in its system metadata is encrypted for its owner, and
+ * would be lost when a message that was kept is served again. */
+static bool is_encrypted_password(const char *folded)
+{
+	static const char name[] = "password_";
+
+	return g_str_has_prefix(folded, name) && g_ascii_isdigit(folded[strlen(name)]) &&
+	       !folded[strlen(name) + 1];
+}
+
 static bool is_secret(const char *name)
 {
 	static const char *const parts[] = {"token",  "password", "passwd",  "admin_pass",
 					    "secret", "trust_id", "key_data"};
 	g_autofree char *folded = g_ascii_strdown(name, -1);
 
+	if (is_encrypted_password(folded))
+		return false;
+	/* set_admin_password calls it new_pass. */
+	if (g_str_has_suffix(folded, "_pass"))
+		return true;
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
 		if (strstr(folded, parts[i]))
 			return true;
@@ -150,7 +165,7 @@ char *rpc_text_redact(const char *text, size_t length)
 	 * follows a secret's name goes, up to the quote that opened it (which may be escaped) or,
 	 * where it is cut, to the end; and whatever looks like a token of Keystone's goes. */
 	g_autoptr(GRegex) regex =
-		g_regex_new("((?:token|password|passwd|admin_pass|secret|key_data)[a-z_]*"
+		g_regex_new("((?:token|password|passwd|_pass|secret|key_data)[a-z_]*"
 			    "\\\\*[\"']?\\s*[:=]\\s*u?)"
 			    "(?:(\\\\*[\"'])(?:[^\\\\\"']++|(?!\\2)\\\\++[\"']?|(?!\\2)[\"'])*+(?:"
 			    "\\2)?|[^\"'\\\\\\s,}&]++)",

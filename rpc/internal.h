@@ -47,6 +47,18 @@ struct rpc_url {
 struct rpc_url *rpc_url_parse(const char *text, GError **error);
 void rpc_url_free(struct rpc_url *url);
 
+/* --- tls.c ------------------------------------------------------------------------------------ */
+
+struct tls_check {
+	int code; /* X509_V_*, of the broker's certificate */
+};
+
+/* NULL with RPC_ERROR_CONFIG for files that do not serve. `check` lives as long as the socket. */
+amqp_socket_t *tls_socket_new(amqp_connection_state_t state, const struct rpc_config *config,
+			      const char *host, struct tls_check *check, GError **error);
+/* Why the socket could not be opened (`status` is librabbitmq's); the caller frees it. */
+char *tls_explain(const struct rpc_config *config, const struct tls_check *check, int status);
+
 /* --- link.c: one AMQP connection, of one thread ----------------------------------------------- */
 
 /* What an operation on a link came to. */
@@ -140,6 +152,8 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 				  GError **error);
 void publisher_stop(struct publisher *publisher, unsigned grace_s);
 bool publisher_ready(struct publisher *publisher);
+/* Why it is not; the caller frees it. NULL: nothing is known. */
+char *publisher_trouble(struct publisher *publisher);
 /* Queues a message. With `wait`, returns when the broker has confirmed it, or why it has not. */
 int publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
 		   GError **error);

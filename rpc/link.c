@@ -2,12 +2,10 @@
 /*
  * Opening an AMQP connection, and reading the broker's replies by their type.
  */
-#include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/ssl.h>
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
@@ -23,12 +21,12 @@
 #define POLL_MAX_MS 1000 /* heartbeats are looked at so often */
 #define FRAME_MAX 131072
 #define TEXT_MAX 500 /* of what the broker says */
-#define TLS_PORT_HINT "is the port one for TLS, and are ssl and transport_url of one mind?"
 
 struct link {
 	amqp_connection_state_t state;
 	char *peer;
 	int code;
+	struct tls_check tls;
 };
 
 amqp_connection_state_t link_state(struct link *link)
@@ -127,41 +125,6 @@ enum link_result link_next_frame(struct link *link, amqp_frame_t *frame, GError 
 	return LINK_OK;
 }
 
-static amqp_socket_t *make_socket(const struct rpc_config *config, amqp_connection_state_t state,
-				  const char *peer, GError **error)
-{
-	amqp_socket_t *socket;
-	int rc = AMQP_STATUS_OK;
-	const char *what = NULL;
-
-	if (!config->ssl)
-		return amqp_tcp_socket_new(state);
-	socket = amqp_ssl_socket_new(state);
-	if (!socket)
-		return NULL;
-	amqp_ssl_socket_set_verify_peer(socket, 1);
-	amqp_ssl_socket_set_verify_hostname(socket, 1);
-	if (config->ssl_ca_file) {
-		what = config->ssl_ca_file;
-		rc = amqp_ssl_socket_set_cacert(socket, config->ssl_ca_file);
-	} else {
-		what = "the system's certificates";
-		if (SSL_CTX_set_default_verify_paths(amqp_ssl_socket_get_context(socket)) != 1)
-			rc = AMQP_STATUS_SSL_ERROR;
-	}
-	if (rc == AMQP_STATUS_OK && config->ssl_cert_file) {
-		what = config->ssl_cert_file;
-		rc = amqp_ssl_socket_set_key(socket, config->ssl_cert_file,
-					     config->ssl_key_file ? config->ssl_key_file
-								  : config->ssl_cert_file);
-	}
-	if (rc == AMQP_STATUS_OK)
-		return socket;
-	g_set_error(error, RPC_ERROR, RPC_ERROR_CONFIG, "TLS to %s: cannot use %s: %s", peer, what,
-		    amqp_error_string2(rc));
-	return NULL;
-}
-
 static void set_table_bool(amqp_table_entry_t *entry, const char *key)
 {
 	entry->key = amqp_cstring_bytes(key);
@@ -229,7 +192,9 @@ struct link *link_open(const struct rpc_config *config, const struct rpc_url *ur
 	link->state = amqp_new_connection();
 	(void)amqp_set_handshake_timeout(link->state, &connect_limit);
 	(void)amqp_set_rpc_timeout(link->state, &rpc_limit);
-	socket = make_socket(config, link->state, link->peer, &local);
+	socket = config->ssl
+			 ? tls_socket_new(link->state, config, address->host, &link->tls, &local)
+			 : amqp_tcp_socket_new(link->state);
 	if (!socket) {
 		if (!local)
 			g_set_error(&local, RPC_ERROR, RPC_ERROR_FAILED,
@@ -238,10 +203,13 @@ struct link *link_open(const struct rpc_config *config, const struct rpc_url *ur
 	}
 	rc = amqp_socket_open_noblock(socket, address->host, address->port, &connect_limit);
 	if (rc != AMQP_STATUS_OK) {
+		g_autofree char *why =
+			rc <= AMQP_STATUS_SSL_ERROR
+				? tls_explain(config, &link->tls, rc)
+				: g_strdup_printf("%s; does it run there?", amqp_error_string2(rc));
+
 		g_set_error(&local, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "cannot connect to RabbitMQ at %s: %s; %s", link->peer,
-			    amqp_error_string2(rc),
-			    config->ssl ? TLS_PORT_HINT : "does it run there?");
+			    "cannot connect to RabbitMQ at %s: %s", link->peer, why);
 		goto failed;
 	}
 	/* A peer that is gone, or never reads, ends a write that would last for ever. */

@@ -142,6 +142,16 @@ void outbox_set_trouble(struct outbox *outbox, const char *trouble)
 	pthread_mutex_unlock(&outbox->lock);
 }
 
+char *outbox_trouble(struct outbox *outbox)
+{
+	char *trouble;
+
+	pthread_mutex_lock(&outbox->lock);
+	trouble = g_strdup(outbox->trouble);
+	pthread_mutex_unlock(&outbox->lock);
+	return trouble;
+}
+
 struct letter *outbox_add(struct outbox *outbox, const struct outgoing *message, bool wait,
 			  GError **error)
 {

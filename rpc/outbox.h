@@ -41,6 +41,8 @@ void outbox_close(struct outbox *outbox);
 bool outbox_is_empty(struct outbox *outbox);
 /* Why the broker takes nothing just now, for the errors of those who wait; NULL: it does. */
 void outbox_set_trouble(struct outbox *outbox, const char *trouble);
+/* A copy of it. */
+char *outbox_trouble(struct outbox *outbox);
 
 /* The senders' side. The body is taken in any case. NULL when the outbox is full or closed. */
 struct letter *outbox_add(struct outbox *outbox, const struct outgoing *message, bool wait,

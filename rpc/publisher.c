@@ -440,6 +440,11 @@ bool publisher_ready(struct publisher *publisher)
 	return atomic_load(&publisher->ready);
 }
 
+char *publisher_trouble(struct publisher *publisher)
+{
+	return outbox_trouble(publisher->outbox);
+}
+
 int publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
 		   GError **error)
 {

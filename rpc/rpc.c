@@ -92,3 +92,8 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s)
 	}
 	return true;
 }
+
+char *rpc_trouble(struct rpc *rpc)
+{
+	return publisher_trouble(rpc->publisher);
+}

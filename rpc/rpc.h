@@ -84,6 +84,9 @@ void rpc_close(struct rpc *rpc, unsigned grace_s);
 /* Both connections are up (and, when a server runs, its queues are consumed). False after
  * `timeout_s`. */
 bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s);
+/* Why the broker could not be reached the last time; the caller frees it. NULL: it could, or was
+ * not tried yet. */
+char *rpc_trouble(struct rpc *rpc);
 
 /* --- the server ----------------------------------------------------------------------------- */
 

@@ -102,21 +102,31 @@ static int refuse(GError **error, const char *target, const char *why)
 	return -1;
 }
 
+/* Formats whose files name no others, or whose others are told here. */
+static bool is_known_format(const char *format)
+{
+	static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi", "vpc", "vhdx", NULL};
+
+	return g_strv_contains(formats, format);
+}
+
 static int add_layer(struct disk *disk, const char *type, char *path, char *format, GError **error)
 {
 	struct disk_layer *layer;
 	bool known = g_strcmp0(type, "file") == 0 || g_strcmp0(type, "block") == 0;
+	bool below = disk->layers->len > 0;
 
-	if (!known || !path || !format || disk->layers->len >= MAX_LAYERS) {
+	if (!known || !path || !format || (below && !is_known_format(format)) ||
+	    disk->layers->len >= MAX_LAYERS) {
 		g_autofree char *why = g_strdup_printf(
 			"%s: %s",
-			disk->layers->len > 0 ? "has a backing file that cannot be used"
-					      : "cannot be used",
+			below ? "has a backing file that cannot be used" : "cannot be used",
 			!known	  ? "it is neither a file nor a block device (network disks are "
 				    "not supported yet)"
 			: !path	  ? "it has no source"
 			: !format ? "libvirt does not name its format, and it is never probed"
-				  : "its chain is too long");
+			: below && !is_known_format(format) ? "its format is not supported"
+							    : "its chain is too long");
 		g_free(path);
 		g_free(format);
 		return refuse(error, disk->target, why);
@@ -150,7 +160,9 @@ static int read_chain(struct disk *disk, const xmlNode *node, GError **error)
 			      attribute(child(store, "format"), "type"), error) < 0)
 			return -1;
 	}
-	if (!g_str_equal(disk_top(disk)->format, "qcow2"))
+	/* A VMDK may have a parent. */
+	if (!g_str_equal(disk_top(disk)->format, "qcow2") &&
+	    !g_str_equal(disk_top(disk)->format, "vmdk"))
 		disk->complete = disk->layers->len == 1;
 	return 0;
 }
@@ -298,14 +310,9 @@ static int read_backing(struct disk *disk, const char *const *dirs, const cJSON 
 {
 	const cJSON *backing = cJSON_GetObjectItemCaseSensitive(info, "full-backing-filename");
 	const cJSON *format = cJSON_GetObjectItemCaseSensitive(info, "backing-filename-format");
-	const cJSON *specific = cJSON_GetObjectItemCaseSensitive(
-		cJSON_GetObjectItemCaseSensitive(info, "format-specific"), "data");
 	const char *path;
 
 	*ret_more = false;
-	if (cJSON_HasObjectItem(specific, "data-file"))
-		return refuse(error, disk->target,
-			      "has an external data file in its chain: it is not followed");
 	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(info, "encrypted")))
 		return refuse(error, disk->target, "has an encrypted file in its chain");
 	if (!cJSON_IsString(backing))
@@ -323,11 +330,24 @@ static int read_backing(struct disk *disk, const char *const *dirs, const cJSON 
 			 cJSON_IsString(format) ? g_strdup(format->valuestring) : NULL, error);
 }
 
+static int check_header(const struct disk *disk, guint layer, GError **error)
+{
+	const char *why;
+
+	if (header_check(g_ptr_array_index(disk->layers, layer), &why, error) < 0)
+		return -1;
+	return why ? refuse(error, disk->target, why) : 0;
+}
+
 int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic_int *cancel,
 			GError **error)
 {
 	bool more = !disk->complete;
 
+	for (guint i = 0; i < disk->layers->len; i++) {
+		if (check_header(disk, i, error) < 0)
+			return -1;
+	}
 	while (more) {
 		const struct disk_layer *last = last_layer(disk);
 		const char *argv[] = {"qemu-img",   "info", "--output=json", "-f",
@@ -343,7 +363,7 @@ int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic
 		info = cJSON_Parse(output);
 		rc = read_backing(disk, dirs, info, &more, error);
 		cJSON_Delete(info);
-		if (rc < 0)
+		if (rc < 0 || (more && check_header(disk, disk->layers->len - 1, error) < 0))
 			return -1;
 	}
 	disk->complete = true;
@@ -363,7 +383,7 @@ static cJSON *json_layers(const struct disk *disk, guint from)
 	file = cJSON_AddObjectToObject(node, "file");
 	cJSON_AddStringToObject(file, "driver", layer->block ? "host_device" : "file");
 	cJSON_AddStringToObject(file, "filename", layer->path);
-	if (g_str_equal(layer->format, "qcow2"))
+	if (g_str_equal(layer->format, "qcow2") || g_str_equal(layer->format, "vmdk"))
 		cJSON_AddItemToObject(node, "backing", json_layers(disk, from + 1));
 	return node;
 }

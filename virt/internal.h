@@ -28,6 +28,15 @@ virDomainPtr host_find_domain(virConnectPtr connection, const char *uuid, GError
 /* libvirt's last error of this thread as ours: "what: libvirt's words". */
 void virt_set_error(GError **error, const char *what);
 
+/* --- reach.c, about.c --------------------------------------------------------------------------
+ */
+
+/* "+64055:+108", or names, of libvirt's security model dac. */
+bool reach_parse_label(const char *label, struct virt_user *ret_user);
+/* Of a running domain where its XML is given and tells, else of the host. */
+int about_qemu_user(virConnectPtr connection, const char *domain_xml, struct virt_user *ret_user,
+		    GError **error);
+
 /* --- guest.c: a guest by a connection of one's own ---------------------------------------------
  */
 
@@ -96,7 +105,8 @@ struct disk *disk_find_container(const char *xml, const char *format, GError **e
 void disk_free(struct disk *disk);
 struct disk_layer *disk_top(const struct disk *disk);
 /* Reads what the XML did not tell from the headers, each with its known format. What a header names
- * must lie in one of `dirs`, or in the folder of the disk's top. */
+ * must lie in one of `dirs`, or in the folder of the disk's top. A file that would lead QEMU to
+ * others beside the chain is refused, whoever named it. */
 int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic_int *cancel,
 			GError **error);
 /* The chain from a layer down as QEMU's json: file name, every driver named. The caller frees it.
@@ -107,6 +117,12 @@ char *disk_json_name(const struct disk *disk, guint from);
 char *disk_json_name_shared(const struct disk *disk, bool direct);
 /* The same with another qcow2 file on top of it. */
 char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2);
+
+/* --- header.c ---------------------------------------------------------------------------------
+ */
+
+/* -1 where the file cannot be read. Else *ret_why is what is wrong with it, NULL: nothing. */
+int header_check(const struct disk_layer *layer, const char **ret_why, GError **error);
 
 /* What a domain's XML says of the guest as a whole. */
 struct domain_facts {

@@ -5,11 +5,8 @@
  * began; of one that is at rest by qemu-nbd, read-only.
  */
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <glib/gstdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "virt/stream.h"
@@ -159,38 +156,21 @@ static struct image_source *encode(struct snapshot *snapshot, struct image_sourc
 /* --- live ---------------------------------------------------------------------------------------
  */
 
-/* The socket's folder is QEMU's to write in: of the user who owns the disk while it runs. */
 static int make_places(struct snapshot *snapshot, struct stream *stream, GError **error)
 {
-	const struct virt_config *config = host_config(snapshot->host);
-	g_autofree char *id = g_uuid_string_random();
-	g_autofree char *name = g_strdup_printf("novasnap-%.8s", id);
-	cJSON *undo = cJSON_CreateObject();
-	struct stat disk;
+	struct virt_user user;
+	cJSON *undo;
 
-	stream->folder = jobs_folder_name(config->run_dir);
-	stream->socket = g_build_filename(stream->folder, SOCKET, NULL);
-	stream->scratch = g_build_filename(config->scratch_dir, name, NULL);
+	if (stream_choose_places(snapshot, stream, &user, error) < 0)
+		return -1;
+	undo = cJSON_CreateObject();
 	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
 	cJSON_AddStringToObject(undo, "socket", stream->socket);
 	cJSON_AddStringToObject(undo, "scratch", stream->scratch);
 	cJSON_AddBoolToObject(undo, "running", snapshot->first_state == VIR_DOMAIN_RUNNING);
 	if (step_begin(snapshot, "backup", undo, error) < 0)
 		return -1;
-	if (jobs_make_folder(stream->folder, &stream->lock) < 0) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "making a folder in [novasnap]run_dir %s: %s", config->run_dir,
-			    g_strerror(errno));
-		return -1;
-	}
-	if (stat(disk_top(snapshot->disk)->path, &disk) < 0 ||
-	    chown(stream->folder, disk.st_uid, disk.st_gid) < 0) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "giving the folder %s to QEMU's user: %s", stream->folder,
-			    g_strerror(errno));
-		return -1;
-	}
-	return 0;
+	return stream_make_folder(stream, &user, error);
 }
 
 static char *backup_xml(const struct snapshot *snapshot, const struct stream *stream,

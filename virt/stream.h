@@ -18,6 +18,16 @@ struct stream {
 	struct guard *guard;
 };
 
+/* --- stream-places.c ---------------------------------------------------------------------------
+ */
+
+/* The names of what is to be there. VIRT_ERROR_CONFIG where QEMU's user, which is told, and ours
+ * could not meet in run_dir. */
+int stream_choose_places(struct snapshot *snapshot, struct stream *stream,
+			 struct virt_user *ret_user, GError **error);
+/* The socket's folder. */
+int stream_make_folder(struct stream *stream, const struct virt_user *user, GError **error);
+
 /* --- guard.c: no guest is hurt by a stream ---------------------------------------------------- */
 
 /* A thread that looks after the room for the scratch file and ends the job while there is some

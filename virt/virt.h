@@ -10,6 +10,7 @@
 #include <glib.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "image/source.h"
 
@@ -87,6 +88,27 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(virt_host_t, virt_host_close)
 /* Ends the exports that a process of ours left running when it was killed (jobs.c): their scratch
  * files would fill the disk, and stop the guests. What cannot be done is logged. */
 void virt_host_sweep(struct virt_host *host);
+
+/* --- for whoever checks a host (about.c, reach.c) ----------------------------------------------
+ */
+
+/* "libvirt 9.0.0, QEMU 7.2.22"; the caller frees it. */
+char *virt_host_versions(struct virt_host *host, GError **error);
+
+struct virt_user {
+	uid_t uid;
+	gid_t gid;
+};
+/* Whom libvirt runs QEMU as. */
+int virt_host_qemu_user(struct virt_host *host, struct virt_user *ret_user, GError **error);
+/* By its number where it has no name; the caller frees it. */
+char *virt_user_name(uid_t uid);
+/* Whether that user can pass through a folder and all above it; VIRT_ERROR_CONFIG names the first
+ * that is in the way. */
+int virt_user_check_reach(const struct virt_user *user, const char *path, GError **error);
+/* Whether what this process makes in a folder can be shared with that user; VIRT_ERROR_CONFIG says
+ * what it lacks. */
+int virt_user_check_shared(const struct virt_user *user, const char *folder, GError **error);
 
 /* The power state of the domain of that uuid as nova's _get_power_state gives it, or -1 with an
  * error. */

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The user that QEMU runs as, and where that user can go. Judged by modes and groups; a folder with
+ * an access control list is taken to be as its owner wanted it.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "virt/internal.h"
+
+#define GROUPS_MAX 1024
+
+static bool find_user(const char *text, uid_t *ret_uid)
+{
+	char buffer[4096];
+	struct passwd entry, *found = NULL;
+	guint64 number;
+
+	if (g_ascii_string_to_unsigned(text + (*text == '+'), 10, 0, UINT32_MAX, &number, NULL)) {
+		*ret_uid = (uid_t)number;
+		return true;
+	}
+	if (getpwnam_r(text, &entry, buffer, sizeof(buffer), &found) == 0 && found)
+		*ret_uid = found->pw_uid;
+	return found != NULL;
+}
+
+static bool find_group(const char *text, gid_t *ret_gid)
+{
+	char buffer[16384];
+	struct group entry, *found = NULL;
+	guint64 number;
+
+	if (g_ascii_string_to_unsigned(text + (*text == '+'), 10, 0, UINT32_MAX, &number, NULL)) {
+		*ret_gid = (gid_t)number;
+		return true;
+	}
+	if (getgrnam_r(text, &entry, buffer, sizeof(buffer), &found) == 0 && found)
+		*ret_gid = found->gr_gid;
+	return found != NULL;
+}
+
+bool reach_parse_label(const char *label, struct virt_user *ret_user)
+{
+	g_auto(GStrv) parts = g_strsplit(label ? label : "", ":", 2);
+
+	return parts[0] && parts[1] && *parts[0] && *parts[1] &&
+	       find_user(parts[0], &ret_user->uid) && find_group(parts[1], &ret_user->gid);
+}
+
+char *virt_user_name(uid_t uid)
+{
+	char buffer[4096];
+	struct passwd entry, *found = NULL;
+
+	if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) == 0 && found)
+		return g_strdup(found->pw_name);
+	return g_strdup_printf("%u", (unsigned)uid);
+}
+
+static char *group_name(gid_t gid)
+{
+	char buffer[16384];
+	struct group entry, *found = NULL;
+
+	if (getgrgid_r(gid, &entry, buffer, sizeof(buffer), &found) == 0 && found)
+		return g_strdup(found->gr_name);
+	return g_strdup_printf("%u", (unsigned)gid);
+}
+
+/* libvirt gives QEMU all groups of its user. */
+static bool is_in_group(const struct virt_user *user, gid_t gid)
+{
+	g_autofree gid_t *groups = g_new(gid_t, GROUPS_MAX);
+	g_autofree char *name = virt_user_name(user->uid);
+	int count = GROUPS_MAX;
+
+	if (user->gid == gid)
+		return true;
+	if (g_ascii_isdigit(*name) || getgrouplist(name, user->gid, groups, &count) < 0)
+		return false;
+	for (int i = 0; i < count; i++) {
+		if (groups[i] == gid)
+			return true;
+	}
+	return false;
+}
+
+static bool are_we_in_group(gid_t gid)
+{
+	g_autofree gid_t *groups = g_new(gid_t, GROUPS_MAX);
+	int count = getgroups(GROUPS_MAX, groups);
+
+	for (int i = 0; i < count; i++) {
+		if (groups[i] == gid)
+			return true;
+	}
+	return getegid() == gid;
+}
+
+static bool has_list(const char *path)
+{
+	return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
+}
+
+static bool may_pass(const struct virt_user *user, const char *folder, const struct stat *st)
+{
+	if (user->uid == 0 || has_list(folder))
+		return true;
+	if (st->st_uid == user->uid)
+		return st->st_mode & S_IXUSR;
+	return st->st_mode & (is_in_group(user, st->st_gid) ? S_IXGRP : S_IXOTH);
+}
+
+static int check_folder(const struct virt_user *user, const char *folder, GError **error)
+{
+	g_autofree char *name = virt_user_name(user->uid);
+	g_autofree char *owner = NULL;
+	g_autofree char *group = NULL;
+	struct stat st;
+
+	if (stat(folder, &st) < 0) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG, "looking at %s: %s", folder,
+			    g_strerror(errno));
+		return -1;
+	}
+	if (may_pass(user, folder, &st))
+		return 0;
+	owner = virt_user_name(st.st_uid);
+	group = group_name(st.st_gid);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
+		    "QEMU's user %s cannot pass through %s (mode %04o, of %s:%s)", name, folder,
+		    (unsigned)st.st_mode & 07777, owner, group);
+	return -1;
+}
+
+int virt_user_check_reach(const struct virt_user *user, const char *path, GError **error)
+{
+	char *real = realpath(path, NULL);
+	int rc;
+
+	if (!real)
+		return check_folder(user, path, error);
+	rc = check_folder(user, "/", error);
+	for (char *at = real + 1; rc == 0 && *at; at++) {
+		if (*at != '/')
+			continue;
+		*at = '\0';
+		rc = check_folder(user, real, error);
+		*at = '/';
+	}
+	if (rc == 0 && real[1])
+		rc = check_folder(user, real, error);
+	free(real);
+	return rc;
+}
+
+int virt_user_check_shared(const struct virt_user *user, const char *folder, GError **error)
+{
+	g_autofree char *group = NULL;
+	g_autofree char *why = NULL;
+	struct stat st;
+
+	/* As root we give away what is to be shared. */
+	if (geteuid() == 0 || geteuid() == user->uid || stat(folder, &st) < 0 || has_list(folder))
+		return 0;
+	group = group_name(st.st_gid);
+	if (!(st.st_mode & S_ISGID))
+		why = g_strdup("it does not hand its group down (setgid)");
+	else if (!is_in_group(user, st.st_gid))
+		why = g_strdup_printf("QEMU's user is not in its group %s", group);
+	else if (!are_we_in_group(st.st_gid))
+		why = g_strdup_printf("novasnapd's user is not in its group %s", group);
+	if (!why)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
+		    "novasnapd does not run as root, and cannot share what it makes in %s with "
+		    "QEMU: %s; it must be of mode 2770, and of a group in which both are, as "
+		    "conf/novasnap.tmpfiles makes it (novasnap check tells more)",
+		    folder, why);
+	return -1;
+}
