@@ -107,6 +107,11 @@ char *disk_json_name_shared(const struct disk *disk, bool direct);
 /* The same with another qcow2 file on top of it. */
 char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2);
 
+struct _xmlDoc;
+/* libvirt's XML as a document, the caller's to free. NULL where it is none, is over 4 MiB, or has a
+ * document type: libvirt writes none, and entities are how a short text becomes a long one. */
+struct _xmlDoc *domain_parse(const char *xml);
+
 /* What a domain's XML says of the guest as a whole. */
 struct domain_facts {
 	bool container;	   /* of type lxc */

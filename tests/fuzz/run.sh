@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build-fuzz}
 seconds=${SECONDS_EACH:-60}
-export G_SLICE=always-malloc ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+export G_SLICE=always-malloc ASAN_OPTIONS=quarantine_size_mb=64 UBSAN_OPTIONS=print_stacktrace=1
 failed=0
 
 longest() { # target
