@@ -94,8 +94,10 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# The linker puts functions of the target in the place of those that would send something.
+# The linker puts functions of the program in the place of those that would send something.
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
+$(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
 $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
