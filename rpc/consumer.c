@@ -316,9 +316,8 @@ static void take_frames(struct consumer *consumer)
 			break;
 		if (frame.channel == 0 || frame.channel >= CHANNELS)
 			continue;
-		rc = frame.frame_type == AMQP_FRAME_METHOD
-			     ? take_method(consumer, &frame, &error)
-			     : take_piece(consumer, &frame, &error);
+		rc = frame.frame_type == AMQP_FRAME_METHOD ? take_method(consumer, &frame, &error)
+							   : take_piece(consumer, &frame, &error);
 		if (rc < 0) {
 			disconnect(consumer, error);
 			return;

@@ -96,8 +96,7 @@ void rejected_keep(const struct rpc_config *config, const char *body, size_t len
 		return;
 	text = redact(body, length);
 	line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
-	content = g_strdup_printf("# %s%s\n%s\n", line,
-				  length > MAX_KEPT ? " (cut)" : "", text);
+	content = g_strdup_printf("# %s%s\n%s\n", line, length > MAX_KEPT ? " (cut)" : "", text);
 	size = strlen(content);
 	if (size > config->rejected_max_bytes) {
 		g_warning("a rejected message is not kept: its %zu bytes are more than all of them "

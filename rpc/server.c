@@ -334,9 +334,8 @@ void server_take(struct rpc *rpc, const char *body, size_t length, const struct 
 void server_take_too_long(struct rpc *rpc, const char *begin, size_t begin_length, uint64_t length,
 			  const struct delivery *delivery)
 {
-	g_autofree char *reason = g_strdup_printf("it has %" G_GUINT64_FORMAT
-						  " bytes, over the limit of %zu",
-						  length, MAX_BODY);
+	g_autofree char *reason = g_strdup_printf(
+		"it has %" G_GUINT64_FORMAT " bytes, over the limit of %zu", length, MAX_BODY);
 
 	keep_aside(rpc, begin, begin_length, reason, delivery);
 }

@@ -112,7 +112,7 @@ GPtrArray *domain_disks(const char *xml)
 
 	reader_open(&reader, xml);
 	if (reader.context)
-		found = xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk[target/@dev != '']",
+		found = xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk",
 					       reader.context);
 	for (int i = 0; found && found->nodesetval && i < found->nodesetval->nodeNr; i++) {
 		struct domain_disk *disk = g_new0(struct domain_disk, 1);
@@ -121,7 +121,11 @@ GPtrArray *domain_disks(const char *xml)
 		disk->target = text_at(reader.context, "target/@dev");
 		disk->serial = text_at(reader.context, "serial");
 		disk->file = text_at(reader.context, "source/@file");
-		g_ptr_array_add(disks, disk);
+		/* All that is done to a disk is done by its target. */
+		if (disk->target)
+			g_ptr_array_add(disks, disk);
+		else
+			domain_disk_free(disk);
 	}
 	xmlXPathFreeObject(found);
 	reader_close(&reader);

@@ -129,7 +129,7 @@ struct domain_disk {
 	char *serial; /* NULL: none */
 	char *file;   /* NULL: it is no plain file */
 };
-/* struct domain_disk; the caller unrefs it. */
+/* struct domain_disk, those that have a target; the caller unrefs it. */
 GPtrArray *domain_disks(const char *xml);
 
 /* --- freeze.c --------------------------------------------------------------------------------- */

@@ -47,9 +47,10 @@ void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 			const struct job_ops *ops, void *opaque)
 {
 	const struct task *task = opaque;
-	char *text = rpc_request_text(task->request, nova_instance_is_plain(task->instance)
-							     ? NULL
-							     : nova_instance_object(task->instance));
+	char *text =
+		rpc_request_text(task->request, nova_instance_is_plain(task->instance)
+							? NULL
+							: nova_instance_object(task->instance));
 	g_autoptr(GError) error = NULL;
 	cJSON *message = rpc_body_decode(text, strlen(text), &error);
 
@@ -74,8 +75,8 @@ static void check_text(const uint8_t *data, size_t size)
 	if (!message)
 		return;
 	if (cJSON_HasObjectItem(message, "failure"))
-		g_error_free(rpc_failure_decode(
-			cJSON_GetObjectItemCaseSensitive(message, "failure")));
+		g_error_free(
+			rpc_failure_decode(cJSON_GetObjectItemCaseSensitive(message, "failure")));
 	text = json_print(message);
 	body = rpc_body_encode(message);
 	copy = rpc_body_decode(body, strlen(body), NULL);
@@ -101,8 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!manager.jobs) {
 		manager.jobs = jobs_new(0);
 		config.topic = "compute";
-		config.rejected_dir =
-			g_build_filename(g_get_tmp_dir(), "rejected", NULL);
+		config.rejected_dir = g_build_filename(g_get_tmp_dir(), "rejected", NULL);
 		config.rejected_max_files = 2;
 		config.rejected_max_bytes = (uint64_t)1024 * 1024;
 	}

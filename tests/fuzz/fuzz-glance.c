@@ -71,8 +71,8 @@ static void get(struct image_store *store, const struct image_identity *who)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const servers[] = {"http://a", "b/v2/", NULL};
-	static const struct image_config config = {.api_servers = servers, .num_retries = 2,
-						   .saving_timeout_s = 3};
+	static const struct image_config config = {
+		.api_servers = servers, .num_retries = 2, .saving_timeout_s = 3};
 	const struct image_identity who = {.token = "token"};
 	struct fuzz_input input = {data, size};
 	g_autofree char *id = NULL;

@@ -91,8 +91,7 @@ static uint64_t take(const uint8_t *from, unsigned bytes)
 
 static bool receive(const struct server *server, void *buffer, size_t length)
 {
-	return length == 0 ||
-	       recv(server->fd, buffer, length, MSG_WAITALL) == (ssize_t)length;
+	return length == 0 || recv(server->fd, buffer, length, MSG_WAITALL) == (ssize_t)length;
 }
 
 static bool answer_option(const struct server *server, uint32_t option, uint32_t type,

@@ -226,7 +226,8 @@ static void test_cut_at_each_byte(struct fixture *fixture, gconstpointer unused)
 
 static void test_no_utf8(struct fixture *fixture, gconstpointer unused)
 {
-	static const char *const broken[] = {"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80"};
+	static const char *const broken[] = {"\xff", "\xc0\x80", "\xed\xa0\x80",
+					     "\xf4\x90\x80\x80"};
 
 	(void)unused;
 	for (size_t at = 0; at + 4 < fixture->length; at += 7) {
@@ -287,7 +288,8 @@ static const char *const values[] = {
 	"NaN",
 	"9223372036854775808",
 	"-9223372036854775809",
-	"123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890",
+	"12345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+	"0",
 	"\"\"",
 	"\"x\"",
 	"\"\\u0000\"",
@@ -390,8 +392,7 @@ static void test_plain_metadata(struct fixture *fixture, gconstpointer unused)
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
 		cJSON *message = recorded(fixture);
 		cJSON *list = cJSON_CreateArray();
-		cJSON *instance =
-			json("{\"uuid\": \"2b5a5b29-ff82-456a-8cb5-56c0ad05b188\"}");
+		cJSON *instance = json("{\"uuid\": \"2b5a5b29-ff82-456a-8cb5-56c0ad05b188\"}");
 
 		for (unsigned j = 0; j < 60000; j++) {
 			g_autofree char *key = g_strdup_printf("%u", j);
@@ -421,9 +422,10 @@ static void test_depth(struct fixture *fixture, gconstpointer unused)
 			g_string_append_c(nested, '[');
 		for (unsigned j = 0; j < depths[i]; j++)
 			g_string_append_c(nested, ']');
-		g_string_append(nested, ",\"image_id\":\"71e5a7b0-1730-41f5-afda-ba2a6f00b7f6\","
-					"\"instance_uuid\":\"2b5a5b29-ff82-456a-8cb5-56c0ad05b188\"},"
-					"\"version\":\"1.0\",\"method\":\"snapshot_instance\"}");
+		g_string_append(nested,
+				",\"image_id\":\"71e5a7b0-1730-41f5-afda-ba2a6f00b7f6\","
+				"\"instance_uuid\":\"2b5a5b29-ff82-456a-8cb5-56c0ad05b188\"},"
+				"\"version\":\"1.0\",\"method\":\"snapshot_instance\"}");
 		taken_too = give(fixture, nested->str, nested->len);
 		g_assert_cmpint(taken_too, ==, i == 0);
 		if (!taken_too)
@@ -507,8 +509,9 @@ static void test_kept_is_bounded(struct fixture *fixture, gconstpointer unused)
 static void test_rotation(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const good[] = {"0", "1", "2147483647"};
-	static const char *const bad[] = {"-1",	 "2.5",	  "1e400", "NaN", "2147483648", "4294967297",
-					  "1.0", "\"1\"", "null",  "[1]", "true"};
+	static const char *const bad[] = {"-1",		"2.5",	      "1e400", "NaN",
+					  "2147483648", "4294967297", "1.0",   "\"1\"",
+					  "null",	"[1]",	      "true"};
 	static const char *const methods[] = {"backup_instance", "snapshot_instance"};
 
 	(void)unused;
@@ -534,8 +537,8 @@ static void test_rotation(struct fixture *fixture, gconstpointer unused)
 /* A text that is made of nothing but what a secret's name looks like. */
 static void test_names_of_secrets(void)
 {
-	static const char *const words[] = {"token", "token ", "token\\", "token=", "\"token\":",
-					    "gAAAAA", "token=\\", "token='"};
+	static const char *const words[] = {"token",	  "token ", "token\\",	"token=",
+					    "\"token\":", "gAAAAA", "token=\\", "token='"};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
 		g_autoptr(GString) text = g_string_new(NULL);
