@@ -24,6 +24,14 @@ BUILD      := $(BUILD)-faults
 FAULTFLAGS := -DNOVASNAP_FAULTS
 endif
 
+# make FUZZING=1 is what `make fuzz` builds with: clang, and all of the code tells libFuzzer where it goes.
+ifdef FUZZING
+BUILD    := $(BUILD)-fuzz
+CC       := clang-14
+SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
+CFLAGS   := -O1 -g -Wno-string-concatenation
+endif
+
 # Asked only when something is compiled, so that `make deps` runs on a machine that has no pkg-config yet.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS) 2>/dev/null))$(PKG_LIBS)
@@ -49,6 +57,7 @@ OBJ   := $(SRC:%.c=$(BUILD)/%.o)
 LINK  := $(BUILD)/agent.a $(BUILD)/virt.a $(BUILD)/image.a $(BUILD)/rpc.a
 UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
+FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz-$(or $(FUZZ),*).c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
 PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
 
@@ -85,7 +94,22 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
+# The linker puts functions of the program in the place of those that would send something.
+wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
+$(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
+$(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
+$(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
+$(BUILD)/tests/fuzz/fuzz-chain: WRAP := $(call wrap,process_run)
+$(BUILD)/tests/fuzz/fuzz-glance $(BUILD)/tests/fuzz/fuzz-keystone: WRAP := $(call wrap,http_perform http_pause)
+
+$(BUILD)/tests/fuzz/fuzz-%: $(BUILD)/tests/fuzz/fuzz-%.o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/answers.o $(LINK)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(WRAP) -o $@ $^ $(LIBS)
+
 unit-programs: $(UNIT)
+fuzz-programs: $(FUZZ_PROGRAMS)
 tools: $(TOOLS)
 bench-programs: $(BENCH)
 
@@ -115,6 +139,12 @@ faults: check-deps
 	@$(MAKE) --no-print-directory FAULTS=1 all
 	BUILD=build-faults NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_TIMEOUT=3000 \
 		tests/lib/run.sh tests/faults/test-faults.py
+
+# What comes from outside, made up by libFuzzer: SECONDS for each target; FUZZ names one of tests/fuzz/fuzz-*.c.
+fuzz:
+	@tests/lib/deps.sh build fuzz
+	@$(MAKE) --no-print-directory FUZZING=1 fuzz-programs
+	@BUILD=build-fuzz SECONDS_EACH=$(or $(SECONDS),60) FUZZ=$(FUZZ) tests/fuzz/run.sh
 
 e2e:
 	@tests/lib/deps.sh build run test e2e
@@ -169,5 +199,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults soak
+        bench-programs bench faults soak fuzz fuzz-programs
 .SECONDARY:

@@ -310,6 +310,8 @@ static int set_key(struct config_store *store, const struct key *key, void *base
 	void *target = (char *)base + key->offset;
 	const char *unknown;
 
+	if (key->type == KEY_STRING && text && !*text)
+		text = key->standard;
 	if (!text) {
 		if (key->type == KEY_LIST || key->type == KEY_RAW_LIST)
 			*(const char *const **)target = split_list(store, "");
@@ -330,6 +332,8 @@ static int set_key(struct config_store *store, const struct key *key, void *base
 		*(const char **)target = text;
 		return 0;
 	case KEY_STRING:
+		if (!*text && key->standard)
+			return bad_value(key, value, "comes to nothing", error);
 		*(const char **)target = *text ? text : NULL;
 		return 0;
 	case KEY_BOOL:

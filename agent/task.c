@@ -279,6 +279,12 @@ int task_arg_int(const struct task *task, const char *name, int fallback)
 	return cJSON_IsNumber(item) ? item->valueint : fallback;
 }
 
+bool task_is_rotation(const cJSON *item)
+{
+	/* One that does not fit into an int is no number of images either. */
+	return cJSON_IsNumber(item) && item->valueint >= 0 && item->valuedouble == item->valueint;
+}
+
 bool task_arg_bool(const struct task *task, const char *name, bool fallback)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(task->args, name);

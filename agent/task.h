@@ -91,6 +91,8 @@ void task_step_over(struct task *task, const char *step);
 /* A string, a number or a truth among the arguments; the fallback where it is absent or null. */
 const char *task_arg_string(const struct task *task, const char *name);
 int task_arg_int(const struct task *task, const char *name, int fallback);
+/* How many backups stay: whether an argument is a whole number that is not negative. */
+bool task_is_rotation(const cJSON *item);
 bool task_arg_bool(const struct task *task, const char *name, bool fallback);
 
 /* VIRT_ERROR_CANCELLED. Returns -1. */

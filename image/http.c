@@ -8,7 +8,6 @@
 
 #include "image/internal.h"
 
-#define REPLY_MAX ((size_t)4 * 1024 * 1024)
 #define WORDS_MAX 300
 #define HIDDEN "***"
 #define EXPECT_TIMEOUT_MS 5000L
@@ -26,7 +25,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *opaque)
 	struct transfer *transfer = opaque;
 	size_t length = size * count;
 
-	if (transfer->reply->body->len + length > REPLY_MAX)
+	if (length > REPLY_MAX - transfer->reply->body->len)
 		return 0;
 	g_string_append_len(transfer->reply->body, data, (gssize)length);
 	return length;
@@ -227,6 +226,24 @@ void http_reply_clear(struct http_reply *reply)
 	*reply = (struct http_reply){0};
 }
 
+/* A value has a comma or a bracket before it, but for the first. Those that stand in texts are
+ * counted too: there is room for them. */
+static bool has_few_values(const GString *body)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < body->len; i++)
+		count += body->str[i] == ',' || body->str[i] == '[' || body->str[i] == '{';
+	return count <= REPLY_VALUES_MAX;
+}
+
+cJSON *http_reply_document(const struct http_reply *reply)
+{
+	return has_few_values(reply->body)
+		       ? cJSON_ParseWithLength(reply->body->str, reply->body->len)
+		       : NULL;
+}
+
 /* The references that Python's html.escape writes. */
 static void unescape(char *line)
 {
@@ -251,7 +268,8 @@ static void unescape(char *line)
 /* What a server says of a refusal, without its HTML or JSON around it. */
 static char *reply_words(const struct http_reply *reply)
 {
-	g_autofree char *valid = g_utf8_make_valid(reply->body->str, (gssize)reply->body->len);
+	size_t length = MIN(reply->body->len, REFUSAL_MAX);
+	g_autofree char *valid = g_utf8_make_valid(reply->body->str, (gssize)length);
 	g_autoptr(GRegex) tags = g_regex_new("<(title|style)>.*?</\\1>|<[^>]*>",
 					     G_REGEX_CASELESS | G_REGEX_DOTALL, 0, NULL);
 	g_autoptr(GRegex) blanks = g_regex_new("\\s+", 0, 0, NULL);

@@ -163,10 +163,12 @@ char *rpc_text_redact(const char *text, size_t length)
 {
 	/* Of a body that is no JSON only what looks like a name can be known: the value that
 	 * follows a secret's name goes, up to the quote that opened it (which may be escaped) or,
-	 * where it is cut, to the end; and whatever looks like a token of Keystone's goes. */
+	 * where it is cut, to the end; and whatever looks like a token of Keystone's goes. What
+	 * stands between name and value has a bound, for a text may be made of nothing but names.
+	 */
 	g_autoptr(GRegex) regex =
-		g_regex_new("((?:token|password|passwd|_pass|secret|key_data)[a-z_]*"
-			    "\\\\*[\"']?\\s*[:=]\\s*u?)"
+		g_regex_new("((?:token|password|passwd|_pass|secret|key_data)[a-z_]{0,64}+"
+			    "\\\\{0,64}+[\"']?\\s{0,64}+[:=]\\s{0,64}+u?)"
 			    "(?:(\\\\*[\"'])(?:[^\\\\\"']++|(?!\\2)\\\\++[\"']?|(?!\\2)[\"'])*+(?:"
 			    "\\2)?|[^\"'\\\\\\s,}&]++)",
 			    G_REGEX_CASELESS | G_REGEX_DOTALL | G_REGEX_OPTIMIZE, 0, NULL);

@@ -124,6 +124,11 @@ char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2
 /* -1 where the file cannot be read. Else *ret_why is what is wrong with it, NULL: nothing. */
 int header_check(const struct disk_layer *layer, const char **ret_why, GError **error);
 
+struct _xmlDoc;
+/* libvirt's XML as a document, the caller's to free. NULL where it is none, is over 4 MiB, or has a
+ * document type: libvirt writes none, and entities are how a short text becomes a long one. */
+struct _xmlDoc *domain_parse(const char *xml);
+
 /* What a domain's XML says of the guest as a whole. */
 struct domain_facts {
 	bool container;	   /* of type lxc */
@@ -141,7 +146,7 @@ struct domain_disk {
 	char *serial; /* NULL: none */
 	char *file;   /* NULL: it is no plain file */
 };
-/* struct domain_disk; the caller unrefs it. */
+/* struct domain_disk, those that have a target; the caller unrefs it. */
 GPtrArray *domain_disks(const char *xml);
 
 /* --- freeze.c --------------------------------------------------------------------------------- */
