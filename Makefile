@@ -134,11 +134,12 @@ test: check-deps
 	BUILD=build-address-undefined-faults NOVASNAP_FAULT_METHODS=stream,cold NOVASNAP_FAULT_KINDS=kill \
 		NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/faults/test-faults.py
 
-# A fault at each step of each method, and KILLS at random moments; a quarter of an hour.
+# A fault at each step of each method, and KILLS at random moments; then libvirtd and the host fail. A quarter of an
+# hour.
 faults: check-deps
 	@$(MAKE) --no-print-directory FAULTS=1 all
 	BUILD=build-faults NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_TIMEOUT=3000 \
-		tests/lib/run.sh tests/faults/test-faults.py
+		tests/lib/run.sh tests/faults/test-*.py
 
 # What comes from outside, made up by libFuzzer: SECONDS for each target; FUZZ names one of tests/fuzz/fuzz-*.c.
 fuzz:

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Each call that changes libvirt, Glance, the conductor or a file has a fault point before and after it: in the
-function that makes it, or in each of those that call that one. Prints those that have none, and fails."""
+function that makes it, or in each of those that call that one. Prints those that have none, and fails. And each call that
+waits for libvirt has a limit (virt/limit.h)."""
 import glob
 import os
 import re
@@ -27,6 +28,19 @@ FREE = {
 }
 # Rooms' files that keep something of their own: a directory store, the journal, what was rejected.
 OTHER_FILES = ("image/directory.c", "image/places.c", "agent/journal.c", "rpc/rejected.c", "virt/thaw.c")
+
+
+# They ask nobody; limit.c opens and limits by itself.
+UNASKED = {"virConnectIsAlive", "virConnectOpen", "virConnectSetKeepAlive", "virDomainFree", "virDomainGetConnect",
+           "virDomainGetName", "virDomainGetUUIDString", "virDomainRef", "virDomainSnapshotFree"}
+
+
+def unlimited(code):
+    with open(os.path.join(TOP, "virt/limit.h")) as file:
+        limited = set(re.findall(r"#define (vir\w+)\(", file.read()))
+    return {f"{path}: {name}: {call} has no limit" for (path, name), body in code.items()
+            for call in re.findall(r"\b(vir(?:Domain|Connect)\w+)\(", body)
+            if call not in limited | UNASKED}
 
 
 def functions(path):
@@ -73,7 +87,7 @@ def main():
             return [f"{path}: {name}"]
         return [line for key in above for line in uncovered(*key, seen | {(path, name)})]
 
-    missing, calls = set(), 0
+    missing, calls = unlimited(code), 0
     for (path, name), body in code.items():
         if path in OTHER_FILES:
             continue
@@ -82,7 +96,7 @@ def main():
             missing |= {f"{path}: {name}: {call[1]} (from {line})"
                         for line in uncovered(path, name, frozenset())}
     print("\n".join(sorted(missing)))
-    print(f"{calls} calls that have an effect, {len(missing)} of them without points")
+    print(f"{calls} calls that have an effect, {len(missing)} without points or limits")
     return 1 if missing or calls < 20 else 0
 
 
