@@ -167,11 +167,18 @@ static int log_in(struct link *link, const struct rpc_config *config, const char
 			    (int)MIN(closed->reply_text.len, TEXT_MAX),
 			    (const char *)closed->reply_text.bytes);
 	} else {
+		/* A broker that wants a client's certificate says so after the handshake. */
+		g_autofree char *why =
+			reply.library_error <= AMQP_STATUS_SSL_ERROR
+				? tls_explain(config, &link->tls, reply.library_error)
+				: g_strdup_printf(
+					  "%s; is the password right, and does the user have "
+					  "that vhost?",
+					  amqp_error_string2(reply.library_error));
+
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %s; is the password "
-			    "right, and does the user have that vhost?",
-			    link->peer, vhost, address->user,
-			    amqp_error_string2(reply.library_error));
+			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %s", link->peer,
+			    vhost, address->user, why);
 	}
 	return -1;
 }

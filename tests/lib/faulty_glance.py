@@ -14,12 +14,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def handle_expect_100(self):
         # Whoever refuses does so before the body, as real servers do.
         self.fault = self.server.next_fault(self)
-        if isinstance(self.fault, int):
+        if isinstance(self.fault, (int, tuple)) or self.fault == "echo":
             return True
         return super().handle_expect_100()
 
-    def _answer(self, status, body, kind="text/html"):
+    def _answer(self, status, body, kind="text/html", location=None):
         self.send_response(status)
+        if location:
+            self.send_header("Location", location)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -38,6 +40,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if self.server.before_fault:
                 self.server.before_fault(fault, self.path)
             self._answer(fault, b"<html><title>%d</title><body>an injected fault</body></html>" % fault)
+            return
+        if isinstance(fault, tuple):
+            self.close_connection = True
+            self._answer(fault[0], b"it is elsewhere", location=fault[1])
+            return
+        if fault == "echo":
+            self.close_connection = True
+            self._answer(403, str(self.headers).encode())
             return
         if fault == "hold":
             self.server.release.wait(90)
@@ -82,8 +92,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class FaultyGlance(http.server.ThreadingHTTPServer):
-    """`faults`: what happens to the next PUTs: a status, "cut" (in the body), "stall" (the same, after seconds in
-    which nothing moves), "cut-reply" (the body arrived whole), "hold" (until `release` is set), or None (nothing).
+    """`faults`: what happens to the next PUTs: a status, (a status, another place), "cut" (in the body), "stall" (the
+    same, after seconds in which nothing moves), "cut-reply" (the body arrived whole), "hold" (until `release` is
+    set), "echo" (refused with what was sent), or None (nothing). `always`: what happens to every request.
     `before_fault` is called with a status and the path before it is answered."""
     daemon_threads = True
 
@@ -91,6 +102,7 @@ class FaultyGlance(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = glance.port
         self.faults, self.seen = [], []
+        self.always = None
         self.release = threading.Event()
         self.before_fault = None
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
@@ -103,7 +115,9 @@ class FaultyGlance(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def next_fault(self, handler):
-        return self.faults.pop(0) if handler.command == "PUT" and self.faults else None
+        if handler.command == "PUT" and self.faults:
+            return self.faults.pop(0)
+        return self.always
 
     def puts(self):
         return [fault for command, _path, fault in self.seen if command == "PUT"]

@@ -101,12 +101,21 @@ class Broker:
 
     own = True
 
-    def __init__(self, folder):
+    def __init__(self, folder, tls=None):
+        """`tls`: (CA, certificate, key): a second port speaks TLS, and wants a client's certificate."""
         self.folder = folder.make("rabbit")
         self.log = os.path.join(self.folder, "rabbit.log")
         self.port, self.dist, self.epmd = free_port(), free_port(), free_port()
         self.node = f"t{uuid.uuid4().hex[:8]}@localhost"
         self.process = None
+        self.tls_port = free_port() if tls else None
+        if tls:
+            with open(os.path.join(self.folder, "rabbitmq.conf"), "w") as file:
+                file.write(f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+                           "ssl_options.verify = verify_peer\n"
+                           "ssl_options.fail_if_no_peer_cert = true\n")
+                for key, path in zip(("cacertfile", "certfile", "keyfile"), tls):
+                    file.write(f"ssl_options.{key} = {path}\n")
         shutil.chown(self.folder, "rabbitmq", "rabbitmq")
         self.env = {
             "HOME": self.folder,
