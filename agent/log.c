@@ -38,6 +38,16 @@ static const char *field(const GLogField *fields, gsize count, const char *name)
 	return "";
 }
 
+/* To some length, at a character's end. */
+static char *cut(const char *text)
+{
+	const char *end = text + strnlen(text, LINE_MAX_BYTES);
+
+	while (*end && (*end & 0xc0) == 0x80)
+		end--;
+	return g_strndup(text, (gsize)(end - text));
+}
+
 static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize count,
 				   gpointer opaque)
 {
@@ -54,7 +64,7 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
 	now = g_date_time_new_now_local();
 	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
 	/* One event, one line, of some length: what peers say may have more. */
-	text = g_strndup(field(fields, count, "MESSAGE"), LINE_MAX_BYTES);
+	text = cut(field(fields, count, "MESSAGE"));
 	g_strdelimit(text, "\r\n", ' ');
 	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,
 			       level_name(level), field(fields, count, "GLIB_DOMAIN"), text);

@@ -18,6 +18,9 @@ struct transfer {
 	struct http_reply *reply;
 	bool read_failed;
 	bool cancelled;
+	gint64 patience_us;
+	gint64 answer_by; /* monotonic us: all was sent, and so long is waited; 0: not yet */
+	bool late;
 };
 
 static size_t take_body(char *data, size_t size, size_t count, void *opaque)
@@ -61,6 +64,20 @@ static size_t give_body(char *buffer, size_t size, size_t count, void *opaque)
 	return CURL_READFUNC_ABORT;
 }
 
+/* An answer to an upload that comes byte by byte is not waited for longer than one that does not
+ * come, and one to a request without a body. */
+static bool is_late(struct transfer *transfer, uint64_t sent)
+{
+	gint64 now = g_get_monotonic_time();
+
+	if (!transfer->request->upload || sent < transfer->request->upload_size)
+		return false;
+	if (transfer->answer_by == 0)
+		transfer->answer_by = now + transfer->patience_us;
+	transfer->late = now > transfer->answer_by;
+	return transfer->late;
+}
+
 static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
 		       curl_off_t up)
 {
@@ -76,7 +93,7 @@ static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, cur
 	}
 	if (request->upload && request->sent)
 		request->sent(request->opaque, (uint64_t)up);
-	return 0;
+	return is_late(transfer, (uint64_t)up);
 }
 
 /* Programs that are started meanwhile must not keep a connection open that we close. */
@@ -187,17 +204,25 @@ static int perform(CURL *curl, struct transfer *transfer, char *words, GError **
 	}
 	/* A refusal that came while the body was still being sent breaks the sending, and counts.
 	 */
-	if (code == CURLE_OK || transfer->reply->status >= 300)
+	if (code == CURLE_OK || (transfer->reply->status >= 300 && !transfer->late))
 		return 0;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "%s %s: %s", request->method,
-		    request->url, *words ? words : curl_easy_strerror(code));
+		    request->url,
+		    transfer->late ? "the server's answer does not come to an end"
+		    : *words	   ? words
+				   : curl_easy_strerror(code));
 	return -1;
 }
 
 int http_perform(const struct http_config *config, const struct http_request *request,
 		 struct http_reply *reply, GError **error)
 {
-	struct transfer transfer = {.request = request, .reply = reply};
+	struct transfer transfer = {
+		.request = request,
+		.reply = reply,
+		.patience_us = (gint64)(config->stall_timeout_s + config->request_timeout_s) *
+			       G_USEC_PER_SEC,
+	};
 	char words[CURL_ERROR_SIZE] = "";
 	struct curl_slist *headers = NULL;
 	CURL *curl = curl_easy_init();

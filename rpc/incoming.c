@@ -6,7 +6,8 @@
 
 void incoming_forget(struct incoming *incoming)
 {
-	g_clear_pointer(&incoming->pieces, g_byte_array_unref);
+	if (incoming->pieces)
+		g_byte_array_unref(incoming->pieces);
 	*incoming = (struct incoming){0};
 }
 

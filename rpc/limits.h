@@ -25,7 +25,7 @@
 #define MAX_ADDRESSES 1000
 #define MAX_ADDRESS_BYTES ((size_t)4096)
 /* Of a message that was rejected so much is kept. */
-#define MAX_KEPT ((size_t)1024 * 1024)
+#define MAX_KEPT ((size_t)256 * 1024)
 /* Messages that wait for the broker, together; one is always taken. */
 #define MAX_OUTBOX_BYTES ((size_t)128 * 1024 * 1024)
 

@@ -75,7 +75,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.api_servers = servers, .num_retries = 2, .saving_timeout_s = 3};
 	const struct image_identity who = {.token = "token"};
 	struct fuzz_input input = {data, size};
-	g_autofree char *id = NULL;
 	struct image_store *store = image_store_new(&config, NULL);
 	uint8_t what = fuzz_byte(&input);
 
@@ -88,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		update(store, &who);
 		break;
 	case 'c':
-		id = image_store_create(store, &who, "name", NULL);
+		g_free(image_store_create(store, &who, "name", NULL));
 		break;
 	case 'd':
 		(void)image_store_delete(store, &who, IMAGE, NULL);

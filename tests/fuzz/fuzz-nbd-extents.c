@@ -372,6 +372,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct image_nbd nbd = {.export_name = "", .timeout_s = 3};
 	struct image_source *disk;
 	pthread_t thread;
+	int rc;
 
 	if (server.listener < 0) {
 		path = g_build_filename(g_get_tmp_dir(), "nbd", NULL);
@@ -386,7 +387,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		server.size &= SMALL;
 	else if (server.size <= IMAGE_QCOW2_MAX)
 		server.size &= MIDDLING;
-	g_assert_cmpint(pthread_create(&thread, NULL, serve, &server), ==, 0);
+	rc = pthread_create(&thread, NULL, serve, &server);
+	g_assert_cmpint(rc, ==, 0);
 	disk = image_source_new_nbd(&nbd, NULL);
 	if (disk)
 		use(disk, server.how);

@@ -18,6 +18,10 @@ longest() { # target
 	esac
 }
 
+[ -z "${FUZZ:-}" ] || [ -e "tests/fuzz/fuzz-$FUZZ.c" ] || {
+	echo "run.sh: there is no target \"$FUZZ\"" >&2
+	exit 2
+}
 tests/fuzz/seeds.py "$build/seeds" || exit 1
 mkdir -p "$build/findings"
 printf '%-12s %12s %9s %9s %9s  %s\n' target executions edges features MiB findings

@@ -319,7 +319,7 @@ def test_rejected():
             peer.wait_log("over the limit")
             files = wait_until(
                 "all are kept",
-                lambda: (lambda found: found if len(found) == len(bodies) + 1 else None)(
+                lambda: (lambda found: found if len(found) == len(bodies) + 2 else None)(
                     glob.glob(f"{folder}/*")))
             text = ""
             for path in files:

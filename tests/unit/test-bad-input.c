@@ -16,7 +16,7 @@
 #define FILES_MAX 2
 #define BYTES_MAX ((uint64_t)4 * 1024 * 1024)
 /* Of what is linear in its length and not slow, also with a sanitizer. */
-#define QUICK_US (5 * G_USEC_PER_SEC)
+#define QUICK_US ((gint64)5 * G_USEC_PER_SEC)
 
 __typeof__(jobs_submit) __wrap_jobs_submit;
 __typeof__(consumer_ack) __wrap_consumer_ack;
@@ -234,7 +234,8 @@ static void test_no_utf8(struct fixture *fixture, gconstpointer unused)
 		const char *bytes = broken[at % G_N_ELEMENTS(broken)];
 		g_autofree char *body = g_memdup2(fixture->body, fixture->length);
 
-		memcpy(body + at, bytes, strlen(bytes));
+		for (size_t i = 0; bytes[i]; i++)
+			body[at + i] = bytes[i];
 		g_assert_false(give(fixture, body, fixture->length));
 		expect_kept(fixture, "no UTF-8");
 	}
@@ -288,8 +289,7 @@ static const char *const values[] = {
 	"NaN",
 	"9223372036854775808",
 	"-9223372036854775809",
-	"12345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-	"0",
+	"12345678901234567890123456789012345678901234567890123456789012345678901",
 	"\"\"",
 	"\"x\"",
 	"\"\\u0000\"",
@@ -474,11 +474,11 @@ static void test_too_long(struct fixture *fixture, gconstpointer unused)
 	g_autofree char *body = g_strnfill(MAX_BODY + 1, ' ');
 	static const char begin[] = "{\"_context_auth_token\": \"SECRET\", \"keep\": \"";
 	const struct delivery nowhere = {0};
-	unsigned acked_before = acked;
+	unsigned acked_before;
 	g_autofree char *kept = NULL;
 
 	(void)unused;
-	memcpy(body, begin, strlen(begin));
+	memcpy(body, begin, sizeof(begin) - 1);
 	g_assert_false(give(fixture, body, MAX_BODY + 1));
 	expect_kept(fixture, "over the limit of 16777216 (cut)");
 	g_assert_false(give(fixture, body, MAX_BODY));
@@ -557,6 +557,13 @@ static void test_names_of_secrets(void)
 	}
 }
 
+/* What is refused is warned of, many thousands of times. */
+static void pass_over(const char *domain, GLogLevelFlags level, const char *text, gpointer opaque)
+{
+	if (level & (G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR))
+		g_log_default_handler(domain, level, text, opaque);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -578,10 +585,8 @@ int main(int argc, char **argv)
 	};
 
 	g_test_init(&argc, &argv, NULL);
-	/* What is refused is warned of. */
 	g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
-	g_log_set_handler("rpc", G_LOG_LEVEL_WARNING | G_LOG_LEVEL_MESSAGE, g_log_default_handler,
-			  NULL);
+	g_log_set_default_handler(pass_over, NULL);
 	for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
 		g_test_add(tests[i].path, struct fixture, NULL, set_up, tests[i].test, tear_down);
 	g_test_add_func("/input/names-of-secrets", test_names_of_secrets);

@@ -10,7 +10,7 @@
 
 #define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
 /* Of what is linear in its length and not slow, also with a sanitizer. */
-#define QUICK_US (5 * G_USEC_PER_SEC)
+#define QUICK_US ((gint64)5 * G_USEC_PER_SEC)
 
 __typeof__(http_perform) __wrap_http_perform;
 __typeof__(http_pause) __wrap_http_pause;

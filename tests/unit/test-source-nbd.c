@@ -134,12 +134,14 @@ static int64_t count_data(struct server server)
 	struct clusters *clusters = NULL;
 	pthread_t thread;
 	int64_t count = -1;
+	int rc;
 
 	server.listener = socket(AF_UNIX, SOCK_STREAM, 0);
 	g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
 	g_assert_cmpint(bind(server.listener, (struct sockaddr *)&address, sizeof(address)), ==, 0);
 	g_assert_cmpint(listen(server.listener, 1), ==, 0);
-	g_assert_cmpint(pthread_create(&thread, NULL, serve, &server), ==, 0);
+	rc = pthread_create(&thread, NULL, serve, &server);
+	g_assert_cmpint(rc, ==, 0);
 	source = image_source_new_nbd(&nbd, &error);
 	if (source)
 		clusters = clusters_new(source, &error);

@@ -99,7 +99,7 @@ static void test_odd_xml(void)
 	g_assert_cmpstr(((const struct domain_disk *)disks->pdata[0])->target, ==, "vdc");
 	g_ptr_array_unref(disks);
 
-	for (char name = 'b'; name < 'z'; name++)
+	for (int name = 'b'; name < 'z'; name++)
 		g_string_append_printf(laughs, "<!ENTITY %c '&%c;&%c;&%c;&%c;'>", name, name - 1,
 				       name - 1, name - 1, name - 1);
 	g_string_append(laughs, "]><domain type='&y;'><devices>&y;</devices></domain>");
