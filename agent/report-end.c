@@ -126,7 +126,8 @@ static void finish_event(struct task *task, const struct nova_exception *excepti
 		if (attempt < FINISH_TRIES && is_without_event(error) &&
 		    report_event_start(task, NULL) == 0)
 			continue;
-		if (rpc_error_is_lost(error) && attempt < FINISH_TRIES && !report_is_cancelled(task))
+		if (rpc_error_is_lost(error) && attempt < FINISH_TRIES &&
+		    !report_is_cancelled(task))
 			continue;
 		untold(task, TOLD_EVENT, "the action's event could not be finished", &error);
 		return;
@@ -230,7 +231,8 @@ bool report_end(struct task *task, const GError *error)
 	}
 	if (error)
 		end_gone(task, error, kind);
-	if ((task->method->flags & TASK_EVENT) && report_has_events(task) && is_due(task, TOLD_EVENT))
+	if ((task->method->flags & TASK_EVENT) && report_has_events(task) &&
+	    is_due(task, TOLD_EVENT))
 		finish_event(task, NULL, NULL);
 	if (!is_due(task, TOLD_FAILURE))
 		return !task->untold;

@@ -14,8 +14,28 @@
 #include "virt/internal.h"
 
 #define FOLDER "nbd-"
+#define LINGER_S ((gint64)5)
 #define END_TIMEOUT_S 30
 #define END_LOOK_US (G_USEC_PER_SEC / 50)
+
+/* 1, 0, or -1 with an error. That of a backup which is over shows for a moment more. */
+static int has_block_job(virDomainPtr domain, const char *target, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + LINGER_S * G_USEC_PER_SEC;
+	virDomainBlockJobInfo info;
+	int there;
+
+	for (;;) {
+		memset(&info, 0, sizeof(info));
+		there = virDomainGetBlockJobInfo(domain, target, &info, 0);
+		if (there < 0)
+			virt_set_error(error, "asking for the disk's block job");
+		if (there != 1 || info.type != VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP ||
+		    g_get_monotonic_time() > until)
+			return there;
+		g_usleep(END_LOOK_US);
+	}
+}
 
 /* Somebody else's job is left alone; one of ours that an earlier life left running is ended. */
 static int clear_block_job(struct snapshot *snapshot, GError **error)
@@ -23,13 +43,8 @@ static int clear_block_job(struct snapshot *snapshot, GError **error)
 	const char *parent = host_config(snapshot->host)->snapshots_directory;
 	g_autofree char *ours = g_build_filename(parent, STAGING, NULL);
 	const char *target = snapshot->disk->target;
-	virDomainBlockJobInfo info;
-	int there;
+	int there = has_block_job(snapshot->domain, target, error);
 
-	memset(&info, 0, sizeof(info));
-	there = virDomainGetBlockJobInfo(snapshot->domain, target, &info, 0);
-	if (there < 0)
-		virt_set_error(error, "asking for the disk's block job");
 	if (there != 1)
 		return there;
 	if (!snapshot->disk->mirror || !g_str_has_prefix(snapshot->disk->mirror, ours)) {

@@ -70,7 +70,7 @@ build2/agent/novasnap.o: agent/novasnap.c agent/command.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
  /usr/include/glib-2.0/glib/glib-autocleanups.h agent/config.h \
  image/image.h image/source.h image/volume.h rpc/nova.h rpc/rpc.h \
- virt/virt.h
+ virt/virt.h agent/process.h
 agent/command.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
@@ -164,3 +164,4 @@ image/volume.h:
 rpc/nova.h:
 rpc/rpc.h:
 virt/virt.h:
+agent/process.h:

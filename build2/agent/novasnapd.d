@@ -71,7 +71,7 @@ build2/agent/novasnapd.o: agent/novasnapd.c \
  /usr/include/glib-2.0/glib/glib-autocleanups.h agent/command.h \
  agent/config.h image/image.h image/source.h image/volume.h rpc/nova.h \
  rpc/rpc.h virt/virt.h agent/log.h agent/manager.h agent/jobs.h \
- agent/journal.h
+ agent/journal.h agent/process.h
 /usr/include/glib-2.0/glib-unix.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
@@ -170,3 +170,4 @@ agent/log.h:
 agent/manager.h:
 agent/jobs.h:
 agent/journal.h:
+agent/process.h:

@@ -69,7 +69,7 @@ build2/image/compressor.o: image/compressor.c image/compressed.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
  /usr/include/glib-2.0/glib/glib-autocleanups.h image/internal.h \
- image/image.h
+ image/image.h image/limits.h
 image/compressed.h:
 image/clusters.h:
 image/source.h:
@@ -160,3 +160,4 @@ image/source.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
 image/internal.h:
 image/image.h:
+image/limits.h:

@@ -70,7 +70,7 @@ build2/image/directory.o: image/directory.c \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
  /usr/include/glib-2.0/glib/glib-autocleanups.h image/clusters.h \
- image/source.h image/internal.h image/image.h
+ image/source.h image/internal.h image/image.h image/limits.h
 /usr/include/glib-2.0/glib/gstdio.h:
 /usr/include/glib-2.0/glib/gprintf.h:
 /usr/include/glib-2.0/glib.h:
@@ -162,3 +162,4 @@ image/clusters.h:
 image/source.h:
 image/internal.h:
 image/image.h:
+image/limits.h:

@@ -68,7 +68,8 @@ build2/image/glance-upload.o: image/glance-upload.c image/glance.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h \
+ image/limits.h
 image/glance.h:
 image/internal.h:
 image/image.h:
@@ -158,3 +159,4 @@ image/image.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
 image/source.h:
+image/limits.h:

@@ -68,7 +68,8 @@ build2/image/store.o: image/store.c image/internal.h image/image.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h \
+ image/limits.h
 image/internal.h:
 image/image.h:
 /usr/include/glib-2.0/glib.h:
@@ -157,3 +158,4 @@ image/image.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
 image/source.h:
+image/limits.h:

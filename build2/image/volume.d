@@ -69,7 +69,7 @@ build2/image/volume.o: image/volume.c image/volume.h image/image.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
  /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h \
- image/internal.h
+ image/internal.h image/limits.h
 image/volume.h:
 image/image.h:
 /usr/include/glib-2.0/glib.h:
@@ -159,3 +159,4 @@ image/image.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
 image/source.h:
 image/internal.h:
+image/limits.h:

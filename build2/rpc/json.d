@@ -67,7 +67,7 @@ build2/rpc/json.o: rpc/json.c rpc/json.h /usr/include/glib-2.0/glib.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h rpc/rpc.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h rpc/limits.h rpc/rpc.h
 rpc/json.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
@@ -154,4 +154,5 @@ rpc/json.h:
 /usr/include/glib-2.0/glib/deprecated/grel.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
+rpc/limits.h:
 rpc/rpc.h:

@@ -68,8 +68,8 @@ build2/rpc/nova-value.o: rpc/nova-value.c rpc/json.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h rpc/nova-internal.h \
- rpc/nova.h rpc/rpc.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h rpc/limits.h \
+ rpc/nova-internal.h rpc/nova.h rpc/rpc.h
 rpc/json.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
@@ -156,6 +156,7 @@ rpc/json.h:
 /usr/include/glib-2.0/glib/deprecated/grel.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
+rpc/limits.h:
 rpc/nova-internal.h:
 rpc/nova.h:
 rpc/rpc.h:

@@ -68,8 +68,8 @@ build2/rpc/rejected.o: rpc/rejected.c /usr/include/glib-2.0/glib/gstdio.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h rpc/internal.h rpc/rpc.h \
- rpc/json.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h rpc/internal.h \
+ rpc/limits.h rpc/rpc.h rpc/json.h
 /usr/include/glib-2.0/glib/gstdio.h:
 /usr/include/glib-2.0/glib/gprintf.h:
 /usr/include/glib-2.0/glib.h:
@@ -158,5 +158,6 @@ build2/rpc/rejected.o: rpc/rejected.c /usr/include/glib-2.0/glib/gstdio.h \
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
 rpc/internal.h:
+rpc/limits.h:
 rpc/rpc.h:
 rpc/json.h:

@@ -1,4 +1,4 @@
-build2/rpc/url.o: rpc/url.c rpc/internal.h rpc/rpc.h \
+build2/rpc/url.o: rpc/url.c rpc/internal.h rpc/limits.h rpc/rpc.h \
  /usr/include/glib-2.0/glib.h /usr/include/glib-2.0/glib/galloca.h \
  /usr/include/glib-2.0/glib/gtypes.h \
  /usr/lib/x86_64-linux-gnu/glib-2.0/include/glibconfig.h \
@@ -70,6 +70,7 @@ build2/rpc/url.o: rpc/url.c rpc/internal.h rpc/rpc.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
  /usr/include/glib-2.0/glib/glib-autocleanups.h
 rpc/internal.h:
+rpc/limits.h:
 rpc/rpc.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:

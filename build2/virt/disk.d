@@ -16,7 +16,7 @@ build2/virt/disk.o: virt/disk.c /usr/include/libxml2/libxml/parser.h \
  /usr/include/libxml2/libxml/xlink.h \
  /usr/include/libxml2/libxml/xmlmemory.h \
  /usr/include/libxml2/libxml/threads.h \
- /usr/include/libxml2/libxml/xpath.h virt/internal.h virt/virt.h \
+ /usr/include/libxml2/libxml/xpath.h virt/internal.h virt/limit.h \
  /usr/include/glib-2.0/glib.h /usr/include/glib-2.0/glib/galloca.h \
  /usr/include/glib-2.0/glib/gtypes.h \
  /usr/lib/x86_64-linux-gnu/glib-2.0/include/glibconfig.h \
@@ -86,7 +86,8 @@ build2/virt/disk.o: virt/disk.c /usr/include/libxml2/libxml/parser.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h virt/virt.h \
+ image/source.h
 /usr/include/libxml2/libxml/parser.h:
 /usr/include/libxml2/libxml/xmlversion.h:
 /usr/include/libxml2/libxml/xmlexports.h:
@@ -109,7 +110,7 @@ build2/virt/disk.o: virt/disk.c /usr/include/libxml2/libxml/parser.h \
 /usr/include/libxml2/libxml/threads.h:
 /usr/include/libxml2/libxml/xpath.h:
 virt/internal.h:
-virt/virt.h:
+virt/limit.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
 /usr/include/glib-2.0/glib/gtypes.h:
@@ -195,4 +196,5 @@ virt/virt.h:
 /usr/include/glib-2.0/glib/deprecated/grel.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
+virt/virt.h:
 image/source.h:

@@ -1,5 +1,5 @@
 build2/virt/guard.o: virt/guard.c virt/stream.h virt/internal.h \
- virt/virt.h /usr/include/glib-2.0/glib.h \
+ virt/limit.h /usr/include/glib-2.0/glib.h \
  /usr/include/glib-2.0/glib/galloca.h /usr/include/glib-2.0/glib/gtypes.h \
  /usr/lib/x86_64-linux-gnu/glib-2.0/include/glibconfig.h \
  /usr/include/glib-2.0/glib/gmacros.h \
@@ -68,10 +68,11 @@ build2/virt/guard.o: virt/guard.c virt/stream.h virt/internal.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h virt/virt.h \
+ image/source.h
 virt/stream.h:
 virt/internal.h:
-virt/virt.h:
+virt/limit.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
 /usr/include/glib-2.0/glib/gtypes.h:
@@ -157,4 +158,5 @@ virt/virt.h:
 /usr/include/glib-2.0/glib/deprecated/grel.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
+virt/virt.h:
 image/source.h:

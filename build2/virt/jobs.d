@@ -69,7 +69,7 @@ build2/virt/jobs.o: virt/jobs.c /usr/include/glib-2.0/glib/gstdio.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
  /usr/include/glib-2.0/glib/glib-autocleanups.h virt/internal.h \
- virt/virt.h image/source.h
+ virt/limit.h virt/virt.h image/source.h
 /usr/include/glib-2.0/glib/gstdio.h:
 /usr/include/glib-2.0/glib/gprintf.h:
 /usr/include/glib-2.0/glib.h:
@@ -158,5 +158,6 @@ build2/virt/jobs.o: virt/jobs.c /usr/include/glib-2.0/glib/gstdio.h \
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
 virt/internal.h:
+virt/limit.h:
 virt/virt.h:
 image/source.h:

@@ -1,7 +1,6 @@
-build2/virt/method-stream.o: virt/method-stream.c \
- /usr/include/glib-2.0/glib/gstdio.h /usr/include/glib-2.0/glib/gprintf.h \
- /usr/include/glib-2.0/glib.h /usr/include/glib-2.0/glib/galloca.h \
- /usr/include/glib-2.0/glib/gtypes.h \
+build2/virt/method-stream.o: virt/method-stream.c virt/stream.h \
+ virt/internal.h virt/limit.h /usr/include/glib-2.0/glib.h \
+ /usr/include/glib-2.0/glib/galloca.h /usr/include/glib-2.0/glib/gtypes.h \
  /usr/lib/x86_64-linux-gnu/glib-2.0/include/glibconfig.h \
  /usr/include/glib-2.0/glib/gmacros.h \
  /usr/include/glib-2.0/glib/gversionmacros.h \
@@ -69,10 +68,11 @@ build2/virt/method-stream.o: virt/method-stream.c \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h virt/stream.h \
- virt/internal.h virt/virt.h image/source.h
-/usr/include/glib-2.0/glib/gstdio.h:
-/usr/include/glib-2.0/glib/gprintf.h:
+ /usr/include/glib-2.0/glib/glib-autocleanups.h virt/virt.h \
+ image/source.h
+virt/stream.h:
+virt/internal.h:
+virt/limit.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
 /usr/include/glib-2.0/glib/gtypes.h:
@@ -158,7 +158,5 @@ build2/virt/method-stream.o: virt/method-stream.c \
 /usr/include/glib-2.0/glib/deprecated/grel.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
-virt/stream.h:
-virt/internal.h:
 virt/virt.h:
 image/source.h:

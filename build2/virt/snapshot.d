@@ -70,7 +70,7 @@ build2/virt/snapshot.o: virt/snapshot.c \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
  /usr/include/glib-2.0/glib/glib-autocleanups.h virt/internal.h \
- virt/virt.h image/source.h
+ virt/limit.h virt/virt.h image/source.h
 /usr/include/glib-2.0/glib/gstdio.h:
 /usr/include/glib-2.0/glib/gprintf.h:
 /usr/include/glib-2.0/glib.h:
@@ -159,5 +159,6 @@ build2/virt/snapshot.o: virt/snapshot.c \
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
 virt/internal.h:
+virt/limit.h:
 virt/virt.h:
 image/source.h:

@@ -1,4 +1,4 @@
-build2/virt/watch.o: virt/watch.c virt/internal.h virt/virt.h \
+build2/virt/watch.o: virt/watch.c virt/internal.h virt/limit.h \
  /usr/include/glib-2.0/glib.h /usr/include/glib-2.0/glib/galloca.h \
  /usr/include/glib-2.0/glib/gtypes.h \
  /usr/lib/x86_64-linux-gnu/glib-2.0/include/glibconfig.h \
@@ -68,9 +68,10 @@ build2/virt/watch.o: virt/watch.c virt/internal.h virt/virt.h \
  /usr/include/glib-2.0/glib/deprecated/gmain.h \
  /usr/include/glib-2.0/glib/deprecated/grel.h \
  /usr/include/glib-2.0/glib/deprecated/gthread.h \
- /usr/include/glib-2.0/glib/glib-autocleanups.h image/source.h
+ /usr/include/glib-2.0/glib/glib-autocleanups.h virt/virt.h \
+ image/source.h
 virt/internal.h:
-virt/virt.h:
+virt/limit.h:
 /usr/include/glib-2.0/glib.h:
 /usr/include/glib-2.0/glib/galloca.h:
 /usr/include/glib-2.0/glib/gtypes.h:
@@ -156,4 +157,5 @@ virt/virt.h:
 /usr/include/glib-2.0/glib/deprecated/grel.h:
 /usr/include/glib-2.0/glib/deprecated/gthread.h:
 /usr/include/glib-2.0/glib/glib-autocleanups.h:
+virt/virt.h:
 image/source.h:
