@@ -60,6 +60,7 @@ struct key {
 		section, name, KEY_LIST, AT(member), standard, 0, 0                                \
 	}
 /* keystoneauth's password options, the same in each section that has a service's user. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a member's path cannot stand in parentheses. */
 #define KEYSTONE(section, member)                                                                  \
 	STRING(section, "auth_url", member.auth_url, NULL),                                        \
 		STRING(section, "username", member.username, NULL),                                \
@@ -74,6 +75,7 @@ struct key {
 		STRING(section, "certfile", member.certfile, NULL),                                \
 		STRING(section, "keyfile", member.keyfile, NULL),                                  \
 		BOOL(section, "insecure", member.insecure, "false")
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #define OURS "novasnap"
 #define RABBIT "oslo_messaging_rabbit"

@@ -126,8 +126,10 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 	if (!has_conductor(task))
 		return 0;
 	/* A life before this one may have come to any of them. */
-	if (task->left && expected)
-		expected = wide = g_strdup_printf("%s,%s", expected, task->method->states);
+	if (task->left && expected) {
+		wide = g_strdup_printf("%s,%s", expected, task->method->states);
+		expected = wide;
+	}
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 

@@ -105,8 +105,10 @@ void rpc_body_redact(cJSON *message)
 	cJSON *item;
 
 	cJSON_ArrayForEach (item, message) {
-		if (item->string && is_secret(item->string) && !cJSON_IsNull(item) &&
-		    !cJSON_IsBool(item)) {
+		bool token = cJSON_IsString(item) && g_str_has_prefix(item->valuestring, TOKEN);
+
+		if (token || (item->string && is_secret(item->string) && !cJSON_IsNull(item) &&
+			      !cJSON_IsBool(item))) {
 			set_text(item, HIDDEN);
 		} else if (item->string && cJSON_IsString(item) &&
 			   g_str_equal(item->string, "oslo.message")) {
@@ -126,8 +128,6 @@ void rpc_body_redact(cJSON *message)
 			set_text(item, text);
 			cJSON_free(text);
 			cJSON_Delete(inner);
-		} else if (cJSON_IsString(item) && g_str_has_prefix(item->valuestring, TOKEN)) {
-			set_text(item, HIDDEN);
 		} else if (item->child) {
 			rpc_body_redact(item);
 		}
