@@ -16,6 +16,9 @@ PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih 
 ifdef SANITIZE
 BUILD    := $(BUILD)-$(subst $(comma),-,$(SANITIZE))
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+ifeq ($(SANITIZE),thread)
+SANFLAGS += -include tests/lib/tsan.h
+endif
 endif
 
 # make FAULTS=1 builds with points at which faults can be put in (agent/fault.h), in a folder of its own too.
@@ -179,7 +182,7 @@ bench:
 	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
 
 check-unit: $(UNIT)
-	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
+	@prove --exec tests/lib/one.sh $(UNIT)
 
 check-deps:
 	@tests/lib/deps.sh build run test
