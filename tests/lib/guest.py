@@ -18,8 +18,9 @@ BLOCK, BLOCKS = 4096, 1024
 
 
 def virsh(*args, check=True, seconds=120):
-    done = subprocess.run(["virsh", "-q", "-c", URI, *args], capture_output=True,
-                          text=True, timeout=seconds)
+    uri = os.environ.get("NOVASNAP_TEST_LIBVIRT_URI", URI)
+    done = subprocess.run(["virsh", "-q", "-c", uri, *args], capture_output=True, text=True,
+                          timeout=seconds)
     if check and done.returncode != 0:
         raise RuntimeError(f"virsh {' '.join(args)}: {done.stderr.strip()}")
     return done.stdout.strip()

@@ -410,6 +410,7 @@ class Agent:
         self.snapshots = os.path.join(self.folder, "snapshots")
         self.state = os.path.join(self.folder, "state")
         self.process = None
+        self.programs, self.run_as = BUILD, []
         os.makedirs(self.snapshots, mode=0o755, exist_ok=True)
         config = {
             "DEFAULT": {"transport_url": broker_url, "host": self.host, "debug": "true"},
@@ -435,7 +436,7 @@ class Agent:
                 file.writelines(f"{key} = {value}\n" for key, value in keys.items())
 
     def start(self, env=None):
-        self.process = spawn([os.path.join(BUILD, "novasnapd"), *self.files],
+        self.process = spawn([*self.run_as, os.path.join(self.programs, "novasnapd"), *self.files],
                              self.log, env)
         end_at = time.monotonic() + 60
         while " ready after " not in self.text():
@@ -456,7 +457,7 @@ class Agent:
         return status
 
     def command(self, *args, check=True, seconds=180, text=None):
-        return subprocess.run([os.path.join(BUILD, "novasnap"), *self.files, *args],
+        return subprocess.run([*self.run_as, os.path.join(self.programs, "novasnap"), *self.files, *args],
                               check=check, capture_output=True, text=True, timeout=seconds,
                               input=text)
 
