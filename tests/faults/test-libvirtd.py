@@ -114,6 +114,10 @@ def main():
                 libvirt.signal(signal.SIGCONT)
             case.is_deleted()
 
+        def test_they_stop_and_leave_nothing():
+            for which in (agent, rebase, saving):
+                assert which.stop() == 0, which.text()[-2000:]
+
         tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
         return tap.run(tests, [libvirt.log])
 

@@ -86,6 +86,10 @@ def main():
                 os.path.join(SAVES, f"{guest.name}.save")),
                                     f"saving the guest: {answered} (virDomainManagedSave) in {LIMIT} s")
 
+        def test_they_stop_and_leave_nothing():
+            for which in (slow, rebase, saving):
+                assert which.stop() == 0, which.text()[-2000:]
+
         tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
         return tap.run(tests, [slow.log, rebase.log, saving.log])
 
