@@ -151,6 +151,12 @@ e2e:
 	@$(MAKE) --no-print-directory all
 	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/e2e/test-*.py
 
+# A thousand snapshots of eight guests at a time, with a fault every few seconds.
+soak: check-deps
+	@tests/lib/deps.sh bench
+	@$(MAKE) --no-print-directory all
+	tests/faults/soak.py --snapshots $(or $(SNAPSHOTS),1000) --json $(BUILD)/soak.json --svg $(BUILD)/soak.svg
+
 # The integration tests that merely need a broker, against a RabbitMQ in a container.
 test-container: check-deps
 	@tests/lib/deps.sh container
@@ -193,5 +199,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults fuzz fuzz-programs
+        bench-programs bench faults soak fuzz fuzz-programs
 .SECONDARY:

@@ -259,6 +259,15 @@ int journal_clear(struct journal *journal, int64_t job, const char *step, GError
 		   0);
 }
 
+int journal_fail_job(struct journal *journal, int64_t job, const char *reason, GError **error)
+{
+	const struct journal_value values[] = {JOURNAL_TEXT(reason), JOURNAL_NUMBER(job)};
+
+	return MIN(write_row(journal, "UPDATE jobs SET reason = ? WHERE id = ?", values,
+			     G_N_ELEMENTS(values), "noting a job's failure", NULL, error),
+		   0);
+}
+
 /* What was merely a fact is of no more use. */
 static int clear_facts(struct journal *journal, int64_t job, GError **error)
 {

@@ -181,7 +181,11 @@ static int decide(struct task *task, GError **error)
 	struct manager *manager = task->manager;
 	int rc;
 
-	if (task->left->runs >= RUNS_MAX) {
+	if (task->left->reason && !task->whole) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "%s", task->left->reason);
+		return -1;
+	}
+	if (task->left->runs >= RUNS_MAX && !task->whole) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 			    "novasnapd died %u times while it served this: it is not tried again",
 			    task->left->runs);

@@ -57,8 +57,10 @@ struct task {
 	/* What the journal has to do with it. */
 	int64_t journal_job;	  /* 0: it is in no journal */
 	struct journal_job *left; /* what a life before this one left of it; NULL: nothing */
-	bool whole;		  /* that life had the image stored, and checked */
+	bool whole;		  /* the image is stored, and was compared */
 	bool away;		  /* the instance is somebody else's by now */
+	unsigned told_end;	  /* what of its end was told, TASK_TOLD_* */
+	bool untold;		  /* something of it could not be, and may be later */
 
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
@@ -162,8 +164,18 @@ void report_exists(struct task *task);
 void report_progress(struct task *task, const char *phase, const char *detail, uint64_t done,
 		     uint64_t total, bool forced);
 
+/* For those who tell: whether the conductor is of a time that has events and faults; whether the
+ * task's job is to end; and a fault in a call, which is an answer that was lost (-1). */
+bool report_has_events(const struct task *task);
+bool report_is_cancelled(const struct task *task);
+int report_lose(const char *step, GError **error);
+
+/* --- report-end.c ------------------------------------------------------------------------------
+ */
+
 /* The end of the task, in every case: what nova's decorators of the manager's methods do. `error`
- * is NULL on success. What cannot be told is logged. */
-void report_end(struct task *task, const GError *error);
+ * is NULL on success. What is refused is logged. False when conductor or store could not be
+ * reached: then it is to be called again, and does what is left. */
+bool report_end(struct task *task, const GError *error);
 
 #endif

@@ -307,7 +307,7 @@ class Libvirt:
                 os.chmod(file.fileno(), 0o600)
                 file.write(text)
         hide = os.path.exists("/dev/kvm") and not qemu_may_use_kvm()
-        return ["unshare", "--mount", "sh", "-c",
+        return ["unshare", "--mount", "--propagation", "slave", "sh", "-c",
                 'mount --bind "$0" /etc/libvirt/qemu.conf && ' +
                 ('mount --bind "$1" /dev/kvm && ' if hide else "") + "exec /usr/sbin/libvirtd",
                 self.qemu_conf, self.no_kvm]
