@@ -7,6 +7,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "agent/task.h"
 #include "rpc/internal.h"
@@ -15,8 +16,16 @@
 #define BODY "tests/data/wire/snapshot_instance.body"
 #define FILES_MAX 2
 #define BYTES_MAX ((uint64_t)4 * 1024 * 1024)
-/* Of what is linear in its length and not slow, also with a sanitizer. */
+/* CPU time of what is linear in its length and not slow, also with a sanitizer. */
 #define QUICK_US ((gint64)5 * G_USEC_PER_SEC)
+
+static gint64 cpu_us(void)
+{
+	struct timespec used;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (gint64)used.tv_sec * G_USEC_PER_SEC + used.tv_nsec / 1000;
+}
 
 __typeof__(jobs_submit) __wrap_jobs_submit;
 __typeof__(consumer_ack) __wrap_consumer_ack;
@@ -368,7 +377,7 @@ static void add_many(cJSON *to, const char *key, unsigned count)
 static void test_unknown_keys(struct fixture *fixture, gconstpointer unused)
 {
 	cJSON *message = recorded(fixture);
-	gint64 began = g_get_monotonic_time();
+	gint64 began = cpu_us();
 	cJSON *data;
 
 	(void)unused;
@@ -379,14 +388,14 @@ static void test_unknown_keys(struct fixture *fixture, gconstpointer unused)
 	data = member(member(member(message, "args"), "instance"), "nova_object.data");
 	add_many(data, "unknown", 10000);
 	expect_refused(fixture, message, "too many fields");
-	g_assert_cmpint(g_get_monotonic_time() - began, <, QUICK_US);
+	g_assert_cmpint(cpu_us() - began, <, QUICK_US);
 	cJSON_Delete(message);
 }
 
 static void test_plain_metadata(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const names[] = {"metadata", "system_metadata"};
-	gint64 began = g_get_monotonic_time();
+	gint64 began = cpu_us();
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -406,7 +415,7 @@ static void test_plain_metadata(struct fixture *fixture, gconstpointer unused)
 		expect_refused(fixture, message, "too much metadata");
 		cJSON_Delete(message);
 	}
-	g_assert_cmpint(g_get_monotonic_time() - began, <, 2 * QUICK_US);
+	g_assert_cmpint(cpu_us() - began, <, 2 * QUICK_US);
 }
 
 static void test_depth(struct fixture *fixture, gconstpointer unused)
@@ -543,14 +552,13 @@ static void test_names_of_secrets(void)
 	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
 		g_autoptr(GString) text = g_string_new(NULL);
 		g_autofree char *redacted = NULL;
-		gint64 began = g_get_monotonic_time();
+		gint64 began = cpu_us();
 
 		while (text->len < MAX_KEPT)
 			g_string_append(text, words[i]);
 		redacted = rpc_text_redact(text->str, text->len);
-		g_test_message("%s: %" G_GINT64_FORMAT " us", words[i],
-			       g_get_monotonic_time() - began);
-		g_assert_cmpint(g_get_monotonic_time() - began, <, QUICK_US);
+		g_test_message("%s: %" G_GINT64_FORMAT " us", words[i], cpu_us() - began);
+		g_assert_cmpint(cpu_us() - began, <, QUICK_US);
 		/* There is no secret in these, so all of it is kept. */
 		if (i < 3)
 			g_assert_cmpuint(strlen(redacted), ==, text->len);
