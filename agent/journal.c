@@ -267,9 +267,8 @@ int journal_fail_job(struct journal *journal, int64_t job, const char *reason, G
 {
 	const struct journal_value values[] = {JOURNAL_TEXT(reason), JOURNAL_NUMBER(job)};
 
-	return MIN(write_row(journal, "UPDATE jobs SET reason = ? WHERE id = ?", values,
-			     G_N_ELEMENTS(values), "noting a job's failure", NULL, error),
-		   0);
+	return outcome(write_row(journal, "UPDATE jobs SET reason = ? WHERE id = ?", values,
+				 G_N_ELEMENTS(values), "noting a job's failure", NULL, error));
 }
 
 /* What was merely a fact is of no more use. */
