@@ -114,6 +114,23 @@ def main():
                 libvirt.signal(signal.SIGCONT)
             case.is_deleted()
 
+        def test_qemu_hangs_and_libvirt_refuses_what_would_take_it_back():
+            """It lets each wait for half a minute for the save that it is at."""
+            which = make_agent("refused", {"workarounds": {"disable_libvirt_livesnapshot": "true"}},
+                               libvirt_call_timeout="60")
+            case, sender = send(which, is_saving)
+            qemu = libvirt.pid_of(guest)
+            os.kill(qemu, signal.SIGSTOP)
+            try:
+                sender.join()
+                case.wait_failed(90)
+                assert "asking for the guest's jobs: Timed out during operation" in case.said(), case.said()
+                assert is_saving(case)
+            finally:
+                os.kill(qemu, signal.SIGCONT)
+            case.is_deleted()
+            assert which.stop() == 0
+
         def test_they_stop_and_leave_nothing():
             for which in (agent, rebase, saving):
                 assert which.stop() == 0, which.text()[-2000:]
