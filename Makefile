@@ -21,6 +21,12 @@ SANFLAGS += -include tests/lib/tsan.h
 endif
 endif
 
+# make COVERAGE=1 builds what counts how often each line runs.
+ifdef COVERAGE
+BUILD    := $(BUILD)-coverage
+SANFLAGS := --coverage -fprofile-update=atomic
+endif
+
 # make FAULTS=1 builds with points at which faults can be put in (agent/fault.h), in a folder of its own too.
 ifdef FAULTS
 BUILD      := $(BUILD)-faults
@@ -43,6 +49,9 @@ OPT    ?= -O2 -g
 CFLAGS ?= $(OPT) -fstack-protector-strong -D_FORTIFY_SOURCE=2
 ifdef SANITIZE
 CFLAGS := -O1 -g
+endif
+ifdef COVERAGE
+CFLAGS := -O0 -g
 endif
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
           -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
@@ -184,6 +193,24 @@ bench:
 check-unit: $(UNIT)
 	@prove --exec tests/lib/one.sh $(UNIT)
 
+# What is used before it is set, which the sanitizers do not see, and what is lost for good; ten minutes.
+check-valgrind:
+	@tests/lib/deps.sh build run test valgrind
+	@NOVASNAP_UNIT_UNDER="valgrind --quiet --error-exitcode=99 --suppressions=tests/lib/valgrind.supp \
+		--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" \
+		NOVASNAP_UNIT_TIMEOUT=1200 NOVASNAP_LAYOUTS=5 $(MAKE) --no-print-directory check-unit
+
+# What of the rooms runs in the unit tests and in COVERAGE_TESTS: per file its lines, and which never ran.
+COVERAGE_TESTS ?= $(patsubst %,tests/integration/test-%.py,rpc conductor snapshot stream quiesce disks glance volumes)
+coverage:
+	@tests/lib/deps.sh build run test coverage
+	@$(MAKE) --no-print-directory COVERAGE=1 all tools unit-programs
+	find $(BUILD)-coverage -name '*.gcda' -delete
+	-BUILD=$(BUILD)-coverage tests/lib/run.sh $(UNIT:$(BUILD)/%=$(BUILD)-coverage/%) $(COVERAGE_TESTS)
+	gcovr --exclude-unreachable-branches $(ROOMS:%=--filter %/) --object-directory $(BUILD)-coverage \
+		--output $(BUILD)-coverage/coverage.txt $(BUILD)-coverage
+	cat $(BUILD)-coverage/coverage.txt
+
 check-deps:
 	@tests/lib/deps.sh build run test
 
@@ -203,5 +230,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults soak fuzz fuzz-programs
+        bench-programs bench faults soak fuzz fuzz-programs check-valgrind coverage
 .SECONDARY:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Installs what is missing of the named groups of packages (Debian 12, as root). Does nothing, and takes no
 # time, when all of it is there. Starts no service.
-#   tests/lib/deps.sh build|run|run-directory|test|e2e|container|bench|lint|fuzz ...
+#   tests/lib/deps.sh build|run|run-directory|test|e2e|container|bench|lint|fuzz|valgrind|coverage ...
 set -euo pipefail
 
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
@@ -18,6 +18,8 @@ container="docker.io debootstrap debian-archive-keyring"
 bench="gnuplot-nox curl openssl procps"
 lint="clang-format clang-tidy cppcheck shellcheck"
 fuzz="clang-14 libclang-rt-14-dev"
+valgrind="valgrind"
+coverage="gcovr"
 
 wanted=""
 for group in "$@"; do
@@ -31,6 +33,8 @@ for group in "$@"; do
 	bench) wanted+=" $bench" ;;
 	lint) wanted+=" $lint" ;;
 	fuzz) wanted+=" $fuzz" ;;
+	valgrind) wanted+=" $valgrind" ;;
+	coverage) wanted+=" $coverage" ;;
 	*)
 		echo "deps.sh: there is no group \"$group\"" >&2
 		exit 2
