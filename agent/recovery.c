@@ -208,6 +208,7 @@ int recovery_begin(struct task *task, GError **error)
 {
 	int rc;
 
+	task->late = true;
 	task->whole = recovery_knows(task->left, RECOVERY_WHOLE);
 	task->sent = recovery_knows(task->left, RECOVERY_SENT);
 	task->step = "taking back what an earlier life had done";

@@ -134,12 +134,13 @@ static void finish_event(struct task *task, const struct nova_exception *excepti
 	}
 }
 
-/* nova's _instance_update: the task state goes whatever it was. */
+/* nova's _instance_update: the task state goes whatever it was. Later it goes if it is ours still.
+ */
 static void revert_task_state(struct task *task)
 {
 	g_autoptr(GError) error = NULL;
 
-	if (report_state(task, NULL, NULL, &error) == 0 ||
+	if (report_state(task, NULL, task->late ? task->method->states : NULL, &error) == 0 ||
 	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
 		task->told_end |= TOLD_STATE;
 	else

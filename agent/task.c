@@ -76,6 +76,7 @@ static int tell_end(struct task *task, const GError *error)
 			return 0;
 		if (!job_wait(task->job, TELL_PAUSE_MS))
 			return -1;
+		task->late = true;
 	}
 	return 0;
 }

@@ -61,6 +61,7 @@ struct task {
 	bool away;		  /* the instance is somebody else's by now */
 	unsigned told_end;	  /* what of its end was told, TASK_TOLD_* */
 	bool untold;		  /* something of it could not be, and may be later */
+	bool late;		  /* it is told later: others may have acted since */
 
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
