@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""novasnapd as a user who is not root, in the folders that conf/novasnap.tmpfiles makes, with a libvirtd of the
-test's own: all methods, and refusals that say what is missing. The user is nobody, in the groups of nova."""
+"""novasnapd as conf/novasnapd.service runs it: as a user who is not root, without capabilities, with the system calls
+that the unit leaves it, in the folders that conf/novasnap.tmpfiles makes; with a libvirtd of the test's own. All
+methods, and refusals that say what is missing. The user is nobody, in the groups of nova."""
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from guest import Guest, same_content, virsh  # noqa: E402
 from own_libvirt import OwnLibvirt  # noqa: E402
+from sandbox import write_calls  # noqa: E402
 from services import BUILD, CAST, TOP, Agent, Folder, broker_for_tests  # noqa: E402
 
 USER, GROUP = "nobody", "nogroup"
@@ -31,6 +33,10 @@ def main():
         programs = folder.make("bin")
         for name in ("novasnapd", "novasnap", "novasnap-thaw"):
             shutil.copy(os.path.join(BUILD, name), programs)
+        shutil.copy(os.path.join(TOP, "tests/lib/sandbox.py"), programs)
+        calls = folder.file("calls.json")
+        write_calls(os.path.join(TOP, "conf/novasnapd.service"), calls)
+        run_as = [*RUN_AS, os.path.join(programs, "sandbox.py"), calls]
         images = folder.make("images")
         shutil.chown(images, USER)
         state, run = folder.file("state"), folder.file("run")
@@ -51,10 +57,12 @@ def main():
             which = Agent(folder, broker.url, images=images, name=f"agent{next(count)}",
                           libvirt={"connection_uri": libvirt.uri},
                           novasnap={"state_dir": state, "run_dir": run, **novasnap}, **sections)
-            shutil.chown(which.snapshots, USER)
+            # stream has no place to which it could fall back.
+            if novasnap or not live:
+                shutil.chown(which.snapshots, USER)
             with open(which.conf, "a") as file:
                 file.write(f"[libvirt]\nsnapshots_directory = {which.snapshots}\n")
-            which.programs, which.run_as = programs, RUN_AS
+            which.programs, which.run_as = programs, run_as
             return which
 
         def nothing_left(which):
@@ -95,7 +103,7 @@ def main():
                         assert guest.state() == "running" and not guest.is_saved()
 
         def test_check_is_content():
-            which = agent()
+            which = agent(live_method="stream")
             shown = checked(which)
             for name in ("state_dir", "run_dir", "scratch_dir", "snapshots_directory", "libvirt",
                          "RabbitMQ", "images"):
@@ -131,7 +139,7 @@ def main():
                     shutil.chown(run, USER, "libvirt-qemu")
                     os.chmod(run, 0o2770)
                     which = agent()
-                    which.run_as = [arg.replace(",libvirt-qemu", "") for arg in RUN_AS]
+                    which.run_as = [arg.replace(",libvirt-qemu", "") for arg in run_as]
                     refused(which, guest, "novasnapd's user is not in its group libvirt-qemu")
                     # The other ways need no socket.
                     os.chmod(run, 0o700)
@@ -153,6 +161,17 @@ def main():
                 done = agent().command("snapshot", guest.name, check=False)
                 assert done.returncode == 0 and "method: stream" in done.stdout, done
                 virsh("destroy", guest.name)
+
+        def test_the_unit_and_the_profile():
+            subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=18",
+                            os.path.join(TOP, "conf/novasnapd.service")], check=True,
+                           capture_output=True, timeout=60)
+            path = folder.file("profile")
+            with open(os.path.join(TOP, "conf/apparmor-libvirt-qemu")) as file, \
+                    open(path, "w") as profile:
+                profile.write(f"profile novasnap-test {{\n{file.read()}}}\n")
+            subprocess.run(["apparmor_parser", "--skip-kernel-load", "--skip-cache", path], check=True,
+                           capture_output=True, timeout=20)
 
         tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
         return tap.run(tests, [libvirt.log])

@@ -11,7 +11,7 @@ run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu 
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
 test="perl python3-oslo.messaging python3-psutil libvirt-daemon-driver-lxc e2fsprogs mount util-linux
-  libfaketime"
+  openssl systemd apparmor python3-seccomp libfaketime"
 e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-qemu placement-api mariadb-server
   uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
 container="docker.io debootstrap debian-archive-keyring"

@@ -72,6 +72,22 @@ static void test_defaults(void)
 	g_assert_null(config->notify.topics[1]);
 }
 
+static void test_old_names(void)
+{
+	const char *texts[] = {"[oslo_messaging_rabbit]\nrabbit_use_ssl = true\n"
+			       "kombu_ssl_ca_certs = /old-ca\nkombu_ssl_certfile = /old-cert\n"
+			       "kombu_ssl_keyfile = /old-key\nssl_cert_file = /new-cert\n",
+			       NULL};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) config = load(texts, &error);
+
+	g_assert_no_error(error);
+	g_assert_true(config->rpc.ssl);
+	g_assert_cmpstr(config->rpc.ssl_ca_file, ==, "/old-ca");
+	g_assert_cmpstr(config->rpc.ssl_cert_file, ==, "/new-cert");
+	g_assert_cmpstr(config->rpc.ssl_key_file, ==, "/old-key");
+}
+
 static void test_later_file_wins(void)
 {
 	const char *texts[] = {
@@ -148,6 +164,11 @@ static void test_errors(void)
 	expect_error("[DEFAULT]\nmax_concurrent_snapshots = -1\n", "must be a whole number");
 	expect_error("[DEFAULT]\ndebug = perhaps\n", ":2: [DEFAULT]debug: must be true or false");
 	expect_error("[DEFAULT]\nhost = $nothing\n", "refers to $nothing");
+	/* What may be a part of a password is not said. */
+	expect_error("[keystone_authtoken]\npassword = a$secret\n",
+		     "another key with a dollar sign");
+	expect_error("[DEFAULT]\ntransport_url = rabbit://u:a$secret@h/\n",
+		     "another key with a dollar sign");
 	expect_error("[DEFAULT]\nhost = ${host}\n", "refers to $host");
 	expect_error("[novasnap]\nimages = directory\n", "images_dir: must be set");
 	expect_error("[novasnap]\nstate_dir = relative\n", "must be an absolute path");
@@ -169,6 +190,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/config/defaults", test_defaults);
+	g_test_add_func("/config/old-names", test_old_names);
 	g_test_add_func("/config/later-file-wins", test_later_file_wins);
 	g_test_add_func("/config/long-lines", test_long_lines_and_semicolons);
 	g_test_add_func("/config/substitution", test_substitution);

@@ -206,7 +206,8 @@ static void test_redact(void)
 		"{\"_context_auth_token\": \"S1\", \"_context_user_id\": \"u\", "
 		"\"args\": {\"admin_password\": \"S2\", \"list\": "
 		"[{\"X-Service-Token\": {\"id\": \"S3\"}}], "
-		"\"note\": \"gAAAAAS4\", \"token\": null}}";
+		"\"note\": \"gAAAAAS4\", \"token\": null, \"new_pass\": \"S5\", "
+		"\"system_metadata\": {\"password_0\": \"encrypted\", \"password_1\": \"\"}}}";
 	cJSON *bare = cJSON_Parse(inner);
 	cJSON *envelope = cJSON_CreateObject();
 	cJSON *messages[] = {bare, envelope};
@@ -219,13 +220,15 @@ static void test_redact(void)
 		rpc_body_redact(messages[i]);
 		text = json_print(messages[i]);
 		g_test_message("%s", text);
-		for (int secret = 1; secret <= 4; secret++) {
+		for (int secret = 1; secret <= 5; secret++) {
 			char name[] = {'S', (char)('0' + secret), '\0'};
 
 			g_assert_null(strstr(text, name));
 		}
 		g_assert_nonnull(strstr(text, "user_id"));
 		g_assert_nonnull(strstr(text, "***"));
+		/* Its owner's alone to read, and to be kept. */
+		g_assert_nonnull(strstr(text, "encrypted"));
 		cJSON_free(text);
 		cJSON_Delete(messages[i]);
 	}
