@@ -180,7 +180,9 @@ test-container: check-deps
 check-all: lint test e2e faults test-container
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
 	BUILD=build-address-undefined tests/lib/run.sh
-	@$(MAKE) --no-print-directory SANITIZE=thread unit-programs check-unit
+	@$(MAKE) --no-print-directory SANITIZE=thread all tools unit-programs check-unit
+	BUILD=build-thread tests/lib/run.sh $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot)
+	@$(MAKE) --no-print-directory check-valgrind
 	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
 
 # Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.

@@ -263,6 +263,10 @@ def main():
             assert upload.status == 1, upload.shown
             tap.wait_for("deletion of the image", lambda: glance.get(upload.image) is None, 10)
 
+        def test_they_stop():
+            for which in agents:
+                assert which.stop() == 0
+
         tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
         return tap.run(tests, [agent.log])
 
