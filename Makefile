@@ -203,7 +203,8 @@ check-valgrind:
 		NOVASNAP_UNIT_TIMEOUT=1200 NOVASNAP_LAYOUTS=5 $(MAKE) --no-print-directory check-unit
 
 # What of the rooms runs in the unit tests and in COVERAGE_TESTS: per file its lines, and which never ran.
-COVERAGE_TESTS ?= $(patsubst %,tests/integration/test-%.py,rpc conductor snapshot stream quiesce disks glance volumes)
+COVERAGE_TESTS ?= $(patsubst %,tests/integration/test-%.py,rpc rpc-faults conductor others-rpc snapshot stream \
+                    quiesce disks glance volumes security headers tls check)
 coverage:
 	@tests/lib/deps.sh build run test coverage
 	@$(MAKE) --no-print-directory COVERAGE=1 all tools unit-programs
