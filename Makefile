@@ -16,12 +16,29 @@ PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih 
 ifdef SANITIZE
 BUILD    := $(BUILD)-$(subst $(comma),-,$(SANITIZE))
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+ifeq ($(SANITIZE),thread)
+SANFLAGS += -include tests/lib/tsan.h
+endif
+endif
+
+# make COVERAGE=1 builds what counts how often each line runs.
+ifdef COVERAGE
+BUILD    := $(BUILD)-coverage
+SANFLAGS := --coverage -fprofile-update=atomic
 endif
 
 # make FAULTS=1 builds with points at which faults can be put in (agent/fault.h), in a folder of its own too.
 ifdef FAULTS
 BUILD      := $(BUILD)-faults
 FAULTFLAGS := -DNOVASNAP_FAULTS
+endif
+
+# make FUZZING=1 is what `make fuzz` builds with: clang, and all of the code tells libFuzzer where it goes.
+ifdef FUZZING
+BUILD    := $(BUILD)-fuzz
+CC       := clang-14
+SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
+CFLAGS   := -O1 -g -Wno-string-concatenation
 endif
 
 # Asked only when something is compiled, so that `make deps` runs on a machine that has no pkg-config yet.
@@ -32,6 +49,9 @@ OPT    ?= -O2 -g
 CFLAGS ?= $(OPT) -fstack-protector-strong -D_FORTIFY_SOURCE=2
 ifdef SANITIZE
 CFLAGS := -O1 -g
+endif
+ifdef COVERAGE
+CFLAGS := -O0 -g
 endif
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
           -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
@@ -49,6 +69,7 @@ OBJ   := $(SRC:%.c=$(BUILD)/%.o)
 LINK  := $(BUILD)/agent.a $(BUILD)/virt.a $(BUILD)/image.a $(BUILD)/rpc.a
 UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
+FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz-$(or $(FUZZ),*).c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
 PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
 
@@ -85,7 +106,22 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
+# The linker puts functions of the program in the place of those that would send something.
+wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
+$(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
+$(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
+$(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
+$(BUILD)/tests/fuzz/fuzz-chain: WRAP := $(call wrap,process_run)
+$(BUILD)/tests/fuzz/fuzz-glance $(BUILD)/tests/fuzz/fuzz-keystone: WRAP := $(call wrap,http_perform http_pause)
+
+$(BUILD)/tests/fuzz/fuzz-%: $(BUILD)/tests/fuzz/fuzz-%.o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/answers.o $(LINK)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(WRAP) -o $@ $^ $(LIBS)
+
 unit-programs: $(UNIT)
+fuzz-programs: $(FUZZ_PROGRAMS)
 tools: $(TOOLS)
 bench-programs: $(BENCH)
 
@@ -110,16 +146,29 @@ test: check-deps
 	BUILD=build-address-undefined-faults NOVASNAP_FAULT_METHODS=stream,cold NOVASNAP_FAULT_KINDS=kill \
 		NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/faults/test-faults.py
 
-# A fault at each step of each method, and KILLS at random moments; a quarter of an hour.
+# A fault at each step of each method, and KILLS at random moments; then libvirtd and the host fail. A quarter of an
+# hour.
 faults: check-deps
 	@$(MAKE) --no-print-directory FAULTS=1 all
 	BUILD=build-faults NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_TIMEOUT=3000 \
-		tests/lib/run.sh tests/faults/test-faults.py
+		tests/lib/run.sh tests/faults/test-*.py
+
+# What comes from outside, made up by libFuzzer: SECONDS for each target; FUZZ names one of tests/fuzz/fuzz-*.c.
+fuzz:
+	@tests/lib/deps.sh build fuzz
+	@$(MAKE) --no-print-directory FUZZING=1 fuzz-programs
+	@BUILD=build-fuzz SECONDS_EACH=$(or $(SECONDS),60) FUZZ=$(FUZZ) tests/fuzz/run.sh
 
 e2e:
 	@tests/lib/deps.sh build run test e2e
 	@$(MAKE) --no-print-directory all
 	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/e2e/test-*.py
+
+# A thousand snapshots of eight guests at a time, with a fault every few seconds.
+soak: check-deps
+	@tests/lib/deps.sh bench
+	@$(MAKE) --no-print-directory all
+	tests/faults/soak.py --snapshots $(or $(SNAPSHOTS),1000) --json $(BUILD)/soak.json --svg $(BUILD)/soak.svg
 
 # The integration tests that merely need a broker, against a RabbitMQ in a container.
 test-container: check-deps
@@ -131,7 +180,9 @@ test-container: check-deps
 check-all: lint test e2e faults test-container
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
 	BUILD=build-address-undefined tests/lib/run.sh
-	@$(MAKE) --no-print-directory SANITIZE=thread unit-programs check-unit
+	@$(MAKE) --no-print-directory SANITIZE=thread all tools unit-programs check-unit
+	BUILD=build-thread tests/lib/run.sh $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot)
+	@$(MAKE) --no-print-directory check-valgrind
 	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
 
 # Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.
@@ -142,7 +193,26 @@ bench:
 	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
 
 check-unit: $(UNIT)
-	@TSAN_OPTIONS=suppressions=tests/lib/tsan.supp G_SLICE=always-malloc prove --exec tests/lib/one.sh $(UNIT)
+	@prove --exec tests/lib/one.sh $(UNIT)
+
+# What is used before it is set, which the sanitizers do not see, and what is lost for good; ten minutes.
+check-valgrind:
+	@tests/lib/deps.sh build run test valgrind
+	@NOVASNAP_UNIT_UNDER="valgrind --quiet --error-exitcode=99 --suppressions=tests/lib/valgrind.supp \
+		--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" \
+		NOVASNAP_UNIT_TIMEOUT=1200 NOVASNAP_LAYOUTS=5 $(MAKE) --no-print-directory check-unit
+
+# What of the rooms runs in the unit tests and in COVERAGE_TESTS: per file its lines, and which never ran.
+COVERAGE_TESTS ?= $(patsubst %,tests/integration/test-%.py,rpc rpc-faults conductor others-rpc snapshot stream \
+                    quiesce disks glance volumes security headers tls check)
+coverage:
+	@tests/lib/deps.sh build run test coverage
+	@$(MAKE) --no-print-directory COVERAGE=1 all tools unit-programs
+	find $(BUILD)-coverage -name '*.gcda' -delete
+	-BUILD=$(BUILD)-coverage tests/lib/run.sh $(UNIT:$(BUILD)/%=$(BUILD)-coverage/%) $(COVERAGE_TESTS)
+	gcovr --exclude-unreachable-branches $(ROOMS:%=--filter %/) --object-directory $(BUILD)-coverage \
+		--output $(BUILD)-coverage/coverage.txt $(BUILD)-coverage
+	cat $(BUILD)-coverage/coverage.txt
 
 check-deps:
 	@tests/lib/deps.sh build run test
@@ -163,5 +233,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults
+        bench-programs bench faults soak fuzz fuzz-programs check-valgrind coverage
 .SECONDARY:

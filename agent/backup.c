@@ -65,14 +65,12 @@ static int run(struct task *task, GError **error)
 
 static int check(const cJSON *args, GError **error)
 {
-	const cJSON *rotation = cJSON_GetObjectItemCaseSensitive(args, "rotation");
-
 	if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "backup_type")) &&
-	    cJSON_IsNumber(rotation) && rotation->valuedouble >= 0)
+	    task_is_rotation(cJSON_GetObjectItemCaseSensitive(args, "rotation")))
 		return 0;
 	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
 			    "a backup needs the arguments backup_type, a text, and rotation, a "
-			    "number that is not negative");
+			    "whole number that is not negative");
 	return -1;
 }
 

@@ -60,6 +60,7 @@ struct key {
 		section, name, KEY_LIST, AT(member), standard, 0, 0                                \
 	}
 /* keystoneauth's password options, the same in each section that has a service's user. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a member's path cannot stand in parentheses. */
 #define KEYSTONE(section, member)                                                                  \
 	STRING(section, "auth_url", member.auth_url, NULL),                                        \
 		STRING(section, "username", member.username, NULL),                                \
@@ -74,6 +75,7 @@ struct key {
 		STRING(section, "certfile", member.certfile, NULL),                                \
 		STRING(section, "keyfile", member.keyfile, NULL),                                  \
 		BOOL(section, "insecure", member.insecure, "false")
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #define OURS "novasnap"
 #define RABBIT "oslo_messaging_rabbit"
@@ -166,6 +168,8 @@ static const struct key keys[] = {
 	SECONDS(OURS, "saving_timeout", image.saving_timeout_s, "120", 0),
 	SECONDS(OURS, "job_timeout", virt.job_timeout_s, "300", 1),
 	SECONDS(OURS, "libvirt_connect_timeout", virt.connect_timeout_s, "10", 1),
+	SECONDS(OURS, "libvirt_call_timeout", virt.call_timeout_s, "300", 1),
+	SECONDS(OURS, "save_timeout", virt.save_timeout_s, "3600", 1),
 	SECONDS(OURS, "libvirt_keepalive", virt.keepalive_s, "5", 0),
 	SECONDS(OURS, "agent_timeout", virt.agent_timeout_s, "10", 1),
 	STRING(OURS, "scratch_dir", virt.scratch_dir, "$state_dir/scratch"),
@@ -306,6 +310,8 @@ static int set_key(struct config_store *store, const struct key *key, void *base
 	void *target = (char *)base + key->offset;
 	const char *unknown;
 
+	if (key->type == KEY_STRING && text && !*text)
+		text = key->standard;
 	if (!text) {
 		if (key->type == KEY_LIST || key->type == KEY_RAW_LIST)
 			*(const char *const **)target = split_list(store, "");
@@ -326,6 +332,8 @@ static int set_key(struct config_store *store, const struct key *key, void *base
 		*(const char **)target = text;
 		return 0;
 	case KEY_STRING:
+		if (!*text && key->standard)
+			return bad_value(key, value, "comes to nothing", error);
 		*(const char **)target = *text ? text : NULL;
 		return 0;
 	case KEY_BOOL:

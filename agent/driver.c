@@ -98,9 +98,11 @@ static int store_image(struct task *task, struct image_upload *upload, GError **
 	if (image_store_upload(task->manager->store, &task->identity, task->image_id, upload,
 			       error) < 0 ||
 	    task_step_end(task, RECOVERY_SENT, error) < 0 ||
-	    task_step_begin(task, RECOVERY_WHOLE, "", error) < 0)
+	    task_step_begin(task, RECOVERY_WHOLE, "", error) < 0 ||
+	    task_step_end(task, RECOVERY_WHOLE, error) < 0)
 		return -1;
-	return task_step_end(task, RECOVERY_WHOLE, error);
+	task->whole = true;
+	return 0;
 }
 
 static int upload(struct driver *driver, struct image_source *source, const char *format,

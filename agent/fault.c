@@ -35,7 +35,7 @@ static const char *find(char **wanted, const char *point)
 {
 	static atomic_uint fired;
 
-	for (unsigned i = 0; wanted[i] && i < 32; i++) {
+	for (unsigned i = 0; i < 32 && wanted[i]; i++) {
 		if (g_str_has_prefix(wanted[i], point) && wanted[i][strlen(point)] == ':' &&
 		    !(atomic_fetch_or(&fired, 1U << i) & (1U << i)))
 			return wanted[i] + strlen(point) + 1;

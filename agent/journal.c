@@ -199,6 +199,12 @@ static int write_row(struct journal *journal, const char *sql, const struct jour
 	return changed;
 }
 
+/* GLib's MIN would write twice. */
+static int outcome(int changed)
+{
+	return changed < 0 ? -1 : 0;
+}
+
 static int64_t now_s(void)
 {
 	return g_get_real_time() / G_USEC_PER_SEC;
@@ -223,9 +229,8 @@ int journal_run(struct journal *journal, int64_t job, GError **error)
 {
 	const struct journal_value values[] = {JOURNAL_NUMBER(job)};
 
-	return MIN(write_row(journal, "UPDATE jobs SET runs = runs + 1 WHERE id = ?", values,
-			     G_N_ELEMENTS(values), "noting a job's run", NULL, error),
-		   0);
+	return outcome(write_row(journal, "UPDATE jobs SET runs = runs + 1 WHERE id = ?", values,
+				 G_N_ELEMENTS(values), "noting a job's run", NULL, error));
 }
 
 int journal_step(struct journal *journal, int64_t job, const char *step, const char *undo,
@@ -238,9 +243,9 @@ int journal_step(struct journal *journal, int64_t job, const char *step, const c
 		JOURNAL_NUMBER(now_s()),
 	};
 
-	return MIN(write_row(journal, "INSERT INTO steps (job, name, undo, at) VALUES (?, ?, ?, ?)",
-			     values, G_N_ELEMENTS(values), "noting a step", NULL, error),
-		   0);
+	return outcome(write_row(journal,
+				 "INSERT INTO steps (job, name, undo, at) VALUES (?, ?, ?, ?)",
+				 values, G_N_ELEMENTS(values), "noting a step", NULL, error));
 }
 
 int journal_clear(struct journal *journal, int64_t job, const char *step, GError **error)
@@ -251,12 +256,19 @@ int journal_clear(struct journal *journal, int64_t job, const char *step, GError
 		JOURNAL_TEXT(step),
 	};
 
-	return MIN(write_row(journal,
-			     "UPDATE steps SET cleared_at = ? WHERE job = ? AND name = ? AND "
-			     "cleared_at IS NULL",
-			     values, G_N_ELEMENTS(values), "noting that a step is over", NULL,
-			     error),
-		   0);
+	return outcome(write_row(journal,
+				 "UPDATE steps SET cleared_at = ? WHERE job = ? AND name = ? AND "
+				 "cleared_at IS NULL",
+				 values, G_N_ELEMENTS(values), "noting that a step is over", NULL,
+				 error));
+}
+
+int journal_fail_job(struct journal *journal, int64_t job, const char *reason, GError **error)
+{
+	const struct journal_value values[] = {JOURNAL_TEXT(reason), JOURNAL_NUMBER(job)};
+
+	return outcome(write_row(journal, "UPDATE jobs SET reason = ? WHERE id = ?", values,
+				 G_N_ELEMENTS(values), "noting a job's failure", NULL, error));
 }
 
 /* What was merely a fact is of no more use. */
@@ -264,11 +276,10 @@ static int clear_facts(struct journal *journal, int64_t job, GError **error)
 {
 	const struct journal_value values[] = {JOURNAL_NUMBER(now_s()), JOURNAL_NUMBER(job)};
 
-	return MIN(write_row(journal,
-			     "UPDATE steps SET cleared_at = ? WHERE job = ? AND undo = '' AND "
-			     "cleared_at IS NULL",
-			     values, G_N_ELEMENTS(values), "noting a job's end", NULL, error),
-		   0);
+	return outcome(write_row(journal,
+				 "UPDATE steps SET cleared_at = ? WHERE job = ? AND undo = '' AND "
+				 "cleared_at IS NULL",
+				 values, G_N_ELEMENTS(values), "noting a job's end", NULL, error));
 }
 
 int journal_end(struct journal *journal, int64_t job, const char *reason, GError **error)
@@ -281,9 +292,8 @@ int journal_end(struct journal *journal, int64_t job, const char *reason, GError
 
 	if (clear_facts(journal, job, error) < 0)
 		return -1;
-	return MIN(write_row(journal, "UPDATE jobs SET ended_at = ?, reason = ? WHERE id = ?",
-			     values, G_N_ELEMENTS(values), "noting a job's end", NULL, error),
-		   0);
+	return outcome(write_row(journal, "UPDATE jobs SET ended_at = ?, reason = ? WHERE id = ?",
+				 values, G_N_ELEMENTS(values), "noting a job's end", NULL, error));
 }
 
 /* What has an open step is kept: somebody may still need it. */
@@ -292,11 +302,11 @@ static int forget_old(struct journal *journal, unsigned keep_days, GError **erro
 	const struct journal_value values[] = {
 		JOURNAL_NUMBER(now_s() - (int64_t)keep_days * DAY_S)};
 
-	return MIN(write_row(journal,
-			     "DELETE FROM jobs WHERE ended_at < ? AND NOT EXISTS (SELECT 1 FROM "
-			     "steps WHERE steps.job = jobs.id AND cleared_at IS NULL)",
-			     values, G_N_ELEMENTS(values), "forgetting what is old", NULL, error),
-		   0);
+	return outcome(
+		write_row(journal,
+			  "DELETE FROM jobs WHERE ended_at < ? AND NOT EXISTS (SELECT 1 FROM "
+			  "steps WHERE steps.job = jobs.id AND cleared_at IS NULL)",
+			  values, G_N_ELEMENTS(values), "forgetting what is old", NULL, error));
 }
 
 static int read_version(struct journal *journal, GError **error)

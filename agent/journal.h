@@ -50,6 +50,8 @@ int journal_step(struct journal *journal, int64_t job, const char *step, const c
 		 GError **error);
 /* A step is taken back, or nothing is left of it. */
 int journal_clear(struct journal *journal, int64_t job, const char *step, GError **error);
+/* The job has failed; it is open until somebody was told. */
+int journal_fail_job(struct journal *journal, int64_t job, const char *reason, GError **error);
 /* The job has ended; `reason` NULL: well. */
 int journal_end(struct journal *journal, int64_t job, const char *reason, GError **error);
 

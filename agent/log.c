@@ -10,6 +10,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#define LINE_MAX_BYTES 8192
+
 struct sink {
 	int fd;
 	bool debug;
@@ -36,6 +38,16 @@ static const char *field(const GLogField *fields, gsize count, const char *name)
 	return "";
 }
 
+/* To some length, at a character's end. */
+static char *cut(const char *text)
+{
+	const char *end = text + strnlen(text, LINE_MAX_BYTES);
+
+	while (*end && (*end & 0xc0) == 0x80)
+		end--;
+	return g_strndup(text, (gsize)(end - text));
+}
+
 static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize count,
 				   gpointer opaque)
 {
@@ -51,8 +63,8 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
 		return g_log_writer_journald(level, fields, count, NULL);
 	now = g_date_time_new_now_local();
 	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
-	/* One event, one line: what peers say may have more. */
-	text = g_strdup(field(fields, count, "MESSAGE"));
+	/* One event, one line, of some length: what peers say may have more. */
+	text = cut(field(fields, count, "MESSAGE"));
 	g_strdelimit(text, "\r\n", ' ');
 	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,
 			       level_name(level), field(fields, count, "GLIB_DOMAIN"), text);

@@ -19,7 +19,7 @@ static void note_foreign(const char *method, const struct rpc_request *request, 
 	struct manager *manager = opaque;
 	unsigned count = atomic_fetch_add(&manager->foreign, 1) + 1;
 
-	g_warning("the cast %s (request %s) is not one that novasnapd serves, and is dropped; "
+	g_warning("the cast %s (request %.64s) is not one that novasnapd serves, and is dropped; "
 		  "%u such so far",
 		  method, rpc_context_string(rpc_request_context(request), "request_id"), count);
 }
@@ -43,7 +43,7 @@ static void cancel(struct rpc_request *request, const void *method, void *opaque
 		return;
 	}
 	count = jobs_cancel(manager->jobs, id);
-	g_message("cancel %s: %u snapshots are ended", id, count);
+	g_message("cancel %.64s: %u snapshots are ended", id, count);
 	rpc_request_reply(request, cJSON_CreateNumber(count));
 	rpc_request_ack(request);
 	rpc_request_free(request);

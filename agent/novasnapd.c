@@ -5,6 +5,7 @@
 #include <glib-unix.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
@@ -59,6 +60,7 @@ static gboolean look_ready(gpointer opaque)
 struct stopping {
 	struct daemon *daemon;
 	unsigned left;
+	atomic_bool over;
 };
 
 static gpointer stop_main(gpointer opaque)
@@ -66,7 +68,8 @@ static gpointer stop_main(gpointer opaque)
 	struct stopping *stopping = opaque;
 
 	stopping->left = manager_stop(stopping->daemon->manager);
-	g_main_loop_quit(stopping->daemon->loop);
+	atomic_store(&stopping->over, true);
+	g_main_context_wakeup(stopping->daemon->context);
 	return NULL;
 }
 
@@ -79,7 +82,9 @@ static unsigned stop_serving(struct daemon *daemon)
 	(void)sd_notify(0, "STOPPING=1");
 	g_message("stopping: no more casts are taken");
 	thread = g_thread_new("stop", stop_main, &stopping);
-	g_main_loop_run(daemon->loop);
+	/* Not the loop: it does not see that it was asked to quit before it ran. */
+	while (!atomic_load(&stopping.over))
+		(void)g_main_context_iteration(daemon->context, TRUE);
 	g_thread_join(thread);
 	return stopping.left;
 }

@@ -181,7 +181,11 @@ static int decide(struct task *task, GError **error)
 	struct manager *manager = task->manager;
 	int rc;
 
-	if (task->left->runs >= RUNS_MAX) {
+	if (task->left->reason && !task->whole) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "%s", task->left->reason);
+		return -1;
+	}
+	if (task->left->runs >= RUNS_MAX && !task->whole) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 			    "novasnapd died %u times while it served this: it is not tried again",
 			    task->left->runs);
@@ -204,6 +208,7 @@ int recovery_begin(struct task *task, GError **error)
 {
 	int rc;
 
+	task->late = true;
 	task->whole = recovery_knows(task->left, RECOVERY_WHOLE);
 	task->sent = recovery_knows(task->left, RECOVERY_SENT);
 	task->step = "taking back what an earlier life had done";

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a task tells the conductor and the listeners, and how it ends. The order at the end is that
- * of the decorators around nova's methods: delete_image_on_error, wrap_instance_fault,
- * wrap_instance_event, reverts_task_state, wrap_exception.
+ * What a task tells the conductor and the listeners.
  */
-#include "agent/failure.h"
 #include "agent/fault.h"
 #include "agent/task.h"
 
@@ -15,19 +12,19 @@
 #define MEBI (1024.0 * 1024.0)
 /* Of a call whose reply may have been lost; each has rpc_response_timeout. */
 #define SAVE_TRIES 3
-#define FINISH_TRIES 3
+#define PATIENCE_MS 2000
 
 static bool has_conductor(const struct task *task)
 {
 	return task->manager->config->control;
 }
 
-static bool is_cancelled(const struct task *task)
+bool report_is_cancelled(const struct task *task)
 {
 	return task->job && atomic_load(job_cancel_flag(task->job)) != 0;
 }
 
-static bool is_told_events(const struct task *task)
+bool report_has_events(const struct task *task)
 {
 	/* Conductors of the time of plain instances have other calls for these. */
 	return has_conductor(task) && !nova_instance_is_plain(task->instance);
@@ -35,7 +32,7 @@ static bool is_told_events(const struct task *task)
 
 int report_event_start(struct task *task, GError **error)
 {
-	if (!is_told_events(task))
+	if (!report_has_events(task))
 		return 0;
 	if (task_step_begin(task, "event", NULL, error) < 0 ||
 	    nova_conductor_event_start(task->manager->rpc, task->context,
@@ -62,6 +59,14 @@ static bool is_still_wanted(struct task *task)
 		return false;
 	return virt_guest_power_state(task->manager->host, nova_instance_uuid(task->instance),
 				      NULL) >= 0;
+}
+
+/* A whole image is not given up for a conductor that does not answer; its end alone ends this. */
+static bool is_tried_again(struct task *task, unsigned attempt)
+{
+	if (report_is_cancelled(task))
+		return false;
+	return attempt < SAVE_TRIES || (task->whole && job_wait(task->job, PATIENCE_MS));
 }
 
 enum verdict { VERDICT_AGAIN, VERDICT_DONE, VERDICT_FAILED };
@@ -94,8 +99,7 @@ static enum verdict judge_save(struct task *task, const GError *error, const cha
 	return VERDICT_AGAIN;
 }
 
-/* A fault in a call is an answer that was lost. */
-static int lose(const char *step, GError **error)
+int report_lose(const char *step, GError **error)
 {
 	g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "a fault was put in at %s", step);
 	return -1;
@@ -106,11 +110,11 @@ static int save_once(struct task *task, const char *wanted, const char *expected
 	g_autofree char *step = g_strconcat("state-", wanted ? wanted : "none", NULL);
 
 	if (fault_at(step, "before"))
-		return lose(step, error);
+		return report_lose(step, error);
 	if (nova_conductor_instance_save(task->manager->rpc, task->context, task->instance,
 					 expected, error) < 0)
 		return -1;
-	return fault_at(step, "after") ? lose(step, error) : 0;
+	return fault_at(step, "after") ? report_lose(step, error) : 0;
 }
 
 static int save(struct task *task, const char *wanted, const char *expected, GError **error)
@@ -122,8 +126,10 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 	if (!has_conductor(task))
 		return 0;
 	/* A life before this one may have come to any of them. */
-	if (task->left && expected)
-		expected = wide = g_strdup_printf("%s,%s", expected, task->method->states);
+	if (task->left && expected) {
+		wide = g_strdup_printf("%s,%s", expected, task->method->states);
+		expected = wide;
+	}
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 
@@ -135,7 +141,7 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 			g_error_free(local);
 			return 0;
 		case VERDICT_AGAIN:
-			if (attempt < SAVE_TRIES && !is_cancelled(task)) {
+			if (is_tried_again(task, attempt)) {
 				was_lost = was_lost || rpc_error_is_lost(local);
 				g_info("instance %s: %s; tried again",
 				       nova_instance_uuid(task->instance), local->message);
@@ -266,190 +272,4 @@ void report_progress(struct task *task, const char *phase, const char *detail, u
 	if (task->manager->rpc)
 		nova_notify_progress(task->manager->rpc, &task->manager->config->notify,
 				     task->context, &progress);
-}
-
-static void delete_image(struct task *task, bool unless_active)
-{
-	struct image_store *store = task->manager->store;
-	const char *uuid = nova_instance_uuid(task->instance);
-	g_autoptr(image_record_t) record = NULL;
-	g_autoptr(GError) error = NULL;
-
-	if (unless_active) {
-		if (image_store_get(store, &task->identity, task->image_id, &record, &error) < 0)
-			goto failed;
-		if (g_strcmp0(record->status, "active") == 0)
-			return;
-	}
-	if (task_step_begin(task, "image-delete", NULL, &error) == 0 &&
-	    image_store_delete(store, &task->identity, task->image_id, &error) == 0 &&
-	    task_step_end(task, "image-delete", &error) == 0) {
-		g_message("instance %s: image %s deleted", uuid, task->image_id);
-		return;
-	}
-failed:
-	if (!g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		g_warning("instance %s: image %s is left behind: %s", uuid, task->image_id,
-			  error->message);
-}
-
-/* Logs what the conductor could not be told; there is nobody else to tell. */
-static void untold(struct task *task, const char *what, GError **error)
-{
-	g_warning("instance %s: %s: %s", nova_instance_uuid(task->instance), what,
-		  (*error)->message);
-	g_clear_error(error);
-}
-
-static void create_fault(struct task *task, const struct nova_exception *exception,
-			 const char *details)
-{
-	g_autofree char *message = failure_fault_message(exception);
-	g_autoptr(GError) error = NULL;
-
-	if (task_step_begin(task, "fault", NULL, &error) < 0 ||
-	    nova_conductor_fault_create(task->manager->rpc, task->context,
-					nova_instance_uuid(task->instance), exception->code,
-					message, details, task->manager->config->rpc.host,
-					&error) < 0 ||
-	    task_step_end(task, "fault", &error) < 0)
-		untold(task, "the fault could not be written", &error);
-}
-
-static int finish_event_once(struct task *task, const struct nova_exception *exception,
-			     const char *details, GError **error)
-{
-	if (fault_at("event-finish", "before"))
-		return lose("event-finish", error);
-	if (nova_conductor_event_finish(task->manager->rpc, task->context,
-					nova_instance_uuid(task->instance), task->method->event,
-					exception ? exception->message : NULL,
-					exception ? details : NULL, error) < 0)
-		return -1;
-	return fault_at("event-finish", "after") ? lose("event-finish", error) : 0;
-}
-
-static bool is_without_event(const GError *error)
-{
-	const char *class_name, *module;
-
-	return rpc_failure_from_error(error, &class_name, &module) &&
-	       g_str_equal(class_name, "InstanceActionEventNotFound");
-}
-
-/* Finishing twice changes nothing, so it is tried until there is an answer. */
-static void finish_event(struct task *task, const struct nova_exception *exception,
-			 const char *details)
-{
-	for (unsigned attempt = 1;; attempt++) {
-		g_autoptr(GError) error = NULL;
-
-		if (finish_event_once(task, exception, details, &error) == 0)
-			return;
-		/* It could not be started, or the life before this one died before it did. */
-		if (attempt < FINISH_TRIES && is_without_event(error) &&
-		    report_event_start(task, NULL) == 0)
-			continue;
-		if (rpc_error_is_lost(error) && attempt < FINISH_TRIES && !is_cancelled(task))
-			continue;
-		untold(task, "the action's event could not be finished", &error);
-		return;
-	}
-}
-
-/* nova's _instance_update: the task state goes whatever it was. */
-static void revert_task_state(struct task *task)
-{
-	g_autoptr(GError) error = NULL;
-
-	if (report_state(task, NULL, NULL, &error) == 0)
-		return;
-	if (g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
-		return;
-	untold(task, "the task state could not be reverted", &error);
-}
-
-/* The call's arguments with the instance as it is by now, as nova's wrap_exception shows it. */
-static void notify_exception(struct task *task, const struct nova_exception *exception)
-{
-	cJSON *args = cJSON_Duplicate(task->args, true);
-
-	if (cJSON_HasObjectItem(args, "instance"))
-		cJSON_ReplaceItemInObjectCaseSensitive(args, "instance",
-						       nova_instance_object(task->instance));
-	nova_notify_exception(task->manager->rpc, &task->manager->config->notify, task->context,
-			      exception, args);
-	cJSON_Delete(args);
-}
-
-/* As reverts_task_state: not where the state is somebody else's by now. */
-static bool is_to_be_reverted(const GError *error)
-{
-	return !g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE) &&
-	       !g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE) &&
-	       !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND);
-}
-
-static void end_failed(struct task *task, const GError *error)
-{
-	const char *uuid = nova_instance_uuid(task->instance);
-	unsigned flags = task->method->flags;
-	struct nova_exception exception;
-	g_autofree char *details = NULL;
-
-	failure_describe(error, task->method->name, &exception);
-	details = g_strdup_printf("novasnapd on %s, %s: failed when %s: %s",
-				  task->manager->config->rpc.host, task->method->name, task->step,
-				  error->message);
-	g_warning("instance %s: %s%s%s failed when %s: %s", uuid, task->method->name,
-		  task->image_id ? " into image " : "", task->image_id ? task->image_id : "",
-		  task->step, error->message);
-	/* An image that was whole before is not ours to delete, as nova would: the cast came twice.
-	 */
-	if ((flags & TASK_IMAGE) && !task->keep_image)
-		delete_image(task, !task->sent || g_error_matches(error, IMAGE_ERROR,
-								  IMAGE_ERROR_CONFLICT));
-	if (is_told_events(task)) {
-		/* wrap_instance_fault has none for an instance that is not there. */
-		if ((flags & TASK_FAULT) && !task->away &&
-		    !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
-			create_fault(task, &exception, details);
-		if (flags & TASK_EVENT)
-			finish_event(task, &exception, details);
-	}
-	if ((flags & TASK_FAULT) && !task->away && is_to_be_reverted(error))
-		revert_task_state(task);
-	notify_exception(task, &exception);
-	report_progress(task, "failed", error->message, 0, 0, true);
-	rpc_request_fail(task->request, exception.class_name, exception.module, exception.message);
-}
-
-static void end_gone(struct task *task, const GError *error, enum failure_kind kind)
-{
-	const char *uuid = nova_instance_uuid(task->instance);
-
-	if (kind == FAILURE_INSTANCE_GONE) {
-		g_message("instance %s: went away when %s: %s", uuid, task->step, error->message);
-		delete_image(task, true);
-	} else {
-		g_message("instance %s: image %s went away when %s: %s", uuid, task->image_id,
-			  task->step, error->message);
-		revert_task_state(task);
-	}
-}
-
-void report_end(struct task *task, const GError *error)
-{
-	enum failure_kind kind = error ? failure_kind(error) : FAILURE_ERROR;
-
-	if (error && (kind == FAILURE_ERROR || !(task->method->flags & TASK_GONE_IS_NO_FAILURE))) {
-		end_failed(task, error);
-		return;
-	}
-	if (error)
-		end_gone(task, error, kind);
-	if ((task->method->flags & TASK_EVENT) && is_told_events(task))
-		finish_event(task, NULL, NULL);
-	report_progress(task, error ? "failed" : "done", error ? error->message : NULL, 0, 0, true);
-	rpc_request_reply(task->request, NULL);
 }

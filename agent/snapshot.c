@@ -77,13 +77,20 @@ static int check(const cJSON *args, GError **error)
 	const char *type =
 		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(args, "image_type"));
 	const cJSON *rotation = cJSON_GetObjectItemCaseSensitive(args, "rotation");
-	bool rotates = cJSON_IsNumber(rotation);
+	bool rotates = rotation && !cJSON_IsNull(rotation);
 
+	if (rotates && (!task_is_rotation(rotation) ||
+			!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "backup_type")))) {
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
+				    "a backup needs the arguments backup_type, a text, and "
+				    "rotation, a whole number that is not negative");
+		return -1;
+	}
 	if (!type || (g_str_equal(type, "snapshot") && !rotates) ||
 	    (g_str_equal(type, "backup") && rotates))
 		return 0;
 	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
-		    "image_type \"%s\" %s rotation (RotationRequiredForBackup, "
+		    "image_type \"%.64s\" %s rotation (RotationRequiredForBackup, "
 		    "ImageRotationNotAllowed)",
 		    type, rotates ? "takes no" : "needs a");
 	return -1;

@@ -10,6 +10,8 @@
 #include "agent/recovery.h"
 
 #define JOURNAL_RETRY_MS 1000
+#define TELL_PAUSE_MS 5000
+#define TELL_S (24 * 3600LL)
 
 static int task_run(struct task *task, GError **error)
 {
@@ -64,11 +66,33 @@ static bool is_journaled(const struct task *task)
 	return task->manager->journal && !rpc_request_is_call(task->request);
 }
 
+/* Until all of its end is told, for a day; 0, or -1 when the next life is to tell it. */
+static int tell_end(struct task *task, const GError *error)
+{
+	gint64 until = g_get_monotonic_time() + TELL_S * G_USEC_PER_SEC;
+
+	while (!report_end(task, error)) {
+		if (task->journal_job == 0 || g_get_monotonic_time() > until)
+			return 0;
+		if (!job_wait(task->job, TELL_PAUSE_MS))
+			return -1;
+		task->late = true;
+	}
+	return 0;
+}
+
 static void end(struct task *task, const GError *error)
 {
 	g_autoptr(GError) local = NULL;
 
-	report_end(task, error);
+	/* A whole image that the conductor could not be told of is not to be given up. */
+	if (error && task->whole && rpc_error_is_lost(error) && task->journal_job > 0)
+		return;
+	if (error && task->journal_job > 0)
+		(void)journal_fail_job(task->manager->journal, task->journal_job, error->message,
+				       NULL);
+	if (tell_end(task, error) < 0)
+		return;
 	if (task->journal_job > 0 && journal_end(task->manager->journal, task->journal_job,
 						 error ? error->message : NULL, &local) < 0)
 		g_warning("instance %s: %s; the job runs again at the next start",
@@ -254,6 +278,12 @@ int task_arg_int(const struct task *task, const char *name, int fallback)
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(task->args, name);
 
 	return cJSON_IsNumber(item) ? item->valueint : fallback;
+}
+
+bool task_is_rotation(const cJSON *item)
+{
+	/* One that does not fit into an int is no number of images either. */
+	return cJSON_IsNumber(item) && item->valueint >= 0 && item->valuedouble == item->valueint;
 }
 
 bool task_arg_bool(const struct task *task, const char *name, bool fallback)

@@ -57,8 +57,11 @@ struct task {
 	/* What the journal has to do with it. */
 	int64_t journal_job;	  /* 0: it is in no journal */
 	struct journal_job *left; /* what a life before this one left of it; NULL: nothing */
-	bool whole;		  /* that life had the image stored, and checked */
+	bool whole;		  /* the image is stored, and was compared */
 	bool away;		  /* the instance is somebody else's by now */
+	unsigned told_end;	  /* what of its end was told, TASK_TOLD_* */
+	bool untold;		  /* something of it could not be, and may be later */
+	bool late;		  /* it is told later: others may have acted since */
 
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
@@ -89,6 +92,8 @@ void task_step_over(struct task *task, const char *step);
 /* A string, a number or a truth among the arguments; the fallback where it is absent or null. */
 const char *task_arg_string(const struct task *task, const char *name);
 int task_arg_int(const struct task *task, const char *name, int fallback);
+/* How many backups stay: whether an argument is a whole number that is not negative. */
+bool task_is_rotation(const cJSON *item);
 bool task_arg_bool(const struct task *task, const char *name, bool fallback);
 
 /* VIRT_ERROR_CANCELLED. Returns -1. */
@@ -160,8 +165,18 @@ void report_exists(struct task *task);
 void report_progress(struct task *task, const char *phase, const char *detail, uint64_t done,
 		     uint64_t total, bool forced);
 
+/* For those who tell: whether the conductor is of a time that has events and faults; whether the
+ * task's job is to end; and a fault in a call, which is an answer that was lost (-1). */
+bool report_has_events(const struct task *task);
+bool report_is_cancelled(const struct task *task);
+int report_lose(const char *step, GError **error);
+
+/* --- report-end.c ------------------------------------------------------------------------------
+ */
+
 /* The end of the task, in every case: what nova's decorators of the manager's methods do. `error`
- * is NULL on success. What cannot be told is logged. */
-void report_end(struct task *task, const GError *error);
+ * is NULL on success. What is refused is logged. False when conductor or store could not be
+ * reached: then it is to be called again, and does what is left. */
+bool report_end(struct task *task, const GError *error);
 
 #endif

@@ -110,7 +110,7 @@ static int check_info(const cJSON *args, const char *name, const char *const *ne
 	}
 	if (g_strcmp0(type, "qcow2") != 0) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
-			    "%s has the type \"%s\", and qcow2 alone is supported", name,
+			    "%s has the type \"%.64s\", and qcow2 alone is supported", name,
 			    type ? type : "");
 		return -1;
 	}
@@ -134,10 +134,11 @@ static int check_create(const cJSON *args, GError **error)
 		cJSON_GetObjectItemCaseSensitive(args, "create_info"), "new_file"));
 	if (*file && !strchr(file, '/'))
 		return 0;
-	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
-		    "create_info has the new_file \"%s\": it must be the name of a file beside the "
-		    "volume's",
-		    file);
+	g_set_error(
+		error, RPC_ERROR, RPC_ERROR_DECODE,
+		"create_info has the new_file \"%.255s\": it must be the name of a file beside the "
+		"volume's",
+		file);
 	return -1;
 }
 

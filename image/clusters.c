@@ -48,11 +48,24 @@ void clusters_recount(struct clusters *clusters)
 	clusters->before[clusters->groups] = sum;
 }
 
+/* Of a larger one the map alone would fill the memory. */
+static int check_size(uint64_t size, GError **error)
+{
+	if (size <= IMAGE_QCOW2_MAX)
+		return 0;
+	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
+		    "a disk of %" G_GUINT64_FORMAT " bytes is over the limit of 8 TiB", size);
+	return -1;
+}
+
 struct clusters *clusters_new(struct image_source *source, GError **error)
 {
-	struct clusters *clusters = g_new0(struct clusters, 1);
+	struct clusters *clusters;
 	int rc = 0;
 
+	if (check_size(source->size, error) < 0)
+		return NULL;
+	clusters = g_new0(struct clusters, 1);
 	clusters->count = (source->size + CLUSTER - 1) >> CLUSTER_BITS;
 	clusters->groups = (clusters->count + GROUP - 1) / GROUP;
 	clusters->words = g_new0(uint64_t, clusters->groups * WORDS_OF_GROUP + 1);

@@ -17,7 +17,8 @@
 #define CLUSTERS_AT_ONCE 16
 
 struct clusters;
-/* Asks a source for its extents. NULL with the source's error. */
+/* Asks a source for its extents. NULL with the source's error, or when it is over
+ * IMAGE_QCOW2_MAX. */
 struct clusters *clusters_new(struct image_source *source, GError **error);
 void clusters_free(struct clusters *clusters);
 

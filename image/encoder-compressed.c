@@ -176,8 +176,6 @@ static int measure(struct encoder *encoder, GError **error)
 
 static int prepare(struct encoder *encoder, const struct image_compression *how, GError **error)
 {
-	if (qcow2_check_size(encoder->source->size, error) < 0)
-		return -1;
 	encoder->clusters = clusters_new(encoder->source, error);
 	if (!encoder->clusters)
 		return -1;

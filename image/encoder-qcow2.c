@@ -79,8 +79,7 @@ struct image_source *image_source_new_qcow2(struct image_source *source, GError 
 
 	qcow2->head.ops = &qcow2_ops;
 	qcow2->source = source;
-	if (qcow2_check_size(source->size, error) == 0)
-		qcow2->clusters = clusters_new(source, error);
+	qcow2->clusters = clusters_new(source, error);
 	if (!qcow2->clusters) {
 		qcow2_free(&qcow2->head);
 		return NULL;

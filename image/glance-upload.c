@@ -149,7 +149,7 @@ int glance_upload(void *self, const struct image_identity *who, const char *id,
 	for (;;) {
 		GError *local = NULL;
 		enum look look;
-		bool again;
+		bool again = false;
 
 		if (put_once(glance, &call, upload, &again, &local) == 0) {
 			note_sent(upload, upload->sent);

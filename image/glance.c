@@ -9,7 +9,6 @@
 #define PATCH_TYPE "application/openstack-images-v2.1-json-patch"
 #define RETRY_PAUSE_S 1
 #define LIST_LIMIT 100
-#define LIST_PAGES 1000
 
 static void glance_close(void *self)
 {
@@ -148,7 +147,7 @@ static int glance_request(struct glance *glance, struct glance_call *call, struc
 
 static struct image_record *parse_reply(const struct http_reply *reply, GError **error)
 {
-	return image_record_parse(cJSON_ParseWithLength(reply->body->str, reply->body->len), error);
+	return image_record_parse(http_reply_document(reply), error);
 }
 
 int glance_get(void *self, const struct image_identity *who, const char *id,
@@ -246,7 +245,7 @@ static char *list_query(const struct image_property *wanted)
 static int take_page(GPtrArray *records, const struct http_reply *reply, char **ret_next,
 		     GError **error)
 {
-	cJSON *page = cJSON_ParseWithLength(reply->body->str, reply->body->len);
+	cJSON *page = http_reply_document(reply);
 	cJSON *images = cJSON_GetObjectItemCaseSensitive(page, "images");
 	const char *next = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(page, "next"));
 	const char *query = next ? strchr(next, '?') : NULL;
@@ -256,9 +255,9 @@ static int take_page(GPtrArray *records, const struct http_reply *reply, char **
 	if (rc < 0)
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
 				    "Glance's answer is no list of images");
-	while (rc == 0 && cJSON_GetArraySize(images) > 0) {
-		struct image_record *record =
-			image_record_parse(cJSON_DetachItemFromArray(images, 0), error);
+	while (rc == 0 && images->child) {
+		struct image_record *record = image_record_parse(
+			cJSON_DetachItemViaPointer(images, images->child), error);
 
 		if (record)
 			g_ptr_array_add(records, record);
@@ -273,6 +272,7 @@ static int glance_list(void *self, const struct image_identity *who,
 		       const struct image_property *wanted, GPtrArray *records, GError **error)
 {
 	g_autofree char *tail = list_query(wanted);
+	size_t bytes = 0;
 	int rc = 0;
 
 	for (unsigned page = 0; rc == 0 && tail && page < LIST_PAGES; page++) {
@@ -283,6 +283,13 @@ static int glance_list(void *self, const struct image_identity *who,
 		rc = glance_request(self, &call, &reply, error);
 		if (rc == 0)
 			rc = take_page(records, &reply, &next, error);
+		bytes += reply.body->len;
+		if (rc == 0 && bytes > LIST_BYTES_MAX) {
+			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
+				    "Glance's list of images has more than %zu bytes",
+				    LIST_BYTES_MAX);
+			rc = -1;
+		}
 		http_reply_clear(&reply);
 		g_free(tail);
 		tail = next;

@@ -8,7 +8,6 @@
 
 #include "image/internal.h"
 
-#define REPLY_MAX ((size_t)4 * 1024 * 1024)
 #define WORDS_MAX 300
 #define HIDDEN "***"
 #define EXPECT_TIMEOUT_MS 5000L
@@ -19,6 +18,9 @@ struct transfer {
 	struct http_reply *reply;
 	bool read_failed;
 	bool cancelled;
+	gint64 patience_us;
+	gint64 answer_by; /* monotonic us: all was sent, and so long is waited; 0: not yet */
+	bool late;
 };
 
 static size_t take_body(char *data, size_t size, size_t count, void *opaque)
@@ -26,7 +28,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *opaque)
 	struct transfer *transfer = opaque;
 	size_t length = size * count;
 
-	if (transfer->reply->body->len + length > REPLY_MAX)
+	if (length > REPLY_MAX - transfer->reply->body->len)
 		return 0;
 	g_string_append_len(transfer->reply->body, data, (gssize)length);
 	return length;
@@ -62,6 +64,20 @@ static size_t give_body(char *buffer, size_t size, size_t count, void *opaque)
 	return CURL_READFUNC_ABORT;
 }
 
+/* An answer to an upload that comes byte by byte is not waited for longer than one that does not
+ * come, and one to a request without a body. */
+static bool is_late(struct transfer *transfer, uint64_t sent)
+{
+	gint64 now = g_get_monotonic_time();
+
+	if (!transfer->request->upload || sent < transfer->request->upload_size)
+		return false;
+	if (transfer->answer_by == 0)
+		transfer->answer_by = now + transfer->patience_us;
+	transfer->late = now > transfer->answer_by;
+	return transfer->late;
+}
+
 static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
 		       curl_off_t up)
 {
@@ -77,7 +93,7 @@ static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, cur
 	}
 	if (request->upload && request->sent)
 		request->sent(request->opaque, (uint64_t)up);
-	return 0;
+	return is_late(transfer, (uint64_t)up);
 }
 
 /* Programs that are started meanwhile must not keep a connection open that we close. */
@@ -188,17 +204,25 @@ static int perform(CURL *curl, struct transfer *transfer, char *words, GError **
 	}
 	/* A refusal that came while the body was still being sent breaks the sending, and counts.
 	 */
-	if (code == CURLE_OK || transfer->reply->status >= 300)
+	if (code == CURLE_OK || (transfer->reply->status >= 300 && !transfer->late))
 		return 0;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "%s %s: %s", request->method,
-		    request->url, *words ? words : curl_easy_strerror(code));
+		    request->url,
+		    transfer->late ? "the server's answer does not come to an end"
+		    : *words	   ? words
+				   : curl_easy_strerror(code));
 	return -1;
 }
 
 int http_perform(const struct http_config *config, const struct http_request *request,
 		 struct http_reply *reply, GError **error)
 {
-	struct transfer transfer = {.request = request, .reply = reply};
+	struct transfer transfer = {
+		.request = request,
+		.reply = reply,
+		.patience_us = (gint64)(config->stall_timeout_s + config->request_timeout_s) *
+			       G_USEC_PER_SEC,
+	};
 	char words[CURL_ERROR_SIZE] = "";
 	struct curl_slist *headers = NULL;
 	CURL *curl = curl_easy_init();
@@ -227,6 +251,24 @@ void http_reply_clear(struct http_reply *reply)
 	*reply = (struct http_reply){0};
 }
 
+/* A value has a comma or a bracket before it, but for the first. Those that stand in texts are
+ * counted too: there is room for them. */
+static bool has_few_values(const GString *body)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < body->len; i++)
+		count += body->str[i] == ',' || body->str[i] == '[' || body->str[i] == '{';
+	return count <= REPLY_VALUES_MAX;
+}
+
+cJSON *http_reply_document(const struct http_reply *reply)
+{
+	return has_few_values(reply->body)
+		       ? cJSON_ParseWithLength(reply->body->str, reply->body->len)
+		       : NULL;
+}
+
 /* The references that Python's html.escape writes. */
 static void unescape(char *line)
 {
@@ -251,7 +293,8 @@ static void unescape(char *line)
 /* What a server says of a refusal, without its HTML or JSON around it. */
 static char *reply_words(const struct http_reply *reply)
 {
-	g_autofree char *valid = g_utf8_make_valid(reply->body->str, (gssize)reply->body->len);
+	size_t length = MIN(reply->body->len, REFUSAL_MAX);
+	g_autofree char *valid = g_utf8_make_valid(reply->body->str, (gssize)length);
 	g_autoptr(GRegex) tags = g_regex_new("<(title|style)>.*?</\\1>|<[^>]*>",
 					     G_REGEX_CASELESS | G_REGEX_DOTALL, 0, NULL);
 	g_autoptr(GRegex) blanks = g_regex_new("\\s+", 0, 0, NULL);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "image/image.h"
+#include "image/limits.h"
 
 /* --- store.c: the seam ------------------------------------------------------------------------ */
 
@@ -112,7 +113,7 @@ struct http_request {
 
 struct http_reply {
 	long status;	     /* 0: there was none */
-	GString *body;	     /* at most 4 MiB */
+	GString *body;	     /* at most REPLY_MAX bytes */
 	char *subject_token; /* X-Subject-Token, NULL where absent */
 	char *location;	     /* Location, likewise; never followed */
 };
@@ -122,6 +123,8 @@ struct http_reply {
 int http_perform(const struct http_config *config, const struct http_request *request,
 		 struct http_reply *reply, GError **error);
 void http_reply_clear(struct http_reply *reply);
+/* The body as JSON; NULL where it is none, or of more values than REPLY_VALUES_MAX. */
+cJSON *http_reply_document(const struct http_reply *reply);
 /* A refusal as an error: status and the server's own words. */
 void http_reply_error(const struct http_reply *reply, const char *what, GError **error);
 /* Sleeps, looking at the flag. False when it was set. */

@@ -98,7 +98,7 @@ static char *tokens_url(const char *auth_url)
 
 static int take_token(struct keystone *keystone, struct http_reply *reply, GError **error)
 {
-	cJSON *document = cJSON_ParseWithLength(reply->body->str, reply->body->len);
+	cJSON *document = http_reply_document(reply);
 	cJSON *token = cJSON_GetObjectItemCaseSensitive(document, "token");
 	const cJSON *expires = cJSON_GetObjectItemCaseSensitive(token, "expires_at");
 	g_autoptr(GDateTime) when = NULL;

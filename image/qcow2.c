@@ -57,15 +57,6 @@ void put64(unsigned char *to, uint64_t value)
 	memcpy(to, &value, sizeof(value));
 }
 
-int qcow2_check_size(uint64_t size, GError **error)
-{
-	if (size <= IMAGE_QCOW2_MAX)
-		return 0;
-	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-		    "a disk of %" G_GUINT64_FORMAT " bytes is over the limit of 8 TiB", size);
-	return -1;
-}
-
 /* A group of clusters without data needs no L2 table. */
 static void count_tables(struct qcow2_tables *tables)
 {

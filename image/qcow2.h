@@ -16,7 +16,7 @@
  * returns 0, or -1 with an error. */
 struct qcow2_shape {
 	const struct clusters *clusters; /* which have an entry in an L2 table; must outlive it */
-	uint64_t size;			 /* of the guest's disk, as qcow2_check_size allows */
+	uint64_t size;			 /* of the guest's disk */
 	uint64_t data;			 /* how many clusters of the file hold data */
 	bool zstd;			 /* how those are compressed that are */
 	/* The 8192 entries of a group's L2 table. */
@@ -29,8 +29,6 @@ struct qcow2_shape {
 			 size_t *ret_length, GError **error);
 	void *opaque;
 };
-
-int qcow2_check_size(uint64_t size, GError **error);
 
 struct qcow2_tables;
 struct qcow2_tables *qcow2_tables_new(const struct qcow2_shape *shape);

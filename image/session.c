@@ -70,8 +70,6 @@ int session_add_tokens(const struct session *session, const struct image_identit
 bool session_change_token(const struct session *session, const struct image_identity *who,
 			  struct session_use *use)
 {
-	g_autofree char *token = NULL;
-
 	if (!session->own && !session->service)
 		return false;
 	if (!use->own && who->token && session->own) {
@@ -83,6 +81,6 @@ bool session_change_token(const struct session *session, const struct image_iden
 		return false;
 	use->renewed = true;
 	if (session->own)
-		token = keystone_token(session->own, true, NULL);
+		g_free(keystone_token(session->own, true, NULL));
 	return true;
 }

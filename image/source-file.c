@@ -67,7 +67,7 @@ static const struct image_source_ops file_source_ops = {
 struct image_source *image_source_new_file(const char *path, GError **error)
 {
 	struct file_source *file;
-	struct stat st;
+	struct stat st = {0};
 	int fd = g_open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
 	int saved = 0;
 

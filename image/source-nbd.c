@@ -166,6 +166,10 @@ static int take_extents(void *opaque, const char *context, uint64_t offset, uint
 	for (size_t i = 0; i + 1 < count && status->at < status->end; i += 2) {
 		uint64_t length = MIN((uint64_t)entries[i], status->end - status->at);
 
+		/* Of nothing nothing is told: a server that says no more would be asked for ever.
+		 */
+		if (length == 0)
+			continue;
 		status->each(status->at, length, !(entries[i + 1] & STATE_ZERO), status->opaque);
 		status->at += length;
 		status->told = true;

@@ -73,9 +73,10 @@ struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **
  */
 /* The bytes as they are. */
 struct image_source *image_source_new_raw(struct image_source *source, GError **error);
-#define IMAGE_QCOW2_MAX ((uint64_t)8 << 40) /* bytes of a disk */
+/* Of a disk that any of the encoders takes, in bytes: 8 TiB. */
+#define IMAGE_QCOW2_MAX ((uint64_t)8 << 40)
 /* qcow2 version 3 with clusters of 64 KiB, as one stream: header, refcounts, L1, L2, and the data
- * in the guest's order. Up to 8 TiB. */
+ * in the guest's order. */
 struct image_source *image_source_new_qcow2(struct image_source *source, GError **error);
 
 /* How to compress; copied, but for the cancel flag, which must outlive the source. */

@@ -69,6 +69,7 @@ static char *base_url(const struct volume_service *service, const struct image_i
 						 service->config->region_name};
 	g_autofree char *found = NULL;
 	g_autoptr(GString) url = NULL;
+	const char *last;
 
 	if (service->config->endpoint_template) {
 		url = g_string_new(service->config->endpoint_template);
@@ -79,8 +80,9 @@ static char *base_url(const struct volume_service *service, const struct image_i
 		if (!found)
 			return NULL;
 		url = g_string_new(found);
-		if (*project && !g_str_has_suffix(found, "/v3")) {
-			g_string_truncate(url, (gsize)(strrchr(found, '/') - found) + 1);
+		last = strrchr(found, '/');
+		if (*project && last && !g_str_has_suffix(found, "/v3")) {
+			g_string_truncate(url, (gsize)(last - found) + 1);
 			g_string_append(url, project);
 		}
 	}
@@ -134,7 +136,7 @@ char *volume_snapshot_status(struct volume_service *service, const struct image_
 	char *status = NULL;
 
 	if (ask(service, who, "GET", snapshot, "", NULL, &reply, error) == 0) {
-		cJSON *answer = cJSON_ParseWithLength(reply.body->str, reply.body->len);
+		cJSON *answer = http_reply_document(&reply);
 
 		status = g_strdup(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
 			cJSON_GetObjectItemCaseSensitive(answer, "snapshot"), "status")));

@@ -15,15 +15,6 @@
  * taken, or the broker would wait for our acks, and then we for its deliveries. */
 #define DELIVERIES_A_TURN 32
 
-/* A delivery that is coming in: its method, a header, then the body in pieces. */
-struct incoming {
-	bool begun;
-	uint64_t tag;
-	uint64_t size; /* bytes that the header announces */
-	uint64_t seen; /* and those that have come */
-	GByteArray *body;
-};
-
 struct consumer {
 	struct rpc *rpc;
 	pthread_t thread;
@@ -67,12 +58,6 @@ static void set_consumed(struct consumer *consumer, enum consumer_channel channe
 	pthread_mutex_unlock(&consumer->lock);
 }
 
-static void forget_incoming(struct incoming *incoming)
-{
-	g_clear_pointer(&incoming->body, g_byte_array_unref);
-	incoming->begun = false;
-}
-
 static void disconnect(struct consumer *consumer, GError *why)
 {
 	bool established = consumer->connected;
@@ -81,7 +66,7 @@ static void disconnect(struct consumer *consumer, GError *why)
 	link_abandon(g_steal_pointer(&consumer->link));
 	memset(consumer->open, 0, sizeof(consumer->open));
 	for (int i = 0; i < CHANNELS; i++)
-		forget_incoming(&consumer->incoming[i]);
+		incoming_forget(&consumer->incoming[i]);
 	consumer->generation++;
 	if (established)
 		link_retry_begin(&consumer->retry, consumer->rpc->config);
@@ -247,8 +232,7 @@ static void take_copy(struct consumer *consumer, const char *body, size_t length
 	cJSON_Delete(message);
 }
 
-static void take_delivery(struct consumer *consumer, enum consumer_channel channel,
-			  const char *body)
+static void take_delivery(struct consumer *consumer, enum consumer_channel channel)
 {
 	const struct incoming *incoming = &consumer->incoming[channel];
 	struct delivery delivery = {consumer->generation, channel, incoming->tag};
@@ -260,20 +244,21 @@ static void take_delivery(struct consumer *consumer, enum consumer_channel chann
 			(void)amqp_basic_reject(link_state(consumer->link), channel, incoming->tag,
 						1);
 		else if (incoming->size > MAX_BODY)
-			server_take_too_long(consumer->rpc, incoming->size, &delivery);
+			server_take_too_long(consumer->rpc, incoming->body, incoming->length,
+					     incoming->size, &delivery);
 		else
-			server_take(consumer->rpc, body, incoming->size, &delivery);
+			server_take(consumer->rpc, incoming->body, incoming->length, &delivery);
 		break;
 	case CHANNEL_REPLY:
 		if (incoming->size > MAX_BODY)
 			g_warning("a reply is dropped: it has %" G_GUINT64_FORMAT " bytes",
 				  incoming->size);
 		else
-			client_take_reply(consumer->rpc, body, incoming->size);
+			client_take_reply(consumer->rpc, incoming->body, incoming->length);
 		break;
 	case CHANNEL_LISTEN:
 		if (incoming->size <= MAX_BODY)
-			take_copy(consumer, body, incoming->size);
+			take_copy(consumer, incoming->body, incoming->length);
 		break;
 	case CHANNELS:
 	default:
@@ -281,37 +266,17 @@ static void take_delivery(struct consumer *consumer, enum consumer_channel chann
 	}
 }
 
-/* True when a delivery is complete with this frame. A body of one piece is used where it lies; one
- * that is too long is passed over. */
-static bool take_piece(struct consumer *consumer, const amqp_frame_t *frame)
+/* 1 when a delivery is complete with this frame, and was taken. */
+static int take_piece(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
 {
-	enum consumer_channel channel = frame->channel;
-	struct incoming *incoming = &consumer->incoming[channel];
-	const char *body = "";
+	struct incoming *incoming = &consumer->incoming[frame->channel];
+	int rc = incoming_take(incoming, frame, error);
 
-	if (!incoming->begun)
-		return false;
-	if (frame->frame_type == AMQP_FRAME_HEADER) {
-		incoming->size = frame->payload.properties.body_size;
-		incoming->seen = 0;
-	} else {
-		amqp_bytes_t piece = frame->payload.body_fragment;
-
-		incoming->seen += piece.len;
-		if (piece.len == incoming->size) {
-			body = piece.bytes;
-		} else if (incoming->size <= MAX_BODY && incoming->seen <= incoming->size) {
-			if (!incoming->body)
-				incoming->body = g_byte_array_sized_new((guint)incoming->size);
-			g_byte_array_append(incoming->body, piece.bytes, (guint)piece.len);
-			body = (const char *)incoming->body->data;
-		}
+	if (rc > 0) {
+		take_delivery(consumer, frame->channel);
+		incoming_forget(incoming);
 	}
-	if (incoming->seen < incoming->size)
-		return false;
-	take_delivery(consumer, channel, body);
-	forget_incoming(incoming);
-	return true;
+	return rc;
 }
 
 static int take_method(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
@@ -321,9 +286,7 @@ static int take_method(struct consumer *consumer, const amqp_frame_t *frame, GEr
 	if (frame->payload.method.id == AMQP_BASIC_DELIVER_METHOD) {
 		const amqp_basic_deliver_t *deliver = frame->payload.method.decoded;
 
-		forget_incoming(incoming);
-		incoming->begun = true;
-		incoming->tag = deliver->delivery_tag;
+		incoming_begin(incoming, deliver->delivery_tag);
 	} else if (frame->payload.method.id == AMQP_BASIC_CANCEL_METHOD) {
 		const amqp_basic_cancel_t *cancel = frame->payload.method.decoded;
 
@@ -343,6 +306,7 @@ static void take_frames(struct consumer *consumer)
 	while (consumer->link && deliveries < DELIVERIES_A_TURN) {
 		amqp_frame_t frame;
 		GError *error = NULL;
+		int rc;
 
 		if (link_next_frame(consumer->link, &frame, &error) != LINK_OK) {
 			disconnect(consumer, error);
@@ -352,12 +316,13 @@ static void take_frames(struct consumer *consumer)
 			break;
 		if (frame.channel == 0 || frame.channel >= CHANNELS)
 			continue;
-		if (frame.frame_type != AMQP_FRAME_METHOD) {
-			deliveries += take_piece(consumer, &frame);
-		} else if (take_method(consumer, &frame, &error) < 0) {
+		rc = frame.frame_type == AMQP_FRAME_METHOD ? take_method(consumer, &frame, &error)
+							   : take_piece(consumer, &frame, &error);
+		if (rc < 0) {
 			disconnect(consumer, error);
 			return;
 		}
+		deliveries += (unsigned)rc;
 		amqp_maybe_release_buffers(link_state(consumer->link));
 	}
 	if (consumer->link)
@@ -393,7 +358,7 @@ static void *consumer_main(void *opaque)
 static void consumer_free(struct consumer *consumer)
 {
 	for (int i = 0; i < CHANNELS; i++)
-		forget_incoming(&consumer->incoming[i]);
+		incoming_forget(&consumer->incoming[i]);
 	g_array_unref(consumer->acks);
 	g_array_unref(consumer->acks_taken);
 	g_free(consumer->listen_queue);

@@ -120,8 +120,10 @@ void rpc_body_redact(cJSON *message)
 	cJSON *item;
 
 	cJSON_ArrayForEach (item, message) {
-		if (item->string && is_secret(item->string) && !cJSON_IsNull(item) &&
-		    !cJSON_IsBool(item)) {
+		bool token = cJSON_IsString(item) && g_str_has_prefix(item->valuestring, TOKEN);
+
+		if (token || (item->string && is_secret(item->string) && !cJSON_IsNull(item) &&
+			      !cJSON_IsBool(item))) {
 			set_text(item, HIDDEN);
 		} else if (item->string && cJSON_IsString(item) &&
 			   g_str_equal(item->string, "oslo.message")) {
@@ -141,8 +143,6 @@ void rpc_body_redact(cJSON *message)
 			set_text(item, text);
 			cJSON_free(text);
 			cJSON_Delete(inner);
-		} else if (cJSON_IsString(item) && g_str_has_prefix(item->valuestring, TOKEN)) {
-			set_text(item, HIDDEN);
 		} else if (item->child) {
 			rpc_body_redact(item);
 		}
@@ -163,10 +163,12 @@ char *rpc_text_redact(const char *text, size_t length)
 {
 	/* Of a body that is no JSON only what looks like a name can be known: the value that
 	 * follows a secret's name goes, up to the quote that opened it (which may be escaped) or,
-	 * where it is cut, to the end; and whatever looks like a token of Keystone's goes. */
+	 * where it is cut, to the end; and whatever looks like a token of Keystone's goes. What
+	 * stands between name and value has a bound, for a text may be made of nothing but names.
+	 */
 	g_autoptr(GRegex) regex =
-		g_regex_new("((?:token|password|passwd|_pass|secret|key_data)[a-z_]*"
-			    "\\\\*[\"']?\\s*[:=]\\s*u?)"
+		g_regex_new("((?:token|password|passwd|_pass|secret|key_data)[a-z_]{0,64}+"
+			    "\\\\{0,64}+[\"']?\\s{0,64}+[:=]\\s{0,64}+u?)"
 			    "(?:(\\\\*[\"'])(?:[^\\\\\"']++|(?!\\2)\\\\++[\"']?|(?!\\2)[\"'])*+(?:"
 			    "\\2)?|[^\"'\\\\\\s,}&]++)",
 			    G_REGEX_CASELESS | G_REGEX_DOTALL | G_REGEX_OPTIMIZE, 0, NULL);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "rpc/limits.h"
 #include "rpc/rpc.h"
 
 /* --- context.c ------------------------------------------------------------------------------- */
@@ -160,6 +161,29 @@ int publisher_send(struct publisher *publisher, const struct outgoing *message, 
 /* Breaks the connection when a write has been stuck for too long; from another thread. */
 void publisher_watch(struct publisher *publisher);
 
+/* --- incoming.c ------------------------------------------------------------------------------ */
+
+/* A delivery that is coming in: its method, a header, then the body in pieces. Starts as zeros. */
+struct incoming {
+	bool begun;
+	bool sized; /* the header has come */
+	uint64_t tag;
+	uint64_t size; /* bytes that the header announces */
+	uint64_t seen; /* and those that have come */
+	/* Once it is complete: where it lies, and how much of it: all, or, when it is over
+	 * MAX_BODY, the first MAX_KEPT bytes. */
+	const char *body;
+	size_t length;
+	GByteArray *pieces;
+};
+
+void incoming_begin(struct incoming *incoming, uint64_t tag);
+/* 1 when the delivery is complete with this header or piece, until incoming_forget; 0 when it is
+ * not; -1 with an error when the frame has no place there. A body of one piece is used where it
+ * lies. */
+int incoming_take(struct incoming *incoming, const amqp_frame_t *frame, GError **error);
+void incoming_forget(struct incoming *incoming);
+
 /* --- consumer.c ------------------------------------------------------------------------------ */
 
 struct consumer;
@@ -187,9 +211,6 @@ void consumer_ack(struct consumer *consumer, const struct delivery *delivery);
 
 /* --- server.c, request.c, client.c ------------------------------------------------------------ */
 
-/* Bodies over this are not looked at. */
-#define MAX_BODY ((size_t)16 * 1024 * 1024)
-
 struct server_state;
 struct client_state;
 
@@ -212,8 +233,9 @@ void server_state_free(struct server_state *state);
 const char *server_fanout_queue(struct server_state *state);
 /* A body that came for the server. */
 void server_take(struct rpc *rpc, const char *body, size_t length, const struct delivery *delivery);
-/* One that is over MAX_BODY, and was passed over. */
-void server_take_too_long(struct rpc *rpc, uint64_t length, const struct delivery *delivery);
+/* One that is over MAX_BODY, of which the first bytes are at hand. */
+void server_take_too_long(struct rpc *rpc, const char *begin, size_t begin_length, uint64_t length,
+			  const struct delivery *delivery);
 /* Tells the callers of unanswered calls that we live; returns when to call it again, monotonic us.
  */
 gint64 server_beat(struct rpc *rpc);
@@ -246,8 +268,8 @@ int rpc_thread_start(pthread_t *ret_thread, void *(*run)(void *), void *opaque, 
 
 /* --- rejected.c ------------------------------------------------------------------------------ */
 
-/* Keeps a body that cannot be used in a file of the configured folder, redacted, with the reason.
- */
+/* Keeps a body that cannot be used in a file of the configured folder, redacted, with the reason;
+ * of a long one no more than MAX_KEPT bytes. */
 void rejected_keep(const struct rpc_config *config, const char *body, size_t length,
 		   const char *reason);
 

@@ -298,6 +298,8 @@ static int scan_all(struct scan *scan, GError **error)
 	unsigned depth = 0;
 
 	for (scan_white(scan); scan->at < scan->length; scan_white(scan)) {
+		if (scan->values > JSON_MAX_VALUES)
+			return scan_error(scan, scan->at, error, "too many values");
 		switch (scan->text[scan->at]) {
 		case '{':
 		case '[':

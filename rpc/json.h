@@ -13,14 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Arrays and objects within each other. */
-#define JSON_MAX_DEPTH 100
+#include "rpc/limits.h"
 
 /* Parses `length` bytes, which need no terminator. NULL with RPC_ERROR_DECODE, which names the
  * byte and quotes nothing of the text, when they are
  *  - not UTF-8, or hold a NUL byte or a bare control character in a string;
- *  - nested deeper than JSON_MAX_DEPTH (looked at before anything is built), or followed by
- *    anything but white space;
+ *  - nested deeper than JSON_MAX_DEPTH, or of more values than JSON_MAX_VALUES (both looked at
+ *    before anything is built), or followed by anything but white space;
  *  - not JSON by RFC 8259, which is stricter than cJSON.
  * As Python's json module does, NaN, Infinity and -Infinity are taken, and of two members with one
  * key the last value wins, in the place of the first.

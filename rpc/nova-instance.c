@@ -6,10 +6,8 @@
 #include "rpc/json.h"
 #include "rpc/nova-internal.h"
 
+#include <limits.h>
 #include <string.h>
-
-/* More than any release has, and few enough to look through. */
-#define MAX_FIELDS 1000
 
 struct nova_instance {
 	bool plain;	      /* a dictionary: `object` is `data` */
@@ -196,10 +194,21 @@ static void flatten(cJSON *data, const char *name)
 	nova_put_member(data, name, dict);
 }
 
+static bool is_short(const cJSON *dict, const char *name)
+{
+	return cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(dict, name)) <= MAX_METADATA;
+}
+
 static struct nova_instance *new_plain(const cJSON *dict, const char *uuid, GError **error)
 {
 	struct nova_instance *instance;
 
+	if (cJSON_GetArraySize(dict) > MAX_FIELDS || !is_short(dict, "metadata") ||
+	    !is_short(dict, "system_metadata")) {
+		(void)decode_error(error, "the argument instance has too many fields, or too much "
+					  "metadata");
+		return NULL;
+	}
 	if (!uuid || !g_uuid_string_is_valid(uuid)) {
 		(void)decode_error(error, "the argument instance (or instance_uuid) has no "
 					  "well-formed uuid");
@@ -291,7 +300,9 @@ int nova_instance_int(const struct nova_instance *instance, const char *field, i
 {
 	int64_t value;
 
-	return json_int64(instance->data, field, &value) ? (int)value : fallback;
+	return json_int64(instance->data, field, &value) && value >= INT_MIN && value <= INT_MAX
+		       ? (int)value
+		       : fallback;
 }
 
 const cJSON *nova_instance_data(const struct nova_instance *instance)

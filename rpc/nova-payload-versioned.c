@@ -118,21 +118,47 @@ static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip
 	return nova_object_wrap("IpPayload", "1.0", data);
 }
 
+/* What is said again with each address of an interface must be short: a text of some size with as
+ * many addresses would not fit into any memory. */
+static bool is_short(const cJSON *vif, const cJSON *network)
+{
+	cJSON *said = ip_payload(vif, network, NULL);
+	char *text = json_print(said);
+	bool fits = strlen(text) <= MAX_ADDRESS_BYTES;
+
+	cJSON_free(text);
+	cJSON_Delete(said);
+	return fits;
+}
+
+/* Those of an interface, as far as there is room for more. */
+static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
+{
+	const cJSON *network = cJSON_GetObjectItemCaseSensitive(vif, "network");
+	const cJSON *subnet, *ip;
+
+	if (*count >= MAX_ADDRESSES || !is_short(vif, network))
+		return;
+	cJSON_ArrayForEach (subnet, cJSON_GetObjectItemCaseSensitive(network, "subnets")) {
+		cJSON_ArrayForEach (ip, cJSON_GetObjectItemCaseSensitive(subnet, "ips")) {
+			if ((*count)++ >= MAX_ADDRESSES)
+				return;
+			cJSON_AddItemToArray(addresses, ip_payload(vif, network, ip));
+		}
+	}
+}
+
 /* IpPayload.from_network_info, of the info cache's network_info, a JSON text within the JSON. */
 static cJSON *ip_addresses(const cJSON *instance)
 {
 	const char *text = json_string(nova_member_data(instance, "info_cache"), "network_info");
 	cJSON *network_info = text ? json_parse(text, strlen(text), NULL) : NULL;
 	cJSON *addresses = cJSON_CreateArray();
-	const cJSON *vif, *network, *subnet, *ip;
+	const cJSON *vif;
+	unsigned count = 0;
 
-	cJSON_ArrayForEach (vif, network_info) {
-		network = cJSON_GetObjectItemCaseSensitive(vif, "network");
-		cJSON_ArrayForEach (subnet, cJSON_GetObjectItemCaseSensitive(network, "subnets")) {
-			cJSON_ArrayForEach (ip, cJSON_GetObjectItemCaseSensitive(subnet, "ips"))
-				cJSON_AddItemToArray(addresses, ip_payload(vif, network, ip));
-		}
-	}
+	cJSON_ArrayForEach (vif, network_info)
+		add_addresses(addresses, vif, &count);
 	cJSON_Delete(network_info);
 	return addresses;
 }

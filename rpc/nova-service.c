@@ -73,7 +73,7 @@ static int act(struct rpc *rpc, struct rpc_context *context, struct nova_service
 	cJSON *args = cJSON_CreateObject();
 	cJSON *object = cJSON_Duplicate(service->object, true);
 	cJSON *list = cJSON_AddArrayToObject(object, "nova_object.changes");
-	const cJSON *update;
+	const cJSON *updates, *update;
 	cJSON *reply;
 
 	for (; *changes; changes++)
@@ -86,7 +86,10 @@ static int act(struct rpc *rpc, struct rpc_context *context, struct nova_service
 				    "writing the service's record", error);
 	if (!reply)
 		return -1;
-	cJSON_ArrayForEach (update, cJSON_GetArrayItem(reply, 0)) {
+	updates = cJSON_GetArrayItem(reply, 0);
+	if (cJSON_GetArraySize(updates) > MAX_FIELDS)
+		updates = NULL;
+	cJSON_ArrayForEach (update, updates) {
 		if (update->string && !g_str_equal(update->string, "obj_what_changed"))
 			nova_put_member(service->data, update->string,
 					cJSON_Duplicate(update, true));

@@ -15,6 +15,7 @@ struct outbox {
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	GQueue waiting; /* struct letter, not yet published */
+	size_t bytes;	/* of their bodies */
 	bool closed;
 	char *trouble; /* why nothing is taken just now; NULL: nothing known */
 };
@@ -156,13 +157,18 @@ struct letter *outbox_add(struct outbox *outbox, const struct outgoing *message,
 			  GError **error)
 {
 	struct letter *letter = letter_new(message, wait);
+	unsigned waiting;
 	bool full, closed;
 
 	pthread_mutex_lock(&outbox->lock);
 	closed = outbox->closed;
-	full = g_queue_get_length(&outbox->waiting) >= outbox->max;
-	if (!full && !closed)
+	waiting = g_queue_get_length(&outbox->waiting);
+	full = waiting >= outbox->max ||
+	       (waiting > 0 && outbox->bytes + letter->size > MAX_OUTBOX_BYTES);
+	if (!full && !closed) {
 		g_queue_push_tail(&outbox->waiting, letter);
+		outbox->bytes += letter->size;
+	}
 	pthread_mutex_unlock(&outbox->lock);
 	if (!full && !closed)
 		return letter;
@@ -173,7 +179,7 @@ struct letter *outbox_add(struct outbox *outbox, const struct outgoing *message,
 	else
 		g_set_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL,
 			    "a message for %s is not sent: %u wait for the broker already",
-			    letter->message.key, outbox->max);
+			    letter->message.key, waiting);
 	letter_free(letter);
 	return NULL;
 }
@@ -196,6 +202,7 @@ int outbox_wait(struct outbox *outbox, struct letter *letter, GError **error)
 		failure = too_late(outbox, letter);
 		if (letter->state == LETTER_WAITS) {
 			g_queue_remove(&outbox->waiting, letter);
+			outbox->bytes -= letter->size;
 		} else {
 			/* The thread has it in its hands, and frees it. */
 			letter->waited = false;
@@ -226,12 +233,14 @@ struct letter *outbox_take(struct outbox *outbox, gint64 *ret_next)
 		/* A caller that waits looks at the deadline itself. */
 		if (letter->deadline > 0 && now > letter->deadline && !letter->waited) {
 			g_queue_delete_link(&outbox->waiting, link);
+			outbox->bytes -= letter->size;
 			letter->error = too_late(outbox, letter);
 			g_queue_push_tail(&expired, letter);
 		} else if (letter->not_before > now) {
 			*ret_next = MIN(*ret_next, letter->not_before);
 		} else {
 			g_queue_delete_link(&outbox->waiting, link);
+			outbox->bytes -= letter->size;
 			letter->state = LETTER_SENT;
 			found = letter;
 		}
@@ -251,6 +260,7 @@ void outbox_put_back(struct outbox *outbox, struct letter *letter, bool unroutab
 	if (!abandoned) {
 		letter->state = LETTER_WAITS;
 		letter->unroutable = unroutable;
+		outbox->bytes += letter->size;
 		if (unroutable)
 			g_queue_push_tail(&outbox->waiting, letter);
 		else

@@ -17,11 +17,11 @@
 
 static char *redact(const char *body, size_t length)
 {
-	cJSON *message = json_parse(body, length, NULL);
+	cJSON *message = length > MAX_KEPT ? NULL : json_parse(body, length, NULL);
 	char *printed, *text;
 
 	if (!message)
-		return rpc_text_redact(body, length);
+		return rpc_text_redact(body, MIN(length, MAX_KEPT));
 	rpc_body_redact(message);
 	printed = json_print(message);
 	text = g_strdup(printed);
@@ -96,7 +96,7 @@ void rejected_keep(const struct rpc_config *config, const char *body, size_t len
 		return;
 	text = redact(body, length);
 	line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
-	content = g_strdup_printf("# %s\n%s\n", line, text);
+	content = g_strdup_printf("# %s%s\n%s\n", line, length > MAX_KEPT ? " (cut)" : "", text);
 	size = strlen(content);
 	if (size > config->rejected_max_bytes) {
 		g_warning("a rejected message is not kept: its %zu bytes are more than all of them "

@@ -3,6 +3,8 @@
  * The server: what comes for us is decoded, told from duplicates, and handed to its method as
  * oslo's dispatcher would (oslo_messaging.rpc.dispatcher).
  */
+#include <string.h>
+
 #include "rpc/internal.h"
 #include "rpc/json.h"
 
@@ -275,20 +277,47 @@ static void add_call(struct server_state *state, struct rpc_request *request)
 	pthread_mutex_unlock(&state->lock);
 }
 
+/* What is remembered of a message, named in its answer or a key on the broker. */
+static int check_names(const cJSON *message, GError **error)
+{
+	static const char *const names[] = {"method", "version", "_unique_id", "_msg_id",
+					    "_reply_q"};
+
+	if (!json_string(message, "method")) {
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
+				    "a message without a method");
+		return -1;
+	}
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		const char *text = json_string(message, names[i]);
+
+		if (!text || strlen(text) <= MAX_NAME)
+			continue;
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
+			    "the message's %s has %zu bytes, over the limit of %zu", names[i],
+			    strlen(text), MAX_NAME);
+		return -1;
+	}
+	return 0;
+}
+
+static void keep_aside(struct rpc *rpc, const char *body, size_t length, const char *reason,
+		       const struct delivery *delivery)
+{
+	g_warning("a message that came for us is kept aside: %s", reason);
+	rejected_keep(rpc->config, body, length, reason);
+	consumer_ack(rpc->consumer, delivery);
+}
+
 void server_take(struct rpc *rpc, const char *body, size_t length, const struct delivery *delivery)
 {
 	g_autoptr(GError) error = NULL;
 	cJSON *message = rpc_body_decode(body, length, &error);
 	struct rpc_request *request;
 
-	if (message && !json_string(message, "method"))
-		g_set_error_literal(&error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "a message without a method");
-	if (error) {
-		g_warning("a message that came for us is kept aside: %s", error->message);
-		rejected_keep(rpc->config, body, length, error->message);
+	if (!message || check_names(message, &error) < 0) {
+		keep_aside(rpc, body, length, error->message, delivery);
 		cJSON_Delete(message);
-		consumer_ack(rpc->consumer, delivery);
 		return;
 	}
 	if (!take_unique(rpc, json_string(message, "_unique_id"), delivery)) {
@@ -302,12 +331,13 @@ void server_take(struct rpc *rpc, const char *body, size_t length, const struct 
 	dispatch(&rpc->server->ops, request);
 }
 
-void server_take_too_long(struct rpc *rpc, uint64_t length, const struct delivery *delivery)
+void server_take_too_long(struct rpc *rpc, const char *begin, size_t begin_length, uint64_t length,
+			  const struct delivery *delivery)
 {
-	g_warning("a message that came for us is dropped: it has %" G_GUINT64_FORMAT
-		  " bytes, over the limit of %zu",
-		  length, MAX_BODY);
-	consumer_ack(rpc->consumer, delivery);
+	g_autofree char *reason = g_strdup_printf(
+		"it has %" G_GUINT64_FORMAT " bytes, over the limit of %zu", length, MAX_BODY);
+
+	keep_aside(rpc, begin, begin_length, reason, delivery);
 }
 
 void server_remove_call(struct rpc *rpc, struct rpc_request *request)

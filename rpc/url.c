@@ -139,7 +139,7 @@ struct rpc_url *rpc_url_parse(const char *text, GError **error)
 	if (!*url->vhost) {
 		g_free(url->vhost);
 		url->vhost = g_strdup("/");
-	} else if (path[0] == '/' && path[1]) {
+	} else if (path && path[0] == '/' && path[1]) {
 		memmove(url->vhost, url->vhost + 1, strlen(url->vhost));
 	}
 	return url;

@@ -65,10 +65,19 @@ static int restore_once(struct snapshot *snapshot, GError **error)
 {
 	unsigned flags = snapshot->first_state == VIR_DOMAIN_PAUSED ? VIR_DOMAIN_START_PAUSED : 0;
 	int state = snapshot_guest_state(snapshot, error);
+	int saved;
 
 	if (state < 0)
 		return -1;
 	if (cold_guest_runs(state))
+		return 0;
+	saved = virDomainHasManagedSaveImage(snapshot->domain, 0);
+	if (saved < 0) {
+		virt_set_error(error, "asking whether the guest is saved");
+		return -1;
+	}
+	/* It died while it was saved, or somebody ended it: it is not ours to boot. */
+	if (saved == 0)
 		return 0;
 	if (step_begin(snapshot, "restore", NULL, error) < 0)
 		return -1;
@@ -90,7 +99,7 @@ int cold_restore(struct snapshot *snapshot, GError **error)
 			step_over(snapshot, "save");
 			return 0;
 		}
-		if (i == RESTORE_TRIES) {
+		if (i == RESTORE_TRIES || snapshot_is_cut_off(snapshot)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}

@@ -246,8 +246,7 @@ struct disk *disk_find_container(const char *xml, const char *format, GError **e
 
 struct disk *disk_find_root(const char *xml, const char *root_device_name, GError **error)
 {
-	xmlDoc *document = xmlReadMemory(xml, (int)strlen(xml), "domain.xml", NULL,
-					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	xmlDoc *document = domain_parse(xml);
 	xmlXPathContext *context = document ? xmlXPathNewContext(document) : NULL;
 	xmlXPathObject *disks =
 		context ? xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk", context)

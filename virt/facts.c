@@ -8,6 +8,23 @@
 
 #include "virt/internal.h"
 
+#define XML_MAX ((size_t)4 * 1024 * 1024)
+
+xmlDoc *domain_parse(const char *xml)
+{
+	size_t length = strlen(xml);
+	xmlDoc *document = NULL;
+
+	if (length <= XML_MAX)
+		document = xmlReadMemory(xml, (int)length, "domain.xml", NULL,
+					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	if (document && xmlGetIntSubset(document)) {
+		xmlFreeDoc(document);
+		return NULL;
+	}
+	return document;
+}
+
 struct reader {
 	xmlDoc *document;
 	xmlXPathContext *context;
@@ -15,8 +32,7 @@ struct reader {
 
 static void reader_open(struct reader *reader, const char *xml)
 {
-	reader->document = xmlReadMemory(xml, (int)strlen(xml), "domain.xml", NULL,
-					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	reader->document = domain_parse(xml);
 	reader->context = reader->document ? xmlXPathNewContext(reader->document) : NULL;
 }
 
@@ -96,7 +112,7 @@ GPtrArray *domain_disks(const char *xml)
 
 	reader_open(&reader, xml);
 	if (reader.context)
-		found = xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk[target/@dev]",
+		found = xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk",
 					       reader.context);
 	for (int i = 0; found && found->nodesetval && i < found->nodesetval->nodeNr; i++) {
 		struct domain_disk *disk = g_new0(struct domain_disk, 1);
@@ -105,7 +121,11 @@ GPtrArray *domain_disks(const char *xml)
 		disk->target = text_at(reader.context, "target/@dev");
 		disk->serial = text_at(reader.context, "serial");
 		disk->file = text_at(reader.context, "source/@file");
-		g_ptr_array_add(disks, disk);
+		/* All that is done to a disk is done by its target. */
+		if (disk->target)
+			g_ptr_array_add(disks, disk);
+		else
+			domain_disk_free(disk);
 	}
 	xmlXPathFreeObject(found);
 	reader_close(&reader);

@@ -153,8 +153,10 @@ struct freeze *freeze_begin(struct virt_host *host, virDomainPtr domain, unsigne
 		(*error)->code = VIRT_ERROR_FREEZE;
 	/* Some may be frozen all the same: the answer alone may be late. */
 	if (virDomainFSThaw(domain, NULL, 0, 0) < 0) {
+		bool silent = virGetLastErrorCode() == VIR_ERR_AGENT_UNRESPONSIVE;
+
 		g_info("thawing after a freeze that failed: %s", virGetLastErrorMessage());
-		let_go(freeze, virGetLastErrorCode() != VIR_ERR_AGENT_UNRESPONSIVE);
+		let_go(freeze, !silent && virConnectIsAlive(virDomainGetConnect(domain)) == 1);
 	} else {
 		let_go(freeze, true);
 	}

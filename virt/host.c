@@ -54,8 +54,15 @@ static void *event_main(void *opaque)
 void virt_set_error(GError **error, const char *what)
 {
 	virErrorPtr last = virGetLastError();
+	unsigned seconds;
+	const char *overdue = limit_exceeded(&seconds);
 	int code = VIRT_ERROR_FAILED;
 
+	if (overdue) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
+			    "%s: libvirt did not answer (%s) in %u s", what, overdue, seconds);
+		return;
+	}
 	if (last) {
 		switch (last->code) {
 		case VIR_ERR_NO_DOMAIN:
@@ -98,7 +105,7 @@ static virConnectPtr connect_once(struct virt_host *host, GError **error)
 {
 	g_autofree char *what =
 		g_strdup_printf("cannot connect to libvirt at %s", host->config->connection_uri);
-	virConnectPtr connection = virConnectOpen(host->config->connection_uri);
+	virConnectPtr connection = limit_open(host->config->connection_uri);
 
 	if (!connection) {
 		virt_set_error(error, what);
@@ -146,12 +153,18 @@ struct virt_host *virt_host_open(const struct virt_config *config, GError **erro
 	host = g_new0(struct virt_host, 1);
 	host->config = config;
 	host->frozen = frozen_table_new();
+	if (limits_start(config, error) < 0) {
+		frozen_table_free(host->frozen);
+		g_free(host);
+		return NULL;
+	}
 	(void)pthread_once(&once, register_loop);
 	host->timer = virEventAddTimeout(-1, timer_fired, NULL, NULL);
 	if (pthread_create(&host->thread, NULL, event_main, host) != 0) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 				    "cannot start the thread of libvirt's events");
 		virEventRemoveTimeout(host->timer);
+		limits_stop();
 		frozen_table_free(host->frozen);
 		g_free(host);
 		return NULL;
@@ -174,6 +187,7 @@ void virt_host_close(struct virt_host *host)
 	virEventUpdateTimeout(host->timer, 0);
 	pthread_join(host->thread, NULL);
 	virEventRemoveTimeout(host->timer);
+	limits_stop();
 	g_free(host);
 }
 

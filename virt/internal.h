@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "virt/limit.h"
 #include "virt/virt.h"
 
 /* --- host.c ----------------------------------------------------------------------------------- */
@@ -123,6 +124,11 @@ char *disk_json_name_over(const struct disk *disk, guint from, const char *qcow2
 /* -1 where the file cannot be read. Else *ret_why is what is wrong with it, NULL: nothing. */
 int header_check(const struct disk_layer *layer, const char **ret_why, GError **error);
 
+struct _xmlDoc;
+/* libvirt's XML as a document, the caller's to free. NULL where it is none, is over 4 MiB, or has a
+ * document type: libvirt writes none, and entities are how a short text becomes a long one. */
+struct _xmlDoc *domain_parse(const char *xml);
+
 /* What a domain's XML says of the guest as a whole. */
 struct domain_facts {
 	bool container;	   /* of type lxc */
@@ -140,7 +146,7 @@ struct domain_disk {
 	char *serial; /* NULL: none */
 	char *file;   /* NULL: it is no plain file */
 };
-/* struct domain_disk; the caller unrefs it. */
+/* struct domain_disk, those that have a target; the caller unrefs it. */
 GPtrArray *domain_disks(const char *xml);
 
 /* --- freeze.c --------------------------------------------------------------------------------- */
@@ -160,6 +166,8 @@ int freeze_end(struct freeze *freeze, GError **error);
 /* A block job on the disk, or a backup job on the guest, that an earlier life of ours left running
  * is ended; VIRT_ERROR_BUSY names one of somebody else's. */
 int jobs_clear(struct snapshot *snapshot, GError **error);
+/* Whether a backup job serves this socket: 1, 0, or -1 with an error. */
+int jobs_is_backup_at(virDomainPtr domain, const char *socket, GError **error);
 /* Ends the backup job that serves this socket, where there is one, and waits until it is gone. */
 int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error);
 /* A guest that an I/O error paused, as a full scratch file does, goes on; any other is left as it
@@ -217,6 +225,8 @@ struct snapshot;
 int step_begin(struct snapshot *snapshot, const char *step, struct cJSON *undo, GError **error);
 int step_end(struct snapshot *snapshot, const char *step, GError **error);
 void step_over(struct snapshot *snapshot, const char *step);
+/* Takes back all that is not over as a later life would, by connections of its own. */
+int steps_take_back(struct snapshot *snapshot, GError **error);
 
 /* --- snapshot.c ------------------------------------------------------------------------------- */
 
@@ -238,6 +248,7 @@ struct snapshot {
 	char *flat;
 	struct watch *watch;
 	const struct snapshot_steps *steps; /* NULL: nobody keeps a journal */
+	GPtrArray *open_steps; /* what is not over, of steps.c; NULL: nothing ever was */
 
 	/* What was done and is to be undone, in the order of doing. */
 	bool undefined; /* to be defined again from `definition` */
@@ -295,6 +306,8 @@ int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char 
 /* Removes one with all that is in it; 0 also where there is none. */
 int snapshot_remove_staging(const char *folder, GError **error);
 
+/* Whether its connection to libvirt is gone, as after a call that was not answered. */
+bool snapshot_is_cut_off(struct snapshot *snapshot);
 /* The guest's state (VIR_DOMAIN_*), -1 with an error. */
 int snapshot_guest_state(struct snapshot *snapshot, GError **error);
 

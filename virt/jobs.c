@@ -14,8 +14,28 @@
 #include "virt/internal.h"
 
 #define FOLDER "nbd-"
+#define LINGER_S ((gint64)5)
 #define END_TIMEOUT_S 30
 #define END_LOOK_US (G_USEC_PER_SEC / 50)
+
+/* 1, 0, or -1 with an error. That of a backup which is over shows for a moment more. */
+static int has_block_job(virDomainPtr domain, const char *target, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + LINGER_S * G_USEC_PER_SEC;
+	virDomainBlockJobInfo info;
+	int there;
+
+	for (;;) {
+		memset(&info, 0, sizeof(info));
+		there = virDomainGetBlockJobInfo(domain, target, &info, 0);
+		if (there < 0)
+			virt_set_error(error, "asking for the disk's block job");
+		if (there != 1 || info.type != VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP ||
+		    g_get_monotonic_time() > until)
+			return there;
+		g_usleep(END_LOOK_US);
+	}
+}
 
 /* Somebody else's job is left alone; one of ours that an earlier life left running is ended. */
 static int clear_block_job(struct snapshot *snapshot, GError **error)
@@ -23,11 +43,10 @@ static int clear_block_job(struct snapshot *snapshot, GError **error)
 	const char *parent = host_config(snapshot->host)->snapshots_directory;
 	g_autofree char *ours = g_build_filename(parent, STAGING, NULL);
 	const char *target = snapshot->disk->target;
-	virDomainBlockJobInfo info;
+	int there = has_block_job(snapshot->domain, target, error);
 
-	memset(&info, 0, sizeof(info));
-	if (virDomainGetBlockJobInfo(snapshot->domain, target, &info, 0) != 1)
-		return 0;
+	if (there != 1)
+		return there;
 	if (!snapshot->disk->mirror || !g_str_has_prefix(snapshot->disk->mirror, ours)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
 			    "the disk %s has a block job of somebody else's, into %s: it must end "
@@ -66,8 +85,7 @@ static char *backup_place(virDomainPtr domain, GError **error)
 	return place ? place : g_strdup("");
 }
 
-/* 1, 0, or -1 with an error. */
-static int is_backup_at(virDomainPtr domain, const char *socket, GError **error)
+int jobs_is_backup_at(virDomainPtr domain, const char *socket, GError **error)
 {
 	g_autoptr(GError) local = NULL;
 	g_autofree char *place = backup_place(domain, &local);
@@ -82,17 +100,17 @@ static int is_backup_at(virDomainPtr domain, const char *socket, GError **error)
 int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + END_TIMEOUT_S * G_USEC_PER_SEC;
-	int there = is_backup_at(domain, socket, error);
+	int there = jobs_is_backup_at(domain, socket, error);
 
 	if (there == 1 && virDomainAbortJob(domain) < 0) {
 		g_autoptr(GError) refused = NULL;
 
 		virt_set_error(&refused, "ending the export of the disk");
-		there = is_backup_at(domain, socket, error);
-		if (there == 1)
+		there = jobs_is_backup_at(domain, socket, NULL);
+		if (there != 0) {
 			g_propagate_error(error, g_steal_pointer(&refused));
-		if (there != 0)
 			return -1;
+		}
 	}
 	while (there == 1) {
 		if (g_get_monotonic_time() > until) {
@@ -103,7 +121,7 @@ int jobs_end_backup(virDomainPtr domain, const char *socket, GError **error)
 			return -1;
 		}
 		g_usleep(END_LOOK_US);
-		there = is_backup_at(domain, socket, error);
+		there = jobs_is_backup_at(domain, socket, error);
 	}
 	return there;
 }
@@ -112,8 +130,12 @@ int jobs_resume_caught(virDomainPtr domain, GError **error)
 {
 	int state, reason;
 
-	if (virDomainGetState(domain, &state, &reason, 0) < 0 || state != VIR_DOMAIN_PAUSED ||
-	    reason != VIR_DOMAIN_PAUSED_IOERROR || virDomainResume(domain) == 0)
+	if (virDomainGetState(domain, &state, &reason, 0) < 0) {
+		virt_set_error(error, "asking for the guest's state");
+		return -1;
+	}
+	if (state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_IOERROR ||
+	    virDomainResume(domain) == 0)
 		return 0;
 	virt_set_error(error, "resuming the guest, which an I/O error paused");
 	return -1;

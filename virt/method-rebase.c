@@ -184,12 +184,17 @@ static int switch_off(struct snapshot *snapshot, GError **error)
 static int end_copy(struct snapshot *snapshot, GError **error)
 {
 	virDomainBlockJobInfo info;
+	int there;
 
 	snapshot->job_started = false;
 	if (step_begin(snapshot, "abort", NULL, error) < 0)
 		return -1;
-	if (job_info(snapshot, &info) == 1 &&
-	    virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
+	there = job_info(snapshot, &info);
+	if (there < 0 && snapshot_is_cut_off(snapshot)) {
+		virt_set_error(error, "asking for the block copy that failed");
+		return -1;
+	}
+	if (there == 1 && virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
 		virt_set_error(error, "ending the block copy that failed");
 		return -1;
 	}

@@ -226,7 +226,7 @@ static int begin(struct snapshot *snapshot, struct stream *stream, GError **erro
 	if (rc < 0) {
 		code = virGetLastErrorCode();
 		virt_set_error(error, "starting the export of the disk");
-		if (error && *error && is_not_possible(code))
+		if (error && *error && (*error)->code == VIRT_ERROR_FAILED && is_not_possible(code))
 			(*error)->code = VIRT_ERROR_UNSUPPORTED;
 		(void)quiesce_end(snapshot, NULL);
 		return -1;
@@ -273,33 +273,12 @@ static struct image_source *open_live(struct snapshot *snapshot, GError **error)
 	return disk ? encode(snapshot, disk, error) : NULL;
 }
 
-/* The job outlives a restart of libvirt; our connection does not. */
-static int end_job(struct snapshot *snapshot, GError **error)
-{
-	const char *socket = snapshot->stream->socket;
-	g_autoptr(GError) local = NULL;
-	struct guest guest;
-	int rc;
-
-	if (virConnectIsAlive(snapshot->connection) == 1)
-		return jobs_end_backup(snapshot->domain, socket, error);
-	rc = guest_open(snapshot->host, snapshot->uuid, &guest, &local);
-	if (rc == 0)
-		rc = jobs_end_backup(guest.domain, socket, &local);
-	else if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
-		rc = 0;
-	guest_close(&guest);
-	if (rc < 0)
-		g_propagate_error(error, g_steal_pointer(&local));
-	return rc;
-}
-
 static int end_stream(struct snapshot *snapshot, GError **error)
 {
 	const struct stream *stream = snapshot->stream;
 
 	if (step_begin(snapshot, "end", NULL, error) < 0 ||
-	    (stream->job_started && end_job(snapshot, error) < 0) ||
+	    (stream->job_started && jobs_end_backup(snapshot->domain, stream->socket, error) < 0) ||
 	    jobs_remove_places(stream->socket, stream->scratch, error) < 0 ||
 	    step_end(snapshot, "end", error) < 0)
 		return -1;

@@ -12,6 +12,8 @@
 
 #define SAVE_WAIT_S 600
 #define JOB_WAIT_S 60
+/* Longer than libvirt lets a call wait for the job of another. */
+#define TURN_WAIT_S 40
 #define LOOK_US (G_USEC_PER_SEC / 5)
 
 /* What a step's undo needs; `domain` is NULL where the guest is gone. */
@@ -39,15 +41,74 @@ static int missing(const char *name, GError **error)
 	return -1;
 }
 
-/* Waits behind what libvirt still does to the guest for the process that died: a question about a
- * disk has its turn after a change of it. */
-static void wait_turn(const struct recovery *recovery, const char *target)
+/* 1, 0, or -1 with an error. A guest that is gone is not. */
+static int is_active(const struct recovery *recovery, GError **error)
+{
+	int active = recovery->domain ? virDomainIsActive(recovery->domain) : 0;
+
+	if (active < 0)
+		virt_set_error(error, "asking whether the guest runs");
+	return active;
+}
+
+/* Waits behind what libvirt still does to the guest for whoever asked for it and is gone: a
+ * question about a disk has its turn after a change of it. -1: it had no turn yet. */
+static int wait_turn(const struct recovery *recovery, const char *target, GError **error)
 {
 	virDomainBlockInfo info;
+	GError *local = NULL;
 
-	if (virDomainGetBlockInfo(recovery->domain, target, &info, 0) < 0)
-		g_info("guest %s: asking for its disk %s: %s", recovery->uuid, target,
-		       virGetLastErrorMessage());
+	if (virDomainGetBlockInfo(recovery->domain, target, &info, 0) == 0)
+		return 0;
+	virt_set_error(&local, "waiting for what libvirt still does to the guest");
+	if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_TIMEOUT) ||
+	    g_error_matches(local, VIRT_ERROR, VIRT_ERROR_DISCONNECTED)) {
+		g_propagate_error(error, local);
+		return -1;
+	}
+	g_info("guest %s: disk %s: %s", recovery->uuid, target, local->message);
+	g_error_free(local);
+	return 0;
+}
+
+/* Whether libvirt is at something that takes its time, for whomever: 1, 0, or -1 with an error. */
+static int has_job(const struct recovery *recovery, GError **error)
+{
+	virDomainJobInfo job = {0};
+
+	if (virDomainGetJobInfo(recovery->domain, &job) == 0)
+		return job.type != VIR_DOMAIN_JOB_NONE;
+	if (virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID)
+		return 0;
+	virt_set_error(error, "asking for the guest's jobs");
+	return -1;
+}
+
+/* A backup that is just begun shows as a job before it shows as a backup. 0 once it does, or none
+ * is begun. */
+static int wait_begun(const struct recovery *recovery, const char *socket, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + TURN_WAIT_S * G_USEC_PER_SEC;
+	int there, job;
+
+	for (;;) {
+		job = has_job(recovery, error);
+		there = job == 1 ? jobs_is_backup_at(recovery->domain, socket, error) : 0;
+		if (job < 0 || there < 0)
+			return -1;
+		if (job == 0 || there == 1 || g_get_monotonic_time() > until)
+			return 0;
+		g_usleep(LOOK_US);
+	}
+}
+
+static int end_backup(const struct recovery *recovery, const char *target, const char *socket,
+		      GError **error)
+{
+	if (wait_turn(recovery, target, error) < 0 || wait_begun(recovery, socket, error) < 0 ||
+	    jobs_end_backup(recovery->domain, socket, error) < 0)
+		return -1;
+	return truth_of(recovery, "running") ? jobs_resume_caught(recovery->domain, error) : 0;
 }
 
 static int undo_backup(const struct recovery *recovery, GError **error)
@@ -55,30 +116,29 @@ static int undo_backup(const struct recovery *recovery, GError **error)
 	const char *socket = text_of(recovery, "socket");
 	const char *scratch = text_of(recovery, "scratch");
 	const char *target = text_of(recovery, "target");
+	int active;
 
 	if (!socket || !scratch || !target)
 		return missing("places", error);
-	if (recovery->domain && virDomainIsActive(recovery->domain) == 1) {
-		wait_turn(recovery, target);
-		if (jobs_end_backup(recovery->domain, socket, error) < 0)
-			return -1;
-		if (truth_of(recovery, "running") &&
-		    jobs_resume_caught(recovery->domain, error) < 0)
-			return -1;
-	}
+	active = is_active(recovery, error);
+	if (active < 0 || (active == 1 && end_backup(recovery, target, socket, error) < 0))
+		return -1;
 	return jobs_remove_places(socket, scratch, error);
 }
 
-/* The target of the disk's block job; NULL: there is none. */
-static char *mirror_of(const struct recovery *recovery, const char *target)
+/* Whether the disk has a block job into that file: 1, 0, or -1 with an error. */
+static int is_copied(const struct recovery *recovery, const char *target, const char *delta,
+		     GError **error)
 {
-	char *xml = virDomainGetXMLDesc(recovery->domain, 0);
+	char *xml = domain_xml(recovery->domain, error);
 	g_autofree char *path = g_strdup_printf(
 		"/domain/devices/disk[target/@dev='%s']/mirror/source/@file", target);
-	char *mirror = xml ? domain_text(xml, path) : NULL;
+	g_autofree char *mirror = xml ? domain_text(xml, path) : NULL;
 
+	if (!xml)
+		return -1;
 	free(xml);
-	return mirror;
+	return g_strcmp0(mirror, delta) == 0;
 }
 
 static int undo_copy(const struct recovery *recovery, GError **error)
@@ -87,17 +147,19 @@ static int undo_copy(const struct recovery *recovery, GError **error)
 	const char *delta = text_of(recovery, "delta");
 	gint64 until = g_get_monotonic_time() + JOB_WAIT_S * G_USEC_PER_SEC;
 	bool told = false;
+	int there;
 
 	if (!target || !delta)
 		return missing("target", error);
-	if (!recovery->domain || virDomainIsActive(recovery->domain) != 1)
-		return 0;
-	wait_turn(recovery, target);
+	there = is_active(recovery, error);
+	if (there < 1)
+		return there;
+	if (wait_turn(recovery, target, error) < 0)
+		return -1;
 	for (;;) {
-		g_autofree char *mirror = mirror_of(recovery, target);
-
-		if (g_strcmp0(mirror, delta) != 0)
-			return 0;
+		there = is_copied(recovery, target, delta, error);
+		if (there < 1)
+			return there;
 		if (!told && virDomainBlockJobAbort(recovery->domain, target, 0) < 0) {
 			virt_set_error(error, "ending the block copy that was left running");
 			return -1;
@@ -136,14 +198,14 @@ static int undo_undefine(const struct recovery *recovery, GError **error)
 static int wait_saved(const struct recovery *recovery, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + SAVE_WAIT_S * G_USEC_PER_SEC;
-	virDomainJobInfo job;
+	int busy;
 
 	for (;;) {
-		memset(&job, 0, sizeof(job));
-		if (virDomainIsActive(recovery->domain) != 1 ||
-		    virDomainGetJobInfo(recovery->domain, &job) < 0 ||
-		    job.type == VIR_DOMAIN_JOB_NONE)
-			return 0;
+		busy = is_active(recovery, error);
+		if (busy == 1)
+			busy = has_job(recovery, error);
+		if (busy < 1)
+			return busy;
 		if (g_get_monotonic_time() > until) {
 			g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
 				    "libvirt is still at a job of the guest after %d s",
@@ -154,18 +216,36 @@ static int wait_saved(const struct recovery *recovery, GError **error)
 	}
 }
 
+/* libvirtd died while it saved, and let the guest go on: what it had written would be restored at
+ * the guest's next start, over a disk that is newer. */
+static int remove_saved(const struct recovery *recovery, GError **error)
+{
+	if (virDomainManagedSaveRemove(recovery->domain, 0) == 0)
+		return 0;
+	virt_set_error(error, "removing what was saved of a guest that goes on");
+	return -1;
+}
+
 /* Only where it is saved still: whoever stopped it for good, or started it, had a reason. */
 static int undo_save(const struct recovery *recovery, GError **error)
 {
 	unsigned flags = truth_of(recovery, "paused") ? VIR_DOMAIN_START_PAUSED : 0;
+	int active, saved;
 
 	if (!recovery->domain)
 		return 0;
 	if (wait_saved(recovery, error) < 0)
 		return -1;
-	if (virDomainIsActive(recovery->domain) == 1 ||
-	    virDomainHasManagedSaveImage(recovery->domain, 0) != 1)
-		return 0;
+	active = is_active(recovery, error);
+	if (active < 0)
+		return -1;
+	saved = virDomainHasManagedSaveImage(recovery->domain, 0);
+	if (saved < 0)
+		virt_set_error(error, "asking whether the guest is saved");
+	if (saved < 1)
+		return saved;
+	if (active == 1)
+		return remove_saved(recovery, error);
 	if (virDomainCreateWithFlags(recovery->domain, flags) < 0) {
 		virt_set_error(error, "restoring the guest, which was left saved");
 		return -1;
@@ -193,8 +273,13 @@ static int undo_freeze(const struct recovery *recovery, GError **error)
 {
 	int state, reason;
 
-	if (!recovery->domain || virDomainGetState(recovery->domain, &state, &reason, 0) < 0 ||
-	    state != VIR_DOMAIN_RUNNING)
+	if (!recovery->domain)
+		return 0;
+	if (virDomainGetState(recovery->domain, &state, &reason, 0) < 0) {
+		virt_set_error(error, "asking for the guest's state");
+		return -1;
+	}
+	if (state != VIR_DOMAIN_RUNNING)
 		return 0;
 	return virt_guest_thaw(recovery->host, recovery->uuid, error);
 }

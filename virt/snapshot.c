@@ -11,6 +11,11 @@
 
 #include "virt/internal.h"
 
+bool snapshot_is_cut_off(struct snapshot *snapshot)
+{
+	return virConnectIsAlive(snapshot->connection) != 1;
+}
+
 int snapshot_guest_state(struct snapshot *snapshot, GError **error)
 {
 	int state, reason;
@@ -36,6 +41,8 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot->flat);
 	g_free(snapshot->definition);
 	g_free(snapshot->internal);
+	if (snapshot->open_steps)
+		g_ptr_array_unref(snapshot->open_steps);
 	g_free(snapshot);
 }
 
@@ -183,6 +190,19 @@ static void remove_folder(struct snapshot *snapshot)
 	g_clear_pointer(&snapshot->folder, g_free);
 }
 
+/* What a method cannot undo by a connection that is gone, new ones may. */
+static int undo(struct snapshot *snapshot, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	int rc = snapshot->method->undo(snapshot, &local);
+
+	if (snapshot_is_cut_off(snapshot))
+		return steps_take_back(snapshot, error);
+	if (rc < 0)
+		g_propagate_error(error, g_steal_pointer(&local));
+	return rc;
+}
+
 /* A method that is not possible here gives way to the next. The stream's own job, and whatever it
  * needs, is left to the end: the source reads from it. */
 static struct image_source *open_source(struct snapshot *snapshot, GError **error)
@@ -193,7 +213,7 @@ static struct image_source *open_source(struct snapshot *snapshot, GError **erro
 
 	if (source)
 		return source;
-	if (snapshot->method->undo(snapshot, &undo_error) < 0)
+	if (undo(snapshot, &undo_error) < 0)
 		g_warning("guest %s: %s", snapshot->uuid, undo_error->message);
 	if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED) || undo_error) {
 		g_propagate_error(error, g_steal_pointer(&local));
@@ -218,7 +238,7 @@ struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
 	if (rc == 0)
 		rc = snapshot->method->take(snapshot, error);
 	/* In every case, before the upload: the guest comes first. */
-	if (snapshot->method->undo(snapshot, &undo_error) < 0) {
+	if (undo(snapshot, &undo_error) < 0) {
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&undo_error));
 		else
@@ -239,7 +259,7 @@ int snapshot_check(struct snapshot *snapshot, GError **error)
 
 int snapshot_end(struct snapshot *snapshot, GError **error)
 {
-	int rc = snapshot->method->undo(snapshot, error);
+	int rc = undo(snapshot, error);
 
 	remove_folder(snapshot);
 	snapshot_free(snapshot);

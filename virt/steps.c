@@ -7,12 +7,40 @@
 
 #include "virt/internal.h"
 
+struct open_step {
+	char *name;
+	char *undo;
+};
+
+static void free_open(gpointer opaque)
+{
+	struct open_step *step = opaque;
+
+	g_free(step->name);
+	g_free(step->undo);
+	g_free(step);
+}
+
+/* Takes the text. */
+static void add_open(struct snapshot *snapshot, const char *name, char *undo)
+{
+	struct open_step *step = g_new0(struct open_step, 1);
+
+	step->name = g_strdup(name);
+	step->undo = undo;
+	if (!snapshot->open_steps)
+		snapshot->open_steps = g_ptr_array_new_with_free_func(free_open);
+	g_ptr_array_add(snapshot->open_steps, step);
+}
+
 int step_begin(struct snapshot *snapshot, const char *step, cJSON *undo, GError **error)
 {
 	const struct snapshot_steps *steps = snapshot->steps;
 	char *text = undo ? cJSON_PrintUnformatted(undo) : NULL;
 	int rc = steps ? steps->begin(steps->opaque, step, text, error) : 0;
 
+	if (rc == 0 && text)
+		add_open(snapshot, step, g_strdup(text));
 	cJSON_free(text);
 	cJSON_Delete(undo);
 	return rc;
@@ -29,6 +57,32 @@ void step_over(struct snapshot *snapshot, const char *step)
 {
 	const struct snapshot_steps *steps = snapshot->steps;
 
+	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
+		const struct open_step *open = snapshot->open_steps->pdata[i - 1];
+
+		if (g_str_equal(open->name, step))
+			(void)g_ptr_array_remove_index(snapshot->open_steps, i - 1);
+	}
 	if (steps)
 		steps->over(steps->opaque, step);
+}
+
+int steps_take_back(struct snapshot *snapshot, GError **error)
+{
+	GPtrArray *steps = snapshot->open_steps;
+
+	while (steps && steps->len > 0) {
+		const struct open_step *step = steps->pdata[steps->len - 1];
+		g_autofree char *name = g_strdup(step->name);
+
+		if (step_begin(snapshot, "take-back", NULL, error) < 0 ||
+		    virt_guest_undo(snapshot->host, snapshot->uuid, name, step->undo, error) < 0 ||
+		    step_end(snapshot, "take-back", error) < 0) {
+			/* Not tried again here, but by who reads the journal. */
+			g_ptr_array_set_size(steps, 0);
+			return -1;
+		}
+		step_over(snapshot, name);
+	}
+	return 0;
 }

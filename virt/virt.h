@@ -47,8 +47,10 @@ struct virt_config {
 	const char *live_method;	   /* [novasnap]live_method: a name from the table */
 	const char *cold_method;	   /* [novasnap]cold_method */
 	unsigned connect_timeout_s;	   /* how long the first connection is tried for */
-	unsigned job_timeout_s; /* a block job that makes no progress for so long failed */
-	unsigned keepalive_s;	/* libvirt keepalive interval; 5 misses: gone */
+	unsigned job_timeout_s;	 /* a block job that makes no progress for so long failed */
+	unsigned call_timeout_s; /* a single call of libvirt's that takes longer has failed */
+	unsigned save_timeout_s; /* the same of one that saves or restores a guest */
+	unsigned keepalive_s;	 /* libvirt keepalive interval; 5 misses: gone */
 	const char
 		*container_format; /* of a container's disk, by [libvirt]images_type: raw, qcow2 */
 	unsigned agent_timeout_s;  /* how long the guest agent may take for an answer */

@@ -102,6 +102,9 @@ class CastRates:
     def our_jobs(self):
         return self.our_broker("jobs")
 
+    def our_journal(self):
+        return self.our_broker("journal", 5000)
+
     def their_broker(self, count=2000):
         return self._broker(count, [*THEIRS, "broker", self.broker.url, self.agent.host, str(count)])
 
@@ -118,6 +121,7 @@ class CastRates:
                  "oslo.messaging and nova's objects, without a broker": self.their_decode,
                  "novasnap, RabbitMQ": self.our_broker,
                  "novasnap, RabbitMQ, each a job in a thread": self.our_jobs,
+                 "the same, in the journal before it is acked": self.our_journal,
                  "oslo.messaging and nova's objects, RabbitMQ": self.their_broker}
         found = {name: [] for name in parts}
         for _ in range(rounds):

@@ -6,6 +6,7 @@
  *   casts decode CONFIG BODY [ROUNDS]  no broker: a recorded body, each time with another id
  *   casts broker CONFIG COUNT          takes that many from the queue of the configured host
  *   casts jobs CONFIG COUNT            the same, and each is a job: a thread that acks it, and ends
+ *   casts journal CONFIG COUNT         the same, and it is in the journal before it is acked
  * CONFIG is a novasnap.conf. Prints {"name": ..., "rounds": [casts a second, ...]}.
  */
 #include <malloc.h>
@@ -23,11 +24,12 @@
 #define WAIT_S 240
 #define ID_DIGITS 32
 
-enum handler { DROP, ACK, RUN };
+enum handler { DROP, ACK, RUN, NOTE };
 
 /* Of the whole program: a function that the linker puts in has no argument of ours. */
 static struct bench {
 	enum handler handler;
+	struct journal *journal; /* NULL: none is kept */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
@@ -51,12 +53,30 @@ static void note_end(void)
 	pthread_mutex_unlock(&bench.lock);
 }
 
+static void note(const struct task *task)
+{
+	struct journal_cast cast = {
+		.unique_id = rpc_request_unique_id(task->request),
+		.method = task->method->name,
+		.instance = nova_instance_uuid(task->instance),
+		.image = task->image_id,
+	};
+	char *text = rpc_request_text(task->request, nova_instance_object(task->instance));
+	int64_t number;
+
+	cast.message = text;
+	g_assert_cmpint(journal_add(bench.journal, &cast, &number, NULL), ==, 1);
+	cJSON_free(text);
+}
+
 /* As a task's job begins. */
 static void job_run(struct job *job, void *opaque)
 {
 	const struct task *task = opaque;
 
 	(void)job;
+	if (bench.journal)
+		note(task);
 	rpc_request_ack(task->request);
 	note_end();
 }
@@ -69,6 +89,7 @@ void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 	bench.taken++;
 	switch (bench.handler) {
 	case RUN:
+	case NOTE:
 		noop.free = ops->free;
 		__real_jobs_submit(jobs, key, name, &noop, opaque);
 		return;
@@ -183,7 +204,9 @@ static int run(int argc, char **argv, const struct config *config)
 
 	if (bench.handler != DROP)
 		bench.wanted = (unsigned)atoi(argv[3]);
-	if (!rpc || rpc_server_start(rpc, &ops, &error) < 0) {
+	if (bench.handler == NOTE)
+		bench.journal = journal_open(config->state_dir, 1, &error);
+	if (error || !rpc || rpc_server_start(rpc, &ops, &error) < 0) {
 		status = fail("cannot serve", error);
 	} else if (bench.handler == DROP) {
 		status = decode(rpc, argv[3], argc > 4 ? (unsigned)atoi(argv[4]) : ROUNDS);
@@ -194,12 +217,14 @@ static int run(int argc, char **argv, const struct config *config)
 	(void)jobs_stop(manager.jobs, WAIT_S, 0);
 	rpc_close(rpc, 0);
 	jobs_free(manager.jobs);
+	journal_close(bench.journal);
 	return status;
 }
 
 static bool find_handler(const char *name)
 {
-	static const char *const names[] = {[DROP] = "decode", [ACK] = "broker", [RUN] = "jobs"};
+	static const char *const names[] = {
+		[DROP] = "decode", [ACK] = "broker", [RUN] = "jobs", [NOTE] = "journal"};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
 		if (g_str_equal(names[i], name)) {
@@ -217,7 +242,7 @@ int main(int argc, char **argv)
 
 	if (argc < 4 || argc > 5 || !find_handler(argv[1])) {
 		(void)fprintf(stderr, "usage: casts decode CONFIG BODY [ROUNDS] | "
-				      "broker|jobs CONFIG COUNT\n");
+				      "broker|jobs|journal CONFIG COUNT\n");
 		return 2;
 	}
 	/* As novasnapd. */

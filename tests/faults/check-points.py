@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Each call that changes libvirt, Glance, the conductor or a file has a fault point before and after it: in the
-function that makes it, or in each of those that call that one. Prints those that have none, and fails."""
+function that makes it, or in each of those that call that one. Prints those that have none, and fails. And each call that
+waits for libvirt has a limit (virt/limit.h)."""
 import glob
 import os
 import re
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CHANGES = r"""virDomain(ManagedSave|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
+CHANGES = r"""virDomain(ManagedSave\w*|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
 BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdown\w*|Destroy\w*|SnapshotCreateXML)
 |g_mkdir|g_mkdtemp|g_unlink|g_rmdir|g_rename|qemu_img_(create_delta|snapshot|convert|rebase)
 |nova_conductor_(instance_save|event_start|event_finish|fault_create)
@@ -16,7 +17,7 @@ BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdo
 BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
 AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 # Functions that are called through a table.
-TABLES = {"virt/recover.c": "virt_guest_undo", "agent/power.c": "apply"}
+TABLES = {"virt/recover.c": "virt_guest_undo", "virt/guest.c": "apply", "agent/power.c": "apply"}
 # What has an effect, but is no step of a job, and why.
 FREE = {
     "virt_host_sweep": "at the start, before any job",
@@ -27,6 +28,19 @@ FREE = {
 }
 # Rooms' files that keep something of their own: a directory store, the journal, what was rejected.
 OTHER_FILES = ("image/directory.c", "image/places.c", "agent/journal.c", "rpc/rejected.c", "virt/thaw.c")
+
+
+# They ask nobody; limit.c opens and limits by itself.
+UNASKED = {"virConnectIsAlive", "virConnectOpen", "virConnectSetKeepAlive", "virDomainFree", "virDomainGetConnect",
+           "virDomainGetName", "virDomainGetUUIDString", "virDomainRef", "virDomainSnapshotFree"}
+
+
+def unlimited(code):
+    with open(os.path.join(TOP, "virt/limit.h")) as file:
+        limited = set(re.findall(r"#define (vir\w+)\(", file.read()))
+    return {f"{path}: {name}: {call} has no limit" for (path, name), body in code.items()
+            for call in re.findall(r"\b(vir(?:Domain|Connect)\w+)\(", body)
+            if call not in limited | UNASKED}
 
 
 def functions(path):
@@ -73,7 +87,7 @@ def main():
             return [f"{path}: {name}"]
         return [line for key in above for line in uncovered(*key, seen | {(path, name)})]
 
-    missing, calls = set(), 0
+    missing, calls = unlimited(code), 0
     for (path, name), body in code.items():
         if path in OTHER_FILES:
             continue
@@ -82,7 +96,7 @@ def main():
             missing |= {f"{path}: {name}: {call[1]} (from {line})"
                         for line in uncovered(path, name, frozenset())}
     print("\n".join(sorted(missing)))
-    print(f"{calls} calls that have an effect, {len(missing)} of them without points")
+    print(f"{calls} calls that have an effect, {len(missing)} without points or limits")
     return 1 if missing or calls < 20 else 0
 
 

@@ -115,6 +115,7 @@ def points_of(world, name):
         case.wait_end()
     finally:
         end(agent.process, 90)
+        os.remove(agent.log)
     assert case.outcome() == ("deleted" if name in FIRST else "whole")
     with open(path) as file:
         return list(dict.fromkeys(file.read().split()))
@@ -214,13 +215,13 @@ def main():
             def test():
                 failed = []
                 for point in points_of(world, name):
-                    if point.endswith(".half") and kind == "error":
+                    if (point.endswith(".half") and kind == "error") or point in FIRST.get(name, ""):
                         continue
                     try:
                         found[name, point, kind] = run_fault(world, name, point, kind)
                     except Exception as error:  # all are tried
                         found[name, point, kind] = "LOST"
-                        failed.append(f"{point}: {error}")
+                        failed.append(f"{point}: {error} {getattr(error, 'stderr', '')}")
                 assert not failed, "\n".join(failed)
             test.__name__ = f"test_{name}_{kind}"
             return test

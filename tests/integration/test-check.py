@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from keystone import StandInKeystone  # noqa: E402
+from picky_keystone import PickyKeystone  # noqa: E402
 from services import Agent, Folder, Glance, Libvirt, begin, broker_for_tests, free_port  # noqa: E402
 
 
@@ -22,7 +22,7 @@ def main():
         stack.enter_context(Libvirt(folder))
         broker.wait()
         glance.wait()
-        keystone = stack.enter_context(StandInKeystone({"ours": ("right", "token")}))
+        keystone = stack.enter_context(PickyKeystone({"ours": ("right", "token")}))
         count = iter(range(1000))
 
         def user(password="right"):

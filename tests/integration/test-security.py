@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import Guest, same_content  # noqa: E402
-from keystone import StandInKeystone  # noqa: E402
+from picky_keystone import PickyKeystone  # noqa: E402
 from services import BUILD, CAST, Agent, Broker, Folder, Glance, Libvirt, begin  # noqa: E402
 
 SECRETS = {name: f"sEcReT-{name}-{uuid.uuid4().hex}" for name in (
@@ -62,7 +62,7 @@ def main():
         broker.ctl("set_permissions", "novasnap", ".*", ".*", ".*")
         url = f"rabbit://novasnap:{SECRETS['rabbit']}@127.0.0.1:{broker.port}/"
         faulty = stack.enter_context(FaultyGlance(glance))
-        keystone = stack.enter_context(StandInKeystone({
+        keystone = stack.enter_context(PickyKeystone({
             "ours": (SECRETS["own-password"], SECRETS["own-token"]),
             "service": (SECRETS["service-password"], SECRETS["service-token"])}))
         keys = {section: {"auth_url": keystone.url, "username": name, "password": SECRETS[password]}

@@ -67,7 +67,7 @@ def main():
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", small], check=True,
                        timeout=20)
         stack.callback(subprocess.run, ["umount", small], check=False, timeout=20)
-        stack.enter_context(Libvirt(folder))
+        libvirt = stack.enter_context(Libvirt(folder))
         build_kernel()
         broker.wait()
         glance.wait()
@@ -218,6 +218,8 @@ def main():
             nothing_left()
 
         def test_a_scratch_file_that_grows_does_not_stop_the_guest():
+            if not libvirt.processes:
+                raise tap.Skip("somebody else's libvirtd does not see what was mounted since it began")
             which = make_agent("growing", scratch_dir=small, scratch_percent="0",
                                scratch_reserve="1", upload_bytes_per_second=str(1 << 19))
             guest.wait_writing(1)
@@ -262,6 +264,10 @@ def main():
                 assert upload.end() < 4
             assert upload.status == 1, upload.shown
             tap.wait_for("deletion of the image", lambda: glance.get(upload.image) is None, 10)
+
+        def test_they_stop():
+            for which in agents:
+                assert which.stop() == 0
 
         tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
         return tap.run(tests, [agent.log])

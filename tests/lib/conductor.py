@@ -9,7 +9,8 @@ import oslo_messaging
 from oslo_config import cfg
 
 # What the stand-in raises is no news.
-logging.getLogger("oslo_messaging").setLevel(logging.CRITICAL)
+for logger in ("oslo", "oslo_messaging", "oslo.messaging", "amqp"):
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
 class UnexpectedTaskStateError(Exception):
@@ -127,19 +128,27 @@ class StandInConductor(_State):
         conf = cfg.ConfigOpts()
         conf([])
         self.transport = oslo_messaging.get_rpc_transport(conf, url)
+        self.server = None
+
+    def start(self):
         self.server = oslo_messaging.get_rpc_server(
             self.transport, oslo_messaging.Target(exchange="nova", topic="conductor",
                                                    server="stand-in"),
             [_Objects(self), _Plain(self)], executor="threading",
             access_policy=oslo_messaging.DefaultRPCAccessPolicy)
+        self.server.start()
+
+    def stop(self):
+        """It may be started again; what is asked meanwhile waits at the broker."""
+        self.server.stop()
+        self.server.wait()
 
     def __enter__(self):
-        self.server.start()
+        self.start()
         return self
 
     def __exit__(self, *_):
-        self.server.stop()
-        self.server.wait()
+        self.stop()
         self.transport.cleanup()
 
     def names(self):

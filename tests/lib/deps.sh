@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Installs what is missing of the named groups of packages (Debian 12, as root). Does nothing, and takes no
 # time, when all of it is there. Starts no service.
-#   tests/lib/deps.sh build|run|run-directory|test|e2e|container|bench|lint ...
+#   tests/lib/deps.sh build|run|run-directory|test|e2e|container|bench|lint|fuzz|valgrind|coverage ...
 set -euo pipefail
 
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
@@ -11,12 +11,15 @@ run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu 
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
 test="perl python3-oslo.messaging python3-psutil libvirt-daemon-driver-lxc e2fsprogs mount util-linux
-  openssl systemd apparmor python3-seccomp"
+  openssl systemd apparmor python3-seccomp libfaketime"
 e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-qemu placement-api mariadb-server
   uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
 container="docker.io debootstrap debian-archive-keyring"
 bench="gnuplot-nox curl openssl procps"
 lint="clang-format clang-tidy cppcheck shellcheck"
+fuzz="clang-14 libclang-rt-14-dev"
+valgrind="valgrind"
+coverage="gcovr"
 
 wanted=""
 for group in "$@"; do
@@ -29,6 +32,9 @@ for group in "$@"; do
 	container) wanted+=" $container" ;;
 	bench) wanted+=" $bench" ;;
 	lint) wanted+=" $lint" ;;
+	fuzz) wanted+=" $fuzz" ;;
+	valgrind) wanted+=" $valgrind" ;;
+	coverage) wanted+=" $coverage" ;;
 	*)
 		echo "deps.sh: there is no group \"$group\"" >&2
 		exit 2

@@ -5,6 +5,7 @@ import http.server
 import threading
 
 CHUNK = 256 * 1024
+STALL_S = 4
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -36,6 +37,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path, fault))
         if isinstance(fault, int):
             self.close_connection = True
+            if self.server.before_fault:
+                self.server.before_fault(fault, self.path)
             self._answer(fault, b"<html><title>%d</title><body>an injected fault</body></html>" % fault)
             return
         if isinstance(fault, tuple):
@@ -57,7 +60,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         upstream.endheaders()
         sent = 0
         while sent < length:
-            if fault == "cut" and sent > length // 2:
+            if fault == "stall" and sent > length // 2:
+                self.server.release.wait(STALL_S)
+            if fault in ("cut", "stall") and sent > length // 2:
                 upstream.sock.close()
                 self.connection.close()
                 self.close_connection = True
@@ -87,9 +92,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class FaultyGlance(http.server.ThreadingHTTPServer):
-    """`faults`: what happens to the next PUTs: a status, (a status, another place), "cut" (in the body),
-    "cut-reply" (the body arrived whole), "hold" (until `release` is set), "echo" (refused with what was sent),
-    or None (nothing). `always`: what happens to every request."""
+    """`faults`: what happens to the next PUTs: a status, (a status, another place), "cut" (in the body), "stall" (the
+    same, after seconds in which nothing moves), "cut-reply" (the body arrived whole), "hold" (until `release` is
+    set), "echo" (refused with what was sent), or None (nothing). `always`: what happens to every request.
+    `before_fault` is called with a status and the path before it is answered."""
     daemon_threads = True
 
     def __init__(self, glance):
@@ -98,6 +104,7 @@ class FaultyGlance(http.server.ThreadingHTTPServer):
         self.faults, self.seen = [], []
         self.always = None
         self.release = threading.Event()
+        self.before_fault = None
         self.thread = threading.Thread(target=self.serve_forever, daemon=True)
 
     def handle_error(self, *_):

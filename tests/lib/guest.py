@@ -12,12 +12,13 @@ import uuid
 
 from services import BUILD, TOP
 
+URI = "qemu:///system"  # of the libvirtd that is used
 WRITTEN = 16 * 1024 * 1024  # the head of the disk, where the guest may write
 BLOCK, BLOCKS = 4096, 1024
 
 
 def virsh(*args, check=True, seconds=120):
-    uri = os.environ.get("NOVASNAP_TEST_LIBVIRT_URI", "qemu:///system")
+    uri = os.environ.get("NOVASNAP_TEST_LIBVIRT_URI", URI)
     done = subprocess.run(["virsh", "-q", "-c", uri, *args], capture_output=True, text=True,
                           timeout=seconds)
     if check and done.returncode != 0:

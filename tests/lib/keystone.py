@@ -1,47 +1,51 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Stands in for Keystone's tokens: gives one to whoever has the password, or refuses and says what it was sent."""
+"""A stand-in for Keystone, which gives everybody a token, and may be away. The real one is in make e2e."""
 import http.server
 import json
 import threading
 
+from services import free_port
+
+TOKEN = "token-of-the-agents-own"
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        user = json.loads(body)["auth"]["identity"]["password"]["user"]
-        password, token = self.server.users.get(user["name"], (None, None))
-        good = user["password"] == password and not self.server.refuses
-        answer = (json.dumps({"token": {"expires_at": "2099-01-01T00:00:00.000000Z", "catalog": []}})
-                  if good else f"this was refused: {body}").encode()
-        self.send_response(201 if good else 401)
-        if good:
-            self.send_header("X-Subject-Token", token)
-        self.send_header("Content-Length", str(len(answer)))
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.stand_in.asked += 1
+        body = json.dumps({"token": {"expires_at": "2100-01-01T00:00:00.000000Z", "catalog": []}}).encode()
+        self.send_response(201)
+        self.send_header("X-Subject-Token", TOKEN)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass
 
 
-class StandInKeystone(http.server.ThreadingHTTPServer):
-    """`users`: name -> (password, token)."""
-    daemon_threads = True
-
-    def __init__(self, users):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.users = users
-        self.refuses = False
-        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
+class StandInKeystone:
+    def __init__(self):
+        self.port, self.asked, self.server = free_port(), 0, None
 
     @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
+    def section(self):
+        """What [keystone_authtoken] says of it."""
+        return {"auth_url": f"http://127.0.0.1:{self.port}/v3", "username": "nova", "password": "secret",
+                "project_name": "service", "user_domain_name": "Default", "project_domain_name": "Default"}
+
+    def start(self):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), _Handler)
+        self.server.stand_in = self
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
 
     def __enter__(self):
-        self.thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
+        self.stop()

@@ -22,5 +22,5 @@ mapfile -t tests < <(
 	echo "run.sh: no test matches \"$pattern\"" >&2
 	exit 1
 }
-export G_DEBUG=fatal-criticals G_SLICE=always-malloc
+export G_DEBUG=fatal-criticals
 exec prove --timer --exec tests/lib/one.sh "${tests[@]}"

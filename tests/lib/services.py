@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Private services for tests and the demo: each on free ports of the loopback, in its own folder, ended
 with the `with` block. What somebody else runs on the machine is left alone."""
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -19,7 +20,6 @@ import uuid
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CAST = os.path.join(TOP, "conf/casts/snapshot_instance.json")
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
-USERS_S = 900  # a test run lasts no longer
 _libc = ctypes.CDLL(None)
 
 
@@ -154,6 +154,15 @@ class Broker:
         end(self.process, 30)
         end(self.epmd_process)
         self.process = None
+
+    def kill(self):
+        """As a host that loses its power; it may be started again."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+        end(self.epmd_process)
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
 
     def ctl(self, *args):
         return subprocess.run(["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *args],
@@ -293,8 +302,8 @@ lock_path = {self.folder}
 
 
 class Libvirt:
-    """libvirtd and virtlogd: somebody else's where they run, else ours. Whoever started them waits at its end
-    for other test runs that use them by then."""
+    """libvirtd and virtlogd: somebody else's where they run, else those of our test runs: the first starts them,
+    and the last one that uses them ends them."""
     LOCK = "/run/lock/novasnap-tests-libvirt"
     SOCKETS = {"virtlogd": "/run/libvirt/virtlogd-sock", "libvirtd": "/run/libvirt/libvirt-sock"}
 
@@ -303,7 +312,6 @@ class Libvirt:
         self.log = folder.file("libvirtd.log")
         self.no_kvm = folder.file("no-kvm")
         self.qemu_conf = folder.file("qemu.conf")
-        self.processes = []
 
     def _command(self, program):
         """Guests get no /dev of their own, which a changed root or a hidden device would upset. And libvirtd
@@ -316,17 +324,23 @@ class Libvirt:
                 os.chmod(file.fileno(), 0o600)
                 file.write(text)
         hide = os.path.exists("/dev/kvm") and not qemu_may_use_kvm()
-        return ["unshare", "--mount", "sh", "-c",
+        return ["unshare", "--mount", "--propagation", "slave", "sh", "-c",
                 'mount --bind "$0" /etc/libvirt/qemu.conf && ' +
                 ('mount --bind "$1" /dev/kvm && ' if hide else "") + "exec /usr/sbin/libvirtd",
                 self.qemu_conf, self.no_kvm]
 
+    @contextlib.contextmanager
+    def _alone(self):
+        """While they are started or ended. The file has the pids of those that we started."""
+        with open(f"{self.LOCK}-pids", "a+") as pids:
+            fcntl.flock(pids, fcntl.LOCK_EX)
+            yield pids
+
     def __enter__(self):
         self.users = open(self.LOCK, "a")
-        fcntl.flock(self.users, fcntl.LOCK_SH)
-        if not all(self._answers(path) for path in self.SOCKETS.values()):
-            fcntl.flock(self.users, fcntl.LOCK_EX)
-            self._start()
+        with self._alone() as pids:
+            for program, path in self.SOCKETS.items():
+                self._start(program, path, pids)
             fcntl.flock(self.users, fcntl.LOCK_SH)
         return self
 
@@ -335,32 +349,51 @@ class Libvirt:
         with socket.socket(socket.AF_UNIX) as s:
             return s.connect_ex(path) == 0
 
-    def _is_last(self):
-        try:
-            fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _start(self):
-        for program, path in self.SOCKETS.items():
+    def _start(self, program, path, pids):
+        if self._answers(path):
+            return
+        with open(self.log, "ab") as out:
+            process = subprocess.Popen(self._command(program), stdout=out, stderr=subprocess.STDOUT,
+                                       stdin=subprocess.DEVNULL, start_new_session=True)
+        pids.write(f"{program} {process.pid}\n")
+        pids.flush()
+        for _ in range(300):
             if self._answers(path):
-                continue
-            self.processes.append(spawn(self._command(program), self.log))
-            for _ in range(300):
-                if self._answers(path):
-                    break
-                time.sleep(0.1)
-            else:
-                raise RuntimeError(f"{program} did not come up; see {self.log}")
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{program} did not come up; see {self.log}")
 
     def __exit__(self, *_):
-        deadline = time.monotonic() + USERS_S
-        while self.processes and not self._is_last() and time.monotonic() < deadline:
-            time.sleep(0.5)
-        for process in reversed(self.processes):
-            end(process)
-        self.users.close()
+        with self._alone() as pids:
+            fcntl.flock(self.users, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            finally:
+                self.users.close()
+            pids.seek(0)
+            for line in reversed(pids.read().splitlines()):
+                _end_program(*line.split())
+            pids.truncate(0)
+
+
+def _end_program(program, pid, seconds=20):
+    """Of another run perhaps, so that it is not ours to wait for."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(int(pid), os.WNOHANG)
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                name, state = file.read().split("(")[1].split(") ")
+        except FileNotFoundError:
+            return
+        if name != program or state[0] == "Z":
+            return
+        os.kill(int(pid), signal.SIGTERM)
+        time.sleep(0.2)
+    os.kill(int(pid), signal.SIGKILL)
 
 
 class Agent:

@@ -137,6 +137,26 @@ static void test_substitution(void)
 	g_assert_cmpstr(config->image.service.password, ==, "a$b");
 }
 
+/* An empty text counts as not set: what has a default has it. */
+static void test_empty(void)
+{
+	const char *texts[] = {"[DEFAULT]\ntransport_url =\ncontrol_exchange =\n"
+			       "[libvirt]\nimages_type =\nvirt_type =\nsnapshots_directory =\n"
+			       "[novasnap]\nstate_dir =\nrun_dir =\nlive_method =\ncontrol =\n"
+			       "compression_type =\n[notifications]\nnotification_format =\n",
+			       NULL};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) config = load(texts, &error);
+
+	g_assert_no_error(error);
+	g_assert_cmpstr(config->rpc.control_exchange, ==, "nova");
+	g_assert_cmpstr(config->state_dir, ==, "/var/lib/novasnap");
+	g_assert_cmpstr(config->virt.live_method, ==, "stream");
+	g_assert_cmpstr(config->virt.container_format, ==, "qcow2");
+	expect_error("[DEFAULT]\nmy =\n[libvirt]\nimages_type = $my\n",
+		     ":4: [libvirt]images_type: comes to nothing");
+}
+
 static void test_errors(void)
 {
 	expect_error("[novasnap]\nstate_dri = /x\n", ":2: [novasnap] has no key \"state_dri\"");
@@ -174,6 +194,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/later-file-wins", test_later_file_wins);
 	g_test_add_func("/config/long-lines", test_long_lines_and_semicolons);
 	g_test_add_func("/config/substitution", test_substitution);
+	g_test_add_func("/config/empty", test_empty);
 	g_test_add_func("/config/errors", test_errors);
 	g_test_add_func("/config/missing-file", test_missing_file);
 	return g_test_run();

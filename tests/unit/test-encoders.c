@@ -119,13 +119,23 @@ static void test_sizes(void)
 
 static void test_too_large(void)
 {
-	struct memory *memory = memory_new(8 * TIB + 512);
-	GError *error = NULL;
+	static const uint64_t sizes[] = {8 * TIB + 512, (uint64_t)1 << 62, INT64_MAX};
 
-	add_extent(memory, 0, 8 * TIB + 512, false);
-	g_assert_null(image_source_new_qcow2(&memory->head, &error));
-	g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED);
-	g_clear_error(&error);
+	for (size_t i = 0; i < 3 * G_N_ELEMENTS(sizes); i++) {
+		struct memory *memory = memory_new(sizes[i / 3]);
+		g_autoptr(GError) error = NULL;
+		struct image_source *image;
+
+		add_extent(memory, 0, sizes[i / 3], false);
+		if (i % 3 == 0)
+			image = image_source_new_qcow2(&memory->head, &error);
+		else if (i % 3 == 1)
+			image = image_source_new_raw(&memory->head, &error);
+		else
+			image = image_source_new_scanned(&memory->head, NULL, &error);
+		g_assert_null(image);
+		g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED);
+	}
 }
 
 /* So much data that there are several refcount blocks: its tables alone are looked at. */

@@ -206,7 +206,7 @@ static void test_full(struct fixture *fixture, gconstpointer data)
 	g_autofree char *text = g_strnfill(1 << 20, 'x');
 	struct journal_cast big = cast;
 	g_autoptr(GError) error = NULL;
-	int64_t job = add(fixture, "small");
+	int64_t small = add(fixture, "small"), job;
 
 	(void)data;
 	big.message = text;
@@ -214,6 +214,9 @@ static void test_full(struct fixture *fixture, gconstpointer data)
 		sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 20", NULL, NULL, NULL),
 		==, SQLITE_OK);
 	g_assert_cmpint(journal_add(fixture->journal, &big, &job, &error), ==, -1);
+	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
+	g_clear_error(&error);
+	g_assert_cmpint(journal_step(fixture->journal, small, "copy", text, &error), ==, -1);
 	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
 	g_clear_error(&error);
 	g_assert_cmpint(sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 100000", NULL,
@@ -249,6 +252,30 @@ static void test_old(struct fixture *fixture, gconstpointer data)
 	reopen(fixture);
 	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 2));
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
+}
+
+/* The clock was set back since: what came and ended in the future is neither forgotten nor taken
+ * for the newest. */
+static void test_clock(struct fixture *fixture, gconstpointer data)
+{
+	int64_t ended = add(fixture, "ended"), left = add(fixture, "left"), later;
+	g_autoptr(journal_job_t) newest = NULL;
+
+	(void)data;
+	(void)add(fixture, "open");
+	g_assert_cmpint(journal_step(fixture->journal, left, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_end(fixture->journal, ended, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_end(fixture->journal, left, NULL, NULL), ==, 0);
+	run_sql(fixture, "UPDATE jobs SET came_at = 4102444800;"
+			 "UPDATE jobs SET ended_at = 4102444800 WHERE ended_at IS NOT NULL;"
+			 "UPDATE steps SET at = 4102444800");
+	reopen(fixture);
+	later = add(fixture, "later");
+	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 4));
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 2));
+	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
+	newest = journal_find(fixture->journal, IMAGE, NULL);
+	g_assert_cmpint(newest->id, ==, later);
 }
 
 static void test_others(struct fixture *fixture, gconstpointer data)
@@ -308,6 +335,7 @@ int main(int argc, char **argv)
 	TEST("many threads", test_many);
 	TEST("a full disk", test_full);
 	TEST("what is old is forgotten", test_old);
+	TEST("of times to come", test_clock);
 	TEST("others", test_others);
 	TEST("of a newer version", test_newer);
 	TEST("no journal at all", test_nonsense);

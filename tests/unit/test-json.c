@@ -235,10 +235,13 @@ static void test_many_members(void)
 {
 	GString *text = g_string_new("{");
 
-	for (int i = 0; i < 300000; i++)
-		g_string_append_printf(text, "%s\"key%d\":%d.0", i ? "," : "", i, i);
+	for (size_t i = 1; i < JSON_MAX_VALUES; i++)
+		g_string_append_printf(text, "%s\"key%zu\":%zu.0", i > 1 ? "," : "", i, i);
 	g_string_append_c(text, '}');
 	assert_kept(text->str);
+	g_string_truncate(text, text->len - 1);
+	g_string_append(text, ",\"one\":\"more\"}");
+	assert_refused(text->str, "too many values");
 	g_string_free(text, TRUE);
 }
 

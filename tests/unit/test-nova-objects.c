@@ -455,6 +455,47 @@ static void test_networks(void)
 	}
 }
 
+/* What is said with each address is said no more often than there is room for. */
+static void test_large_networks(void)
+{
+	static const size_t labels[] = {10, MAX_ADDRESS_BYTES};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(labels); i++) {
+		g_autofree char *label = g_strnfill(labels[i], 'x');
+		g_autoptr(GString) info = g_string_new("[");
+		cJSON *payload;
+
+		g_string_append_printf(info, "{\"network\":{\"label\":\"%s\",\"subnets\":[", label);
+		for (int j = 0; j < 1000; j++)
+			g_string_append(info, "{\"ips\":[0,0]},");
+		g_string_append(info, "0]}}]");
+		payload = with_network_info(info->str);
+		g_assert_cmpint(
+			cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(
+				cJSON_GetObjectItemCaseSensitive(payload, "nova_object.data"),
+				"ip_addresses")),
+			==, i == 0 ? MAX_ADDRESSES : 0);
+		cJSON_Delete(payload);
+	}
+}
+
+static void test_numbers_out_of_range(void)
+{
+	static const char *const numbers[] = {
+		"2147483648", "-2147483649", "4294967297", "9223372036854775808",
+		"1e400",      "2.5",	     "NaN",	   "\"1\""};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+		g_autofree char *text = g_strdup_printf(
+			INSTANCE("{\"uuid\":\"" UUID "\",\"power_state\":%s}"), numbers[i]);
+		struct nova_instance *instance = instance_of(text);
+
+		g_test_message("%s", numbers[i]);
+		g_assert_cmpint(nova_instance_int(instance, "power_state", -7), ==, -7);
+		nova_instance_free(instance);
+	}
+}
+
 /* No field of a wrong type brings anything down. */
 static void test_wrong_types(void)
 {
@@ -626,6 +667,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/nova/payload/legacy", test_legacy_values);
 	g_test_add_func("/nova/payload/versioned", test_versioned_values);
 	g_test_add_func("/nova/payload/networks", test_networks);
+	g_test_add_func("/nova/payload/large-networks", test_large_networks);
+	g_test_add_func("/nova/instance/numbers-out-of-range", test_numbers_out_of_range);
 	g_test_add_func("/nova/payload/wrong-types", test_wrong_types);
 	g_test_add_func("/nova/payload/exception-text", test_exception_text);
 	g_test_add_func("/nova/payload/exception-args", test_exception_args);

@@ -123,6 +123,132 @@ static void test_outbox_deadline(void)
 	outbox_free(outbox);
 }
 
+/* What waits is bounded in bytes too; one message is always taken. */
+static void test_outbox_bytes(void)
+{
+	struct outbox *outbox = outbox_new(1000);
+	struct outgoing large = {.exchange = "", .key = "k", .timeout_s = 60};
+	g_autoptr(GError) error = NULL;
+	gint64 next = G_MAXINT64;
+	struct letter *letter;
+	unsigned count = 0;
+
+	do {
+		struct outgoing message = large;
+		size_t length = MAX_OUTBOX_BYTES / 3;
+
+		message.body = cJSON_malloc(length + 1);
+		memset(message.body, 'x', length);
+		message.body[length] = '\0';
+		letter = outbox_add(outbox, &message, false, &error);
+	} while (letter && ++count < 10);
+	g_assert_cmpuint(count, ==, 3);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL);
+	/* Each that is gone makes room. */
+	for (unsigned i = 0; i < 3; i++) {
+		struct outgoing message = a_message("a");
+
+		letter = outbox_take(outbox, &next);
+		g_assert_cmpuint(letter->size, >, 2);
+		outbox_put_back(outbox, letter, false);
+		letter = outbox_take(outbox, &next);
+		outbox_end(outbox, letter, NULL);
+		g_assert_nonnull(outbox_add(outbox, &message, false, NULL));
+	}
+	while ((letter = outbox_take(outbox, &next)))
+		outbox_end(outbox, letter, NULL);
+	outbox_free(outbox);
+}
+
+static amqp_frame_t header_of(uint64_t size)
+{
+	amqp_frame_t frame = {.frame_type = AMQP_FRAME_HEADER, .channel = CHANNEL_SERVER};
+
+	frame.payload.properties.body_size = size;
+	return frame;
+}
+
+static amqp_frame_t piece_of(const char *bytes, size_t length)
+{
+	amqp_frame_t frame = {.frame_type = AMQP_FRAME_BODY, .channel = CHANNEL_SERVER};
+
+	frame.payload.body_fragment.bytes = (void *)bytes;
+	frame.payload.body_fragment.len = length;
+	return frame;
+}
+
+static void test_pieces(void)
+{
+	struct incoming incoming = {0};
+	amqp_frame_t header = header_of(6), empty = header_of(0);
+	amqp_frame_t one = piece_of("abcdef", 6), half = piece_of("abc", 3);
+
+	/* After a method that is no delivery. */
+	g_assert_cmpint(incoming_take(&incoming, &one, NULL), ==, 0);
+	incoming_begin(&incoming, 7);
+	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
+	g_assert_cmpint(incoming_take(&incoming, &one, NULL), ==, 1);
+	g_assert_cmpmem(incoming.body, incoming.length, "abcdef", 6);
+	g_assert_true(incoming.body == one.payload.body_fragment.bytes);
+	incoming_begin(&incoming, 8);
+	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
+	g_assert_cmpint(incoming_take(&incoming, &half, NULL), ==, 0);
+	g_assert_cmpint(incoming_take(&incoming, &half, NULL), ==, 1);
+	g_assert_cmpmem(incoming.body, incoming.length, "abcabc", 6);
+	incoming_begin(&incoming, 9);
+	g_assert_cmpint(incoming_take(&incoming, &empty, NULL), ==, 1);
+	g_assert_cmpuint(incoming.length, ==, 0);
+	incoming_forget(&incoming);
+}
+
+static void expect_no_place(struct incoming *incoming, const amqp_frame_t *frame)
+{
+	g_autoptr(GError) error = NULL;
+
+	g_assert_cmpint(incoming_take(incoming, frame, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
+	incoming_forget(incoming);
+}
+
+static void test_pieces_out_of_place(void)
+{
+	struct incoming incoming = {0};
+	amqp_frame_t header = header_of(5), half = piece_of("abc", 3);
+	amqp_frame_t other = {.frame_type = AMQP_FRAME_HEARTBEAT, .channel = CHANNEL_SERVER};
+
+	incoming_begin(&incoming, 1);
+	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
+	g_assert_cmpint(incoming_take(&incoming, &half, NULL), ==, 0);
+	expect_no_place(&incoming, &half);
+	incoming_begin(&incoming, 2);
+	expect_no_place(&incoming, &half);
+	incoming_begin(&incoming, 3);
+	expect_no_place(&incoming, &other);
+	incoming_begin(&incoming, 4);
+	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
+	expect_no_place(&incoming, &header);
+}
+
+/* Of what is too long the beginning is kept, however it is cut. */
+static void test_pieces_too_many(void)
+{
+	static const size_t sizes[] = {1000003, MAX_BODY + 1};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		g_autofree char *bytes = g_strnfill(sizes[i], 'x');
+		struct incoming incoming = {0};
+		amqp_frame_t header = header_of(sizes[i] * 17), piece = piece_of(bytes, sizes[i]);
+
+		incoming_begin(&incoming, 1);
+		g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
+		for (int j = 1; j <= 17; j++)
+			g_assert_cmpint(incoming_take(&incoming, &piece, NULL), ==, j == 17);
+		g_assert_cmpuint(incoming.size, >, MAX_BODY);
+		g_assert_cmpuint(incoming.length, ==, MAX_KEPT);
+		incoming_forget(&incoming);
+	}
+}
+
 struct kept {
 	GPtrArray *names;
 	guint64 bytes;
@@ -217,6 +343,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/outbox/order", test_outbox_order);
 	g_test_add_func("/rpc/outbox/closed", test_outbox_closed);
 	g_test_add_func("/rpc/outbox/deadline", test_outbox_deadline);
+	g_test_add_func("/rpc/outbox/bytes", test_outbox_bytes);
+	g_test_add_func("/rpc/incoming/pieces", test_pieces);
+	g_test_add_func("/rpc/incoming/out-of-place", test_pieces_out_of_place);
+	g_test_add_func("/rpc/incoming/too-many", test_pieces_too_many);
 	g_test_add_func("/rpc/rejected/caps", test_rejected);
 	g_test_add_func("/rpc/rejected/nowhere", test_rejected_nowhere);
 	return g_test_run();

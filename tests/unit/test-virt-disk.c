@@ -84,6 +84,38 @@ static void test_refusals(void)
 		     VIRT_ERROR_UNSUPPORTED, "parallels");
 }
 
+/* libvirt writes none of this. */
+static void test_odd_xml(void)
+{
+	static const char devices[] =
+		DOMAIN("<disk type='file'><target dev=''/></disk><disk type='file'><target/></disk>"
+		       "<disk type='file'><target dev=''/><target dev='vdx'/></disk>" ROOT);
+	g_autoptr(GString) laughs = g_string_new("<!DOCTYPE d [<!ENTITY a 'ha'>");
+	g_autoptr(GString) large = g_string_new("<domain type='lxc'>");
+	struct domain_facts facts;
+	GPtrArray *disks = domain_disks(devices);
+
+	g_assert_cmpuint(disks->len, ==, 1);
+	g_assert_cmpstr(((const struct domain_disk *)disks->pdata[0])->target, ==, "vdc");
+	g_ptr_array_unref(disks);
+
+	for (int name = 'b'; name < 'z'; name++)
+		g_string_append_printf(laughs, "<!ENTITY %c '&%c;&%c;&%c;&%c;'>", name, name - 1,
+				       name - 1, name - 1, name - 1);
+	g_string_append(laughs, "]><domain type='&y;'><devices>&y;</devices></domain>");
+	domain_facts_read(laughs->str, &facts);
+	g_assert_false(facts.container);
+	expect_error(laughs->str, VIRT_ERROR_NO_ROOT_DISK, "no disk");
+	domain_facts_read("<!DOCTYPE d [<!ENTITY a 'lxc'>]><domain type='&a;'/>", &facts);
+	g_assert_false(facts.container);
+
+	while (large->len < (size_t)5 * 1024 * 1024)
+		g_string_append(large, "<a>aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa</a>");
+	g_string_append(large, "</domain>");
+	domain_facts_read(large->str, &facts);
+	g_assert_false(facts.container);
+}
+
 static void test_methods(void)
 {
 	g_autoptr(GError) error = NULL;
@@ -264,6 +296,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/virt/root-is-told", test_root_is_told);
 	g_test_add_func("/virt/root-device-name", test_root_device_name_wins);
 	g_test_add_func("/virt/refusals", test_refusals);
+	g_test_add_func("/virt/odd-xml", test_odd_xml);
 	g_test_add_func("/virt/methods", test_methods);
 	g_test_add_func("/virt/choice", test_choice);
 	g_test_add_func("/virt/choice-of-stream", test_choice_of_stream);

@@ -1,0 +1,2 @@
+build2/agent/process.o: agent/process.c agent/process.h
+agent/process.h:

@@ -1,0 +1,283 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A thousand snapshots, live and cold, of eight small guests at a time, with a fault every few seconds: novasnapd
+killed, stopped or held up, the broker restarted or held up, Glance restarted, the conductor late, a snapshot
+cancelled, an image deleted. At the end every image is whole or deleted, every guest as it was, nothing is left, and
+memory and descriptors are flat. Broker, Glance, libvirt and QEMU are real; the conductor is the stand-in.
+  soak.py [--snapshots N] [--seed N] [--json FILE] [--svg FILE]"""
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import tap  # noqa: E402
+from conductor import StandInConductor  # noqa: E402
+from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
+from services import CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
+
+GUESTS = 8
+EVENT = "compute_snapshot_instance"
+LIMIT = 60  # seconds that a snapshot may take, with all that happens to it
+# NOVASNAP_SOAK_FAULTS chooses among them.
+FAULTS = os.environ["NOVASNAP_SOAK_FAULTS"].split(",") if "NOVASNAP_SOAK_FAULTS" in os.environ else ["kill", "kill", "restart", "hold agent", "restart broker", "hold broker", "restart glance",
+          "late conductor", "cancel", "delete image"]
+
+
+class Soak:
+    def __init__(self, folder, stack, options):
+        self.chance = random.Random(options.seed)
+        self.broker, self.glance = Broker(folder), Glance(folder)
+        begin(stack, self.broker, self.glance)
+        stack.enter_context(Libvirt(folder))
+        self.guests = [stack.enter_context(Guest(folder, size_mib=32, data_mib=8))
+                       for _ in range(GUESTS)]
+        self.broker.wait()
+        self.glance.wait()
+        self.conductor = stack.enter_context(StandInConductor(self.broker.url))
+        self.conductor.late_seconds = 3
+        self.agent = Agent(folder, self.broker.url, self.glance.url, name="agent",
+                           DEFAULT={"transport_url": self.broker.url, "rpc_response_timeout": "2",
+                                    "max_concurrent_snapshots": str(GUESTS)},
+                           novasnap={"control": "conductor", "saving_timeout": "10",
+                                     "shutdown_grace": "1", "image_poll_interval": "2"})
+        self.conductor.host = self.agent.host
+        stack.callback(lambda: end(self.agent.process, 90))
+        self.lock = threading.Lock()  # over the agent: one restarts it at a time
+        self.wanted, self.ended = options.snapshots, threading.Event()
+        self.done, self.images = 0, {}  # image -> what became of it
+        self.under_way, self.failures = {}, []
+        self.faults, self.samples = [], []
+        self.hashes = {}
+        self.began = time.monotonic()
+
+    # --- one guest after the other -----------------------------------------------------------
+
+    def ask(self, call, *args):
+        """Of a Glance that may be away for a while."""
+        until = time.monotonic() + 60
+        while True:
+            try:
+                return call(*args)
+            except urllib.error.HTTPError:
+                raise
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.3)
+
+    def job(self, image):
+        """Its line in the list of jobs, where there is one."""
+        done = self.agent.command("show", image, check=False)
+        return done.stdout if done.returncode == 0 else ""
+
+    def send(self, guest, image):
+        """As nova-api. A broker that goes down loses what nobody has taken: then it is sent again."""
+        until = time.monotonic() + LIMIT
+        while not self.job(image) and time.monotonic() < until:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance",
+                                   guest.uuid, "--image", image, check=False, seconds=60)
+            for _ in range(40):
+                if self.job(image):
+                    return
+                time.sleep(0.1)
+
+    def take(self, guest):
+        uuid = guest.uuid
+        image = self.ask(self.glance.request, "POST", "/v2/images", {
+            "name": "soak", "container_format": "bare", "disk_format": "qcow2",
+            "instance_uuid": uuid})["id"]
+        self.conductor.task_states[uuid] = "image_snapshot_pending"
+        self.conductor.events.pop((uuid, EVENT), None)
+        self.under_way[uuid] = image
+        self.send(guest, image)
+        tap.wait_for(f"end of {image}", lambda: "outcome   open" not in self.job(image) and
+                     "outcome" in self.job(image), LIMIT, 0.2)
+        del self.under_way[uuid]
+        record = self.ask(self.glance.get, image)
+        if record is None:
+            self.images[image] = "deleted"
+        else:
+            assert record["status"] == "active", (image, record["status"])
+            # The layout is the same for the same disk, and so is the hash: one of them is compared in full.
+            known = self.hashes.setdefault(uuid, record["os_hash_value"])
+            assert record["os_hash_value"] == known, f"image {image} differs from those before"
+            if self.images.get(uuid) is None:
+                assert same_content(self.glance.file(image), "qcow2", guest.disk, "qcow2")
+                self.images[uuid] = "compared"
+            self.images[image] = "whole"
+            # Somebody else may have by now.
+            with contextlib.suppress(urllib.error.HTTPError):
+                self.ask(self.glance.request, "DELETE", f"/v2/images/{image}")
+        assert self.conductor.task_states[uuid] is None, self.conductor.task_states[uuid]
+        self.done += 1
+
+    def work(self, guest):
+        try:
+            while self.done + len(self.under_way) < self.wanted and not self.ended.is_set():
+                self.take(guest)
+        except Exception as error:
+            image = self.under_way.get(guest.uuid)
+            self.failures.append(f"guest {guest.uuid}: {error}: {image and self.job(image)}")
+            self.ended.set()
+
+    # --- what happens meanwhile ----------------------------------------------------------------
+
+    def hold(self, process):
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(self.chance.uniform(1, 4))
+        os.killpg(process.pid, signal.SIGCONT)
+
+    def put_in(self, what):
+        image = self.chance.choice([*self.under_way.values(), None])
+        if what in ("kill", "restart"):
+            with self.lock:
+                if what == "kill":
+                    self.agent.process.kill()
+                    self.agent.process.wait(20)
+                else:
+                    self.agent.stop()
+                os.rename(self.agent.log, f"{self.agent.log}.{len(self.faults)}")
+                self.agent.start()
+        elif what == "hold agent":
+            self.hold(self.agent.process)
+        elif what == "restart broker":
+            self.broker.stop()
+            self.broker.start()
+        elif what == "hold broker":
+            self.hold(self.broker.process)
+        elif what == "restart glance":
+            self.glance.stop()
+            self.glance.start()
+        elif what == "late conductor":
+            self.conductor.late = 2
+        elif image and what == "cancel":
+            self.agent.command("cancel", image, check=False)
+        elif image and what == "delete image":
+            with contextlib.suppress(OSError):
+                self.glance.request("DELETE", f"/v2/images/{image}")
+
+    def disturb(self):
+        try:
+            while not self.ended.wait(self.chance.uniform(2, 6)):
+                what = self.chance.choice(FAULTS)
+                self.faults.append((round(time.monotonic() - self.began, 1), what))
+                print(f"# {self.faults[-1][0]:6.1f} s, {self.done} done: {what}", flush=True)
+                self.put_in(what)
+        except Exception as error:
+            self.failures.append(f"{what}: {error}")
+            self.ended.set()
+
+    def sample(self):
+        while not self.ended.wait(1):
+            with contextlib.suppress(OSError, AttributeError, IndexError, ValueError):
+                pid = self.agent.process.pid
+                with open(f"/proc/{pid}/status") as file:
+                    anonymous = int(file.read().split("RssAnon:")[1].split()[0]) / 1024
+                self.samples.append((round(time.monotonic() - self.began, 1), self.done, pid,
+                                     round(anonymous, 2), len(os.listdir(f"/proc/{pid}/fd"))))
+
+    # --- the whole -------------------------------------------------------------------------------
+
+    def run(self):
+        for guest in self.guests[::2]:
+            guest.start()
+        states = [guest.state() for guest in self.guests]
+        definitions = [guest.definition() for guest in self.guests]
+        self.agent.start()
+        workers = [threading.Thread(target=self.work, args=(guest,)) for guest in self.guests]
+        others = [threading.Thread(target=run) for run in (self.disturb, self.sample)]
+        for thread in workers + others:
+            thread.start()
+        for thread in workers:
+            thread.join()
+        self.ended.set()
+        for thread in others:
+            thread.join()
+        assert not self.failures, "\n".join(self.failures + self.agent.text().split("\n")[-100:])
+        tap.wait_for("end of all jobs", lambda: not self.agent.command("jobs", "--open").stdout and
+                     "taken back" not in self.agent.command("jobs", "--all").stdout, 60)
+        assert [guest.state() for guest in self.guests] == states
+        assert [guest.definition() for guest in self.guests] == definitions
+        for guest in self.guests:
+            assert not guest.has_job() and not guest.is_saved()
+            assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", guest.disk)
+        for folder in (self.agent.snapshots, os.path.join(self.agent.folder, "run"),
+                       os.path.join(self.agent.state, "scratch")):
+            left = os.listdir(folder) if os.path.isdir(folder) else []
+            assert left == [], (folder, left)
+
+    def summary(self):
+        outcomes = list(self.images.values())
+        rest = [sample for sample in self.samples if sample[1] > 0]
+        late = [sample for sample in rest if sample[1] >= self.wanted / 2]
+        early = [sample for sample in rest if sample[1] < self.wanted / 2]
+
+        def median(samples, index):
+            return statistics.median(sample[index] for sample in samples) if samples else 0
+        return {"snapshots": self.done, "whole": outcomes.count("whole"),
+                "deleted": outcomes.count("deleted"), "faults": len(self.faults),
+                "kinds": {kind: sum(what == kind for _, what in self.faults)
+                          for kind in sorted(set(FAULTS))},
+                "seconds": round(time.monotonic() - self.began),
+                "anonymous MiB, median of the first and second half": [median(early, 3),
+                                                                       median(late, 3)],
+                "descriptors, the same": [median(early, 4), median(late, 4)],
+                "peak": [max(sample[3] for sample in rest), max(sample[4] for sample in rest)],
+                "samples": self.samples}
+
+
+def plot(found, path):
+    data = "\n".join(" ".join(str(value) for value in sample) for sample in found["samples"])
+    script = f"""set terminal svg size 640,320 font "sans,12" background "white"
+set output "{path}"
+$data << EOD
+{data}
+EOD
+set xlabel "seconds"
+set ylabel "anonymous MiB"
+set y2label "descriptors"
+set y2tics
+set yrange [0:*]
+set y2range [0:*]
+set title "{found['snapshots']} snapshots, {found['faults']} faults"
+plot $data using 1:4 with lines title "memory", "" using 1:5 axes x1y2 with lines title "descriptors"
+"""
+    subprocess.run(["gnuplot"], input=script, text=True, check=True, timeout=60)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--snapshots", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--json")
+    parser.add_argument("--svg")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    print(f"# seed {options.seed}", flush=True)
+    with contextlib.ExitStack() as stack:
+        soak = Soak(stack.enter_context(Folder()), stack, options)
+        soak.run()
+        found = soak.summary()
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(found, file)
+    if options.svg:
+        plot(found, options.svg)
+    print(json.dumps({key: value for key, value in found.items() if key != "samples"}, indent=1))
+    first, second = found["anonymous MiB, median of the first and second half"]
+    return 0 if second <= first * 1.2 + 1 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

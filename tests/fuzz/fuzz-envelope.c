@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A body as a broker gives it: to the server, up to where a task would become a job, as a reply,
+ * and as a text of which the secrets are cut out. Nothing is sent, and nothing runs.
+ */
+#include <string.h>
+
+#include "agent/task.h"
+#include "rpc/internal.h"
+#include "rpc/json.h"
+#include "tests/fuzz/fuzz.h"
+
+/* What AMQP takes for the name of a queue. */
+#define KEY_MAX_LENGTH 255
+
+__typeof__(jobs_submit) __wrap_jobs_submit;
+__typeof__(consumer_ack) __wrap_consumer_ack;
+__typeof__(consumer_want) __wrap_consumer_want;
+__typeof__(publisher_send) __wrap_publisher_send;
+
+void __wrap_consumer_ack(struct consumer *consumer, const struct delivery *delivery)
+{
+	(void)consumer;
+	(void)delivery;
+}
+
+void __wrap_consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted)
+{
+	(void)consumer;
+	(void)channel;
+	(void)wanted;
+}
+
+int __wrap_publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
+			  GError **error)
+{
+	(void)publisher;
+	(void)wait;
+	(void)error;
+	g_assert_cmpuint(strlen(message->key), <=, KEY_MAX_LENGTH);
+	cJSON_free(message->body);
+	return 0;
+}
+
+/* What the journal is given must be fit to be read from it. */
+void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
+			const struct job_ops *ops, void *opaque)
+{
+	const struct task *task = opaque;
+	char *text =
+		rpc_request_text(task->request, nova_instance_is_plain(task->instance)
+							? NULL
+							: nova_instance_object(task->instance));
+	g_autoptr(GError) error = NULL;
+	cJSON *message = rpc_body_decode(text, strlen(text), &error);
+
+	(void)jobs;
+	(void)name;
+	g_assert_true(g_uuid_string_is_valid(key));
+	g_assert_no_error(error);
+	rpc_body_revive(message);
+	cJSON_Delete(message);
+	cJSON_free(text);
+	rpc_request_ack(task->request);
+	ops->free(opaque);
+}
+
+/* What is printed of a message reads as it was printed. */
+static void check_text(const uint8_t *data, size_t size)
+{
+	cJSON *message = rpc_body_decode((const char *)data, size, NULL);
+	char *text, *body, *again;
+	cJSON *copy;
+
+	if (!message)
+		return;
+	if (cJSON_HasObjectItem(message, "failure"))
+		g_error_free(
+			rpc_failure_decode(cJSON_GetObjectItemCaseSensitive(message, "failure")));
+	text = json_print(message);
+	body = rpc_body_encode(message);
+	copy = rpc_body_decode(body, strlen(body), NULL);
+	again = copy ? json_print(copy) : NULL;
+	/* A message that looks like an envelope is one to the next reader. */
+	if (!cJSON_HasObjectItem(message, "oslo.message"))
+		g_assert_cmpstr(text, ==, again);
+	cJSON_free(again);
+	cJSON_Delete(copy);
+	cJSON_free(body);
+	cJSON_free(text);
+	cJSON_Delete(message);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct rpc_config config;
+	static struct manager manager;
+	const struct delivery nowhere = {0};
+	struct rpc rpc = {.config = &config};
+	struct rpc_server_ops ops = manager_server_ops(&manager);
+
+	if (!manager.jobs) {
+		manager.jobs = jobs_new(0);
+		config.topic = "compute";
+		config.rejected_dir = g_build_filename(g_get_tmp_dir(), "rejected", NULL);
+		config.rejected_max_files = 2;
+		config.rejected_max_bytes = (uint64_t)1024 * 1024;
+	}
+	rpc.server = server_state_new();
+	rpc.client = client_state_new();
+	g_assert_cmpint(rpc_server_start(&rpc, &ops, NULL), ==, 0);
+	server_take(&rpc, (const char *)data, size, &nowhere);
+	client_take_reply(&rpc, (const char *)data, size);
+	client_state_free(rpc.client);
+	server_state_free(rpc.server);
+	check_text(data, size);
+	g_free(rpc_text_redact((const char *)data, size));
+	return 0;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What Keystone answers, a token and its catalogue, and after it the service that is found there.
+ */
+#include <string.h>
+
+#include "image/internal.h"
+#include "image/volume.h"
+#include "tests/fuzz/fuzz.h"
+
+#define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
+
+static const struct image_config config = {
+	.region_name = NULL,
+	.auth = {.auth_url = "http://keystone/v3/", .username = "nova", .project_name = "service"},
+	.service = {.auth_url = "http://keystone", .username = "nova"},
+	.send_service_user_token = true,
+};
+
+static void ask_keystone(void)
+{
+	static const struct keystone_endpoint wanted[] = {
+		{"image", "internal", NULL},
+		{"image", "public", "RegionOne"},
+		{"volumev3", "public", NULL},
+	};
+	struct keystone *keystone = keystone_new(&config.auth, &config);
+	g_autofree char *token = keystone_token(keystone, false, NULL);
+
+	if (token)
+		g_free(keystone_token(keystone, true, NULL));
+	for (size_t i = 0; token && i < G_N_ELEMENTS(wanted); i++) {
+		g_autoptr(GError) error = NULL;
+		g_autofree char *url = keystone_endpoint(keystone, &wanted[i], &error);
+
+		g_assert_true((url == NULL) == (error != NULL));
+	}
+	keystone_free(keystone);
+}
+
+static void ask_cinder(const struct image_identity *who)
+{
+	static const struct volume_config volume = {.catalog_info = "volumev3::publicURL"};
+	struct volume_service *service = volume_service_new(&volume, &config);
+
+	g_free(volume_snapshot_status(service, who, ID, NULL));
+	(void)volume_snapshot_update(service, who, ID, "creating", NULL);
+	volume_service_free(service);
+}
+
+static void ask_glance(const struct image_identity *who)
+{
+	struct image_store *store = image_store_new(&config, NULL);
+	struct image_record *record = NULL;
+
+	g_free(image_store_location(store));
+	if (image_store_get(store, who, ID, &record, NULL) == 0)
+		image_record_free(record);
+	image_store_free(store);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct image_identity who = {.token = "token", .project_id = "project"};
+	struct fuzz_input input = {data, size};
+
+	fuzz_answer_from(&input);
+	ask_keystone();
+	fuzz_answer_from(&input);
+	ask_cinder(&who);
+	fuzz_answer_from(&input);
+	ask_glance(&who);
+	return 0;
+}

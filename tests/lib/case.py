@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One cast of a guest of ours, and what must be true of guest, image, controller and host after its end."""
+import os
+
+import tap
+from guest import qemu_img, same_content
+from services import CAST
+
+EVENT = "compute_snapshot_instance"
+
+
+class Case:
+    """`conductor` is the stand-in, or None with control = none. What is sent may be lost: the broker may be away."""
+
+    def __init__(self, glance, conductor, agent, guest):
+        self.glance, self.conductor, self.agent, self.guest = glance, conductor, agent, guest
+        self.state, self.definition = guest.state(), guest.definition()
+        self.mark = len(agent.text())
+        self.faults = 1  # that a failure writes
+        if conductor:
+            conductor.host = agent.host
+            conductor.events.pop((guest.uuid, EVENT), None)
+            conductor.faults[:] = [uuid for uuid in conductor.faults if uuid != guest.uuid]
+            conductor.task_states[guest.uuid] = "image_snapshot_pending"
+        self.image = glance.request("POST", "/v2/images", {
+            "name": "case", "container_format": "bare", "disk_format": "qcow2",
+            "instance_uuid": guest.uuid})["id"]
+
+    def send(self):
+        self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance",
+                           self.guest.uuid, "--image", self.image)
+        return self
+
+    def said(self):
+        """The log's lines on the instance, of this cast."""
+        return "\n".join(line for line in self.agent.text()[self.mark:].split("\n")
+                         if self.guest.uuid in line)
+
+    def shown(self):
+        """The journal's line on the cast, "" where there is none."""
+        return "".join(line for line in self.agent.command("jobs", check=False).stdout.split("\n")
+                       if self.image in line)
+
+    def has_ended(self):
+        """Also whatever it left."""
+        shown = self.shown()
+        return shown and " open " not in shown and "taken back" not in shown
+
+    def wait_end(self, seconds=90):
+        tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds, 0.2)
+        return self
+
+    def wait_failed(self, seconds=60):
+        """Until it has failed, whatever may be left of it."""
+        tap.wait_for("failure", lambda: (shown := self.shown()) and " open " not in shown, seconds, 0.2)
+
+    def outcome(self, alone=True):
+        """"whole" or "deleted", after everything else was found as it must be. `alone`: no other is under way."""
+        uuid = self.guest.uuid
+        assert self.guest.state() == self.state, self.guest.state()
+        assert not self.guest.has_job() and not self.guest.is_saved()
+        assert self.guest.definition() == self.definition
+        assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", self.guest.disk)
+        if alone:
+            self.nothing_left()
+        if self.conductor:
+            assert self.conductor.task_states[uuid] is None, self.conductor.task_states[uuid]
+            assert self.conductor.events[uuid, EVENT], self.conductor.events
+        record = self.glance.get(self.image)
+        if record is None:
+            if self.conductor:
+                assert self.conductor.faults.count(uuid) == self.faults, self.conductor.faults
+            return "deleted"
+        assert record["status"] == "active", record["status"]
+        assert same_content(self.glance.file(self.image), "qcow2", self.guest.disk, "qcow2")
+        return "whole"
+
+    def nothing_left(self):
+        for folder in (self.agent.snapshots, os.path.join(self.agent.folder, "run"),
+                       os.path.join(self.agent.state, "scratch")):
+            left = os.listdir(folder) if os.path.isdir(folder) else []
+            assert left == [], (folder, left)
+
+    def is_whole(self, alone=True):
+        self.wait_end()
+        assert self.outcome(alone) == "whole", self.said()
+
+    def is_deleted(self, words=None):
+        self.wait_end()
+        assert self.outcome() == "deleted", self.said()
+        assert words is None or words in self.said(), self.said()

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Answers of Glance, Keystone and Cinder that make no sense, or too much of it. The linker puts the
+ * functions below in the place of image/http.c's.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "image/internal.h"
+#include "image/volume.h"
+
+#define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
+/* CPU time of what is linear in its length and not slow, also with a sanitizer. */
+#define QUICK_US ((gint64)5 * G_USEC_PER_SEC)
+
+static gint64 cpu_us(void)
+{
+	struct timespec used;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (gint64)used.tv_sec * G_USEC_PER_SEC + used.tv_nsec / 1000;
+}
+
+__typeof__(http_perform) __wrap_http_perform;
+__typeof__(http_pause) __wrap_http_pause;
+
+/* One after the other; the last one again and again. */
+struct answer {
+	long status;
+	const char *token; /* NULL: none */
+	const char *body;
+};
+static const struct answer *answers;
+static unsigned asked;
+
+int __wrap_http_perform(const struct http_config *config, const struct http_request *request,
+			struct http_reply *reply, GError **error)
+{
+	(void)config;
+	(void)request;
+	(void)error;
+	http_reply_clear(reply);
+	reply->status = answers->status;
+	reply->subject_token = g_strdup(answers->token);
+	reply->body = g_string_new(answers->body);
+	asked++;
+	if (answers[1].status)
+		answers++;
+	return 0;
+}
+
+bool __wrap_http_pause(unsigned seconds, const atomic_int *cancel)
+{
+	(void)seconds;
+	(void)cancel;
+	return true;
+}
+
+static const char *const servers[] = {"http://glance", NULL};
+static const struct image_config glance = {.api_servers = servers};
+static const struct image_identity nobody;
+
+static GPtrArray *list(const char *body, GError **error)
+{
+	const struct answer pages[] = {{200, NULL, body}, {0}};
+	const struct image_property wanted[] = {{NULL, NULL}};
+	struct image_store *store = image_store_new(&glance, NULL);
+	GPtrArray *images;
+
+	answers = pages;
+	asked = 0;
+	images = image_store_list(store, &nobody, wanted, error);
+	image_store_free(store);
+	return images;
+}
+
+static char *page_of(unsigned count, const char *next)
+{
+	g_autoptr(GString) body = g_string_new("{\"images\":[");
+
+	for (unsigned i = 0; i < count; i++)
+		g_string_append_printf(body, "%s{\"id\":\"\",\"status\":\"\"}", i ? "," : "");
+	g_string_append_printf(body, "],\"next\":\"%s\"}", next);
+	return g_strdup(body->str);
+}
+
+static void test_long_page(void)
+{
+	g_autofree char *body = page_of(80000, "");
+	gint64 began = cpu_us();
+	GPtrArray *images = list(body, NULL);
+
+	g_assert_cmpuint(images->len, ==, 80000);
+	g_assert_cmpint(cpu_us() - began, <, QUICK_US);
+	g_ptr_array_unref(images);
+}
+
+static void test_too_many_values(void)
+{
+	g_autofree char *body = page_of(REPLY_VALUES_MAX / 2, "");
+	g_autoptr(GError) error = NULL;
+
+	g_assert_null(list(body, &error));
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
+}
+
+/* A list that comes to no end does. */
+static void test_endless_list(void)
+{
+	g_autofree char *text = g_strnfill((size_t)1024 * 1024, 'x');
+	g_autofree char *large =
+		g_strdup_printf("{\"images\":[],\"next\":\"?\",\"x\":\"%s\"}", text);
+	g_autofree char *small = page_of(1, "/v2/images?marker=1");
+	g_autoptr(GError) error = NULL;
+	GPtrArray *images;
+
+	g_assert_null(list(large, &error));
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
+	g_assert_cmpuint(asked, <=, LIST_BYTES_MAX / strlen(text) + 1);
+	images = list(small, NULL);
+	g_assert_cmpuint(images->len, ==, LIST_PAGES);
+	g_ptr_array_unref(images);
+}
+
+static void test_odd_answers(void)
+{
+	static const char *const odd[] = {
+		"",
+		"x",
+		"[]",
+		"{}",
+		"null",
+		"{\"images\":7}",
+		"{\"images\":[7]}",
+		"{\"images\":[{\"id\":7,\"status\":null}]}",
+		"{\"images\":[[[[]]]]}",
+		"{\"images\":[{\"id\":\"\xff\"}]}",
+		"{\"images\"",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
+		g_autoptr(GError) error = NULL;
+		GPtrArray *images = list(odd[i], &error);
+
+		g_test_message("%s", odd[i]);
+		g_assert_null(images);
+		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
+	}
+}
+
+static void test_sizes(void)
+{
+	static const struct {
+		const char *size;
+		int64_t expected;
+	} sizes[] = {
+		{"0", 0},      {"9007199254740993", -1},	 {"-1", -1},
+		{"1e400", -1}, {"9223372036854775808", -1},	 {"\"5\"", -1},
+		{"[]", -1},    {"8796093022208", 8796093022208},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		g_autofree char *text = g_strdup_printf(
+			"{\"id\":\"i\",\"status\":\"active\",\"size\":%s}", sizes[i].size);
+		g_autoptr(image_record_t) record = image_record_parse(cJSON_Parse(text), NULL);
+
+		g_test_message("%s", sizes[i].size);
+		g_assert_nonnull(record);
+		g_assert_cmpint(record->size, ==, sizes[i].expected);
+	}
+}
+
+/* What a refusal says is cut before it is taken apart. */
+static void test_refusals(void)
+{
+	static const char *const words[] = {"&amp;", "<title>", "<", "&#x27;", "<style>x</title>",
+					    " ",     "\xff"};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
+		struct http_reply reply = {.status = 500, .body = g_string_new(NULL)};
+		gint64 began = cpu_us();
+		g_autoptr(GError) error = NULL;
+
+		while (reply.body->len + strlen(words[i]) <= REPLY_MAX)
+			g_string_append(reply.body, words[i]);
+		http_reply_error(&reply, "what", &error);
+		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
+		g_assert_cmpint(g_utf8_strlen(error->message, -1), <, WORDS_MAX + 100);
+		g_assert_cmpint(cpu_us() - began, <, QUICK_US);
+		http_reply_clear(&reply);
+	}
+}
+
+#define TOKEN(catalog)                                                                             \
+	"{\"token\":{\"expires_at\":\"2036-11-23T04:24:38Z\",\"catalog\":" catalog "}}"
+#define ENDPOINT(url)                                                                              \
+	"[{\"type\":\"volumev3\",\"endpoints\":[{\"interface\":\"public\",\"url\":\"" url "\"}]}]"
+
+static void test_catalogues(void)
+{
+	static const struct image_config config = {
+		.auth = {.auth_url = "http://keystone", .username = "nova"}};
+	static const struct volume_config volume = {.catalog_info = "volumev3::publicURL"};
+	static const struct image_identity who = {.token = "token", .project_id = "project"};
+	static const struct {
+		const char *body;
+		bool found;
+	} tokens[] = {
+		{"", false},
+		{"{\"token\":[]}", false},
+		{"{\"token\":{\"expires_at\":7}}", false},
+		{"{\"token\":{\"expires_at\":\"x\"}}", false},
+		{TOKEN("null"), false},
+		{TOKEN("{\"a\":[]}"), false},
+		{TOKEN("[[],7,{\"type\":\"volumev3\",\"endpoints\":[7,[],{\"interface\":7}]}]"),
+		 false},
+		{TOKEN(ENDPOINT("http://cinder/v3/abc")), true},
+		/* Neither a scheme nor a path. */
+		{TOKEN(ENDPOINT("cinder")), true},
+		{TOKEN(ENDPOINT("")), true},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(tokens); i++) {
+		const struct answer pages[] = {
+			{201, "gAAAAA", tokens[i].body},
+			{200, NULL, "{\"snapshot\":{\"status\":\"creating\"}}"},
+			{0}};
+		struct volume_service *service = volume_service_new(&volume, &config);
+		g_autofree char *status = NULL;
+
+		answers = pages;
+		status = volume_snapshot_status(service, &who, ID, NULL);
+		g_test_message("%s", tokens[i].body);
+		g_assert_cmpstr(status, ==, tokens[i].found ? "creating" : NULL);
+		volume_service_free(service);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/answers/long-page", test_long_page);
+	g_test_add_func("/answers/too-many-values", test_too_many_values);
+	g_test_add_func("/answers/endless-list", test_endless_list);
+	g_test_add_func("/answers/odd", test_odd_answers);
+	g_test_add_func("/answers/sizes", test_sizes);
+	g_test_add_func("/answers/refusals", test_refusals);
+	g_test_add_func("/answers/catalogues", test_catalogues);
+	return g_test_run();
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An NBD server that does not keep to the protocol. It shakes hands without listening, for libnbd
+ * asks the same in the same order each time; then it answers requests.
+ */
+#include <glib/gstdio.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "image/clusters.h"
+
+#define SIZE ((uint64_t)1024 * 1024)
+#define OPTION_REPLY 0x0003e889045565a9
+#define REQUEST_MAGIC 0x25609513
+#define CONTEXT "base:allocation"
+
+static void put(GByteArray *to, uint64_t value, unsigned bytes)
+{
+	while (bytes-- > 0) {
+		guint8 byte = (guint8)(value >> (8 * bytes));
+
+		g_byte_array_append(to, &byte, 1);
+	}
+}
+
+static void put_text(GByteArray *to, const char *text)
+{
+	g_byte_array_append(to, (const guint8 *)text, (guint)strlen(text));
+}
+
+static void put_option(GByteArray *to, unsigned option, unsigned type, unsigned length)
+{
+	put(to, OPTION_REPLY, 8);
+	put(to, option, 4);
+	put(to, type, 4);
+	put(to, length, 4);
+}
+
+/* Up to where an export of this size is ready, and its extents may be asked. */
+static GByteArray *begin(uint64_t size)
+{
+	GByteArray *said = g_byte_array_new();
+
+	put_text(said, "NBDMAGICIHAVEOPT");
+	put(said, 3, 2);
+	put_option(said, 8, 1, 0); /* structured replies */
+	put_option(said, 10, 4, 4 + strlen(CONTEXT));
+	put(said, 7, 4);
+	put_text(said, CONTEXT);
+	put_option(said, 10, 1, 0);
+	put_option(said, 7, 3, 12); /* the export */
+	put(said, 0, 2);
+	put(said, size, 8);
+	put(said, 3, 2);
+	put_option(said, 7, 1, 0);
+	return said;
+}
+
+/* The answer to the request of that number: extents, which end with one of -1. */
+static void put_extents(GByteArray *to, uint64_t number, const int64_t *lengths)
+{
+	unsigned count = 0;
+
+	while (lengths[count] >= 0)
+		count++;
+	put(to, 0x668e33ef, 4);
+	put(to, 1, 2);
+	put(to, 5, 2);
+	put(to, number, 8);
+	put(to, 4 + 8 * count, 4);
+	put(to, 7, 4);
+	for (unsigned i = 0; i < count; i++) {
+		put(to, (uint64_t)lengths[i], 4);
+		put(to, i % 2 ? 3 : 0, 4);
+	}
+}
+
+struct server {
+	int listener;
+	const GByteArray *said;
+	size_t length;	      /* of it */
+	const int64_t *often; /* what each request but the last is answered; NULL: none is */
+	const int64_t *last;
+	unsigned requests;
+};
+
+/* Passes what is no request. False at the end. */
+static bool next_request(int fd)
+{
+	uint32_t seen = 0;
+	unsigned char byte;
+	char rest[24];
+
+	while (seen != REQUEST_MAGIC) {
+		if (recv(fd, &byte, 1, 0) != 1)
+			return false;
+		seen = seen << 8 | byte;
+	}
+	return recv(fd, rest, sizeof(rest), MSG_WAITALL) == (ssize_t)sizeof(rest);
+}
+
+static void *serve(void *opaque)
+{
+	const struct server *server = opaque;
+	int fd = accept(server->listener, NULL, NULL);
+
+	(void)send(fd, server->said->data, server->length, MSG_NOSIGNAL);
+	if (!server->often)
+		(void)shutdown(fd, SHUT_WR);
+	for (unsigned i = 1; next_request(fd); i++) {
+		g_autoptr(GByteArray) answer = g_byte_array_new();
+
+		if (!server->often || i > server->requests)
+			break;
+		put_extents(answer, i, i < server->requests ? server->often : server->last);
+		(void)send(fd, answer->data, answer->len, MSG_NOSIGNAL);
+	}
+	(void)close(fd);
+	return NULL;
+}
+
+/* The clusters with data; -1: the server was of no use. */
+static int64_t count_data(struct server server)
+{
+	g_autofree char *folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	g_autofree char *path = g_build_filename(folder, "nbd", NULL);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct image_nbd nbd = {.socket = path, .export_name = "", .timeout_s = 5};
+	g_autoptr(GError) error = NULL;
+	struct image_source *source;
+	struct clusters *clusters = NULL;
+	pthread_t thread;
+	int64_t count = -1;
+	int rc;
+
+	server.listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+	g_assert_cmpint(bind(server.listener, (struct sockaddr *)&address, sizeof(address)), ==, 0);
+	g_assert_cmpint(listen(server.listener, 1), ==, 0);
+	rc = pthread_create(&thread, NULL, serve, &server);
+	g_assert_cmpint(rc, ==, 0);
+	source = image_source_new_nbd(&nbd, &error);
+	if (source)
+		clusters = clusters_new(source, &error);
+	if (clusters)
+		count = (int64_t)clusters_data_count(clusters);
+	else
+		g_assert_nonnull(error);
+	clusters_free(clusters);
+	image_source_free(source);
+	(void)pthread_join(thread, NULL);
+	(void)close(server.listener);
+	(void)g_unlink(path);
+	(void)g_rmdir(folder);
+	return count;
+}
+
+static int64_t count_of_first(const GByteArray *said, size_t length)
+{
+	return count_data((struct server){.said = said, .length = length});
+}
+
+/* After the whole handshake: so many requests, the last of which is answered so. */
+static int64_t count_of(uint64_t size, const int64_t *often, const int64_t *last, unsigned requests)
+{
+	g_autoptr(GByteArray) said = begin(size);
+
+	return count_data((struct server){.said = said,
+					  .length = said->len,
+					  .often = often,
+					  .last = last,
+					  .requests = requests});
+}
+
+static void test_cut_at_each_byte(void)
+{
+	static const int64_t lengths[] = {SIZE / 2, SIZE / 2, -1};
+	g_autoptr(GByteArray) said = begin(SIZE);
+
+	put_extents(said, 1, lengths);
+	for (size_t length = 0; length < said->len; length++)
+		g_assert_cmpint(count_of_first(said, length), ==, -1);
+	g_assert_cmpint(count_of_first(said, said->len), ==, SIZE / CLUSTER / 2);
+}
+
+/* A server that tells nothing of anything is not asked for ever. */
+static void test_extents_of_nothing(void)
+{
+	static const int64_t nothing[] = {0, 0, -1};
+	static const int64_t all[] = {SIZE, -1};
+	static const int64_t some[] = {0, 0, SIZE / 4, 0, 0, SIZE / 4, -1};
+
+	/* Had it gone on, it would have come to all of the disk. */
+	g_assert_cmpint(count_of(SIZE, nothing, all, 3), ==, -1);
+	g_assert_cmpint(count_of(SIZE, some, some, 2), ==, SIZE / CLUSTER / 2);
+}
+
+/* Beyond the end of the disk, and a disk beyond all bounds. */
+static void test_too_much(void)
+{
+	static const int64_t beyond[] = {UINT32_MAX, UINT32_MAX, -1};
+	static const uint64_t sizes[] = {IMAGE_QCOW2_MAX + 1, (uint64_t)1 << 62, INT64_MAX,
+					 UINT64_MAX};
+
+	g_assert_cmpint(count_of(SIZE, beyond, beyond, 1), ==, SIZE / CLUSTER);
+	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
+		g_assert_cmpint(count_of(sizes[i], beyond, beyond, 1), ==, -1);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/nbd/cut-at-each-byte", test_cut_at_each_byte);
+	g_test_add_func("/nbd/extents-of-nothing", test_extents_of_nothing);
+	g_test_add_func("/nbd/too-much", test_too_much);
+	return g_test_run();
+}
