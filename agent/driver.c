@@ -89,7 +89,21 @@ static int update(struct task *task, const struct image_meta *meta, GError **err
 	return task_step_end(task, "image-update", error);
 }
 
-/* That data went into the image, and that it is whole, a later life could not tell. */
+/* So that a later life can tell whether what the store has is whole, however early this one ends.
+ */
+static int note_seal(void *opaque, const struct image_seal *seal, GError **error)
+{
+	struct task *task = opaque;
+	g_autofree char *fact = recovery_seal_text(seal);
+
+	if (task_step_begin(task, RECOVERY_SEAL, NULL, error) < 0 ||
+	    (task->journal_job > 0 &&
+	     journal_step(task->manager->journal, task->journal_job, fact, "", error) < 0))
+		return -1;
+	return task_step_end(task, RECOVERY_SEAL, error);
+}
+
+/* That data went into the image a later life could not tell. */
 static int store_image(struct task *task, struct image_upload *upload, GError **error)
 {
 	if (task_step_begin(task, RECOVERY_SENT, "", error) < 0)
@@ -97,9 +111,7 @@ static int store_image(struct task *task, struct image_upload *upload, GError **
 	task->sent = true;
 	if (image_store_upload(task->manager->store, &task->identity, task->image_id, upload,
 			       error) < 0 ||
-	    task_step_end(task, RECOVERY_SENT, error) < 0 ||
-	    task_step_begin(task, RECOVERY_WHOLE, "", error) < 0 ||
-	    task_step_end(task, RECOVERY_WHOLE, error) < 0)
+	    task_step_end(task, RECOVERY_SENT, error) < 0)
 		return -1;
 	task->whole = true;
 	return 0;
@@ -113,6 +125,7 @@ static int upload(struct driver *driver, struct image_source *source, const char
 		.source = source,
 		.cancel = lookout_flag(driver->lookout),
 		.progress = note_progress,
+		.seal = note_seal,
 		.opaque = task,
 		.hash_algo = driver->hash_algo,
 		.again = task->sent,

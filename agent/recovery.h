@@ -8,9 +8,11 @@
 
 #include "agent/task.h"
 
-/* Facts in the journal: data went into the image; it is stored, and was compared. */
+/* Facts in the journal: data went into the image; what it will be once the last of it is there. */
 #define RECOVERY_SENT "upload"
-#define RECOVERY_WHOLE "whole"
+#define RECOVERY_SEAL "seal"
+/* The latter in full. The caller frees it. */
+char *recovery_seal_text(const struct image_seal *seal);
 
 struct recovery;
 
@@ -26,7 +28,13 @@ void recovery_free(struct recovery *recovery);
  * run again (1). 0: there is nothing more to do but to tell of its end; -1: it ends as a failure.
  */
 int recovery_begin(struct task *task, GError **error);
+
+/* --- recovery-judge.c -------------------------------------------------------------------------
+ */
+
 /* Whether a life before this one noted that fact. */
 bool recovery_knows(const struct journal_job *left, const char *fact);
+/* Once what was left is taken back: what recovery_begin documents. */
+int recovery_decide(struct task *task, GError **error);
 
 #endif

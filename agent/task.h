@@ -57,7 +57,7 @@ struct task {
 	/* What the journal has to do with it. */
 	int64_t journal_job;	  /* 0: it is in no journal */
 	struct journal_job *left; /* what a life before this one left of it; NULL: nothing */
-	bool whole;		  /* the image is stored, and was compared */
+	bool whole;		  /* the image is stored, and is what was sent */
 	bool away;		  /* the instance is somebody else's by now */
 	unsigned told_end;	  /* what of its end was told, TASK_TOLD_* */
 	bool untold;		  /* something of it could not be, and may be later */

@@ -66,6 +66,14 @@ static int hash_source(struct image_upload *upload, GError **error)
 	return rc;
 }
 
+static int verify_record(const struct image_record *record, const struct image_upload *upload,
+			 GError **error)
+{
+	const struct image_seal seal = {upload->hash_name, upload->hash, upload->sent};
+
+	return image_record_verify(record, &seal, error);
+}
+
 enum look { LOOK_FAILED = -1, LOOK_GO, LOOK_DONE };
 
 /* What a try that failed has left behind. */
@@ -82,8 +90,7 @@ static enum look look_at_image(struct glance *glance, const struct image_identit
 		if (g_strcmp0(record->status, "active") == 0) {
 			if (hash_source(upload, error) < 0)
 				return LOOK_FAILED;
-			return image_record_verify(record, upload, error) == 0 ? LOOK_DONE
-									       : LOOK_FAILED;
+			return verify_record(record, upload, error) == 0 ? LOOK_DONE : LOOK_FAILED;
 		}
 		if (g_strcmp0(record->status, "saving") != 0) {
 			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT,
@@ -112,7 +119,7 @@ static int verify(struct glance *glance, const struct image_identity *who, const
 
 	if (glance_get(glance, who, id, &record, error) < 0)
 		return -1;
-	return image_record_verify(record, upload, error);
+	return verify_record(record, upload, error);
 }
 
 /* What the PUT's own refusals mean: the image was there a moment ago. */

@@ -108,12 +108,22 @@ void image_record_free(struct image_record *record);
 typedef struct image_record image_record_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_record_t, image_record_free)
 
+/* What an image is, once all of it has been sent. */
+struct image_seal {
+	const char *hash_name; /* the algorithm, by Glance's name */
+	const char *hash;      /* hex */
+	uint64_t size;	       /* bytes */
+};
+
 struct image_upload {
 	struct image_source *source; /* stays the caller's */
 	const atomic_int *cancel;    /* looked at at least once a second; may be NULL */
 	/* Called from the upload's own threads as bytes are taken by the store, with 0 when an
 	 * attempt starts anew; it must return quickly. May be NULL. */
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
+	/* Called from the reading thread once all of an attempt's bytes are hashed, before the last
+	 * of them may be sent: what the image will be. -1 fails the attempt. May be NULL. */
+	int (*seal)(void *opaque, const struct image_seal *seal, GError **error);
 	void *opaque;
 	const char *hash_algo; /* a name of Glance's: "sha512", ...; NULL, or not known here: that
 				  one */
@@ -127,6 +137,11 @@ struct image_upload {
 	/* The store's own. */
 	struct pace *pace;
 };
+
+/* Compares what the store says of an image with what was sent: its hash, or where the store hashes
+ * with something else its size. 0, or -1 with IMAGE_ERROR_MISMATCH. */
+int image_record_verify(const struct image_record *record, const struct image_seal *seal,
+			GError **error);
 
 struct image_store;
 

@@ -39,10 +39,6 @@ extern const struct image_store_ops directory_store_ops;
 /* Takes the document. NULL with IMAGE_ERROR_FAILED when it is no record. */
 struct image_record *image_record_parse(cJSON *document, GError **error);
 
-/* Compares what the store says with what was sent. 0, or -1 with IMAGE_ERROR_MISMATCH. */
-int image_record_verify(const struct image_record *record, const struct image_upload *sent,
-			GError **error);
-
 /* --- nbd-close.c ------------------------------------------------------------------------------ */
 
 struct nbd_handle;

@@ -43,6 +43,12 @@ static bool is_cancelled(const struct pipeline *pipeline)
 	return cancel && atomic_load(cancel) != 0;
 }
 
+static int fail_hash(GError **error)
+{
+	g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_FAILED, "hashing the image failed");
+	return -1;
+}
+
 /* Waits for an empty block, and for its time. False when nobody wants more. */
 static bool wait_for_room(struct pipeline *pipeline, size_t length)
 {
@@ -63,37 +69,6 @@ static bool wait_for_room(struct pipeline *pipeline, size_t length)
 	return wanted;
 }
 
-static int read_all(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
-{
-	struct image_source *source = pipeline->upload->source;
-	uint64_t offset = 0;
-
-	while (offset < source->size) {
-		size_t length = (size_t)MIN(source->size - offset, BLOCK_SIZE);
-		unsigned index;
-
-		if (!wait_for_room(pipeline, length))
-			return -1;
-		index = pipeline->filled % BLOCKS;
-		if (!pipeline->blocks[index])
-			pipeline->blocks[index] = g_malloc(BLOCK_SIZE);
-		if (source->ops->read(source, offset, pipeline->blocks[index], length, error) < 0)
-			return -1;
-		if (EVP_DigestUpdate(digest, pipeline->blocks[index], length) != 1) {
-			g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
-					    "hashing the image failed");
-			return -1;
-		}
-		offset += length;
-		pthread_mutex_lock(&pipeline->lock);
-		pipeline->lengths[index] = length;
-		pipeline->filled++;
-		pthread_cond_broadcast(&pipeline->changed);
-		pthread_mutex_unlock(&pipeline->lock);
-	}
-	return 0;
-}
-
 /* Glance takes every name of Python's hashlib; one that is not known here is not worth a failure.
  */
 static const EVP_MD *find_hash(const struct image_upload *upload)
@@ -110,26 +85,67 @@ const char *pipeline_hash_name(const struct image_upload *upload)
 	return found == EVP_sha512() ? "sha512" : upload->hash_algo;
 }
 
+static int finish_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
+{
+	const struct image_upload *upload = pipeline->upload;
+	const struct image_seal seal = {pipeline_hash_name(upload), pipeline->hash,
+					upload->source->size};
+	unsigned char value[EVP_MAX_MD_SIZE];
+	unsigned length = 0;
+
+	if (EVP_DigestFinal_ex(digest, value, &length) != 1)
+		return fail_hash(error);
+	/* It is the consumer's from pipeline->ended on. */
+	for (unsigned i = 0; i < length; i++)
+		g_snprintf(pipeline->hash + (size_t)2 * i, 3, "%02x", value[i]);
+	return upload->seal ? upload->seal(upload->opaque, &seal, error) : 0;
+}
+
+static int read_all(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
+{
+	struct image_source *source = pipeline->upload->source;
+	uint64_t offset = 0;
+
+	if (source->size == 0)
+		return finish_hash(pipeline, digest, error);
+	while (offset < source->size) {
+		size_t length = (size_t)MIN(source->size - offset, BLOCK_SIZE);
+		unsigned index;
+
+		if (!wait_for_room(pipeline, length))
+			return -1;
+		index = pipeline->filled % BLOCKS;
+		if (!pipeline->blocks[index])
+			pipeline->blocks[index] = g_malloc(BLOCK_SIZE);
+		if (source->ops->read(source, offset, pipeline->blocks[index], length, error) < 0)
+			return -1;
+		if (EVP_DigestUpdate(digest, pipeline->blocks[index], length) != 1)
+			return fail_hash(error);
+		offset += length;
+		if (offset == source->size && finish_hash(pipeline, digest, error) < 0)
+			return -1;
+		pthread_mutex_lock(&pipeline->lock);
+		pipeline->lengths[index] = length;
+		pipeline->filled++;
+		pthread_cond_broadcast(&pipeline->changed);
+		pthread_mutex_unlock(&pipeline->lock);
+	}
+	return 0;
+}
+
 static void *reader_main(void *opaque)
 {
 	struct pipeline *pipeline = opaque;
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
-	unsigned char value[64];
-	unsigned length = 0;
 	GError *error = NULL;
-	int rc = -1;
 
 	if (digest && EVP_DigestInit_ex(digest, find_hash(pipeline->upload), NULL) == 1)
-		rc = read_all(pipeline, digest, &error);
+		(void)read_all(pipeline, digest, &error);
 	else
 		g_set_error_literal(&error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
 				    "the hash cannot be had from OpenSSL");
-	if (rc == 0)
-		(void)EVP_DigestFinal_ex(digest, value, &length);
 	EVP_MD_CTX_free(digest);
 	pthread_mutex_lock(&pipeline->lock);
-	for (unsigned i = 0; i < length; i++)
-		g_snprintf(pipeline->hash + (size_t)2 * i, 3, "%02x", value[i]);
 	if (pipeline->error)
 		g_clear_error(&error);
 	else

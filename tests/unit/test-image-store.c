@@ -68,6 +68,57 @@ static void test_pipeline_fails(void)
 	pipeline_free(pipeline);
 }
 
+struct sealing {
+	atomic_int calls;
+	bool refuses;
+	char hash[129];
+};
+
+static int note_seal(void *opaque, const struct image_seal *seal, GError **error)
+{
+	struct sealing *sealing = opaque;
+
+	/* Long enough for a consumer that does not wait for it to have all. */
+	g_usleep(200 * 1000);
+	g_assert_cmpstr(seal->hash_name, ==, "sha512");
+	g_assert_cmpuint(seal->size, ==, SIZE);
+	g_strlcpy(sealing->hash, seal->hash, sizeof(sealing->hash));
+	atomic_fetch_add(&sealing->calls, 1);
+	if (sealing->refuses)
+		g_set_error_literal(error, G_FILE_ERROR, G_FILE_ERROR_NOSPC, "no room for a note");
+	return sealing->refuses ? -1 : 0;
+}
+
+/* The last byte is given out after the seal was noted, and only then. */
+static void test_pipeline_seals(gconstpointer refuses)
+{
+	struct pattern_source source = {{&pattern_ops, SIZE}, 0};
+	struct sealing sealing = {.refuses = refuses != NULL};
+	struct image_upload upload = {
+		.source = &source.head, .seal = note_seal, .opaque = &sealing};
+	struct pipeline *pipeline = pipeline_start(&upload, NULL);
+	g_autofree char *buffer = g_malloc(SIZE);
+	g_autoptr(GError) error = NULL;
+	uint64_t at = 0;
+	ssize_t n;
+
+	while ((n = pipeline_read(pipeline, buffer, SIZE)) > 0) {
+		at += (uint64_t)n;
+		if (at == SIZE)
+			g_assert_cmpint(atomic_load(&sealing.calls), ==, 1);
+	}
+	error = pipeline_error(pipeline);
+	g_assert_cmpint(atomic_load(&sealing.calls), ==, 1);
+	if (refuses) {
+		g_assert_cmpuint(at, <, SIZE);
+		g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSPC);
+	} else {
+		g_assert_cmpuint(at, ==, SIZE);
+		g_assert_cmpstr(pipeline_hash(pipeline), ==, sealing.hash);
+	}
+	pipeline_free(pipeline);
+}
+
 static void test_pipeline_is_left_early(void)
 {
 	struct pattern_source source = {{&pattern_ops, SIZE}, 0};
@@ -148,7 +199,7 @@ static void test_directory(void)
 
 static void check_verify(const char *document, bool well)
 {
-	struct image_upload sent = {.hash = "abcd", .hash_name = "sha512", .sent = 10};
+	const struct image_seal sent = {.hash = "abcd", .hash_name = "sha512", .size = 10};
 	struct image_record *record = image_record_parse(cJSON_Parse(document), NULL);
 	g_autoptr(GError) error = NULL;
 
@@ -179,6 +230,8 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/image/pipeline", test_pipeline);
 	g_test_add_func("/image/pipeline-fails", test_pipeline_fails);
+	g_test_add_data_func("/image/pipeline-seals", NULL, test_pipeline_seals);
+	g_test_add_data_func("/image/pipeline-seal-refused", "refused", test_pipeline_seals);
 	g_test_add_func("/image/pipeline-left-early", test_pipeline_is_left_early);
 	g_test_add_func("/image/directory", test_directory);
 	g_test_add_func("/image/verify", test_verify);
