@@ -7,10 +7,34 @@
 
 #include "agent/command.h"
 #include "agent/manager.h"
+#include "agent/status.h"
 
 #define ANSWER_S 10
 
-static int ask(const struct config *config, const char *host, const char *id, GError **error)
+/* This host's novasnapd, without a broker. -1 with STATUS_ERROR_NOBODY where it is none, or another
+ * user's. */
+static int ask_here(const struct config *config, const char *id, GError **error)
+{
+	cJSON *question = cJSON_CreateObject();
+	cJSON *answer;
+	const cJSON *cancelled;
+	int count = -1;
+
+	cJSON_AddStringToObject(question, "ask", "cancel");
+	cJSON_AddStringToObject(question, "id", id);
+	answer = status_ask(config->run_dir, question, error);
+	cancelled = cJSON_GetObjectItemCaseSensitive(answer, "cancelled");
+	if (cJSON_IsNumber(cancelled))
+		count = cancelled->valueint;
+	else if (answer)
+		g_set_error_literal(error, STATUS_ERROR, STATUS_ERROR_FAILED,
+				    "novasnapd refused to cancel it");
+	cJSON_Delete(answer);
+	return count;
+}
+
+static int ask_by_broker(const struct config *config, const char *host, const char *id,
+			 GError **error)
 {
 	g_autofree char *topic =
 		g_strdup_printf("%s.%s", config->rpc.topic, host ? host : config->rpc.host);
@@ -37,7 +61,7 @@ int command_cancel(const struct command_context *context, int argc, char **argv)
 	g_autofree char *host = NULL;
 	const GOptionEntry entries[] = {
 		{"host", 0, 0, G_OPTION_ARG_STRING, &host,
-		 "At this compute host; without it, the configuration's", "HOST"},
+		 "At this compute host, by the broker; without it, at this one", "HOST"},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
@@ -57,7 +81,11 @@ int command_cancel(const struct command_context *context, int argc, char **argv)
 	config = command_config(context, "cancel");
 	if (!config)
 		return EXIT_USAGE;
-	count = ask(config, host, argv[1], &error);
+	count = host ? -1 : ask_here(config, argv[1], &error);
+	if (host || g_error_matches(error, STATUS_ERROR, STATUS_ERROR_NOBODY)) {
+		g_clear_error(&error);
+		count = ask_by_broker(config, host, argv[1], &error);
+	}
 	if (count < 0)
 		return command_fail("cancel", error);
 	if (count == 0) {

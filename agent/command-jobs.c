@@ -7,6 +7,7 @@
 
 #include "agent/command.h"
 #include "agent/journal.h"
+#include "agent/status.h"
 
 #define LATEST 20
 
@@ -37,23 +38,73 @@ static unsigned count_left(const struct journal_job *job)
 	return left;
 }
 
-static struct journal *open_journal(const struct command_context *context, const char *command)
+/* What is read: the journal, and what novasnapd says of itself, where it runs. */
+struct view {
+	struct journal *journal;
+	cJSON *status; /* NULL: nobody answers */
+};
+
+static int view_open(struct view *view, const struct command_context *context, const char *command)
 {
 	g_autoptr(config_t) config = command_config(context, command);
 	g_autoptr(GError) error = NULL;
-	struct journal *journal = NULL;
+	cJSON *question;
 
 	if (!config)
-		return NULL;
-	journal = journal_open_to_read(config->state_dir, &error);
-	if (!journal)
+		return -1;
+	view->journal = journal_open_to_read(config->state_dir, &error);
+	if (!view->journal) {
 		(void)command_fail(command, error);
-	return journal;
+		return -1;
+	}
+	question = cJSON_CreateObject();
+	cJSON_AddStringToObject(question, "ask", "status");
+	view->status = status_ask(config->run_dir, question, NULL);
+	return 0;
 }
 
-static void print_job(const struct journal_job *job)
+static void view_close(struct view *view)
+{
+	journal_close(view->journal);
+	cJSON_Delete(view->status);
+}
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+/* What an open job is at by now, for a line of its own; the caller frees it. NULL where it has
+ * ended. */
+static char *describe_now(const struct view *view, const struct journal_job *job)
+{
+	const cJSON *jobs = cJSON_GetObjectItemCaseSensitive(view->status, "jobs");
+	const cJSON *running;
+
+	if (job->ended_at > 0)
+		return NULL;
+	cJSON_ArrayForEach (running, jobs) {
+		double total =
+			cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(running, "total"));
+		double done =
+			cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(running, "done"));
+		const char *step = text_of(running, "step");
+
+		if (g_strcmp0(text_of(running, "instance"), job->instance) != 0 ||
+		    g_strcmp0(text_of(running, "image"), job->image) != 0)
+			continue;
+		return total > 0 ? g_strdup_printf("%s, %.0f %%", step, 100 * done / total)
+				 : g_strdup(step);
+	}
+	return g_strdup(view->status ? "waits for its turn"
+				     : "novasnapd does not run, or does not answer this user: it "
+				       "takes it up when it starts");
+}
+
+static void print_job(const struct view *view, const struct journal_job *job)
 {
 	g_autofree char *came = time_text(job->came_at);
+	g_autofree char *now = describe_now(view, job);
 	unsigned left = count_left(job);
 
 	printf("%6" G_GINT64_FORMAT "  %s  %-7s %-18s instance %s%s%s", job->id, came, outcome(job),
@@ -61,6 +112,8 @@ static void print_job(const struct journal_job *job)
 	       job->image ? job->image : "");
 	if (job->ended_at > 0 && left > 0)
 		printf("  (%u steps to be taken back)", left);
+	if (now)
+		printf("  (%s)", now);
 	printf("\n");
 }
 
@@ -72,7 +125,7 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 		{"open", 'o', 0, G_OPTION_ARG_NONE, &open, "Those alone that have not ended", NULL},
 		G_OPTION_ENTRY_NULL,
 	};
-	g_autoptr(journal_t) journal = NULL;
+	struct view view = {0};
 	g_autoptr(GPtrArray) jobs = NULL;
 	g_autoptr(GError) error = NULL;
 
@@ -80,20 +133,19 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 			  "Lists the casts that this host's novasnapd took, from its journal, the "
 			  "newest first.") < 0)
 		return EXIT_USAGE;
-	journal = open_journal(context, "jobs");
-	if (!journal)
+	if (view_open(&view, context, "jobs") < 0)
 		return EXIT_FAILURE;
-	jobs = journal_list(journal, open ? JOURNAL_OPEN : JOURNAL_ALL, all || open ? 0 : LATEST,
-			    &error);
-	if (!jobs)
-		return command_fail("jobs", error);
-	for (guint i = 0; i < jobs->len; i++)
-		print_job(jobs->pdata[i]);
-	return EXIT_SUCCESS;
+	jobs = journal_list(view.journal, open ? JOURNAL_OPEN : JOURNAL_ALL,
+			    all || open ? 0 : LATEST, &error);
+	for (guint i = 0; jobs && i < jobs->len; i++)
+		print_job(&view, jobs->pdata[i]);
+	view_close(&view);
+	return jobs ? EXIT_SUCCESS : command_fail("jobs", error);
 }
 
-static void show(const struct journal_job *job)
+static void show(const struct view *view, const struct journal_job *job)
 {
+	g_autofree char *now = describe_now(view, job);
 	g_autofree char *came = time_text(job->came_at);
 	g_autofree char *ended = job->ended_at > 0 ? time_text(job->ended_at) : NULL;
 
@@ -101,6 +153,8 @@ static void show(const struct journal_job *job)
 	       "came      %s\nruns      %u\noutcome   %s%s%s\n",
 	       job->id, job->method, job->instance, job->image ? job->image : "-", came, job->runs,
 	       outcome(job), ended ? " " : "", ended ? ended : "");
+	if (now)
+		printf("now       %s\n", now);
 	if (job->reason)
 		printf("reason    %s\n", job->reason);
 	for (guint i = 0; i < job->steps->len; i++) {
@@ -120,7 +174,7 @@ int command_show(const struct command_context *context, int argc, char **argv)
 		 "The message alone, its secrets hidden, as novasnap replay takes it", NULL},
 		G_OPTION_ENTRY_NULL,
 	};
-	g_autoptr(journal_t) journal = NULL;
+	struct view view = {0};
 	g_autoptr(journal_job_t) job = NULL;
 	g_autoptr(GError) error = NULL;
 
@@ -133,19 +187,17 @@ int command_show(const struct command_context *context, int argc, char **argv)
 				      "--help\n");
 		return EXIT_USAGE;
 	}
-	journal = open_journal(context, "show");
-	if (!journal)
+	if (view_open(&view, context, "show") < 0)
 		return EXIT_FAILURE;
-	job = journal_find(journal, argv[1], &error);
+	job = journal_find(view.journal, argv[1], &error);
+	if (job && message)
+		printf("%s\n", job->message);
+	else if (job)
+		show(&view, job);
+	else if (!error)
+		(void)fprintf(stderr, "novasnap show: the journal knows nothing of %s\n", argv[1]);
+	view_close(&view);
 	if (error)
 		return command_fail("show", error);
-	if (!job) {
-		(void)fprintf(stderr, "novasnap show: the journal knows nothing of %s\n", argv[1]);
-		return EXIT_FAILURE;
-	}
-	if (message)
-		printf("%s\n", job->message);
-	else
-		show(job);
-	return EXIT_SUCCESS;
+	return job ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -71,6 +71,7 @@ static void note_progress(void *opaque, uint64_t sent, uint64_t total)
 	unsigned long long before = atomic_exchange(&task->told, sent);
 	bool edge = sent != before && (sent == 0 || sent == total);
 
+	atomic_store(&task->total, total);
 	/* Reports come a few times a second. */
 	if (sent > 0 && sent < total && sent >= total / 2 && before < total / 2)
 		(void)fault_at(RECOVERY_SENT, "half");

@@ -184,6 +184,31 @@ unsigned jobs_cancel(struct jobs *jobs, const char *id)
 	return count;
 }
 
+unsigned jobs_tell(struct jobs *jobs, cJSON *into)
+{
+	GHashTableIter iter;
+	gpointer value;
+	unsigned waiting;
+
+	pthread_mutex_lock(&jobs->lock);
+	waiting = g_queue_get_length(&jobs->waiting);
+	g_hash_table_iter_init(&iter, jobs->running);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct job *job = value;
+		cJSON *object = job->ops->tell ? cJSON_CreateObject() : NULL;
+
+		if (object) {
+			cJSON_AddStringToObject(object, "instance", job->key);
+			if (job->name)
+				cJSON_AddStringToObject(object, "image", job->name);
+			job->ops->tell(job->opaque, object);
+			cJSON_AddItemToArray(into, object);
+		}
+	}
+	pthread_mutex_unlock(&jobs->lock);
+	return waiting;
+}
+
 /* Until no job runs, the time is over, or (where that counts) somebody is in a hurry. */
 static void wait_for_end(struct jobs *jobs, unsigned seconds, bool may_hurry)
 {

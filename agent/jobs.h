@@ -7,6 +7,7 @@
 #ifndef NOVASNAP_AGENT_JOBS_H
 #define NOVASNAP_AGENT_JOBS_H
 
+#include <cjson/cJSON.h>
 #include <glib.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,6 +20,8 @@ struct job_ops {
 	void (*run)(struct job *job, void *opaque);
 	/* Frees what the job held; called once, also for a job that was never run. */
 	void (*free)(void *opaque);
+	/* Adds what the job is at, from another thread while it runs. May be NULL. */
+	void (*tell)(const void *opaque, cJSON *into);
 };
 
 /* `places`: how many snapshots at once, 0 for no limit. */
@@ -31,6 +34,11 @@ void jobs_submit(struct jobs *jobs, const char *key, const char *name, const str
 
 /* Cancels the jobs that have a name, and that name or key is `id`. Returns how many there were. */
 unsigned jobs_cancel(struct jobs *jobs, const char *id);
+
+/* Adds an object for each job that runs and can tell, with its key as the instance and its name as
+ * the image. Returns how many wait for a thread, or for
+ * one of the same key to end. */
+unsigned jobs_tell(struct jobs *jobs, cJSON *into);
 
 /*
  * Starts no more jobs and frees those that wait; gives the running ones `grace_s` to end, then sets

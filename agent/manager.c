@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <unistd.h>
 
 #include "agent/recovery.h"
 #include "agent/service.h"
@@ -29,22 +30,27 @@ static void take(struct rpc_request *request, const void *method, void *opaque)
 	(void)task_submit(opaque, method, request);
 }
 
+unsigned manager_cancel(struct manager *manager, const char *id)
+{
+	unsigned count = jobs_cancel(manager->jobs, id);
+
+	g_message("cancel %.64s: %u snapshots are ended", id, count);
+	return count;
+}
+
 /* Our own: novasnap cancel. Answered with how many snapshots it ends. */
 static void cancel(struct rpc_request *request, const void *method, void *opaque)
 {
 	struct manager *manager = opaque;
 	const char *id = cJSON_GetStringValue(
 		cJSON_GetObjectItemCaseSensitive(rpc_request_args(request), "id"));
-	unsigned count = 0;
 
 	(void)method;
 	if (!id) {
 		rpc_request_reject(request, "its argument id is missing");
 		return;
 	}
-	count = jobs_cancel(manager->jobs, id);
-	g_message("cancel %.64s: %u snapshots are ended", id, count);
-	rpc_request_reply(request, cJSON_CreateNumber(count));
+	rpc_request_reply(request, cJSON_CreateNumber(manager_cancel(manager, id)));
 	rpc_request_ack(request);
 	rpc_request_free(request);
 }
@@ -188,6 +194,25 @@ bool manager_take(struct manager *manager, struct rpc_request *request)
 		return task_submit(manager, method, request);
 	rpc_request_reject(request, "this method is not served here");
 	return false;
+}
+
+cJSON *manager_describe(struct manager *manager)
+{
+	cJSON *status = cJSON_CreateObject();
+	cJSON *jobs = cJSON_CreateArray();
+	bool held;
+
+	pthread_mutex_lock(&manager->hold_lock);
+	held = manager->holds > 0;
+	pthread_mutex_unlock(&manager->hold_lock);
+	cJSON_AddNumberToObject(status, "pid", getpid());
+	cJSON_AddStringToObject(status, "version", NOVASNAP_VERSION);
+	cJSON_AddBoolToObject(status, "ready", rpc_wait_ready(manager->rpc, 0));
+	cJSON_AddBoolToObject(status, "held", held);
+	cJSON_AddNumberToObject(status, "waiting", jobs_tell(manager->jobs, jobs));
+	cJSON_AddNumberToObject(status, "foreign", atomic_load(&manager->foreign));
+	cJSON_AddItemToObject(status, "jobs", jobs);
+	return status;
 }
 
 void manager_hold(struct manager *manager, const GError *error)

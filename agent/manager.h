@@ -61,6 +61,12 @@ bool manager_take(struct manager *manager, struct rpc_request *request);
 /* The method of that name, if a task can be made of it; else NULL. */
 const struct task_method *manager_find_method(const char *name);
 
+/* What novasnapd is doing, as status.h has it. The caller deletes it. Any thread, until
+ * manager_stop is called. */
+cJSON *manager_describe(struct manager *manager);
+/* Ends the snapshots of an instance, or the one into an image. Returns how many. The same. */
+unsigned manager_cancel(struct manager *manager, const char *id);
+
 /* From a job, while the journal cannot be written: no more casts are taken until the last such job
  * has called manager_release. */
 void manager_hold(struct manager *manager, const GError *error);

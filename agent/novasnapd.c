@@ -15,6 +15,7 @@
 #include "agent/log.h"
 #include "agent/manager.h"
 #include "agent/process.h"
+#include "agent/status.h"
 #include "rpc/rpc.h"
 
 #define PUBLISH_GRACE_S 10
@@ -27,6 +28,7 @@ struct daemon {
 	GMainLoop *loop;
 	struct rpc *rpc;
 	struct manager *manager;
+	struct status *status;
 	gint64 began;
 	unsigned signals;
 	bool ready;
@@ -112,6 +114,11 @@ static int serve(const struct config *config, GError **error)
 	daemon.manager = manager_start(config, daemon.rpc, error);
 	if (!daemon.manager)
 		goto out;
+	daemon.status = status_start(config->run_dir, daemon.manager, daemon.context, error);
+	if (!daemon.status) {
+		(void)manager_stop(daemon.manager);
+		goto out;
+	}
 	g_message("novasnapd %s serves %s.%s: control %s, images %s, methods %s and %s",
 		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
 		  config->control ? "conductor" : "none",
@@ -120,6 +127,7 @@ static int serve(const struct config *config, GError **error)
 	attach(&daemon, g_timeout_source_new(READY_LOOK_MS), look_ready);
 	if (daemon.signals == 0)
 		g_main_loop_run(daemon.loop);
+	status_stop(daemon.status);
 	left = stop_serving(&daemon);
 	if (left > 0) {
 		/* Their threads still use what would be freed. */

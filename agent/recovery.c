@@ -129,7 +129,7 @@ static void leftover_free(void *opaque)
 
 static void submit_leftovers(struct recovery *recovery)
 {
-	static const struct job_ops ops = {leftover_run, leftover_free};
+	static const struct job_ops ops = {.run = leftover_run, .free = leftover_free};
 	struct manager *manager = recovery->manager;
 	g_autoptr(GError) error = NULL;
 	g_autoptr(GPtrArray) jobs = journal_list(manager->journal, JOURNAL_LEFTOVERS, 0, &error);

@@ -49,10 +49,11 @@ struct task {
 	struct nova_instance *instance;
 	const char *image_id;	/* the request's; NULL: the method has none */
 	const char *task_state; /* as last saved; NULL: none */
-	const char *step;	/* what is being done, for the fault's details */
-	const char *how;	/* the snapshot method, once it is known; may be NULL */
-	bool keep_image;	/* the image is whole: a failure after it does not delete it */
-	bool sent;		/* data of ours went into the image, or may have */
+	/* What is being done, for the fault's details and for whoever asks. Any thread. */
+	const char *_Atomic step;
+	const char *how; /* the snapshot method, once it is known; may be NULL */
+	bool keep_image; /* the image is whole: a failure after it does not delete it */
+	bool sent;	 /* data of ours went into the image, or may have */
 
 	/* What the journal has to do with it. */
 	int64_t journal_job;	  /* 0: it is in no journal */
@@ -69,6 +70,7 @@ struct task {
 	/* Any thread. */
 	atomic_llong progress_at; /* monotonic us of the last progress notification */
 	atomic_ullong told;	  /* bytes of this attempt that the store had when last asked */
+	atomic_ullong total;	  /* bytes of the image; 0: not known yet */
 	atomic_llong upload_at;	  /* monotonic us of this attempt's begin */
 	atomic_llong logged_at;	  /* of the last line on it */
 };

@@ -211,10 +211,7 @@ class Soak:
         for guest in self.guests:
             assert not guest.has_job() and not guest.is_saved()
             assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", guest.disk)
-        for folder in (self.agent.snapshots, os.path.join(self.agent.folder, "run"),
-                       os.path.join(self.agent.state, "scratch")):
-            left = os.listdir(folder) if os.path.isdir(folder) else []
-            assert left == [], (folder, left)
+        assert self.agent.left() == [], self.agent.left()
 
     def summary(self):
         outcomes = list(self.images.values())

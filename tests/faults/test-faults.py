@@ -5,7 +5,8 @@ happens, the guest must be as it was, the image whole or deleted, the controller
 Broker, libvirt, QEMU and Glance are real; the conductor is the stand-in. Needs `make FAULTS=1`.
   NOVASNAP_FAULT_METHODS=stream,cold,rebase,extract,internal,failing
   NOVASNAP_FAULT_KINDS=kill,error,twice (killed again while what it left is taken back)
-  NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments"""
+  NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments
+The table of what came of it is written to faults.md in the build's folder."""
 import contextlib
 import os
 import random
@@ -17,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from conductor import StandInConductor  # noqa: E402
 from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
-from services import CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
+from services import BUILD, CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
 
 EVENT = "compute_snapshot_instance"
 # The configuration of each, and the guest's state. In "failing" the upload fails in any case.
@@ -70,10 +71,7 @@ class Case:
         assert not world.guest.has_job() and not world.guest.is_saved()
         assert world.guest.definition() == self.definition
         assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", world.guest.disk)
-        for folder in (self.agent.snapshots, os.path.join(self.agent.folder, "run"),
-                       os.path.join(self.agent.state, "scratch")):
-            left = os.listdir(folder) if os.path.isdir(folder) else []
-            assert left == [], (folder, left)
+        assert self.agent.left() == [], self.agent.left()
         assert world.conductor.task_states[uuid] is None, world.conductor.task_states[uuid]
         assert world.conductor.events == {(uuid, EVENT): True}, world.conductor.events
         record = world.glance.get(self.image)
@@ -198,7 +196,7 @@ def main():
     names = os.environ.get("NOVASNAP_FAULT_METHODS", ",".join(METHODS)).split(",")
     kinds = os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error,twice").split(",")
     kills = int(os.environ.get("NOVASNAP_FAULT_RANDOM", "0"))
-    found = {}
+    found, at_random = {}, []
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder())
         broker, glance = Broker(folder), Glance(folder)
@@ -234,7 +232,7 @@ def main():
                 for number in range(kills):
                     name = names[number % len(names)]
                     try:
-                        run_random(world, name, chance)
+                        at_random.append(run_random(world, name, chance))
                     except Exception as error:
                         raise AssertionError(f"kill {number} of {name}, seed {seed}: {error}") \
                             from error
@@ -244,7 +242,11 @@ def main():
         if kills:
             tests.append(make_random())
         status = tap.run(tests, [])
-    print("\n".join(f"# {line}" for line in table(found)), flush=True)
+    with open(os.path.join(BUILD, "faults.md"), "w") as file:
+        file.write("\n".join(table(found)) + "\n")
+        if at_random:
+            counts = ", ".join(f"{at_random.count(what)} {what}" for what in sorted(set(at_random)))
+            file.write(f"\nKilled at {len(at_random)} random moments: {counts}.\n")
     return status
 
 

@@ -14,7 +14,7 @@ from case import Case  # noqa: E402
 from conductor import StandInConductor  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import Guest  # noqa: E402
-from private_libvirt import PrivateLibvirt  # noqa: E402
+from own_libvirt import OwnLibvirt  # noqa: E402
 from services import Agent, Broker, Folder, Glance, begin  # noqa: E402
 
 
@@ -24,7 +24,7 @@ def main():
         folder = stack.enter_context(Folder())
         broker, glance = Broker(folder), Glance(folder)
         begin(stack, broker, glance)
-        libvirt = stack.enter_context(PrivateLibvirt(folder))
+        libvirt = stack.enter_context(OwnLibvirt(folder))
         guest = stack.enter_context(Guest(folder, size_mib=128, data_mib=48))
         guest.start()
         broker.wait()
@@ -35,8 +35,7 @@ def main():
         def make_agent(name, more=None, **keys):
             return stack.enter_context(Agent(
                 folder, broker.url, faulty.url, name=name, **(more or {}),
-                libvirt={"connection_uri": libvirt.uri,
-                         "snapshots_directory": os.path.join(folder.path, name, "snapshots")},
+                libvirt={"connection_uri": libvirt.uri},
                 novasnap={"control": "conductor", "libvirt_keepalive": "1", "libvirt_call_timeout": "8",
                           "save_timeout": "8", "libvirt_connect_timeout": "3", **keys}))
         agent = make_agent("agent")

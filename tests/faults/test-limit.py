@@ -70,8 +70,7 @@ def main():
         answered = "libvirt did not answer"
 
         def test_stopped_while_the_export_begins():
-            fails_and_is_taken_back(slow, lambda case: os.listdir(
-                os.path.join(slow.folder, "run")), answered)
+            fails_and_is_taken_back(slow, lambda case: slow.left(), answered)
 
         def test_stopped_while_the_disk_is_read():
             fails_and_is_taken_back(slow, lambda case: "bytes to upload" in case.said(), answered)

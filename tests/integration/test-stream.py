@@ -3,7 +3,10 @@
 """What may happen to a guest, its image and its host while its disk is streamed: slow uploads into a real Glance,
 by a limit of ours."""
 import contextlib
+import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +20,8 @@ import tap  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
                    same_content, virsh)
-from services import CAST, Agent, Folder, Glance, Libvirt, begin, broker_for_tests  # noqa: E402
+from own_libvirt import OwnLibvirt  # noqa: E402
+from services import CAST, Agent, Folder, Glance, begin, broker_for_tests  # noqa: E402
 
 SLOW = str(12 << 20)  # bytes a second: four seconds for a guest of 48 MiB
 
@@ -67,7 +71,7 @@ def main():
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", small], check=True,
                        timeout=20)
         stack.callback(subprocess.run, ["umount", small], check=False, timeout=20)
-        libvirt = stack.enter_context(Libvirt(folder))
+        libvirt = stack.enter_context(OwnLibvirt(folder))
         build_kernel()
         broker.wait()
         glance.wait()
@@ -76,7 +80,8 @@ def main():
 
         def make_agent(name, url=glance.url, **more):
             keys = {"upload_bytes_per_second": SLOW, "image_poll_interval": "1", **more}
-            return stack.enter_context(Agent(folder, broker.url, url, name=name, novasnap=keys))
+            return stack.enter_context(Agent(folder, broker.url, url, name=name, novasnap=keys,
+                                             libvirt={"connection_uri": libvirt.uri}))
         agent = make_agent("agent")
         agents = [agent]
 
@@ -93,9 +98,7 @@ def main():
         def nothing_left():
             assert not guest.has_job()
             for which in agents:
-                assert os.listdir(os.path.join(which.folder, "run")) == []
-                scratch = os.path.join(which.state, "scratch")
-                assert not os.path.exists(scratch) or os.listdir(scratch) == []
+                assert which.left() == [], which.left()
             assert os.listdir(small) == []
 
         def failed(upload, words):
@@ -196,6 +199,41 @@ def main():
             assert other.returncode == 1 and "under way" in other.stderr, other
             assert agent.command("cancel", "nonsense", check=False).returncode == 2
 
+        def test_cancelled_by_the_broker():
+            with Upload(agent, guest) as upload:
+                agent.command("cancel", guest.uuid, "--host", agent.host)
+                assert upload.end() < 4
+            failed(upload, "cancelled")
+
+        def test_how_far_it_is():
+            with Upload(agent, guest) as upload:
+                time.sleep(0.5)
+                listed = agent.command("jobs", "--open").stdout
+                shown = agent.command("show", guest.uuid).stdout
+                upload.end()
+            assert re.search(r"uploading the image, [1-9]\d? %\)", listed), listed
+            assert re.search(r"now       uploading the image, [1-9]\d? %\n", shown), shown
+            assert "now" not in agent.command("show", guest.uuid).stdout
+            check(upload, "stream")
+
+        def test_nonsense_at_the_status_socket():
+            def visit(*packets):
+                visitor = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                visitor.settimeout(10)
+                visitor.connect(os.path.join(agent.folder, "run", "status"))
+                for packet in packets:
+                    visitor.send(packet)
+                return visitor
+            for packet in (b"nonsense", b"[" * 1000, b"{" + b" " * 5000, b'{"ask": 1}', b'{"ask": "cancel"}',
+                           b'{"ask": "cancel", "id": {}}', b"\0\xff"):
+                assert b'"error"' in visit(packet).recv(1 << 16), packet
+            # Who does not ask is sent away, and while there are many of them whoever comes next.
+            silent = [visit() for _ in range(20)]
+            assert all(visitor.recv(1) == b"" for visitor in silent)
+            status = json.loads(visit(b'{"ask": "status"}').recv(1 << 16))
+            assert status["ready"] and not status["held"] and status["jobs"] == [], status
+            assert status["pid"] == agent.process.pid, status
+
         def test_an_image_that_is_deleted_meanwhile():
             with Upload(agent, guest) as upload:
                 image = upload.said().split("snapshot into image ")[1][:36]
@@ -218,8 +256,6 @@ def main():
             nothing_left()
 
         def test_a_scratch_file_that_grows_does_not_stop_the_guest():
-            if not libvirt.processes:
-                raise tap.Skip("somebody else's libvirtd does not see what was mounted since it began")
             which = make_agent("growing", scratch_dir=small, scratch_percent="0",
                                scratch_reserve="1", upload_bytes_per_second=str(1 << 19))
             guest.wait_writing(1)
@@ -252,8 +288,7 @@ def main():
             victim.start()
             tap.wait_for("end of the export", lambda: not guest.has_job(), 20)
             assert "was left running" in victim.text(), victim.text()
-            tap.wait_for("end of the folders", lambda: os.listdir(
-                os.path.join(victim.folder, "run")) == [], 10)
+            tap.wait_for("end of the folders", lambda: victim.left() == [], 10)
             assert guest.state() == "running"
             nothing_left()
 

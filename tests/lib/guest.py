@@ -12,7 +12,7 @@ import uuid
 
 from services import BUILD, TOP
 
-URI = "qemu:///system"  # of the libvirtd that is used
+URI = "qemu:///system"  # of the libvirtd that is used, unless it is one of our own
 WRITTEN = 16 * 1024 * 1024  # the head of the disk, where the guest may write
 BLOCK, BLOCKS = 4096, 1024
 

@@ -456,6 +456,12 @@ class Agent:
         self.process = None
         return status
 
+    def left(self):
+        """What is in the folders that are empty when nothing is under way, but for the status socket."""
+        return [os.path.join(folder, name)
+                for folder in (self.snapshots, os.path.join(self.folder, "run"), os.path.join(self.state, "scratch"))
+                if os.path.isdir(folder) for name in os.listdir(folder) if name != "status"]
+
     def command(self, *args, check=True, seconds=180, text=None):
         return subprocess.run([*self.run_as, os.path.join(self.programs, "novasnap"), *self.files, *args],
                               check=check, capture_output=True, text=True, timeout=seconds,

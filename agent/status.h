@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The status socket, run_dir/status: what novasnapd is doing, told to whoever may open it (the user
+ * that it runs as, and root). A Unix socket of whole packets: one JSON object asks, one answers.
+ *
+ *   {"ask": "status"}              {"pid": 1, "version": "0.1.0", "ready": true, "held": false,
+ *                                   "waiting": 0, "foreign": 0, "jobs": [{"instance": "...",
+ *                                   "image": "...", "method": "snapshot_instance", "step":
+ *                                   "uploading the image", "done": 1, "total": 2}]}
+ *   {"ask": "cancel", "id": "..."} {"cancelled": 1}
+ *   anything else                  {"error": "..."}
+ *
+ * `ready`: the broker is reached; `held`: no cast is taken, for the journal cannot be written;
+ * `done` and `total` are bytes, there once an upload has begun.
+ */
+#ifndef NOVASNAP_AGENT_STATUS_H
+#define NOVASNAP_AGENT_STATUS_H
+
+#include "agent/manager.h"
+
+#define STATUS_ERROR status_error_quark()
+GQuark status_error_quark(void);
+
+enum status_error {
+	STATUS_ERROR_FAILED, /* the socket cannot be had, or what answers makes no sense */
+	STATUS_ERROR_NOBODY, /* nobody answers there, or we may not ask */
+};
+
+struct status;
+
+/* Answers, in the thread that runs `context`, which makes no other use of the manager then. NULL
+ * with STATUS_ERROR_FAILED. */
+struct status *status_start(const char *run_dir, struct manager *manager, GMainContext *context,
+			    GError **error);
+/* In the same thread. Takes NULL. */
+void status_stop(struct status *status);
+
+/* Asks the novasnapd of that run_dir; the question is taken. Ten seconds at most. The caller
+ * deletes the answer; NULL with an error. */
+cJSON *status_ask(const char *run_dir, cJSON *question, GError **error);
+
+#endif
