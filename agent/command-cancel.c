@@ -22,7 +22,7 @@ static int ask_here(const struct config *config, const char *id, GError **error)
 
 	cJSON_AddStringToObject(question, "ask", "cancel");
 	cJSON_AddStringToObject(question, "id", id);
-	answer = status_ask(config->run_dir, question, error);
+	answer = status_ask(config->state_dir, question, error);
 	cancelled = cJSON_GetObjectItemCaseSensitive(answer, "cancelled");
 	if (cJSON_IsNumber(cancelled))
 		count = cancelled->valueint;

@@ -59,7 +59,7 @@ static int view_open(struct view *view, const struct command_context *context, c
 	}
 	question = cJSON_CreateObject();
 	cJSON_AddStringToObject(question, "ask", "status");
-	view->status = status_ask(config->run_dir, question, NULL);
+	view->status = status_ask(config->state_dir, question, NULL);
 	return 0;
 }
 

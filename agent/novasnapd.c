@@ -114,7 +114,7 @@ static int serve(const struct config *config, GError **error)
 	daemon.manager = manager_start(config, daemon.rpc, error);
 	if (!daemon.manager)
 		goto out;
-	daemon.status = status_start(config->run_dir, daemon.manager, daemon.context, error);
+	daemon.status = status_start(config->state_dir, daemon.manager, daemon.context, error);
 	if (!daemon.status) {
 		(void)manager_stop(daemon.manager);
 		goto out;

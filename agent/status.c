@@ -9,13 +9,12 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "rpc/json.h"
 
-#define SOCKET_NAME "status"
+#define SOCKET_NAME "journal/status"
 #define BACKLOG 8
 #define VISITORS_MAX 8
 #define PATIENCE_MS 2000
@@ -153,52 +152,29 @@ static gboolean receive(gint fd, GIOCondition condition, gpointer opaque)
 	return G_SOURCE_CONTINUE;
 }
 
-/* One that a life before this one left is in the way; one that somebody answers at is not ours to
- * take. */
-static int clear_way(const char *path, const struct sockaddr_un *address, GError **error)
-{
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool lives =
-		fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
-			    errno == EAGAIN);
-
-	if (fd >= 0)
-		(void)close(fd);
-	if (lives) {
-		g_set_error(error, STATUS_ERROR, STATUS_ERROR_FAILED,
-			    "somebody answers at the status socket %s: another novasnapd runs with "
-			    "this run_dir",
-			    path);
-		return -1;
-	}
-	return g_unlink(path) == 0 || errno == ENOENT
-		       ? 0
-		       : fail(STATUS_ERROR_FAILED, "removing", path, error);
-}
-
 static int listen_at(struct status *status, GError **error)
 {
 	struct sockaddr_un address;
 
 	status->fd = open_socket(status->path, &address, error);
-	if (status->fd < 0 || clear_way(status->path, &address, error) < 0)
+	if (status->fd < 0)
 		return -1;
-	/* What bind makes has the mode that the socket has by then. */
-	if (fchmod(status->fd, 0600) == 0 &&
+	/* What a life before this one left: the journal is held by us by now. */
+	if ((g_unlink(status->path) == 0 || errno == ENOENT) &&
 	    bind(status->fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
 	    listen(status->fd, BACKLOG) == 0)
 		return 0;
 	return fail(STATUS_ERROR_FAILED, "opening", status->path, error);
 }
 
-struct status *status_start(const char *run_dir, struct manager *manager, GMainContext *context,
+struct status *status_start(const char *state_dir, struct manager *manager, GMainContext *context,
 			    GError **error)
 {
 	struct status *status = g_new0(struct status, 1);
 
 	status->manager = manager;
 	status->context = context;
-	status->path = g_build_filename(run_dir, SOCKET_NAME, NULL);
+	status->path = g_build_filename(state_dir, SOCKET_NAME, NULL);
 	status->visitors = g_ptr_array_new_with_free_func(visitor_free);
 	if (listen_at(status, error) < 0) {
 		if (status->fd >= 0)
@@ -244,10 +220,10 @@ static cJSON *hear_answer(int fd, const char *path, GError **error)
 	return answer;
 }
 
-cJSON *status_ask(const char *run_dir, cJSON *question, GError **error)
+cJSON *status_ask(const char *state_dir, cJSON *question, GError **error)
 {
 	const struct timeval limit = {.tv_sec = ASK_S};
-	g_autofree char *path = g_build_filename(run_dir, SOCKET_NAME, NULL);
+	g_autofree char *path = g_build_filename(state_dir, SOCKET_NAME, NULL);
 	char *text = cJSON_PrintUnformatted(question);
 	struct sockaddr_un address;
 	int fd = open_socket(path, &address, error);

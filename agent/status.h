@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The status socket, run_dir/status: what novasnapd is doing, told to whoever may open it (the user
- * that it runs as, and root). A Unix socket of whole packets: one JSON object asks, one answers.
+ * The status socket, state_dir/journal/status: what novasnapd is doing, told to whoever may read
+ * the journal. Not in state_dir, where QEMU's user may put a socket of its own in its place. A Unix
+ * socket of whole packets: one JSON object asks, one answers.
  *
  *   {"ask": "status"}              {"pid": 1, "version": "0.1.0", "ready": true, "held": false,
  *                                   "waiting": 0, "foreign": 0, "jobs": [{"instance": "...",
@@ -30,13 +31,13 @@ struct status;
 
 /* Answers, in the thread that runs `context`, which makes no other use of the manager then. NULL
  * with STATUS_ERROR_FAILED. */
-struct status *status_start(const char *run_dir, struct manager *manager, GMainContext *context,
+struct status *status_start(const char *state_dir, struct manager *manager, GMainContext *context,
 			    GError **error);
 /* In the same thread. Takes NULL. */
 void status_stop(struct status *status);
 
-/* Asks the novasnapd of that run_dir; the question is taken. Ten seconds at most. The caller
+/* Asks the novasnapd of that state_dir; the question is taken. Ten seconds at most. The caller
  * deletes the answer; NULL with an error. */
-cJSON *status_ask(const char *run_dir, cJSON *question, GError **error);
+cJSON *status_ask(const char *state_dir, cJSON *question, GError **error);
 
 #endif

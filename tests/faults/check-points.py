@@ -26,8 +26,8 @@ FREE = {
     "frozen_table_free": "the end of the process",
     "rejected_keep": "no job", "journal_close": "the journal itself",
 }
-# Rooms' files that keep something of their own: a directory store, the journal, what was rejected.
-OTHER_FILES = ("image/directory.c", "image/places.c", "agent/journal.c", "rpc/rejected.c", "virt/thaw.c")
+# Files that keep something of their own: a directory store, the journal, what was rejected, the status socket.
+OTHER_FILES = ("image/directory.c", "image/places.c", "agent/journal.c", "rpc/rejected.c", "virt/thaw.c", "agent/status.c")
 
 
 # They ask nobody; limit.c opens and limits by itself.

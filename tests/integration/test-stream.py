@@ -220,7 +220,7 @@ def main():
             def visit(*packets):
                 visitor = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
                 visitor.settimeout(10)
-                visitor.connect(os.path.join(agent.folder, "run", "status"))
+                visitor.connect(os.path.join(agent.state, "journal", "status"))
                 for packet in packets:
                     visitor.send(packet)
                 return visitor

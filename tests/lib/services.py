@@ -457,10 +457,10 @@ class Agent:
         return status
 
     def left(self):
-        """What is in the folders that are empty when nothing is under way, but for the status socket."""
+        """What is in the folders that are empty when nothing is under way."""
         return [os.path.join(folder, name)
                 for folder in (self.snapshots, os.path.join(self.folder, "run"), os.path.join(self.state, "scratch"))
-                if os.path.isdir(folder) for name in os.listdir(folder) if name != "status"]
+                if os.path.isdir(folder) for name in os.listdir(folder)]
 
     def command(self, *args, check=True, seconds=180, text=None):
         return subprocess.run([*self.run_as, os.path.join(self.programs, "novasnap"), *self.files, *args],
