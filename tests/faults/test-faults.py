@@ -3,7 +3,7 @@
 """A fault at each step of each method: novasnapd killed there and started again, or the step failing. Whatever
 happens, the guest must be as it was, the image whole or deleted, the controller told, and nothing left behind.
 Broker, libvirt, QEMU and Glance are real; the conductor is the stand-in. Needs `make FAULTS=1`.
-  NOVASNAP_FAULT_METHODS=stream,cold,rebase,extract,internal,failing
+  NOVASNAP_FAULT_METHODS=stream,cold,rebase,undefine,extract,internal,failing
   NOVASNAP_FAULT_KINDS=kill,error,twice (killed again while what it left is taken back)
   NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments
 The table of what came of it is written to faults.md in the build's folder."""
@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -21,17 +22,19 @@ from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
 from services import BUILD, CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
 
 EVENT = "compute_snapshot_instance"
-# The configuration of each, and the guest's state. In "failing" the upload fails in any case.
+# The configuration of each, and the guest's state. In "failing" the upload fails in any case, in "undefine" libvirt
+# takes no copy on a guest that is defined.
 METHODS = {
     "stream": ({}, "running"),
     "cold": ({}, "shut off"),
     "rebase": ({"novasnap": {"live_method": "rebase"}}, "running"),
+    "undefine": ({"novasnap": {"live_method": "rebase"}}, "running"),
     "extract": ({"workarounds": {"disable_libvirt_livesnapshot": "true"}}, "running"),
     "internal": ({"workarounds": {"disable_libvirt_livesnapshot": "true"},
                   "novasnap": {"cold_method": "internal"}}, "running"),
     "failing": ({}, "running"),
 }
-FIRST = {"failing": "upload.before:error,"}
+FIRST = {"failing": "upload.before:error,", "undefine": "transient.before:error,"}
 
 
 class Case:
@@ -114,7 +117,7 @@ def points_of(world, name):
     finally:
         end(agent.process, 90)
         os.remove(agent.log)
-    assert case.outcome() == ("deleted" if name in FIRST else "whole")
+    assert case.outcome() == ("deleted" if name == "failing" else "whole")
     with open(path) as file:
         return list(dict.fromkeys(file.read().split()))
 
@@ -238,7 +241,26 @@ def main():
                             from error
             test.__name__ = f"test_{kills}_kills_at_random"
             return test
+        def test_a_password_in_the_definition_is_kept_nowhere():
+            secret = "geheim42"
+            vnc = f"<graphics type='vnc' autoport='yes' passwd='{secret}'/>"
+            with Guest(folder, size_mib=32, data_mib=1, extra_disks=vnc) as other:
+                there = World(folder, broker, glance, other, conductor)
+                agent, state = there.make_agent("undefine")
+                case = Case(there, agent, state)
+                agent.start({"NOVASNAP_FAULT": FIRST["undefine"]})
+                try:
+                    case.send()
+                    case.wait_end()
+                finally:
+                    end(agent.process, 90)
+                assert case.outcome() == "deleted" and "set [novasnap]live_method" in agent.text(), agent.text()
+                assert secret not in agent.text()
+                assert subprocess.run(["grep", "-rq", secret, agent.folder], check=False).returncode == 1
+                os.remove(agent.log)
         tests = [make(name, kind) for name in names for kind in kinds]
+        if "undefine" in names:
+            tests.append(test_a_password_in_the_definition_is_kept_nowhere)
         if kills:
             tests.append(make_random())
         status = tap.run(tests, [])
