@@ -110,10 +110,13 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 $(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
-$(BUILD)/tests/unit/test-recover: ALL_LDFLAGS += $(call wrap,g_get_monotonic_time g_usleep virGetLastError \
-	virGetLastErrorCode virDomainGetBlockInfo virDomainGetJobInfo virDomainBackupGetXMLDesc virDomainAbortJob \
-	virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState virDomainIsActive virDomainResume \
-	virDomainCreateWithFlags)
+host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode
+$(BUILD)/tests/unit/test-recover: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
+	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
+	virDomainIsActive virDomainResume virDomainCreateWithFlags)
+$(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
+	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainAbortJob \
+	virDomainBackupGetXMLDesc watch_wait)
 $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)

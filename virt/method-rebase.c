@@ -38,6 +38,8 @@ static int undefine(struct snapshot *snapshot, GError **error)
 {
 	char *xml = virDomainGetXMLDesc(snapshot->domain,
 					VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+	unsigned flags = VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+	g_autofree char *tpm = NULL;
 	cJSON *undo;
 
 	if (!xml) {
@@ -46,13 +48,16 @@ static int undefine(struct snapshot *snapshot, GError **error)
 	}
 	snapshot->definition = g_strdup(xml);
 	free(xml);
+	/* A libvirt that takes no transient copy does not know this flag either. */
+	tpm = domain_text(snapshot->definition, "/domain/devices/tpm/backend/@type");
+	if (tpm)
+		flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
 	undo = cJSON_CreateObject();
 	cJSON_AddStringToObject(undo, "xml", snapshot->definition);
 	if (step_begin(snapshot, "undefine", undo, error) < 0)
 		return -1;
 	snapshot->undefined = true;
-	if (virDomainUndefineFlags(snapshot->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM |
-							     VIR_DOMAIN_UNDEFINE_KEEP_TPM) == 0)
+	if (virDomainUndefineFlags(snapshot->domain, flags) == 0)
 		return step_end(snapshot, "undefine", error);
 	virt_set_error(error, "undefining the guest for the time of the copy");
 	return -1;
