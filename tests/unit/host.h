@@ -22,6 +22,8 @@ static virError host_error;
 /* The clock stands but for naps, of which nobody waits for one. */
 static gint64 host_passed;
 static unsigned host_naps;
+/* But where others are waited for. */
+static bool host_sleeps;
 
 static inline int host_fail(int code)
 {
@@ -30,7 +32,7 @@ static inline int host_fail(int code)
 }
 
 __typeof__(g_get_monotonic_time) __real_g_get_monotonic_time, __wrap_g_get_monotonic_time;
-__typeof__(g_usleep) __wrap_g_usleep;
+__typeof__(g_usleep) __real_g_usleep, __wrap_g_usleep;
 __typeof__(virGetLastError) __real_virGetLastError, __wrap_virGetLastError;
 __typeof__(virGetLastErrorCode) __real_virGetLastErrorCode, __wrap_virGetLastErrorCode;
 
@@ -41,8 +43,11 @@ gint64 __wrap_g_get_monotonic_time(void)
 
 void __wrap_g_usleep(gulong us)
 {
-	host_passed += (gint64)us;
 	host_naps++;
+	if (host_sleeps)
+		__real_g_usleep(us);
+	else
+		host_passed += (gint64)us;
 }
 
 virErrorPtr __wrap_virGetLastError(void)
