@@ -110,7 +110,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 $(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
-host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode
+host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectRegisterCloseCallback
 $(BUILD)/tests/unit/test-recover: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
 	virDomainIsActive virDomainResume virDomainCreateWithFlags)
@@ -120,8 +120,7 @@ $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGet
 $(BUILD)/tests/unit/test-cold: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave virDomainCreateWithFlags \
 	virDomainShutdown virDomainDestroy freeze_end)
 $(BUILD)/tests/unit/test-watch: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
-	virConnectDomainEventDeregisterAny virConnectRegisterCloseCallback virConnectUnregisterCloseCallback \
-	pthread_cond_clockwait)
+	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
 $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)
 $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)

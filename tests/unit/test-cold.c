@@ -167,7 +167,7 @@ static void test_saved_and_restored(struct fixture *fixture, gconstpointer unuse
 	begin(fixture);
 	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, 0);
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
-	g_assert_cmpint(take(fixture, NULL), ==, 0);
+	g_assert_cmpint(take(fixture, ""), ==, 0);
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
 	g_assert_cmpstr(fixture->steps->str, ==,
 			"save folder copy-out restore -save clean -folder ");
@@ -180,7 +180,7 @@ static void test_paused_guest_stays_so(struct fixture *fixture, gconstpointer un
 	g_assert_cmpint(virDomainSuspend(fixture->host.domain), ==, 0);
 	begin(fixture);
 	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, 0);
-	g_assert_cmpint(take(fixture, NULL), ==, 0);
+	g_assert_cmpint(take(fixture, ""), ==, 0);
 	g_assert_cmpuint(fake.create_flags, ==, VIR_DOMAIN_START_PAUSED);
 }
 
@@ -205,7 +205,7 @@ static void test_somebody_ends_the_saved_guest(struct fixture *fixture, gconstpo
 	begin(fixture);
 	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, 0);
 	g_assert_cmpint(virDomainManagedSaveRemove(fixture->host.domain, 0), ==, 0);
-	g_assert_cmpint(take(fixture, NULL), ==, 0);
+	g_assert_cmpint(take(fixture, ""), ==, 0);
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
 	g_assert_cmpuint(fake.creates, ==, 0);
 }
@@ -229,7 +229,7 @@ static void test_restored_at_the_third_try(struct fixture *fixture, gconstpointe
 	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, 0);
 	for (unsigned i = 0; i < fake.failing_creates; i++)
 		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; tried again");
-	g_assert_cmpint(take(fixture, NULL), ==, 0);
+	g_assert_cmpint(take(fixture, ""), ==, 0);
 	g_test_assert_expected_messages();
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
 }

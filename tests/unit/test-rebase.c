@@ -158,11 +158,23 @@ static void step_is_over(void *opaque, const char *step)
 	g_string_append_printf(opaque, "-%s ", step);
 }
 
-static void set_up(struct fixture *fixture, gconstpointer devices)
+/* Each is taken once. */
+static void renew(struct fixture *fixture)
 {
 	struct snapshot_request wanted = {.uuid = UUID, .steps = &fixture->watched};
-	g_autofree char *xml = NULL;
 	g_autoptr(GError) error = NULL;
+
+	if (fixture->snapshot)
+		g_assert_cmpint(snapshot_end(fixture->snapshot, NULL), ==, 0);
+	fake.waits = fake.aborted = 0;
+	fixture->snapshot = snapshot_new(fixture->host.virt, &wanted, &error);
+	g_assert_no_error(error);
+	g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
+}
+
+static void set_up(struct fixture *fixture, gconstpointer devices)
+{
+	g_autofree char *xml = NULL;
 
 	memset(&fake, 0, sizeof(fake));
 	fake.ends[1] = WATCH_ENDED;
@@ -179,9 +191,7 @@ static void set_up(struct fixture *fixture, gconstpointer devices)
 	fixture->steps = g_string_new(NULL);
 	fixture->watched =
 		(struct snapshot_steps){step_begins, step_ends, step_is_over, fixture->steps};
-	fixture->snapshot = snapshot_new(fixture->host.virt, &wanted, &error);
-	g_assert_no_error(error);
-	g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
+	renew(fixture);
 }
 
 static void tear_down(struct fixture *fixture, gconstpointer unused)
@@ -281,11 +291,11 @@ static void test_copy_fails_under_way(struct fixture *fixture, gconstpointer unu
 	(void)unused;
 	fake.transient_code = VIR_ERR_INVALID_ARG;
 	for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
-		fake.waits = fake.aborted = 0;
+		renew(fixture);
 		fake.ends[0] = ends[i].end;
 		g_assert_cmpint(take(fixture, ends[i].words), ==, ends[i].code);
 		g_assert_cmpuint(fake.aborted, ==, 1);
-		fake.waits = fake.aborted = 0;
+		renew(fixture);
 		fake.ends[0] = WATCH_READY;
 		fake.ends[1] = ends[i].end == WATCH_ENDED ? WATCH_FAILED : ends[i].end;
 		g_assert_cmpint(take(fixture, "ending the block copy"), ==, ends[i].code);

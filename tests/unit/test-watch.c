@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#define HOST_TELLS_OF_CLOSING
 #include "tests/unit/host.h"
 
 static struct {
