@@ -113,10 +113,10 @@ $(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform 
 host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectRegisterCloseCallback
 $(BUILD)/tests/unit/test-recover: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
-	virDomainIsActive virDomainResume virDomainCreateWithFlags)
+	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw)
 $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
 	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainAbortJob \
-	virDomainBackupGetXMLDesc watch_wait)
+	virDomainBackupGetXMLDesc virDomainBackupBegin watch_wait)
 $(BUILD)/tests/unit/test-cold: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave virDomainCreateWithFlags \
 	virDomainShutdown virDomainDestroy freeze_end)
 $(BUILD)/tests/unit/test-watch: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \

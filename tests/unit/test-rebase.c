@@ -19,7 +19,8 @@ static struct {
 	int transient_code; /* why no transient copy is started; 0: one is */
 	int copy_code;	    /* the same of another */
 	enum watch_end ends[2];
-	unsigned waits, copies, aborted, undefined, undefine_flags, ended_backups;
+	int export_code; /* why no disk is exported */
+	unsigned waits, copies, aborted, undefined, undefine_flags, ended_backups, exports;
 	bool copying, no_define;
 	char *backup; /* the socket of a backup; NULL: there is none */
 } fake;
@@ -32,6 +33,7 @@ __typeof__(virDomainUndefineFlags) __real_virDomainUndefineFlags, __wrap_virDoma
 __typeof__(virDomainDefineXML) __real_virDomainDefineXML, __wrap_virDomainDefineXML;
 __typeof__(virDomainBackupGetXMLDesc) __wrap_virDomainBackupGetXMLDesc;
 __typeof__(virDomainAbortJob) __wrap_virDomainAbortJob;
+__typeof__(virDomainBackupBegin) __wrap_virDomainBackupBegin;
 __typeof__(watch_wait) __wrap_watch_wait;
 
 int __wrap_virDomainGetBlockInfo(virDomainPtr domain, const char *disk, virDomainBlockInfoPtr info,
@@ -116,6 +118,17 @@ int __wrap_virDomainAbortJob(virDomainPtr domain)
 	return 0;
 }
 
+int __wrap_virDomainBackupBegin(virDomainPtr domain, const char *xml, const char *checkpoint,
+				unsigned flags)
+{
+	(void)domain;
+	(void)checkpoint;
+	(void)flags;
+	g_assert_nonnull(strstr(xml, "exportname='vda'"));
+	fake.exports++;
+	return host_fail(fake.export_code);
+}
+
 enum watch_end __wrap_watch_wait(struct watch *watch, bool ended, unsigned timeout_s,
 				 const atomic_int *cancel, uint64_t (*progress)(void *opaque),
 				 void *opaque)
@@ -169,7 +182,7 @@ static void renew(struct fixture *fixture)
 	fake.waits = fake.aborted = 0;
 	fixture->snapshot = snapshot_new(fixture->host.virt, &wanted, &error);
 	g_assert_no_error(error);
-	g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
+	g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, fixture->host.config.live_method);
 }
 
 static void set_up(struct fixture *fixture, gconstpointer devices)
@@ -318,6 +331,51 @@ static void test_guest_is_not_defined_again(struct fixture *fixture, gconstpoint
 	free(xml);
 }
 
+/* --- where no disk can be exported --------------------------------------------------------------
+ */
+
+static void prepare_stream(struct fixture *fixture)
+{
+	fixture->host.config.live_method = "stream";
+	fixture->host.config.scratch_dir = fixture->host.tmp;
+	renew(fixture);
+	g_string_truncate(fixture->steps, 0);
+}
+
+/* A libvirt that cannot, or a QEMU that is not let to the socket. */
+static void test_no_export(struct fixture *fixture, gconstpointer unused)
+{
+	static const int codes[] = {VIR_ERR_INTERNAL_ERROR, VIR_ERR_NO_SUPPORT,
+				    VIR_ERR_OPERATION_UNSUPPORTED};
+
+	(void)unused;
+	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
+		prepare_stream(fixture);
+		fake.export_code = codes[i];
+		g_test_expect_message(
+			"virt", G_LOG_LEVEL_MESSAGE,
+			"*stream is not possible here*made up*rebase takes its place");
+		g_assert_cmpint(take(fixture, ""), ==, DONE);
+		g_test_assert_expected_messages();
+		g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
+		/* Nothing is left of the first try when the second begins. */
+		g_assert_true(g_str_has_prefix(fixture->steps->str,
+					       "backup -freeze end end. -backup folder "));
+	}
+	g_assert_cmpuint(fake.exports, ==, G_N_ELEMENTS(codes));
+}
+
+/* It may be possible the next time. */
+static void test_export_fails(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	prepare_stream(fixture);
+	fake.export_code = VIR_ERR_OPERATION_FAILED;
+	g_assert_cmpint(take(fixture, "starting the export"), ==, VIRT_ERROR_FAILED);
+	g_assert_cmpuint(fake.copies, ==, 0);
+	g_assert_cmpstr(fixture->steps->str, ==, "backup -freeze end end. -backup ");
+}
+
 /* --- whose jobs ---------------------------------------------------------------------------------
  */
 
@@ -387,6 +445,8 @@ int main(int argc, char **argv)
 	TEST(copy_is_refused, NULL);
 	TEST(copy_fails_under_way, NULL);
 	TEST(guest_is_not_defined_again, NULL);
+	TEST(no_export, NULL);
+	TEST(export_fails, NULL);
 	TEST(block_job_left_behind, NULL);
 	TEST(backup_left_behind, NULL);
 	return g_test_run();

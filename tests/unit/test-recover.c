@@ -16,7 +16,7 @@ static struct {
 	const char *after;			  /* what of them is there when it was ended */
 	const char *socket;
 	int state, reason; /* of the guest; 0: what libvirt says */
-	unsigned ended, resumed, start_flags;
+	unsigned ended, resumed, start_flags, thaws;
 } fake;
 
 static char next(const char **script)
@@ -48,6 +48,7 @@ __typeof__(virDomainGetXMLDesc) __real_virDomainGetXMLDesc, __wrap_virDomainGetX
 __typeof__(virDomainGetState) __real_virDomainGetState, __wrap_virDomainGetState;
 __typeof__(virDomainIsActive) __real_virDomainIsActive, __wrap_virDomainIsActive;
 __typeof__(virDomainResume) __wrap_virDomainResume;
+__typeof__(virDomainFSThaw) __wrap_virDomainFSThaw;
 __typeof__(virDomainCreateWithFlags) __real_virDomainCreateWithFlags,
 	__wrap_virDomainCreateWithFlags;
 
@@ -138,6 +139,16 @@ int __wrap_virDomainCreateWithFlags(virDomainPtr domain, unsigned flags)
 {
 	fake.start_flags = flags;
 	return __real_virDomainCreateWithFlags(domain, 0);
+}
+
+int __wrap_virDomainFSThaw(virDomainPtr domain, const char **mounts, unsigned count, unsigned flags)
+{
+	(void)domain;
+	(void)mounts;
+	(void)count;
+	(void)flags;
+	fake.thaws++;
+	return fake.failure ? host_fail(fake.failure) : 1;
 }
 
 struct fixture {
@@ -425,6 +436,34 @@ static void test_half_a_save_is_removed(struct fixture *fixture, gconstpointer u
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
 }
 
+/* Thawing twice is nothing; a guest that does not run has no agent that could. */
+static void test_frozen_guest_is_thawed(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(undo(fixture, "freeze", "{}", NULL), ==, DONE);
+	g_assert_cmpuint(fake.thaws, ==, 1);
+	fake.failure = VIR_ERR_AGENT_UNRESPONSIVE;
+	g_assert_cmpint(undo(fixture, "freeze", "{}", "thawing"), ==, VIRT_ERROR_FREEZE);
+	fake.failure = 0;
+	fake.state = VIR_DOMAIN_PAUSED;
+	g_assert_cmpint(undo(fixture, "freeze", "{}", NULL), ==, DONE);
+	g_assert_cmpuint(fake.thaws, ==, 2);
+}
+
+static void test_guest_is_gone(struct fixture *fixture, gconstpointer unused)
+{
+	static const char *const steps[] = {"save", "freeze", "copy"};
+
+	(void)unused;
+	for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
+		g_autoptr(GError) error = NULL;
+
+		(void)virt_guest_undo(fixture->host.virt, NO_UUID, steps[i], COPY, &error);
+		g_assert_no_error(error);
+	}
+	g_assert_cmpuint(fake.ended + fake.thaws, ==, 0);
+}
+
 static void test_undefined_guest_is_defined(struct fixture *fixture, gconstpointer unused)
 {
 	char *xml = virDomainGetXMLDesc(fixture->host.domain, VIR_DOMAIN_XML_INACTIVE);
@@ -501,6 +540,8 @@ int main(int argc, char **argv)
 	TEST(stopped_guest_stays_so);
 	TEST(save_is_waited_for);
 	TEST(half_a_save_is_removed);
+	TEST(frozen_guest_is_thawed);
+	TEST(guest_is_gone);
 	TEST(undefined_guest_is_defined);
 	TEST(folder_that_is_not_ours);
 	TEST(what_the_journal_does_not_tell);
