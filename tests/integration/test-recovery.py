@@ -6,6 +6,7 @@ stand-in. Killed at each single step: tests/faults."""
 import contextlib
 import os
 import signal
+import sqlite3
 import sys
 import time
 
@@ -37,7 +38,11 @@ def main():
             "control": "conductor", "shutdown_grace": "60", "image_poll_interval": "60"}))
 
         def hold(times=1):
-            """A snapshot whose upload is held up, as are those that follow it."""
+            """A snapshot whose upload is held up, as are those that follow it. Of a life of its own: one that is
+            killed writes no counters of what it ran."""
+            assert agent.stop() == 0
+            os.remove(agent.log)
+            agent.start()
             faulty.release = type(faulty.release)()
             faulty.seen.clear()
             faulty.faults[:] = ["hold"] * times
@@ -108,6 +113,17 @@ def main():
             case.state = "shut off"
             case.is_whole()
             guest.start()
+
+        def test_a_job_that_cannot_be_read():
+            """Its steps are taken back all the same."""
+            def spoil(_case):
+                with contextlib.closing(sqlite3.connect(os.path.join(agent.state, "journal", "journal.db"))) as db:
+                    db.execute("UPDATE jobs SET message = 'no message' WHERE ended_at IS NULL")
+                    db.commit()
+            case = killed(spoil)
+            assert "of the journal (snapshot_instance) cannot be read" in agent.text(), agent.text()
+            assert not guest.has_job() and guest.state() == "running"
+            case.nothing_left()
 
         def test_who_died_of_it_three_times_does_not_try_again():
             case = hold(RUNS)
