@@ -118,7 +118,7 @@ $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGet
 	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainAbortJob \
 	virDomainBackupGetXMLDesc virDomainBackupBegin watch_wait)
 $(BUILD)/tests/unit/test-cold: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave virDomainCreateWithFlags \
-	virDomainShutdown virDomainDestroy freeze_end)
+	virDomainShutdown virDomainDestroy freeze_end qemu_img_snapshot)
 $(BUILD)/tests/unit/test-watch: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
 $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)

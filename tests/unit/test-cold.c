@@ -23,6 +23,7 @@ static struct {
 	bool is_cancelled_meanwhile;
 	unsigned thaws;
 	int thaw_code;
+	unsigned deletions, failing_deletions; /* of snapshots inside the disk */
 } fake;
 
 __typeof__(virDomainManagedSave) __real_virDomainManagedSave, __wrap_virDomainManagedSave;
@@ -30,6 +31,7 @@ __typeof__(virDomainCreateWithFlags) __wrap_virDomainCreateWithFlags;
 __typeof__(virDomainShutdown) __real_virDomainShutdown, __wrap_virDomainShutdown;
 __typeof__(virDomainDestroy) __real_virDomainDestroy, __wrap_virDomainDestroy;
 __typeof__(freeze_end) __wrap_freeze_end;
+__typeof__(qemu_img_snapshot) __real_qemu_img_snapshot, __wrap_qemu_img_snapshot;
 
 int __wrap_virDomainManagedSave(virDomainPtr domain, unsigned flags)
 {
@@ -70,6 +72,16 @@ int __wrap_freeze_end(struct freeze *freeze, GError **error)
 		return 0;
 	g_set_error_literal(error, VIRT_ERROR, fake.thaw_code, "made up");
 	return -1;
+}
+
+int __wrap_qemu_img_snapshot(const char *source, bool create, const char *name,
+			     const atomic_int *cancel, GError **error)
+{
+	if (!create && ++fake.deletions <= fake.failing_deletions) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "made up");
+		return -1;
+	}
+	return __real_qemu_img_snapshot(source, create, name, cancel, error);
 }
 
 struct fixture {
@@ -266,6 +278,57 @@ static void test_transient_guest_is_not_saved(struct fixture *fixture, gconstpoi
 	g_assert_cmpstr(fixture->steps->str, ==, "");
 }
 
+/* --- snapshots inside the disk ------------------------------------------------------------------
+ */
+
+static void begin_internal(struct fixture *fixture)
+{
+	struct disk_layer *top;
+
+	g_assert_cmpint(g_unlink(fixture->disk), ==, 0);
+	g_assert_cmpint(qemu_img_create_delta(fixture->disk, 1 << 20, NULL, NULL, NULL), ==, 0);
+	fixture->host.config.cold_method = "extract";
+	begin(fixture);
+	fixture->snapshot->method = &method_internal;
+	top = disk_top(fixture->snapshot->disk);
+	g_free(top->format);
+	top->format = g_strdup("qcow2");
+	fixture->snapshot->disk->complete = false;
+	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, 0);
+}
+
+static bool has_snapshot(const struct fixture *fixture)
+{
+	int has = qemu_img_has_snapshot(fixture->disk, "novasnap-", NULL);
+
+	g_assert_cmpint(has, >=, 0);
+	return has;
+}
+
+static void test_snapshot_inside(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.failing_deletions = 2;
+	begin_internal(fixture);
+	g_assert_cmpint(take(fixture, ""), ==, 0);
+	g_assert_cmpuint(fake.deletions, ==, 3);
+	g_assert_false(has_snapshot(fixture));
+	g_assert_nonnull(strstr(fixture->steps->str, "-internal"));
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+}
+
+/* The guest comes back in any case, and the step stays open. */
+static void test_snapshot_inside_stays(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.failing_deletions = 3;
+	begin_internal(fixture);
+	g_assert_cmpint(take(fixture, "inside the disk"), ==, VIRT_ERROR_PROCESS);
+	g_assert_true(has_snapshot(fixture));
+	g_assert_null(strstr(fixture->steps->str, "-internal"));
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+}
+
 /* A guest that was thawed too early is a failure where the image requires that it is not. */
 static void test_thaw_fails(struct fixture *fixture, gconstpointer unused)
 {
@@ -368,6 +431,8 @@ int main(int argc, char **argv)
 	TEST(restored_at_the_third_try);
 	TEST(not_restored);
 	TEST(transient_guest_is_not_saved);
+	TEST(snapshot_inside);
+	TEST(snapshot_inside_stays);
 	TEST(thaw_fails);
 	TEST(guest_that_shuts_down);
 	TEST(guest_that_does_not);
