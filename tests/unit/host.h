@@ -94,7 +94,8 @@ static inline void host_open(struct host *host)
 		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*calls have no limit");
 	before = true;
 	memset(&host_error, 0, sizeof(host_error));
-	host_passed = host_naps = 0;
+	host_passed = 0;
+	host_naps = 0;
 	host->tmp = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	host->config = (struct virt_config){.connection_uri = HOST_URI,
 					    .live_method = "stream",
