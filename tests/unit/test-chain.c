@@ -11,7 +11,7 @@
 #define DISK(backing)                                                                              \
 	"<domain><devices><disk type='file' device='disk'><driver type='qcow2'/>"                  \
 	"<source file='%s'/>" backing "<target dev='vda'/></disk></devices></domain>"
-#define LUKS "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+#define AES "encrypt.format=aes,encrypt.key-secret=s"
 
 struct fixture {
 	char *folder, *top, *base;
@@ -72,7 +72,7 @@ static void test_encrypted(struct fixture *fixture, gconstpointer unused)
 {
 	const char *const argv[] = {
 		"qemu-img", "create", "-q", "--object", "secret,id=s,data=secret",
-		"-f",	    "qcow2",  "-o", LUKS,	fixture->base,
+		"-f",	    "qcow2",  "-o", AES,	fixture->base,
 		"1M",	    NULL};
 
 	(void)unused;
