@@ -14,6 +14,13 @@
 
 #define DELAY_S 5
 
+#ifdef NOVASNAP_COVERAGE
+/* Writes what was counted, as the end of the process would. */
+void __gcov_dump(void);
+#else
+#define __gcov_dump()
+#endif
+
 /* In one write, so that lines of two threads do not mix. */
 static void trace(const char *point)
 {
@@ -55,8 +62,10 @@ bool fault_at(const char *step, const char *when)
 	if (!what)
 		return false;
 	g_warning("a fault is put in at %s: %s", point, what);
-	if (g_str_equal(what, "kill"))
+	if (g_str_equal(what, "kill")) {
+		__gcov_dump();
 		(void)kill(getpid(), SIGKILL);
+	}
 	if (g_str_equal(what, "delay"))
 		g_usleep(DELAY_S * G_USEC_PER_SEC);
 	return g_str_equal(what, "error");

@@ -331,7 +331,8 @@ void virt_host_sweep(struct virt_host *host)
 char *jobs_backup_scratch_index(virDomainPtr domain)
 {
 	char *xml = virDomainBackupGetXMLDesc(domain, 0);
-	char *index = xml ? domain_text(xml, "/domainbackup/disks/disk/scratch/@index") : NULL;
+	char *index =
+		xml ? domain_text(xml, "/domainbackup/disks/disk[@backup='yes']/@index") : NULL;
 
 	free(xml);
 	return index;

@@ -58,18 +58,23 @@ static char *read_definition(struct snapshot *snapshot, GError **error)
  */
 static int undefine(struct snapshot *snapshot, GError **error)
 {
+	unsigned flags = VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+	g_autofree char *tpm = NULL;
 	cJSON *undo;
 
 	snapshot->definition = read_definition(snapshot, error);
 	if (!snapshot->definition)
 		return -1;
+	/* A libvirt that takes no transient copy does not know this flag either. */
+	tpm = domain_text(snapshot->definition, "/domain/devices/tpm/backend/@type");
+	if (tpm)
+		flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
 	undo = cJSON_CreateObject();
 	cJSON_AddStringToObject(undo, "xml", snapshot->definition);
 	if (step_begin(snapshot, "undefine", undo, error) < 0)
 		return -1;
 	snapshot->undefined = true;
-	if (virDomainUndefineFlags(snapshot->domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM |
-							     VIR_DOMAIN_UNDEFINE_KEEP_TPM) == 0)
+	if (virDomainUndefineFlags(snapshot->domain, flags) == 0)
 		return step_end(snapshot, "undefine", error);
 	virt_set_error(error, "undefining the guest for the time of the copy");
 	return -1;

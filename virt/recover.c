@@ -284,13 +284,13 @@ static int undo_freeze(const struct recovery *recovery, GError **error)
 	return virt_guest_thaw(recovery->host, recovery->uuid, error);
 }
 
+/* Known by its name: snapshots_directory may have been another then. */
 static int undo_folder(const struct recovery *recovery, GError **error)
 {
 	const char *folder = text_of(recovery, "folder");
-	g_autofree char *ours =
-		g_build_filename(host_config(recovery->host)->snapshots_directory, STAGING, NULL);
+	g_autofree char *name = folder ? g_path_get_basename(folder) : NULL;
 
-	if (!folder || !g_str_has_prefix(folder, ours))
+	if (!name || !g_path_is_absolute(folder) || !g_str_has_prefix(name, STAGING))
 		return missing("folder", error);
 	return snapshot_remove_staging(folder, error);
 }

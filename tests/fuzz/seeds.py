@@ -77,7 +77,7 @@ def domain_xml():
     yield ("<domain type='lxc'><devices><filesystem type='mount'><source dir='/i/rootfs'/><target dir='/'/>"
            "</filesystem></devices></domain>")
     yield ("<domainbackup mode='pull'><server transport='unix' socket='/run/s'/><disks><disk name='vda' "
-           "backup='yes'><scratch file='/s' index='5'/></disk></disks></domainbackup>")
+           "backup='yes' index='5'><scratch file='/s'/></disk></disks></domainbackup>")
     yield "<!DOCTYPE d [<!ENTITY a 'x'><!ENTITY b '&a;&a;'>]><domain type='&b;'>&b;</domain>"
 
 

@@ -66,7 +66,6 @@ def main():
         broker = broker_for_tests(folder)
         glance = Glance(folder)
         begin(stack, broker, glance)
-        # Before libvirtd: it sees what was mounted when it began.
         small = folder.make("small")
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", small], check=True,
                        timeout=20)
@@ -116,6 +115,7 @@ def main():
                 assert guest.rounds() > before
             check(upload, "stream")
             assert "s left" in upload.shown, upload.shown
+            assert "does not tell when the scratch file grows" not in upload.said(), upload.said()
             nothing_left()
 
         def test_a_guest_that_is_paused_and_goes_on_meanwhile():
@@ -262,6 +262,7 @@ def main():
             upload = Upload(which, guest)
             upload.run()
             failed(upload, "nearly full")
+            assert "has taken half of its room" in upload.said(), upload.said()
             assert guest.state() == "running"
             guest.wait_writing(2)
 
@@ -287,7 +288,8 @@ def main():
             os.mkdir(os.path.join(victim.folder, "run", "nbd-stale"))
             victim.start()
             tap.wait_for("end of the export", lambda: not guest.has_job(), 20)
-            assert "was left running" in victim.text(), victim.text()
+            assert "taken up again" in victim.text(), victim.text()
+            tap.wait_for("end of its second life", lambda: " is active: " in victim.text(), 60)
             tap.wait_for("end of the folders", lambda: victim.left() == [], 10)
             assert guest.state() == "running"
             nothing_left()

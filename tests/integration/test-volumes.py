@@ -105,6 +105,23 @@ def main():
             assert "backing-filename" not in info, info
             guest.start()
 
+        def test_of_a_guest_that_does_not_run_down_to_a_file():
+            third = os.path.join(share, "third.qcow2")
+            for name, below in (("fourth.qcow2", third), ("fifth.qcow2", os.path.join(share, "fourth.qcow2"))):
+                overlay(name, below)
+                assert create(name)[1][1] == "creating"
+            virsh("destroy", guest.name)
+            # Neither what is not in the chain, nor into a file below.
+            for merge, target in (("second.qcow2", None), ("fourth.qcow2", "third.qcow2")):
+                assert delete(merge, target) == ("error_deleting", "90%")
+            assert "is not in the chain" in agent.text() and "below the one" in agent.text()
+            assert delete("third.qcow2", None) == ("deleting", "90%")
+            info = json.loads(qemu_img("info", "-f", "qcow2", "--output=json",
+                                       os.path.join(share, "fifth.qcow2")))
+            assert info["full-backing-filename"] == third, info
+            assert info["backing-filename-format"] == "qcow2", info
+            guest.start()
+
         def test_what_fails_is_told():
             _, told = create("missing.qcow2")
             assert told[1] == "error", told
@@ -119,9 +136,9 @@ def main():
             tap.wait_for("refusal", lambda: "beside the volume's" in agent.text()[len(before):], 20)
 
         def test_quiesce_is_required_and_cannot_be():
-            overlay("fourth.qcow2", os.path.join(share, "third.qcow2"))
+            overlay("sixth.qcow2", os.path.join(share, "fifth.qcow2"))
             before = chain()
-            _, told = create("fourth.qcow2", instance_of(guest, image_os_require_quiesce="yes"))
+            _, told = create("sixth.qcow2", instance_of(guest, image_os_require_quiesce="yes"))
             assert told[1] == "error", told
             assert chain() == before, chain()
 

@@ -24,6 +24,8 @@ static gint64 cpu_us(void)
 __typeof__(http_perform) __wrap_http_perform;
 __typeof__(http_pause) __wrap_http_pause;
 
+#define LOST (-1) /* what was sent arrived, and its answer did not */
+
 /* One after the other; the last one again and again. */
 struct answer {
 	long status;
@@ -31,16 +33,34 @@ struct answer {
 	const char *body;
 };
 static const struct answer *answers;
-static unsigned asked;
+static unsigned asked, puts_seen, pauses;
+static bool is_cancelled;
+
+static void drain(struct pipeline *pipeline)
+{
+	char buffer[65536];
+
+	while (pipeline_read(pipeline, buffer, sizeof(buffer)) > 0)
+		;
+}
 
 int __wrap_http_perform(const struct http_config *config, const struct http_request *request,
 			struct http_reply *reply, GError **error)
 {
+	long status = answers->status;
+
 	(void)config;
-	(void)request;
-	(void)error;
 	http_reply_clear(reply);
-	reply->status = answers->status;
+	puts_seen += g_str_equal(request->method, "PUT");
+	/* Who refuses does so before the data. */
+	if (request->upload && status < 300)
+		drain(request->upload);
+	if (status == LOST) {
+		answers++;
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "it is lost");
+		return -1;
+	}
+	reply->status = status;
 	reply->subject_token = g_strdup(answers->token);
 	reply->body = g_string_new(answers->body);
 	asked++;
@@ -53,11 +73,13 @@ bool __wrap_http_pause(unsigned seconds, const atomic_int *cancel)
 {
 	(void)seconds;
 	(void)cancel;
-	return true;
+	pauses++;
+	return !is_cancelled;
 }
 
 static const char *const servers[] = {"http://glance", NULL};
-static const struct image_config glance = {.api_servers = servers};
+static const struct image_config glance = {
+	.api_servers = servers, .num_retries = 3, .saving_timeout_s = 60};
 static const struct image_identity nobody;
 
 static GPtrArray *list(const char *body, GError **error)
@@ -236,6 +258,135 @@ static void test_catalogues(void)
 	}
 }
 
+/* --- an upload that breaks ----------------------------------------------------------------------
+ */
+
+#define SIZE ((uint64_t)1024 * 1024)
+
+static int read_zeros(struct image_source *source, uint64_t offset, void *buf, size_t len,
+		      GError **error)
+{
+	(void)source;
+	(void)offset;
+	(void)error;
+	memset(buf, 0, len);
+	return 0;
+}
+
+/* 0, or the code of the failure. `again`: a life before this one may have sent it. */
+static int upload(const struct answer *given, bool again)
+{
+	static const struct image_source_ops ops = {.read = read_zeros};
+	struct image_source source = {.ops = &ops, .size = SIZE};
+	struct image_upload upload = {.source = &source, .again = again};
+	struct image_store *store = image_store_new(&glance, NULL);
+	g_autoptr(GError) error = NULL;
+	int rc;
+
+	answers = given;
+	puts_seen = pauses = 0;
+	rc = image_store_upload(store, &nobody, ID, &upload, &error);
+	image_store_free(store);
+	if (rc == 0) {
+		g_assert_no_error(error);
+		return -1;
+	}
+	g_assert_nonnull(error);
+	return error->code;
+}
+#define DONE (-1)
+#define RECORD(status) "{\"id\":\"" ID "\",\"status\":\"" status "\"}"
+
+static char *whole(uint64_t size)
+{
+	g_autofree unsigned char *zeros = g_malloc0(SIZE);
+	g_autofree char *hash = g_compute_checksum_for_data(G_CHECKSUM_SHA512, zeros, SIZE);
+
+	return g_strdup_printf("{\"id\":\"" ID "\",\"status\":\"active\",\"size\":%u,"
+			       "\"os_hash_algo\":\"sha512\",\"os_hash_value\":\"%s\"}",
+			       (unsigned)size, hash);
+}
+
+/* It had arrived, and is not sent twice. */
+static void test_answer_is_lost(void)
+{
+	g_autofree char *active = whole(SIZE);
+	g_autofree char *other = whole(SIZE - 1);
+	const struct answer late[] = {{LOST, NULL, NULL},
+				      {200, NULL, RECORD("saving")},
+				      {200, NULL, RECORD("saving")},
+				      {200, NULL, active},
+				      {0}};
+	const struct answer bad[] = {{LOST, NULL, NULL}, {200, NULL, other}, {0}};
+
+	g_assert_cmpint(upload(late, false), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 1);
+	g_assert_cmpuint(pauses, ==, 1 + 2);
+	g_assert_cmpint(upload(bad, false), ==, IMAGE_ERROR_MISMATCH);
+	g_assert_cmpuint(puts_seen, ==, 1);
+}
+
+static void test_nothing_arrived(void)
+{
+	g_autofree char *active = whole(SIZE);
+	const struct answer refused[] = {{503, NULL, ""},
+					 {200, NULL, RECORD("queued")},
+					 {204, NULL, ""},
+					 {200, NULL, active},
+					 {0}};
+	const struct answer always[] = {{503, NULL, ""}, {200, NULL, RECORD("queued")},
+					{503, NULL, ""}, {200, NULL, RECORD("queued")},
+					{503, NULL, ""}, {200, NULL, RECORD("queued")},
+					{503, NULL, ""}, {200, NULL, RECORD("queued")},
+					{503, NULL, ""}, {0}};
+
+	g_assert_cmpint(upload(refused, false), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 2);
+	g_assert_cmpint(upload(always, false), ==, IMAGE_ERROR_UNAVAILABLE);
+	g_assert_cmpuint(puts_seen, ==, 4);
+}
+
+/* No second upload is begun beside one that may be under way. */
+static void test_saving_for_ever(void)
+{
+	const struct answer pages[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("saving")}, {0}};
+
+	g_assert_cmpint(upload(pages, false), ==, IMAGE_ERROR_UNAVAILABLE);
+	g_assert_cmpuint(puts_seen, ==, 1);
+	g_assert_cmpuint(pauses, ==, 1 + 60);
+	is_cancelled = true;
+	g_assert_cmpint(upload(pages, false), ==, IMAGE_ERROR_CANCELLED);
+	g_assert_cmpuint(pauses, ==, 1 + 1);
+	is_cancelled = false;
+}
+
+static void test_image_takes_no_data(void)
+{
+	const struct answer killed[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("killed")}, {0}};
+	const struct answer gone[] = {{LOST, NULL, NULL}, {404, NULL, ""}, {0}};
+
+	g_assert_cmpint(upload(killed, false), ==, IMAGE_ERROR_CONFLICT);
+	g_assert_cmpint(upload(gone, false), ==, IMAGE_ERROR_NOT_FOUND);
+	g_assert_cmpuint(puts_seen, ==, 1);
+}
+
+static void test_a_life_before_has_sent_it(void)
+{
+	g_autofree char *active = whole(SIZE);
+	g_autofree char *other = whole(SIZE - 1);
+	const struct answer sent[] = {{200, NULL, active}, {0}};
+	const struct answer bad[] = {{200, NULL, other}, {0}};
+	const struct answer queued[] = {
+		{200, NULL, RECORD("queued")}, {204, NULL, ""}, {200, NULL, active}, {0}};
+
+	g_assert_cmpint(upload(sent, true), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 0);
+	g_assert_cmpint(upload(bad, true), ==, IMAGE_ERROR_MISMATCH);
+	g_assert_cmpuint(puts_seen, ==, 0);
+	g_assert_cmpint(upload(queued, true), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 1);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -246,5 +397,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/sizes", test_sizes);
 	g_test_add_func("/answers/refusals", test_refusals);
 	g_test_add_func("/answers/catalogues", test_catalogues);
+	g_test_add_func("/answers/lost", test_answer_is_lost);
+	g_test_add_func("/answers/nothing-arrived", test_nothing_arrived);
+	g_test_add_func("/answers/saving-for-ever", test_saving_for_ever);
+	g_test_add_func("/answers/no-data", test_image_takes_no_data);
+	g_test_add_func("/answers/sent-before", test_a_life_before_has_sent_it);
 	return g_test_run();
 }

@@ -4,6 +4,7 @@
  */
 #include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "image/internal.h"
 
@@ -197,6 +198,99 @@ static void test_directory(void)
 	g_assert_cmpint(g_rmdir(folder), ==, 0);
 }
 
+static void put_file(const char *folder, const char *name, const char *text)
+{
+	g_autofree char *path = g_build_filename(folder, name, NULL);
+
+	g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+static GPtrArray *list_backups(struct image_store *store, const char *instance)
+{
+	const struct image_property wanted[] = {
+		{"image_type", "backup"}, {"instance_uuid", instance}, {NULL, NULL}};
+	struct image_identity who = {0};
+	g_autoptr(GError) error = NULL;
+	GPtrArray *images = image_store_list(store, &who, wanted, &error);
+
+	g_assert_no_error(error);
+	return images;
+}
+
+/* What rotation goes by: no record is taken for another instance's, or for what it is not. */
+static void test_directory_list(void)
+{
+#define ID(last) "5c4f2fbc-7ff7-4f4b-a7f6-5fbd2d9b0a1" last
+#define RECORD(last, type, instance)                                                               \
+	"{\"id\":\"" ID(last) "\",\"status\":\"active\",\"image_type\":" type                      \
+			      ",\"instance_uuid\":\"" instance "\"}"
+	static const struct {
+		const char *name, *text;
+	} files[] = {
+		{ID("1") ".json", RECORD("1", "\"backup\"", "one")},
+		{ID("2") ".json", RECORD("2", "\"backup\"", "other")},
+		{ID("3") ".json", RECORD("3", "\"snapshot\"", "one")},
+		{ID("4") ".json", RECORD("4", "7", "one")},
+		{ID("5") ".json", "no JSON"},
+		{ID("6") ".json", "{}"},
+		{ID("7"), RECORD("7", "\"backup\"", "one")},
+		{"other.json", RECORD("8", "\"backup\"", "one")},
+	};
+	g_autofree char *folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	struct image_config config = {.directory = true, .images_dir = folder};
+	struct image_store *store = image_store_new(&config, NULL);
+	GPtrArray *images;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(files); i++)
+		put_file(folder, files[i].name, files[i].text);
+	images = list_backups(store, "one");
+	g_assert_cmpuint(images->len, ==, 1);
+	g_assert_cmpstr(((struct image_record *)images->pdata[0])->id, ==, ID("1"));
+	g_ptr_array_unref(images);
+	images = list_backups(store, "none");
+	g_assert_cmpuint(images->len, ==, 0);
+	g_ptr_array_unref(images);
+	for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+		g_autofree char *path = g_build_filename(folder, files[i].name, NULL);
+
+		(void)g_unlink(path);
+	}
+	image_store_free(store);
+	g_assert_cmpint(g_rmdir(folder), ==, 0);
+#undef RECORD
+#undef ID
+}
+
+/* What is no file of a size is no image. */
+static void test_file_source(void)
+{
+	g_autofree char *folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	g_autofree char *path = g_build_filename(folder, "image", NULL);
+	g_autoptr(GError) error = NULL;
+	struct image_source *source;
+	char buffer[16];
+
+	g_assert_null(image_source_new_file(path, &error));
+	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+	g_clear_error(&error);
+	g_assert_null(image_source_new_file(folder, &error));
+	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_ISDIR);
+	g_clear_error(&error);
+	put_file(folder, "image", "0123456789");
+	source = image_source_new_file(path, &error);
+	g_assert_no_error(error);
+	g_assert_cmpuint(source->size, ==, 10);
+	g_assert_cmpint(source->ops->read(source, 4, buffer, 6, NULL), ==, 0);
+	g_assert_cmpint(memcmp(buffer, "456789", 6), ==, 0);
+	/* It is cut off while it is read. */
+	g_assert_cmpint(truncate(path, 5), ==, 0);
+	g_assert_cmpint(source->ops->read(source, 4, buffer, 6, &error), ==, -1);
+	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_IO);
+	image_source_free(source);
+	g_assert_cmpint(g_unlink(path), ==, 0);
+	g_assert_cmpint(g_rmdir(folder), ==, 0);
+}
+
 static void check_verify(const char *document, bool well)
 {
 	const struct image_seal sent = {.hash = "abcd", .hash_name = "sha512", .size = 10};
@@ -234,6 +328,8 @@ int main(int argc, char **argv)
 	g_test_add_data_func("/image/pipeline-seal-refused", "refused", test_pipeline_seals);
 	g_test_add_func("/image/pipeline-left-early", test_pipeline_is_left_early);
 	g_test_add_func("/image/directory", test_directory);
+	g_test_add_func("/image/directory-list", test_directory_list);
+	g_test_add_func("/image/file-source", test_file_source);
 	g_test_add_func("/image/verify", test_verify);
 	return g_test_run();
 }
