@@ -246,10 +246,10 @@ static void test_transient_copy(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	g_assert_cmpint(take(fixture, ""), ==, DONE);
 	g_assert_cmpuint(fake.undefined, ==, 0);
-	g_assert_cmpstr(
-		fixture->steps->str, ==,
-		"folder folder. delta delta. copy transient copy. -freeze switch -copy switch. copy-out "
-		"copy-out. clean clean. -folder ");
+	g_assert_cmpstr(fixture->steps->str, ==,
+			"folder folder. delta delta. copy transient copy. -freeze switch -copy "
+			"switch. copy-out "
+			"copy-out. clean clean. -folder ");
 }
 
 static void test_no_transient_copy(struct fixture *fixture, gconstpointer devices)
@@ -262,7 +262,8 @@ static void test_no_transient_copy(struct fixture *fixture, gconstpointer device
 				 (devices ? (unsigned)VIR_DOMAIN_UNDEFINE_KEEP_TPM : 0));
 	g_assert_cmpstr(
 		fixture->steps->str, ==,
-		"folder folder. delta delta. copy transient undefine undefine. copy. -freeze switch -copy "
+		"folder folder. delta delta. copy transient undefine undefine. copy. -freeze "
+		"switch -copy "
 		"switch. define -undefine define. copy-out copy-out. clean clean. -folder ");
 }
 
