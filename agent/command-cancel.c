@@ -15,15 +15,10 @@
  * user's. */
 static int ask_here(const struct config *config, const char *id, GError **error)
 {
-	cJSON *question = cJSON_CreateObject();
-	cJSON *answer;
-	const cJSON *cancelled;
+	cJSON *answer = status_ask(config->state_dir, "cancel", id, error);
+	const cJSON *cancelled = cJSON_GetObjectItemCaseSensitive(answer, "cancelled");
 	int count = -1;
 
-	cJSON_AddStringToObject(question, "ask", "cancel");
-	cJSON_AddStringToObject(question, "id", id);
-	answer = status_ask(config->state_dir, question, error);
-	cancelled = cJSON_GetObjectItemCaseSensitive(answer, "cancelled");
 	if (cJSON_IsNumber(cancelled))
 		count = cancelled->valueint;
 	else if (answer)

@@ -8,6 +8,7 @@
 #include "agent/command.h"
 #include "agent/journal.h"
 #include "agent/status.h"
+#include "rpc/json.h"
 
 #define LATEST 20
 
@@ -41,6 +42,8 @@ static unsigned count_left(const struct journal_job *job)
 /* What is read: the journal, and what novasnapd says of itself, where it runs. */
 struct view {
 	struct journal *journal;
+	char *state_dir;
+	bool asked;    /* only once, and of an open job: it may not answer for a while */
 	cJSON *status; /* NULL: nobody answers */
 };
 
@@ -48,7 +51,6 @@ static int view_open(struct view *view, const struct command_context *context, c
 {
 	g_autoptr(config_t) config = command_config(context, command);
 	g_autoptr(GError) error = NULL;
-	cJSON *question;
 
 	if (!config)
 		return -1;
@@ -57,41 +59,37 @@ static int view_open(struct view *view, const struct command_context *context, c
 		(void)command_fail(command, error);
 		return -1;
 	}
-	question = cJSON_CreateObject();
-	cJSON_AddStringToObject(question, "ask", "status");
-	view->status = status_ask(config->state_dir, question, NULL);
+	view->state_dir = g_strdup(config->state_dir);
 	return 0;
 }
 
 static void view_close(struct view *view)
 {
 	journal_close(view->journal);
+	g_free(view->state_dir);
 	cJSON_Delete(view->status);
-}
-
-static const char *text_of(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 }
 
 /* What an open job is at by now, for a line of its own; the caller frees it. NULL where it has
  * ended. */
-static char *describe_now(const struct view *view, const struct journal_job *job)
+static char *describe_now(struct view *view, const struct journal_job *job)
 {
-	const cJSON *jobs = cJSON_GetObjectItemCaseSensitive(view->status, "jobs");
 	const cJSON *running;
 
 	if (job->ended_at > 0)
 		return NULL;
-	cJSON_ArrayForEach (running, jobs) {
+	if (!view->asked)
+		view->status = status_ask(view->state_dir, "status", NULL, NULL);
+	view->asked = true;
+	cJSON_ArrayForEach (running, cJSON_GetObjectItemCaseSensitive(view->status, "jobs")) {
 		double total =
 			cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(running, "total"));
 		double done =
 			cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(running, "done"));
-		const char *step = text_of(running, "step");
+		const char *step = json_string(running, "step");
 
-		if (g_strcmp0(text_of(running, "instance"), job->instance) != 0 ||
-		    g_strcmp0(text_of(running, "image"), job->image) != 0)
+		if (g_strcmp0(json_string(running, "instance"), job->instance) != 0 ||
+		    g_strcmp0(json_string(running, "image"), job->image) != 0)
 			continue;
 		return total > 0 ? g_strdup_printf("%s, %.0f %%", step, 100 * done / total)
 				 : g_strdup(step);
@@ -101,7 +99,7 @@ static char *describe_now(const struct view *view, const struct journal_job *job
 				       "takes it up when it starts");
 }
 
-static void print_job(const struct view *view, const struct journal_job *job)
+static void print_job(struct view *view, const struct journal_job *job)
 {
 	g_autofree char *came = time_text(job->came_at);
 	g_autofree char *now = describe_now(view, job);
@@ -143,7 +141,7 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 	return jobs ? EXIT_SUCCESS : command_fail("jobs", error);
 }
 
-static void show(const struct view *view, const struct journal_job *job)
+static void show(struct view *view, const struct journal_job *job)
 {
 	g_autofree char *now = describe_now(view, job);
 	g_autofree char *came = time_text(job->came_at);

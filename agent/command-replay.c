@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/command.h"
+#include "rpc/json.h"
 
 struct options {
 	gboolean local;
@@ -13,11 +14,6 @@ struct options {
 	char *image;
 	char *host;
 };
-
-static const char *text_of(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
 
 static int publish(const struct config *config, const struct options *options, const cJSON *casts,
 		   GError **error)
@@ -36,7 +32,7 @@ static int publish(const struct config *config, const struct options *options, c
 		body = rpc_body_encode(cast);
 		status = rpc_publish_body(rpc, topic, body, error);
 		if (status == 0)
-			printf("%s sent to %s\n", text_of(cast, "method"), topic);
+			printf("%s sent to %s\n", json_string(cast, "method"), topic);
 		cJSON_free(body);
 	}
 	rpc_close(rpc, 0);
@@ -50,8 +46,8 @@ static int serve(const struct config *config, cJSON *casts, GError **error)
 	while (status == EXIT_SUCCESS && cJSON_GetArraySize(casts) > 0) {
 		cJSON *cast = cJSON_DetachItemFromArray(casts, 0);
 
-		printf("%s, image %s\n", text_of(cast, "method"),
-		       text_of(cJSON_GetObjectItemCaseSensitive(cast, "args"), "image_id"));
+		printf("%s, image %s\n", json_string(cast, "method"),
+		       json_string(cJSON_GetObjectItemCaseSensitive(cast, "args"), "image_id"));
 		(void)fflush(stdout);
 		status = local_serve(config, cast, error);
 	}

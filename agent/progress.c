@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/command.h"
+#include "rpc/json.h"
 #include "rpc/nova.h"
 
 #define BAR_WIDTH 28
@@ -31,13 +32,6 @@ struct progress_view {
 	bool bar_open; /* the line on the screen is a bar that may be drawn over */
 };
 
-static const char *text_of(const cJSON *payload, const char *name)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(payload, name);
-
-	return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
 static double number_of(const cJSON *payload, const char *name)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(payload, name);
@@ -47,10 +41,10 @@ static double number_of(const cJSON *payload, const char *name)
 
 static bool concerns(const struct progress_view *view, const cJSON *payload)
 {
-	const char *image = text_of(payload, "image_id");
-	const char *instance = text_of(payload, "instance_id");
+	const char *image = json_string(payload, "image_id");
+	const char *instance = json_string(payload, "instance_id");
 
-	if (!image || !instance || !text_of(payload, "phase"))
+	if (!image || !instance || !json_string(payload, "phase"))
 		return false;
 	return (!view->image || g_str_equal(view->image, image)) &&
 	       (!view->instance || g_str_equal(view->instance, instance));
@@ -95,8 +89,8 @@ static void draw_bar(struct progress_view *view, const cJSON *payload)
 		rate = g_strdup_printf(", %.0f MiB/s, %.0f s left", bytes_per_s / MEBI,
 				       number_of(payload, "seconds_left"));
 	printf("%s%.8s [%s] %3.0f%% %.0f of %.0f MiB%s%s", view->terminal ? "\r" : "",
-	       text_of(payload, "image_id"), bar, total > 0 ? done / total * 100 : 0, done / MEBI,
-	       total / MEBI, rate ? rate : "", view->terminal ? "   " : "\n");
+	       json_string(payload, "image_id"), bar, total > 0 ? done / total * 100 : 0,
+	       done / MEBI, total / MEBI, rate ? rate : "", view->terminal ? "   " : "\n");
 	view->bar_open = view->terminal;
 	(void)fflush(stdout);
 }
@@ -111,9 +105,9 @@ static void say(struct progress_view *view, const char *image, const char *what,
 
 static void show(struct progress_view *view, const cJSON *payload)
 {
-	const char *image = text_of(payload, "image_id");
-	const char *phase = text_of(payload, "phase");
-	const char *state = text_of(payload, "task_state");
+	const char *image = json_string(payload, "image_id");
+	const char *phase = json_string(payload, "phase");
+	const char *state = json_string(payload, "task_state");
 	bool done = g_str_equal(phase, "done");
 
 	if (g_str_equal(phase, "uploading")) {
@@ -121,9 +115,9 @@ static void show(struct progress_view *view, const cJSON *payload)
 	} else if (g_str_equal(phase, "state")) {
 		say(view, image, "task state", state ? state : "none");
 	} else if (g_str_equal(phase, "taking")) {
-		say(view, image, "method", text_of(payload, "method"));
+		say(view, image, "method", json_string(payload, "method"));
 	} else if (done || g_str_equal(phase, "failed")) {
-		say(view, image, phase, text_of(payload, "detail"));
+		say(view, image, phase, json_string(payload, "detail"));
 		if (view->image || view->instance) {
 			view->status = done ? EXIT_SUCCESS : EXIT_FAILURE;
 			g_main_loop_quit(view->loop);

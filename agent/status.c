@@ -87,8 +87,8 @@ static void visitor_free(void *opaque)
 
 static cJSON *answer_to(struct manager *manager, const cJSON *question)
 {
-	const char *ask = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(question, "ask"));
-	const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(question, "id"));
+	const char *ask = json_string(question, "ask");
+	const char *id = json_string(question, "id");
 	cJSON *answer;
 
 	if (g_strcmp0(ask, "status") == 0)
@@ -220,11 +220,25 @@ static cJSON *hear_answer(int fd, const char *path, GError **error)
 	return answer;
 }
 
-cJSON *status_ask(const char *state_dir, cJSON *question, GError **error)
+/* The caller frees it, with cJSON_free. */
+static char *question_text(const char *ask, const char *id)
+{
+	cJSON *question = cJSON_CreateObject();
+	char *text;
+
+	cJSON_AddStringToObject(question, "ask", ask);
+	if (id)
+		cJSON_AddStringToObject(question, "id", id);
+	text = cJSON_PrintUnformatted(question);
+	cJSON_Delete(question);
+	return text;
+}
+
+cJSON *status_ask(const char *state_dir, const char *ask, const char *id, GError **error)
 {
 	const struct timeval limit = {.tv_sec = ASK_S};
 	g_autofree char *path = g_build_filename(state_dir, SOCKET_NAME, NULL);
-	char *text = cJSON_PrintUnformatted(question);
+	char *text = question_text(ask, id);
 	struct sockaddr_un address;
 	int fd = open_socket(path, &address, error);
 	cJSON *answer = NULL;
@@ -241,6 +255,5 @@ cJSON *status_ask(const char *state_dir, cJSON *question, GError **error)
 		(void)close(fd);
 	}
 	cJSON_free(text);
-	cJSON_Delete(question);
 	return answer;
 }

@@ -36,8 +36,8 @@ struct status *status_start(const char *state_dir, struct manager *manager, GMai
 /* In the same thread. Takes NULL. */
 void status_stop(struct status *status);
 
-/* Asks the novasnapd of that state_dir; the question is taken. Ten seconds at most. The caller
- * deletes the answer; NULL with an error. */
-cJSON *status_ask(const char *state_dir, cJSON *question, GError **error);
+/* Asks the novasnapd of that state_dir; `id` is NULL where the question has none. Ten seconds at
+ * most. The caller deletes the answer; NULL with an error. */
+cJSON *status_ask(const char *state_dir, const char *ask, const char *id, GError **error);
 
 #endif

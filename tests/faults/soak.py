@@ -21,15 +21,15 @@ import urllib.error
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from conductor import StandInConductor  # noqa: E402
-from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
+from guest import Guest, qemu_img, same_content  # noqa: E402
 from services import CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
 
 GUESTS = 8
 EVENT = "compute_snapshot_instance"
 LIMIT = 60  # seconds that a snapshot may take, with all that happens to it
 # NOVASNAP_SOAK_FAULTS chooses among them.
-FAULTS = os.environ["NOVASNAP_SOAK_FAULTS"].split(",") if "NOVASNAP_SOAK_FAULTS" in os.environ else ["kill", "kill", "restart", "hold agent", "restart broker", "hold broker", "restart glance",
-          "late conductor", "cancel", "delete image"]
+FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,restart broker,hold broker,"
+                        "restart glance,late conductor,cancel,delete image").split(",")
 
 
 class Soak:

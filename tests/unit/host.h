@@ -125,6 +125,21 @@ static inline void host_close(struct host *host)
 	g_free(host->tmp);
 }
 
+/* Steps of a snapshot, for struct snapshot_steps: `opaque` is a GString that takes them as words,
+ * one that is over with a "-". */
+static inline int host_step_begins(void *opaque, const char *step, const char *undo, GError **error)
+{
+	(void)undo;
+	(void)error;
+	g_string_append_printf(opaque, "%s ", step);
+	return 0;
+}
+
+static inline void host_step_is_over(void *opaque, const char *step)
+{
+	g_string_append_printf(opaque, "-%s ", step);
+}
+
 /* Of the guest, as libvirt tells it. */
 static inline int host_state(const struct host *host)
 {

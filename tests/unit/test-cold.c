@@ -92,25 +92,12 @@ struct fixture {
 	struct snapshot *snapshot;
 };
 
-static int step_begins(void *opaque, const char *step, const char *undo, GError **error)
-{
-	(void)undo;
-	(void)error;
-	g_string_append_printf(opaque, "%s ", step);
-	return 0;
-}
-
 static int step_ends(void *opaque, const char *step, GError **error)
 {
 	(void)opaque;
 	(void)step;
 	(void)error;
 	return 0;
-}
-
-static void step_is_over(void *opaque, const char *step)
-{
-	g_string_append_printf(opaque, "-%s ", step);
 }
 
 static void set_up(struct fixture *fixture, gconstpointer unused)
@@ -137,8 +124,8 @@ static void begin(struct fixture *fixture)
 	struct snapshot_request wanted = {.uuid = UUID, .steps = &fixture->watched};
 	g_autoptr(GError) error = NULL;
 
-	fixture->watched =
-		(struct snapshot_steps){step_begins, step_ends, step_is_over, fixture->steps};
+	fixture->watched = (struct snapshot_steps){host_step_begins, step_ends, host_step_is_over,
+						   fixture->steps};
 	fixture->snapshot = snapshot_new(fixture->host.virt, &wanted, &error);
 	g_assert_no_error(error);
 	g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "extract");

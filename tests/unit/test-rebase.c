@@ -151,24 +151,11 @@ struct fixture {
 	struct snapshot *snapshot;
 };
 
-static int step_begins(void *opaque, const char *step, const char *undo, GError **error)
-{
-	(void)undo;
-	(void)error;
-	g_string_append_printf(opaque, "%s ", step);
-	return 0;
-}
-
 static int step_ends(void *opaque, const char *step, GError **error)
 {
 	(void)error;
 	g_string_append_printf(opaque, "%s. ", step);
 	return 0;
-}
-
-static void step_is_over(void *opaque, const char *step)
-{
-	g_string_append_printf(opaque, "-%s ", step);
 }
 
 /* Each is taken once. */
@@ -202,8 +189,8 @@ static void set_up(struct fixture *fixture, gconstpointer devices)
 	g_assert_nonnull(fixture->host.domain);
 	g_assert_cmpint(virDomainCreate(fixture->host.domain), ==, 0);
 	fixture->steps = g_string_new(NULL);
-	fixture->watched =
-		(struct snapshot_steps){step_begins, step_ends, step_is_over, fixture->steps};
+	fixture->watched = (struct snapshot_steps){host_step_begins, step_ends, host_step_is_over,
+						   fixture->steps};
 	renew(fixture);
 }
 
