@@ -17,9 +17,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
+from case import set_up  # noqa: E402
 from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
-from services import BUILD, CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
+from services import BUILD, CAST, Agent, end  # noqa: E402
 
 EVENT = "compute_snapshot_instance"
 # The configuration of each, and the guest's state. In "failing" the upload fails in any case, in "undefine" libvirt
@@ -201,15 +201,7 @@ def main():
     kills = int(os.environ.get("NOVASNAP_FAULT_RANDOM", "0"))
     found, at_random = {}, []
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker, glance = Broker(folder), Glance(folder)
-        begin(stack, broker, glance)
-        stack.enter_context(Libvirt(folder))
-        guest = stack.enter_context(Guest(folder, size_mib=64, data_mib=24))
-        guest.start()
-        broker.wait()
-        glance.wait()
-        conductor = stack.enter_context(StandInConductor(broker.url))
+        folder, broker, glance, _libvirt, (guest,), conductor = set_up(stack, size_mib=64, data_mib=24)
         world = World(folder, broker, glance, guest, conductor)
 
         def make(name, kind):

@@ -12,11 +12,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
+from case import Case, set_up  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
-from guest import Guest  # noqa: E402
-from services import Agent, Broker, Folder, Glance, Libvirt, begin  # noqa: E402
+from services import Agent  # noqa: E402
 
 FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 
@@ -24,18 +22,9 @@ FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker, glance = Broker(folder), Glance(folder)
-        begin(stack, broker, glance)
-        stack.enter_context(Libvirt(folder))
-        guests = [stack.enter_context(Guest(folder, size_mib=64, data_mib=4)) for _ in range(3)]
+        folder, broker, glance, _libvirt, guests, conductor = set_up(stack, 3, size_mib=64, data_mib=4)
         guest = guests[0]
-        for one in guests:
-            one.start()
-        broker.wait()
-        glance.wait()
         faulty = stack.enter_context(FaultyGlance(glance))
-        conductor = stack.enter_context(StandInConductor(broker.url))
 
         def make_agent(name, timeout=5):
             return Agent(folder, broker.url, faulty.url, name=name,

@@ -10,27 +10,18 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
+from case import Case, set_up  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
-from guest import Guest  # noqa: E402
 from own_libvirt import OwnLibvirt  # noqa: E402
-from services import Agent, Broker, Folder, Glance, begin  # noqa: E402
+from services import Agent  # noqa: E402
 
 
 def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker, glance = Broker(folder), Glance(folder)
-        begin(stack, broker, glance)
-        libvirt = stack.enter_context(OwnLibvirt(folder))
-        guest = stack.enter_context(Guest(folder, size_mib=128, data_mib=48))
-        guest.start()
-        broker.wait()
-        glance.wait()
+        folder, broker, glance, libvirt, (guest,), conductor = set_up(
+            stack, libvirt=OwnLibvirt, size_mib=128, data_mib=48)
         faulty = stack.enter_context(FaultyGlance(glance))
-        conductor = stack.enter_context(StandInConductor(broker.url))
 
         def make_agent(name, more=None, **keys):
             return stack.enter_context(Agent(

@@ -10,10 +10,8 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
-from guest import Guest  # noqa: E402
-from services import Agent, Broker, Folder, Glance, Libvirt, begin  # noqa: E402
+from case import Case, set_up  # noqa: E402
+from services import Agent  # noqa: E402
 
 LIMIT = "3"
 SAVES = "/var/lib/libvirt/qemu/save"
@@ -22,17 +20,7 @@ SAVES = "/var/lib/libvirt/qemu/save"
 def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker, glance = Broker(folder), Glance(folder)
-        begin(stack, broker, glance)
-        stack.enter_context(Libvirt(folder))
-        guest = stack.enter_context(Guest(folder, size_mib=64, data_mib=8))
-        other = stack.enter_context(Guest(folder, size_mib=64, data_mib=4))
-        guest.start()
-        other.start()
-        broker.wait()
-        glance.wait()
-        conductor = stack.enter_context(StandInConductor(broker.url))
+        folder, broker, glance, _libvirt, (guest, other), conductor = set_up(stack, 2, size_mib=64, data_mib=8)
 
         def make_agent(name, more=None, **keys):
             return stack.enter_context(Agent(

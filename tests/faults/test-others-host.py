@@ -10,12 +10,10 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
+from case import Case, set_up  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
-from guest import Guest  # noqa: E402
 from keystone import StandInKeystone  # noqa: E402
-from services import Agent, Broker, Folder, Glance, Libvirt, begin  # noqa: E402
+from services import Agent  # noqa: E402
 
 SAVES = "/var/lib/libvirt/qemu/save"
 RETRIES = 3
@@ -24,19 +22,10 @@ RETRIES = 3
 def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker, glance = Broker(folder), Glance(folder)
-        begin(stack, broker, glance)
-        stack.enter_context(Libvirt(folder))
-        guests = [stack.enter_context(Guest(folder, size_mib=64, data_mib=4)) for _ in range(6)]
+        folder, broker, glance, _libvirt, guests, conductor = set_up(stack, 6, size_mib=64, data_mib=4)
         guest = guests[0]
-        for one in guests:
-            one.start()
-        broker.wait()
-        glance.wait()
         faulty = stack.enter_context(FaultyGlance(glance))
         keystone = stack.enter_context(StandInKeystone())
-        conductor = stack.enter_context(StandInConductor(broker.url))
 
         def make_agent(name, more=None, **keys):
             return stack.enter_context(Agent(

@@ -14,9 +14,9 @@ import kombu
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
-from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
-from services import CAST, TOP, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
+from case import set_up  # noqa: E402
+from guest import qemu_img, same_content, virsh  # noqa: E402
+from services import CAST, TOP, Agent, end  # noqa: E402
 
 GRIZZLY = os.path.join(TOP, "conf/casts/snapshot_instance_grizzly.json")
 LIMIT = 60
@@ -25,15 +25,7 @@ LIMIT = 60
 def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker, glance = Broker(folder), Glance(folder)
-        begin(stack, broker, glance)
-        stack.enter_context(Libvirt(folder))
-        guest = stack.enter_context(Guest(folder, size_mib=64, data_mib=8))
-        guest.start()
-        broker.wait()
-        glance.wait()
-        conductor = stack.enter_context(StandInConductor(broker.url))
+        folder, broker, glance, _libvirt, (guest,), conductor = set_up(stack, size_mib=64, data_mib=8)
         common = {"DEFAULT": {"transport_url": broker.url, "debug": "true",
                               "rpc_response_timeout": "2"}}
         agent = Agent(folder, broker.url, glance.url, DEFAULT=common["DEFAULT"],

@@ -12,11 +12,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
+from case import Case, set_up  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
-from guest import Guest, virsh  # noqa: E402
-from services import Agent, Broker, Folder, Glance, Libvirt, begin  # noqa: E402
+from guest import virsh  # noqa: E402
+from services import Agent  # noqa: E402
 
 RUNS = 3  # that a job has at most
 
@@ -24,16 +23,8 @@ RUNS = 3  # that a job has at most
 def main():
     tap.handle_signals()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker, glance = Broker(folder), Glance(folder)
-        begin(stack, broker, glance)
-        stack.enter_context(Libvirt(folder))
-        guest = stack.enter_context(Guest(folder, size_mib=64, data_mib=4))
-        guest.start()
-        broker.wait()
-        glance.wait()
+        folder, broker, glance, _libvirt, (guest,), conductor = set_up(stack, size_mib=64, data_mib=4)
         faulty = stack.enter_context(FaultyGlance(glance))
-        conductor = stack.enter_context(StandInConductor(broker.url))
         agent = stack.enter_context(Agent(folder, broker.url, faulty.url, novasnap={
             "control": "conductor", "shutdown_grace": "60", "image_poll_interval": "60"}))
 

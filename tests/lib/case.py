@@ -1,11 +1,32 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One cast of a guest of ours, and what must be true of guest, image, controller and host after its end."""
+"""What a test of casts needs, and one cast of a guest of ours, with what must be true of guest, image, controller and
+host after its end."""
+from collections import namedtuple
+
 
 import tap
-from guest import qemu_img, same_content
-from services import CAST
+from conductor import StandInConductor
+from guest import Guest, qemu_img, same_content
+from services import CAST, Broker, Folder, Glance, Libvirt, begin
 
 EVENT = "compute_snapshot_instance"
+
+Stage = namedtuple("Stage", "folder broker glance libvirt guests conductor")
+
+
+def set_up(stack, guests=1, libvirt=Libvirt, **kind):
+    """A broker, a Glance, a libvirtd, so many guests of that kind (Guest's arguments), which run, and the stand-in
+    conductor; all end with the stack."""
+    folder = stack.enter_context(Folder())
+    broker, glance = Broker(folder), Glance(folder)
+    begin(stack, broker, glance)
+    libvirtd = stack.enter_context(libvirt(folder))
+    made = [stack.enter_context(Guest(folder, **kind)) for _ in range(guests)]
+    for guest in made:
+        guest.start()
+    broker.wait()
+    glance.wait()
+    return Stage(folder, broker, glance, libvirtd, made, stack.enter_context(StandInConductor(broker.url)))
 
 
 class Case:
