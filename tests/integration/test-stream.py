@@ -219,8 +219,9 @@ def main():
         def test_nonsense_at_the_status_socket():
             def visit(*packets):
                 visitor = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-                visitor.settimeout(10)
+                # Waits while others are before it, as one with a time limit of Python's would not.
                 visitor.connect(os.path.join(agent.state, "journal", "status"))
+                visitor.settimeout(10)
                 for packet in packets:
                     visitor.send(packet)
                 return visitor
