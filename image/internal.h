@@ -39,14 +39,20 @@ extern const struct image_store_ops directory_store_ops;
 /* Takes the document. NULL with IMAGE_ERROR_FAILED when it is no record. */
 struct image_record *image_record_parse(cJSON *document, GError **error);
 
-/* --- nbd-close.c ------------------------------------------------------------------------------ */
+/* --- nbd-server.c ----------------------------------------------------------------------------- */
 
-struct nbd_handle;
-/* Closes it. The program that serves it, where its `pid` is known (else 0), is killed when it does
- * not end in time, and left to itself when even that does not end it. */
-void nbd_close_in_time(struct nbd_handle *nbd, pid_t pid);
-/* The youngest child of this thread, 0: none. */
-pid_t nbd_youngest_child(void);
+/* A program that serves one client, us, and is killed when the thread that started it ends. */
+struct nbd_server;
+/* `argv`: a program that takes its socket by systemd's activation, looked for in PATH. `socket`: a
+ * path that nobody else can reach; it is gone when this returns. `ret_client`: a connection to it,
+ * the caller's to close. NULL with IMAGE_SOURCE_ERROR_FAILED. */
+struct nbd_server *nbd_server_start(const char *const *argv, const char *socket, int *ret_client,
+				    GError **error);
+/* What it said of why it ended, in one line, perhaps "". The caller frees it. */
+char *nbd_server_words(struct nbd_server *server);
+/* After its connection was closed. One that does not end in time is killed, and one that even that
+ * does not end is left to itself. Takes NULL. */
+void nbd_server_end(struct nbd_server *server);
 
 /* --- pipeline.c ------------------------------------------------------------------------------- */
 

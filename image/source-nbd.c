@@ -22,7 +22,7 @@ struct nbd_source {
 	unsigned timeout_s;
 	const atomic_int *cancel;
 	bool has_extents;
-	pid_t server; /* the program that serves it; 0: somebody else's, or not known */
+	struct nbd_server *server; /* NULL: somebody else's */
 };
 
 /* A connection that is dead may be had anew; what the server refused may not. */
@@ -40,6 +40,18 @@ static int fail(const struct nbd_source *source, GError **error, const char *wha
 
 	g_set_error(error, IMAGE_SOURCE_ERROR, error_code(source), "%s: %s", what,
 		    why ? why : "libnbd does not say why");
+	return -1;
+}
+
+/* The program that should have served it knows better why. */
+static int fail_to_connect(const struct nbd_source *source, GError **error)
+{
+	static const char what[] = "connecting to the disk's export";
+	g_autofree char *words = source->server ? nbd_server_words(source->server) : NULL;
+
+	if (!words || *words == '\0')
+		return fail(source, error, what);
+	g_set_error(error, IMAGE_SOURCE_ERROR, error_code(source), "%s: %s", what, words);
 	return -1;
 }
 
@@ -106,8 +118,9 @@ static int wait_for(struct nbd_source *source, struct flight *flight, const char
  * connection goes first. */
 static void give_up(struct nbd_source *source)
 {
-	nbd_close_in_time(source->nbd, source->server);
+	nbd_close(source->nbd);
 	source->nbd = NULL;
+	nbd_server_end(g_steal_pointer(&source->server));
 }
 
 static int is_open(const struct nbd_source *source, GError **error)
@@ -216,8 +229,7 @@ static void nbd_source_free(struct image_source *source)
 {
 	struct nbd_source *nbd = (struct nbd_source *)source;
 
-	if (nbd->nbd)
-		nbd_close_in_time(nbd->nbd, nbd->server);
+	give_up(nbd);
 	g_free(nbd);
 }
 
@@ -230,50 +242,45 @@ static const struct image_source_ops nbd_source_ops = {
 /* Until the handshake is over. */
 static int wait_ready(struct nbd_source *source, GError **error)
 {
-	static const char what[] = "connecting to the disk's export";
 	gint64 until = g_get_monotonic_time() + (gint64)source->timeout_s * G_USEC_PER_SEC;
 
 	while (nbd_aio_is_ready(source->nbd) != 1) {
 		if (nbd_poll(source->nbd, POLL_MS) < 0 || nbd_aio_is_dead(source->nbd) == 1 ||
 		    nbd_aio_is_closed(source->nbd) == 1)
-			return fail(source, error, what);
+			return fail_to_connect(source, error);
 		if (check_cancel(source, error) < 0)
 			return -1;
 		if (g_get_monotonic_time() > until) {
 			g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED,
-				    "%s: no answer in %u s", what, source->timeout_s);
+				    "connecting to the disk's export: no answer in %u s",
+				    source->timeout_s);
 			return -1;
 		}
 	}
 	return 0;
 }
 
-/* libnbd starts it, and does not tell its pid. */
-static int start_server(struct nbd_source *source, const struct image_nbd *nbd)
+static int start_server(struct nbd_source *source, const struct image_nbd *nbd, GError **error)
 {
-	pid_t before = nbd_youngest_child();
-	int rc = nbd_aio_connect_systemd_socket_activation(source->nbd, (char **)nbd->argv);
-	pid_t after = nbd_youngest_child();
+	int client;
 
-	source->server = after != before ? after : 0;
-	return rc;
+	source->server = nbd_server_start(nbd->argv, nbd->socket, &client, error);
+	if (!source->server)
+		return -1;
+	/* libnbd closes it in every case. */
+	return nbd_aio_connect_socket(source->nbd, client) < 0 ? fail_to_connect(source, error) : 0;
 }
 
 static int connect_to(struct nbd_source *source, const struct image_nbd *nbd, GError **error)
 {
-	int rc = 0;
-
 	/* Zeros first would be a tenth of the work; an answer that fails fails the whole read. */
 	if (nbd_set_pread_initialize(source->nbd, false) < 0 ||
 	    nbd_set_export_name(source->nbd, nbd->export_name) < 0 ||
-	    nbd_add_meta_context(source->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
-		rc = -1;
-	else if (nbd->socket)
-		rc = nbd_aio_connect_unix(source->nbd, nbd->socket);
-	else
-		rc = start_server(source, nbd);
-	if (rc < 0)
-		return fail(source, error, "connecting to the disk's export");
+	    nbd_add_meta_context(source->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+	    (!nbd->argv && nbd_aio_connect_unix(source->nbd, nbd->socket) < 0))
+		return fail_to_connect(source, error);
+	if (nbd->argv && start_server(source, nbd, error) < 0)
+		return -1;
 	return wait_ready(source, error);
 }
 

@@ -52,7 +52,7 @@ struct image_source *image_source_new_file(const char *path, GError **error);
 
 /* What is asked of an NBD server; strings are copied. */
 struct image_nbd {
-	const char *socket;	  /* a unix socket, of a server that runs; or */
+	const char *socket;	  /* a unix socket, of a server that runs, or for: */
 	const char *const *argv;  /* a program that serves its one client by socket activation */
 	const char *export_name;  /* "" for the default one */
 	unsigned timeout_s;	  /* how long any answer may take */
@@ -61,7 +61,8 @@ struct image_nbd {
 /*
  * A source that is an NBD export: its extents are the server's base:allocation, and a read has many
  * requests in flight. NULL with IMAGE_SOURCE_ERROR. The program, where there is one, ends with the
- * source.
+ * source, or when the thread that called this dies; its socket, which nobody else may reach, is
+ * gone when this returns.
  */
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error);
 

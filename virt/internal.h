@@ -179,8 +179,8 @@ int jobs_resume_caught(virDomainPtr domain, GError **error);
 char *jobs_folder_name(const char *run_dir);
 int jobs_make_folder(const char *folder, int *ret_lock);
 #define SOCKET "export" /* the socket's name in it */
-/* Removes the socket of a job that has ended, its folder, and the scratch file; libvirt does, where
- * all goes well. */
+/* Removes the socket of a job that has ended, its folder, and the scratch file (NULL: there is
+ * none); libvirt does, where all goes well. */
 int jobs_remove_places(const char *socket, const char *scratch, GError **error);
 /* The number that libvirt gives the scratch file, as in "vda[5]"; the caller frees it. */
 char *jobs_backup_scratch_index(virDomainPtr domain);

@@ -199,7 +199,7 @@ int jobs_remove_places(const char *socket, const char *scratch, GError **error)
 	const char *const files[] = {scratch, socket};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
-		if (g_unlink(files[i]) == 0 || errno == ENOENT)
+		if (!files[i] || g_unlink(files[i]) == 0 || errno == ENOENT)
 			continue;
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot remove %s: %s", files[i],
 			    g_strerror(errno));

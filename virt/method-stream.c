@@ -170,7 +170,9 @@ static int make_places(struct snapshot *snapshot, struct stream *stream, GError 
 	cJSON_AddBoolToObject(undo, "running", snapshot->first_state == VIR_DOMAIN_RUNNING);
 	if (step_begin(snapshot, "backup", undo, error) < 0)
 		return -1;
-	return stream_make_folder(stream, &user, error);
+	return stream_make_folder(stream->folder, &stream->lock, error) < 0
+		       ? -1
+		       : stream_share_folder(stream->folder, &user, error);
 }
 
 static char *backup_xml(const struct snapshot *snapshot, const struct stream *stream,
@@ -327,11 +329,13 @@ static int wait_shut_off(struct snapshot *snapshot, GError **error)
 }
 
 /* Whoever starts the guest meanwhile is not kept from it: the snapshot begins anew. */
-static struct image_source *serve(struct snapshot *snapshot, bool direct, GError **error)
+static struct image_source *serve_at(struct snapshot *snapshot, const char *socket, bool direct,
+				     GError **error)
 {
 	g_autofree char *chain = disk_json_name_shared(snapshot->disk, direct);
 	const char *argv[] = {"qemu-nbd", "--read-only", "--discard=ignore", chain, NULL};
 	struct image_nbd nbd = {
+		.socket = socket,
 		.argv = argv,
 		.export_name = "",
 		.timeout_s = host_config(snapshot->host)->nbd_timeout_s,
@@ -339,6 +343,29 @@ static struct image_source *serve(struct snapshot *snapshot, bool direct, GError
 	};
 
 	return image_source_new_nbd(&nbd, error);
+}
+
+/* In a folder of its own, which is there until we are connected. */
+static struct image_source *serve(struct snapshot *snapshot, bool direct, GError **error)
+{
+	g_autofree char *folder = jobs_folder_name(host_config(snapshot->host)->run_dir);
+	g_autofree char *socket = g_build_filename(folder, SOCKET, NULL);
+	g_autoptr(image_source_t) disk = NULL;
+	cJSON *undo = cJSON_CreateObject();
+	int lock;
+
+	cJSON_AddStringToObject(undo, "socket", socket);
+	if (step_begin(snapshot, "serve", undo, error) < 0 ||
+	    stream_make_folder(folder, &lock, error) < 0)
+		return NULL;
+	disk = serve_at(snapshot, socket, direct, error);
+	if (jobs_remove_places(socket, NULL, disk ? error : NULL) < 0 ||
+	    (disk && step_end(snapshot, "serve", error) < 0))
+		g_clear_pointer(&disk, image_source_free);
+	else
+		step_over(snapshot, "serve");
+	(void)close(lock);
+	return g_steal_pointer(&disk);
 }
 
 static struct image_source *open_cold(struct snapshot *snapshot, GError **error)

@@ -25,8 +25,11 @@ struct stream {
 /* In the child. It dies with the thread that waits for it, so also when we are killed. */
 static void child_setup(gpointer opaque)
 {
-	(void)opaque;
+	const pid_t *parent = opaque;
+
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != *parent)
+		_exit(127);
 }
 
 static void drain(struct stream *stream)
@@ -116,13 +119,14 @@ int process_run(const char *const *argv, unsigned timeout_s, const atomic_int *c
 	g_autofree char *name = g_strjoin(" ", argv[0], argv[1], NULL);
 	g_autoptr(GError) local = NULL;
 	struct stream out = {-1, output, OUTPUT_MAX}, err = {-1, words, WORDS_MAX};
+	pid_t parent = getpid();
 	int killed, status;
 	GPid pid;
 
 	if (!g_spawn_async_with_pipes(NULL, (char **)argv, environment,
 				      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH |
 					      G_SPAWN_CLOEXEC_PIPES,
-				      child_setup, NULL, &pid, NULL, &out.fd, &err.fd, &local)) {
+				      child_setup, &parent, &pid, NULL, &out.fd, &err.fd, &local)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "cannot run %s: %s", argv[0],
 			    local->message);
 		return -1;

@@ -126,6 +126,14 @@ static int undo_backup(const struct recovery *recovery, GError **error)
 	return jobs_remove_places(socket, scratch, error);
 }
 
+/* The program that served there died with who began it. */
+static int undo_serve(const struct recovery *recovery, GError **error)
+{
+	const char *socket = text_of(recovery, "socket");
+
+	return socket ? jobs_remove_places(socket, NULL, error) : missing("socket", error);
+}
+
 /* Whether the disk has a block job into that file: 1, 0, or -1 with an error. */
 static int is_copied(const struct recovery *recovery, const char *target, const char *delta,
 		     GError **error)
@@ -299,9 +307,9 @@ static const struct {
 	const char *step;
 	int (*undo)(const struct recovery *recovery, GError **error);
 } undos[] = {
-	{"backup", undo_backup}, {"copy", undo_copy},	      {"undefine", undo_undefine},
-	{"save", undo_save},	 {"internal", undo_internal}, {"freeze", undo_freeze},
-	{"folder", undo_folder},
+	{"backup", undo_backup},     {"serve", undo_serve},   {"copy", undo_copy},
+	{"undefine", undo_undefine}, {"save", undo_save},     {"internal", undo_internal},
+	{"freeze", undo_freeze},     {"folder", undo_folder},
 };
 
 static int undo_step(struct recovery *recovery, const char *step, GError **error)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The places of a running guest's export: a folder for QEMU's socket, which is QEMU's to write in
+ * The places of an export: a folder for its socket, which of a running guest is QEMU's to write in
  * and ours to connect to, and the name of the scratch file.
  */
 #include <errno.h>
@@ -31,23 +31,6 @@ static int find_user(struct snapshot *snapshot, struct virt_user *ret_user, GErr
 	return rc;
 }
 
-/* Root gives the folder away. Anybody else opens it for the group that run_dir hands down, and the
- * socket that QEMU makes in it inherits that group. */
-static int share(const char *folder, const struct virt_user *user, GError **error)
-{
-	int rc = 0;
-
-	if (geteuid() == 0)
-		rc = chown(folder, user->uid, user->gid);
-	else if (geteuid() != user->uid)
-		rc = chmod(folder, S_ISGID | 0770);
-	if (rc < 0)
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "sharing the folder %s with QEMU's user: %s", folder,
-			    g_strerror(errno));
-	return rc;
-}
-
 int stream_choose_places(struct snapshot *snapshot, struct stream *stream,
 			 struct virt_user *ret_user, GError **error)
 {
@@ -64,12 +47,28 @@ int stream_choose_places(struct snapshot *snapshot, struct stream *stream,
 	return 0;
 }
 
-int stream_make_folder(struct stream *stream, const struct virt_user *user, GError **error)
+int stream_make_folder(const char *folder, int *ret_lock, GError **error)
 {
-	if (jobs_make_folder(stream->folder, &stream->lock) == 0)
-		return share(stream->folder, user, error);
+	if (jobs_make_folder(folder, ret_lock) == 0)
+		return 0;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "making the folder %s in [novasnap]run_dir: %s", stream->folder,
-		    g_strerror(errno));
+		    "making the folder %s in [novasnap]run_dir: %s", folder, g_strerror(errno));
 	return -1;
+}
+
+/* Root gives the folder away. Anybody else opens it for the group that run_dir hands down, and the
+ * socket that QEMU makes in it inherits that group. */
+int stream_share_folder(const char *folder, const struct virt_user *user, GError **error)
+{
+	int rc = 0;
+
+	if (geteuid() == 0)
+		rc = chown(folder, user->uid, user->gid);
+	else if (geteuid() != user->uid)
+		rc = chmod(folder, S_ISGID | 0770);
+	if (rc < 0)
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+			    "sharing the folder %s with QEMU's user: %s", folder,
+			    g_strerror(errno));
+	return rc;
 }

@@ -25,8 +25,10 @@ struct stream {
  * could not meet in run_dir. */
 int stream_choose_places(struct snapshot *snapshot, struct stream *stream,
 			 struct virt_user *ret_user, GError **error);
-/* The socket's folder. */
-int stream_make_folder(struct stream *stream, const struct virt_user *user, GError **error);
+/* A socket's folder, ours alone; `ret_lock` as that of jobs_make_folder. */
+int stream_make_folder(const char *folder, int *ret_lock, GError **error);
+/* From now on QEMU's user may make its socket in it. */
+int stream_share_folder(const char *folder, const struct virt_user *user, GError **error);
 
 /* --- guard.c: no guest is hurt by a stream ---------------------------------------------------- */
 

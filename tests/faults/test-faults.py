@@ -17,11 +17,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import set_up  # noqa: E402
-from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
-from services import BUILD, CAST, Agent, end  # noqa: E402
+from case import EVENT, Case, set_up  # noqa: E402
+from guest import Guest, virsh  # noqa: E402
+from services import BUILD, Agent, end  # noqa: E402
 
-EVENT = "compute_snapshot_instance"
 # The configuration of each, and the guest's state. In "failing" the upload fails in any case, in "undefine" libvirt
 # takes no copy on a guest that is defined.
 METHODS = {
@@ -37,53 +36,21 @@ METHODS = {
 FIRST = {"failing": "upload.before:error,", "undefine": "transient.before:error,"}
 
 
-class Case:
-    """One cast, with a fault or without, and what must be true afterwards."""
+class FaultCase(Case):
+    """One cast, with a fault or without."""
 
     def __init__(self, world, agent, state):
-        self.world, self.agent, self.state = world, agent, state
         world.set_state(state)
-        world.conductor.host = agent.host
+        super().__init__(world.glance, world.conductor, agent, world.guest)
         world.conductor.events.clear()
-        world.conductor.faults.clear()
-        world.conductor.task_states[world.guest.uuid] = "image_snapshot_pending"
-        self.image = world.glance.request("POST", "/v2/images", {
-            "name": "fault", "container_format": "bare", "disk_format": "qcow2",
-            "instance_uuid": world.guest.uuid})["id"]
-        self.definition = world.guest.definition()
+        self.faults = None
 
-    def send(self):
-        self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance",
-                           self.world.guest.uuid, "--image", self.image)
-
-    def open_jobs(self):
-        return self.agent.command("jobs", "--open").stdout
-
-    def has_ended(self):
-        shown = self.agent.command("jobs").stdout.split("\n")[0]
-        return self.image in shown and " open " not in shown and "taken back" not in shown
-
-    def wait_end(self, seconds=60):
-        tap.wait_for("end of the job", self.has_ended, seconds, 0.05)
-
-    def outcome(self):
-        """What the image has come to, after everything else was found as it must be."""
-        world = self.world
-        uuid = world.guest.uuid
-        assert world.guest.state() == self.state, world.guest.state()
-        assert not world.guest.has_job() and not world.guest.is_saved()
-        assert world.guest.definition() == self.definition
-        assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", world.guest.disk)
-        assert self.agent.left() == [], self.agent.left()
-        assert world.conductor.task_states[uuid] is None, world.conductor.task_states[uuid]
-        assert world.conductor.events == {(uuid, EVENT): True}, world.conductor.events
-        record = world.glance.get(self.image)
-        if record is None:
-            return "deleted"
-        assert record["status"] == "active", record["status"]
-        assert same_content(world.glance.file(self.image), "qcow2", world.guest.disk, "qcow2")
-        world.glance.request("DELETE", f"/v2/images/{self.image}")
-        return "whole"
+    def outcome(self, alone=True):
+        what = super().outcome(alone)
+        assert self.conductor.events == {(self.guest.uuid, EVENT): True}, self.conductor.events
+        if what == "whole":
+            self.glance.request("DELETE", f"/v2/images/{self.image}")
+        return what
 
 
 class World:
@@ -109,7 +76,7 @@ def points_of(world, name):
     """Those that a snapshot without a fault passes, in order."""
     agent, state = world.make_agent(name)
     path = os.path.join(agent.folder, "points")
-    case = Case(world, agent, state)
+    case = FaultCase(world, agent, state)
     agent.start({"NOVASNAP_FAULT_TRACE": path, "NOVASNAP_FAULT": FIRST.get(name, "")})
     try:
         case.send()
@@ -129,7 +96,7 @@ def wait_killed(agent):
 
 def run_fault(world, name, point, kind):
     agent, state = world.make_agent(name)
-    case = Case(world, agent, state)
+    case = FaultCase(world, agent, state)
     mark = len(agent.text())
     what = "error" if kind == "error" else "kill"
     agent.start({"NOVASNAP_FAULT": f"{FIRST.get(name, '')}{point}:{what}"})
@@ -165,7 +132,7 @@ def run_fault(world, name, point, kind):
 def run_random(world, name, chance):
     """Killed once, twice or three times, at moments that nobody chose."""
     agent, state = world.make_agent(name)
-    case = Case(world, agent, state)
+    case = FaultCase(world, agent, state)
     agent.start()
     try:
         case.send()
@@ -239,7 +206,7 @@ def main():
             with Guest(folder, size_mib=32, data_mib=1, extra_disks=vnc) as other:
                 there = World(folder, broker, glance, other, conductor)
                 agent, state = there.make_agent("undefine")
-                case = Case(there, agent, state)
+                case = FaultCase(there, agent, state)
                 agent.start({"NOVASNAP_FAULT": FIRST["undefine"]})
                 try:
                     case.send()

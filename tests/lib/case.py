@@ -36,7 +36,7 @@ class Case:
         self.glance, self.conductor, self.agent, self.guest = glance, conductor, agent, guest
         self.state, self.definition = guest.state(), guest.definition()
         self.mark = len(agent.text())
-        self.faults = 1  # that a failure writes
+        self.faults = 1  # that a failure writes; None: once more, after a kill
         if conductor:
             conductor.host = agent.host
             conductor.events.pop((guest.uuid, EVENT), None)
@@ -67,7 +67,7 @@ class Case:
         return shown and " open " not in shown and "taken back" not in shown
 
     def wait_end(self, seconds=90):
-        tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds, 0.2)
+        tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds)
         return self
 
     def wait_failed(self, seconds=60):
@@ -88,7 +88,7 @@ class Case:
             assert self.conductor.events[uuid, EVENT], self.conductor.events
         record = self.glance.get(self.image)
         if record is None:
-            if self.conductor:
+            if self.conductor and self.faults is not None:
                 assert self.conductor.faults.count(uuid) == self.faults, self.conductor.faults
             return "deleted"
         assert record["status"] == "active", record["status"]

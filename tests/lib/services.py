@@ -73,6 +73,17 @@ def end(process, seconds=20, number=signal.SIGTERM):
     return process.wait()
 
 
+def running_in(groups):
+    """The processes in these process groups: (pid, program) each."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{pid}/stat") as file:
+                name, rest = file.read().split(" (", 1)[1].rsplit(") ", 1)
+            state, _parent, group = rest.split()[:3]
+            if int(group) in groups and state != "Z":
+                yield int(pid), name
+
+
 class Folder:
     """A temporary folder that QEMU's user can pass through."""
 
@@ -409,7 +420,7 @@ class Agent:
         self.conf = os.path.join(self.folder, "novasnap.conf")
         self.snapshots = os.path.join(self.folder, "snapshots")
         self.state = os.path.join(self.folder, "state")
-        self.process = None
+        self.process, self.lives = None, set()
         self.programs, self.run_as = BUILD, []
         os.makedirs(self.snapshots, mode=0o755, exist_ok=True)
         config = {
@@ -438,6 +449,7 @@ class Agent:
     def start(self, env=None):
         self.process = spawn([*self.run_as, os.path.join(self.programs, "novasnapd"), *self.files],
                              self.log, env)
+        self.lives.add(self.process.pid)
         end_at = time.monotonic() + 60
         while " ready after " not in self.text():
             if self.process.poll() is not None or time.monotonic() > end_at:
@@ -457,10 +469,11 @@ class Agent:
         return status
 
     def left(self):
-        """What is in the folders that are empty when nothing is under way."""
-        return [os.path.join(folder, name)
-                for folder in (self.snapshots, os.path.join(self.folder, "run"), os.path.join(self.state, "scratch"))
-                if os.path.isdir(folder) for name in os.listdir(folder)]
+        """What is in the folders that are empty when nothing is under way, and the programs that its lives started."""
+        files = [os.path.join(folder, name)
+                 for folder in (self.snapshots, os.path.join(self.folder, "run"), os.path.join(self.state, "scratch"))
+                 if os.path.isdir(folder) for name in os.listdir(folder)]
+        return files + [f"{name}, process {pid}" for pid, name in running_in(self.lives) if pid not in self.lives]
 
     def command(self, *args, check=True, seconds=180, text=None):
         return subprocess.run([*self.run_as, os.path.join(self.programs, "novasnap"), *self.files, *args],

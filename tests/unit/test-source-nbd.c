@@ -5,9 +5,13 @@
  */
 #include <glib/gstdio.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "image/clusters.h"
@@ -210,11 +214,129 @@ static void test_too_much(void)
 		g_assert_cmpint(count_of(sizes[i], beyond, beyond, 1), ==, -1);
 }
 
+/* --- programs that serve ---------------------------------------------------------------------- */
+
+struct place {
+	char *folder;
+	char *socket;
+};
+
+static struct place make_place(void)
+{
+	struct place place = {.folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL)};
+
+	place.socket = g_build_filename(place.folder, "socket", NULL);
+	return place;
+}
+
+/* No socket may be left in it. */
+static void remove_place(struct place *place)
+{
+	g_assert_cmpint(g_rmdir(place->folder), ==, 0);
+	g_free(place->socket);
+	g_free(place->folder);
+}
+
+static struct image_source *open_served(const struct place *place, const char *script,
+					GError **error)
+{
+	const char *argv[] = {"sh", "-c", script, NULL};
+	struct image_nbd nbd = {
+		.socket = place->socket, .argv = argv, .export_name = "", .timeout_s = 30};
+
+	return image_source_new_nbd(&nbd, error);
+}
+
+static void test_words(void)
+{
+	static const struct {
+		const char *script;
+		const char *words;
+	} table[] = {
+		{"echo the disk is locked >&2; echo >&2; exit 1", ": the disk is locked"},
+		{"exit 1", "nbd_poll: recv: Connection reset"},
+		{"head -c 200000 /dev/zero | tr '\\0' 'x' >&2; exit 1", ": xxxxxxxxxx"},
+		{"test $LISTEN_FDS = 1 && test $LISTEN_PID = $$ && test -S /proc/self/fd/3 && "
+		 "echo activated >&2",
+		 ": activated"},
+	};
+	struct place place = make_place();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+		g_autoptr(GError) error = NULL;
+
+		g_assert_null(open_served(&place, table[i].script, &error));
+		g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED);
+		g_test_message("%s", error->message);
+		g_assert_nonnull(strstr(error->message, table[i].words));
+		g_assert_cmpuint(strlen(error->message), <, 500);
+	}
+	remove_place(&place);
+}
+
+static void test_no_place(void)
+{
+	static const char *const argv[] = {"novasnap-no-such-program", NULL};
+	struct place place = make_place();
+	struct image_nbd nbd = {
+		.socket = place.socket, .argv = argv, .export_name = "", .timeout_s = 30};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(GError) taken = NULL;
+
+	g_assert_null(image_source_new_nbd(&nbd, &error));
+	g_assert_nonnull(strstr(error->message, "there is no novasnap-no-such-program"));
+	g_assert_true(g_file_set_contents(place.socket, "", 0, NULL));
+	g_assert_null(open_served(&place, "exit 1", &taken));
+	g_assert_nonnull(strstr(taken->message, place.socket));
+	g_assert_cmpint(g_unlink(place.socket), ==, 0);
+	remove_place(&place);
+}
+
+/* 0: none yet. */
+static pid_t child_of(pid_t pid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)pid, (int)pid);
+	g_autofree char *text = NULL;
+
+	return g_file_get_contents(path, &text, NULL, NULL) ? (pid_t)strtol(text, NULL, 10) : 0;
+}
+
+/* A process that is killed before its program has answered takes it along. */
+static void test_killed(void)
+{
+	struct place place = make_place();
+	pid_t pid, served = 0;
+	int status = 0;
+
+	g_assert_cmpint(prctl(PR_SET_CHILD_SUBREAPER, 1), ==, 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)open_served(&place, "exec sleep 600", NULL);
+		_exit(1);
+	}
+	for (int i = 0; i < 1000 && served == 0; i++) {
+		g_usleep(G_USEC_PER_SEC / 100);
+		served = child_of(pid);
+	}
+	g_assert_cmpint(served, >, 0);
+	g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+	g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+	for (int i = 0; i < 1000 && status == 0; i++) {
+		g_usleep(G_USEC_PER_SEC / 100);
+		(void)waitpid(served, &status, WNOHANG);
+	}
+	g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	remove_place(&place);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/nbd/cut-at-each-byte", test_cut_at_each_byte);
 	g_test_add_func("/nbd/extents-of-nothing", test_extents_of_nothing);
 	g_test_add_func("/nbd/too-much", test_too_much);
+	g_test_add_func("/nbd/server/words", test_words);
+	g_test_add_func("/nbd/server/no-place", test_no_place);
+	g_test_add_func("/nbd/server/killed", test_killed);
 	return g_test_run();
 }
