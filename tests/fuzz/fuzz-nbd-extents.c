@@ -5,6 +5,7 @@
  */
 #include <glib/gstdio.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -52,6 +53,8 @@ enum {
 };
 
 struct server {
+	sem_t begin; /* an input is there */
+	sem_t end;   /* it is served */
 	int listener;
 	int fd;
 	uint64_t size;
@@ -275,9 +278,8 @@ static bool answer(struct server *server, const struct request *request)
 	return true;
 }
 
-static void *serve(void *opaque)
+static void serve(struct server *server)
 {
-	struct server *server = opaque;
 	/* A client that is left waiting is not waited for. */
 	struct timeval limit = {0, 100000};
 	uint8_t buffer[REQUEST_LENGTH];
@@ -301,6 +303,18 @@ static void *serve(void *opaque)
 		}
 	}
 	(void)close(server->fd);
+}
+
+/* One thread for all inputs: what the sanitizer keeps of a thread it keeps for ever. */
+static void *serve_each(void *opaque)
+{
+	struct server *server = opaque;
+
+	for (;;) {
+		(void)sem_wait(&server->begin);
+		serve(server);
+		(void)sem_post(&server->end);
+	}
 	return NULL;
 }
 
@@ -365,18 +379,28 @@ static void use(struct image_source *disk, unsigned how)
 	image_source_free(image);
 }
 
+static void start(struct server *server, const char *path)
+{
+	pthread_t thread;
+	int rc;
+
+	server->listener = listen_at(path);
+	(void)sem_init(&server->begin, 0, 0);
+	(void)sem_init(&server->end, 0, 0);
+	rc = pthread_create(&thread, NULL, serve_each, server);
+	g_assert_cmpint(rc, ==, 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct server server = {.listener = -1};
 	static char *path;
 	struct image_nbd nbd = {.export_name = "", .timeout_s = 3};
 	struct image_source *disk;
-	pthread_t thread;
-	int rc;
 
 	if (server.listener < 0) {
 		path = g_build_filename(g_get_tmp_dir(), "nbd", NULL);
-		server.listener = listen_at(path);
+		start(&server, path);
 	}
 	nbd.socket = path;
 	server.input = (struct fuzz_input){data, size};
@@ -387,11 +411,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		server.size &= SMALL;
 	else if (server.size <= IMAGE_QCOW2_MAX)
 		server.size &= MIDDLING;
-	rc = pthread_create(&thread, NULL, serve, &server);
-	g_assert_cmpint(rc, ==, 0);
+	(void)sem_post(&server.begin);
 	disk = image_source_new_nbd(&nbd, NULL);
 	if (disk)
 		use(disk, server.how);
-	(void)pthread_join(thread, NULL);
+	(void)sem_wait(&server.end);
 	return 0;
 }
