@@ -27,10 +27,11 @@ static void keep_quiet(void *opaque, virErrorPtr error)
 	g_debug("libvirt: %s", error->message);
 }
 
+/* Without virInitialize libvirt takes another library's thread-local data for its last error. */
 static void register_loop(void)
 {
 	virSetErrorFunc(NULL, keep_quiet);
-	if (virEventRegisterDefaultImpl() < 0)
+	if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
 		g_warning("libvirt has no event loop: %s", virGetLastErrorMessage());
 }
 
