@@ -305,13 +305,20 @@ static void serve(struct server *server)
 	(void)close(server->fd);
 }
 
+/* Signals, which libFuzzer has of its own, do not end it. */
+static void wait_for(sem_t *semaphore)
+{
+	while (sem_wait(semaphore) < 0)
+		;
+}
+
 /* One thread for all inputs: what the sanitizer keeps of a thread it keeps for ever. */
 static void *serve_each(void *opaque)
 {
 	struct server *server = opaque;
 
 	for (;;) {
-		(void)sem_wait(&server->begin);
+		wait_for(&server->begin);
 		serve(server);
 		(void)sem_post(&server->end);
 	}
@@ -415,6 +422,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	disk = image_source_new_nbd(&nbd, NULL);
 	if (disk)
 		use(disk, server.how);
-	(void)sem_wait(&server.end);
+	wait_for(&server.end);
 	return 0;
 }
