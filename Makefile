@@ -154,7 +154,7 @@ test: check-deps
 	@$(MAKE) --no-print-directory all unit-programs tools
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined FAULTS=1 all unit-programs check-unit
 	tests/faults/check-points.py
-	tests/lib/run.sh
+	BUILD=$(BUILD) tests/lib/run.sh
 	BUILD=build-address-undefined-faults NOVASNAP_FAULT_METHODS=stream,cold NOVASNAP_FAULT_KINDS=kill \
 		NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/faults/test-faults.py
 

@@ -57,23 +57,18 @@ static int make_ends(const char *path, int *ret_listener, int *ret_client, GErro
 	const struct sockaddr *name = (const struct sockaddr *)&address;
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int code = 0;
+	int rc = 0;
 
-	if (listener < 0 || client < 0)
-		code = errno;
-	else if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >=
-		 sizeof(address.sun_path))
-		code = ENAMETOOLONG;
-	else if (bind(listener, name, sizeof(address)) < 0)
-		code = errno;
-	else if (listen(listener, 1) < 0 || connect(client, name, sizeof(address)) < 0 ||
-		 fcntl(client, F_SETFL, O_NONBLOCK) < 0)
-		code = errno;
-	if (code == 0 || code == ECONNREFUSED)
-		(void)g_unlink(path);
 	*ret_listener = listener;
 	*ret_client = client;
-	return code == 0 ? 0 : fail(error, "making the socket", path, code);
+	if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
+		return fail(error, "making the socket", path, ENAMETOOLONG);
+	if (listener < 0 || client < 0 || bind(listener, name, sizeof(address)) < 0)
+		return fail(error, "making the socket", path, errno);
+	if (listen(listener, 1) < 0 || connect(client, name, sizeof(address)) < 0)
+		rc = fail(error, "connecting to the socket", path, errno);
+	(void)g_unlink(path);
+	return rc;
 }
 
 /* Only what may be called between fork and exec. */
@@ -89,8 +84,9 @@ static G_NORETURN void run_child(const struct launch *launch)
 		_exit(127);
 	for (pid_t pid = getpid(); pid > 0 && count < PID_DIGITS; pid /= 10)
 		digits[count++] = (char)('0' + pid % 10);
-	for (int i = 0; i <= count; i++)
-		launch->pid_digits[i] = i < count ? digits[count - 1 - i] : '\0';
+	for (int i = 0; i < count; i++)
+		launch->pid_digits[i] = digits[count - 1 - i];
+	launch->pid_digits[count] = '\0';
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
