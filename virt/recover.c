@@ -346,7 +346,10 @@ static int undo_step(struct recovery *recovery, const char *step, GError **error
 		if (g_str_equal(undos[i].step, step))
 			return undos[i].undo(recovery, error);
 	}
-	return 0;
+	/* Of a newer novasnapd: what it did is there still. */
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+		    "this novasnapd knows no step %s, a newer one does", step);
+	return -1;
 }
 
 int virt_guest_undo(struct virt_host *host, const char *uuid, const char *step, const char *undo,
