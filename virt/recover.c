@@ -317,7 +317,7 @@ static int undo_freeze(const struct recovery *recovery, GError **error)
 	}
 	if (state != VIR_DOMAIN_RUNNING)
 		return 0;
-	return virt_guest_thaw(recovery->host, recovery->uuid, error);
+	return freeze_take_back(recovery->host, recovery->domain, recovery->uuid, error);
 }
 
 /* Known by its name: snapshots_directory may have been another then. */
