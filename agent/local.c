@@ -55,6 +55,7 @@ int local_serve(const struct config *config, cJSON *cast, GError **error)
 		g_warning("it did not end in time; what it left is named in its last words");
 		return EXIT_FAILURE;
 	}
+	manager_free(manager);
 	progress_view_free(view);
 	return status;
 }

@@ -97,8 +97,10 @@ struct rpc_server_ops manager_server_ops(struct manager *manager)
 	return (struct rpc_server_ops){methods, versions, note_foreign, manager};
 }
 
-static void manager_free(struct manager *manager)
+void manager_free(struct manager *manager)
 {
+	if (!manager)
+		return;
 	recovery_free(manager->recovery);
 	service_stop(manager->service);
 	volume_service_free(manager->volumes);
@@ -242,19 +244,13 @@ void manager_release(struct manager *manager)
 
 unsigned manager_stop(struct manager *manager)
 {
-	unsigned left;
-
 	pthread_mutex_lock(&manager->hold_lock);
 	manager->stopping = true;
 	if (manager->rpc)
 		rpc_server_stop(manager->rpc);
 	pthread_mutex_unlock(&manager->hold_lock);
 	recovery_stop(manager->recovery);
-	left = jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
-	if (left > 0)
-		return left;
-	manager_free(manager);
-	return 0;
+	return jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
 }
 
 void manager_hurry(struct manager *manager)

@@ -74,9 +74,11 @@ void manager_release(struct manager *manager);
 
 /* Takes no more casts, and lets what is under way end within the configured grace time; what does
  * not is cancelled and ends as a failure. Returns how many jobs even so did not end: their threads
- * still use the manager, which is then not freed. */
+ * still use the manager, which is then not to be freed. */
 unsigned manager_stop(struct manager *manager);
-/* From another thread, while manager_stop waits: cancel now. */
+/* From another thread, while manager_stop waits, until manager_free: cancel now. */
 void manager_hurry(struct manager *manager);
+/* After manager_stop has returned 0. Takes NULL. */
+void manager_free(struct manager *manager);
 
 #endif

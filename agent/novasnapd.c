@@ -76,7 +76,8 @@ static gpointer stop_main(gpointer opaque)
 	return NULL;
 }
 
-/* In a thread of its own, so that a second signal is heard. */
+/* In a thread of its own, so that a second signal is heard; whom that one tells is freed by this
+ * thread, which hears it. */
 static unsigned stop_serving(struct daemon *daemon)
 {
 	struct stopping stopping = {.daemon = daemon};
@@ -117,7 +118,8 @@ static int serve(const struct config *config, GError **error)
 		goto out;
 	daemon.status = status_start(config->state_dir, daemon.manager, daemon.context, error);
 	if (!daemon.status) {
-		(void)manager_stop(daemon.manager);
+		if (manager_stop(daemon.manager) == 0)
+			manager_free(daemon.manager);
 		goto out;
 	}
 	g_message("novasnapd %s serves %s.%s: control %s, images %s, methods %s and %s",
@@ -135,6 +137,7 @@ static int serve(const struct config *config, GError **error)
 		/* Their threads still use what would be freed, the configuration too. */
 		_exit(EXIT_SUCCESS);
 	}
+	manager_free(daemon.manager);
 	g_message("stopped");
 	rc = 0;
 out:
