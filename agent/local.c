@@ -41,7 +41,7 @@ int local_serve(const struct config *config, cJSON *cast, GError **error)
 	if (is_usable(request, error))
 		view = progress_view_new(NULL, image, NULL, error);
 	if (view)
-		manager = manager_start_local(&here, error);
+		manager = manager_open(&here, NULL, error);
 	if (!manager) {
 		rpc_request_free(request);
 		progress_view_free(view);
