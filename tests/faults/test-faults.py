@@ -60,8 +60,7 @@ class Case:
         return self.agent.command("jobs", "--open").stdout
 
     def has_ended(self):
-        shown = self.agent.command("jobs").stdout.split("\n")[0]
-        return self.image in shown and " open " not in shown and "taken back" not in shown
+        return self.agent.has_ended(self.image)
 
     def wait_end(self, seconds=60):
         tap.wait_for("end of the job", self.has_ended, seconds, 0.05)
