@@ -179,6 +179,13 @@ e2e:
 	@$(MAKE) --no-print-directory all
 	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/e2e/test-*.py
 
+# What a kill of nova-compute leaves, and the same kill of novasnapd, at moments that are seen from outside and at KILLS
+# random ones of each guest; half an hour.
+kills:
+	@tests/lib/deps.sh build run test e2e
+	@$(MAKE) --no-print-directory all
+	BUILD=$(BUILD) tests/e2e/kills.py --random $(or $(KILLS),3)
+
 # A thousand snapshots of eight guests at a time, with a fault every few seconds.
 soak: check-deps
 	@tests/lib/deps.sh bench
@@ -252,5 +259,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults soak fuzz fuzz-programs check-valgrind coverage
+        bench-programs bench faults kills soak fuzz fuzz-programs check-valgrind coverage
 .SECONDARY:

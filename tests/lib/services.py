@@ -483,6 +483,15 @@ class Agent:
                               check=check, capture_output=True, text=True, timeout=seconds,
                               input=text)
 
+    def shown(self, image):
+        """The journal's line on the cast of an image, "" where there is none."""
+        return "".join(line for line in self.command("jobs", check=False).stdout.split("\n") if image in line)
+
+    def has_ended(self, image):
+        """The job of an image; also whatever it left."""
+        shown = self.shown(image)
+        return shown and " open " not in shown and "taken back" not in shown
+
     def snapshot(self, instance, *more):
         """Sends the recorded cast for an instance, and waits for the end of its snapshot. Returns (image
         id, what was shown, exit status)."""
