@@ -45,11 +45,11 @@ def _trace(world, name):
     finally:
         end(agent.process, 90)
         os.remove(agent.log)
-    what = case.outcome()
-    assert what == case.undisturbed, what
     with open(path) as file:
         points = list(dict.fromkeys(file.read().split()))
     os.remove(path)
+    what = case.outcome()
+    assert what == case.undisturbed, what
     return points
 
 
