@@ -4,14 +4,16 @@
 kill it must end as it was asked for; a step that fails may fail it, and must leave what nova leaves. Broker, libvirt,
 QEMU and Glance are real; the conductor and Cinder are the stand-ins. Needs `make FAULTS=1`.
   NOVASNAP_FAULT_METHODS=backup,shelve,suspend,resume,pause,unpause,create,create-off,commit,pull,rebase
-  NOVASNAP_FAULT_KINDS=kill,error
+  NOVASNAP_FAULT_KINDS=kill,error (and, with kill, killed while libvirt is at it)
 The table of what came of it is written to faults-methods.md in the build's folder."""
 import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import sys
+import time
 import uuid
 from collections import namedtuple
 
@@ -21,7 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from case import Case, set_up  # noqa: E402
 from cinder import StandInCinder  # noqa: E402
-from faults import World, chosen, fault_test, table  # noqa: E402
+from faults import World, chosen, ending, fault_test, table, wait_killed  # noqa: E402
 from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
 from services import BUILD, CAST  # noqa: E402
 
@@ -45,6 +47,9 @@ POWER = {"running": 1, "paused": 3, "saved": 4, "shut off": 4}
 # Where a step that fails leaves the guest as it was; at those after them it has been changed.
 EARLY = ("event.before", "event.after", "power-off.before", "change-guest.before", "volume-create.before",
          "volume-delete.before")
+# What libvirt does by QEMU, which takes a while.
+AMID = {"shelve": "power-off", "suspend": "change-guest", "resume": "change-guest", "pause": "change-guest",
+        "unpause": "change-guest", "create": "volume-create", "commit": "volume-delete", "pull": "volume-delete"}
 
 
 class MethodCase(Case):
@@ -255,8 +260,7 @@ class Methods(World):
 
     def set_volume(self, name):
         """Defined anew, with this file of fresh ones."""
-        virsh("destroy", self.guest.name, check=False)
-        virsh("managedsave-remove", self.guest.name, check=False)
+        self.set_state("shut off")
         self.make_files()
         path = os.path.join(self.guest.folder, "domain.xml")
         with open(path, "w") as file:
@@ -280,14 +284,17 @@ class Methods(World):
         return "saved" if self.guest.is_saved() else self.guest.state()
 
     def set_state(self, state):
-        if self.state() == state:
-            return
-        virsh("destroy", self.guest.name, check=False)
-        virsh("managedsave-remove", self.guest.name, check=False)
-        if state != "shut off":
+        name, now = self.guest.name, self.state()
+        if state == "shut off" and now in ("running", "paused"):
+            virsh("destroy", name)
+        elif state == "shut off" and now == "saved":
+            virsh("managedsave-remove", name)
+        elif state != now and now in ("shut off", "saved"):
             self.guest.start()
-        if state in ("saved", "paused"):
-            virsh("managedsave" if state == "saved" else "suspend", self.guest.name)
+        elif state != now and now == "paused":
+            virsh("resume", name)
+        if state in ("saved", "paused") and self.state() != state:
+            virsh("managedsave" if state == "saved" else "suspend", name)
 
     def case(self, name):
         self.count += 1
@@ -299,6 +306,53 @@ class Methods(World):
         return kind(self, name, self.make_agent(f"{name}-{self.count}", {
             "DEFAULT": {"shutdown_timeout": "1"}, "cinder": {"endpoint_template": self.cinder.template},
             "novasnap": {"quiesce_timeout": "8"}}))
+
+    def wait_process(self):
+        """The guest's QEMU, which may only be about to start: its pid."""
+        def read():
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                with open(f"/run/libvirt/qemu/{self.guest.name}.pid") as file:
+                    return int(file.read())
+            return None
+        return tap.wait_for("QEMU of the guest", read, 30, 0.005)
+
+
+def run_amid(world, name):
+    """Killed while libvirt is at the step: QEMU, which is held up, does it only when the next life looks."""
+    case, step = world.case(name), AMID[name]
+    case.point, case.kind = f"{step}.amid", "kill"
+    path = os.path.join(case.agent.folder, "points")
+    with ending(case, f"{name} {case.point}:kill") as agent, contextlib.ExitStack() as held:
+        def hold():
+            pid = world.wait_process()
+            os.kill(pid, signal.SIGSTOP)
+            held.callback(_go_on, pid)
+        if case.method.guest != "saved":
+            hold()
+        agent.start({"NOVASNAP_FAULT_TRACE": path})
+        case.send()
+        tap.wait_for("step", lambda: os.path.exists(path) and f"{step}.before\n" in _read(path), 30, 0.005)
+        if case.method.guest == "saved":
+            hold()
+        time.sleep(0.5)
+        assert f"{step}.after" not in _read(path), "libvirt was not held up"
+        agent.process.kill()
+        wait_killed(agent)
+        agent.start()
+        time.sleep(1)
+        held.close()
+        case.wait_end()
+        return case.outcome()
+
+
+def _go_on(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def _read(path):
+    with open(path) as file:
+        return file.read()
 
 
 def _write(path, at_mib):
@@ -332,9 +386,17 @@ def main():
                  f"<source file='{share}/base'/><target dev='vdb' bus='virtio'/><serial>{volume}</serial></disk>")
         guest = stack.enter_context(Guest(stage.folder, size_mib=48, data_mib=4, extra_disks=extra))
         world = Methods(stage, guest, cinder, share, volume)
-        status = tap.run([fault_test(world, name, kind, found) for name in names for kind in kinds])
+
+        def make_amid(name):
+            def test():
+                found[name, f"{AMID[name]}.amid", "kill"] = "LOST"
+                found[name, f"{AMID[name]}.amid", "kill"] = run_amid(world, name)
+            test.__name__ = f"test_{name}_killed_amid"
+            return test
+        tests = [fault_test(world, name, kind, found) for name in names for kind in kinds]
+        status = tap.run(tests + [make_amid(name) for name in names if name in AMID and "kill" in kinds])
     with open(os.path.join(BUILD, "faults-methods.md"), "w") as file:
-        file.write("\n".join(table(found, kinds)) + "\n")
+        file.write("\n".join(table(found, kinds, [("kill", "amid")] if "kill" in kinds else [])) + "\n")
     return status
 
 

@@ -58,18 +58,30 @@ def wait_killed(agent):
     os.remove(agent.log)
 
 
+@contextlib.contextmanager
+def ending(case, words):
+    """Ends its agent, whose log is shown where something was not as it must be."""
+    try:
+        yield case.agent
+    except Exception:
+        print(f"# {words}:\n# " + "\n# ".join(case.agent.text().split("\n")[-60:]), file=sys.stderr)
+        raise
+    finally:
+        end(case.agent.process, 90)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(case.agent.log)
+
+
 def run_fault(world, name, point, kind):
     """kill: it dies at the point; twice: and again while what it left is taken back; error: the step fails."""
     case = world.case(name)
     case.point, case.kind = point, kind
-    agent, mark = case.agent, len(case.agent.text())
     what = "error" if kind == "error" else "kill"
-    try:
+    with ending(case, f"{name} {point}:{kind}") as agent:
         agent.start({"NOVASNAP_FAULT": f"{world.first.get(name, '')}{point}:{what}"})
         case.send()
         if what == "kill":
             wait_killed(agent)
-            mark = 0
             case.check_dead()
             if kind == "kill":
                 agent.start()
@@ -83,16 +95,8 @@ def run_fault(world, name, point, kind):
                 wait_killed(agent)
                 agent.start()
         case.wait_end()
-        assert what == "kill" or "a fault is put in" in agent.text()[mark:]
+        assert what == "kill" or "a fault is put in" in agent.text()
         return case.outcome()
-    except Exception:
-        print(f"# {name} {point}:{kind}:\n# " + "\n# ".join(agent.text()[mark:].split("\n")[-60:]),
-              file=sys.stderr)
-        raise
-    finally:
-        end(agent.process, 90)
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(agent.log)
 
 
 def chosen(names):
@@ -121,9 +125,9 @@ def fault_test(world, name, kind, found):
 HEADS = {"kill": "killed {}", "error": "failed {}", "twice": "killed twice, {}"}
 
 
-def table(found, kinds):
-    """What came of each point, a line a step."""
-    columns = [(kind, when) for kind in kinds for when in ("before", "after")]
+def table(found, kinds, more=()):
+    """What came of each point, a line a step. `more`: columns beyond the usual, (kind, when) each."""
+    columns = [(kind, when) for kind in kinds for when in ("before", "after")] + list(more)
     lines = ["| method | step | " + " | ".join(HEADS[kind].format(when) for kind, when in columns) + " |",
              "| --- " * (2 + len(columns)) + "|"]
     for name, step in dict.fromkeys((name, point.rpartition(".")[0]) for name, point, _ in found):
