@@ -257,7 +257,13 @@ const atomic_int *job_cancel_flag(const struct job *job)
 	return &job->cancel;
 }
 
-bool job_wait(struct job *job, unsigned ms)
+/* With the lock held. */
+static bool is_stopping(const struct job *job)
+{
+	return job->jobs->stopping || atomic_load(&job->cancel) == JOB_STOPPING;
+}
+
+static bool wait_while(struct job *job, unsigned ms, enum job_cancel most)
 {
 	struct jobs *jobs = job->jobs;
 	struct timespec until;
@@ -272,11 +278,35 @@ bool job_wait(struct job *job, unsigned ms)
 		until.tv_nsec -= 1000000000L;
 	}
 	pthread_mutex_lock(&jobs->lock);
-	while (rc == 0 && !jobs->stopping && atomic_load(&job->cancel) == JOB_GOES_ON)
+	for (;;) {
+		goes_on = !is_stopping(job) &&
+			  (atomic_load(&job->cancel) == JOB_GOES_ON || most == JOB_CANCELLED);
+		if (!goes_on || rc != 0)
+			break;
 		rc = pthread_cond_clockwait(&jobs->changed, &jobs->lock, CLOCK_MONOTONIC, &until);
-	goes_on = !jobs->stopping && atomic_load(&job->cancel) == JOB_GOES_ON;
+	}
 	pthread_mutex_unlock(&jobs->lock);
 	return goes_on;
+}
+
+bool job_wait(struct job *job, unsigned ms)
+{
+	return wait_while(job, ms, JOB_GOES_ON);
+}
+
+bool job_wait_stop(struct job *job, unsigned ms)
+{
+	return wait_while(job, ms, JOB_CANCELLED);
+}
+
+bool job_is_stopping(struct job *job)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&job->jobs->lock);
+	stopping = is_stopping(job);
+	pthread_mutex_unlock(&job->jobs->lock);
+	return stopping;
 }
 
 bool job_settle(struct job *job)

@@ -60,6 +60,10 @@ enum job_cancel {
 const atomic_int *job_cancel_flag(const struct job *job);
 /* Waits for so long. False when the job was cancelled, or all jobs are about to end. */
 bool job_wait(struct job *job, unsigned ms);
+/* The same, for what is to be done although the job was cancelled. */
+bool job_wait_stop(struct job *job, unsigned ms);
+/* Whether all jobs are about to end. */
+bool job_is_stopping(struct job *job);
 /* From now on it cannot be cancelled by its name: what it was for is done. False when it was. */
 bool job_settle(struct job *job);
 /* Waits for a place. False when the job was cancelled meanwhile. A place is given back when the job

@@ -48,7 +48,7 @@ static int read_steps(struct journal *journal, struct journal_job *job)
 	const struct journal_value values[] = {JOURNAL_NUMBER(job->id)};
 	sqlite3_stmt *statement =
 		journal_prepare(journal,
-				"SELECT name, undo, at, cleared_at FROM steps WHERE job = ? "
+				"SELECT id, name, undo, at, cleared_at FROM steps WHERE job = ? "
 				"ORDER BY id",
 				values, G_N_ELEMENTS(values));
 	int rc = SQLITE_ERROR;
@@ -56,10 +56,11 @@ static int read_steps(struct journal *journal, struct journal_job *job)
 	while (statement && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
 		struct journal_step *step = g_new0(struct journal_step, 1);
 
-		step->name = text_at(statement, 0);
-		step->undo = text_at(statement, 1);
-		step->at = sqlite3_column_int64(statement, 2);
-		step->cleared = sqlite3_column_type(statement, 3) != SQLITE_NULL;
+		step->id = sqlite3_column_int64(statement, 0);
+		step->name = text_at(statement, 1);
+		step->undo = text_at(statement, 2);
+		step->at = sqlite3_column_int64(statement, 3);
+		step->cleared = sqlite3_column_type(statement, 4) != SQLITE_NULL;
 		g_ptr_array_add(job->steps, step);
 	}
 	(void)sqlite3_finalize(statement);

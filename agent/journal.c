@@ -46,6 +46,14 @@ static const char schema[] = "BEGIN IMMEDIATE;"
 			     "PRAGMA user_version = " DIGITS(VERSION) ";"
 								      "COMMIT;";
 
+/* What was merely a fact is of no more use, in the very moment that its job ends. */
+static const char facts_end[] = "CREATE TRIGGER IF NOT EXISTS facts_end"
+				" AFTER UPDATE OF ended_at ON jobs WHEN NEW.ended_at NOT NULL"
+				" BEGIN"
+				" UPDATE steps SET cleared_at = NEW.ended_at WHERE job = NEW.id"
+				" AND undo = '' AND cleared_at IS NULL;"
+				" END;";
+
 int journal_fail(const struct journal *journal, const char *what, GError **error)
 {
 	g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED, "%s in the journal %s: %s", what,
@@ -257,10 +265,18 @@ int journal_clear(struct journal *journal, int64_t job, const char *step, GError
 	};
 
 	return outcome(write_row(journal,
-				 "UPDATE steps SET cleared_at = ? WHERE job = ? AND name = ? AND "
-				 "cleared_at IS NULL",
+				 "UPDATE steps SET cleared_at = ? WHERE id = (SELECT MAX(id) FROM "
+				 "steps WHERE job = ? AND name = ? AND cleared_at IS NULL)",
 				 values, G_N_ELEMENTS(values), "noting that a step is over", NULL,
 				 error));
+}
+
+int journal_clear_step(struct journal *journal, int64_t step, GError **error)
+{
+	const struct journal_value values[] = {JOURNAL_NUMBER(now_s()), JOURNAL_NUMBER(step)};
+
+	return outcome(write_row(journal, "UPDATE steps SET cleared_at = ? WHERE id = ?", values,
+				 G_N_ELEMENTS(values), "noting that a step is over", NULL, error));
 }
 
 int journal_fail_job(struct journal *journal, int64_t job, const char *reason, GError **error)
@@ -271,17 +287,6 @@ int journal_fail_job(struct journal *journal, int64_t job, const char *reason, G
 				 G_N_ELEMENTS(values), "noting a job's failure", NULL, error));
 }
 
-/* What was merely a fact is of no more use. */
-static int clear_facts(struct journal *journal, int64_t job, GError **error)
-{
-	const struct journal_value values[] = {JOURNAL_NUMBER(now_s()), JOURNAL_NUMBER(job)};
-
-	return outcome(write_row(journal,
-				 "UPDATE steps SET cleared_at = ? WHERE job = ? AND undo = '' AND "
-				 "cleared_at IS NULL",
-				 values, G_N_ELEMENTS(values), "noting a job's end", NULL, error));
-}
-
 int journal_end(struct journal *journal, int64_t job, const char *reason, GError **error)
 {
 	const struct journal_value values[] = {
@@ -290,8 +295,6 @@ int journal_end(struct journal *journal, int64_t job, const char *reason, GError
 		JOURNAL_NUMBER(job),
 	};
 
-	if (clear_facts(journal, job, error) < 0)
-		return -1;
 	return outcome(write_row(journal, "UPDATE jobs SET ended_at = ?, reason = ? WHERE id = ?",
 				 values, G_N_ELEMENTS(values), "noting a job's end", NULL, error));
 }
@@ -371,7 +374,8 @@ static int prepare(struct journal *journal, unsigned keep_days, GError **error)
 		return -1;
 	version = read_version(journal, error);
 	if (version < 0 ||
-	    (version == 0 && run_sql(journal, schema, "making the tables", error) < 0))
+	    (version == 0 && run_sql(journal, schema, "making the tables", error) < 0) ||
+	    run_sql(journal, facts_end, "making a trigger", error) < 0)
 		return -1;
 	return forget_old(journal, keep_days, error);
 }

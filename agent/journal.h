@@ -48,14 +48,17 @@ int journal_run(struct journal *journal, int64_t job, GError **error);
  * fact that recovery is to know until the job has ended. */
 int journal_step(struct journal *journal, int64_t job, const char *step, const char *undo,
 		 GError **error);
-/* A step is taken back, or nothing is left of it. */
+/* The newest step of that name is taken back, or nothing is left of it. */
 int journal_clear(struct journal *journal, int64_t job, const char *step, GError **error);
+/* The step of that number is. */
+int journal_clear_step(struct journal *journal, int64_t step, GError **error);
 /* The job has failed; it is open until somebody was told. */
 int journal_fail_job(struct journal *journal, int64_t job, const char *reason, GError **error);
 /* The job has ended; `reason` NULL: well. */
 int journal_end(struct journal *journal, int64_t job, const char *reason, GError **error);
 
 struct journal_step {
+	int64_t id;
 	char *name;
 	char *undo;
 	int64_t at; /* seconds since 1970 */

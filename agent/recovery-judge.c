@@ -8,51 +8,12 @@
 #include "agent/recovery.h"
 
 #define RUNS_MAX 3
-#define ASK_TRIES 5
 #define PAUSE_MS 2000
-
-/* The newest fact whose first word that is, NULL: a life before this one noted none. */
-static const char *find_fact(const struct journal_job *left, const char *word)
-{
-	size_t length = strlen(word);
-
-	for (guint i = left->steps->len; i > 0; i--) {
-		const struct journal_step *step = left->steps->pdata[i - 1];
-
-		if (!step->cleared && *step->undo == '\0' && g_str_has_prefix(step->name, word) &&
-		    (step->name[length] == '\0' || step->name[length] == ' '))
-			return step->name;
-	}
-	return NULL;
-}
-
-char *recovery_seal_text(const struct image_seal *seal)
-{
-	return g_strdup_printf(RECOVERY_SEAL " %s %s %" G_GUINT64_FORMAT, seal->hash_name,
-			       seal->hash, seal->size);
-}
-
-/* Whether an active image is what the life before this one sent. */
-static bool is_whole(const struct journal_job *left, const struct image_record *record)
-{
-	const char *fact = find_fact(left, RECOVERY_SEAL);
-	g_auto(GStrv) words = fact ? g_strsplit(fact, " ", 4) : NULL;
-	struct image_seal seal;
-	g_autoptr(GError) error = NULL;
-
-	if (!words || g_strv_length(words) != 4)
-		return false;
-	seal = (struct image_seal){words[1], words[2], g_ascii_strtoull(words[3], NULL, 10)};
-	if (image_record_verify(record, &seal, &error) == 0)
-		return true;
-	g_warning("instance %s: %s", left->instance, error->message);
-	return false;
-}
-
-bool recovery_knows(const struct journal_job *left, const char *fact)
-{
-	return find_fact(left, fact) != NULL;
-}
+/* Who does not answer is asked for so long, while the guest is as it was: nothing is lost by it. */
+#define ASK_S (24 * 3600LL)
+/* A Glance whose client's host lost its power waits for data that does not come: for so many times
+ * what it takes otherwise (its client_socket_timeout is a quarter of an hour). */
+#define SAVING_TIMES 8
 
 static int fail_state(GError **error, int code, const char *words, const char *state)
 {
@@ -61,25 +22,31 @@ static int fail_state(GError **error, int code, const char *words, const char *s
 	return -1;
 }
 
-/* After a host's start the conductor may come later than we. */
+static gint64 in_seconds(gint64 seconds)
+{
+	return g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
+}
+
 static int refresh(struct task *task, GError **error)
 {
-	for (unsigned attempt = 1;; attempt++) {
+	gint64 until = in_seconds(ASK_S);
+
+	for (;;) {
 		g_autoptr(GError) local = NULL;
 
 		if (nova_conductor_instance_refresh(task->manager->rpc, task->context,
 						    task->instance, &local) == 0)
 			return 0;
-		if (!rpc_error_is_lost(local) || attempt == ASK_TRIES ||
+		if (!rpc_error_is_lost(local) || g_get_monotonic_time() > until ||
 		    !job_wait(task->job, PAUSE_MS)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
+		g_info("instance %s: %s; asked again", task->left->instance, local->message);
 	}
 }
 
-/* What the instance has come to meanwhile. 1: it waits for us; 0: it does not any more. */
-static int judge_instance(struct task *task, GError **error)
+int recovery_judge_instance(struct task *task, GError **error)
 {
 	const struct config *config = task->manager->config;
 	g_auto(GStrv) states = NULL;
@@ -97,6 +64,8 @@ static int judge_instance(struct task *task, GError **error)
 			error, RPC_ERROR_UNEXPECTED_TASK_STATE,
 			"the instance is on another host by now:", host ? host : "(none)");
 	}
+	if (!task->method->states)
+		return 1;
 	if (!state)
 		return 0;
 	states = g_strsplit(task->method->states, ",", -1);
@@ -125,7 +94,7 @@ static int look_at_image(struct task *task, GError **error)
 		return -1;
 	}
 	if (g_strcmp0(record->status, "active") == 0)
-		task->whole = is_whole(task->left, record);
+		task->whole = recovery_is_whole(task->left, record);
 	if (task->whole || g_strcmp0(record->status, "queued") == 0)
 		return 1;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
@@ -138,47 +107,115 @@ static int look_at_image(struct task *task, GError **error)
 /* Glance may be away, or may not have seen yet that nobody sends any more. */
 static int judge_image(struct task *task, GError **error)
 {
-	gint64 until = g_get_monotonic_time() +
-		       (gint64)task->manager->config->image.saving_timeout_s * G_USEC_PER_SEC;
+	gint64 saving = task->manager->config->image.saving_timeout_s;
+	gint64 until_saved = in_seconds(SAVING_TIMES * saving), until = in_seconds(ASK_S);
 
 	for (;;) {
 		g_autoptr(GError) local = NULL;
 		int rc = look_at_image(task, &local);
+		bool away = rc < 0 && g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 
 		if (rc > 0)
 			return rc;
-		if ((rc < 0 && !g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE)) ||
-		    g_get_monotonic_time() > until || !job_wait(task->job, PAUSE_MS)) {
+		if ((rc < 0 && !away) || g_get_monotonic_time() > (away ? until : until_saved) ||
+		    !job_wait(task->job, PAUSE_MS)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
 	}
 }
 
-int recovery_decide(struct task *task, GError **error)
+/* It is not given up, whatever the instance has come to. */
+static int decide_whole(struct task *task, int waits, const GError *why)
 {
-	struct manager *manager = task->manager;
-	int rc;
+	const char *uuid = task->left->instance;
 
-	if (task->left->reason) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "%s", task->left->reason);
-		return -1;
+	task->keep_image = true;
+	if (waits < 0) {
+		g_message("instance %s: image %s is whole; %s: it is left alone", uuid,
+			  task->image_id, why->message);
+		return 0;
 	}
-	task->step = "looking at the instance again";
-	rc = judge_instance(task, error);
-	if (rc < 0)
-		return -1;
-	if (task->method->flags & TASK_IMAGE) {
-		task->step = "looking at the image again";
-		rc = judge_image(task, error);
+	/* What a shelve does to the guest is not done after its end, or against an operator's
+	 * reset of the state. */
+	if (waits == 0 && !(task->method->flags & TASK_GONE_IS_NO_FAILURE)) {
+		g_message("instance %s: image %s is whole, and nothing is left to do", uuid,
+			  task->image_id);
+		return 0;
 	}
-	if (rc == 1 && !task->whole && task->left->runs >= RUNS_MAX) {
+	return 1;
+}
+
+static bool is_cancelled(struct task *task)
+{
+	return atomic_load(job_cancel_flag(task->job)) == JOB_CANCELLED;
+}
+
+/* Where nothing stands against it. */
+static int decide_to_run(struct task *task, int waits, GError **error)
+{
+	unsigned flags = task->method->flags;
+
+	if (waits == 0 && !(flags & TASK_IMAGE))
+		return 0;
+	if (waits == 0 && !(flags & TASK_GONE_IS_NO_FAILURE)) {
+		task->away = true;
+		return fail_state(error, RPC_ERROR_UNEXPECTED_TASK_STATE,
+				  "the instance does not wait for it any more", NULL);
+	}
+	if (task->left->runs >= RUNS_MAX) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 			    "novasnapd died %u times while it served this: it is not tried again",
 			    task->left->runs);
 		return -1;
 	}
-	if (rc == 1 && journal_run(manager->journal, task->journal_job, error) < 0)
-		return -1;
+	return 1;
+}
+
+/* What is wrong with the instance counts before what was wrong with the job, and that before what
+ * could not be taken back, or the image. */
+static int decide(struct task *task, const GError *undone, GError **error)
+{
+	g_autoptr(GError) instance_error = NULL;
+	g_autoptr(GError) image_error = NULL;
+	bool failed = task->left->reason != NULL;
+	int waits, image = 1;
+
+	task->step = "looking at the instance again";
+	waits = recovery_judge_instance(task, &instance_error);
+	if ((task->method->flags & TASK_IMAGE) && !failed && !is_cancelled(task) &&
+	    !job_is_stopping(task->job)) {
+		task->step = "looking at the image again";
+		image = judge_image(task, &image_error);
+	}
+	if (job_is_stopping(task->job) ||
+	    (!failed && (task->whole ? !job_settle(task->job) : is_cancelled(task)))) {
+		task->whole = false;
+		return task_set_cancelled(task, error);
+	}
+	if (task->whole)
+		return decide_whole(task, waits, instance_error);
+	if (waits < 0 && !(failed && rpc_error_is_lost(instance_error)))
+		g_propagate_error(error, g_steal_pointer(&instance_error));
+	else if (failed)
+		return recovery_fail_again(task->left, error);
+	else if (undone)
+		g_propagate_error(error, g_error_copy(undone));
+	else if (image < 0)
+		g_propagate_error(error, g_steal_pointer(&image_error));
+	else
+		return decide_to_run(task, waits, error);
+	return -1;
+}
+
+int recovery_decide(struct task *task, const GError *undone, GError **error)
+{
+	int rc = decide(task, undone, error);
+
+	if (rc == 1 && !task->whole &&
+	    journal_run(task->manager->journal, task->journal_job, error) < 0)
+		rc = -1;
+	if (rc < 0 && task->method->give_up && !job_is_stopping(task->job))
+		task->method->give_up(task);
 	return rc;
 }

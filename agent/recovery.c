@@ -7,10 +7,7 @@
 
 #include <time.h>
 
-#include "agent/fault.h"
-
 #define UNDO_TRIES 5
-#define UNDO_PAUSE_MS 2000
 #define LEFTOVERS_S 5
 #define STACK_SIZE ((size_t)512 * 1024)
 
@@ -25,67 +22,24 @@ struct recovery {
 	unsigned under_way; /* leftovers that are jobs */
 };
 
-static int undo_step(struct manager *manager, const struct journal_job *left,
-		     const struct journal_step *step, GError **error)
-{
-	if (fault_at("undo", "before") ||
-	    virt_guest_undo(manager->host, left->instance, step->name, step->undo, error) < 0) {
-		if (error && !*error)
-			g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-					    "a fault was put in before undo");
-		return -1;
-	}
-	(void)fault_at("undo", "after");
-	return journal_clear(manager->journal, left->id, step->name, error);
-}
-
-/* The last step first. What one needs is there while those after it are taken back. */
-static int undo_steps(struct manager *manager, const struct journal_job *left, GError **error)
-{
-	for (guint i = left->steps->len; i > 0; i--) {
-		struct journal_step *step = left->steps->pdata[i - 1];
-
-		if (step->cleared || *step->undo == '\0')
-			continue;
-		if (undo_step(manager, left, step, error) < 0)
-			return -1;
-		step->cleared = true;
-	}
-	return 0;
-}
-
-static int undo_all(struct manager *manager, struct job *job, const struct journal_job *left,
-		    GError **error)
-{
-	for (unsigned attempt = 1;; attempt++) {
-		g_autoptr(GError) local = NULL;
-
-		if (undo_steps(manager, left, &local) == 0)
-			return 0;
-		if (attempt == UNDO_TRIES || !job_wait(job, UNDO_PAUSE_MS)) {
-			g_propagate_error(error, g_steal_pointer(&local));
-			return -1;
-		}
-		g_info("instance %s: %s; tried again", left->instance, local->message);
-	}
-}
-
 /* --- jobs that are open -----------------------------------------------------------------------
  */
 
 int recovery_begin(struct task *task, GError **error)
 {
+	g_autoptr(GError) undone = NULL;
 	int rc;
 
 	task->late = true;
 	task->sent = recovery_knows(task->left, RECOVERY_SENT);
-	task->step = "taking back what an earlier life had done";
 	g_message("instance %s: novasnapd ended while it served %s%s%s: it is taken up again",
 		  task->left->instance, task->left->method, task->image_id ? " into image " : "",
 		  task->image_id ? task->image_id : "");
-	if (undo_all(task->manager, task->job, task->left, error) < 0)
+	if (recovery_leave_to_others(task, error) < 0)
 		return -1;
-	rc = recovery_decide(task, error);
+	task->step = "taking back what an earlier life had done";
+	(void)recovery_undo(task->manager, task->job, task->left, UNDO_TRIES, &undone);
+	rc = recovery_decide(task, undone, error);
 	/* It is said once more from the start. */
 	if (rc == 1 && !task->whole)
 		task->sent = false;
@@ -106,7 +60,8 @@ static void leftover_run(struct job *job, void *opaque)
 	struct manager *manager = leftover->recovery->manager;
 	g_autoptr(GError) error = NULL;
 
-	if (undo_all(manager, job, leftover->left, &error) == 0)
+	recovery_leave_after_boot(manager, leftover->left);
+	if (recovery_undo(manager, job, leftover->left, 1, &error) == 0)
 		g_message("instance %s: what a snapshot had left is taken back",
 			  leftover->left->instance);
 	else

@@ -6,7 +6,7 @@
  */
 #include "agent/failure.h"
 #include "agent/fault.h"
-#include "agent/task.h"
+#include "agent/recovery.h"
 
 /* Of a call whose reply may have been lost; each has rpc_response_timeout. */
 #define FINISH_TRIES 3
@@ -73,6 +73,17 @@ failed:
 		untold(task, TOLD_IMAGE, what, &error);
 }
 
+/* One more of them would be one too many. */
+static void note_fault(struct task *task)
+{
+	g_autoptr(GError) error = NULL;
+
+	task->told_end |= TOLD_FAULT;
+	if (task->journal_job > 0 && journal_step(task->manager->journal, task->journal_job,
+						  RECOVERY_TOLD_FAULT, "", &error) < 0)
+		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
+}
+
 static void create_fault(struct task *task, const struct nova_exception *exception,
 			 const char *details)
 {
@@ -87,7 +98,7 @@ static void create_fault(struct task *task, const struct nova_exception *excepti
 	    task_step_end(task, "fault", &error) < 0)
 		untold(task, TOLD_FAULT, "the fault could not be written", &error);
 	else
-		task->told_end |= TOLD_FAULT;
+		note_fault(task);
 }
 
 static int finish_event_once(struct task *task, const struct nova_exception *exception,
@@ -225,7 +236,10 @@ bool report_end(struct task *task, const GError *error)
 {
 	enum failure_kind kind = error ? failure_kind(error) : FAILURE_ERROR;
 
+	task->ending = true;
 	task->untold = false;
+	if (task->left && recovery_knows(task->left, RECOVERY_TOLD_FAULT))
+		task->told_end |= TOLD_FAULT;
 	if (error && (kind == FAILURE_ERROR || !(task->method->flags & TASK_GONE_IS_NO_FAILURE))) {
 		end_failed(task, error);
 		return !task->untold;

@@ -21,7 +21,9 @@ static bool has_conductor(const struct task *task)
 
 bool report_is_cancelled(const struct task *task)
 {
-	return task->job && atomic_load(job_cancel_flag(task->job)) != 0;
+	int flag = task->job ? atomic_load(job_cancel_flag(task->job)) : JOB_GOES_ON;
+
+	return flag == JOB_STOPPING || (flag == JOB_CANCELLED && !task->ending);
 }
 
 bool report_has_events(const struct task *task)
@@ -66,7 +68,7 @@ static bool is_tried_again(struct task *task, unsigned attempt)
 {
 	if (report_is_cancelled(task))
 		return false;
-	return attempt < SAVE_TRIES || (task->whole && job_wait(task->job, PATIENCE_MS));
+	return attempt < SAVE_TRIES || (task->whole && job_wait_stop(task->job, PATIENCE_MS));
 }
 
 enum verdict { VERDICT_AGAIN, VERDICT_DONE, VERDICT_FAILED };
@@ -188,20 +190,34 @@ int report_power_state(struct task *task, int power_state, GError **error)
 	return report_load_flavor(task, error);
 }
 
-int report_load_flavor(struct task *task, GError **error)
+static int load(struct task *task,
+		int (*call)(struct rpc *rpc, struct rpc_context *context,
+			    struct nova_instance *instance, GError **error),
+		GError **error)
 {
 	if (!has_conductor(task))
 		return 0;
-	return nova_conductor_instance_load_flavor(task->manager->rpc, task->context,
-						   task->instance, error);
+	for (unsigned attempt = 1;; attempt++) {
+		GError *local = NULL;
+
+		if (call(task->manager->rpc, task->context, task->instance, &local) == 0)
+			return 0;
+		if (!rpc_error_is_lost(local) || !is_tried_again(task, attempt)) {
+			g_propagate_error(error, local);
+			return -1;
+		}
+		g_error_free(local);
+	}
+}
+
+int report_load_flavor(struct task *task, GError **error)
+{
+	return load(task, nova_conductor_instance_load_flavor, error);
 }
 
 int report_load_block_devices(struct task *task, GError **error)
 {
-	if (!has_conductor(task))
-		return 0;
-	return nova_conductor_instance_load_block_devices(task->manager->rpc, task->context,
-							  task->instance, error);
+	return load(task, nova_conductor_instance_load_block_devices, error);
 }
 
 void report_phase(struct task *task, const char *action, const char *phase)

@@ -47,7 +47,7 @@ static int note_cast(struct task *task)
 	rc = journal_add(journal, &cast, &task->journal_job, &error);
 	if (rc < 0) {
 		manager_hold(task->manager, error);
-		while (rc < 0 && job_wait(task->job, JOURNAL_RETRY_MS))
+		while (rc < 0 && job_wait_stop(task->job, JOURNAL_RETRY_MS))
 			rc = journal_add(journal, &cast, &task->journal_job, NULL);
 		manager_release(task->manager);
 	}
@@ -74,7 +74,7 @@ static int tell_end(struct task *task, const GError *error)
 	while (!report_end(task, error)) {
 		if (task->journal_job == 0 || g_get_monotonic_time() > until)
 			return 0;
-		if (!job_wait(task->job, TELL_PAUSE_MS))
+		if (!job_wait_stop(task->job, TELL_PAUSE_MS))
 			return -1;
 		task->late = true;
 	}
@@ -85,12 +85,13 @@ static void end(struct task *task, const GError *error)
 {
 	g_autoptr(GError) local = NULL;
 
-	/* A whole image that the conductor could not be told of is not to be given up. */
-	if (error && task->whole && rpc_error_is_lost(error) && task->journal_job > 0)
+	/* A whole image that the conductor could not be told of is not to be given up, but told of
+	 * by the next life. */
+	if (error && task->whole && rpc_error_is_lost(error) && task->journal_job > 0 &&
+	    job_is_stopping(task->job))
 		return;
 	if (error && task->journal_job > 0)
-		(void)journal_fail_job(task->manager->journal, task->journal_job, error->message,
-				       NULL);
+		recovery_note_failure(task, error);
 	if (tell_end(task, error) < 0)
 		return;
 	if (task->journal_job > 0 && journal_end(task->manager->journal, task->journal_job,
@@ -111,6 +112,9 @@ static void job_run(struct job *job, void *opaque)
 	else if (!is_journaled(task))
 		rpc_request_ack(task->request);
 	else if (note_cast(task) == 0)
+		return;
+	/* It is as it was found, but for what was taken back: the next life's. */
+	if (rc < 0 && job_is_stopping(job))
 		return;
 	if (rc > 0)
 		(void)task_run(task, &error);

@@ -30,13 +30,17 @@ struct task_method {
 	const char *name;  /* of the request, and of nova's function: "pause_instance" */
 	const char *event; /* "compute_pause_instance"; NULL without TASK_EVENT */
 	unsigned flags;
-	/* The task states that an instance is in from its request to its end, with commas. */
+	/* The task states that an instance is in from its request to its end, with commas; NULL: it
+	 * has none of its own. */
 	const char *states;
 	/* The method's steps, in a worker's thread. */
 	int (*run)(struct task *task, GError **error);
 	/* Looks at the arguments that are this method's own before the request is taken. May be
 	 * NULL. */
 	int (*check)(const cJSON *args, GError **error);
+	/* What a life before this one began is not run again: tells who else waits for it. May be
+	 * NULL. */
+	void (*give_up)(struct task *task);
 };
 
 struct task {
@@ -61,6 +65,7 @@ struct task {
 	bool whole;		  /* the image is stored, and is what was sent */
 	bool away;		  /* the instance is somebody else's by now */
 	unsigned told_end;	  /* what of its end was told, TASK_TOLD_* */
+	bool ending;		  /* it is told: a cancel has no more effect */
 	bool untold;		  /* something of it could not be, and may be later */
 	bool late;		  /* it is told later: others may have acted since */
 

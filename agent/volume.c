@@ -57,6 +57,7 @@ static int run_create(struct task *task, GError **error)
 		.volume_id = task_arg_string(task, "volume_id"),
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
+		.again = task->left != NULL,
 		.cancel = job_cancel_flag(task->job),
 	};
 
@@ -80,6 +81,7 @@ static int run_delete(struct task *task, GError **error)
 	const struct virt_volume volume = {
 		.uuid = nova_instance_uuid(task->instance),
 		.volume_id = task_arg_string(task, "volume_id"),
+		.again = task->left != NULL,
 		.cancel = job_cancel_flag(task->job),
 	};
 
@@ -154,14 +156,26 @@ static int check_delete(const cJSON *args, GError **error)
 	return check_info(args, "delete_info", needed, error);
 }
 
+static void give_up_create(struct task *task)
+{
+	tell(task, info_of(task, "create_info", "snapshot_id"), "error");
+}
+
+static void give_up_delete(struct task *task)
+{
+	tell(task, task_arg_string(task, "snapshot_id"), "error_deleting");
+}
+
 const struct task_method method_volume_snapshot_create = {
 	.name = "volume_snapshot_create",
 	.run = run_create,
 	.check = check_create,
+	.give_up = give_up_create,
 };
 
 const struct task_method method_volume_snapshot_delete = {
 	.name = "volume_snapshot_delete",
 	.run = run_delete,
 	.check = check_delete,
+	.give_up = give_up_delete,
 };

@@ -35,6 +35,7 @@ int cold_prepare(struct snapshot *snapshot, GError **error)
 	}
 	undo = cJSON_CreateObject();
 	cJSON_AddBoolToObject(undo, "paused", snapshot->first_state == VIR_DOMAIN_PAUSED);
+	step_note_boot(undo);
 	if (step_begin(snapshot, "save", undo, error) < 0)
 		return -1;
 	/* Also when the call fails half-way: libvirt may have saved it all the same. */

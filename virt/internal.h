@@ -223,6 +223,8 @@ struct cJSON;
 struct snapshot;
 /* Told of before its effect; the undo is taken, and may be NULL. */
 int step_begin(struct snapshot *snapshot, const char *step, struct cJSON *undo, GError **error);
+/* For one whose undo sets a guest going: after another boot of the host it may be elsewhere. */
+void step_note_boot(struct cJSON *undo);
 int step_end(struct snapshot *snapshot, const char *step, GError **error);
 void step_over(struct snapshot *snapshot, const char *step);
 /* Takes back all that is not over as a later life would, by connections of its own. */

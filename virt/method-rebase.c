@@ -71,6 +71,7 @@ static int undefine(struct snapshot *snapshot, GError **error)
 		flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
 	undo = cJSON_CreateObject();
 	cJSON_AddStringToObject(undo, "xml", snapshot->definition);
+	step_note_boot(undo);
 	if (step_begin(snapshot, "undefine", undo, error) < 0)
 		return -1;
 	snapshot->undefined = true;

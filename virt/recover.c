@@ -78,7 +78,8 @@ static int has_job(const struct recovery *recovery, GError **error)
 
 	if (virDomainGetJobInfo(recovery->domain, &job) == 0)
 		return job.type != VIR_DOMAIN_JOB_NONE;
-	if (virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID)
+	if (virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID ||
+	    virGetLastErrorCode() == VIR_ERR_NO_SUPPORT)
 		return 0;
 	virt_set_error(error, "asking for the guest's jobs");
 	return -1;
@@ -319,6 +320,24 @@ static int undo_step(struct recovery *recovery, const char *step, GError **error
 			return undos[i].undo(recovery, error);
 	}
 	return 0;
+}
+
+int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **error)
+{
+	struct recovery recovery = {.host = host, .uuid = uuid};
+	g_autoptr(GError) local = NULL;
+	struct guest guest;
+	int rc = guest_open(host, uuid, &guest, &local);
+
+	recovery.domain = guest.domain;
+	if (rc == 0)
+		rc = wait_saved(&recovery, &local);
+	else if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+		rc = 0;
+	if (rc < 0)
+		g_propagate_error(error, g_steal_pointer(&local));
+	guest_close(&guest);
+	return rc;
 }
 
 int virt_guest_undo(struct virt_host *host, const char *uuid, const char *step, const char *undo,

@@ -33,6 +33,23 @@ static void add_open(struct snapshot *snapshot, const char *name, char *undo)
 	g_ptr_array_add(snapshot->open_steps, step);
 }
 
+char *virt_host_boot(void)
+{
+	char *boot = NULL;
+
+	return g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot, NULL, NULL)
+		       ? g_strchomp(boot)
+		       : NULL;
+}
+
+void step_note_boot(cJSON *undo)
+{
+	g_autofree char *boot = virt_host_boot();
+
+	if (boot)
+		cJSON_AddStringToObject(undo, VIRT_UNDO_BOOT, boot);
+}
+
 int step_begin(struct snapshot *snapshot, const char *step, cJSON *undo, GError **error)
 {
 	const struct snapshot_steps *steps = snapshot->steps;

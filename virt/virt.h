@@ -126,6 +126,9 @@ int virt_guest_unpause(struct virt_host *host, const char *uuid, GError **error)
  * saved. */
 int virt_guest_suspend(struct virt_host *host, const char *uuid, GError **error);
 int virt_guest_resume(struct virt_host *host, const char *uuid, GError **error);
+/* Until libvirt is at no job of the guest's any more, as a save that somebody asked for who died.
+ * 0 also where it does not know the guest. */
+int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **error);
 /* Asks the guest to shut down, again every `retry_s`, and takes its power after `timeout_s`; 0: at
  * once (nova.virt.libvirt.driver.power_off). A guest that does not run, or that libvirt does not
  * know, is no error. */
@@ -150,6 +153,7 @@ struct virt_volume {
 	const char *volume_id; /* the disk's serial */
 	bool guest_agent;
 	bool require_quiesce;
+	bool again; /* it may be done already, by who died since */
 	const atomic_int *cancel;
 };
 
@@ -185,6 +189,11 @@ struct snapshot_request {
 	const atomic_int *cancel; /* looked at in every wait; may be NULL */
 	const struct snapshot_steps *steps; /* outlives the snapshot; may be NULL */
 };
+
+/* In what takes a step back: the host's boot in which it was made, as virt_host_boot gives it. */
+#define VIRT_UNDO_BOOT "boot"
+/* The caller frees it; NULL: the kernel does not tell. */
+char *virt_host_boot(void);
 
 /* Takes back a step of a snapshot whose process died, as far as it was made and is not taken back
  * already; whatever somebody did meanwhile is respected. The steps of a snapshot are taken back in

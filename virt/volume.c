@@ -7,6 +7,8 @@
 
 #include "virt/internal.h"
 
+#define LOOK_US (G_USEC_PER_SEC / 5)
+
 struct attached {
 	virConnectPtr connection;
 	virDomainPtr domain;
@@ -125,9 +127,15 @@ int virt_volume_snapshot_create(struct virt_host *host, const struct virt_volume
 {
 	struct attached at;
 	g_autofree char *xml = NULL;
+	g_autofree char *path = NULL;
 	int rc = attach(host, volume, &at, error);
 
-	if (rc == 0) {
+	if (rc == 0)
+		path = beside(&at, new_file);
+	if (rc == 0 && volume->again && g_str_equal(at.disk->file, path)) {
+		g_message("guest %s: volume %s writes to %s already", volume->uuid,
+			  volume->volume_id, path);
+	} else if (rc == 0) {
 		(void)virDomainAgentSetResponseTimeout(at.domain,
 						       (int)host_config(host)->agent_timeout_s, 0);
 		xml = snapshot_xml(&at, new_file);
@@ -228,6 +236,62 @@ static int merge_stopped(const struct virt_volume *volume, const struct attached
 	return rc;
 }
 
+/* A merge goes on when who asked for it has died: until it is over, and then of the disk as it is
+ * afterwards. */
+static int attach_idle(struct virt_host *host, const struct virt_volume *volume,
+		       struct attached *at, GError **error)
+{
+	gint64 until =
+		g_get_monotonic_time() + (gint64)host_config(host)->job_timeout_s * G_USEC_PER_SEC;
+
+	for (;;) {
+		virDomainBlockJobInfo info = {0};
+		int there = attach(host, volume, at, error);
+
+		if (there < 0)
+			return -1;
+		if (virDomainIsActive(at->domain) == 1)
+			there = virDomainGetBlockJobInfo(at->domain, at->disk->target, &info, 0);
+		if (there == 0)
+			return 0;
+		if (there < 0)
+			virt_set_error(error, "asking for the disk's block job");
+		else if (g_get_monotonic_time() > until ||
+			 (volume->cancel && atomic_load(volume->cancel) != 0))
+			g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+				    "the disk %s has another block job: it must end before the "
+				    "volume's snapshot can be merged",
+				    at->disk->target);
+		else
+			there = 0;
+		if (there != 0)
+			return -1;
+		detach(at);
+		g_usleep(LOOK_US);
+	}
+}
+
+/* Whether what is to be merged is not in the chain any more. A file of that name in any folder
+ * counts as being there. */
+static bool is_merged(const struct attached *at, const struct job *job, bool commit)
+{
+	struct disk *disk = disk_find_root(at->xml, at->disk->target, NULL);
+	g_autofree char *top = commit ? g_path_get_basename(job->top) : NULL;
+	bool has_top = false, is_base = false;
+
+	for (guint i = 0; disk && i < disk->layers->len; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+
+		has_top = has_top || (top && g_str_has_suffix(layer->path, top));
+		is_base = is_base || (i == 1 && g_strcmp0(layer->path, job->base) == 0);
+	}
+	if (disk && !job->base)
+		is_base = disk->layers->len == 1;
+	commit = disk && (commit ? !has_top : is_base);
+	disk_free(disk);
+	return commit;
+}
+
 int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume *volume,
 				const char *file, const char *target_file, GError **error)
 {
@@ -236,7 +300,8 @@ int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume
 	g_autofree char *top = NULL;
 	struct job job = {.at = &at};
 	bool commit = target_file != NULL;
-	int rc = attach(host, volume, &at, error);
+	int rc = volume->again ? attach_idle(host, volume, &at, error)
+			       : attach(host, volume, &at, error);
 
 	if (rc < 0)
 		goto out;
@@ -250,7 +315,10 @@ int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume
 	top = commit ? beside(&at, file) : NULL;
 	job.base = base;
 	job.top = top;
-	if (virDomainIsActive(at.domain) == 1) {
+	if (volume->again && virDomainIsActive(at.domain) == 1 && is_merged(&at, &job, commit)) {
+		g_message("guest %s: volume %s: the snapshot is merged already", volume->uuid,
+			  volume->volume_id);
+	} else if (virDomainIsActive(at.domain) == 1) {
 		rc = merge_running(host, volume, &at, &job, commit, error);
 	} else if (commit) {
 		g_set_error_literal(

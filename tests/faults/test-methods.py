@@ -43,6 +43,8 @@ METHODS = {
     "pull": Method("volume_snapshot_delete", None, "running", "running", "active", "active"),
     "rebase": Method("volume_snapshot_delete", None, "shut off", "shut off", "stopped", "stopped"),
 }
+# The files of a volume and what each is put over; there is data in the base and in the middle.
+VOLUME = {"base": None, "middle": "base", "last": "middle", "fresh": "base"}
 POWER = {"running": 1, "paused": 3, "saved": 4, "shut off": 4}
 # Where a step that fails leaves the guest as it was; at those after them it has been changed.
 EARLY = ("event.before", "event.after", "power-off.before", "change-guest.before", "volume-create.before",
@@ -198,14 +200,14 @@ class VolumeCase(MethodCase):
         self.snapshot, self.is_new = str(uuid.uuid4()), name.startswith("create")
         world.cinder.updates.clear()
         world.cinder.statuses[self.snapshot] = "creating" if self.is_new else "deleting"
-        # The middle one into the one below; or all between the last and the base, into the last.
+        # A new one that Cinder has made; the middle one into the one below; or it into the last, down to the base.
         merged = ("middle", "base") if name == "commit" else ("base", None)
-        info = ({"create_info": {"snapshot_id": self.snapshot, "new_file": "middle"}} if self.is_new else
+        info = ({"create_info": {"snapshot_id": self.snapshot, "new_file": "fresh"}} if self.is_new else
                 {"snapshot_id": self.snapshot,
                  "delete_info": {"file_to_merge": merged[0], "merge_target_file": merged[1]}})
         self.args = {"volume_id": world.volume, **info}
         self.args["create_info" if self.is_new else "delete_info"]["type"] = "qcow2"
-        self.before, self.after = ((["base"], ["middle", "base"]) if self.is_new else
+        self.before, self.after = ((["base"], ["fresh", "base"]) if self.is_new else
                                    (["last", "middle", "base"], ["last", "base"]))
         self.undisturbed = "creating" if self.is_new else "deleting"
 
@@ -219,8 +221,12 @@ class VolumeCase(MethodCase):
         assert ours == theirs, ours
         wanted, chain = self.after if self.has_changed() else self.before, self.world.chain()
         assert chain == wanted, chain
-        assert same_content(self.world.file(chain[0]), "qcow2", self.world.reference, "qcow2")
-        assert sorted(os.listdir(self.world.share)) == sorted(["last", "middle", "base"])
+        if self.guest.state() == "running":
+            # What QEMU still had in its caches of the files is written then.
+            virsh("suspend", self.guest.name)
+            virsh("resume", self.guest.name)
+        assert same_content(self.world.file(chain[0]), "qcow2", self.world.reference(self.before[0]), "qcow2")
+        assert sorted(os.listdir(self.world.share)) == sorted(VOLUME), os.listdir(self.world.share)
 
     def check_told(self):
         super().check_told()
@@ -236,23 +242,26 @@ class Methods(World):
     def __init__(self, stage, guest, cinder, share, volume):
         super().__init__(stage.folder, stage.broker, stage.glance, guest, stage.conductor)
         self.cinder, self.share, self.volume, self.count = cinder, share, volume, 0
-        self.reference = os.path.join(self.folder.make("volume"), "reference")
         self.make_files()
-        qemu_img("convert", "-U", "-f", "qcow2", "-O", "qcow2", self.file("last"), self.reference)
+        for name in ("base", "last"):
+            qemu_img("convert", "-f", "qcow2", "-O", "qcow2", self.file(name), self.reference(name))
+
+    def reference(self, name):
+        """A copy of what is seen of the volume with this file as the uppermost."""
+        return os.path.join(self.folder.make("volume"), f"{name}.whole")
 
     def file(self, name):
         return os.path.join(self.share, name)
 
     def make_files(self):
-        """A volume's base, and two that Cinder put over it; there is data in the base and in the middle."""
-        for name, below in (("base", None), ("middle", "base"), ("last", "middle")):
+        for name, below in VOLUME.items():
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.file(name))
             kept = os.path.join(self.folder.make("volume"), name)
             if not os.path.exists(kept):
                 over = ("-F", "qcow2", "-b", self.file(below)) if below else ()
                 qemu_img("create", "-q", "-f", "qcow2", *over, self.file(name), "16M")
-                if name != "last":
+                if name in ("base", "middle"):
                     _write(self.file(name), 4 if below else 0)
                 shutil.copy(self.file(name), kept)
             shutil.copy(kept, self.file(name))

@@ -99,6 +99,8 @@ class _Objects:
         self.state.calls.append((f"{name}.{objmethod}", {key: data.get(key) for key in changes},
                                  kwargs))
         if objmethod == "refresh":
+            if self.state.task_states.get(data["uuid"]) == "gone":
+                raise InstanceNotFound(data["uuid"])
             return [{**self.state.fields.get(data["uuid"], {}),
                      "task_state": self.state.task_states.get(data["uuid"]),
                      "host": self.state.host or data["host"], "obj_what_changed": []}, None]
