@@ -109,7 +109,7 @@ int recovery_leave_to_others(struct task *task, GError **error)
 {
 	struct journal *journal = task->manager->journal;
 	g_autoptr(GError) local = NULL;
-	bool asked = false, gone;
+	bool asked = false;
 
 	for (guint i = 0; i < task->left->steps->len; i++) {
 		const struct journal_step *step = task->left->steps->pdata[i];
@@ -119,12 +119,13 @@ int recovery_leave_to_others(struct task *task, GError **error)
 	if (!asked)
 		return 0;
 	task->step = "asking whether the guest is still here";
-	gone = recovery_judge_instance(task, &local) < 0 && is_gone(task, local);
-	if (local && rpc_error_is_lost(local)) {
+	if (recovery_judge_instance(task, &local) >= 0 || !local)
+		return 0;
+	if (rpc_error_is_lost(local)) {
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
 	}
-	for (guint i = 0; gone && i < task->left->steps->len; i++) {
+	for (guint i = 0; is_gone(task, local) && i < task->left->steps->len; i++) {
 		struct journal_step *step = task->left->steps->pdata[i];
 
 		if (!brings_guest_back(step))
