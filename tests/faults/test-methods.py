@@ -9,11 +9,8 @@ The table of what came of it is written to faults-methods.md in the build's fold
 import contextlib
 import json
 import os
-import re
 import shutil
-import signal
 import sys
-import time
 import uuid
 from collections import namedtuple
 
@@ -23,12 +20,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from case import Case, set_up  # noqa: E402
 from cinder import StandInCinder  # noqa: E402
-from faults import World, chosen, ending, fault_test, table, wait_killed  # noqa: E402
+from faults import World, amid_test, chosen, fault_test, table  # noqa: E402
 from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
 from services import BUILD, CAST  # noqa: E402
+from volume import FILES, Volume, without_volume  # noqa: E402
 
 # The cast, the task state in which it is sent, and guest and vm_state before and after it.
 Method = namedtuple("Method", "cast task_state guest becomes vm_state vm_becomes")
+CREATE, DELETE = "volume_snapshot_create", "volume_snapshot_delete"
 METHODS = {
     "backup": Method("backup_instance", "image_backup", "running", "running", "active", "active"),
     "shelve": Method("shelve_instance", "shelving", "running", "shut off", "active", "shelved"),
@@ -37,14 +36,12 @@ METHODS = {
     "pause": Method("pause_instance", "pausing", "running", "paused", "active", "paused"),
     "unpause": Method("unpause_instance", "unpausing", "paused", "running", "paused", "active"),
     # Of a volume: a file put over it; the file in the middle merged down, or up.
-    "create": Method("volume_snapshot_create", None, "running", "running", "active", "active"),
-    "create-off": Method("volume_snapshot_create", None, "shut off", "shut off", "stopped", "stopped"),
-    "commit": Method("volume_snapshot_delete", None, "running", "running", "active", "active"),
-    "pull": Method("volume_snapshot_delete", None, "running", "running", "active", "active"),
-    "rebase": Method("volume_snapshot_delete", None, "shut off", "shut off", "stopped", "stopped"),
+    "create": Method(CREATE, None, "running", "running", "active", "active"),
+    "create-off": Method(CREATE, None, "shut off", "shut off", "stopped", "stopped"),
+    "commit": Method(DELETE, None, "running", "running", "active", "active"),
+    "pull": Method(DELETE, None, "running", "running", "active", "active"),
+    "rebase": Method(DELETE, None, "shut off", "shut off", "stopped", "stopped"),
 }
-# The files of a volume and what each is put over; there is data in the base and in the middle.
-VOLUME = {"base": None, "middle": "base", "last": "middle", "fresh": "base"}
 POWER = {"running": 1, "paused": 3, "saved": 4, "shut off": 4}
 # Where a step that fails leaves the guest as it was; at those after them it has been changed.
 EARLY = ("event.before", "event.after", "power-off.before", "change-guest.before", "volume-create.before",
@@ -112,8 +109,8 @@ class MethodCase(Case):
 
     def check_guest(self):
         wanted = self.method.becomes if self.has_changed() else self.method.guest
-        assert self.world.state() == wanted, (self.world.state(), wanted)
-        assert not self.guest.has_job() and self.world.has_no_block_job()
+        assert self.guest.condition() == wanted, (self.guest.condition(), wanted)
+        assert not self.guest.has_job() and not any(self.guest.has_block_job(disk) for disk in ("vda", "vdb"))
         self.check_definition()
         assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", self.guest.disk)
 
@@ -197,7 +194,7 @@ class VolumeCase(MethodCase):
 
     def __init__(self, world, name, agent):
         super().__init__(world, name, agent)
-        self.snapshot, self.is_new = str(uuid.uuid4()), name.startswith("create")
+        self.snapshot, self.is_new = str(uuid.uuid4()), self.method.cast == CREATE
         world.cinder.updates.clear()
         world.cinder.statuses[self.snapshot] = "creating" if self.is_new else "deleting"
         # A new one that Cinder has made; the middle one into the one below; or it into the last, down to the base.
@@ -205,7 +202,7 @@ class VolumeCase(MethodCase):
         info = ({"create_info": {"snapshot_id": self.snapshot, "new_file": "fresh"}} if self.is_new else
                 {"snapshot_id": self.snapshot,
                  "delete_info": {"file_to_merge": merged[0], "merge_target_file": merged[1]}})
-        self.args = {"volume_id": world.volume, **info}
+        self.args = {"volume_id": world.volume.id, **info}
         self.args["create_info" if self.is_new else "delete_info"]["type"] = "qcow2"
         self.before, self.after = ((["base"], ["fresh", "base"]) if self.is_new else
                                    (["last", "middle", "base"], ["last", "base"]))
@@ -216,17 +213,16 @@ class VolumeCase(MethodCase):
 
     def check_definition(self):
         """The volume's file may be another one."""
-        ours, theirs = (re.sub(r"<disk (?:(?!</disk>).)*<serial>.*?</disk>", "", text, flags=re.S)
-                        for text in (self.guest.definition(), self.definition))
-        assert ours == theirs, ours
-        wanted, chain = self.after if self.has_changed() else self.before, self.world.chain()
+        volume, wanted = self.world.volume, self.after if self.has_changed() else self.before
+        assert without_volume(self.guest.definition()) == without_volume(self.definition), self.guest.definition()
+        chain = volume.chain(self.guest)
         assert chain == wanted, chain
         if self.guest.state() == "running":
             # What QEMU still had in its caches of the files is written then.
             virsh("suspend", self.guest.name)
             virsh("resume", self.guest.name)
-        assert same_content(self.world.file(chain[0]), "qcow2", self.world.reference(self.before[0]), "qcow2")
-        assert sorted(os.listdir(self.world.share)) == sorted(VOLUME), os.listdir(self.world.share)
+        assert same_content(volume.file(chain[0]), "qcow2", volume.reference(self.before[0]), "qcow2")
+        assert sorted(os.listdir(volume.share)) == sorted(FILES), os.listdir(volume.share)
 
     def check_told(self):
         super().check_told()
@@ -239,142 +235,19 @@ class VolumeCase(MethodCase):
 
 
 class Methods(World):
-    def __init__(self, stage, guest, cinder, share, volume):
+    def __init__(self, stage, guest, volume, cinder):
         super().__init__(stage.folder, stage.broker, stage.glance, guest, stage.conductor)
-        self.cinder, self.share, self.volume, self.count = cinder, share, volume, 0
-        self.make_files()
-        for name in ("base", "last"):
-            qemu_img("convert", "-f", "qcow2", "-O", "qcow2", self.file(name), self.reference(name))
-
-    def reference(self, name):
-        """A copy of what is seen of the volume with this file as the uppermost."""
-        return os.path.join(self.folder.make("volume"), f"{name}.whole")
-
-    def file(self, name):
-        return os.path.join(self.share, name)
-
-    def make_files(self):
-        for name, below in VOLUME.items():
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(self.file(name))
-            kept = os.path.join(self.folder.make("volume"), name)
-            if not os.path.exists(kept):
-                over = ("-F", "qcow2", "-b", self.file(below)) if below else ()
-                qemu_img("create", "-q", "-f", "qcow2", *over, self.file(name), "16M")
-                if name in ("base", "middle"):
-                    _write(self.file(name), 4 if below else 0)
-                shutil.copy(self.file(name), kept)
-            shutil.copy(kept, self.file(name))
-            os.chmod(self.file(name), 0o666)
-
-    def set_volume(self, name):
-        """Defined anew, with this file of fresh ones."""
-        self.set_state("shut off")
-        self.make_files()
-        path = os.path.join(self.guest.folder, "domain.xml")
-        with open(path, "w") as file:
-            file.write(self.guest.xml().replace(f"'{self.file('base')}'", f"'{self.file(name)}'"))
-        virsh("define", path)
-
-    def chain(self):
-        """The names of the volume's files, the uppermost first; libvirt and QEMU must say the same."""
-        both = [re.search(rf"<source file='{self.share}/([^']*)'", virsh("dumpxml", self.guest.name, *more))[1]
-                for more in ((), ("--inactive",))]
-        assert both[0] == both[1], both
-        infos = json.loads(qemu_img("info", "-U", "-f", "qcow2", "--backing-chain", "--output=json",
-                                    self.file(both[0])))
-        return [os.path.basename(info["filename"]) for info in infos]
-
-    def has_no_block_job(self):
-        return self.guest.state() == "shut off" or not any(
-            virsh("blockjob", self.guest.name, disk, "--raw") for disk in ("vda", "vdb"))
-
-    def state(self):
-        return "saved" if self.guest.is_saved() else self.guest.state()
-
-    def set_state(self, state):
-        name, now = self.guest.name, self.state()
-        if state == "shut off" and now in ("running", "paused"):
-            virsh("destroy", name)
-        elif state == "shut off" and now == "saved":
-            virsh("managedsave-remove", name)
-        elif state != now and now in ("shut off", "saved"):
-            self.guest.start()
-        elif state != now and now == "paused":
-            virsh("resume", name)
-        if state in ("saved", "paused") and self.state() != state:
-            virsh("managedsave" if state == "saved" else "suspend", name)
+        self.volume, self.cinder, self.count = volume, cinder, 0
 
     def case(self, name):
         self.count += 1
         kind = {"backup": BackupCase, "shelve": ImageCase}.get(
             name, MethodCase if METHODS[name].task_state else VolumeCase)
         if kind == VolumeCase:
-            self.set_volume("base" if name.startswith("create") else "last")
-        self.set_state(METHODS[name].guest)
+            self.volume.define(self.guest, "base" if METHODS[name].cast == CREATE else "last")
+        self.guest.set_condition(METHODS[name].guest)
         return kind(self, name, self.make_agent(f"{name}-{self.count}", {
-            "DEFAULT": {"shutdown_timeout": "1"}, "cinder": {"endpoint_template": self.cinder.template},
-            "novasnap": {"quiesce_timeout": "8"}}))
-
-    def wait_process(self):
-        """The guest's QEMU, which may only be about to start: its pid."""
-        def read():
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                with open(f"/run/libvirt/qemu/{self.guest.name}.pid") as file:
-                    return int(file.read())
-            return None
-        return tap.wait_for("QEMU of the guest", read, 30, 0.005)
-
-
-def run_amid(world, name):
-    """Killed while libvirt is at the step: QEMU, which is held up, does it only when the next life looks."""
-    case, step = world.case(name), AMID[name]
-    case.point, case.kind = f"{step}.amid", "kill"
-    path = os.path.join(case.agent.folder, "points")
-    with ending(case, f"{name} {case.point}:kill") as agent, contextlib.ExitStack() as held:
-        def hold():
-            pid = world.wait_process()
-            os.kill(pid, signal.SIGSTOP)
-            held.callback(_go_on, pid)
-        if case.method.guest != "saved":
-            hold()
-        agent.start({"NOVASNAP_FAULT_TRACE": path})
-        case.send()
-        tap.wait_for("step", lambda: os.path.exists(path) and f"{step}.before\n" in _read(path), 30, 0.005)
-        if case.method.guest == "saved":
-            hold()
-        time.sleep(0.5)
-        assert f"{step}.after" not in _read(path), "libvirt was not held up"
-        agent.process.kill()
-        wait_killed(agent)
-        agent.start()
-        time.sleep(1)
-        held.close()
-        case.wait_end()
-        return case.outcome()
-
-
-def _go_on(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
-
-
-def _read(path):
-    with open(path) as file:
-        return file.read()
-
-
-def _write(path, at_mib):
-    """2 MiB of no zeros."""
-    raw = path + ".raw"
-    try:
-        with open(raw, "wb") as file:
-            file.truncate(16 << 20)
-            file.seek(at_mib << 20)
-            file.write(os.urandom(2 << 20))
-        qemu_img("convert", "-n", "--target-is-zero", "-f", "raw", "-O", "qcow2", raw, path)
-    finally:
-        os.remove(raw)
+            "DEFAULT": {"shutdown_timeout": "1"}, "cinder": {"endpoint_template": self.cinder.template}}))
 
 
 def main():
@@ -390,20 +263,13 @@ def main():
         stage = set_up(stack, guests=0)
         cinder = stack.enter_context(StandInCinder())
         cinder.settles = True
-        volume, share = str(uuid.uuid4()), stage.folder.make("share", 0o777)
-        extra = ("<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/>"
-                 f"<source file='{share}/base'/><target dev='vdb' bus='virtio'/><serial>{volume}</serial></disk>")
-        guest = stack.enter_context(Guest(stage.folder, size_mib=48, data_mib=4, extra_disks=extra))
-        world = Methods(stage, guest, cinder, share, volume)
-
-        def make_amid(name):
-            def test():
-                found[name, f"{AMID[name]}.amid", "kill"] = "LOST"
-                found[name, f"{AMID[name]}.amid", "kill"] = run_amid(world, name)
-            test.__name__ = f"test_{name}_killed_amid"
-            return test
+        volume = Volume(stage.folder)
+        guest = stack.enter_context(Guest(stage.folder, size_mib=48, data_mib=4, extra_disks=volume.disk()))
+        world = Methods(stage, guest, volume, cinder)
         tests = [fault_test(world, name, kind, found) for name in names for kind in kinds]
-        status = tap.run(tests + [make_amid(name) for name in names if name in AMID and "kill" in kinds])
+        if "kill" in kinds:
+            tests += [amid_test(world, name, AMID[name], found) for name in names if name in AMID]
+        status = tap.run(tests)
     with open(os.path.join(BUILD, "faults-methods.md"), "w") as file:
         file.write("\n".join(table(found, kinds, [("kill", "amid")] if "kill" in kinds else [])) + "\n")
     return status

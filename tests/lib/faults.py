@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 
 import tap
 from services import Agent, end
@@ -99,6 +100,47 @@ def run_fault(world, name, point, kind):
         return case.outcome()
 
 
+def run_amid(world, name, step):
+    """Killed while libvirt is at the step: the guest's QEMU, which is held up, does it when the next life looks."""
+    case = world.case(name)
+    case.point, case.kind = f"{step}.amid", "kill"
+    path = os.path.join(case.agent.folder, "points")
+
+    def passed():
+        with contextlib.suppress(FileNotFoundError), open(path) as file:
+            return file.read().split()
+        return []
+
+    def hold():
+        """It may be about to start."""
+        pid = tap.wait_for("QEMU", case.guest.pid, 30, 0.005)
+        os.kill(pid, signal.SIGSTOP)
+        held.callback(_go_on, pid)
+    with ending(case, f"{name} {case.point}:kill") as agent, contextlib.ExitStack() as held:
+        runs = case.guest.pid() is not None
+        if runs:
+            hold()
+        agent.start({"NOVASNAP_FAULT_TRACE": path})
+        case.send()
+        tap.wait_for("step", lambda: f"{step}.before" in passed(), 30, 0.005)
+        if not runs:
+            hold()
+        time.sleep(0.5)
+        assert f"{step}.after" not in passed(), "libvirt was not held up"
+        agent.process.kill()
+        wait_killed(agent)
+        agent.start()
+        time.sleep(1)
+        held.close()
+        case.wait_end()
+        return case.outcome()
+
+
+def _go_on(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
 def chosen(names):
     """Those that NOVASNAP_FAULT_METHODS picks; the others' names are of other files."""
     told = os.environ.get("NOVASNAP_FAULT_METHODS")
@@ -119,6 +161,14 @@ def fault_test(world, name, kind, found):
                 failed.append(f"{point}: {error} {getattr(error, 'stderr', '')}")
         assert not failed, "\n".join(failed)
     test.__name__ = f"test_{name}_{kind}"
+    return test
+
+
+def amid_test(world, name, step, found):
+    def test():
+        found[name, f"{step}.amid", "kill"] = "LOST"
+        found[name, f"{step}.amid", "kill"] = run_amid(world, name, step)
+    test.__name__ = f"test_{name}_killed_amid"
     return test
 
 
