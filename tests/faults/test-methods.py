@@ -247,7 +247,8 @@ class Methods(World):
             self.volume.define(self.guest, "base" if METHODS[name].cast == CREATE else "last")
         self.guest.set_condition(METHODS[name].guest)
         return kind(self, name, self.make_agent(f"{name}-{self.count}", {
-            "DEFAULT": {"shutdown_timeout": "1"}, "cinder": {"endpoint_template": self.cinder.template}}))
+            "DEFAULT": {"shutdown_timeout": "1"}, "cinder": {"endpoint_template": self.cinder.template},
+            "novasnap": {"quiesce_timeout": "5"}}))
 
 
 def main():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A volume that Cinder keeps in files, as a guest's second disk: what its drivers make of files, and what is in them."""
+"""A volume that Cinder keeps in files, as a guest's second disk: the files that its drivers make, and their data."""
 import contextlib
 import json
 import os
