@@ -122,6 +122,8 @@ $(BUILD)/tests/unit/test-cold: ALL_LDFLAGS += $(call wrap,$(host) virDomainManag
 $(BUILD)/tests/unit/test-watch: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
 $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)
+$(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) jobs_free jobs_stop recovery_start \
+	rpc_server_start rpc_server_stop)
 $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
@@ -176,6 +178,13 @@ e2e:
 	@tests/lib/deps.sh build run test e2e
 	@$(MAKE) --no-print-directory all
 	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/e2e/test-*.py
+
+# What a kill of nova-compute leaves, and the same kill of novasnapd, at moments that are seen from outside and at KILLS
+# random ones of each guest; half an hour.
+kills:
+	@tests/lib/deps.sh build run test e2e
+	@$(MAKE) --no-print-directory all
+	BUILD=$(BUILD) tests/e2e/kills.py --random $(or $(KILLS),3)
 
 # A thousand snapshots of eight guests at a time, with a fault every few seconds.
 soak: check-deps
@@ -250,5 +259,5 @@ help:
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults soak fuzz fuzz-programs check-valgrind coverage
+        bench-programs bench faults kills soak fuzz fuzz-programs check-valgrind coverage
 .SECONDARY:

@@ -41,7 +41,7 @@ int local_serve(const struct config *config, cJSON *cast, GError **error)
 	if (is_usable(request, error))
 		view = progress_view_new(NULL, image, NULL, error);
 	if (view)
-		manager = manager_start_local(&here, error);
+		manager = manager_open(&here, NULL, error);
 	if (!manager) {
 		rpc_request_free(request);
 		progress_view_free(view);
@@ -55,6 +55,7 @@ int local_serve(const struct config *config, cJSON *cast, GError **error)
 		g_warning("it did not end in time; what it left is named in its last words");
 		return EXIT_FAILURE;
 	}
+	manager_free(manager);
 	progress_view_free(view);
 	return status;
 }

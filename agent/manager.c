@@ -97,8 +97,10 @@ struct rpc_server_ops manager_server_ops(struct manager *manager)
 	return (struct rpc_server_ops){methods, versions, note_foreign, manager};
 }
 
-static void manager_free(struct manager *manager)
+void manager_free(struct manager *manager)
 {
+	if (!manager)
+		return;
 	recovery_free(manager->recovery);
 	service_stop(manager->service);
 	volume_service_free(manager->volumes);
@@ -127,7 +129,7 @@ static int make_folders(const struct config *config, GError **error)
 	return 0;
 }
 
-static struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error)
+struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error)
 {
 	struct manager *manager = g_new0(struct manager, 1);
 
@@ -147,34 +149,34 @@ static struct manager *manager_open(const struct config *config, struct rpc *rpc
 	return NULL;
 }
 
-struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error)
+static int start(struct manager *manager, GError **error)
 {
-	struct manager *manager = manager_open(config, rpc, error);
+	const struct config *config = manager->config;
 	struct rpc_server_ops ops = manager_server_ops(manager);
 	bool reports = config->report_state && config->control;
 
-	if (!manager)
-		return NULL;
 	manager->journal = journal_open(config->state_dir, config->journal_days, error);
 	/* Before any cast: those for the same instances wait behind. */
 	if (manager->journal)
 		manager->recovery = recovery_start(manager, error);
 	if (!manager->recovery)
-		goto failed;
+		return -1;
 	virt_host_sweep(manager->host);
 	if (reports)
-		manager->service = service_start(config, rpc, error);
-	if ((manager->service || !reports) && rpc_server_start(rpc, &ops, error) == 0)
-		return manager;
-	(void)jobs_stop(manager->jobs, 0, CANCEL_S);
-failed:
-	manager_free(manager);
-	return NULL;
+		manager->service = service_start(config, manager->rpc, error);
+	if (reports && !manager->service)
+		return -1;
+	return rpc_server_start(manager->rpc, &ops, error);
 }
 
-struct manager *manager_start_local(const struct config *config, GError **error)
+int manager_start(struct manager *manager, GError **error)
 {
-	return manager_open(config, NULL, error);
+	int rc = start(manager, error);
+
+	/* Recovery's jobs may run, also where recovery itself does not: none gets a grace time. */
+	if (rc < 0)
+		jobs_hurry(manager->jobs);
+	return rc;
 }
 
 const struct task_method *manager_find_method(const char *name)
@@ -242,19 +244,13 @@ void manager_release(struct manager *manager)
 
 unsigned manager_stop(struct manager *manager)
 {
-	unsigned left;
-
 	pthread_mutex_lock(&manager->hold_lock);
 	manager->stopping = true;
 	if (manager->rpc)
 		rpc_server_stop(manager->rpc);
 	pthread_mutex_unlock(&manager->hold_lock);
 	recovery_stop(manager->recovery);
-	left = jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
-	if (left > 0)
-		return left;
-	manager_free(manager);
-	return 0;
+	return jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
 }
 
 void manager_hurry(struct manager *manager)

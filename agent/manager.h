@@ -44,16 +44,17 @@ struct manager {
 	void *progress_opaque;
 };
 
-/* Opens libvirt and the image store, and starts to serve. The rpc must live longer. NULL with the
- * error of whatever could not be opened. */
-struct manager *manager_start(const struct config *config, struct rpc *rpc, GError **error);
+/* Opens libvirt and the image store. The rpc must live longer; NULL: there is no broker, and
+ * `config` has no conductor and no notifications. It serves what manager_take is given. NULL with
+ * the error of whatever could not be opened. */
+struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error);
+/* Takes up what the journal has open, and starts to serve. Also when it failed, jobs may run:
+ * manager_stop is called in either case. */
+int manager_start(struct manager *manager, GError **error);
 
 /* What a manager serves: its methods, in the versions that we know. */
 struct rpc_server_ops manager_server_ops(struct manager *manager);
 
-/* The same as manager_start, without a broker: `config` has no conductor and no notifications. It
- * serves what manager_take is given. */
-struct manager *manager_start_local(const struct config *config, GError **error);
 /* Takes a request. False, after it was rejected, when it is none of our methods', or makes no
  * sense. */
 bool manager_take(struct manager *manager, struct rpc_request *request);
@@ -74,9 +75,11 @@ void manager_release(struct manager *manager);
 
 /* Takes no more casts, and lets what is under way end within the configured grace time; what does
  * not is cancelled and ends as a failure. Returns how many jobs even so did not end: their threads
- * still use the manager, which is then not freed. */
+ * still use the manager, which is then not to be freed. */
 unsigned manager_stop(struct manager *manager);
-/* From another thread, while manager_stop waits: cancel now. */
+/* From another thread, while manager_stop waits, until manager_free: cancel now. */
 void manager_hurry(struct manager *manager);
+/* After manager_stop has returned 0. Takes NULL. */
+void manager_free(struct manager *manager);
 
 #endif

@@ -76,7 +76,8 @@ static gpointer stop_main(gpointer opaque)
 	return NULL;
 }
 
-/* In a thread of its own, so that a second signal is heard. */
+/* In a thread of its own, so that a second signal is heard; whom that one tells is freed by this
+ * thread, which hears it. */
 static unsigned stop_serving(struct daemon *daemon)
 {
 	struct stopping stopping = {.daemon = daemon};
@@ -99,49 +100,61 @@ static void attach(struct daemon *daemon, GSource *source, GSourceFunc callback)
 	g_source_unref(source);
 }
 
-static int serve(const struct config *config, GError **error)
+static int start(struct daemon *daemon, const struct config *config, GError **error)
 {
-	struct daemon daemon = {.began = g_get_monotonic_time()};
-	unsigned left;
-	int rc = -1;
+	daemon->rpc = rpc_open(&config->rpc, error);
+	if (daemon->rpc)
+		daemon->manager = manager_open(config, daemon->rpc, error);
+	if (!daemon->manager || manager_start(daemon->manager, error) < 0)
+		return -1;
+	daemon->status = status_start(config->state_dir, daemon->manager, daemon->context, error);
+	return daemon->status ? 0 : -1;
+}
 
-	daemon.context = g_main_context_new();
-	daemon.loop = g_main_loop_new(daemon.context, FALSE);
-	attach(&daemon, g_unix_signal_source_new(SIGTERM), take_signal);
-	attach(&daemon, g_unix_signal_source_new(SIGINT), take_signal);
-	daemon.rpc = rpc_open(&config->rpc, error);
-	if (!daemon.rpc)
-		goto out;
-	daemon.manager = manager_start(config, daemon.rpc, error);
-	if (!daemon.manager)
-		goto out;
-	daemon.status = status_start(config->state_dir, daemon.manager, daemon.context, error);
-	if (!daemon.status) {
-		(void)manager_stop(daemon.manager);
-		goto out;
-	}
+static void run(struct daemon *daemon, const struct config *config)
+{
 	g_message("novasnapd %s serves %s.%s: control %s, images %s, methods %s and %s",
 		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
 		  config->control ? "conductor" : "none",
 		  config->image.directory ? config->image.images_dir : "glance",
 		  config->virt.live_method, config->virt.cold_method);
-	attach(&daemon, g_timeout_source_new(READY_LOOK_MS), look_ready);
-	if (daemon.signals == 0)
-		g_main_loop_run(daemon.loop);
-	status_stop(daemon.status);
-	left = stop_serving(&daemon);
+	attach(daemon, g_timeout_source_new(READY_LOOK_MS), look_ready);
+	if (daemon->signals == 0)
+		g_main_loop_run(daemon->loop);
+	status_stop(daemon->status);
+}
+
+/* Returns the process's exit status. */
+static int serve(const struct config *config)
+{
+	struct daemon daemon = {.began = g_get_monotonic_time()};
+	g_autoptr(GError) error = NULL;
+	int status = EXIT_FAILURE;
+	unsigned left;
+
+	daemon.context = g_main_context_new();
+	daemon.loop = g_main_loop_new(daemon.context, FALSE);
+	attach(&daemon, g_unix_signal_source_new(SIGTERM), take_signal);
+	attach(&daemon, g_unix_signal_source_new(SIGINT), take_signal);
+	if (start(&daemon, config, &error) == 0) {
+		run(&daemon, config);
+		status = EXIT_SUCCESS;
+	} else {
+		g_warning("cannot serve: %s", error->message);
+	}
+	left = daemon.manager ? stop_serving(&daemon) : 0;
 	if (left > 0) {
 		g_warning("%u jobs did not end: the process ends without them", left);
 		/* Their threads still use what would be freed, the configuration too. */
-		_exit(EXIT_SUCCESS);
+		_exit(status);
 	}
-	g_message("stopped");
-	rc = 0;
-out:
+	manager_free(daemon.manager);
+	if (status == EXIT_SUCCESS)
+		g_message("stopped");
 	rpc_close(daemon.rpc, PUBLISH_GRACE_S);
 	g_main_loop_unref(daemon.loop);
 	g_main_context_unref(daemon.context);
-	return rc;
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -180,9 +193,5 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
 		return EXIT_USAGE;
 	}
-	if (serve(config, &error) < 0) {
-		g_warning("cannot serve: %s", error->message);
-		return EXIT_FAILURE;
-	}
-	return EXIT_SUCCESS;
+	return serve(config);
 }

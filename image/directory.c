@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The embedded store: a folder with <id>, the image, and <id>.json, its record in Glance's form.
- * Each appears whole, by a rename, or not at all.
+ * Each appears whole, by a rename of its part (.part), or not at all. A part that a killed writer
+ * left is taken by the next one, or goes with the image.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
-#include <sys/types.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "image/clusters.h"
@@ -16,6 +18,7 @@
 #define CHUNK ((size_t)1024 * 1024)
 #define HOLE ((size_t)64 * 1024)
 #define RECORD_SUFFIX ".json"
+#define PART_SUFFIX ".part"
 
 struct directory {
 	const char *path;
@@ -73,22 +76,19 @@ static int sync_folder(const struct directory *directory, GError **error)
 	return rc;
 }
 
-/* The temporary file becomes the file; in either case the descriptor is closed, and nothing
- * temporary is left. */
-static int commit(const struct directory *directory, int fd, const char *temporary,
-		  const char *path, int rc, GError **error)
+/* The part becomes the file; in either case the descriptor is closed, and no part is left. It is
+ * closed last, for its lock. */
+static int commit(const struct directory *directory, int fd, const char *part, const char *path,
+		  int rc, GError **error)
 {
 	if (rc == 0 && fsync(fd) < 0)
-		rc = fail(error, "syncing", temporary);
-	if (close(fd) < 0 && rc == 0)
-		rc = fail(error, "closing", temporary);
-	if (rc == 0 && rename(temporary, path) < 0)
-		rc = fail(error, "renaming", temporary);
-	if (rc < 0) {
-		(void)g_unlink(temporary);
-		return -1;
-	}
-	return sync_folder(directory, error);
+		rc = fail(error, "syncing", part);
+	if (rc == 0 && rename(part, path) < 0)
+		rc = fail(error, "renaming", part);
+	if (rc < 0)
+		(void)g_unlink(part);
+	(void)close(fd);
+	return rc < 0 ? -1 : sync_folder(directory, error);
 }
 
 static int write_all(int fd, const char *data, size_t length)
@@ -106,30 +106,87 @@ static int write_all(int fd, const char *data, size_t length)
 	return 0;
 }
 
-static int make_temporary(const char *path, char **ret_temporary, GError **error)
+static bool is_named(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && lstat(path, &there) == 0 && here.st_dev == there.st_dev &&
+	       here.st_ino == there.st_ino;
+}
+
+/* Locked: two may write the same image, each in a job or a process of its own. The lock ends with
+ * its process. */
+static int open_part(const char *part, int flags, GError **error)
+{
+	for (;;) {
+		int fd = open(part, O_RDWR | O_NOFOLLOW | O_CLOEXEC | flags, 0644);
+
+		if (fd < 0)
+			return fail(error, "opening", part);
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			if (errno == EWOULDBLOCK)
+				g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT,
+					    "opening %s: somebody else is writing it", part);
+			else
+				(void)fail(error, "locking", part);
+			(void)close(fd);
+			return -1;
+		}
+		/* Before it was locked it may have become the file, or been deleted. */
+		if (is_named(fd, part))
+			return fd;
+		(void)close(fd);
+	}
+}
+
+static int make_part(const char *path, char **ret_part, GError **error)
 {
 	int fd;
 
-	*ret_temporary = g_strconcat(path, ".XXXXXX", NULL);
-	fd = g_mkstemp_full(*ret_temporary, O_RDWR | O_CLOEXEC, 0644);
-	if (fd < 0)
-		(void)fail(error, "creating", *ret_temporary);
+	*ret_part = g_strconcat(path, PART_SUFFIX, NULL);
+	fd = open_part(*ret_part, O_CREAT, error);
+	/* Not by O_TRUNC, which does not ask for the lock. */
+	if (fd >= 0 && ftruncate(fd, 0) < 0) {
+		(void)fail(error, "emptying", *ret_part);
+		(void)close(fd);
+		return -1;
+	}
 	return fd;
+}
+
+/* 0 also where there is none. Not while somebody writes it. */
+static int remove_part(const char *path, GError **error)
+{
+	g_autofree char *part = g_strconcat(path, PART_SUFFIX, NULL);
+	g_autoptr(GError) local = NULL;
+	int fd = open_part(part, 0, &local);
+	int rc = 0;
+
+	if (fd < 0 && g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
+		return 0;
+	if (fd < 0) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	if (g_unlink(part) < 0)
+		rc = fail(error, "deleting", part);
+	(void)close(fd);
+	return rc;
 }
 
 static int write_record(const struct directory *directory, const char *id, const cJSON *document,
 			GError **error)
 {
 	g_autofree char *path = image_path(directory, id, RECORD_SUFFIX);
-	g_autofree char *temporary = NULL;
+	g_autofree char *part = NULL;
 	char *text = cJSON_Print(document);
-	int fd = make_temporary(path, &temporary, error);
+	int fd = make_part(path, &part, error);
 	int rc = 0;
 
 	if (fd >= 0) {
 		if (write_all(fd, text, strlen(text)) < 0)
-			rc = fail(error, "writing", temporary);
-		rc = commit(directory, fd, temporary, path, rc, error);
+			rc = fail(error, "writing", part);
+		rc = commit(directory, fd, part, path, rc, error);
 	}
 	cJSON_free(text);
 	return fd < 0 ? -1 : rc;
@@ -241,7 +298,7 @@ static int write_sparse(int fd, const char *data, size_t length)
 	return 0;
 }
 
-static int copy_source(int fd, const char *temporary, struct image_upload *upload, GError **error)
+static int copy_source(int fd, const char *part, struct image_upload *upload, GError **error)
 {
 	g_autofree char *buffer = g_malloc(CHUNK);
 	struct pipeline *pipeline = pipeline_start(upload, error);
@@ -251,7 +308,7 @@ static int copy_source(int fd, const char *temporary, struct image_upload *uploa
 
 	while (rc == 0 && (got = pipeline_read(pipeline, buffer, CHUNK)) > 0) {
 		if (write_sparse(fd, buffer, (size_t)got) < 0)
-			rc = fail(error, "writing", temporary);
+			rc = fail(error, "writing", part);
 		done += (uint64_t)got;
 		if (upload->progress)
 			upload->progress(upload->opaque, done, upload->source->size);
@@ -261,7 +318,7 @@ static int copy_source(int fd, const char *temporary, struct image_upload *uploa
 		rc = -1;
 	}
 	if (rc == 0 && ftruncate(fd, (off_t)upload->source->size) < 0)
-		rc = fail(error, "sizing", temporary);
+		rc = fail(error, "sizing", part);
 	if (rc == 0) {
 		g_strlcpy(upload->hash, pipeline_hash(pipeline), sizeof(upload->hash));
 		upload->sent = done;
@@ -276,7 +333,7 @@ static int directory_upload(void *self, const struct image_identity *who, const 
 	struct directory *directory = self;
 	cJSON *document = read_record(directory, id, error);
 	g_autofree char *path = image_path(directory, id, "");
-	g_autofree char *temporary = NULL;
+	g_autofree char *part = NULL;
 	const cJSON *status = cJSON_GetObjectItemCaseSensitive(document, "status");
 	int fd, rc = -1;
 
@@ -290,10 +347,10 @@ static int directory_upload(void *self, const struct image_identity *who, const 
 		return -1;
 	}
 	upload->attempts = 1;
-	fd = make_temporary(path, &temporary, error);
+	fd = make_part(path, &part, error);
 	if (fd >= 0) {
-		rc = copy_source(fd, temporary, upload, error);
-		rc = commit(directory, fd, temporary, path, rc, error);
+		rc = copy_source(fd, part, upload, error);
+		rc = commit(directory, fd, part, path, rc, error);
 	}
 	if (rc == 0) {
 		set_text(document, "status", "active");
@@ -356,9 +413,12 @@ static int directory_remove(void *self, const struct image_identity *who, const 
 {
 	g_autofree char *record = image_path(self, id, RECORD_SUFFIX);
 	g_autofree char *path = image_path(self, id, "");
-	int data = g_unlink(path);
+	int data;
 
 	(void)who;
+	if (remove_part(path, error) < 0 || remove_part(record, error) < 0)
+		return -1;
+	data = g_unlink(path);
 	if (g_unlink(record) < 0)
 		return fail(error, "deleting", record);
 	if (data < 0 && access(path, F_OK) == 0)

@@ -221,6 +221,16 @@ static virDomainPtr find(struct virt_host *host, const char *uuid, virConnectPtr
 	return *ret_connection ? host_find_domain(*ret_connection, uuid, error) : NULL;
 }
 
+static bool is_frozen(struct frozen_table *table, const char *uuid)
+{
+	bool frozen;
+
+	pthread_mutex_lock(&table->lock);
+	frozen = g_hash_table_contains(table->guests, uuid);
+	pthread_mutex_unlock(&table->lock);
+	return frozen;
+}
+
 /* NULL where the guest is not frozen by us. */
 static struct freeze *take_frozen(struct frozen_table *table, const char *uuid)
 {
@@ -260,16 +270,11 @@ static int freeze_domain(struct virt_host *host, virDomainPtr domain, const char
 
 int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s, GError **error)
 {
-	struct frozen_table *table = host_frozen(host);
 	virConnectPtr connection = NULL;
 	virDomainPtr domain = NULL;
-	bool already;
 	int rc = -1;
 
-	pthread_mutex_lock(&table->lock);
-	already = g_hash_table_contains(table->guests, uuid);
-	pthread_mutex_unlock(&table->lock);
-	if (already)
+	if (is_frozen(host_frozen(host), uuid))
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
 				    "the guest's filesystems are frozen already");
 	else
@@ -283,6 +288,17 @@ int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s
 	return rc;
 }
 
+static int thaw_domain(struct virt_host *host, virDomainPtr domain, GError **error)
+{
+	(void)virDomainAgentSetResponseTimeout(domain, (int)host_config(host)->agent_timeout_s, 0);
+	if (virDomainFSThaw(domain, NULL, 0, 0) >= 0)
+		return 0;
+	virt_set_error(error, "thawing the guest's filesystems");
+	if (error && *error)
+		(*error)->code = VIRT_ERROR_FREEZE;
+	return -1;
+}
+
 int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error)
 {
 	struct freeze *freeze = take_frozen(host_frozen(host), uuid);
@@ -294,17 +310,15 @@ int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error)
 		return freeze_end(freeze, error);
 	domain = find(host, uuid, &connection, error);
 	if (domain) {
-		(void)virDomainAgentSetResponseTimeout(domain,
-						       (int)host_config(host)->agent_timeout_s, 0);
-		rc = virDomainFSThaw(domain, NULL, 0, 0) < 0 ? -1 : 0;
-		if (rc < 0) {
-			virt_set_error(error, "thawing the guest's filesystems");
-			if (error && *error)
-				(*error)->code = VIRT_ERROR_FREEZE;
-		}
+		rc = thaw_domain(host, domain, error);
 		(void)virDomainFree(domain);
 	}
 	if (connection)
 		(void)virConnectClose(connection);
 	return rc;
+}
+
+int freeze_take_back(struct virt_host *host, virDomainPtr domain, const char *uuid, GError **error)
+{
+	return is_frozen(host_frozen(host), uuid) ? 0 : thaw_domain(host, domain, error);
 }

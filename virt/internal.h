@@ -159,6 +159,9 @@ struct freeze *freeze_begin(struct virt_host *host, virDomainPtr domain, unsigne
 /* Thaws, and frees it in any case. -1 when the guest was thawed before, or could not be: then the
  * other process goes on trying. */
 int freeze_end(struct freeze *freeze, GError **error);
+/* Thaws a guest that an earlier life may have frozen; not where virt_guest_freeze of this life has
+ * frozen it since, whose own end thaws it. */
+int freeze_take_back(struct virt_host *host, virDomainPtr domain, const char *uuid, GError **error);
 
 /* --- jobs.c: whose jobs run on a guest ----------------------------------------------------------
  */

@@ -5,8 +5,10 @@
  * since.
  */
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "virt/internal.h"
 
@@ -263,17 +265,43 @@ static int undo_save(const struct recovery *recovery, GError **error)
 	return 0;
 }
 
-/* qemu-img may be at it still: the lock of the image says so, and it is tried again. */
+/* Whether the file at the top of a json: name (disk_json_name), or of a plain one, is not there. */
+static bool is_disk_gone(const char *disk)
+{
+	cJSON *node = g_str_has_prefix(disk, "json:") ? cJSON_Parse(disk + strlen("json:")) : NULL;
+	const cJSON *file = cJSON_GetObjectItemCaseSensitive(node, "file");
+	const char *path =
+		node ? cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(file, "filename"))
+		     : disk;
+	bool gone = path && access(path, F_OK) < 0 && errno == ENOENT;
+
+	cJSON_Delete(node);
+	return gone;
+}
+
+/* qemu-img may be at it still: the lock of the image says so, and it is tried again. A guest that
+ * was deleted or moved has taken its disk with it; where the guest is there, its storage may merely
+ * not be mounted yet. */
 static int undo_internal(const struct recovery *recovery, GError **error)
 {
 	const char *disk = text_of(recovery, "disk");
 	const char *name = text_of(recovery, "name");
-	int there;
+	int there, active;
 
 	if (!disk || !name)
 		return missing("name", error);
+	if (!recovery->domain && is_disk_gone(disk))
+		return 0;
 	there = qemu_img_has_snapshot(disk, name, error);
-	return there <= 0 ? there : qemu_img_snapshot(disk, false, name, NULL, error);
+	if (there <= 0)
+		return there;
+	active = is_active(recovery, error);
+	if (active == 1)
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+			    "somebody started the guest: the snapshot %s inside its disk stays "
+			    "until it is stopped",
+			    name);
+	return active == 0 ? qemu_img_snapshot(disk, false, name, NULL, error) : -1;
 }
 
 /* Its watchdog, which outlives us, thaws it too: thawing twice is nothing. An agent that does not
@@ -290,7 +318,7 @@ static int undo_freeze(const struct recovery *recovery, GError **error)
 	}
 	if (state != VIR_DOMAIN_RUNNING)
 		return 0;
-	return virt_guest_thaw(recovery->host, recovery->uuid, error);
+	return freeze_take_back(recovery->host, recovery->domain, recovery->uuid, error);
 }
 
 /* Known by its name: snapshots_directory may have been another then. */
@@ -319,7 +347,10 @@ static int undo_step(struct recovery *recovery, const char *step, GError **error
 		if (g_str_equal(undos[i].step, step))
 			return undos[i].undo(recovery, error);
 	}
-	return 0;
+	/* Of a newer novasnapd: what it did is there still. */
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+		    "this novasnapd knows no step %s, a newer one does", step);
+	return -1;
 }
 
 int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **error)

@@ -337,9 +337,9 @@ api_paste_config = /etc/nova/api-paste.ini
         services = self.get("/os-services?binary=nova-compute")["services"]
         return services[0] if services else None
 
-    def compute_start(self):
-        """nova-compute, until its service is up and its host is known to the cell."""
-        self.compute = spawn(["nova-compute", *self.conf("nova")], self.log("nova-compute"))
+    def compute_start(self, *more):
+        """nova-compute, until its service is up and its host is known to the cell. `more`: of its arguments."""
+        self.compute = spawn(["nova-compute", *self.conf("nova"), *more], self.log("nova-compute"))
         deadline = time.monotonic() + 120
         while True:
             service = self.service()

@@ -15,6 +15,7 @@ import tap  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from firehose import Firehose, differences, recorded, steps  # noqa: E402
 from guest import qemu_img  # noqa: E402
+from server import Server  # noqa: E402
 from services import TOP, Agent, Folder, Libvirt, end  # noqa: E402
 
 RUNNING, PAUSED, SHUTDOWN = 1, 3, 4
@@ -71,43 +72,14 @@ def is_within(seen, allowed):
     return all(any(state == other for other in rest) for state in seen)
 
 
-class Player:
+class Player(Server):
     """Does the actions of the table to one server, and keeps what was seen of each."""
 
     def __init__(self, cloud, firehose, server):
-        self.cloud, self.firehose, self.server = cloud, firehose, server
+        super().__init__(cloud, server)
+        self.firehose = firehose
         self.images = {}
         self.messages = {}
-
-    def ask(self, what, name):
-        if what == "image":
-            action = {"createImage": {"name": name, "metadata": {}}}
-        elif what == "backup":
-            action = {"createBackup": {"name": name, "backup_type": "daily", "rotation": 1}}
-        else:
-            action = what
-        reply = self.cloud.act(self.server, action)
-        return reply.json()["image_id"] if what in ("image", "backup") else None
-
-    def record(self):
-        return self.cloud.get(f"/servers/{self.server}")["server"]
-
-    def wait_idle(self):
-        return tap.wait_for("end of the action", lambda: (
-            record := self.record())["OS-EXT-STS:task_state"] is None and record, 120, 0.05)
-
-    def events(self):
-        """Of the last action: (event, result) each."""
-        return self.events_of(self.requests()[0])
-
-    def requests(self, action=None):
-        """The ids of the requests, the last one first."""
-        actions = self.cloud.get(f"/servers/{self.server}/os-instance-actions")["instanceActions"]
-        return [entry["request_id"] for entry in actions if action in (None, entry["action"])]
-
-    def events_of(self, request):
-        action = self.cloud.get(f"/servers/{self.server}/os-instance-actions/{request}")
-        return [(event["event"], event["result"]) for event in action["instanceAction"]["events"]]
 
     def play(self, name):
         what, event, states, status, power = TABLE[name]

@@ -65,14 +65,10 @@ class Case:
                          if self.guest.uuid in line)
 
     def shown(self):
-        """The journal's line on the cast, "" where there is none."""
-        return "".join(line for line in self.agent.command("jobs", check=False).stdout.split("\n")
-                       if self.image in line)
+        return self.agent.shown(self.image)
 
     def has_ended(self):
-        """Also whatever it left."""
-        shown = self.shown()
-        return shown and " open " not in shown and "taken back" not in shown
+        return self.agent.has_ended(self.image)
 
     def wait_end(self, seconds=90):
         tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds)

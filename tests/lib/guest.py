@@ -35,14 +35,37 @@ def build_kernel():
     subprocess.run([os.path.join(TOP, "tests/guest/build.sh")], check=True, timeout=400)
 
 
-class Guest:
+class Domain:
+    """A guest that libvirt has, whoever made it; `name` may be its uuid."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def state(self):
+        return virsh("domstate", self.name)
+
+    def is_persistent(self):
+        return "yes" in virsh("dominfo", self.name).split("Persistent:")[1].split("\n")[0]
+
+    def is_saved(self):
+        return "yes" in virsh("dominfo", self.name).split("Managed save:")[1].split("\n")[0]
+
+    def has_job(self):
+        return ("<mirror" in virsh("dumpxml", self.name) or
+                "<domainbackup" in virsh("backup-dumpxml", self.name, check=False))
+
+    def definition(self):
+        return virsh("dumpxml", "--inactive", self.name)
+
+
+class Guest(Domain):
     """writer: boots the tiny Linux, which writes numbered blocks. fs: it writes into an ext4 on the disk
     instead. agent: it runs qemu-guest-agent, and has the channel for it."""
 
     def __init__(self, folder, name=None, writer=False, size_mib=512, data_mib=64, accel="tcg",
                  disk="qcow2", extra_disks="", base=True, agent=False, fs=False):
         self.uuid = str(uuid.uuid4())
-        self.name = name or f"novasnap-{self.uuid[:8]}"
+        super().__init__(name or f"novasnap-{self.uuid[:8]}")
         self.folder = folder.make(self.name)
         self.writer = (writer or agent) and not fs
         self.has_fs, self.has_agent, self.boots = fs, agent, writer or agent or fs
@@ -164,12 +187,6 @@ class Guest:
     def rounds(self):
         return self._console().count("round ")
 
-    def state(self):
-        return virsh("domstate", self.name)
-
-    def is_saved(self):
-        return "yes" in virsh("dominfo", self.name).split("Managed save:")[1].split("\n")[0]
-
     def condition(self):
         """Its state, or "saved"."""
         return "saved" if self.is_saved() else self.state()
@@ -197,13 +214,6 @@ class Guest:
     def has_block_job(self, disk):
         """Also one that shows nowhere else, such as a merge."""
         return self.state() != "shut off" and virsh("blockjob", self.name, disk, "--raw") != ""
-
-    def has_job(self):
-        return ("<mirror" in virsh("dumpxml", self.name) or
-                "<domainbackup" in virsh("backup-dumpxml", self.name, check=False))
-
-    def definition(self):
-        return virsh("dumpxml", "--inactive", self.name)
 
 
 def same_content(one, one_format, other, other_format, offset=0):

@@ -420,6 +420,7 @@ class Agent:
         self.conf = os.path.join(self.folder, "novasnap.conf")
         self.snapshots = os.path.join(self.folder, "snapshots")
         self.state = os.path.join(self.folder, "state")
+        self.images = images
         self.process, self.lives = None, set()
         self.programs, self.run_as = BUILD, []
         os.makedirs(self.snapshots, mode=0o755, exist_ok=True)
@@ -473,12 +474,23 @@ class Agent:
         files = [os.path.join(folder, name)
                  for folder in (self.snapshots, os.path.join(self.folder, "run"), os.path.join(self.state, "scratch"))
                  if os.path.isdir(folder) for name in os.listdir(folder)]
+        if self.images and os.path.isdir(self.images):
+            files += [os.path.join(self.images, name) for name in os.listdir(self.images) if name.endswith(".part")]
         return files + [f"{name}, process {pid}" for pid, name in running_in(self.lives) if pid not in self.lives]
 
     def command(self, *args, check=True, seconds=180, text=None):
         return subprocess.run([*self.run_as, os.path.join(self.programs, "novasnap"), *self.files, *args],
                               check=check, capture_output=True, text=True, timeout=seconds,
                               input=text)
+
+    def shown(self, image):
+        """The journal's line on the cast of an image, "" where there is none."""
+        return "".join(line for line in self.command("jobs", check=False).stdout.split("\n") if image in line)
+
+    def has_ended(self, image):
+        """The job of an image; also whatever it left."""
+        shown = self.shown(image)
+        return shown and " open " not in shown and "taken back" not in shown
 
     def snapshot(self, instance, *more):
         """Sends the recorded cast for an instance, and waits for the end of its snapshot. Returns (image

@@ -128,6 +128,30 @@ static void test_frozen_and_thawed(struct fixture *fixture, gconstpointer unused
 	g_assert_cmpint(virt_guest_thaw(fixture->host.virt, UUID, NULL), ==, 0);
 }
 
+static void take_back(const struct fixture *fixture)
+{
+	g_autoptr(GError) error = NULL;
+
+	g_assert_cmpint(virt_guest_undo(fixture->host.virt, UUID, "freeze", "{}", &error), ==, 0);
+	g_assert_no_error(error);
+}
+
+/* What an earlier life left is taken back late: a freeze of this one is not its. */
+static void test_frozen_again_since(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	take_back(fixture);
+	g_assert_cmpuint(fake.thaws, ==, 1);
+	freeze(fixture);
+	take_back(fixture);
+	g_assert_cmpuint(fake.thaws, ==, 1);
+	freeze_fails(fixture, "frozen already");
+	g_assert_cmpint(virt_guest_thaw(fixture->host.virt, UUID, NULL), ==, 0);
+	was_told(fixture, "done");
+	take_back(fixture);
+	g_assert_cmpuint(fake.thaws, ==, 3);
+}
+
 static void test_nobody_would_thaw(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -237,6 +261,7 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	g_test_init(&argc, &argv, NULL);
 	TEST(frozen_and_thawed, NOTES);
+	TEST(frozen_again_since, NOTES);
 	TEST(nobody_would_thaw, NOTES);
 	TEST(guest_does_not_run, NOTES);
 	TEST(freeze_fails, NOTES);

@@ -2,8 +2,10 @@
 /*
  * The pipeline, the directory store and the check of what a store says.
  */
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "image/internal.h"
@@ -205,6 +207,127 @@ static void put_file(const char *folder, const char *name, const char *text)
 	g_assert_true(g_file_set_contents(path, text, -1, NULL));
 }
 
+/* A folder of its own, with an image that waits for its data. */
+struct kept {
+	char *folder;
+	struct image_config config;
+	struct image_store *store;
+	struct pattern_source source;
+	struct image_upload upload;
+};
+#define KEPT "5c4f2fbc-7ff7-4f4b-a7f6-5fbd2d9b0a22"
+
+static int update_kept(struct kept *kept, GError **error)
+{
+	struct image_meta meta = {.name = "n", .disk_format = "raw", .container_format = "bare"};
+	struct image_identity who = {0};
+
+	return image_store_update(kept->store, &who, KEPT, &meta, error);
+}
+
+static int upload_kept(struct kept *kept, GError **error)
+{
+	struct image_identity who = {0};
+
+	return image_store_upload(kept->store, &who, KEPT, &kept->upload, error);
+}
+
+static int delete_kept(struct kept *kept, GError **error)
+{
+	struct image_identity who = {0};
+
+	return image_store_delete(kept->store, &who, KEPT, error);
+}
+
+static void keep(struct kept *kept, gconstpointer unused)
+{
+	(void)unused;
+	kept->folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	kept->config = (struct image_config){.directory = true, .images_dir = kept->folder};
+	kept->store = image_store_new(&kept->config, NULL);
+	kept->source = (struct pattern_source){{&pattern_ops, SIZE}, 0};
+	kept->upload = (struct image_upload){.source = &kept->source.head};
+	g_assert_cmpint(update_kept(kept, NULL), ==, 0);
+}
+
+static void keep_no_more(struct kept *kept, gconstpointer unused)
+{
+	(void)unused;
+	image_store_free(kept->store);
+	g_assert_cmpint(g_rmdir(kept->folder), ==, 0);
+	g_free(kept->folder);
+}
+
+/* The next one takes what a killed writer left. */
+static void test_parts_that_were_left(struct kept *kept, gconstpointer unused)
+{
+	g_autofree char *path = g_build_filename(kept->folder, KEPT, NULL);
+	g_autofree char *long_text = g_strnfill(SIZE + 10, 'x');
+	g_autofree char *wanted = g_malloc(SIZE);
+	g_autofree char *content = NULL;
+	gsize length;
+
+	(void)unused;
+	put_file(kept->folder, KEPT ".part", long_text);
+	put_file(kept->folder, KEPT ".json.part", long_text);
+	g_assert_cmpint(upload_kept(kept, NULL), ==, 0);
+	count_files(kept->folder, 2);
+	g_assert_cmpint(pattern_read(&kept->source.head, 0, wanted, SIZE, NULL), ==, 0);
+	g_assert_true(g_file_get_contents(path, &content, &length, NULL));
+	g_assert_cmpmem(content, length, wanted, SIZE);
+	g_assert_cmpint(update_kept(kept, NULL), ==, 0);
+
+	put_file(kept->folder, KEPT ".part", "some");
+	put_file(kept->folder, KEPT ".json.part", "{}");
+	g_assert_cmpint(delete_kept(kept, NULL), ==, 0);
+	count_files(kept->folder, 0);
+}
+
+/* Neither a second one nor who deletes the image takes it from him. */
+static void test_somebody_else_writes(struct kept *kept, gconstpointer unused)
+{
+	g_autofree char *part = g_build_filename(kept->folder, KEPT ".part", NULL);
+	g_autofree char *content = NULL;
+	g_autoptr(GError) error = NULL;
+	int fd;
+
+	(void)unused;
+	put_file(kept->folder, KEPT ".part", "some");
+	fd = open(part, O_RDWR | O_CLOEXEC);
+	g_assert_cmpint(flock(fd, LOCK_EX | LOCK_NB), ==, 0);
+	g_assert_cmpint(upload_kept(kept, &error), ==, -1);
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT);
+	g_assert_nonnull(strstr(error->message, "somebody else is writing"));
+	g_clear_error(&error);
+	g_assert_cmpint(delete_kept(kept, &error), ==, -1);
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT);
+	g_assert_true(g_file_get_contents(part, &content, NULL, NULL));
+	g_assert_cmpstr(content, ==, "some");
+	count_files(kept->folder, 2);
+	(void)close(fd);
+	g_assert_cmpint(upload_kept(kept, NULL), ==, 0);
+	g_assert_cmpint(delete_kept(kept, NULL), ==, 0);
+}
+
+static void test_part_that_leads_elsewhere(struct kept *kept, gconstpointer unused)
+{
+	g_autofree char *part = g_build_filename(kept->folder, KEPT ".part", NULL);
+	g_autofree char *other = g_build_filename(kept->folder, "other", NULL);
+	g_autofree char *content = NULL;
+	g_autoptr(GError) error = NULL;
+
+	(void)unused;
+	put_file(kept->folder, "other", "some");
+	g_assert_cmpint(symlink(other, part), ==, 0);
+	g_assert_cmpint(upload_kept(kept, &error), ==, -1);
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
+	g_assert_true(g_file_get_contents(other, &content, NULL, NULL));
+	g_assert_cmpstr(content, ==, "some");
+	g_assert_cmpint(g_unlink(part), ==, 0);
+	g_assert_cmpint(g_unlink(other), ==, 0);
+	g_assert_cmpint(delete_kept(kept, NULL), ==, 0);
+}
+
 static GPtrArray *list_backups(struct image_store *store, const char *instance)
 {
 	const struct image_property wanted[] = {
@@ -235,6 +358,7 @@ static void test_directory_list(void)
 		{ID("6") ".json", "{}"},
 		{ID("7"), RECORD("7", "\"backup\"", "one")},
 		{"other.json", RECORD("8", "\"backup\"", "one")},
+		{ID("9") ".json.part", RECORD("9", "\"backup\"", "one")},
 	};
 	g_autofree char *folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	struct image_config config = {.directory = true, .images_dir = folder};
@@ -329,6 +453,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/image/pipeline-left-early", test_pipeline_is_left_early);
 	g_test_add_func("/image/directory", test_directory);
 	g_test_add_func("/image/directory-list", test_directory_list);
+#define TEST(name) g_test_add("/image/" #name, struct kept, NULL, keep, test_##name, keep_no_more)
+	TEST(parts_that_were_left);
+	TEST(somebody_else_writes);
+	TEST(part_that_leads_elsewhere);
 	g_test_add_func("/image/file-source", test_file_source);
 	g_test_add_func("/image/verify", test_verify);
 	return g_test_run();

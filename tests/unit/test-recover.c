@@ -450,6 +450,78 @@ static void test_frozen_guest_is_thawed(struct fixture *fixture, gconstpointer u
 	g_assert_cmpuint(fake.thaws, ==, 2);
 }
 
+/* --- a snapshot inside a disk ------------------------------------------------------------------
+ */
+
+#define INTERNAL "novasnap-1"
+
+/* As method-internal.c writes it; freed by cJSON_free. */
+static char *internal_text(const char *path)
+{
+	struct disk_layer top = {.path = (char *)path, .format = (char *)"qcow2"};
+	struct disk disk = {.layers = g_ptr_array_new()};
+	cJSON *what = cJSON_CreateObject();
+	g_autofree char *name = NULL;
+	char *text;
+
+	g_ptr_array_add(disk.layers, &top);
+	name = disk_json_name(&disk, 0);
+	cJSON_AddStringToObject(what, "disk", name);
+	cJSON_AddStringToObject(what, "name", INTERNAL);
+	text = cJSON_PrintUnformatted(what);
+	g_ptr_array_unref(disk.layers);
+	cJSON_Delete(what);
+	return text;
+}
+
+static void test_internal_is_deleted(struct fixture *fixture, gconstpointer unused)
+{
+	g_autofree char *path = g_build_filename(fixture->host.tmp, "disk", NULL);
+	char *what = internal_text(path);
+
+	(void)unused;
+	g_assert_cmpint(qemu_img_create_delta(path, 1 << 20, NULL, NULL, NULL), ==, 0);
+	g_assert_cmpint(qemu_img_snapshot(path, true, INTERNAL, NULL, NULL), ==, 0);
+	/* Somebody started it, and QEMU has the disk. */
+	g_assert_cmpint(undo(fixture, "internal", what, "somebody started the guest"), ==,
+			VIRT_ERROR_BUSY);
+	g_assert_cmpint(qemu_img_has_snapshot(path, INTERNAL, NULL), ==, 1);
+	g_assert_cmpint(virDomainDestroy(fixture->host.domain), ==, 0);
+	g_assert_cmpint(undo(fixture, "internal", what, NULL), ==, DONE);
+	g_assert_cmpint(qemu_img_has_snapshot(path, INTERNAL, NULL), ==, 0);
+	/* Nothing is left to be done to one that runs. */
+	g_assert_cmpint(virDomainCreate(fixture->host.domain), ==, 0);
+	g_assert_cmpint(undo(fixture, "internal", what, NULL), ==, DONE);
+	g_assert_cmpint(g_unlink(path), ==, 0);
+	cJSON_free(what);
+}
+
+/* The guest was deleted, or is on another host by now; its disk may be left alone. */
+static void test_internal_of_a_guest_that_is_gone(struct fixture *fixture, gconstpointer unused)
+{
+	g_autofree char *path = g_build_filename(fixture->host.tmp, "disk", NULL);
+	char *what = internal_text(path);
+	g_autofree char *plain =
+		g_strdup_printf("{\"disk\":\"%s\",\"name\":\"" INTERNAL "\"}", path);
+	g_autoptr(GError) error = NULL;
+
+	(void)unused;
+	(void)virt_guest_undo(fixture->host.virt, NO_UUID, "internal", what, &error);
+	g_assert_no_error(error);
+	(void)virt_guest_undo(fixture->host.virt, NO_UUID, "internal", plain, &error);
+	g_assert_no_error(error);
+	/* Where it is there its storage may be mounted later. */
+	g_assert_cmpint(undo(fixture, "internal", what, "No such file"), ==, VIRT_ERROR_PROCESS);
+
+	g_assert_cmpint(qemu_img_create_delta(path, 1 << 20, NULL, NULL, NULL), ==, 0);
+	g_assert_cmpint(qemu_img_snapshot(path, true, INTERNAL, NULL, NULL), ==, 0);
+	(void)virt_guest_undo(fixture->host.virt, NO_UUID, "internal", what, &error);
+	g_assert_no_error(error);
+	g_assert_cmpint(qemu_img_has_snapshot(path, INTERNAL, NULL), ==, 0);
+	g_assert_cmpint(g_unlink(path), ==, 0);
+	cJSON_free(what);
+}
+
 static void test_guest_is_gone(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const steps[] = {"save", "freeze", "copy"};
@@ -516,7 +588,8 @@ static void test_what_the_journal_does_not_tell(struct fixture *fixture, gconstp
 				VIRT_ERROR_FAILED);
 	}
 	/* Of a newer novasnapd. */
-	g_assert_cmpint(undo(fixture, "none-such", "{}", NULL), ==, DONE);
+	g_assert_cmpint(undo(fixture, "none-such", "{}", "knows no step none-such"), ==,
+			VIRT_ERROR_FAILED);
 }
 
 #define TEST(name)                                                                                 \
@@ -541,6 +614,8 @@ int main(int argc, char **argv)
 	TEST(save_is_waited_for);
 	TEST(half_a_save_is_removed);
 	TEST(frozen_guest_is_thawed);
+	TEST(internal_is_deleted);
+	TEST(internal_of_a_guest_that_is_gone);
 	TEST(guest_is_gone);
 	TEST(undefined_guest_is_defined);
 	TEST(folder_that_is_not_ours);

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One server of the cloud: what is asked of it through nova-api, and what nova-api tells of it."""
+import tap
+
+
+class Server:
+    def __init__(self, cloud, server):
+        self.cloud, self.server = cloud, server
+
+    def ask(self, what, name):
+        if what == "image":
+            action = {"createImage": {"name": name, "metadata": {}}}
+        elif what == "backup":
+            action = {"createBackup": {"name": name, "backup_type": "daily", "rotation": 1}}
+        else:
+            action = what
+        reply = self.cloud.act(self.server, action)
+        return reply.json()["image_id"] if what in ("image", "backup") else None
+
+    def record(self):
+        return self.cloud.get(f"/servers/{self.server}")["server"]
+
+    def wait_idle(self):
+        return tap.wait_for("end of the action", lambda: (
+            record := self.record())["OS-EXT-STS:task_state"] is None and record, 120, 0.05)
+
+    def events(self):
+        """Of the last action: (event, result) each."""
+        return self.events_of(self.requests()[0])
+
+    def requests(self, action=None):
+        """The ids of the requests, the last one first."""
+        actions = self.cloud.get(f"/servers/{self.server}/os-instance-actions")["instanceActions"]
+        return [entry["request_id"] for entry in actions if action in (None, entry["action"])]
+
+    def events_of(self, request):
+        action = self.cloud.get(f"/servers/{self.server}/os-instance-actions/{request}")
+        return [(event["event"], event["result"]) for event in action["instanceAction"]["events"]]

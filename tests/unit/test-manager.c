@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The manager is there until whoever may still use it has ended: on a host with libvirt's test
+ * driver. The linker puts the functions below in the place of those that need a broker, or end.
+ */
+#include <poll.h>
+
+#include "agent/manager.h"
+#include "agent/recovery.h"
+#include "tests/unit/host.h"
+
+#define CANCEL_S 1 /* for which jobs that are cancelled are waited for */
+
+static struct {
+	unsigned freed;
+	bool has_recovery, stays; /* a job does not look at its cancel flag */
+	atomic_bool goes;	  /* now it ends */
+} fake;
+
+__typeof__(jobs_free) __real_jobs_free, __wrap_jobs_free;
+
+void __wrap_jobs_free(struct jobs *jobs)
+{
+	fake.freed++;
+	__real_jobs_free(jobs);
+}
+
+__typeof__(jobs_stop) __real_jobs_stop, __wrap_jobs_stop;
+__typeof__(recovery_start) __real_recovery_start, __wrap_recovery_start;
+__typeof__(rpc_server_start) __wrap_rpc_server_start;
+__typeof__(rpc_server_stop) __wrap_rpc_server_stop;
+
+unsigned __wrap_jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s)
+{
+	g_assert_cmpuint(cancel_s, >, CANCEL_S);
+	return __real_jobs_stop(jobs, grace_s, CANCEL_S);
+}
+
+static void job_runs(struct job *job, void *opaque)
+{
+	(void)opaque;
+	while (!atomic_load(&fake.goes) &&
+	       (fake.stays || atomic_load(job_cancel_flag(job)) == JOB_GOES_ON))
+		(void)poll(NULL, 0, 10);
+}
+
+static void job_is_freed(void *opaque)
+{
+	(void)opaque;
+}
+
+/* It finds one open job. */
+struct recovery *__wrap_recovery_start(struct manager *manager, GError **error)
+{
+	static const struct job_ops ops = {.run = job_runs, .free = job_is_freed};
+
+	jobs_submit(manager->jobs, HOST_UUID, NULL, &ops, NULL);
+	if (fake.has_recovery)
+		return __real_recovery_start(manager, error);
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED, "made up: no recovery");
+	return NULL;
+}
+
+int __wrap_rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError **error)
+{
+	(void)rpc;
+	(void)ops;
+	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "made up: no server");
+	return -1;
+}
+
+void __wrap_rpc_server_stop(struct rpc *rpc)
+{
+	(void)rpc;
+}
+
+struct fixture {
+	struct host host;
+	struct config config;
+	char *state, *run, *images, *scratch;
+};
+
+static void set_up(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	memset(&fake, 0, sizeof(fake));
+	host_open(&fixture->host);
+	/* The manager has one of its own, and a process has one loop for libvirt's events. */
+	virt_host_close(fixture->host.virt);
+	fixture->host.virt = NULL;
+	fixture->state = g_build_filename(fixture->host.tmp, "state", NULL);
+	fixture->run = g_build_filename(fixture->host.tmp, "run", NULL);
+	fixture->images = g_build_filename(fixture->host.tmp, "images", NULL);
+	fixture->scratch = g_build_filename(fixture->host.tmp, "scratch", NULL);
+	fixture->config.virt = fixture->host.config;
+	fixture->config.virt.run_dir = fixture->config.run_dir = fixture->run;
+	fixture->config.virt.scratch_dir = fixture->scratch;
+	fixture->config.image.directory = true;
+	fixture->config.image.images_dir = fixture->images;
+	fixture->config.state_dir = fixture->state;
+	fixture->config.journal_days = 1;
+	/* Which nobody waits for where the start fails. */
+	fixture->config.shutdown_grace_s = 300;
+}
+
+static void remove_folder(char *path)
+{
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		g_autofree char *file = g_build_filename(path, name, NULL);
+
+		(void)g_unlink(file);
+	}
+	(void)g_rmdir(path);
+	g_free(path);
+}
+
+static void tear_down(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	remove_folder(g_build_filename(fixture->state, "journal", NULL));
+	remove_folder(fixture->state);
+	remove_folder(fixture->run);
+	remove_folder(fixture->images);
+	remove_folder(fixture->scratch);
+	host_close(&fixture->host);
+}
+
+/* A signal may come while its end is on its way. */
+static void test_hurried_after_its_stop(struct fixture *fixture, gconstpointer unused)
+{
+	g_autoptr(GError) error = NULL;
+	struct manager *manager = manager_open(&fixture->config, NULL, &error);
+
+	(void)unused;
+	g_assert_no_error(error);
+	g_assert_cmpuint(manager_stop(manager), ==, 0);
+	g_assert_cmpuint(fake.freed, ==, 0);
+	manager_hurry(manager);
+	manager_free(manager);
+	g_assert_cmpuint(fake.freed, ==, 1);
+}
+
+static struct manager *start_fails(struct fixture *fixture, const char *words)
+{
+	g_autoptr(GError) error = NULL;
+	struct manager *manager = manager_open(&fixture->config, (struct rpc *)fixture, &error);
+
+	g_assert_no_error(error);
+	g_assert_cmpint(manager_start(manager, &error), ==, -1);
+	g_assert_nonnull(error);
+	g_assert_nonnull(strstr(error->message, words));
+	g_assert_cmpuint(fake.freed, ==, 0);
+	return manager;
+}
+
+/* Recovery has begun jobs by then. */
+static void test_start_fails(struct fixture *fixture, gconstpointer unused)
+{
+	struct manager *manager;
+
+	(void)unused;
+	fake.has_recovery = true;
+	manager = start_fails(fixture, "no server");
+	g_assert_cmpuint(manager_stop(manager), ==, 0);
+	manager_free(manager);
+	fake.freed = 0;
+	fake.has_recovery = false;
+	manager = start_fails(fixture, "no recovery");
+	g_assert_cmpuint(manager_stop(manager), ==, 0);
+	manager_free(manager);
+}
+
+/* Its thread uses the manager still, which is there for it. */
+static void test_job_outlives_a_start_that_failed(struct fixture *fixture, gconstpointer unused)
+{
+	struct manager *manager;
+
+	(void)unused;
+	fake.stays = true;
+	manager = start_fails(fixture, "no recovery");
+	g_assert_cmpuint(manager_stop(manager), ==, 1);
+	g_assert_cmpuint(fake.freed, ==, 0);
+	atomic_store(&fake.goes, true);
+	g_assert_cmpuint(manager_stop(manager), ==, 0);
+	manager_free(manager);
+	g_assert_cmpuint(fake.freed, ==, 1);
+}
+
+#define TEST(name)                                                                                 \
+	g_test_add("/manager/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	TEST(hurried_after_its_stop);
+	TEST(start_fails);
+	TEST(job_outlives_a_start_that_failed);
+	return g_test_run();
+}
