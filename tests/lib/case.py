@@ -65,10 +65,10 @@ class Case:
                          if self.guest.uuid in line)
 
     def shown(self):
-        return self.agent.shown(self.image)
+        return self.agent.shown(self.image or self.guest.uuid)
 
     def has_ended(self):
-        return self.agent.has_ended(self.image)
+        return self.agent.has_ended(self.image or self.guest.uuid)
 
     def wait_end(self, seconds=90):
         tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds)
