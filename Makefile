@@ -166,7 +166,7 @@ faults: check-deps
 	@$(MAKE) --no-print-directory FAULTS=1 all
 	BUILD=build-faults NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_TIMEOUT=3000 \
 		tests/lib/run.sh tests/faults/test-*.py
-	cat build-faults/faults.md
+	cat build-faults/faults.md build-faults/faults-methods.md
 
 # What comes from outside, made up by libFuzzer: SECONDS for each target; FUZZ names one of tests/fuzz/fuzz-*.c.
 fuzz:

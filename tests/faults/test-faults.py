@@ -10,7 +10,6 @@ The table of what came of it is written to faults.md in the build's folder."""
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -18,8 +17,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from case import EVENT, Case, set_up  # noqa: E402
+from faults import World, chosen, fault_test, table  # noqa: E402
 from guest import Guest, virsh  # noqa: E402
-from services import BUILD, Agent, end  # noqa: E402
+from services import BUILD, end  # noqa: E402
 
 # The configuration of each, and the guest's state. In "failing" the upload fails in any case, in "undefine" libvirt
 # takes no copy on a guest that is defined.
@@ -39,11 +39,11 @@ FIRST = {"failing": "upload.before:error,", "undefine": "transient.before:error,
 class FaultCase(Case):
     """One cast, with a fault or without."""
 
-    def __init__(self, world, agent, state):
-        world.set_state(state)
+    def __init__(self, world, name, agent):
         super().__init__(world.glance, world.conductor, agent, world.guest)
         world.conductor.events.clear()
         self.faults = None
+        self.undisturbed = "deleted" if name == "failing" else "whole"
 
     def outcome(self, alone=True):
         what = super().outcome(alone)
@@ -53,86 +53,24 @@ class FaultCase(Case):
         return what
 
 
-class World:
-    def __init__(self, folder, broker, glance, guest, conductor):
-        self.folder, self.broker, self.glance = folder, broker, glance
-        self.guest, self.conductor = guest, conductor
+class Snapshots(World):
+    first = FIRST
 
     def set_state(self, state):
         if self.guest.state() != state:
             (self.guest.start if state == "running" else
              lambda: virsh("destroy", self.guest.name))()
 
-    def make_agent(self, name):
+    def case(self, name):
         more, state = METHODS[name]
-        sections = {"DEFAULT": {"transport_url": self.broker.url, "debug": "true",
-                                "rpc_response_timeout": "3"},
-                    "novasnap": {"control": "conductor", **more.get("novasnap", {})},
-                    **{key: value for key, value in more.items() if key != "novasnap"}}
-        return Agent(self.folder, self.broker.url, self.glance.url, name=name, **sections), state
-
-
-def points_of(world, name):
-    """Those that a snapshot without a fault passes, in order."""
-    agent, state = world.make_agent(name)
-    path = os.path.join(agent.folder, "points")
-    case = FaultCase(world, agent, state)
-    agent.start({"NOVASNAP_FAULT_TRACE": path, "NOVASNAP_FAULT": FIRST.get(name, "")})
-    try:
-        case.send()
-        case.wait_end()
-    finally:
-        end(agent.process, 90)
-        os.remove(agent.log)
-    assert case.outcome() == ("deleted" if name == "failing" else "whole")
-    with open(path) as file:
-        return list(dict.fromkeys(file.read().split()))
-
-
-def wait_killed(agent):
-    assert agent.process.wait(60) == -signal.SIGKILL
-    os.remove(agent.log)
-
-
-def run_fault(world, name, point, kind):
-    agent, state = world.make_agent(name)
-    case = FaultCase(world, agent, state)
-    mark = len(agent.text())
-    what = "error" if kind == "error" else "kill"
-    agent.start({"NOVASNAP_FAULT": f"{FIRST.get(name, '')}{point}:{what}"})
-    try:
-        case.send()
-        if what == "kill":
-            wait_killed(agent)
-            mark = 0
-            if kind == "kill":
-                agent.start()
-        if kind == "twice":
-            # It may die before it is ready.
-            with contextlib.suppress(RuntimeError):
-                agent.start({"NOVASNAP_FAULT": "undo.after:kill"})
-            # Where nothing was to be undone, it lives.
-            tap.wait_for("end", lambda: agent.process.poll() is not None or case.has_ended(), 60, 0.05)
-            if agent.process.poll() is not None:
-                wait_killed(agent)
-                agent.start()
-        case.wait_end()
-        assert what == "kill" or "a fault is put in" in agent.text()[mark:]
-        return case.outcome()
-    except Exception:
-        print(f"# {name} {point}:{kind}:\n# " + "\n# ".join(agent.text()[mark:].split("\n")[-60:]),
-              file=sys.stderr)
-        raise
-    finally:
-        end(agent.process, 90)
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(agent.log)
+        self.set_state(state)
+        return FaultCase(self, name, self.make_agent(name, more))
 
 
 def run_random(world, name, chance):
     """Killed once, twice or three times, at moments that nobody chose."""
-    agent, state = world.make_agent(name)
-    case = FaultCase(world, agent, state)
+    case = world.case(name)
+    agent = case.agent
     agent.start()
     try:
         case.send()
@@ -149,42 +87,18 @@ def run_random(world, name, chance):
         os.remove(agent.log)
 
 
-def table(found):
-    lines = ["| method | step | " + " | ".join(("killed before", "killed after", "failed before",
-                                                "failed after", "killed twice, before",
-                                                "killed twice, after")) + " |",
-             "| --- " * 8 + "|"]
-    for name, step in dict.fromkeys((name, point.rpartition(".")[0]) for name, point, _ in found):
-        cells = [found.get((name, f"{step}.{when}", kind), "")
-                 for kind in ("kill", "error", "twice") for when in ("before", "after")]
-        lines.append(f"| {name} | {step} | " + " | ".join(cells) + " |")
-    return lines
-
-
 def main():
     tap.handle_signals()
-    names = os.environ.get("NOVASNAP_FAULT_METHODS", ",".join(METHODS)).split(",")
+    names = chosen(METHODS)
+    if not names:
+        print("1..0 # SKIP none of these methods is asked for")
+        return 0
     kinds = os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error,twice").split(",")
     kills = int(os.environ.get("NOVASNAP_FAULT_RANDOM", "0"))
     found, at_random = {}, []
     with contextlib.ExitStack() as stack:
         folder, broker, glance, _libvirt, (guest,), conductor = set_up(stack, size_mib=64, data_mib=24)
-        world = World(folder, broker, glance, guest, conductor)
-
-        def make(name, kind):
-            def test():
-                failed = []
-                for point in points_of(world, name):
-                    if (point.endswith(".half") and kind == "error") or point in FIRST.get(name, ""):
-                        continue
-                    try:
-                        found[name, point, kind] = run_fault(world, name, point, kind)
-                    except Exception as error:  # all are tried
-                        found[name, point, kind] = "LOST"
-                        failed.append(f"{point}: {error} {getattr(error, 'stderr', '')}")
-                assert not failed, "\n".join(failed)
-            test.__name__ = f"test_{name}_{kind}"
-            return test
+        world = Snapshots(folder, broker, glance, guest, conductor)
 
         def make_random():
             def test():
@@ -200,13 +114,14 @@ def main():
                             from error
             test.__name__ = f"test_{kills}_kills_at_random"
             return test
+
         def test_a_password_in_the_definition_is_kept_nowhere():
             secret = "geheim42"
             vnc = f"<graphics type='vnc' autoport='yes' passwd='{secret}'/>"
             with Guest(folder, size_mib=32, data_mib=1, extra_disks=vnc) as other:
-                there = World(folder, broker, glance, other, conductor)
-                agent, state = there.make_agent("undefine")
-                case = FaultCase(there, agent, state)
+                there = Snapshots(folder, broker, glance, other, conductor)
+                case = there.case("undefine")
+                agent = case.agent
                 agent.start({"NOVASNAP_FAULT": FIRST["undefine"]})
                 try:
                     case.send()
@@ -217,14 +132,14 @@ def main():
                 assert secret not in agent.text()
                 assert subprocess.run(["grep", "-rq", secret, agent.folder], check=False).returncode == 1
                 os.remove(agent.log)
-        tests = [make(name, kind) for name in names for kind in kinds]
+        tests = [fault_test(world, name, kind, found) for name in names for kind in kinds]
         if "undefine" in names:
             tests.append(test_a_password_in_the_definition_is_kept_nowhere)
         if kills:
             tests.append(make_random())
         status = tap.run(tests, [])
     with open(os.path.join(BUILD, "faults.md"), "w") as file:
-        file.write("\n".join(table(found)) + "\n")
+        file.write("\n".join(table(found, kinds)) + "\n")
         if at_random:
             counts = ", ".join(f"{at_random.count(what)} {what}" for what in sorted(set(at_random)))
             file.write(f"\nKilled at {len(at_random)} random moments: {counts}.\n")

@@ -31,6 +31,10 @@ def set_up(stack, guests=1, libvirt=Libvirt, **kind):
 
 class Case:
     """`conductor` is the stand-in, or None with control = none. What is sent may be lost: the broker may be away."""
+    event = EVENT
+    task_state = "image_snapshot_pending"  # in which the cast is sent
+    image_properties = {}
+    point = kind = None  # of the fault that is put in
 
     def __init__(self, glance, conductor, agent, guest):
         self.glance, self.conductor, self.agent, self.guest = glance, conductor, agent, guest
@@ -39,12 +43,16 @@ class Case:
         self.faults = 1  # that a failure writes; None: once more, after a kill
         if conductor:
             conductor.host = agent.host
-            conductor.events.pop((guest.uuid, EVENT), None)
+            conductor.events.pop((guest.uuid, self.event), None)
             conductor.faults[:] = [uuid for uuid in conductor.faults if uuid != guest.uuid]
-            conductor.task_states[guest.uuid] = "image_snapshot_pending"
-        self.image = glance.request("POST", "/v2/images", {
+            conductor.task_states[guest.uuid] = self.task_state
+        self.image = self.make_image()
+
+    def make_image(self):
+        """As nova-api does: the id of one that waits for data."""
+        return self.glance.request("POST", "/v2/images", {
             "name": "case", "container_format": "bare", "disk_format": "qcow2",
-            "instance_uuid": guest.uuid})["id"]
+            "instance_uuid": self.guest.uuid, **self.image_properties})["id"]
 
     def send(self):
         self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance",
@@ -57,10 +65,10 @@ class Case:
                          if self.guest.uuid in line)
 
     def shown(self):
-        return self.agent.shown(self.image)
+        return self.agent.shown(self.image or self.guest.uuid)
 
     def has_ended(self):
-        return self.agent.has_ended(self.image)
+        return self.agent.has_ended(self.image or self.guest.uuid)
 
     def wait_end(self, seconds=90):
         tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds)
@@ -70,22 +78,35 @@ class Case:
         """Until it has failed, whatever may be left of it."""
         tap.wait_for("failure", lambda: (shown := self.shown()) and " open " not in shown, seconds, 0.2)
 
+    def check_dead(self):
+        """What must be true also while nobody is there."""
+
     def outcome(self, alone=True):
         """"whole" or "deleted", after everything else was found as it must be. `alone`: no other is under way."""
-        uuid = self.guest.uuid
+        self.check_guest()
+        if alone:
+            self.nothing_left()
+        if self.conductor:
+            self.check_told()
+        what = self.check_image()
+        if what == "deleted" and self.conductor and self.faults is not None:
+            assert self.conductor.faults.count(self.guest.uuid) == self.faults, self.conductor.faults
+        return what
+
+    def check_guest(self):
         assert self.guest.state() == self.state, self.guest.state()
         assert not self.guest.has_job() and not self.guest.is_saved()
         assert self.guest.definition() == self.definition
         assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", self.guest.disk)
-        if alone:
-            self.nothing_left()
-        if self.conductor:
-            assert self.conductor.task_states[uuid] is None, self.conductor.task_states[uuid]
-            assert self.conductor.events[uuid, EVENT], self.conductor.events
+
+    def check_told(self):
+        uuid = self.guest.uuid
+        assert self.conductor.task_states[uuid] is None, self.conductor.task_states[uuid]
+        assert self.conductor.events[uuid, self.event], self.conductor.events
+
+    def check_image(self):
         record = self.glance.get(self.image)
         if record is None:
-            if self.conductor and self.faults is not None:
-                assert self.conductor.faults.count(uuid) == self.faults, self.conductor.faults
             return "deleted"
         assert record["status"] == "active", record["status"]
         assert same_content(self.glance.file(self.image), "qcow2", self.guest.disk, "qcow2")

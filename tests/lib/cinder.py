@@ -4,6 +4,8 @@ import http.server
 import json
 import threading
 
+# What becomes of a snapshot that is told to be at 90 %; one that is deleted is no more.
+SETTLED = {"creating": "available", "deleting": None}
 PROJECT = "28139ea3fc804990ad2ed0307cce12ef"
 
 
@@ -12,6 +14,7 @@ class StandInCinder:
         self.statuses = {}  # snapshot -> status, as GET tells it
         self.updates = []  # (snapshot, status, progress)
         self.asked = 0
+        self.settles = False  # as Cinder does: what it waits for is over once it is told of it
         stand_in = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -38,6 +41,8 @@ class StandInCinder:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 update = body["os-update_snapshot_status"]
                 stand_in.updates.append((self._snapshot(), update["status"], update["progress"]))
+                if stand_in.settles:
+                    stand_in.statuses[self._snapshot()] = SETTLED.get(update["status"], update["status"])
                 self._answer(202)
 
             def log_message(self, *_):

@@ -43,12 +43,20 @@ for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskS
     kind.__module__ = "nova.exception"
 
 
+# Of every instance: none.
+BLOCK_DEVICES = {"nova_object.name": "BlockDeviceMappingList", "nova_object.namespace": "nova",
+                 "nova_object.version": "1.18", "nova_object.data": {"objects": []}}
+# What is remembered of an instance besides its task state.
+KEPT = ("vm_state", "power_state", "system_metadata")
+
+
 class _State:
-    """What both ages of the conductor share: instances' task states, and a list of what was asked."""
+    """What both ages of the conductor share: instances' states, and a list of what was asked."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.task_states = {}  # uuid -> state; "gone" and "deleting" stand for themselves
+        self.fields = {}  # uuid -> what else of KEPT was saved of it
         self.host = None  # of every instance; None: of whoever asks
         self.events = {}  # (uuid, event) -> whether it has ended
         self.faults = []  # uuids
@@ -70,6 +78,7 @@ class _State:
                        UnexpectedTaskStateError)(actual, wanted)
             if "task_state" in updates:
                 self.task_states[uuid] = updates["task_state"]
+            self.fields.setdefault(uuid, {}).update({key: updates[key] for key in KEPT if key in updates})
             late = self.late > 0
             self.late -= late
         if late:
@@ -92,7 +101,8 @@ class _Objects:
         if objmethod == "refresh":
             if self.state.task_states.get(data["uuid"]) == "gone":
                 raise InstanceNotFound(data["uuid"])
-            return [{"task_state": self.state.task_states.get(data["uuid"]),
+            return [{**self.state.fields.get(data["uuid"], {}),
+                     "task_state": self.state.task_states.get(data["uuid"]),
                      "host": self.state.host or data["host"], "obj_what_changed": []}, None]
         if name == "InstanceFault":
             self.state.faults.append(data["instance_uuid"])
@@ -109,6 +119,7 @@ class _Objects:
             if tuple(args[:2]) not in self.state.events:
                 raise InstanceActionEventNotFound(args[1])
             self.state.events[tuple(args[:2])] = True
+        return BLOCK_DEVICES if objname == "BlockDeviceMappingList" else None
 
 
 class _Plain:

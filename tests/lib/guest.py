@@ -187,6 +187,34 @@ class Guest(Domain):
     def rounds(self):
         return self._console().count("round ")
 
+    def condition(self):
+        """Its state, or "saved"."""
+        return "saved" if self.is_saved() else self.state()
+
+    def set_condition(self, wanted):
+        """Running, paused, saved or shut off, whatever it is now."""
+        now = self.condition()
+        if wanted == "shut off" and now != wanted:
+            virsh(*(("managedsave-remove",) if now == "saved" else ("destroy",)), self.name)
+        elif wanted != now and now in ("shut off", "saved"):
+            self.start()
+        elif wanted != now and now == "paused":
+            virsh("resume", self.name)
+        if wanted in ("saved", "paused") and self.condition() != wanted:
+            virsh("managedsave" if wanted == "saved" else "suspend", self.name)
+
+    def pid(self):
+        """Of its QEMU; None: there is none."""
+        try:
+            with open(f"/run/libvirt/qemu/{self.name}.pid") as file:
+                return int(file.read())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def has_block_job(self, disk):
+        """Also one that shows nowhere else, such as a merge."""
+        return self.state() != "shut off" and virsh("blockjob", self.name, disk, "--raw") != ""
+
 
 def same_content(one, one_format, other, other_format, offset=0):
     """Whether two images hold the same bytes, from an offset on."""

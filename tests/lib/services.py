@@ -483,13 +483,14 @@ class Agent:
                               check=check, capture_output=True, text=True, timeout=seconds,
                               input=text)
 
-    def shown(self, image):
-        """The journal's line on the cast of an image, "" where there is none."""
-        return "".join(line for line in self.command("jobs", check=False).stdout.split("\n") if image in line)
+    def shown(self, what):
+        """The journal's line on the cast of an image (or of an instance, of which there is one), "" where there is
+        none."""
+        return "".join(line for line in self.command("jobs", check=False).stdout.split("\n") if what in line)
 
-    def has_ended(self, image):
-        """The job of an image; also whatever it left."""
-        shown = self.shown(image)
+    def has_ended(self, what):
+        """The job of an image or an instance; also whatever it left."""
+        shown = self.shown(what)
         return shown and " open " not in shown and "taken back" not in shown
 
     def snapshot(self, instance, *more):

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A volume that Cinder keeps in files, as a guest's second disk: the files that its drivers make, and their data."""
+import contextlib
+import json
+import os
+import re
+import shutil
+import uuid
+
+from guest import qemu_img, virsh
+
+MIB = 1 << 20
+# The files and what each is put over; there is data in the base and in the middle.
+FILES = {"base": None, "middle": "base", "last": "middle", "fresh": "base"}
+DATA_AT = {"base": 0, "middle": 4 * MIB}
+DATA, SIZE = 2 * MIB, 16 * MIB
+
+
+class Volume:
+    def __init__(self, folder):
+        self.id = str(uuid.uuid4())
+        self.share, self.kept = folder.make("share", 0o777), folder.make("volume")
+        self.renew()
+        for name in ("base", "last"):
+            qemu_img("convert", "-f", "qcow2", "-O", "qcow2", self.file(name), self.reference(name))
+
+    def file(self, name):
+        return os.path.join(self.share, name)
+
+    def reference(self, name):
+        """A copy of what is seen of the volume with this file as the uppermost; base or last."""
+        return os.path.join(self.kept, f"{name}.whole")
+
+    def disk(self, name="base"):
+        """The element of a guest's definition, with this file."""
+        return (f"<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/><source file="
+                f"'{self.file(name)}'/><target dev='vdb' bus='virtio'/><serial>{self.id}</serial></disk>")
+
+    def renew(self):
+        """All files, as they were at first."""
+        for name, below in FILES.items():
+            kept = os.path.join(self.kept, name)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.file(name))
+            if not os.path.exists(kept):
+                over = ("-F", "qcow2", "-b", self.file(below)) if below else ()
+                qemu_img("create", "-q", "-f", "qcow2", *over, self.file(name), str(SIZE))
+                if name in DATA_AT:
+                    _write(self.file(name), DATA_AT[name])
+                shutil.copy(self.file(name), kept)
+            shutil.copy(kept, self.file(name))
+            os.chmod(self.file(name), 0o666)
+
+    def define(self, guest, name):
+        """The guest, shut off, anew with this file of fresh ones."""
+        guest.set_condition("shut off")
+        self.renew()
+        path = os.path.join(guest.folder, "domain.xml")
+        with open(path, "w") as file:
+            file.write(guest.xml().replace(self.disk(), self.disk(name)))
+        virsh("define", path)
+
+    def chain(self, guest):
+        """The names of its files, the uppermost first; both of the guest's definitions must say the same of that."""
+        first = [re.search(rf"<source file='{self.share}/([^']*)'", virsh("dumpxml", guest.name, *more))[1]
+                 for more in ((), ("--inactive",))]
+        assert first[0] == first[1], first
+        infos = json.loads(qemu_img("info", "-U", "-f", "qcow2", "--backing-chain", "--output=json",
+                                    self.file(first[0])))
+        return [os.path.basename(info["filename"]) for info in infos]
+
+
+def without_volume(definition):
+    return re.sub(r"<disk (?:(?!</disk>).)*<serial>.*?</disk>", "", definition, flags=re.S)
+
+
+def _write(path, at):
+    """Data that is no zeros."""
+    raw = path + ".raw"
+    try:
+        with open(raw, "wb") as file:
+            file.truncate(SIZE)
+            file.seek(at)
+            file.write(os.urandom(DATA))
+        qemu_img("convert", "-n", "--target-is-zero", "-f", "raw", "-O", "qcow2", raw, path)
+    finally:
+        os.remove(raw)
