@@ -254,7 +254,7 @@ static void test_words(void)
 		const char *words;
 	} table[] = {
 		{"echo the disk is locked >&2; echo >&2; exit 1", ": the disk is locked"},
-		{"exit 1", "nbd_poll: recv: Connection reset"},
+		{"exit 1", "recv: Connection reset"},
 		{"head -c 200000 /dev/zero | tr '\\0' 'x' >&2; exit 1", ": xxxxxxxxxx"},
 		{"test $LISTEN_FDS = 1 && test $LISTEN_PID = $$ && test -S /proc/self/fd/3 && "
 		 "echo activated >&2",
