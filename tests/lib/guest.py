@@ -128,7 +128,11 @@ class Guest(Domain):
         path = os.path.join(self.folder, "domain.xml")
         with open(path, "w") as file:
             file.write(self.xml())
-        virsh("define", path)
+        try:
+            virsh("define", path)
+        except Exception:
+            self.__exit__()  # it may be done late
+            raise
         return self
 
     def __exit__(self, *_):
