@@ -55,6 +55,53 @@ static int attach(struct virt_host *host, const struct virt_volume *volume, stru
 	return -1;
 }
 
+/* 1: the disk has no block job; 0: it has one; -1 with an error. */
+static int is_idle(struct virt_host *host, const struct virt_volume *volume, GError **error)
+{
+	virDomainBlockJobInfo info = {0};
+	struct attached at;
+	int there = attach(host, volume, &at, error);
+
+	if (there == 0 && virDomainIsActive(at.domain) == 1) {
+		there = virDomainGetBlockJobInfo(at.domain, at.disk->target, &info, 0);
+		if (there < 0)
+			virt_set_error(error, "asking for the disk's block job");
+	}
+	detach(&at);
+	return there < 0 ? -1 : there == 0;
+}
+
+/* What libvirt was asked for goes on when who asked has died: until it is over. */
+static int wait_idle(struct virt_host *host, const struct virt_volume *volume, GError **error)
+{
+	gint64 until =
+		g_get_monotonic_time() + (gint64)host_config(host)->job_timeout_s * G_USEC_PER_SEC;
+	int idle = virt_guest_wait_idle(host, volume->uuid, error);
+
+	while (idle == 0 && (idle = is_idle(host, volume, error)) == 0) {
+		if (g_get_monotonic_time() > until ||
+		    (volume->cancel && atomic_load(volume->cancel) != 0)) {
+			g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+				    "the disk of volume %s has another block job, which must end "
+				    "first",
+				    volume->volume_id);
+			return -1;
+		}
+		g_usleep(LOOK_US);
+	}
+	return MIN(idle, 0);
+}
+
+/* As the disk is once nothing is done to it any more, where a life before this one began. */
+static int attach_again(struct virt_host *host, const struct virt_volume *volume,
+			struct attached *at, GError **error)
+{
+	*at = (struct attached){0};
+	if (volume->again && wait_idle(host, volume, error) < 0)
+		return -1;
+	return attach(host, volume, at, error);
+}
+
 /* A name that Cinder gives is of a file beside the volume's. */
 static char *beside(const struct attached *at, const char *name)
 {
@@ -128,7 +175,7 @@ int virt_volume_snapshot_create(struct virt_host *host, const struct virt_volume
 	struct attached at;
 	g_autofree char *xml = NULL;
 	g_autofree char *path = NULL;
-	int rc = attach(host, volume, &at, error);
+	int rc = attach_again(host, volume, &at, error);
 
 	if (rc == 0)
 		path = beside(&at, new_file);
@@ -236,41 +283,6 @@ static int merge_stopped(const struct virt_volume *volume, const struct attached
 	return rc;
 }
 
-/* A merge goes on when who asked for it has died: until it is over, and then of the disk as it is
- * afterwards. */
-static int attach_idle(struct virt_host *host, const struct virt_volume *volume,
-		       struct attached *at, GError **error)
-{
-	gint64 until =
-		g_get_monotonic_time() + (gint64)host_config(host)->job_timeout_s * G_USEC_PER_SEC;
-
-	for (;;) {
-		virDomainBlockJobInfo info = {0};
-		int there = attach(host, volume, at, error);
-
-		if (there < 0)
-			return -1;
-		if (virDomainIsActive(at->domain) == 1)
-			there = virDomainGetBlockJobInfo(at->domain, at->disk->target, &info, 0);
-		if (there == 0)
-			return 0;
-		if (there < 0)
-			virt_set_error(error, "asking for the disk's block job");
-		else if (g_get_monotonic_time() > until ||
-			 (volume->cancel && atomic_load(volume->cancel) != 0))
-			g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-				    "the disk %s has another block job: it must end before the "
-				    "volume's snapshot can be merged",
-				    at->disk->target);
-		else
-			there = 0;
-		if (there != 0)
-			return -1;
-		detach(at);
-		g_usleep(LOOK_US);
-	}
-}
-
 /* Whether what is to be merged is not in the chain any more. A file of that name in any folder
  * counts as being there. */
 static bool is_merged(const struct attached *at, const struct job *job, bool commit)
@@ -300,8 +312,7 @@ int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume
 	g_autofree char *top = NULL;
 	struct job job = {.at = &at};
 	bool commit = target_file != NULL;
-	int rc = volume->again ? attach_idle(host, volume, &at, error)
-			       : attach(host, volume, &at, error);
+	int rc = attach_again(host, volume, &at, error);
 
 	if (rc < 0)
 		goto out;
