@@ -4,7 +4,7 @@
 happens, the guest must be as it was, the image whole or deleted, the controller told, and nothing left behind.
 Broker, libvirt, QEMU and Glance are real; the conductor is the stand-in. Needs `make FAULTS=1`.
   NOVASNAP_FAULT_METHODS=stream,cold,rebase,undefine,extract,internal,failing
-  NOVASNAP_FAULT_KINDS=kill,error,twice (killed again while what it left is taken back)
+  NOVASNAP_FAULT_KINDS=kill,error,twice (killed again while what it left is taken back); "" for none
   NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments
 The table of what came of it is written to faults.md in the build's folder."""
 import contextlib
@@ -93,7 +93,7 @@ def main():
     if not names:
         print("1..0 # SKIP none of these methods is asked for")
         return 0
-    kinds = os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error,twice").split(",")
+    kinds = list(filter(None, os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error,twice").split(",")))
     kills = int(os.environ.get("NOVASNAP_FAULT_RANDOM", "0"))
     found, at_random = {}, []
     with contextlib.ExitStack() as stack:
