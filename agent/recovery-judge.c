@@ -52,6 +52,7 @@ int recovery_judge_instance(struct task *task, GError **error)
 	g_auto(GStrv) states = NULL;
 	const char *host, *state;
 
+	task->away = false;
 	if (!config->control || nova_instance_is_plain(task->instance))
 		return 1;
 	if (refresh(task, error) < 0)
