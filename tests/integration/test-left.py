@@ -120,7 +120,7 @@ def main():
         agent = Agent(folder, broker.url, images=images, DEFAULT={
             "transport_url": broker.url, "debug": "true", "rpc_response_timeout": "2"},
             libvirt={"connection_uri": "test:///default", "snapshots_directory": folder.make("snapshots")},
-            novasnap={"control": "conductor", "saving_timeout": "5", "shutdown_grace": "60"})
+            novasnap={"control": "conductor", "saving_timeout": "1", "shutdown_grace": "60"})
         with agent:
             pass  # makes the journal
 
