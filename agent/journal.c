@@ -279,6 +279,14 @@ int journal_clear_step(struct journal *journal, int64_t step, GError **error)
 				 G_N_ELEMENTS(values), "noting that a step is over", NULL, error));
 }
 
+int journal_amend_step(struct journal *journal, int64_t step, const char *undo, GError **error)
+{
+	const struct journal_value values[] = {JOURNAL_TEXT(undo), JOURNAL_NUMBER(step)};
+
+	return outcome(write_row(journal, "UPDATE steps SET undo = ? WHERE id = ?", values,
+				 G_N_ELEMENTS(values), "noting a step", NULL, error));
+}
+
 int journal_fail_job(struct journal *journal, int64_t job, const char *reason, GError **error)
 {
 	const struct journal_value values[] = {JOURNAL_TEXT(reason), JOURNAL_NUMBER(job)};

@@ -52,6 +52,8 @@ int journal_step(struct journal *journal, int64_t job, const char *step, const c
 int journal_clear(struct journal *journal, int64_t job, const char *step, GError **error);
 /* The step of that number is. */
 int journal_clear_step(struct journal *journal, int64_t step, GError **error);
+/* What takes the step of that number back is another from now on. */
+int journal_amend_step(struct journal *journal, int64_t step, const char *undo, GError **error);
 /* The job has failed; it is open until somebody was told. */
 int journal_fail_job(struct journal *journal, int64_t job, const char *reason, GError **error);
 /* The job has ended; `reason` NULL: well. */

@@ -64,8 +64,11 @@ void recovery_note_failure(struct task *task, const GError *error)
 			fact = g_strdup_printf(RECOVERY_FAILURE " %s %d", domains[i].name,
 					       error->code);
 	}
-	if ((fact && journal_step(journal, task->journal_job, fact, "", &local) < 0) ||
-	    journal_fail_job(journal, task->journal_job, error->message, &local) < 0)
+	/* What cannot be noted is less than what can. */
+	(void)journal_step(journal, task->journal_job, fact ? fact : RECOVERY_FAILURE, "", NULL);
+	if (task->keep_image)
+		(void)journal_step(journal, task->journal_job, RECOVERY_KEEP, "", NULL);
+	if (journal_fail_job(journal, task->journal_job, error->message, &local) < 0)
 		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);
 }
 

@@ -11,6 +11,8 @@
 #define PAUSE_MS 2000
 /* Who does not answer is asked for so long, while the guest is as it was: nothing is lost by it. */
 #define ASK_S (24 * 3600LL)
+/* Who answers that it cannot say, as a conductor whose database is away: for so long. */
+#define ASK_UNWELL_S 600
 /* A Glance whose client's host lost its power waits for data that does not come: for so many times
  * what it takes otherwise (its client_socket_timeout is a quarter of an hour). */
 #define SAVING_TIMES 8
@@ -27,9 +29,17 @@ static gint64 in_seconds(gint64 seconds)
 	return g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
 }
 
-static int refresh(struct task *task, GError **error)
+bool recovery_is_answer(const GError *error)
 {
-	gint64 until = in_seconds(ASK_S);
+	return g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND) ||
+	       g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE) ||
+	       g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE);
+}
+
+static int refresh(struct task *task, bool firmly, GError **error)
+{
+	gint64 until = in_seconds(ASK_S), until_well = in_seconds(ASK_UNWELL_S);
+	bool (*wait)(struct job * job, unsigned ms) = firmly ? job_wait_stop : job_wait;
 
 	for (;;) {
 		g_autoptr(GError) local = NULL;
@@ -37,8 +47,9 @@ static int refresh(struct task *task, GError **error)
 		if (nova_conductor_instance_refresh(task->manager->rpc, task->context,
 						    task->instance, &local) == 0)
 			return 0;
-		if (!rpc_error_is_lost(local) || g_get_monotonic_time() > until ||
-		    !job_wait(task->job, PAUSE_MS)) {
+		if (recovery_is_answer(local) ||
+		    g_get_monotonic_time() > (rpc_error_is_lost(local) ? until : until_well) ||
+		    !wait(task->job, PAUSE_MS)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
@@ -46,7 +57,7 @@ static int refresh(struct task *task, GError **error)
 	}
 }
 
-int recovery_judge_instance(struct task *task, GError **error)
+int recovery_judge_instance(struct task *task, bool firmly, GError **error)
 {
 	const struct config *config = task->manager->config;
 	g_auto(GStrv) states = NULL;
@@ -55,7 +66,7 @@ int recovery_judge_instance(struct task *task, GError **error)
 	task->away = false;
 	if (!config->control || nova_instance_is_plain(task->instance))
 		return 1;
-	if (refresh(task, error) < 0)
+	if (refresh(task, firmly, error) < 0)
 		return -1;
 	host = nova_instance_string(task->instance, "host");
 	state = nova_instance_string(task->instance, "task_state");
@@ -126,12 +137,22 @@ static int judge_image(struct task *task, GError **error)
 	}
 }
 
+/* Whether it goes on although somebody cleared the task state: what changes the guest does not. */
+static bool is_resumable(const struct task *task)
+{
+	unsigned flags = task->method->flags;
+
+	return !(flags & TASK_IMAGE) || (flags & TASK_GONE_IS_NO_FAILURE);
+}
+
 /* It is not given up, whatever the instance has come to. */
 static int decide_whole(struct task *task, int waits, const GError *why)
 {
 	const char *uuid = task->left->instance;
 
 	task->keep_image = true;
+	if (waits < 0 && !recovery_is_answer(why))
+		return 1;
 	if (waits < 0) {
 		g_message("instance %s: image %s is whole; %s: it is left alone", uuid,
 			  task->image_id, why->message);
@@ -139,7 +160,7 @@ static int decide_whole(struct task *task, int waits, const GError *why)
 	}
 	/* What a shelve does to the guest is not done after its end, or against an operator's
 	 * reset of the state. */
-	if (waits == 0 && !(task->method->flags & TASK_GONE_IS_NO_FAILURE)) {
+	if (waits == 0 && !is_resumable(task)) {
 		g_message("instance %s: image %s is whole, and nothing is left to do", uuid,
 			  task->image_id);
 		return 0;
@@ -155,11 +176,9 @@ static bool is_cancelled(struct task *task)
 /* Where nothing stands against it. */
 static int decide_to_run(struct task *task, int waits, GError **error)
 {
-	unsigned flags = task->method->flags;
-
-	if (waits == 0 && !(flags & TASK_IMAGE))
+	if (waits == 0 && !(task->method->flags & TASK_IMAGE))
 		return 0;
-	if (waits == 0 && !(flags & TASK_GONE_IS_NO_FAILURE)) {
+	if (waits == 0 && !is_resumable(task)) {
 		task->away = true;
 		return fail_state(error, RPC_ERROR_UNEXPECTED_TASK_STATE,
 				  "the instance does not wait for it any more", NULL);
@@ -183,7 +202,7 @@ static int decide(struct task *task, const GError *undone, GError **error)
 	int waits, image = 1;
 
 	task->step = "looking at the instance again";
-	waits = recovery_judge_instance(task, &instance_error);
+	waits = recovery_judge_instance(task, false, &instance_error);
 	if ((task->method->flags & TASK_IMAGE) && !failed && !is_cancelled(task) &&
 	    !job_is_stopping(task->job)) {
 		task->step = "looking at the image again";
@@ -196,7 +215,8 @@ static int decide(struct task *task, const GError *undone, GError **error)
 	}
 	if (task->whole)
 		return decide_whole(task, waits, instance_error);
-	if (waits < 0 && !(failed && rpc_error_is_lost(instance_error)))
+	task->away = task->away || (failed && waits == 0 && !is_resumable(task));
+	if (waits < 0 && !(failed && !recovery_is_answer(instance_error)))
 		g_propagate_error(error, g_steal_pointer(&instance_error));
 	else if (failed)
 		return recovery_fail_again(task->left, error);

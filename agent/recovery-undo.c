@@ -35,9 +35,10 @@ static int undo_step(struct manager *manager, const struct journal_job *left,
 
 /* The last step first: what one needs is there while those after it are taken back. One that cannot
  * be is no reason to leave a guest saved; but what a copy writes to stays while it may run. */
-static int undo_steps(struct manager *manager, const struct journal_job *left, GError **error)
+static int undo_steps(struct manager *manager, const struct journal_job *left, bool last,
+		      GError **error)
 {
-	bool copies = false;
+	bool copies = false, holds = false;
 	int rc = 0;
 
 	for (guint i = left->steps->len; i > 0; i--) {
@@ -45,9 +46,12 @@ static int undo_steps(struct manager *manager, const struct journal_job *left, G
 		g_autoptr(GError) local = NULL;
 
 		if (step->cleared || *step->undo == '\0' || (copies && is_named(step, "folder")) ||
+		    (holds && is_named(step, "save")) ||
 		    undo_step(manager, left, step, &local) == 0)
 			continue;
 		copies = copies || is_named(step, "copy");
+		/* What is inside a disk can be deleted only while its guest is off. */
+		holds = holds || (!last && is_named(step, "internal"));
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else
@@ -63,7 +67,7 @@ int recovery_undo(struct manager *manager, struct job *job, const struct journal
 	for (unsigned attempt = 1, most = tries;; attempt++) {
 		g_autoptr(GError) local = NULL;
 
-		if (undo_steps(manager, left, &local) == 0)
+		if (undo_steps(manager, left, attempt >= most, &local) == 0)
 			return 0;
 		if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_DISCONNECTED))
 			most = tries * AWAY_TIMES;
@@ -91,7 +95,8 @@ static bool is_of_this_boot(const struct journal_step *step)
 	cJSON *undo = cJSON_Parse(step->undo);
 	const char *then =
 		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(undo, VIRT_UNDO_BOOT));
-	bool same = boot && g_strcmp0(boot, then) == 0;
+	/* A novasnapd that noted none is not of long ago. */
+	bool same = !boot || !then || g_str_equal(boot, then);
 
 	cJSON_Delete(undo);
 	return same;
@@ -102,6 +107,37 @@ static bool is_gone(const struct task *task, const GError *error)
 	return g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND) ||
 	       (task->away && g_strcmp0(nova_instance_string(task->instance, "host"),
 					task->manager->config->rpc.host) != 0);
+}
+
+/* The guest is here, also in this boot: from now on the steps are of it, however often they are
+ * tried. */
+static int confirm(struct task *task, GError **error)
+{
+	g_autofree char *boot = virt_host_boot();
+
+	for (guint i = 0; boot && i < task->left->steps->len; i++) {
+		struct journal_step *step = task->left->steps->pdata[i];
+		cJSON *undo;
+		char *text;
+		int rc;
+
+		if (!brings_guest_back(step) || is_of_this_boot(step))
+			continue;
+		undo = cJSON_Parse(step->undo);
+		cJSON_ReplaceItemInObjectCaseSensitive(undo, VIRT_UNDO_BOOT,
+						       cJSON_CreateString(boot));
+		text = cJSON_PrintUnformatted(undo);
+		rc = journal_amend_step(task->manager->journal, step->id, text, error);
+		if (rc == 0) {
+			g_free(step->undo);
+			step->undo = g_strdup(text);
+		}
+		cJSON_free(text);
+		cJSON_Delete(undo);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
 }
 
 /* Such steps of a guest that is elsewhere, or deleted, are over. -1: nobody says where it is. */
@@ -119,13 +155,15 @@ int recovery_leave_to_others(struct task *task, GError **error)
 	if (!asked)
 		return 0;
 	task->step = "asking whether the guest is still here";
-	if (recovery_judge_instance(task, &local) >= 0 || !local)
-		return 0;
-	if (rpc_error_is_lost(local)) {
+	if (recovery_judge_instance(task, true, &local) >= 0 || !local)
+		return confirm(task, error);
+	if (!recovery_is_answer(local)) {
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
 	}
-	for (guint i = 0; is_gone(task, local) && i < task->left->steps->len; i++) {
+	if (!is_gone(task, local))
+		return confirm(task, error);
+	for (guint i = 0; i < task->left->steps->len; i++) {
 		struct journal_step *step = task->left->steps->pdata[i];
 
 		if (!brings_guest_back(step))
@@ -148,7 +186,10 @@ void recovery_leave_after_boot(struct manager *manager, const struct journal_job
 
 		if (!brings_guest_back(step) || is_of_this_boot(step))
 			continue;
-		step->cleared = journal_clear_step(manager->journal, step->id, &error) == 0;
+		/* Not to be done in any case. */
+		step->cleared = true;
+		if (journal_clear_step(manager->journal, step->id, &error) < 0)
+			g_warning("instance %s: %s", left->instance, error->message);
 		g_warning("instance %s: the host was started anew meanwhile, and what a snapshot "
 			  "had left of \"%s\" is left as it is",
 			  left->instance, step->name);

@@ -32,6 +32,7 @@ int recovery_begin(struct task *task, GError **error)
 
 	task->late = true;
 	task->sent = recovery_knows(task->left, RECOVERY_SENT);
+	task->keep_image = recovery_knows(task->left, RECOVERY_KEEP);
 	g_message("instance %s: novasnapd ended while it served %s%s%s: it is taken up again",
 		  task->left->instance, task->left->method, task->image_id ? " into image " : "",
 		  task->image_id ? task->image_id : "");

@@ -9,10 +9,11 @@
 #include "agent/task.h"
 
 /* Facts in the journal: data went into the image; what it will be once the last of it is there;
- * what kind of failure it was; that nova has its fault. */
+ * what kind of failure it was; that the image stays all the same; that nova has its fault. */
 #define RECOVERY_SENT "upload"
 #define RECOVERY_SEAL "seal"
 #define RECOVERY_FAILURE "failure"
+#define RECOVERY_KEEP "keep"
 #define RECOVERY_TOLD_FAULT "told-fault"
 /* The seal in full. The caller frees it. */
 char *recovery_seal_text(const struct image_seal *seal);
@@ -62,9 +63,11 @@ int recovery_fail_again(const struct journal_job *left, GError **error);
  */
 
 /* Asks the conductor, for as long as it does not answer, what the instance has come to. 1: it waits
- * for us; 0: it does not any more; -1: it is not ours (task->away), is gone, or was not told of
- * before all is about to end or the job was cancelled. */
-int recovery_judge_instance(struct task *task, GError **error);
+ * for us; 0: it does not any more; -1: it is not ours (task->away), is gone, or there was no answer
+ * before all was about to end, or, unless it is asked `firmly`, the job was cancelled. */
+int recovery_judge_instance(struct task *task, bool firmly, GError **error);
+/* Whether that error is an answer. */
+bool recovery_is_answer(const GError *error);
 /* What recovery_begin documents, once all was taken back that can be; `undone` is why not all was,
  * NULL where all was. */
 int recovery_decide(struct task *task, const GError *undone, GError **error);

@@ -55,8 +55,10 @@ static int attach(struct virt_host *host, const struct virt_volume *volume, stru
 	return -1;
 }
 
-/* 1: the disk has no block job; 0: it has one; -1 with an error. */
-static int is_idle(struct virt_host *host, const struct virt_volume *volume, GError **error)
+/* 1: the disk has no block job; 0: it has one, which came so far, or which is ended; -1 with an
+ * error. */
+static int is_idle(struct virt_host *host, const struct virt_volume *volume, bool abort,
+		   uint64_t *ret_cur, GError **error)
 {
 	virDomainBlockJobInfo info = {0};
 	struct attached at;
@@ -66,7 +68,10 @@ static int is_idle(struct virt_host *host, const struct virt_volume *volume, GEr
 		there = virDomainGetBlockJobInfo(at.domain, at.disk->target, &info, 0);
 		if (there < 0)
 			virt_set_error(error, "asking for the disk's block job");
+		if (there == 1 && abort)
+			(void)virDomainBlockJobAbort(at.domain, at.disk->target, 0);
 	}
+	*ret_cur = info.cur;
 	detach(&at);
 	return there < 0 ? -1 : there == 0;
 }
@@ -74,22 +79,31 @@ static int is_idle(struct virt_host *host, const struct virt_volume *volume, GEr
 /* What libvirt was asked for goes on when who asked has died: until it is over. */
 static int wait_idle(struct virt_host *host, const struct virt_volume *volume, GError **error)
 {
-	gint64 until =
-		g_get_monotonic_time() + (gint64)host_config(host)->job_timeout_s * G_USEC_PER_SEC;
+	gint64 limit = (gint64)host_config(host)->job_timeout_s * G_USEC_PER_SEC;
+	gint64 moved = g_get_monotonic_time();
+	uint64_t before = 0, cur = 0;
 	int idle = virt_guest_wait_idle(host, volume->uuid, error);
 
-	while (idle == 0 && (idle = is_idle(host, volume, error)) == 0) {
-		if (g_get_monotonic_time() > until ||
-		    (volume->cancel && atomic_load(volume->cancel) != 0)) {
-			g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-				    "the disk of volume %s has another block job, which must end "
-				    "first",
-				    volume->volume_id);
+	while (idle == 0) {
+		bool cancelled = volume->cancel && atomic_load(volume->cancel) != 0;
+
+		idle = is_idle(host, volume, cancelled, &cur, error);
+		if (idle != 0)
+			break;
+		if (cur != before)
+			moved = g_get_monotonic_time();
+		before = cur;
+		if (cancelled || g_get_monotonic_time() - moved > limit) {
+			g_set_error(error, VIRT_ERROR,
+				    cancelled ? VIRT_ERROR_CANCELLED : VIRT_ERROR_BUSY,
+				    "the disk of volume %s has another block job, which %s",
+				    volume->volume_id,
+				    cancelled ? "was cancelled" : "must end first");
 			return -1;
 		}
 		g_usleep(LOOK_US);
 	}
-	return MIN(idle, 0);
+	return idle < 0 ? -1 : 0;
 }
 
 /* As the disk is once nothing is done to it any more, where a life before this one began. */

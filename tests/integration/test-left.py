@@ -160,6 +160,18 @@ def main():
             assert job.live(lambda: (time.sleep(12), conductor.start())) is None and job.is_there() and job.is_told(), job.log
             assert conductor.task_states[GUEST] is None
 
+        def test_a_whole_image_while_the_conductor_cannot_say():
+            conductor.unwell = 2
+            whole("image_uploading")
+            assert conductor.task_states[GUEST] is None and conductor.unwell == 0
+
+        def test_a_whole_image_that_was_kept_when_its_job_failed():
+            job = left("backup_instance", "active", {"backup_type": "daily", "rotation": 1},
+                       steps=[("keep", "")], reason="the rotation failed")
+            conductor.task_states[GUEST] = "image_uploading"
+            assert job.live() == "the rotation failed" and job.is_there() and job.is_told(), job.log
+            assert conductor.faults == [GUEST] and conductor.task_states[GUEST] is None
+
         def test_a_whole_image_and_a_step_that_cannot_be_taken_back():
             job = left(status="active", steps=[("folder", json.dumps({"folder": stuck}))])
             conductor.task_states[GUEST] = "image_uploading"
@@ -227,6 +239,15 @@ def main():
                 assert job.log.count("is left as it is") == 2 and "defined again" not in job.log, job.log
                 assert job.left == [] and not job.is_there() and conductor.faults == []
 
+        def test_a_guest_that_stayed_while_the_host_was_down():
+            for state in ("image_uploading", "resize_prep"):
+                job = left(status="queued", steps=[("save", json.dumps({"paused": False, "boot": "another"})),
+                                                   ("folder", json.dumps({"folder": stuck}))])
+                conductor.task_states[GUEST] = state
+                conductor.unwell = 1
+                job.live()
+                assert "is left as it is" not in job.log and job.left == ["folder"] and conductor.unwell == 0, job.log
+
         def test_a_failure_keeps_its_kind():
             job = left(status="queued", reason="the instance is gone",
                        steps=[("failure rpc 10", "")])
@@ -246,6 +267,8 @@ def main():
             test_a_whole_image_whose_instance_is_elsewhere,
             test_a_whole_image_whose_instance_is_gone,
             test_a_whole_image_while_the_conductor_is_away,
+            test_a_whole_image_while_the_conductor_cannot_say,
+            test_a_whole_image_that_was_kept_when_its_job_failed,
             test_a_whole_image_and_a_step_that_cannot_be_taken_back,
             test_a_shelve_that_is_over_does_not_touch_the_guest,
             test_a_shelve_whose_state_was_reset_does_not_touch_the_guest,
@@ -254,6 +277,7 @@ def main():
             test_sigterm_while_it_waits,
             test_one_step_that_cannot_be_taken_back_leaves_no_other,
             test_a_guest_that_left_while_the_host_was_down,
+            test_a_guest_that_stayed_while_the_host_was_down,
             test_a_failure_keeps_its_kind,
             test_a_fault_is_not_written_twice,
         ], [agent.log])

@@ -61,6 +61,7 @@ class _State:
         self.events = {}  # (uuid, event) -> whether it has ended
         self.faults = []  # uuids
         self.calls = []
+        self.unwell = 0  # so many of the next refreshes fail, as with a database that is away
         self.late = 0  # so many of the next saves are done, and answered too late
         self.before_save = None  # called with (uuid, wanted state) before each save
         self.late_seconds = 4
@@ -101,6 +102,9 @@ class _Objects:
         if objmethod == "refresh":
             if self.state.task_states.get(data["uuid"]) == "gone":
                 raise InstanceNotFound(data["uuid"])
+            if self.state.unwell > 0:
+                self.state.unwell -= 1
+                raise RuntimeError("the database is away")
             return [{**self.state.fields.get(data["uuid"], {}),
                      "task_state": self.state.task_states.get(data["uuid"]),
                      "host": self.state.host or data["host"], "obj_what_changed": []}, None]
