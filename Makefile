@@ -203,7 +203,7 @@ check-all: lint test e2e faults test-container
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
 	BUILD=build-address-undefined tests/lib/run.sh
 	@$(MAKE) --no-print-directory SANITIZE=thread all tools unit-programs check-unit
-	BUILD=build-thread tests/lib/run.sh $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot)
+	BUILD=build-thread tests/lib/run.sh $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot left recovery)
 	@$(MAKE) --no-print-directory check-valgrind
 	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
 
