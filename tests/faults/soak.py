@@ -26,7 +26,7 @@ from services import CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  #
 
 GUESTS = 8
 EVENT = "compute_snapshot_instance"
-LIMIT = 60  # seconds that a snapshot may take, with all that happens to it
+LIMIT = 150  # seconds that a snapshot may take, with all that happens to it: eight times saving_timeout, for one
 # NOVASNAP_SOAK_FAULTS chooses among them.
 FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,restart broker,hold broker,"
                         "restart glance,late conductor,cancel,delete image").split(",")
