@@ -89,17 +89,23 @@ static bool brings_guest_back(const struct journal_step *step)
 }
 
 /* A host that was not started anew meanwhile has not lost its guests to another. */
-static bool is_of_this_boot(const struct journal_step *step)
+static bool is_of_another_boot(const struct journal_step *step)
 {
 	g_autofree char *boot = virt_host_boot();
 	cJSON *undo = cJSON_Parse(step->undo);
 	const char *then =
 		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(undo, VIRT_UNDO_BOOT));
 	/* A novasnapd that noted none is not of long ago. */
-	bool same = !boot || !then || g_str_equal(boot, then);
+	bool other = boot && then && !g_str_equal(boot, then);
 
 	cJSON_Delete(undo);
-	return same;
+	return other;
+}
+
+/* Whether nobody knows without asking if it may be taken back. */
+static bool is_in_doubt(const struct journal_step *step)
+{
+	return brings_guest_back(step) && is_of_another_boot(step);
 }
 
 static bool is_gone(const struct task *task, const GError *error)
@@ -121,7 +127,7 @@ static int confirm(struct task *task, GError **error)
 		char *text;
 		int rc;
 
-		if (!brings_guest_back(step) || is_of_this_boot(step))
+		if (!is_in_doubt(step))
 			continue;
 		undo = cJSON_Parse(step->undo);
 		cJSON_ReplaceItemInObjectCaseSensitive(undo, VIRT_UNDO_BOOT,
@@ -143,15 +149,11 @@ static int confirm(struct task *task, GError **error)
 /* Such steps of a guest that is elsewhere, or deleted, are over. -1: nobody says where it is. */
 int recovery_leave_to_others(struct task *task, GError **error)
 {
-	struct journal *journal = task->manager->journal;
 	g_autoptr(GError) local = NULL;
 	bool asked = false;
 
-	for (guint i = 0; i < task->left->steps->len; i++) {
-		const struct journal_step *step = task->left->steps->pdata[i];
-
-		asked = asked || (brings_guest_back(step) && !is_of_this_boot(step));
-	}
+	for (guint i = 0; i < task->left->steps->len && !asked; i++)
+		asked = is_in_doubt(task->left->steps->pdata[i]);
 	if (!asked)
 		return 0;
 	task->step = "asking whether the guest is still here";
@@ -168,7 +170,7 @@ int recovery_leave_to_others(struct task *task, GError **error)
 
 		if (!brings_guest_back(step))
 			continue;
-		if (journal_clear_step(journal, step->id, error) < 0)
+		if (journal_clear_step(task->manager->journal, step->id, error) < 0)
 			return -1;
 		step->cleared = true;
 		g_message("instance %s: %s: what was done to it here is left as it is",
@@ -184,7 +186,7 @@ void recovery_leave_after_boot(struct manager *manager, const struct journal_job
 		struct journal_step *step = left->steps->pdata[i];
 		g_autoptr(GError) error = NULL;
 
-		if (!brings_guest_back(step) || is_of_this_boot(step))
+		if (!is_in_doubt(step))
 			continue;
 		/* Not to be done in any case. */
 		step->cleared = true;
