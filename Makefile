@@ -27,7 +27,7 @@ BUILD    := $(BUILD)-coverage
 SANFLAGS := --coverage -fprofile-update=atomic -DNOVASNAP_COVERAGE
 endif
 
-# make FAULTS=1 builds with points at which faults can be put in (agent/fault.h), in a folder of its own too.
+# make FAULTS=1 builds with points at which faults can be put in (agent/task/fault-point.h), in a folder of its own too.
 ifdef FAULTS
 BUILD      := $(BUILD)-faults
 FAULTFLAGS := -DNOVASNAP_FAULTS
@@ -63,7 +63,7 @@ LIBS = $(PKG_LIBS)
 ROOMS := rpc virt image agent
 # Programs have their main in agent/<program>.c; all else in a room is its library.
 MAINS := agent/novasnapd.c agent/novasnap.c agent/novasnap-thaw.c
-SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS),$(wildcard $(r)/*.c)))
+SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS),$(sort $(shell find $(r) -name "*.c"))))
 OBJ   := $(SRC:%.c=$(BUILD)/%.o)
 # Order matters to the linker: who uses stands before who is used.
 LINK  := $(BUILD)/agent.a $(BUILD)/virt.a $(BUILD)/image.a $(BUILD)/rpc.a

@@ -5,7 +5,7 @@
 #include <glib.h>
 #include <stdio.h>
 
-#include "agent/command.h"
+#include "agent/command/command.h"
 #include "virt/virt.h"
 
 int main(int argc, char **argv)

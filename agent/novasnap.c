@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/command.h"
-#include "agent/process.h"
+#include "agent/command/command.h"
+#include "agent/daemon/process.h"
 
 #define CONNECT_S 30
 

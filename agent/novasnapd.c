@@ -11,12 +11,12 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "agent/command.h"
-#include "agent/config.h"
-#include "agent/log.h"
-#include "agent/manager.h"
-#include "agent/process.h"
-#include "agent/status.h"
+#include "agent/command/command.h"
+#include "agent/config/config.h"
+#include "agent/daemon/log.h"
+#include "agent/daemon/manager.h"
+#include "agent/daemon/process.h"
+#include "agent/daemon/status.h"
 #include "rpc/rpc.h"
 
 #define PUBLISH_GRACE_S 10

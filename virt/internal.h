@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
-#include "virt/limit.h"
+#include "virt/libvirt/call-timeout.h"
 #include "virt/virt.h"
 
 /* --- host.c ----------------------------------------------------------------------------------- */

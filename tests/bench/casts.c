@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "agent/task.h"
+#include "agent/task/task.h"
 #include "rpc/internal.h"
 
 #define ROUNDS 5

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Each call that changes libvirt, Glance, the conductor or a file has a fault point before and after it: in the
 function that makes it, or in each of those that call that one. Prints those that have none, and fails. And each call that
-waits for libvirt has a limit (virt/limit.h)."""
+waits for libvirt has a limit (virt/libvirt/call-timeout.h)."""
 import glob
 import os
 import re
@@ -17,7 +17,7 @@ BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdo
 BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
 AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 # Functions that are called through a table.
-TABLES = {"virt/recover.c": "virt_guest_undo", "virt/guest.c": "apply", "agent/power.c": "apply"}
+TABLES = {"virt/rollback.c": "virt_guest_undo", "virt/domain/power.c": "apply", "agent/method/power.c": "apply"}
 # What has an effect, but is no step of a job, and why.
 FREE = {
     "virt_host_sweep": "at the start, before any job",
@@ -27,7 +27,7 @@ FREE = {
     "rejected_keep": "no job", "journal_close": "the journal itself",
 }
 # Files that keep something of their own: a directory store, the journal, what was rejected, the status socket.
-OTHER_FILES = ("image/directory.c", "image/places.c", "agent/journal.c", "rpc/rejected.c", "virt/thaw.c", "agent/status.c")
+OTHER_FILES = ("image/store/directory.c", "image/source/compressed-offsets.c", "agent/journal/journal.c", "rpc/rejected.c", "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
 
 
 # They ask nobody; limit.c opens and limits by itself.
@@ -36,7 +36,7 @@ UNASKED = {"virConnectIsAlive", "virConnectOpen", "virConnectSetKeepAlive", "vir
 
 
 def unlimited(code):
-    with open(os.path.join(TOP, "virt/limit.h")) as file:
+    with open(os.path.join(TOP, "virt/libvirt/call-timeout.h")) as file:
         limited = set(re.findall(r"#define (vir\w+)\(", file.read()))
     return {f"{path}: {name}: {call} has no limit" for (path, name), body in code.items()
             for call in re.findall(r"\b(vir(?:Domain|Connect)\w+)\(", body)
@@ -56,7 +56,7 @@ def functions(path):
 def main():
     code = {}
     for room in ("agent", "virt", "image"):
-        for path in sorted(glob.glob(os.path.join(TOP, room, "*.c"))):
+        for path in sorted(glob.glob(os.path.join(TOP, room, "**/*.c"), recursive=True)):
             path = os.path.relpath(path, TOP)
             for name, body in functions(path):
                 code[path, name] = body
@@ -69,7 +69,7 @@ def main():
         if not found and path in TABLES:
             return [public[TABLES[path]]]
         by_table = [public[target] for source, target in TABLES.items() if source != path
-                    and name.startswith("virt_guest_") and source == "agent/power.c"]
+                    and name.startswith("virt_guest_") and source == "agent/method/power.c"]
         return found or by_table
 
     def reach(path, name):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The answers of HTTP servers. The linker puts these functions in the place of image/http.c's in
+ * The answers of HTTP servers. The linker puts these functions in the place of image/openstack/http.c's in
  * the targets that want them.
  */
 #include <stdlib.h>

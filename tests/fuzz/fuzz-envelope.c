@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "agent/task.h"
+#include "agent/task/task.h"
 #include "rpc/internal.h"
 #include "rpc/json.h"
 #include "tests/fuzz/fuzz.h"

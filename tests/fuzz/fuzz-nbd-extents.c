@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "image/clusters.h"
+#include "image/source/clusters.h"
 #include "tests/fuzz/fuzz.h"
 
 #define IHAVEOPT 0x49484156454f5054

@@ -4,10 +4,10 @@
  */
 #include <string.h>
 
-#include "agent/metadata.h"
+#include "agent/method/image-metadata.h"
 #include "image/internal.h"
 #include "rpc/json.h"
-#include "rpc/nova-internal.h"
+#include "rpc/nova/internal.h"
 #include "tests/fuzz/fuzz.h"
 
 __typeof__(rpc_call) __wrap_rpc_call;

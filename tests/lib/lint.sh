@@ -37,7 +37,7 @@ run clang-format clang-format --dry-run --Werror "${c[@]}" "${h[@]}"
 run cppcheck cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
 	--suppress=missingInclude --suppress=invalidPrintfArgType_uint --suppress=invalidPrintfArgType_sint \
 	--suppress=incorrectLogicOperator:rpc/json.c --suppress=memleak:agent/novasnapd.c \
-	--suppress=legacyUninitvar:image/source-nbd.c --suppress=assertWithSideEffect:tests/unit/* \
+	--suppress=legacyUninitvar:image/source/nbd.c --suppress=assertWithSideEffect:tests/unit/* \
 	--library=gtk --include=tests/lib/cppcheck.h -I. "${c[@]}"
 run shellcheck shellcheck "${sh[@]}"
 run clang-tidy tidy

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "agent/task.h"
+#include "agent/task/task.h"
 #include "rpc/internal.h"
 #include "rpc/json.h"
 

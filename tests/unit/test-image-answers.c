@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Answers of Glance, Keystone and Cinder that make no sense, or too much of it. The linker puts the
- * functions below in the place of image/http.c's.
+ * functions below in the place of image/openstack/http.c's.
  */
 #include <string.h>
 #include <time.h>
 
 #include "image/internal.h"
-#include "image/volume.h"
+#include "image/openstack/cinder.h"
 
 #define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
 /* CPU time of what is linear in its length and not slow, also with a sanitizer. */

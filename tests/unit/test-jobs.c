@@ -4,7 +4,7 @@
  */
 #include <pthread.h>
 
-#include "agent/jobs.h"
+#include "agent/task/worker-pool.h"
 
 #define ID "8a2f4c1e-0000-4000-8000-000000000001"
 

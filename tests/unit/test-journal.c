@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/journal-db.h"
+#include "agent/journal/db.h"
 
 #define IMAGE "8a2f4c1e-0000-4000-8000-000000000001"
 #define INSTANCE "8a2f4c1e-0000-4000-8000-000000000002"

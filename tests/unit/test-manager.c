@@ -5,8 +5,8 @@
  */
 #include <poll.h>
 
-#include "agent/manager.h"
-#include "agent/recovery.h"
+#include "agent/daemon/manager.h"
+#include "agent/recovery/recovery.h"
 #include "tests/unit/host.h"
 
 #define CANCEL_S 1 /* for which jobs that are cancelled are waited for */

@@ -4,7 +4,7 @@
  * sense, networks, failures of many kinds.
  */
 #include "rpc/json.h"
-#include "rpc/nova-internal.h"
+#include "rpc/nova/internal.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
  */
 #include "rpc/internal.h"
 #include "rpc/json.h"
-#include "rpc/nova-internal.h"
+#include "rpc/nova/internal.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
  * are ids, times and texts that we cannot know: the text of an exception, its traceback.
  */
 #include "rpc/json.h"
-#include "rpc/nova-internal.h"
+#include "rpc/nova/internal.h"
 
 #include <string.h>
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "rpc/internal.h"
-#include "rpc/outbox.h"
+#include "rpc/amqp/outbox.h"
 
 #define SEEN_MAX 4096
 

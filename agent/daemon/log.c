@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The writer of GLib's structured log.
+ */
+#include "agent/daemon/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 8192
+
+struct sink {
+	int fd;
+	bool debug;
+	bool journal;
+};
+
+static const char *level_name(GLogLevelFlags level)
+{
+	if (level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL))
+		return "ERROR";
+	if (level & G_LOG_LEVEL_WARNING)
+		return "WARNING";
+	if (level & G_LOG_LEVEL_MESSAGE)
+		return "INFO";
+	return "DEBUG";
+}
+
+static const char *field(const GLogField *fields, gsize count, const char *name)
+{
+	for (gsize i = 0; i < count; i++) {
+		if (g_str_equal(fields[i].key, name) && fields[i].length < 0)
+			return fields[i].value;
+	}
+	return "";
+}
+
+/* To some length, at a character's end. */
+static char *cut(const char *text)
+{
+	const char *end = text + strnlen(text, LINE_MAX_BYTES);
+
+	while (*end && (*end & 0xc0) == 0x80)
+		end--;
+	return g_strndup(text, (gsize)(end - text));
+}
+
+static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize count,
+				   gpointer opaque)
+{
+	const struct sink *sink = opaque;
+	g_autoptr(GDateTime) now = NULL;
+	g_autofree char *time = NULL;
+	g_autofree char *line = NULL;
+	g_autofree char *text = NULL;
+
+	if ((level & (G_LOG_LEVEL_DEBUG | G_LOG_LEVEL_INFO)) && !sink->debug)
+		return G_LOG_WRITER_HANDLED;
+	if (sink->journal)
+		return g_log_writer_journald(level, fields, count, NULL);
+	now = g_date_time_new_now_local();
+	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
+	/* One event, one line, of some length: what peers say may have more. */
+	text = cut(field(fields, count, "MESSAGE"));
+	g_strdelimit(text, "\r\n", ' ');
+	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,
+			       level_name(level), field(fields, count, "GLIB_DOMAIN"), text);
+	return write(sink->fd, line, strlen(line)) >= 0 ? G_LOG_WRITER_HANDLED
+							: G_LOG_WRITER_UNHANDLED;
+}
+
+int log_open(const char *path, bool debug, GError **error)
+{
+	struct sink *sink = g_new0(struct sink, 1);
+
+	sink->fd = STDERR_FILENO;
+	sink->debug = debug;
+	if (path) {
+		sink->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+		if (sink->fd < 0) {
+			g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
+				    "cannot open [DEFAULT]log_file %s: %s", path,
+				    g_strerror(errno));
+			g_free(sink);
+			return -1;
+		}
+	} else {
+		sink->journal = g_log_writer_is_journald(STDERR_FILENO);
+	}
+	g_log_set_writer_func(write_line, sink, g_free);
+	return 0;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The status socket's server, in the main loop: a visitor that does not ask is sent away.
+ */
+#include "agent/daemon/status.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "rpc/json.h"
+
+#define SOCKET_NAME "journal/status"
+#define BACKLOG 8
+#define VISITORS_MAX 8
+#define PATIENCE_MS 2000
+#define QUESTION_MAX 1024
+#define ANSWER_MAX ((size_t)128 * 1024)
+#define ASK_S 10
+
+G_DEFINE_QUARK(status - error - quark, status_error)
+
+struct visitor {
+	struct status *status;
+	int fd;
+	GSource *question;
+	GSource *limit;
+};
+
+struct status {
+	struct manager *manager;
+	GMainContext *context;
+	char *path;
+	int fd;
+	GSource *arrivals;
+	GPtrArray *visitors; /* struct visitor */
+};
+
+static int fail(enum status_error code, const char *what, const char *path, GError **error)
+{
+	g_set_error(error, STATUS_ERROR, code, "%s the status socket %s: %s", what, path,
+		    g_strerror(errno));
+	return -1;
+}
+
+static int open_socket(const char *path, struct sockaddr_un *ret_address, GError **error)
+{
+	int fd;
+
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (g_strlcpy(ret_address->sun_path, path, sizeof(ret_address->sun_path)) >=
+	    sizeof(ret_address->sun_path)) {
+		errno = ENAMETOOLONG;
+		return fail(STATUS_ERROR_FAILED, "naming", path, error);
+	}
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	return fd >= 0 ? fd : fail(STATUS_ERROR_FAILED, "making", path, error);
+}
+
+static GSource *attach(GMainContext *context, GSource *source, GSourceFunc callback,
+		       gpointer opaque)
+{
+	g_source_set_callback(source, callback, opaque, NULL);
+	(void)g_source_attach(source, context);
+	return source;
+}
+
+static void drop_source(GSource *source)
+{
+	g_source_destroy(source);
+	g_source_unref(source);
+}
+
+static void visitor_free(void *opaque)
+{
+	struct visitor *visitor = opaque;
+
+	drop_source(visitor->question);
+	drop_source(visitor->limit);
+	(void)close(visitor->fd);
+	g_free(visitor);
+}
+
+static cJSON *answer_to(struct manager *manager, const cJSON *question)
+{
+	const char *ask = json_string(question, "ask");
+	const char *id = json_string(question, "id");
+	cJSON *answer;
+
+	if (g_strcmp0(ask, "status") == 0)
+		return manager_describe(manager);
+	answer = cJSON_CreateObject();
+	if (g_strcmp0(ask, "cancel") == 0 && id)
+		cJSON_AddNumberToObject(answer, "cancelled", manager_cancel(manager, id));
+	else
+		cJSON_AddStringToObject(answer, "error",
+					"it is asked \"status\", or \"cancel\" with an id");
+	return answer;
+}
+
+static gboolean send_away(gpointer opaque)
+{
+	struct visitor *visitor = opaque;
+
+	(void)g_ptr_array_remove(visitor->status->visitors, visitor);
+	return G_SOURCE_REMOVE;
+}
+
+static gboolean hear(gint fd, GIOCondition condition, gpointer opaque)
+{
+	struct visitor *visitor = opaque;
+	char text[QUESTION_MAX];
+	ssize_t length = recv(fd, text, sizeof(text), MSG_DONTWAIT);
+	cJSON *question = length > 0 ? json_parse(text, (size_t)length, NULL) : NULL;
+	cJSON *answer = answer_to(visitor->status->manager, question);
+	char *told = cJSON_PrintUnformatted(answer);
+
+	(void)condition;
+	/* Who does not take it has gone. */
+	if (length > 0)
+		(void)send(fd, told, strlen(told), MSG_DONTWAIT | MSG_NOSIGNAL);
+	cJSON_free(told);
+	cJSON_Delete(answer);
+	cJSON_Delete(question);
+	return send_away(visitor);
+}
+
+static gboolean receive(gint fd, GIOCondition condition, gpointer opaque)
+{
+	struct status *status = opaque;
+	int visitor_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct visitor *visitor;
+
+	(void)condition;
+	if (visitor_fd >= 0 && status->visitors->len >= VISITORS_MAX)
+		(void)close(visitor_fd);
+	else if (visitor_fd >= 0) {
+		visitor = g_new0(struct visitor, 1);
+		visitor->status = status;
+		visitor->fd = visitor_fd;
+		visitor->question =
+			attach(status->context, g_unix_fd_source_new(visitor_fd, G_IO_IN),
+			       G_SOURCE_FUNC(hear), visitor);
+		visitor->limit = attach(status->context, g_timeout_source_new(PATIENCE_MS),
+					send_away, visitor);
+		g_ptr_array_add(status->visitors, visitor);
+	}
+	return G_SOURCE_CONTINUE;
+}
+
+static int listen_at(struct status *status, GError **error)
+{
+	struct sockaddr_un address;
+
+	status->fd = open_socket(status->path, &address, error);
+	if (status->fd < 0)
+		return -1;
+	/* What a life before this one left: the journal is held by us by now. */
+	if ((g_unlink(status->path) == 0 || errno == ENOENT) &&
+	    bind(status->fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
+	    listen(status->fd, BACKLOG) == 0)
+		return 0;
+	return fail(STATUS_ERROR_FAILED, "opening", status->path, error);
+}
+
+struct status *status_start(const char *state_dir, struct manager *manager, GMainContext *context,
+			    GError **error)
+{
+	struct status *status = g_new0(struct status, 1);
+
+	status->manager = manager;
+	status->context = context;
+	status->path = g_build_filename(state_dir, SOCKET_NAME, NULL);
+	status->visitors = g_ptr_array_new_with_free_func(visitor_free);
+	if (listen_at(status, error) < 0) {
+		if (status->fd >= 0)
+			(void)close(status->fd);
+		g_ptr_array_unref(status->visitors);
+		g_free(status->path);
+		g_free(status);
+		return NULL;
+	}
+	status->arrivals = attach(context, g_unix_fd_source_new(status->fd, G_IO_IN),
+				  G_SOURCE_FUNC(receive), status);
+	return status;
+}
+
+void status_stop(struct status *status)
+{
+	if (!status)
+		return;
+	drop_source(status->arrivals);
+	(void)g_unlink(status->path);
+	(void)close(status->fd);
+	g_ptr_array_unref(status->visitors);
+	g_free(status->path);
+	g_free(status);
+}
+
+/* --- who asks ---------------------------------------------------------------------------------
+ */
+
+static cJSON *hear_answer(int fd, const char *path, GError **error)
+{
+	g_autofree char *text = g_malloc(ANSWER_MAX);
+	ssize_t length = recv(fd, text, ANSWER_MAX, 0);
+	cJSON *answer = length > 0 ? json_parse(text, (size_t)length, NULL) : NULL;
+
+	if (length < 0)
+		(void)fail(STATUS_ERROR_FAILED, "hearing from", path, error);
+	else if (!cJSON_IsObject(answer)) {
+		g_set_error(error, STATUS_ERROR, STATUS_ERROR_FAILED,
+			    "the status socket %s gave no answer that makes sense", path);
+		g_clear_pointer(&answer, cJSON_Delete);
+	}
+	return answer;
+}
+
+/* The caller frees it, with cJSON_free. */
+static char *question_text(const char *ask, const char *id)
+{
+	cJSON *question = cJSON_CreateObject();
+	char *text;
+
+	cJSON_AddStringToObject(question, "ask", ask);
+	if (id)
+		cJSON_AddStringToObject(question, "id", id);
+	text = cJSON_PrintUnformatted(question);
+	cJSON_Delete(question);
+	return text;
+}
+
+cJSON *status_ask(const char *state_dir, const char *ask, const char *id, GError **error)
+{
+	const struct timeval limit = {.tv_sec = ASK_S};
+	g_autofree char *path = g_build_filename(state_dir, SOCKET_NAME, NULL);
+	char *text = question_text(ask, id);
+	struct sockaddr_un address;
+	int fd = open_socket(path, &address, error);
+	cJSON *answer = NULL;
+
+	if (fd >= 0) {
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+			(void)fail(STATUS_ERROR_NOBODY, "asking at", path, error);
+		else if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+			(void)fail(STATUS_ERROR_FAILED, "asking at", path, error);
+		else
+			answer = hear_answer(fd, path, error);
+		(void)close(fd);
+	}
+	cJSON_free(text);
+	return answer;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * quiesce_instance and unquiesce_instance: the guest's filesystems stand still while Cinder takes
+ * snapshots of its volumes (nova.compute.manager's methods of these names). Who forgets to
+ * unquiesce has them thawed after [novasnap]quiesce_timeout.
+ */
+#include "agent/task/task.h"
+
+#define POLL_US (G_USEC_PER_SEC / 2)
+
+static int check_agent(const struct task *task, GError **error)
+{
+	if (nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"))
+		return 0;
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_AGENT,
+			    "QEMU guest agent is not enabled: the instance's image lacks the "
+			    "property hw_qemu_guest_agent");
+	return -1;
+}
+
+static int run_quiesce(struct task *task, GError **error)
+{
+	task->step = "freezing the guest's filesystems";
+	if (check_agent(task, error) < 0)
+		return -1;
+	/* A call is in no journal: the process that thaws in our stead stands for it. */
+	if (task_step_begin(task, "quiesce", NULL, error) < 0 ||
+	    virt_guest_freeze(task->manager->host, nova_instance_uuid(task->instance),
+			      task->manager->config->quiesce_timeout_s, error) < 0)
+		return -1;
+	return task_step_end(task, "quiesce", error);
+}
+
+/* A snapshot that cannot be asked for is not waited for: the guest comes first. */
+static bool is_creating(struct task *task, const char *snapshot)
+{
+	g_autoptr(GError) error = NULL;
+	g_autofree char *status = NULL;
+
+	if (!task->manager->volumes) {
+		g_warning("instance %s: Cinder is not configured: its snapshots are not waited for",
+			  nova_instance_uuid(task->instance));
+		return false;
+	}
+	status = volume_snapshot_status(task->manager->volumes, &task->identity, snapshot, &error);
+	if (!status)
+		g_warning("instance %s: volume snapshot %s: %s", nova_instance_uuid(task->instance),
+			  snapshot, error->message);
+	return g_strcmp0(status, "creating") == 0;
+}
+
+static void wait_for_snapshots(struct task *task)
+{
+	const atomic_int *cancel = job_cancel_flag(task->job);
+	gint64 deadline = g_get_monotonic_time() +
+			  (gint64)task->manager->config->quiesce_timeout_s * G_USEC_PER_SEC;
+	const cJSON *entry;
+
+	cJSON_ArrayForEach (entry, cJSON_GetObjectItemCaseSensitive(task->args, "mapping")) {
+		const char *type = cJSON_GetStringValue(
+			cJSON_GetObjectItemCaseSensitive(entry, "source_type"));
+		const char *snapshot = cJSON_GetStringValue(
+			cJSON_GetObjectItemCaseSensitive(entry, "snapshot_id"));
+
+		if (!snapshot || g_strcmp0(type, "snapshot") != 0)
+			continue;
+		while (is_creating(task, snapshot)) {
+			if (g_get_monotonic_time() > deadline || atomic_load(cancel) != 0) {
+				g_warning("instance %s: volume snapshot %s is still creating; the "
+					  "guest is thawed all the same",
+					  nova_instance_uuid(task->instance), snapshot);
+				return;
+			}
+			g_usleep(POLL_US);
+		}
+	}
+}
+
+static int run_unquiesce(struct task *task, GError **error)
+{
+	task->step = "waiting for the volume snapshots";
+	wait_for_snapshots(task);
+	task->step = "thawing the guest's filesystems";
+	if (task_step_begin(task, "unquiesce", NULL, error) < 0 ||
+	    virt_guest_thaw(task->manager->host, nova_instance_uuid(task->instance), error) < 0)
+		return -1;
+	return task_step_end(task, "unquiesce", error);
+}
+
+const struct task_method method_quiesce_instance = {
+	.name = "quiesce_instance",
+	.run = run_quiesce,
+};
+
+const struct task_method method_unquiesce_instance = {
+	.name = "unquiesce_instance",
+	.run = run_unquiesce,
+};

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The calls to nova's conductor (nova.conductor.rpcapi.ConductorAPI, RPC 3.0).
+ */
+#include "rpc/nova/internal.h"
+
+#define TOPIC "conductor"
+#define VERSION "3.0"
+/* Of Grizzly, whose instances are dictionaries. */
+#define PLAIN_VERSION "1.38"
+#define EVENT "InstanceActionEvent"
+#define EVENT_VERSION "1.4"
+#define FAULT "InstanceFault"
+#define FAULT_VERSION "1.2"
+#define FAULT_CODE_INTERNAL 500
+#define INSTANCE "Instance"
+
+/* What an Instance may hold, as nova.objects of the Zed release: the conductor converts what it
+ * has to these. */
+static const struct {
+	const char *name;
+	const char *version;
+} instance_versions[] = {
+	{"Instance", "2.7"},
+	{"ServiceList", "1.19"},
+	{"Service", "1.22"},
+	{"ComputeNode", "1.19"},
+	{"HVSpec", "1.2"},
+	{"PciDevicePoolList", "1.1"},
+	{"PciDevicePool", "1.1"},
+	{"InstanceInfoCache", "1.5"},
+	{"SecurityGroupList", "1.1"},
+	{"SecurityGroup", "1.2"},
+	{"InstanceFault", "1.2"},
+	{"PciDeviceList", "1.3"},
+	{"PciDevice", "1.7"},
+	{"InstanceNUMATopology", "1.3"},
+	{"InstanceNUMACell", "1.6"},
+	{"VirtCPUTopology", "1.0"},
+	{"InstancePCIRequests", "1.1"},
+	{"InstancePCIRequest", "1.4"},
+	{"InstanceDeviceMetadata", "1.0"},
+	{"DeviceMetadata", "1.0"},
+	{"DeviceBus", "1.0"},
+	{"TagList", "1.1"},
+	{"Tag", "1.1"},
+	{"Flavor", "1.2"},
+	{"VirtCPUModel", "1.0"},
+	{"VirtCPUFeature", "1.0"},
+	{"EC2Ids", "1.0"},
+	{"MigrationContext", "1.2"},
+	{"ResourceList", "1.0"},
+	{"Resource", "1.0"},
+	{"ResourceMetadata", "1.0"},
+	{"KeyPairList", "1.3"},
+	{"KeyPair", "1.4"},
+	{"TrustedCerts", "1.0"},
+};
+
+static void add_instance_versions(cJSON *to)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(instance_versions); i++)
+		cJSON_AddStringToObject(to, instance_versions[i].name,
+					instance_versions[i].version);
+}
+
+/* Gives out the object_versions to be filled. */
+static cJSON *class_action(const char *name, const char *method, cJSON **ret_versions)
+{
+	cJSON *args = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(args, "objname", name);
+	cJSON_AddStringToObject(args, "objmethod", method);
+	*ret_versions = cJSON_AddObjectToObject(args, "object_versions");
+	return args;
+}
+
+/* Gives out the kwargs to be filled. */
+static cJSON *event_action(const char *method, const char *uuid, const char *event,
+			   cJSON **ret_kwargs)
+{
+	cJSON *versions;
+	cJSON *args = class_action(EVENT, method, &versions);
+	cJSON *list = cJSON_AddArrayToObject(args, "args");
+
+	cJSON_AddStringToObject(versions, EVENT, EVENT_VERSION);
+
+	cJSON_AddItemToArray(list, cJSON_CreateString(uuid));
+	cJSON_AddItemToArray(list, cJSON_CreateString(event));
+	*ret_kwargs = cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
+cJSON *nova_event_start_args(const char *uuid, const char *event, const char *host)
+{
+	cJSON *kwargs;
+	cJSON *args = event_action("event_start", uuid, event, &kwargs);
+
+	cJSON_AddFalseToObject(kwargs, "want_result");
+	cJSON_AddStringToObject(kwargs, "host", host);
+	return args;
+}
+
+cJSON *nova_event_finish_args(const char *uuid, const char *event, const char *exc_val,
+			      const char *exc_tb)
+{
+	cJSON *kwargs;
+	cJSON *args = event_action("event_finish_with_failure", uuid, event, &kwargs);
+
+	nova_add_text(kwargs, "exc_val", exc_val);
+	/* The conductor takes the event for a success when there is no traceback. */
+	nova_add_text(kwargs, "exc_tb", exc_val && !exc_tb ? "" : exc_tb);
+	cJSON_AddFalseToObject(kwargs, "want_result");
+	return args;
+}
+
+cJSON *nova_fault_args(const char *uuid, int code, const char *message, const char *details,
+		       const char *host)
+{
+	static const char *const fields[] = {"code", "host", "details", "message", "instance_uuid"};
+	cJSON *data = cJSON_CreateObject();
+	cJSON *args = cJSON_CreateObject();
+	cJSON *object, *changes;
+
+	cJSON_AddStringToObject(data, "instance_uuid", uuid);
+	cJSON_AddNumberToObject(data, "code", code);
+	nova_add_text(data, "message", message);
+	/* nova.compute.utils._get_fault_details has none for a fault with a code of its own. */
+	nova_add_text(data, "details", details && code == FAULT_CODE_INTERNAL ? details : "");
+	cJSON_AddStringToObject(data, "host", host);
+	object = nova_object_wrap(FAULT, FAULT_VERSION, data);
+	changes = cJSON_AddArrayToObject(object, "nova_object.changes");
+	for (size_t i = 0; i < G_N_ELEMENTS(fields); i++)
+		cJSON_AddItemToArray(changes, cJSON_CreateString(fields[i]));
+	cJSON_AddItemToObject(args, "objinst", object);
+	cJSON_AddStringToObject(args, "objmethod", "create");
+	cJSON_AddArrayToObject(args, "args");
+	cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
+cJSON *nova_load_flavor_args(const char *uuid)
+{
+	cJSON *versions;
+	cJSON *args = class_action(INSTANCE, "get_by_uuid", &versions);
+	cJSON *kwargs;
+
+	add_instance_versions(versions);
+	cJSON_AddArrayToObject(args, "args");
+	kwargs = cJSON_AddObjectToObject(args, "kwargs");
+	cJSON_AddStringToObject(kwargs, "uuid", uuid);
+	cJSON_AddItemToArray(cJSON_AddArrayToObject(kwargs, "expected_attrs"),
+			     cJSON_CreateString("flavor"));
+	return args;
+}
+
+cJSON *nova_load_block_devices_args(const char *uuid)
+{
+	cJSON *versions;
+	cJSON *args = class_action("BlockDeviceMappingList", "get_by_instance_uuid", &versions);
+
+	cJSON_AddStringToObject(versions, "BlockDeviceMappingList", "1.18");
+	cJSON_AddStringToObject(versions, "BlockDeviceMapping", "1.21");
+	add_instance_versions(versions);
+	cJSON_AddItemToArray(cJSON_AddArrayToObject(args, "args"), cJSON_CreateString(uuid));
+	cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
+static cJSON *call(struct rpc *rpc, struct rpc_context *context, const char *method,
+		   const char *version, cJSON *args, const char *doing, GError **error)
+{
+	cJSON *reply = rpc_call(rpc, TOPIC, context, method, version, args, 0, error);
+
+	if (!reply)
+		g_prefix_error(error, "%s: ", doing);
+	return reply;
+}
+
+cJSON *nova_conductor_call(struct rpc *rpc, struct rpc_context *context, const char *method,
+			   cJSON *args, const char *doing, GError **error)
+{
+	return call(rpc, context, method, VERSION, args, doing, error);
+}
+
+static int update_plain(struct rpc *rpc, struct rpc_context *context,
+			struct nova_instance *instance, const char *expected_task_state,
+			GError **error)
+{
+	cJSON *reply =
+		call(rpc, context, "instance_update", PLAIN_VERSION,
+		     nova_update_args(instance, expected_task_state), "saving the instance", error);
+
+	if (!reply)
+		return -1;
+	nova_instance_forget_changes(instance);
+	cJSON_Delete(reply);
+	return 0;
+}
+
+int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
+				 struct nova_instance *instance, const char *expected_task_state,
+				 GError **error)
+{
+	cJSON *reply;
+	int rc;
+
+	if (nova_instance_is_plain(instance))
+		return update_plain(rpc, context, instance, expected_task_state, error);
+	reply = call(rpc, context, "object_action", VERSION,
+		     nova_save_args(instance, expected_task_state), "saving the instance", error);
+	if (!reply)
+		return -1;
+	rc = nova_instance_merge(instance, reply, error);
+	cJSON_Delete(reply);
+	return rc;
+}
+
+int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
+				    struct nova_instance *instance, GError **error)
+{
+	cJSON *reply = call(rpc, context, "object_action", VERSION, nova_refresh_args(instance),
+			    "reading the instance", error);
+	int rc = reply ? nova_instance_merge(instance, reply, error) : -1;
+
+	cJSON_Delete(reply);
+	return rc;
+}
+
+int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *context,
+					struct nova_instance *instance, GError **error)
+{
+	g_autoptr(rpc_context_t) reading = NULL;
+	cJSON *fields;
+	cJSON *reply;
+	int rc;
+
+	if (nova_instance_has_flavor(instance) || nova_instance_is_plain(instance))
+		return 0;
+	fields = cJSON_Duplicate(rpc_context_fields(context), true);
+	nova_put_member(fields, "read_deleted", cJSON_CreateString("yes"));
+	reading = rpc_context_new(fields);
+	reply = call(rpc, reading, "object_class_action_versions", VERSION,
+		     nova_load_flavor_args(nova_instance_uuid(instance)),
+		     "reading the instance's flavor", error);
+	if (!reply)
+		return -1;
+	rc = nova_instance_take_flavor(instance, reply, error);
+	cJSON_Delete(reply);
+	return rc;
+}
+
+int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_context *context,
+					       struct nova_instance *instance, GError **error)
+{
+	cJSON *reply = call(rpc, context, "object_class_action_versions", VERSION,
+			    nova_load_block_devices_args(nova_instance_uuid(instance)),
+			    "reading the instance's block devices", error);
+	int rc = reply ? nova_instance_take_block_devices(instance, reply, error) : -1;
+
+	cJSON_Delete(reply);
+	return rc;
+}
+
+static int call_without_result(struct rpc *rpc, struct rpc_context *context, const char *method,
+			       cJSON *args, const char *doing, GError **error)
+{
+	cJSON *reply = call(rpc, context, method, VERSION, args, doing, error);
+
+	cJSON_Delete(reply);
+	return reply ? 0 : -1;
+}
+
+int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+			       const char *event, const char *host, GError **error)
+{
+	return call_without_result(rpc, context, "object_class_action_versions",
+				   nova_event_start_args(uuid, event, host),
+				   "starting the action's event", error);
+}
+
+int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+				const char *event, const char *exc_val, const char *exc_tb,
+				GError **error)
+{
+	return call_without_result(rpc, context, "object_class_action_versions",
+				   nova_event_finish_args(uuid, event, exc_val, exc_tb),
+				   "finishing the action's event", error);
+}
+
+int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+				int code, const char *message, const char *details,
+				const char *host, GError **error)
+{
+	return call_without_result(rpc, context, "object_action",
+				   nova_fault_args(uuid, code, message, details, host),
+				   "writing the instance's fault", error);
+}

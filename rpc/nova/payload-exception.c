@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The payloads of the two notifications of an exception (nova.exception_wrapper). The legacy one
+ * holds the call's arguments, and nova's objects in it as oslo_serialization.jsonutils.to_primitive
+ * makes them: not as they travel between nova's services.
+ */
+#include "rpc/json.h"
+#include "rpc/nova/internal.h"
+
+#include <string.h>
+
+static cJSON *plain(const char *name, const cJSON *item);
+
+/* Python's repr of a text. */
+static void append_repr(GString *to, const char *text)
+{
+	g_autofree char *valid = g_utf8_make_valid(text, -1);
+	char quote = strchr(valid, '\'') && !strchr(valid, '"') ? '"' : '\'';
+
+	g_string_append_c(to, quote);
+	for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
+		gunichar c = g_utf8_get_char(at);
+
+		if (c == '\n')
+			g_string_append(to, "\\n");
+		else if (c == '\r')
+			g_string_append(to, "\\r");
+		else if (c == '\t')
+			g_string_append(to, "\\t");
+		else if (c == (gunichar)quote || c == '\\')
+			g_string_append_printf(to, "\\%c", (char)c);
+		else if (c < 0x20 || c == 0x7f)
+			g_string_append_printf(to, "\\x%02x", c);
+		else
+			g_string_append_unichar(to, c);
+	}
+	g_string_append_c(to, quote);
+}
+
+/* to_primitive makes a text of an exception, the repr of its __dict__ with its class. */
+static void add_exception(cJSON *to, const struct nova_exception *exception)
+{
+	GString *text = g_string_new(NULL);
+
+	g_string_append_printf(text, "{'kwargs': {'code': %d}, 'message': ", exception->code);
+	append_repr(text, exception->message);
+	g_string_append(text, ", 'class': ");
+	append_repr(text, exception->class_name);
+	g_string_append_c(text, '}');
+	cJSON_AddStringToObject(to, "exception", text->str);
+	g_string_free(text, TRUE);
+}
+
+static bool is_any_of(const char *name, const char *const *names)
+{
+	return name && g_strv_contains(names, name);
+}
+
+/* A DateTimeField of an object; on the wire nothing but its name tells it from a text. */
+static bool is_time(const char *name)
+{
+	static const char *const names[] = {"created_at",    "updated_at",   "deleted_at",
+					    "launched_at",   "start_time",   "finish_time",
+					    "terminated_at", "last_seen_up", NULL};
+
+	return is_any_of(name, names);
+}
+
+/* Objects that behave like a dictionary (NovaObjectDictCompat): their fields are its items. */
+static bool is_dict(const char *object_name)
+{
+	static const char *const names[] = {"Instance",
+					    "Flavor",
+					    "InstanceFault",
+					    "KeyPair",
+					    "Service",
+					    "BlockDeviceMapping",
+					    "InstanceNUMATopology",
+					    "InstanceNUMACell",
+					    NULL};
+
+	return is_any_of(object_name, names);
+}
+
+/* Of an object's data the names tell what the members are, of a dictionary they do not. */
+static cJSON *plain_members(const cJSON *members, bool are_fields)
+{
+	cJSON *copy = cJSON_CreateObject();
+	const cJSON *item;
+
+	cJSON_ArrayForEach (item, members)
+		cJSON_AddItemToObject(copy, item->string,
+				      plain(are_fields ? item->string : NULL, item));
+	return copy;
+}
+
+/* Instance.name, by nova's default instance_name_template. */
+static void add_instance_name(cJSON *to, const cJSON *data)
+{
+	g_autofree char *name = NULL;
+	int64_t id;
+
+	if (!json_int64(data, "id", &id))
+		return;
+	name = g_strdup_printf("instance-%08" G_GINT64_MODIFIER "x", id);
+	cJSON_AddStringToObject(to, "name", name);
+}
+
+static cJSON *plain_list(const cJSON *list)
+{
+	cJSON *copy = cJSON_CreateArray();
+	const cJSON *item;
+
+	cJSON_ArrayForEach (item, list)
+		cJSON_AddItemToArray(copy, plain(NULL, item));
+	return copy;
+}
+
+/* Any other object shows its attributes. Of those _context is left out: it holds the token. */
+static cJSON *plain_attributes(const cJSON *object, const cJSON *data)
+{
+	cJSON *copy = cJSON_CreateObject();
+	const cJSON *changes = cJSON_GetObjectItemCaseSensitive(object, "nova_object.changes");
+	const cJSON *item;
+
+	cJSON_AddItemToObject(copy, "_changed_fields",
+			      changes ? cJSON_Duplicate(changes, true) : cJSON_CreateArray());
+	cJSON_AddItemToObject(copy, "VERSION", nova_copy_member(object, "nova_object.version"));
+	cJSON_ArrayForEach (item, data) {
+		g_autofree char *name = g_strconcat("_obj_", item->string, NULL);
+
+		cJSON_AddItemToObject(copy, name, plain(item->string, item));
+	}
+	return copy;
+}
+
+static cJSON *plain_object(const cJSON *object, const cJSON *data)
+{
+	const char *name = json_string(object, "nova_object.name");
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(data, "objects");
+	cJSON *copy;
+
+	if (cJSON_IsArray(list))
+		return plain_list(list);
+	if (!is_dict(name))
+		return plain_attributes(object, data);
+	copy = plain_members(data, true);
+	if (g_str_equal(name, "Instance"))
+		add_instance_name(copy, data);
+	return copy;
+}
+
+static cJSON *plain_text(const char *name, const cJSON *item)
+{
+	g_autofree char *time = NULL;
+	cJSON *parsed = NULL;
+
+	if (is_time(name)) {
+		time = nova_time_strtime(item->valuestring);
+		return cJSON_CreateString(time);
+	}
+	/* The one field that is JSON on the wire and a list in memory. */
+	if (name && g_str_equal(name, "network_info"))
+		parsed = json_parse(item->valuestring, strlen(item->valuestring), NULL);
+	return parsed ? parsed : cJSON_Duplicate(item, true);
+}
+
+/* `name` is that of the field, NULL for what is none. */
+static cJSON *plain(const char *name, const cJSON *item)
+{
+	const cJSON *data = cJSON_GetObjectItemCaseSensitive(item, "nova_object.data");
+
+	if (cJSON_IsObject(item) && cJSON_IsObject(data))
+		return plain_object(item, data);
+	if (cJSON_IsObject(item))
+		return plain_members(item, false);
+	if (cJSON_IsArray(item))
+		return plain_list(item);
+	if (cJSON_IsString(item))
+		return plain_text(name, item);
+	return cJSON_Duplicate(item, true);
+}
+
+cJSON *nova_legacy_exception_payload(const struct nova_exception *exception, const cJSON *args)
+{
+	cJSON *payload = cJSON_CreateObject();
+	cJSON *copy;
+	const cJSON *item;
+
+	add_exception(payload, exception);
+	copy = cJSON_AddObjectToObject(payload, "args");
+	cJSON_ArrayForEach (item, args) {
+		/* nova.exception_wrapper._cleanse_dict */
+		if (item->string && !strstr(item->string, "_pass"))
+			cJSON_AddItemToObject(copy, item->string, plain(NULL, item));
+	}
+	return payload;
+}
+
+cJSON *nova_versioned_exception_payload(const struct nova_exception *exception)
+{
+	/* Python's last line of a traceback; there are no frames of ours to show. */
+	g_autofree char *traceback = g_strdup_printf("%s.%s: %s\n", exception->module,
+						     exception->class_name, exception->message);
+	cJSON *data = cJSON_CreateObject();
+
+	nova_add_text(data, "module_name", exception->module);
+	nova_add_text(data, "function_name", exception->function);
+	nova_add_text(data, "exception", exception->class_name);
+	nova_add_text(data, "exception_message", exception->message);
+	nova_add_text(data, "traceback", traceback);
+	return nova_object_wrap("ExceptionPayload", "1.1", data);
+}

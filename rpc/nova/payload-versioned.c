@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The payload of instance.snapshot.start and .end: InstanceActionSnapshotPayload of
+ * nova.notifications.objects.instance, and what it holds.
+ */
+#include "rpc/json.h"
+#include "rpc/nova/internal.h"
+
+#include <string.h>
+
+/* A field of a payload, and the field of its source that it is a copy of. */
+struct field {
+	const char *name;
+	const char *source;
+};
+
+static void add_copies(cJSON *to, const cJSON *from, const struct field *fields)
+{
+	for (; fields->name; fields++)
+		cJSON_AddItemToObject(to, fields->name, nova_copy_member(from, fields->source));
+}
+
+/* A BooleanField without a value is false. */
+static void add_bool(cJSON *to, const char *name, const cJSON *from)
+{
+	cJSON_AddBoolToObject(to, name, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, name)));
+}
+
+static cJSON *flavor_payload(const cJSON *instance)
+{
+	static const struct field sizes[] = {
+		{"memory_mb", "memory_mb"},	  {"vcpus", "vcpus"}, {"root_gb", "root_gb"},
+		{"ephemeral_gb", "ephemeral_gb"}, {NULL, NULL},
+	};
+	static const struct field weights[] = {
+		{"rxtx_factor", "rxtx_factor"},
+		{"vcpu_weight", "vcpu_weight"},
+		{NULL, NULL},
+	};
+	static const struct field rest[] = {
+		{"extra_specs", "extra_specs"},
+		{"projects", "projects"},
+		{"description", "description"},
+		{NULL, NULL},
+	};
+	const cJSON *flavor = nova_member_data(instance, "flavor");
+	const char *name = json_string(flavor, "name");
+	cJSON *data = cJSON_CreateObject();
+	int64_t swap;
+
+	cJSON_AddItemToObject(data, "flavorid", nova_copy_member(flavor, "flavorid"));
+	/* Without a flavor, what the instance itself keeps of one. */
+	add_copies(data, flavor ? flavor : instance, sizes);
+	cJSON_AddStringToObject(data, "name", name ? name : "");
+	if (json_int64(flavor, "swap", &swap))
+		cJSON_AddItemToObject(data, "swap", nova_copy_member(flavor, "swap"));
+	else
+		cJSON_AddNumberToObject(data, "swap", 0);
+	add_copies(data, flavor, weights);
+	add_bool(data, "disabled", flavor);
+	add_bool(data, "is_public", flavor);
+	add_copies(data, flavor, rest);
+	return nova_object_wrap("FlavorPayload", "1.4", data);
+}
+
+/* A DictOfStringsField: what is no text becomes what Python's str makes of it. */
+static cJSON *dict_of_strings(const cJSON *dict)
+{
+	cJSON *copy = cJSON_CreateObject();
+	const cJSON *item;
+	double number;
+
+	cJSON_ArrayForEach (item, dict) {
+		if (!item->string)
+			continue;
+		if (cJSON_IsBool(item)) {
+			cJSON_AddStringToObject(copy, item->string,
+						cJSON_IsTrue(item) ? "True" : "False");
+		} else if (json_number(item, &number)) {
+			char *text = json_print(item);
+
+			cJSON_AddStringToObject(copy, item->string, text);
+			cJSON_free(text);
+		} else if (cJSON_IsString(item)) {
+			cJSON_AddStringToObject(copy, item->string, item->valuestring);
+		}
+	}
+	return copy;
+}
+
+/* A MACAddressField. */
+static void add_mac(cJSON *to, const cJSON *vif)
+{
+	const char *address = json_string(vif, "address");
+	g_autofree char *mac = address ? g_ascii_strdown(address, -1) : NULL;
+
+	cJSON_AddItemToObject(to, "mac",
+			      mac ? cJSON_CreateString(g_strdelimit(mac, "-", ':'))
+				  : cJSON_CreateNull());
+}
+
+static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip)
+{
+	static const struct field of_ip[] = {
+		{"version", "version"},
+		{"address", "address"},
+		{NULL, NULL},
+	};
+	cJSON *data = cJSON_CreateObject();
+
+	cJSON_AddItemToObject(data, "label", nova_copy_member(network, "label"));
+	add_mac(data, vif);
+	cJSON_AddItemToObject(data, "meta",
+			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(vif, "meta")));
+	cJSON_AddItemToObject(data, "port_uuid", nova_copy_member(vif, "id"));
+	add_copies(data, ip, of_ip);
+	cJSON_AddItemToObject(data, "device_name", nova_copy_member(vif, "devname"));
+	return nova_object_wrap("IpPayload", "1.0", data);
+}
+
+/* What is said again with each address of an interface must be short: a text of some size with as
+ * many addresses would not fit into any memory. */
+static bool is_short(const cJSON *vif, const cJSON *network)
+{
+	cJSON *said = ip_payload(vif, network, NULL);
+	char *text = json_print(said);
+	bool fits = strlen(text) <= MAX_ADDRESS_BYTES;
+
+	cJSON_free(text);
+	cJSON_Delete(said);
+	return fits;
+}
+
+/* Those of an interface, as far as there is room for more. */
+static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
+{
+	const cJSON *network = cJSON_GetObjectItemCaseSensitive(vif, "network");
+	const cJSON *subnet, *ip;
+
+	if (*count >= MAX_ADDRESSES || !is_short(vif, network))
+		return;
+	cJSON_ArrayForEach (subnet, cJSON_GetObjectItemCaseSensitive(network, "subnets")) {
+		cJSON_ArrayForEach (ip, cJSON_GetObjectItemCaseSensitive(subnet, "ips")) {
+			if ((*count)++ >= MAX_ADDRESSES)
+				return;
+			cJSON_AddItemToArray(addresses, ip_payload(vif, network, ip));
+		}
+	}
+}
+
+/* IpPayload.from_network_info, of the info cache's network_info, a JSON text within the JSON. */
+static cJSON *ip_addresses(const cJSON *instance)
+{
+	const char *text = json_string(nova_member_data(instance, "info_cache"), "network_info");
+	cJSON *network_info = text ? json_parse(text, strlen(text), NULL) : NULL;
+	cJSON *addresses = cJSON_CreateArray();
+	const cJSON *vif;
+	unsigned count = 0;
+
+	cJSON_ArrayForEach (vif, network_info)
+		add_addresses(addresses, vif, &count);
+	cJSON_Delete(network_info);
+	return addresses;
+}
+
+/* nova.objects.fields.InstancePowerState. */
+static const char *power_state_name(const cJSON *instance)
+{
+	static const char *const names[] = {"pending",	"running", "_unused", "paused",
+					    "shutdown", "_unused", "crashed", "suspended"};
+	int64_t state;
+
+	if (!json_int64(instance, "power_state", &state) || state < 0 ||
+	    state >= (int64_t)G_N_ELEMENTS(names))
+		return NULL;
+	return names[state];
+}
+
+/* BlockDevicePayload.from_bdms: of volumes alone. */
+static cJSON *block_devices(const struct nova_instance *instance)
+{
+	static const struct field of_device[] = {
+		{"device_name", "device_name"},
+		{"boot_index", "boot_index"},
+		{"delete_on_termination", "delete_on_termination"},
+		{"volume_id", "volume_id"},
+		{"tag", "tag"},
+		{NULL, NULL},
+	};
+	const cJSON *devices = nova_instance_block_devices(instance);
+	const cJSON *device;
+	cJSON *payloads;
+
+	if (!devices)
+		return cJSON_CreateNull();
+	payloads = cJSON_CreateArray();
+	cJSON_ArrayForEach (device, devices) {
+		cJSON *data;
+
+		if (!json_string(device, "volume_id"))
+			continue;
+		data = cJSON_CreateObject();
+		add_copies(data, device, of_device);
+		cJSON_AddItemToArray(payloads, nova_object_wrap("BlockDevicePayload", "1.0", data));
+	}
+	return payloads;
+}
+
+/* What all payloads of an instance have in common (InstancePayload). */
+static void add_instance(cJSON *payload, const struct nova_instance *instance,
+			 const struct rpc_context *context)
+{
+	static const struct field before_flavor[] = {
+		{"uuid", "uuid"},
+		{"user_id", "user_id"},
+		{"tenant_id", "project_id"},
+		{"reservation_id", "reservation_id"},
+		{"display_name", "display_name"},
+		{"display_description", "display_description"},
+		{"host_name", "hostname"},
+		{"host", "host"},
+		{"node", "node"},
+		{"os_type", "os_type"},
+		{"architecture", "architecture"},
+		{"availability_zone", "availability_zone"},
+		{NULL, NULL},
+	};
+	static const struct field after_flavor[] = {
+		{"image_uuid", "image_ref"},
+		{"key_name", "key_name"},
+		{"kernel_id", "kernel_id"},
+		{"ramdisk_id", "ramdisk_id"},
+		{"created_at", "created_at"},
+		{"launched_at", "launched_at"},
+		{"terminated_at", "terminated_at"},
+		{"deleted_at", "deleted_at"},
+		{"updated_at", "updated_at"},
+		{"state", "vm_state"},
+		{NULL, NULL},
+	};
+	static const struct field after_power_state[] = {
+		{"task_state", "task_state"},
+		{"progress", "progress"},
+		{NULL, NULL},
+	};
+	const cJSON *data = nova_instance_data(instance);
+	const char *user = rpc_context_string(context, "user_id");
+	const char *project = rpc_context_string(context, "project_id");
+
+	nova_add_text(payload, "request_id",
+		      user && project ? rpc_context_string(context, "request_id") : NULL);
+	add_copies(payload, data, before_flavor);
+	cJSON_AddItemToObject(payload, "flavor", flavor_payload(data));
+	add_copies(payload, data, after_flavor);
+	nova_add_text(payload, "power_state", power_state_name(data));
+	add_copies(payload, data, after_power_state);
+	cJSON_AddItemToObject(payload, "ip_addresses", ip_addresses(data));
+	cJSON_AddItemToObject(payload, "block_devices", block_devices(instance));
+	cJSON_AddItemToObject(payload, "metadata",
+			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(data, "metadata")));
+	add_bool(payload, "locked", data);
+	cJSON_AddStringToObject(
+		payload, "auto_disk_config",
+		cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(data, "auto_disk_config"))
+			? "AUTO"
+			: "MANUAL");
+	nova_add_text(payload, "action_initiator_user", user);
+	nova_add_text(payload, "action_initiator_project", project);
+	nova_add_text(payload, "locked_reason",
+		      nova_instance_system_metadata(instance, "locked_reason"));
+}
+
+cJSON *nova_versioned_payload(const struct nova_instance *instance,
+			      const struct rpc_context *context, const char *image_id)
+{
+	cJSON *payload = cJSON_CreateObject();
+
+	if (image_id)
+		nova_add_text(payload, "snapshot_image_id", image_id);
+	cJSON_AddNullToObject(payload, "fault");
+	add_instance(payload, instance, context);
+	return image_id ? nova_object_wrap("InstanceActionSnapshotPayload", "1.9", payload)
+			: nova_object_wrap("InstanceActionPayload", "1.8", payload);
+}
+
+static void add_time(cJSON *to, const char *name, GDateTime *time)
+{
+	g_autofree char *text = g_date_time_format(time, "%Y-%m-%dT%H:%M:%SZ");
+
+	cJSON_AddStringToObject(to, name, text);
+}
+
+cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
+				     const struct rpc_context *context, GDateTime *from,
+				     GDateTime *to)
+{
+	cJSON *payload = cJSON_CreateObject();
+	cJSON *period = cJSON_CreateObject();
+
+	add_time(period, "audit_period_beginning", from);
+	add_time(period, "audit_period_ending", to);
+	cJSON_AddItemToObject(payload, "audit_period",
+			      nova_object_wrap("AuditPeriodPayload", "1.0", period));
+	add_instance(payload, instance, context);
+	return nova_object_wrap("InstanceExistsPayload", "2.0", payload);
+}
