@@ -109,7 +109,7 @@ typedef struct image_record image_record_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_record_t, image_record_free)
 
 /* What an image is, once all of it has been sent. */
-struct image_seal {
+struct image_checksum {
 	const char *hash_name; /* the algorithm, by Glance's name */
 	const char *hash;      /* hex */
 	uint64_t size;	       /* bytes */
@@ -123,12 +123,12 @@ struct image_upload {
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
 	/* Called from the reading thread once all of an attempt's bytes are hashed, before the last
 	 * of them may be sent: what the image will be. -1 fails the attempt. May be NULL. */
-	int (*seal)(void *opaque, const struct image_seal *seal, GError **error);
+	int (*checksum)(void *opaque, const struct image_checksum *checksum, GError **error);
 	void *opaque;
 	const char *hash_algo; /* a name of Glance's: "sha512", ...; NULL, or not known here: that
 				  one */
 	/* An earlier upload into the image was broken off: it is looked at before the first try. */
-	bool again;
+	bool resuming;
 	/* Set on success: what was sent. */
 	char hash[129];	       /* hex */
 	const char *hash_name; /* the algorithm that was used */
@@ -140,7 +140,7 @@ struct image_upload {
 
 /* Compares what the store says of an image with what was sent: its hash, or where the store hashes
  * with something else its size. 0, or -1 with IMAGE_ERROR_MISMATCH. */
-int image_record_verify(const struct image_record *record, const struct image_seal *seal,
+int image_record_verify(const struct image_record *record, const struct image_checksum *checksum,
 			GError **error);
 
 struct image_store;

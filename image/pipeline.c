@@ -88,8 +88,8 @@ const char *pipeline_hash_name(const struct image_upload *upload)
 static int finish_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
 {
 	const struct image_upload *upload = pipeline->upload;
-	const struct image_seal seal = {pipeline_hash_name(upload), pipeline->hash,
-					upload->source->size};
+	const struct image_checksum checksum = {pipeline_hash_name(upload), pipeline->hash,
+						upload->source->size};
 	unsigned char value[EVP_MAX_MD_SIZE];
 	unsigned length = 0;
 
@@ -98,7 +98,7 @@ static int finish_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **e
 	/* It is the consumer's from pipeline->ended on. */
 	for (unsigned i = 0; i < length; i++)
 		g_snprintf(pipeline->hash + (size_t)2 * i, 3, "%02x", value[i]);
-	return upload->seal ? upload->seal(upload->opaque, &seal, error) : 0;
+	return upload->checksum ? upload->checksum(upload->opaque, &checksum, error) : 0;
 }
 
 static int read_all(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)

@@ -99,7 +99,7 @@ static cJSON *make_message(struct rpc_context *context, const char *method, cons
 	return message;
 }
 
-bool rpc_error_is_lost(const GError *error)
+bool rpc_error_is_unanswered(const GError *error)
 {
 	return error->domain == RPC_ERROR &&
 	       (error->code == RPC_ERROR_TIMEOUT || error->code == RPC_ERROR_DISCONNECTED ||

@@ -149,7 +149,7 @@ void rpc_body_redact(cJSON *message)
 	}
 }
 
-void rpc_body_revive(cJSON *message)
+void rpc_message_prepare_replay(cJSON *message)
 {
 	if (g_strcmp0(json_string(message, "_context_auth_token"), HIDDEN) == 0)
 		cJSON_ReplaceItemInObjectCaseSensitive(message, "_context_auth_token",

@@ -154,7 +154,7 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 void publisher_stop(struct publisher *publisher, unsigned grace_s);
 bool publisher_ready(struct publisher *publisher);
 /* Why it is not; the caller frees it. NULL: nothing is known. */
-char *publisher_trouble(struct publisher *publisher);
+char *publisher_last_connect_error(struct publisher *publisher);
 /* Queues a message. With `wait`, returns when the broker has confirmed it, or why it has not. */
 int publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
 		   GError **error);

@@ -93,7 +93,7 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s)
 	return true;
 }
 
-char *rpc_trouble(struct rpc *rpc)
+char *rpc_last_connect_error(struct rpc *rpc)
 {
-	return publisher_trouble(rpc->publisher);
+	return publisher_last_connect_error(rpc->publisher);
 }

@@ -86,7 +86,7 @@ void rpc_close(struct rpc *rpc, unsigned grace_s);
 bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s);
 /* Why the broker could not be reached the last time; the caller frees it. NULL: it could, or was
  * not tried yet. */
-char *rpc_trouble(struct rpc *rpc);
+char *rpc_last_connect_error(struct rpc *rpc);
 
 /* --- the server ----------------------------------------------------------------------------- */
 
@@ -131,7 +131,7 @@ struct rpc_server_ops {
 	const char *const *versions;
 	/* Told of a cast of a method that is not in the table (a call is answered with
 	 * NoSuchMethod), before it is acked and dropped. May be NULL. */
-	void (*foreign)(const char *method, const struct rpc_request *request, void *opaque);
+	void (*unhandled)(const char *method, const struct rpc_request *request, void *opaque);
 	void *opaque;
 };
 
@@ -182,7 +182,7 @@ int rpc_listen(struct rpc *rpc, const char *const *keys,
 /* --- failures and bodies -------------------------------------------------------------------- */
 
 /* Whether a call may have been done although it failed: its answer, or the call, was lost. */
-bool rpc_error_is_lost(const GError *error);
+bool rpc_error_is_unanswered(const GError *error);
 
 /* What a remote side raised (RPC_ERROR_REMOTE and the codes after it), as read from its failure;
  * the strings live as long as the error. False where the error is no remote one. */
@@ -202,6 +202,6 @@ char *rpc_body_encode(const cJSON *message);
 void rpc_body_redact(cJSON *message);
 /* Makes a message that was kept fit to be served again: without the token that was cut out, so that
  * the agent's own is used; and as a cast, for nobody waits for the answer of a call any more. */
-void rpc_body_revive(cJSON *message);
+void rpc_message_prepare_replay(cJSON *message);
 
 #endif

@@ -249,12 +249,12 @@ static void dispatch(const struct rpc_server_ops *ops, struct rpc_request *reque
 		refuse(request, "UnsupportedVersion", why);
 	} else if (method) {
 		method->handle(request, method->what, ops->opaque);
-	} else if (rpc_request_is_call(request) || !ops->foreign) {
+	} else if (rpc_request_is_call(request) || !ops->unhandled) {
 		why = g_strdup_printf("Endpoint does not support RPC method %s",
 				      rpc_request_method(request));
 		refuse(request, "NoSuchMethod", why);
 	} else {
-		ops->foreign(rpc_request_method(request), request, ops->opaque);
+		ops->unhandled(rpc_request_method(request), request, ops->opaque);
 		rpc_request_ack(request);
 		rpc_request_free(request);
 	}

@@ -279,7 +279,7 @@ struct snapshot_method {
 	 * `undo`. VIRT_ERROR_UNSUPPORTED: `fallback` takes it. */
 	struct image_source *(*open)(struct snapshot *snapshot, GError **error);
 	const struct snapshot_method *fallback;
-	/* Of an open one: snapshot_check. */
+	/* Of an open one: snapshot_verify_instant. */
 	int (*check)(struct snapshot *snapshot, GError **error);
 	int (*undo)(struct snapshot *snapshot, GError **error);
 };

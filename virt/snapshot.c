@@ -252,7 +252,7 @@ struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
 	return source;
 }
 
-int snapshot_check(struct snapshot *snapshot, GError **error)
+int snapshot_verify_instant(struct snapshot *snapshot, GError **error)
 {
 	return snapshot->method->check ? snapshot->method->check(snapshot, error) : 0;
 }

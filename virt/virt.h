@@ -26,7 +26,7 @@ enum virt_error {
 	VIRT_ERROR_PROCESS,	 /* qemu-img failed; its words are in the message */
 	VIRT_ERROR_JOB,		 /* the block job failed, was aborted or vanished */
 	VIRT_ERROR_BUSY,	 /* somebody else's job is on the disk */
-	VIRT_ERROR_LOST,	 /* the instant that was read is gone: it may be tried anew */
+	VIRT_ERROR_INSTANT_LOST, /* the instant that was read is gone: it may be tried anew */
 	VIRT_ERROR_TIMEOUT,
 	VIRT_ERROR_CANCELLED,
 	VIRT_ERROR_CONFIG,
@@ -153,7 +153,7 @@ struct virt_volume {
 	const char *volume_id; /* the disk's serial */
 	bool guest_agent;
 	bool require_quiesce;
-	bool again; /* it may be done already, by who died since */
+	bool resuming; /* it may be done already, by who died since */
 	const atomic_int *cancel;
 };
 
@@ -222,9 +222,10 @@ int snapshot_prepare(struct snapshot *snapshot, GError **error);
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error);
 
 /* Whether what the source reads is still of one instant; from any thread, while the source lives.
- * 0, or -1 with VIRT_ERROR_LOST, _NO_DOMAIN (it was deleted) or _PROCESS (no room). Does not block.
+ * 0, or -1 with VIRT_ERROR_INSTANT_LOST, _NO_DOMAIN (it was deleted) or _PROCESS (no room). Does
+ * not block.
  */
-int snapshot_check(struct snapshot *snapshot, GError **error);
+int snapshot_verify_instant(struct snapshot *snapshot, GError **error);
 
 /* Undoes whatever the steps left undone (job, guest, files) and frees the snapshot. Returns 0, or
  * -1 with the first thing that could not be undone. */

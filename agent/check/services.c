@@ -81,7 +81,7 @@ void check_rabbitmq(struct check *check)
 	/* One that does not answer has all the time, one that refuses has answered. */
 	while (!(ready = rpc_wait_ready(rpc, 0)) && g_get_monotonic_time() < until) {
 		g_free(trouble);
-		trouble = rpc_trouble(rpc);
+		trouble = rpc_last_connect_error(rpc);
 		if (trouble)
 			until = MIN(until, g_get_monotonic_time() + G_USEC_PER_SEC);
 		g_usleep(LOOK_US);

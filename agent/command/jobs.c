@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "agent/command/command.h"
-#include "agent/journal/journal.h"
 #include "agent/daemon/status.h"
+#include "agent/journal/journal.h"
 #include "rpc/json.h"
 
 #define LATEST 20

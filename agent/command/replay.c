@@ -62,7 +62,7 @@ static int replay(const struct config *config, const struct options *options, co
 	int status = casts ? EXIT_SUCCESS : -1;
 
 	cJSON_ArrayForEach (cast, casts) {
-		rpc_body_revive(cast);
+		rpc_message_prepare_replay(cast);
 		if (status == EXIT_SUCCESS)
 			status = cast_point(cast, options->instance, options->image, error);
 	}

@@ -40,7 +40,7 @@ struct config {
 	unsigned shutdown_grace_s; /* [novasnap]shutdown_grace: what is under way may take it to end
 				    */
 	bool ephemeral_encryption; /* [ephemeral_storage_encryption]enabled */
-	struct volume_config volume;
+	struct cinder_config volume;
 
 	unsigned shutdown_timeout_s;	    /* [DEFAULT]shutdown_timeout */
 	unsigned shutdown_retry_interval_s; /* [compute]shutdown_retry_interval */

@@ -8,17 +8,17 @@
 #include <glib/gstdio.h>
 #include <unistd.h>
 
-#include "agent/recovery/recovery.h"
 #include "agent/daemon/service-record.h"
+#include "agent/recovery/recovery.h"
 #include "agent/task/task.h"
 
 /* How long cancelled jobs may take to undo what they did and to tell the conductor. */
 #define CANCEL_S 60
 
-static void note_foreign(const char *method, const struct rpc_request *request, void *opaque)
+static void note_unhandled(const char *method, const struct rpc_request *request, void *opaque)
 {
 	struct manager *manager = opaque;
-	unsigned count = atomic_fetch_add(&manager->foreign, 1) + 1;
+	unsigned count = atomic_fetch_add(&manager->unhandled, 1) + 1;
 
 	g_warning("the cast %s (request %.64s) is not one that novasnapd serves, and is dropped; "
 		  "%u such so far",
@@ -94,7 +94,7 @@ static const char *const versions[] = {"1.44", "2.49", "5.13", "6.5", NULL};
 
 struct rpc_server_ops manager_server_ops(struct manager *manager)
 {
-	return (struct rpc_server_ops){methods, versions, note_foreign, manager};
+	return (struct rpc_server_ops){methods, versions, note_unhandled, manager};
 }
 
 void manager_free(struct manager *manager)
@@ -103,7 +103,7 @@ void manager_free(struct manager *manager)
 		return;
 	recovery_free(manager->recovery);
 	service_stop(manager->service);
-	volume_service_free(manager->volumes);
+	cinder_service_free(manager->volumes);
 	virt_host_close(manager->host);
 	image_store_free(manager->store);
 	jobs_free(manager->jobs);
@@ -142,7 +142,7 @@ struct manager *manager_open(const struct config *config, struct rpc *rpc, GErro
 	if (manager->store)
 		manager->host = virt_host_open(&config->virt, error);
 	if (manager->host) {
-		manager->volumes = volume_service_new(&config->volume, &config->image);
+		manager->volumes = cinder_service_new(&config->volume, &config->image);
 		return manager;
 	}
 	manager_free(manager);
@@ -212,7 +212,7 @@ cJSON *manager_describe(struct manager *manager)
 	cJSON_AddBoolToObject(status, "ready", rpc_wait_ready(manager->rpc, 0));
 	cJSON_AddBoolToObject(status, "held", held);
 	cJSON_AddNumberToObject(status, "waiting", jobs_tell(manager->jobs, jobs));
-	cJSON_AddNumberToObject(status, "foreign", atomic_load(&manager->foreign));
+	cJSON_AddNumberToObject(status, "unhandled", atomic_load(&manager->unhandled));
 	cJSON_AddItemToObject(status, "jobs", jobs);
 	return status;
 }

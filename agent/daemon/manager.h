@@ -11,8 +11,8 @@
 #include <stdatomic.h>
 
 #include "agent/config/config.h"
-#include "agent/task/worker-pool.h"
 #include "agent/journal/journal.h"
+#include "agent/task/worker-pool.h"
 #include "image/image.h"
 #include "rpc/rpc.h"
 #include "virt/virt.h"
@@ -29,7 +29,7 @@ struct manager {
 	struct rpc *rpc;
 	struct virt_host *host;
 	struct image_store *store;
-	struct volume_service *volumes; /* NULL: Cinder is not configured */
+	struct cinder_service *volumes; /* NULL: Cinder is not configured */
 	struct service *service;	/* NULL: [novasnap]report_state is off */
 	struct jobs *jobs;
 	struct journal *journal;   /* NULL: none is kept */
@@ -38,7 +38,7 @@ struct manager {
 	/* Guarded by it. */
 	unsigned holds; /* jobs that wait for the journal */
 	bool stopping;
-	atomic_uint foreign; /* casts of methods that are not ours */
+	atomic_uint unhandled; /* casts of methods that are not ours */
 	/* Told of every progress beside the broker's listeners; may be NULL. Any thread. */
 	void (*progress)(const struct nova_progress *progress, void *opaque);
 	void *progress_opaque;

@@ -5,7 +5,7 @@
  * socket of whole packets: one JSON object asks, one answers.
  *
  *   {"ask": "status"}              {"pid": 1, "version": "0.1.0", "ready": true, "held": false,
- *                                   "waiting": 0, "foreign": 0, "jobs": [{"instance": "...",
+ *                                   "waiting": 0, "unhandled": 0, "jobs": [{"instance": "...",
  *                                   "image": "...", "method": "snapshot_instance", "step":
  *                                   "uploading the image", "done": 1, "total": 2}]}
  *   {"ask": "cancel", "id": "..."} {"cancelled": 1}

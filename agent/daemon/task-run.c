@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "agent/task/fault-point.h"
 #include "agent/recovery/recovery.h"
+#include "agent/task/fault-point.h"
 
 #define JOURNAL_RETRY_MS 1000
 #define TELL_PAUSE_MS 5000
@@ -87,7 +87,7 @@ static void end(struct task *task, const GError *error)
 
 	/* A whole image that the conductor could not be told of is not to be given up, but told of
 	 * by the next life. */
-	if (error && task->whole && rpc_error_is_lost(error) && task->journal_job > 0 &&
+	if (error && task->whole && rpc_error_is_unanswered(error) && task->journal_job > 0 &&
 	    job_is_stopping(task->job))
 		return;
 	if (error && task->journal_job > 0)
@@ -237,7 +237,7 @@ void task_resume(struct manager *manager, struct journal_job *left)
 	struct task *task;
 
 	if (message) {
-		rpc_body_revive(message);
+		rpc_message_prepare_replay(message);
 		request = rpc_request_new_local(message);
 		instance = method ? read_instance(method, request, &error) : NULL;
 	}

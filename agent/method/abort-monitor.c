@@ -30,7 +30,7 @@ struct lookout {
 static void look_at_guest(struct lookout *lookout)
 {
 	if (lookout->snapshot && !lookout->seen &&
-	    snapshot_check(lookout->snapshot, &lookout->seen) < 0)
+	    snapshot_verify_instant(lookout->snapshot, &lookout->seen) < 0)
 		atomic_store(&lookout->flag, JOB_STOPPING);
 }
 

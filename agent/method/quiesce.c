@@ -42,7 +42,7 @@ static bool is_creating(struct task *task, const char *snapshot)
 			  nova_instance_uuid(task->instance));
 		return false;
 	}
-	status = volume_snapshot_status(task->manager->volumes, &task->identity, snapshot, &error);
+	status = cinder_snapshot_status(task->manager->volumes, &task->identity, snapshot, &error);
 	if (!status)
 		g_warning("instance %s: volume snapshot %s: %s", nova_instance_uuid(task->instance),
 			  snapshot, error->message);

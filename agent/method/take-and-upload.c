@@ -4,10 +4,10 @@
  * store. Where the instant that is read is lost, for its guest started or stopped, a new one is
  * taken: never two instants in one image.
  */
-#include "agent/task/fault-point.h"
 #include "agent/method/abort-monitor.h"
 #include "agent/method/image-metadata.h"
 #include "agent/recovery/recovery.h"
+#include "agent/task/fault-point.h"
 #include "agent/task/task.h"
 
 #define INSTANTS 3
@@ -92,16 +92,16 @@ static int update(struct task *task, const struct image_meta *meta, GError **err
 
 /* So that a later life can tell whether what the store has is whole, however early this one ends.
  */
-static int note_seal(void *opaque, const struct image_seal *seal, GError **error)
+static int note_checksum(void *opaque, const struct image_checksum *checksum, GError **error)
 {
 	struct task *task = opaque;
-	g_autofree char *fact = recovery_seal_text(seal);
+	g_autofree char *fact = recovery_checksum_text(checksum);
 
-	if (task_step_begin(task, RECOVERY_SEAL, NULL, error) < 0 ||
+	if (task_step_begin(task, RECOVERY_CHECKSUM, NULL, error) < 0 ||
 	    (task->journal_job > 0 &&
 	     journal_step(task->manager->journal, task->journal_job, fact, "", error) < 0))
 		return -1;
-	return task_step_end(task, RECOVERY_SEAL, error);
+	return task_step_end(task, RECOVERY_CHECKSUM, error);
 }
 
 /* That data went into the image a later life could not tell. */
@@ -126,10 +126,10 @@ static int upload(struct driver *driver, struct image_source *source, const char
 		.source = source,
 		.cancel = lookout_flag(driver->lookout),
 		.progress = note_progress,
-		.seal = note_seal,
+		.checksum = note_checksum,
 		.opaque = task,
 		.hash_algo = driver->hash_algo,
-		.again = task->sent,
+		.resuming = task->sent,
 	};
 	struct image_meta meta;
 	cJSON *properties = metadata_build(task, driver->name, format, &meta);
@@ -273,7 +273,8 @@ static int take_and_upload(struct driver *driver, GError **error)
 
 		if (take_instant(driver, &local) == 0)
 			return 0;
-		if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_LOST) || instant == INSTANTS) {
+		if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST) ||
+		    instant == INSTANTS) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}

@@ -25,7 +25,7 @@ static void tell(struct task *task, const char *snapshot, const char *status)
 			  "%s",
 			  nova_instance_uuid(task->instance), snapshot, status);
 	else if (task_step_begin(task, "volume-tell", NULL, &error) < 0 ||
-		 volume_snapshot_update(task->manager->volumes, &task->identity, snapshot, status,
+		 cinder_snapshot_update(task->manager->volumes, &task->identity, snapshot, status,
 					&error) < 0 ||
 		 task_step_end(task, "volume-tell", &error) < 0)
 		g_warning("instance %s: Cinder could not be told that snapshot %s is %s: %s",
@@ -40,7 +40,7 @@ static void wait_until_noted(struct task *task, const char *snapshot)
 
 	while (task->manager->volumes && g_get_monotonic_time() < deadline &&
 	       atomic_load(job_cancel_flag(task->job)) == 0) {
-		g_autofree char *status = volume_snapshot_status(task->manager->volumes,
+		g_autofree char *status = cinder_snapshot_status(task->manager->volumes,
 								 &task->identity, snapshot, NULL);
 
 		if (g_strcmp0(status, "creating") != 0)
@@ -57,7 +57,7 @@ static int run_create(struct task *task, GError **error)
 		.volume_id = task_arg_string(task, "volume_id"),
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
-		.again = task->left != NULL,
+		.resuming = task->left != NULL,
 		.cancel = job_cancel_flag(task->job),
 	};
 
@@ -81,7 +81,7 @@ static int run_delete(struct task *task, GError **error)
 	const struct virt_volume volume = {
 		.uuid = nova_instance_uuid(task->instance),
 		.volume_id = task_arg_string(task, "volume_id"),
-		.again = task->left != NULL,
+		.resuming = task->left != NULL,
 		.cancel = job_cancel_flag(task->job),
 	};
 

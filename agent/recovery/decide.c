@@ -48,7 +48,8 @@ static int refresh(struct task *task, bool firmly, GError **error)
 						    task->instance, &local) == 0)
 			return 0;
 		if (recovery_is_answer(local) ||
-		    g_get_monotonic_time() > (rpc_error_is_lost(local) ? until : until_well) ||
+		    g_get_monotonic_time() >
+			    (rpc_error_is_unanswered(local) ? until : until_well) ||
 		    !wait(task->job, PAUSE_MS)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;

@@ -11,12 +11,12 @@
 /* Facts in the journal: data went into the image; what it will be once the last of it is there;
  * what kind of failure it was; that the image stays all the same; that nova has its fault. */
 #define RECOVERY_SENT "upload"
-#define RECOVERY_SEAL "seal"
+#define RECOVERY_CHECKSUM "checksum"
 #define RECOVERY_FAILURE "failure"
 #define RECOVERY_KEEP "keep"
 #define RECOVERY_TOLD_FAULT "told-fault"
-/* The seal in full. The caller frees it. */
-char *recovery_seal_text(const struct image_seal *seal);
+/* The checksum in full. The caller frees it. */
+char *recovery_checksum_text(const struct image_checksum *checksum);
 
 struct recovery;
 

@@ -4,8 +4,8 @@
  */
 #include <cjson/cJSON.h>
 
-#include "agent/task/fault-point.h"
 #include "agent/recovery/recovery.h"
+#include "agent/task/fault-point.h"
 
 #define UNDO_PAUSE_MS 2000
 /* A libvirt that starts beside us may take its time. */

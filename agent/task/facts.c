@@ -25,23 +25,24 @@ bool recovery_knows(const struct journal_job *left, const char *word)
 	return recovery_fact(left, word) != NULL;
 }
 
-char *recovery_seal_text(const struct image_seal *seal)
+char *recovery_checksum_text(const struct image_checksum *checksum)
 {
-	return g_strdup_printf(RECOVERY_SEAL " %s %s %" G_GUINT64_FORMAT, seal->hash_name,
-			       seal->hash, seal->size);
+	return g_strdup_printf(RECOVERY_CHECKSUM " %s %s %" G_GUINT64_FORMAT, checksum->hash_name,
+			       checksum->hash, checksum->size);
 }
 
 bool recovery_is_whole(const struct journal_job *left, const struct image_record *record)
 {
-	const char *fact = recovery_fact(left, RECOVERY_SEAL);
+	const char *fact = recovery_fact(left, RECOVERY_CHECKSUM);
 	g_auto(GStrv) words = fact ? g_strsplit(fact, " ", 4) : NULL;
-	struct image_seal seal;
+	struct image_checksum checksum;
 	g_autoptr(GError) error = NULL;
 
 	if (!words || g_strv_length(words) != 4)
 		return false;
-	seal = (struct image_seal){words[1], words[2], g_ascii_strtoull(words[3], NULL, 10)};
-	if (image_record_verify(record, &seal, &error) == 0)
+	checksum =
+		(struct image_checksum){words[1], words[2], g_ascii_strtoull(words[3], NULL, 10)};
+	if (image_record_verify(record, &checksum, &error) == 0)
 		return true;
 	g_warning("instance %s: %s", left->instance, error->message);
 	return false;

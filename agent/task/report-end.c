@@ -4,9 +4,9 @@
  * delete_image_on_error, wrap_instance_fault, wrap_instance_event, reverts_task_state,
  * wrap_exception. Whoever cannot be reached is told later.
  */
-#include "agent/task/nova-exception.h"
-#include "agent/task/fault-point.h"
 #include "agent/recovery/recovery.h"
+#include "agent/task/fault-point.h"
+#include "agent/task/nova-exception.h"
 
 /* Of a call whose reply may have been lost; each has rpc_response_timeout. */
 #define FINISH_TRIES 3
@@ -30,7 +30,7 @@ static bool is_due(const struct task *task, enum told what)
  */
 static void untold(struct task *task, enum told which, const char *what, GError **error)
 {
-	bool later = rpc_error_is_lost(*error) ||
+	bool later = rpc_error_is_unanswered(*error) ||
 		     g_error_matches(*error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 
 	if (later)
@@ -137,7 +137,7 @@ static void finish_event(struct task *task, const struct nova_exception *excepti
 		if (attempt < FINISH_TRIES && is_without_event(error) &&
 		    report_event_start(task, NULL) == 0)
 			continue;
-		if (rpc_error_is_lost(error) && attempt < FINISH_TRIES &&
+		if (rpc_error_is_unanswered(error) && attempt < FINISH_TRIES &&
 		    !report_is_cancelled(task))
 			continue;
 		untold(task, TOLD_EVENT, "the action's event could not be finished", &error);

@@ -84,7 +84,7 @@ static enum verdict judge_save(struct task *task, const GError *error, const cha
 {
 	const char *actual;
 
-	if (rpc_error_is_lost(error))
+	if (rpc_error_is_unanswered(error))
 		return VERDICT_AGAIN;
 	if (!g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE))
 		return VERDICT_FAILED;
@@ -144,7 +144,7 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 			return 0;
 		case VERDICT_AGAIN:
 			if (is_tried_again(task, attempt)) {
-				was_lost = was_lost || rpc_error_is_lost(local);
+				was_lost = was_lost || rpc_error_is_unanswered(local);
 				g_info("instance %s: %s; tried again",
 				       nova_instance_uuid(task->instance), local->message);
 				g_error_free(local);
@@ -202,7 +202,7 @@ static int load(struct task *task,
 
 		if (call(task->manager->rpc, task->context, task->instance, &local) == 0)
 			return 0;
-		if (!rpc_error_is_lost(local) || !is_tried_again(task, attempt)) {
+		if (!rpc_error_is_unanswered(local) || !is_tried_again(task, attempt)) {
 			g_propagate_error(error, local);
 			return -1;
 		}

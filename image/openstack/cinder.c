@@ -11,15 +11,15 @@
 #define PROJECT "%(project_id)s"
 #define TENANT "%(tenant_id)s"
 
-struct volume_service {
-	const struct volume_config *config;
+struct cinder_service {
+	const struct cinder_config *config;
 	struct session session;
 	char *type; /* in the catalogue */
 	char *interface;
 };
 
 /* "volumev3:cinderv3:publicURL" */
-static void read_catalog_info(struct volume_service *service)
+static void read_catalog_info(struct cinder_service *service)
 {
 	g_auto(GStrv) parts = g_strsplit(service->config->catalog_info, ":", 3);
 	guint count = g_strv_length(parts);
@@ -30,14 +30,14 @@ static void read_catalog_info(struct volume_service *service)
 		service->interface[strlen(service->interface) - strlen("URL")] = '\0';
 }
 
-struct volume_service *volume_service_new(const struct volume_config *config,
+struct cinder_service *cinder_service_new(const struct cinder_config *config,
 					  const struct image_config *common)
 {
-	struct volume_service *service;
+	struct cinder_service *service;
 
 	if (!config->endpoint_template && !common->auth.auth_url)
 		return NULL;
-	service = g_new0(struct volume_service, 1);
+	service = g_new0(struct cinder_service, 1);
 	service->config = config;
 	session_open(&service->session, common);
 	service->session.http.cafile = config->cafile;
@@ -48,7 +48,7 @@ struct volume_service *volume_service_new(const struct volume_config *config,
 	return service;
 }
 
-void volume_service_free(struct volume_service *service)
+void cinder_service_free(struct cinder_service *service)
 {
 	if (!service)
 		return;
@@ -59,7 +59,7 @@ void volume_service_free(struct volume_service *service)
 }
 
 /* The catalogue's endpoint is of our own project: the user's takes its place. */
-static char *base_url(const struct volume_service *service, const struct image_identity *who,
+static char *base_url(const struct cinder_service *service, const struct image_identity *who,
 		      GError **error)
 {
 	/* It came with the cast, and is to be one part of the path. */
@@ -91,7 +91,7 @@ static char *base_url(const struct volume_service *service, const struct image_i
 	return g_strdup(url->str);
 }
 
-static int ask(const struct volume_service *service, const struct image_identity *who,
+static int ask(const struct cinder_service *service, const struct image_identity *who,
 	       const char *method, const char *snapshot, const char *tail, const char *body,
 	       struct http_reply *reply, GError **error)
 {
@@ -129,7 +129,7 @@ static int ask(const struct volume_service *service, const struct image_identity
 	}
 }
 
-char *volume_snapshot_status(struct volume_service *service, const struct image_identity *who,
+char *cinder_snapshot_status(struct cinder_service *service, const struct image_identity *who,
 			     const char *snapshot, GError **error)
 {
 	struct http_reply reply = {0};
@@ -149,7 +149,7 @@ char *volume_snapshot_status(struct volume_service *service, const struct image_
 	return status;
 }
 
-int volume_snapshot_update(struct volume_service *service, const struct image_identity *who,
+int cinder_snapshot_update(struct cinder_service *service, const struct image_identity *who,
 			   const char *snapshot, const char *status, GError **error)
 {
 	struct http_reply reply = {0};

@@ -9,7 +9,7 @@
 #include "image/image.h"
 
 /* All strings belong to the caller and live as long as the service. */
-struct volume_config {
+struct cinder_config {
 	/* [cinder]endpoint_template: http://host:8776/v3/%(project_id)s; NULL: Keystone's catalogue
 	 */
 	const char *endpoint_template;
@@ -21,19 +21,19 @@ struct volume_config {
 	bool insecure;
 };
 
-struct volume_service;
+struct cinder_service;
 /* NULL where neither a template nor a user of ours in Keystone is configured: there is no Cinder.
  * Both configurations must outlive it. */
-struct volume_service *volume_service_new(const struct volume_config *config,
+struct cinder_service *cinder_service_new(const struct cinder_config *config,
 					  const struct image_config *common);
-void volume_service_free(struct volume_service *service);
+void cinder_service_free(struct cinder_service *service);
 
 /* The status of a snapshot ("creating", "available", ...); the caller frees it. NULL with an
  * IMAGE_ERROR. */
-char *volume_snapshot_status(struct volume_service *service, const struct image_identity *who,
+char *cinder_snapshot_status(struct cinder_service *service, const struct image_identity *who,
 			     const char *snapshot, GError **error);
 /* os-update_snapshot_status with 90 % done, as nova.volume.cinder.update_snapshot_status. */
-int volume_snapshot_update(struct volume_service *service, const struct image_identity *who,
+int cinder_snapshot_update(struct cinder_service *service, const struct image_identity *who,
 			   const char *snapshot, const char *status, GError **error);
 
 #endif

@@ -6,8 +6,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "image/source/compressed.h"
 #include "image/internal.h"
+#include "image/source/compressed.h"
 
 #define SLOTS 32
 #define STACK_SIZE ((size_t)512 * 1024)

@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "image/source/clusters.h"
 #include "image/internal.h"
+#include "image/source/clusters.h"
 
 #define CHUNK ((size_t)1024 * 1024)
 #define HOLE ((size_t)64 * 1024)

@@ -69,9 +69,9 @@ static int hash_source(struct image_upload *upload, GError **error)
 static int verify_record(const struct image_record *record, const struct image_upload *upload,
 			 GError **error)
 {
-	const struct image_seal seal = {upload->hash_name, upload->hash, upload->sent};
+	const struct image_checksum checksum = {upload->hash_name, upload->hash, upload->sent};
 
-	return image_record_verify(record, &seal, error);
+	return image_record_verify(record, &checksum, error);
 }
 
 enum look { LOOK_FAILED = -1, LOOK_GO, LOOK_DONE };
@@ -147,7 +147,7 @@ int glance_upload(void *self, const struct image_identity *who, const char *id,
 	unsigned failed = 0;
 
 	upload->sent = upload->source->size;
-	if (upload->again) {
+	if (upload->resuming) {
 		enum look look = look_at_image(glance, who, id, upload, error);
 
 		if (look != LOOK_GO)

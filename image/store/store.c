@@ -156,7 +156,7 @@ struct image_record *image_record_parse(cJSON *document, GError **error)
 	return g_steal_pointer(&record);
 }
 
-int image_record_verify(const struct image_record *record, const struct image_seal *seal,
+int image_record_verify(const struct image_record *record, const struct image_checksum *checksum,
 			GError **error)
 {
 	if (g_strcmp0(record->status, "active") != 0) {
@@ -165,24 +165,24 @@ int image_record_verify(const struct image_record *record, const struct image_se
 			    record->status);
 		return -1;
 	}
-	if (record->size != (int64_t)seal->size) {
+	if (record->size != (int64_t)checksum->size) {
 		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH,
 			    "image %s has %" G_GINT64_FORMAT
 			    " bytes in the store, %" G_GUINT64_FORMAT " were sent",
-			    record->id, record->size, seal->size);
+			    record->id, record->size, checksum->size);
 		return -1;
 	}
-	if (g_strcmp0(record->os_hash_algo, seal->hash_name) != 0 || !record->os_hash_value) {
+	if (g_strcmp0(record->os_hash_algo, checksum->hash_name) != 0 || !record->os_hash_value) {
 		g_message("image %s: the store hashes with %s, not %s, so its size alone was "
 			  "compared ([novasnap]hash_algo)",
 			  record->id, record->os_hash_algo ? record->os_hash_algo : "nothing",
-			  seal->hash_name);
+			  checksum->hash_name);
 		return 0;
 	}
-	if (g_ascii_strcasecmp(record->os_hash_value, seal->hash) != 0) {
+	if (g_ascii_strcasecmp(record->os_hash_value, checksum->hash) != 0) {
 		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH,
 			    "image %s has %s %.16s... in the store, %.16s... was sent", record->id,
-			    seal->hash_name, record->os_hash_value, seal->hash);
+			    checksum->hash_name, record->os_hash_value, checksum->hash);
 		return -1;
 	}
 	return 0;

@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "rpc/internal.h"
 #include "rpc/amqp/outbox.h"
+#include "rpc/internal.h"
 
 /* Declarations have a channel of their own: one that is refused closes it, and with it would go the
  * confirms of what is under way. */
@@ -440,7 +440,7 @@ bool publisher_ready(struct publisher *publisher)
 	return atomic_load(&publisher->ready);
 }
 
-char *publisher_trouble(struct publisher *publisher)
+char *publisher_last_connect_error(struct publisher *publisher)
 {
 	return outbox_trouble(publisher->outbox);
 }

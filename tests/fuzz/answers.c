@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The answers of HTTP servers. The linker puts these functions in the place of image/openstack/http.c's in
- * the targets that want them.
+ * The answers of HTTP servers. The linker puts these functions in the place of
+ * image/openstack/http.c's in the targets that want them.
  */
 #include <stdlib.h>
 #include <string.h>

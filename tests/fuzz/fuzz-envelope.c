@@ -58,7 +58,7 @@ void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 	(void)name;
 	g_assert_true(g_uuid_string_is_valid(key));
 	g_assert_no_error(error);
-	rpc_body_revive(message);
+	rpc_message_prepare_replay(message);
 	cJSON_Delete(message);
 	cJSON_free(text);
 	rpc_request_ack(task->request);

@@ -24,7 +24,7 @@ static void upload(struct image_store *store, const struct image_identity *who, 
 {
 	static const struct image_source_ops ops = {.read = read_zeros};
 	struct image_source source = {&ops, SIZE};
-	struct image_upload upload = {.source = &source, .again = again};
+	struct image_upload upload = {.source = &source, .resuming = again};
 
 	(void)image_store_upload(store, who, IMAGE, &upload, NULL);
 }

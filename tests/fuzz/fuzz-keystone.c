@@ -40,12 +40,12 @@ static void ask_keystone(void)
 
 static void ask_cinder(const struct image_identity *who)
 {
-	static const struct volume_config volume = {.catalog_info = "volumev3::publicURL"};
-	struct volume_service *service = volume_service_new(&volume, &config);
+	static const struct cinder_config volume = {.catalog_info = "volumev3::publicURL"};
+	struct cinder_service *service = cinder_service_new(&volume, &config);
 
-	g_free(volume_snapshot_status(service, who, ID, NULL));
-	(void)volume_snapshot_update(service, who, ID, "creating", NULL);
-	volume_service_free(service);
+	g_free(cinder_snapshot_status(service, who, ID, NULL));
+	(void)cinder_snapshot_update(service, who, ID, "creating", NULL);
+	cinder_service_free(service);
 }
 
 static void ask_glance(const struct image_identity *who)

@@ -28,7 +28,7 @@ class Left:
 
     def __init__(self, agent, conductor, images, method="snapshot_instance", status=None, args=None, steps=(),
                  reason=None):
-        """`status`: of its image, "active" with the data that its seal tells of; None: it has none."""
+        """`status`: of its image, "active" with the data that its checksum tells of; None: it has none."""
         self.agent, self.conductor, self.images, self.method = agent, conductor, images, method
         self.image = str(uuid.uuid4()) if status else None
         hashed = hashlib.sha512(DATA).hexdigest()
@@ -37,7 +37,7 @@ class Left:
             record = {"id": self.image, "status": status, "created_at": "2026-01-01T00:00:00Z"}
             if status == "active":
                 record.update(size=len(DATA), os_hash_algo="sha512", os_hash_value=hashed)
-                facts = [("upload", ""), (f"seal sha512 {hashed} {len(DATA)}", "")]
+                facts = [("upload", ""), (f"checksum sha512 {hashed} {len(DATA)}", "")]
             with open(self.path() + ".json", "w") as file:
                 json.dump(record, file)
             with open(self.path(), "wb") as file:

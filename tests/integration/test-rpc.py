@@ -80,7 +80,7 @@ def test_refusals():
             equal(client.prepare(version=version).call({}, "echo"), {}, "a version served")
         # Casts leave no trace but the log, and do not come again.
         client.cast({}, "no_such")
-        peer.event(lambda e: e["event"] == "foreign" and e["method"] == "no_such")
+        peer.event(lambda e: e["event"] == "unhandled" and e["method"] == "no_such")
         client.prepare(version="6.6").cast({}, "echo")
         peer.wait_log("a cast is dropped: Endpoint does not support RPC version 6.6")
         check("gAAAAA" not in peer.text(), "a token in the log")

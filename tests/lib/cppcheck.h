@@ -8,7 +8,8 @@
 	{                                                                                          \
 		0                                                                                  \
 	}
-/* As libvirt has the calls of virt/libvirt/call-timeout.h: into an expression of statements it does not see. */
+/* As libvirt has the calls of virt/libvirt/call-timeout.h: into an expression of statements it does
+ * not see. */
 #define NOVASNAP_VIRT_LIMIT_H
 #define G_DEFINE_EXTENDED_ERROR(Name, name)
 #define G_DEFINE_QUARK(q, name)

@@ -135,12 +135,12 @@ static void keep(struct rpc_request *request, const void *what, void *opaque)
 	rpc_request_free(request);
 }
 
-static void foreign(const char *method, const struct rpc_request *request, void *opaque)
+static void unhandled(const char *method, const struct rpc_request *request, void *opaque)
 {
 	cJSON *event = cJSON_CreateObject();
 
 	(void)request;
-	cJSON_AddStringToObject(event, "event", "foreign");
+	cJSON_AddStringToObject(event, "event", "unhandled");
 	cJSON_AddStringToObject(event, "method", method);
 	tell(opaque, event);
 }
@@ -245,7 +245,7 @@ int main(int argc, char **argv)
 		{"refuse", handle, NULL}, {"keep", keep, NULL},	  {NULL, NULL, NULL},
 	};
 	static const char *const versions[] = {"5.13", "6.5", NULL};
-	struct peer peer = {.ops = {methods, versions, foreign, &peer},
+	struct peer peer = {.ops = {methods, versions, unhandled, &peer},
 			    .lock = PTHREAD_MUTEX_INITIALIZER};
 	int outbox = 1000, heartbeat = 60, grace = 5, prefetch = 0;
 	gboolean durable = FALSE, ssl = FALSE;

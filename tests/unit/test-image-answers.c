@@ -222,7 +222,7 @@ static void test_catalogues(void)
 {
 	static const struct image_config config = {
 		.auth = {.auth_url = "http://keystone", .username = "nova"}};
-	static const struct volume_config volume = {.catalog_info = "volumev3::publicURL"};
+	static const struct cinder_config volume = {.catalog_info = "volumev3::publicURL"};
 	static const struct image_identity who = {.token = "token", .project_id = "project"};
 	static const struct {
 		const char *body;
@@ -247,14 +247,14 @@ static void test_catalogues(void)
 			{201, "gAAAAA", tokens[i].body},
 			{200, NULL, "{\"snapshot\":{\"status\":\"creating\"}}"},
 			{0}};
-		struct volume_service *service = volume_service_new(&volume, &config);
+		struct cinder_service *service = cinder_service_new(&volume, &config);
 		g_autofree char *status = NULL;
 
 		answers = pages;
-		status = volume_snapshot_status(service, &who, ID, NULL);
+		status = cinder_snapshot_status(service, &who, ID, NULL);
 		g_test_message("%s", tokens[i].body);
 		g_assert_cmpstr(status, ==, tokens[i].found ? "creating" : NULL);
-		volume_service_free(service);
+		cinder_service_free(service);
 	}
 }
 
@@ -278,7 +278,7 @@ static int upload(const struct answer *given, bool again)
 {
 	static const struct image_source_ops ops = {.read = read_zeros};
 	struct image_source source = {.ops = &ops, .size = SIZE};
-	struct image_upload upload = {.source = &source, .again = again};
+	struct image_upload upload = {.source = &source, .resuming = again};
 	struct image_store *store = image_store_new(&glance, NULL);
 	g_autoptr(GError) error = NULL;
 	int rc;

@@ -77,28 +77,28 @@ struct sealing {
 	char hash[129];
 };
 
-static int note_seal(void *opaque, const struct image_seal *seal, GError **error)
+static int note_checksum(void *opaque, const struct image_checksum *checksum, GError **error)
 {
 	struct sealing *sealing = opaque;
 
 	/* Long enough for a consumer that does not wait for it to have all. */
 	g_usleep(200 * 1000);
-	g_assert_cmpstr(seal->hash_name, ==, "sha512");
-	g_assert_cmpuint(seal->size, ==, SIZE);
-	g_strlcpy(sealing->hash, seal->hash, sizeof(sealing->hash));
+	g_assert_cmpstr(checksum->hash_name, ==, "sha512");
+	g_assert_cmpuint(checksum->size, ==, SIZE);
+	g_strlcpy(sealing->hash, checksum->hash, sizeof(sealing->hash));
 	atomic_fetch_add(&sealing->calls, 1);
 	if (sealing->refuses)
 		g_set_error_literal(error, G_FILE_ERROR, G_FILE_ERROR_NOSPC, "no room for a note");
 	return sealing->refuses ? -1 : 0;
 }
 
-/* The last byte is given out after the seal was noted, and only then. */
+/* The last byte is given out after the checksum was noted, and only then. */
 static void test_pipeline_seals(gconstpointer refuses)
 {
 	struct pattern_source source = {{&pattern_ops, SIZE}, 0};
 	struct sealing sealing = {.refuses = refuses != NULL};
 	struct image_upload upload = {
-		.source = &source.head, .seal = note_seal, .opaque = &sealing};
+		.source = &source.head, .checksum = note_checksum, .opaque = &sealing};
 	struct pipeline *pipeline = pipeline_start(&upload, NULL);
 	g_autofree char *buffer = g_malloc(SIZE);
 	g_autoptr(GError) error = NULL;
@@ -417,7 +417,7 @@ static void test_file_source(void)
 
 static void check_verify(const char *document, bool well)
 {
-	const struct image_seal sent = {.hash = "abcd", .hash_name = "sha512", .size = 10};
+	const struct image_checksum sent = {.hash = "abcd", .hash_name = "sha512", .size = 10};
 	struct image_record *record = image_record_parse(cJSON_Parse(document), NULL);
 	g_autoptr(GError) error = NULL;
 
@@ -449,7 +449,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/image/pipeline", test_pipeline);
 	g_test_add_func("/image/pipeline-fails", test_pipeline_fails);
 	g_test_add_data_func("/image/pipeline-seals", NULL, test_pipeline_seals);
-	g_test_add_data_func("/image/pipeline-seal-refused", "refused", test_pipeline_seals);
+	g_test_add_data_func("/image/pipeline-checksum-refused", "refused", test_pipeline_seals);
 	g_test_add_func("/image/pipeline-left-early", test_pipeline_is_left_early);
 	g_test_add_func("/image/directory", test_directory);
 	g_test_add_func("/image/directory-list", test_directory_list);

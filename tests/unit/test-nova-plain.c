@@ -200,7 +200,7 @@ static void test_actual_state(void)
 	expect_actual("{}", NULL);
 	expect_actual("[]", NULL);
 	g_assert_null(rpc_failure_actual_task_state(other));
-	g_assert_true(rpc_error_is_lost(other));
+	g_assert_true(rpc_error_is_unanswered(other));
 }
 
 int main(int argc, char **argv)

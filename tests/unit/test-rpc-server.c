@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "rpc/internal.h"
 #include "rpc/amqp/outbox.h"
+#include "rpc/internal.h"
 
 #define SEEN_MAX 4096
 

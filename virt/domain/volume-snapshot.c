@@ -111,7 +111,7 @@ static int attach_again(struct virt_host *host, const struct virt_volume *volume
 			struct attached *at, GError **error)
 {
 	*at = (struct attached){0};
-	if (volume->again && wait_idle(host, volume, error) < 0)
+	if (volume->resuming && wait_idle(host, volume, error) < 0)
 		return -1;
 	return attach(host, volume, at, error);
 }
@@ -193,7 +193,7 @@ int virt_volume_snapshot_create(struct virt_host *host, const struct virt_volume
 
 	if (rc == 0)
 		path = beside(&at, new_file);
-	if (rc == 0 && volume->again && g_str_equal(at.disk->file, path)) {
+	if (rc == 0 && volume->resuming && g_str_equal(at.disk->file, path)) {
 		g_message("guest %s: volume %s writes to %s already", volume->uuid,
 			  volume->volume_id, path);
 	} else if (rc == 0) {
@@ -340,7 +340,7 @@ int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume
 	top = commit ? beside(&at, file) : NULL;
 	job.base = base;
 	job.top = top;
-	if (volume->again && virDomainIsActive(at.domain) == 1 && is_merged(&at, &job, commit)) {
+	if (volume->resuming && virDomainIsActive(at.domain) == 1 && is_merged(&at, &job, commit)) {
 		g_message("guest %s: volume %s: the snapshot is merged already", volume->uuid,
 			  volume->volume_id);
 	} else if (virDomainIsActive(at.domain) == 1) {

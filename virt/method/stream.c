@@ -38,13 +38,13 @@ static int check(struct snapshot *snapshot, GError **error)
 		return -1;
 	}
 	if (!snapshot->method->live && watch_guest_started(snapshot->watch)) {
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST,
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
 				    "somebody started the guest while its disk was read: what was "
 				    "read is of no single instant");
 		return -1;
 	}
 	if (snapshot->method->live && watch_guest_stopped(snapshot->watch)) {
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST,
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
 				    "the guest stopped, and the export of its disk with it");
 		return -1;
 	}
@@ -56,7 +56,7 @@ static int check_last(struct snapshot *snapshot, GError **error)
 {
 	if (snapshot->method->live || cold_check_stopped(snapshot, NULL) == 0)
 		return 0;
-	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_LOST,
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
 			    "somebody started the guest while its disk was read");
 	return -1;
 }
@@ -73,7 +73,7 @@ static int judge(struct snapshot *snapshot, int rc, GError *local, GError **erro
 	/* The export may be gone before libvirt tells why. */
 	if (g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED)) {
 		local->domain = VIRT_ERROR;
-		local->code = VIRT_ERROR_LOST;
+		local->code = VIRT_ERROR_INSTANT_LOST;
 	}
 	g_propagate_error(error, local);
 	return -1;
