@@ -34,18 +34,6 @@ const struct config_key *config_key_find(const struct config_source *source, con
 	return NULL;
 }
 
-const struct config_key *config_key_find_by_any_name(const struct config_source *source,
-						     const char *section, const char *name)
-{
-	const struct config_key *key = config_key_find(source, section, name);
-
-	for (size_t i = 0; !key && i < source->key_count; i++) {
-		if (config_key_rank(&source->keys[i], section, name) > 0)
-			key = &source->keys[i];
-	}
-	return key;
-}
-
 const struct ini_setting *config_key_setting(const struct config_key *key, const struct ini *ini)
 {
 	unsigned count;

@@ -53,12 +53,9 @@ struct config_source {
 /* 0: section and name are the key's own; 1 and more: an old name's; -1: neither. */
 int config_key_rank(const struct config_key *key, const char *section, const char *name);
 
-/* The key that has this name. NULL: there is none. */
+/* The key that has this name; old names do not count. NULL: there is none. */
 const struct config_key *config_key_find(const struct config_source *source, const char *section,
 					 const char *name);
-/* The same; the name may be an old one. */
-const struct config_key *config_key_find_by_any_name(const struct config_source *source,
-						     const char *section, const char *name);
 
 /* The setting that counts: the last one in the last file that has any; in that file the key's own
  * name goes before an old one. NULL: the key is not set. */

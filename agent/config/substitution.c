@@ -38,18 +38,29 @@ static const char *unknown_key_text(const struct ini *ini, const char *section, 
 	return NULL;
 }
 
-/* The text of a key, before substitution. NULL: there is no such key. */
-static const char *find_text(const struct config_source *source, const char *section,
-			     const char *name, const struct config_key **ret_key)
+/* Finds the key that a name means, in the first of two sections that has it. Keys of the table go
+ * first, for oslo.config knows no other. Returns its text before substitution, *ret_section, and
+ * *ret_key (NULL: not in the table); or NULL where there is no such key. */
+static const char *find_text(const struct config_source *source, const char *const sections[2],
+			     const char *name, const char **ret_section,
+			     const struct config_key **ret_key)
 {
-	const struct config_key *key = config_key_find_by_any_name(source, section, name);
-	const char *text;
+	const char *text = NULL;
 
-	*ret_key = key;
-	if (!key)
-		return unknown_key_text(source->ini, section, name);
-	text = config_key_text(key, config_key_setting(key, source->ini));
-	return text ? text : "";
+	*ret_key = NULL;
+	for (int i = 0; i < 2 && sections[i] && !*ret_key; i++) {
+		*ret_key = config_key_find(source, sections[i], name);
+		*ret_section = sections[i];
+	}
+	if (*ret_key) {
+		text = config_key_text(*ret_key, config_key_setting(*ret_key, source->ini));
+		return text ? text : "";
+	}
+	for (int i = 0; i < 2 && sections[i] && !text; i++) {
+		text = unknown_key_text(source->ini, sections[i], name);
+		*ret_section = sections[i];
+	}
+	return text;
 }
 
 /* oslo.config has the value of the other key, and Python prints it. */
@@ -72,24 +83,20 @@ static bool append_reference(struct substitution *substitution, const char *sect
 			     const char *reference, GString *out)
 {
 	g_auto(GStrv) parts = g_strsplit(reference, ".", 2);
-	bool grouped = parts[1] != NULL;
+	const char *sections[2] = {parts[1] ? parts[0] : section, parts[1] ? NULL : "DEFAULT"};
 	g_autoptr(GString) value = g_string_new(NULL);
-	const struct config_key *key = NULL;
+	const struct config_key *key;
 	const char *text = NULL;
 
-	if (!grouped)
-		text = find_text(substitution->source, section, reference, &key);
-	else if (!g_str_equal(parts[0], "DEFAULT"))
-		text = find_text(substitution->source, parts[0], parts[1], &key);
-	if (!text && !grouped) {
-		section = "DEFAULT";
-		text = find_text(substitution->source, section, reference, &key);
-	}
+	/* oslo.config has no group of the name DEFAULT. */
+	if (!parts[1] || !g_str_equal(parts[0], "DEFAULT"))
+		text = find_text(substitution->source, sections, parts[1] ? parts[1] : reference,
+				 &section, &key);
 	if (!text)
 		substitution->problem = "which is not set";
 	else if (key && (key->type == CONFIG_LIST || key->type == CONFIG_MULTI))
 		substitution->problem = "which is a list";
-	else if (append_text(substitution, grouped ? parts[0] : section, text, value)) {
+	else if (append_text(substitution, section, text, value)) {
 		append_value(key, value->str, out);
 		return true;
 	}
