@@ -4,14 +4,14 @@
  * later file overrides an earlier one. nova's keys mean what they mean to nova-compute; the section
  * [novasnap] has the rest. It is read once, passed on as const, and freed at the end.
  *
- * config.c   loads it, by:
- * ini.c      reading files into settings
- * table.c    the table of all keys: type, default, limits, old names, member of struct config
- * key.c      which setting of a key counts
- * substitution.c  $name in values
- * value.c    bools, numbers and lists from texts
- * load.c     filling struct config by the table
- * rules.c    what needs more than one key
+ * load.c          config_load and config_free; it uses:
+ * ini.c           reads files into settings
+ * table.c         the table of all keys: type, default, limits, old names, member of struct config
+ * fill.c          fills struct config by the table
+ * key.c           finds the setting of a key that counts
+ * substitution.c  replaces $name in values
+ * value.c         makes bools, numbers and lists from texts
+ * rules.c         applies the rules that need more than one key
  */
 #ifndef NOVASNAP_AGENT_CONFIG_H
 #define NOVASNAP_AGENT_CONFIG_H

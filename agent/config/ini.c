@@ -185,56 +185,65 @@ static char *cut_line(char *line)
 	return next;
 }
 
-/* NULL with an error. The text is valid UTF-8 without NUL. */
-static char *read_text(const char *path, GError **error)
+static int set_file_error(const char *path, const char *problem, GError **error)
 {
-	g_autofree char *text = g_malloc(INI_FILE_MAX + 2);
+	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
+		    "cannot read the configuration file %s: %s", path, problem);
+	return -1;
+}
+
+static int read_bytes(const char *path, GString *text, GError **error)
+{
 	FILE *file = fopen(path, "re");
-	size_t length = file ? fread(text, 1, INI_FILE_MAX + 1, file) : 0;
-	int problem = !file || ferror(file) ? errno : 0;
+	char buffer[16384];
+	size_t length;
+	int problem;
+
+	if (!file)
+		return set_file_error(path, g_strerror(errno), error);
+	while ((length = fread(buffer, 1, sizeof(buffer), file)) > 0 && text->len <= INI_FILE_MAX)
+		g_string_append_len(text, buffer, (gssize)length);
+	problem = ferror(file) ? errno : 0;
+	(void)fclose(file);
+	if (problem != 0)
+		return set_file_error(path, g_strerror(problem), error);
+	if (text->len > INI_FILE_MAX)
+		return set_file_error(path, "it is larger than 4 MiB", error);
+	return 0;
+}
+
+/* Reads a file, and checks that it is UTF-8 without NUL. */
+static int read_text(const char *path, GString *text, GError **error)
+{
 	const char *invalid;
 	unsigned line = 1;
 
-	if (file)
-		(void)fclose(file);
-	if (problem != 0) {
-		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "cannot read the configuration file %s: %s", path, g_strerror(problem));
-		return NULL;
-	}
-	if (length > INI_FILE_MAX) {
-		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "cannot read the configuration file %s: it is larger than %zu bytes",
-			    path, INI_FILE_MAX);
-		return NULL;
-	}
-	text[length] = '\0';
-	if (!g_utf8_validate_len(text, length, &invalid)) {
-		for (const char *c = text; c < invalid; c++)
-			line += *c == '\n' || (*c == '\r' && c[1] != '\n');
-		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "%s:%u: the line is not UTF-8 text", path, line);
-		return NULL;
-	}
-	return g_realloc(g_steal_pointer(&text), length + 1);
+	if (read_bytes(path, text, error) < 0)
+		return -1;
+	if (g_utf8_validate_len(text->str, text->len, &invalid))
+		return 0;
+	for (const char *c = text->str; c < invalid; c++)
+		line += *c == '\n' || (*c == '\r' && c[1] != '\n');
+	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE, "%s:%u: the line is not UTF-8 text",
+		    path, line);
+	return -1;
 }
 
 int ini_read(struct ini *ini, const char *path, GError **error)
 {
-	g_autofree char *text = read_text(path, error);
-	struct ini_reader reader = {.ini = ini};
-	int rc = text ? 0 : -1;
+	g_autoptr(GString) text = g_string_new(NULL);
+	g_autoptr(GString) value = g_string_new(NULL);
+	struct ini_reader reader = {.ini = ini, .value = value};
+	int rc = read_text(path, text, error);
 	char *next;
 
 	reader.path = g_string_chunk_insert(ini->strings, path);
-	reader.value = g_string_new(NULL);
-	for (char *line = text; line && rc == 0; line = next) {
+	for (char *line = text->str; line && rc == 0; line = next) {
 		next = cut_line(line);
 		reader.line++;
 		rc = read_line(&reader, line, error);
 	}
 	end_value(&reader);
-	g_string_free(reader.value, TRUE);
 	ini->files++;
 	return rc;
 }

@@ -9,16 +9,23 @@
 #include "agent/config/error.h"
 #include "agent/config/value.h"
 
+/* `old` is "name" or "section.name". */
+static bool is_old_name(const struct config_key *key, const char *old, const char *section,
+			const char *name)
+{
+	const char *dot = strchr(old, '.');
+	size_t length = dot ? (size_t)(dot - old) : strlen(key->section);
+
+	return g_str_equal(name, dot ? dot + 1 : old) && strlen(section) == length &&
+	       strncmp(section, dot ? old : key->section, length) == 0;
+}
+
 int config_key_rank(const struct config_key *key, const char *section, const char *name)
 {
 	if (g_str_equal(key->name, name) && g_str_equal(key->section, section))
 		return 0;
 	for (int i = 0; i < (int)G_N_ELEMENTS(key->old_names) && key->old_names[i]; i++) {
-		g_auto(GStrv) parts = g_strsplit(key->old_names[i], ".", 2);
-		bool moved = parts[1] != NULL;
-
-		if (g_str_equal(moved ? parts[1] : parts[0], name) &&
-		    g_str_equal(moved ? parts[0] : key->section, section))
+		if (is_old_name(key, key->old_names[i], section, name))
 			return i + 1;
 	}
 	return -1;

@@ -1,167 +1,91 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fills a struct by a table of keys.
+ * Loads the configuration: reads the files, refuses unknown keys, fills struct config by the table
+ * of keys, and applies the rules between keys.
  */
-#include "agent/config/load.h"
+#include "agent/config/config.h"
 
-#include "agent/config/substitution.h"
-#include "agent/config/value.h"
+#include <unistd.h>
 
-/* One key that is being loaded. */
-struct key_loader {
-	const struct config_source *source;
-	const struct config_key *key;
-	const struct ini_setting *setting; /* NULL: the default is loaded */
-	void *target;			   /* where the value is stored */
-	GPtrArray *memory;
-};
+#include "agent/config/fill.h"
+#include "agent/config/ini.h"
+#include "agent/config/rules.h"
+#include "agent/config/table.h"
 
-static int set_error(const struct key_loader *loader, const char *problem, GError **error)
+static const char *const usual_files[] = {"/etc/nova/nova.conf", "/etc/novasnap/novasnap.conf"};
+
+static int read_usual_files(struct ini *ini, GError **error)
 {
-	return config_key_set_error(loader->key, loader->setting, problem, error);
+	unsigned found = 0;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(usual_files); i++) {
+		if (access(usual_files[i], F_OK) != 0)
+			continue;
+		found++;
+		if (ini_read(ini, usual_files[i], error) < 0)
+			return -1;
+	}
+	if (found > 0)
+		return 0;
+	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
+		    "no configuration: neither %s nor %s exists; name a file with --config-file",
+		    usual_files[0], usual_files[1]);
+	return -1;
 }
 
-/* The items belong to the list already. */
-static void store_list(const struct key_loader *loader, char **items)
+static int read_files(struct ini *ini, const char *const *files, GError **error)
 {
-	for (char **item = items; *item; item++)
-		g_ptr_array_add(loader->memory, *item);
-	g_ptr_array_add(loader->memory, items);
-	*(const char *const **)loader->target = (const char *const *)items;
+	if (!files || !*files)
+		return read_usual_files(ini, error);
+	for (; *files; files++) {
+		if (ini_read(ini, *files, error) < 0)
+			return -1;
+	}
+	return 0;
 }
 
-/* The settings of each file by the oldest name first, as _Namespace._get_file_value has them. */
-static int load_multi(const struct key_loader *loader, GError **error)
+/* nova's sections may hold anything: most of nova's keys do not concern novasnap. */
+static int check_own_section(const struct config_source *source, GError **error)
 {
-	g_autoptr(GPtrArray) items = g_ptr_array_new_with_free_func(g_free);
-	const struct config_key *key = loader->key;
 	unsigned count;
-	const struct ini_setting *settings = ini_settings(loader->source->ini, &count);
-	unsigned files = count > 0 ? settings[count - 1].file + 1 : 0;
-	unsigned ranks = G_N_ELEMENTS(key->old_names) + 1;
+	const struct ini_setting *settings = ini_settings(source->ini, &count);
 
-	for (unsigned pass = 0; pass < files * ranks; pass++) {
-		int rank = (int)(ranks - 1 - pass % ranks);
+	for (unsigned i = 0; i < count; i++) {
+		const struct ini_setting *at = &settings[i];
 
-		for (unsigned i = 0; i < count; i++) {
-			const struct ini_setting *at = &settings[i];
-			char *item;
-
-			if (at->file != pass / ranks ||
-			    config_key_rank(key, at->section, at->name) != rank)
-				continue;
-			item = config_substitute(loader->source, key, at, at->text, error);
-			if (!item)
-				return -1;
-			g_ptr_array_add(items, item);
-		}
-	}
-	g_ptr_array_add(items, NULL);
-	store_list(loader, (char **)g_ptr_array_steal(items, NULL));
-	return 0;
-}
-
-/* The number of the choice; -1 with an error. */
-static int choose(const struct key_loader *loader, const char *text, GError **error)
-{
-	const char *const *choices = loader->key->choices;
-	g_autofree char *all = g_strjoinv(", ", (char **)choices);
-	g_autofree char *problem = NULL;
-
-	for (int i = 0; choices[i]; i++) {
-		if (g_str_equal(choices[i], text))
-			return i;
-	}
-	problem = g_strdup_printf("is \"%s\", must be one of: %s", text, all);
-	return set_error(loader, problem, error);
-}
-
-static int store_uint(const struct key_loader *loader, const char *text, GError **error)
-{
-	const struct config_key *key = loader->key;
-	g_autofree char *problem = NULL;
-
-	if (config_value_parse_uint(text, key->min, key->max, loader->target))
-		return 0;
-	problem =
-		g_strdup_printf("must be a whole number%s%s from %u to %u", key->unit ? " of " : "",
-				key->unit ? key->unit : "", key->min, key->max);
-	return set_error(loader, problem, error);
-}
-
-/* Stores a value that is set, after its substitution. */
-static int store_value(const struct key_loader *loader, const char *text, GError **error)
-{
-	int choice;
-
-	switch (loader->key->type) {
-	case CONFIG_BOOL:
-		if (!config_value_parse_bool(text, loader->target))
-			return set_error(loader, "must be true or false", error);
-		break;
-	case CONFIG_UINT:
-		return store_uint(loader, text, error);
-	case CONFIG_LIST:
-	case CONFIG_MULTI:
-		store_list(loader, config_value_parse_list(text));
-		break;
-	case CONFIG_CHOICE:
-	case CONFIG_SWITCH:
-		choice = choose(loader, text, error);
-		if (choice < 0)
-			return -1;
-		if (loader->key->type == CONFIG_SWITCH)
-			*(bool *)loader->target = choice == 1;
-		else
-			*(const char **)loader->target = loader->key->choices[choice];
-		break;
-	case CONFIG_PATH:
-		if (!g_path_is_absolute(text))
-			return set_error(loader, "must be an absolute path", error);
-		*(const char **)loader->target = text;
-		break;
-	case CONFIG_STRING:
-	case CONFIG_TEXT:
-		*(const char **)loader->target = text;
-		break;
-	}
-	return 0;
-}
-
-static int load_key(const struct key_loader *loader, GError **error)
-{
-	const struct config_key *key = loader->key;
-	const char *text = config_key_text(key, loader->setting);
-	char *value;
-
-	if (key->type == CONFIG_MULTI)
-		return load_multi(loader, error);
-	if (!text)
-		return key->type == CONFIG_LIST ? store_value(loader, "", error) : 0;
-	value = config_substitute(loader->source, key, loader->setting, text, error);
-	if (!value)
+		if (!g_str_equal(at->section, CONFIG_OWN_SECTION) ||
+		    config_key_find(source, at->section, at->name))
+			continue;
+		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_KEY, "%s:%u: [%s] has no key \"%s\"",
+			    at->path, at->line, at->section, at->name);
 		return -1;
-	g_ptr_array_add(loader->memory, value);
-	if (!config_key_is_unset(key, value))
-		return store_value(loader, value, error);
-	/* Its references came to nothing. */
-	if (!key->default_text)
-		return 0;
-	return key->type == CONFIG_UINT
-		       ? store_value(loader, key->default_text, error)
-		       : set_error(loader, "is empty once its references are replaced", error);
-}
-
-int config_keys_load(const struct config_source *source, void *target, GPtrArray *memory,
-		     GError **error)
-{
-	for (size_t i = 0; i < source->key_count; i++) {
-		const struct config_key *key = &source->keys[i];
-		const struct key_loader loader = {source, key, config_key_setting(key, source->ini),
-						  (char *)target + key->offset, memory};
-
-		if (load_key(&loader, error) < 0)
-			return -1;
 	}
 	return 0;
+}
+
+struct config *config_load(const char *const *files, GError **error)
+{
+	struct config_inputs *inputs = g_new0(struct config_inputs, 1);
+	struct config_source source = {config_table, config_table_size, NULL};
+
+	inputs->ini = ini_new();
+	inputs->memory = g_ptr_array_new_with_free_func(g_free);
+	source.ini = inputs->ini;
+	if (read_files(inputs->ini, files, error) == 0 && check_own_section(&source, error) == 0 &&
+	    config_keys_fill(&source, inputs, inputs->memory, error) == 0 &&
+	    config_rules_apply(inputs, error) == 0)
+		return &inputs->config;
+	config_free(&inputs->config);
+	return NULL;
+}
+
+void config_free(struct config *config)
+{
+	struct config_inputs *inputs = (struct config_inputs *)(void *)config;
+
+	if (!config)
+		return;
+	ini_free(inputs->ini);
+	g_ptr_array_unref(inputs->memory);
+	g_free(inputs);
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/config/load.h"
+#include "agent/config/fill.h"
 #include "agent/config/table.h"
 
 #define CHOICES_MAX 8
@@ -135,7 +135,7 @@ static int load(const cJSON *request, struct read_table *table, struct ini *ini,
 		if (ini_read(ini, cJSON_GetStringValue(file), error) < 0)
 			return -1;
 	}
-	return config_keys_load(&source, table->values, memory, error);
+	return config_keys_fill(&source, table->values, memory, error);
 }
 
 static cJSON *answer(const cJSON *request)

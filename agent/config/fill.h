@@ -2,8 +2,8 @@
 /*
  * Fills a struct by a table of keys.
  */
-#ifndef NOVASNAP_AGENT_CONFIG_LOAD_H
-#define NOVASNAP_AGENT_CONFIG_LOAD_H
+#ifndef NOVASNAP_AGENT_CONFIG_FILL_H
+#define NOVASNAP_AGENT_CONFIG_FILL_H
 
 #include "agent/config/key.h"
 
@@ -11,7 +11,7 @@
  * else the default, substituted and checked. Where a key has neither, `target` is left as it is,
  * except that a list is empty. The strings and lists are added to `memory`, an array of pointers
  * that frees them by g_free. Returns 0, or -1 with a CONFIG_ERROR_VALUE. */
-int config_keys_load(const struct config_source *source, void *target, GPtrArray *memory,
+int config_keys_fill(const struct config_source *source, void *target, GPtrArray *memory,
 		     GError **error);
 
 #endif
