@@ -111,9 +111,7 @@ int main(int argc, char **argv)
 	gboolean version = FALSE, help = FALSE;
 	const GOptionEntry entries[] = {
 		{"config-file", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &files,
-		 "Read this configuration; given again, the later file overrides the earlier "
-		 "(default: /etc/nova/nova.conf and /etc/novasnap/novasnap.conf)",
-		 "FILE"},
+		 COMMAND_CONFIG_FILE_HELP, "FILE"},
 		{"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Print this help", NULL},
 		{"version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL},
 		G_OPTION_ENTRY_NULL,
