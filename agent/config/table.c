@@ -44,6 +44,7 @@
 	KEY_UINT(section, name, member, default_, "seconds", min_, KEY_WEEK_S, __VA_ARGS__)
 #define KEY_OLD(...) .old_names = {__VA_ARGS__}
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): parentheses around a member do not compile. */
 /* A user of a service in Keystone (keystoneauth1's options of the plugin password). */
 #define KEY_KEYSTONE_USER(section, member)                                                         \
 	KEY_STRING(section, "auth_url", member.auth_url, NULL),                                    \
@@ -66,6 +67,8 @@
 		KEY_STRING(section, "certfile", member.certfile, NULL),                            \
 		KEY_STRING(section, "keyfile", member.keyfile, NULL),                              \
 		KEY_BOOL(section, "insecure", member.insecure, "false")
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #define KEY_RABBIT "oslo_messaging_rabbit"
 #define KEY_NOTIFICATIONS "oslo_messaging_notifications"
