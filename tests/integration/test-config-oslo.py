@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The configuration's reader, compared with the real oslo.config: both read the same files with the same keys, and must
-come to the same values, or both refuse. Then the table of novasnap's keys, compared with the options that oslo.messaging,
-oslo.log and keystoneauth1 register.
+come to the same values, or both refuse. Then the table of novasnap's keys, compared with the options that
+oslo.messaging, oslo.log and keystoneauth1 register.
 
 Known exceptions, which `expected` knows: an empty string or number counts as not set here, and lists have no empty
 items."""
 import contextlib
+import functools
 import importlib.metadata
 import json
 import locale
@@ -339,65 +340,70 @@ def registered_options():
     return found
 
 
+def check_agreement(both, cases, least_accepted, least_refused):
+    """Both read the files of each case, named, and agree. Enough of them are read, and enough refused."""
+    both.accepted = both.refused = 0
+    different = [text for text in (both.compare(name, *files) for name, files in cases) if text]
+    assert not different, f"{len(different)} different:\n" + "\n".join(different[:10])
+    assert both.accepted >= least_accepted and both.refused >= least_refused, (both.accepted, both.refused)
+
+
+def test_tricky_files(both):
+    check_agreement(both, ((name, files if isinstance(files, tuple) else (files,)) for name, files in TRICKY.items()),
+                    55, 25)
+
+
+def test_a_missing_file(both):
+    path = both.folder.file("missing.conf")
+    assert path in both.read([path])["error"]
+    try:
+        read_by_oslo([path])
+    except cfg.ConfigFilesNotFoundError:
+        return
+    raise AssertionError("oslo.config reads a file that is missing")
+
+
+def test_bools_and_numbers(both):
+    check_agreement(both, [(repr(word), [f"[DEFAULT]\nflag = {word}\n"]) for word in BOOLS], 14, 10)
+    check_agreement(both, [(repr(word), [f"[DEFAULT]\ncount = {word}\n"]) for word in NUMBERS], 10, 15)
+    check_agreement(both, [(repr(word), [f"[one]\nnumber = {word}\n"]) for word in NUMBERS], 10, 15)
+
+
+def test_generated_files(both):
+    make = Generator(SEED)
+    check_agreement(both, ((f"generated file {number}", make.files()) for number in range(GENERATED)), GENERATED / 2,
+                    GENERATED / 20)
+
+
+def test_the_table_of_keys(_both):
+    """Default, type and old names of each key are those of the library that has it."""
+    ours = [json.loads(line) for line in subprocess.run(
+        [TOOL, "--table"], check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()]
+    options, compared = registered_options(), 0
+    for at in ours:
+        option = options.get(at["section"], {}).get(at["name"])
+        if not option:
+            continue
+        compared += 1
+        where = f"[{at['section']}]{at['name']}"
+        (_, mine), = options_of([at])
+        # nova sets this one's default itself.
+        if where != "[DEFAULT]control_exchange":
+            assert (mine.default or None) == (option.default or None), (where, mine.default, option.default)
+        assert isinstance(option, TYPES[at["type"]]) or at["type"] in ("string", "text"), (where, option)
+        old, theirs = ({(one.group or at["section"], one.name or option.dest) for one in which.deprecated_opts}
+                       for which in (mine, option))
+        assert old == theirs, (where, old, theirs)
+    assert compared >= 50, compared
+
+
 def main():
     tap.handle_signals()
     logging.disable()
     assert locale.getpreferredencoding(False).lower() == "utf-8"
-    with contextlib.ExitStack() as stack:
-        both = Comparison(stack.enter_context(Folder()))
-        stack.callback(both.close)
-
-        def agree(cases, least_accepted, least_refused):
-            both.accepted = both.refused = 0
-            different = [text for text in (both.compare(name, *files) for name, files in cases) if text]
-            assert not different, f"{len(different)} different:\n" + "\n".join(different[:10])
-            assert both.accepted >= least_accepted and both.refused >= least_refused, (both.accepted, both.refused)
-
-        def test_tricky_files():
-            agree(((name, files if isinstance(files, tuple) else (files,)) for name, files in TRICKY.items()), 55, 25)
-
-        def test_a_missing_file():
-            path = both.folder.file("missing.conf")
-            assert path in both.read([path])["error"]
-            try:
-                read_by_oslo([path])
-            except cfg.ConfigFilesNotFoundError:
-                return
-            raise AssertionError("oslo.config reads a file that is missing")
-
-        def test_bools_and_numbers():
-            agree([(repr(word), [f"[DEFAULT]\nflag = {word}\n"]) for word in BOOLS], 14, 10)
-            agree([(repr(word), [f"[DEFAULT]\ncount = {word}\n"]) for word in NUMBERS], 10, 15)
-            agree([(repr(word), [f"[one]\nnumber = {word}\n"]) for word in NUMBERS], 10, 15)
-
-        def test_generated_files():
-            make = Generator(SEED)
-            agree(((f"generated file {number}", make.files()) for number in range(GENERATED)), GENERATED / 2,
-                  GENERATED / 20)
-
-        def test_the_table_of_keys():
-            """Default, type and old names of each key are those of the library that has it."""
-            ours = [json.loads(line) for line in subprocess.run(
-                [TOOL, "--table"], check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()]
-            options, compared = registered_options(), 0
-            for at in ours:
-                option = options.get(at["section"], {}).get(at["name"])
-                if not option:
-                    continue
-                compared += 1
-                where = f"[{at['section']}]{at['name']}"
-                (_, mine), = options_of([at])
-                # nova sets this one's default itself.
-                if where != "[DEFAULT]control_exchange":
-                    assert (mine.default or None) == (option.default or None), (where, mine.default, option.default)
-                assert isinstance(option, TYPES[at["type"]]) or at["type"] in ("string", "text"), (where, option)
-                old, theirs = ({(one.group or at["section"], one.name or option.dest) for one in which.deprecated_opts}
-                               for which in (mine, option))
-                assert old == theirs, (where, old, theirs)
-            assert compared >= 50, compared
-
-        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests)
+    with Folder() as folder, contextlib.closing(Comparison(folder)) as both:
+        return tap.run([functools.wraps(test)(functools.partial(test, both)) for name, test in globals().items()
+                        if name.startswith("test_")])
 
 
 if __name__ == "__main__":
