@@ -6,10 +6,10 @@
 #ifndef NOVASNAP_RPC_INTERNAL_H
 #define NOVASNAP_RPC_INTERNAL_H
 
-#include <amqp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "rpc/amqp/librabbitmq.h"
 #include "rpc/limits.h"
 #include "rpc/rpc.h"
 

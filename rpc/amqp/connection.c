@@ -2,7 +2,6 @@
 /*
  * Opening an AMQP connection, and reading the broker's replies by their type.
  */
-#include <amqp_tcp_socket.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -4,7 +4,6 @@
  * found is kept: librabbitmq tells no more than that the handshake failed, and knows no addresses
  * in certificates.
  */
-#include <amqp_ssl_socket.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
