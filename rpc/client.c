@@ -99,13 +99,6 @@ static cJSON *make_message(struct rpc_context *context, const char *method, cons
 	return message;
 }
 
-bool rpc_error_is_unanswered(const GError *error)
-{
-	return error->domain == RPC_ERROR &&
-	       (error->code == RPC_ERROR_TIMEOUT || error->code == RPC_ERROR_DISCONNECTED ||
-		error->code == RPC_ERROR_OUTBOX_FULL || error->code == RPC_ERROR_NOT_CONFIRMED);
-}
-
 static int wait_for_reply(struct client_state *state, struct pending *pending, gint64 deadline_us)
 {
 	struct timespec deadline = {deadline_us / G_USEC_PER_SEC,

@@ -10,24 +10,16 @@
 #include <stdatomic.h>
 
 #include "rpc/amqp/librabbitmq.h"
+#include "rpc/base.h"
+#include "rpc/context.h"
+#include "rpc/failure.h"
 #include "rpc/limits.h"
 #include "rpc/rpc.h"
-
-/* --- context.c ------------------------------------------------------------------------------- */
-
-/* Takes the _context_* fields out of a message. */
-struct rpc_context *rpc_context_detach(cJSON *message);
-/* Puts them into a message; `replace` may put something else in a field's place. */
-void rpc_context_attach(cJSON *message, const struct rpc_context *context,
-			bool (*replace)(cJSON *message, const char *key, const char *field));
 
 /* --- envelope.c, failure.c ------------------------------------------------------------------- */
 
 /* A text that is no JSON with what looks like a secret taken out; the caller frees it. */
 char *rpc_text_redact(const char *text, size_t length);
-GError *rpc_failure_decode(const cJSON *failure);
-/* A JSON text, freed with cJSON_free. */
-char *rpc_failure_encode(const char *class_name, const char *module, const char *message);
 
 /* --- url.c ----------------------------------------------------------------------------------- */
 
@@ -259,12 +251,6 @@ struct client_state *client_state_new(void);
 void client_state_free(struct client_state *state);
 const char *client_reply_queue(struct client_state *state);
 void client_take_reply(struct rpc *rpc, const char *body, size_t length);
-
-/* A uuid's 32 hex digits; the caller frees it. */
-char *rpc_hex_id(void);
-/* Starts the thread of a connection: `what` is it that it does, "publishing". */
-int rpc_thread_start(pthread_t *ret_thread, void *(*run)(void *), void *opaque, const char *what,
-		     GError **error);
 
 /* --- rejected.c ------------------------------------------------------------------------------ */
 

@@ -7,37 +7,6 @@
 #include "rpc/internal.h"
 
 #define READY_POLL_US (20 * 1000)
-#define STACK_SIZE ((size_t)512 * 1024)
-
-char *rpc_hex_id(void)
-{
-	char *text = g_uuid_string_random();
-	char *to = text;
-
-	for (const char *from = text; *from; from++) {
-		if (*from != '-')
-			*to++ = *from;
-	}
-	*to = '\0';
-	return text;
-}
-
-int rpc_thread_start(pthread_t *ret_thread, void *(*run)(void *), void *opaque, const char *what,
-		     GError **error)
-{
-	pthread_attr_t attributes;
-	int rc;
-
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	rc = pthread_create(ret_thread, &attributes, run, opaque);
-	pthread_attr_destroy(&attributes);
-	if (rc == 0)
-		return 0;
-	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED, "cannot start the %s thread: %s", what,
-		    g_strerror(rc));
-	return -1;
-}
 
 static void rpc_free(struct rpc *rpc)
 {

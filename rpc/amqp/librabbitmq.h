@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The headers of librabbitmq, by the names that the installed version uses. Version 0.12 moved them
- * into the folder rabbitmq-c, and since 0.15 the old names warn. All other files include this one.
+ * The headers of librabbitmq, by the names that the installed version uses. Newer versions keep
+ * them in the folder rabbitmq-c, and 0.15 warns about the old names. Include this file instead.
  */
 #ifndef NOVASNAP_RPC_AMQP_LIBRABBITMQ_H
 #define NOVASNAP_RPC_AMQP_LIBRABBITMQ_H
