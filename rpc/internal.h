@@ -14,12 +14,9 @@
 #include "rpc/context.h"
 #include "rpc/failure.h"
 #include "rpc/limits.h"
+#include "rpc/redact.h"
+#include "rpc/rejected.h"
 #include "rpc/rpc.h"
-
-/* --- envelope.c, failure.c ------------------------------------------------------------------- */
-
-/* A text that is no JSON with what looks like a secret taken out; the caller frees it. */
-char *rpc_text_redact(const char *text, size_t length);
 
 /* --- url.c ----------------------------------------------------------------------------------- */
 
@@ -163,7 +160,7 @@ struct incoming {
 	uint64_t size; /* bytes that the header announces */
 	uint64_t seen; /* and those that have come */
 	/* Once it is complete: where it lies, and how much of it: all, or, when it is over
-	 * MAX_BODY, the first MAX_KEPT bytes. */
+	 * RPC_MAX_BODY_BYTES, the first RPC_MAX_KEPT_BYTES bytes. */
 	const char *body;
 	size_t length;
 	GByteArray *pieces;
@@ -225,7 +222,7 @@ void server_state_free(struct server_state *state);
 const char *server_fanout_queue(struct server_state *state);
 /* A body that came for the server. */
 void server_take(struct rpc *rpc, const char *body, size_t length, const struct delivery *delivery);
-/* One that is over MAX_BODY, of which the first bytes are at hand. */
+/* One that is over RPC_MAX_BODY_BYTES, of which the first bytes are at hand. */
 void server_take_too_long(struct rpc *rpc, const char *begin, size_t begin_length, uint64_t length,
 			  const struct delivery *delivery);
 /* Tells the callers of unanswered calls that we live; returns when to call it again, monotonic us.
@@ -251,12 +248,5 @@ struct client_state *client_state_new(void);
 void client_state_free(struct client_state *state);
 const char *client_reply_queue(struct client_state *state);
 void client_take_reply(struct rpc *rpc, const char *body, size_t length);
-
-/* --- rejected.c ------------------------------------------------------------------------------ */
-
-/* Keeps a body that cannot be used in a file of the configured folder, redacted, with the reason;
- * of a long one no more than MAX_KEPT bytes. */
-void rejected_keep(const struct rpc_config *config, const char *body, size_t length,
-		   const char *reason);
 
 #endif

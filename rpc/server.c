@@ -291,11 +291,11 @@ static int check_names(const cJSON *message, GError **error)
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
 		const char *text = json_string(message, names[i]);
 
-		if (!text || strlen(text) <= MAX_NAME)
+		if (!text || strlen(text) <= RPC_MAX_NAME_BYTES)
 			continue;
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
 			    "the message's %s has %zu bytes, over the limit of %zu", names[i],
-			    strlen(text), MAX_NAME);
+			    strlen(text), RPC_MAX_NAME_BYTES);
 		return -1;
 	}
 	return 0;
@@ -334,8 +334,9 @@ void server_take(struct rpc *rpc, const char *body, size_t length, const struct 
 void server_take_too_long(struct rpc *rpc, const char *begin, size_t begin_length, uint64_t length,
 			  const struct delivery *delivery)
 {
-	g_autofree char *reason = g_strdup_printf(
-		"it has %" G_GUINT64_FORMAT " bytes, over the limit of %zu", length, MAX_BODY);
+	g_autofree char *reason =
+		g_strdup_printf("it has %" G_GUINT64_FORMAT " bytes, over the limit of %zu", length,
+				RPC_MAX_BODY_BYTES);
 
 	keep_aside(rpc, begin, begin_length, reason, delivery);
 }

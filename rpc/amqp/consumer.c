@@ -243,21 +243,21 @@ static void take_delivery(struct consumer *consumer, enum consumer_channel chann
 			/* It came while we said that we take no more: to another server. */
 			(void)amqp_basic_reject(link_state(consumer->link), channel, incoming->tag,
 						1);
-		else if (incoming->size > MAX_BODY)
+		else if (incoming->size > RPC_MAX_BODY_BYTES)
 			server_take_too_long(consumer->rpc, incoming->body, incoming->length,
 					     incoming->size, &delivery);
 		else
 			server_take(consumer->rpc, incoming->body, incoming->length, &delivery);
 		break;
 	case CHANNEL_REPLY:
-		if (incoming->size > MAX_BODY)
+		if (incoming->size > RPC_MAX_BODY_BYTES)
 			g_warning("a reply is dropped: it has %" G_GUINT64_FORMAT " bytes",
 				  incoming->size);
 		else
 			client_take_reply(consumer->rpc, incoming->body, incoming->length);
 		break;
 	case CHANNEL_LISTEN:
-		if (incoming->size <= MAX_BODY)
+		if (incoming->size <= RPC_MAX_BODY_BYTES)
 			take_copy(consumer, incoming->body, incoming->length);
 		break;
 	case CHANNELS:

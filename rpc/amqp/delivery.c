@@ -21,7 +21,9 @@ void incoming_begin(struct incoming *incoming, uint64_t tag)
 /* Of what is over the limit the beginning, to be looked at by an operator. */
 static void keep(struct incoming *incoming, amqp_bytes_t piece)
 {
-	size_t most = (size_t)MIN(incoming->size, incoming->size > MAX_BODY ? MAX_KEPT : MAX_BODY);
+	size_t most = (size_t)MIN(incoming->size, incoming->size > RPC_MAX_BODY_BYTES
+							  ? RPC_MAX_KEPT_BYTES
+							  : RPC_MAX_BODY_BYTES);
 	size_t has = incoming->pieces ? incoming->pieces->len : 0;
 
 	if (has == 0 && piece.len == incoming->size && piece.len <= most) {

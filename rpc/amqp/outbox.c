@@ -164,7 +164,7 @@ struct letter *outbox_add(struct outbox *outbox, const struct outgoing *message,
 	closed = outbox->closed;
 	waiting = g_queue_get_length(&outbox->waiting);
 	full = waiting >= outbox->max ||
-	       (waiting > 0 && outbox->bytes + letter->size > MAX_OUTBOX_BYTES);
+	       (waiting > 0 && outbox->bytes + letter->size > RPC_MAX_OUTBOX_BYTES);
 	if (!full && !closed) {
 		g_queue_push_tail(&outbox->waiting, letter);
 		outbox->bytes += letter->size;

@@ -113,7 +113,7 @@ static bool is_list_of_names(const cJSON *list)
 {
 	const cJSON *name;
 
-	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > MAX_FIELDS)
+	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > NOVA_MAX_FIELDS)
 		return false;
 	cJSON_ArrayForEach (name, list) {
 		if (!cJSON_IsString(name))
@@ -147,7 +147,7 @@ static int check(const cJSON *object, GError **error)
 		return decode_error(error, "the argument instance is no Instance object");
 	if (!uuid || !g_uuid_string_is_valid(uuid))
 		return decode_error(error, "the argument instance has no well-formed uuid");
-	if (cJSON_GetArraySize(data) > MAX_FIELDS)
+	if (cJSON_GetArraySize(data) > NOVA_MAX_FIELDS)
 		return decode_error(error, "the argument instance has too many fields");
 	if (changes && !is_list_of_names(changes))
 		return decode_error(error, "the nova_object.changes of the argument instance are "
@@ -196,14 +196,15 @@ static void flatten(cJSON *data, const char *name)
 
 static bool is_short(const cJSON *dict, const char *name)
 {
-	return cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(dict, name)) <= MAX_METADATA;
+	return cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(dict, name)) <=
+	       NOVA_MAX_METADATA;
 }
 
 static struct nova_instance *new_plain(const cJSON *dict, const char *uuid, GError **error)
 {
 	struct nova_instance *instance;
 
-	if (cJSON_GetArraySize(dict) > MAX_FIELDS || !is_short(dict, "metadata") ||
+	if (cJSON_GetArraySize(dict) > NOVA_MAX_FIELDS || !is_short(dict, "metadata") ||
 	    !is_short(dict, "system_metadata")) {
 		(void)decode_error(error, "the argument instance has too many fields, or too much "
 					  "metadata");
@@ -463,7 +464,7 @@ int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GErr
 	const cJSON *changed = cJSON_GetObjectItemCaseSensitive(updates, "obj_what_changed");
 	const cJSON *update;
 
-	if (!cJSON_IsObject(updates) || cJSON_GetArraySize(updates) > MAX_FIELDS)
+	if (!cJSON_IsObject(updates) || cJSON_GetArraySize(updates) > NOVA_MAX_FIELDS)
 		return decode_error(error, "the conductor's reply on the instance is no list of "
 					   "updates and result");
 	if (changed && !is_list_of_names(changed))

@@ -124,7 +124,7 @@ static bool is_short(const cJSON *vif, const cJSON *network)
 {
 	cJSON *said = ip_payload(vif, network, NULL);
 	char *text = json_print(said);
-	bool fits = strlen(text) <= MAX_ADDRESS_BYTES;
+	bool fits = strlen(text) <= NOVA_MAX_ADDRESS_BYTES;
 
 	cJSON_free(text);
 	cJSON_Delete(said);
@@ -137,11 +137,11 @@ static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
 	const cJSON *network = cJSON_GetObjectItemCaseSensitive(vif, "network");
 	const cJSON *subnet, *ip;
 
-	if (*count >= MAX_ADDRESSES || !is_short(vif, network))
+	if (*count >= NOVA_MAX_ADDRESSES || !is_short(vif, network))
 		return;
 	cJSON_ArrayForEach (subnet, cJSON_GetObjectItemCaseSensitive(network, "subnets")) {
 		cJSON_ArrayForEach (ip, cJSON_GetObjectItemCaseSensitive(subnet, "ips")) {
-			if ((*count)++ >= MAX_ADDRESSES)
+			if ((*count)++ >= NOVA_MAX_ADDRESSES)
 				return;
 			cJSON_AddItemToArray(addresses, ip_payload(vif, network, ip));
 		}

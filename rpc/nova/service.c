@@ -87,7 +87,7 @@ static int act(struct rpc *rpc, struct rpc_context *context, struct nova_service
 	if (!reply)
 		return -1;
 	updates = cJSON_GetArrayItem(reply, 0);
-	if (cJSON_GetArraySize(updates) > MAX_FIELDS)
+	if (cJSON_GetArraySize(updates) > NOVA_MAX_FIELDS)
 		updates = NULL;
 	cJSON_ArrayForEach (update, updates) {
 		if (update->string && !g_str_equal(update->string, "obj_what_changed"))

@@ -54,7 +54,7 @@ int __wrap_publisher_send(struct publisher *publisher, const struct outgoing *me
 	(void)publisher;
 	(void)wait;
 	(void)error;
-	g_assert_cmpuint(strlen(message->key), <=, MAX_NAME);
+	g_assert_cmpuint(strlen(message->key), <=, RPC_MAX_NAME_BYTES);
 	cJSON_free(message->body);
 	answered++;
 	return 0;
@@ -459,8 +459,8 @@ static void test_names(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const names[] = {"method", "version", "_unique_id", "_msg_id",
 					    "_reply_q"};
-	g_autofree char *longest = g_strnfill(MAX_NAME, 'x');
-	g_autofree char *too_long = g_strnfill(MAX_NAME + 1, 'x');
+	g_autofree char *longest = g_strnfill(RPC_MAX_NAME_BYTES, 'x');
+	g_autofree char *too_long = g_strnfill(RPC_MAX_NAME_BYTES + 1, 'x');
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -480,7 +480,7 @@ static void test_names(struct fixture *fixture, gconstpointer unused)
 /* Of what is too long the beginning is kept, its secrets cut out, and never more than the bound. */
 static void test_too_long(struct fixture *fixture, gconstpointer unused)
 {
-	g_autofree char *body = g_strnfill(MAX_BODY + 1, ' ');
+	g_autofree char *body = g_strnfill(RPC_MAX_BODY_BYTES + 1, ' ');
 	static const char begin[] = "{\"_context_auth_token\": \"SECRET\", \"keep\": \"";
 	const struct delivery nowhere = {0};
 	unsigned acked_before;
@@ -488,18 +488,18 @@ static void test_too_long(struct fixture *fixture, gconstpointer unused)
 
 	(void)unused;
 	memcpy(body, begin, sizeof(begin) - 1);
-	g_assert_false(give(fixture, body, MAX_BODY + 1));
+	g_assert_false(give(fixture, body, RPC_MAX_BODY_BYTES + 1));
 	expect_kept(fixture, "over the limit of 16777216 (cut)");
-	g_assert_false(give(fixture, body, MAX_BODY));
+	g_assert_false(give(fixture, body, RPC_MAX_BODY_BYTES));
 	expect_kept(fixture, "not JSON");
 	acked_before = acked;
-	server_take_too_long(&fixture->rpc, body, MAX_KEPT, (uint64_t)1 << 40, &nowhere);
+	server_take_too_long(&fixture->rpc, body, RPC_MAX_KEPT_BYTES, (uint64_t)1 << 40, &nowhere);
 	g_assert_cmpuint(acked - acked_before, ==, 1);
 	kept = take_kept(fixture);
 	g_assert_true(g_str_has_prefix(kept, "# it has 1099511627776 bytes, over the limit"));
 	g_assert_nonnull(strstr(kept, "keep"));
 	g_assert_null(strstr(kept, "SECRET"));
-	g_assert_cmpuint(strlen(kept), <, MAX_KEPT + 1024);
+	g_assert_cmpuint(strlen(kept), <, RPC_MAX_KEPT_BYTES + 1024);
 }
 
 static void test_kept_is_bounded(struct fixture *fixture, gconstpointer unused)
@@ -554,7 +554,7 @@ static void test_names_of_secrets(void)
 		g_autofree char *redacted = NULL;
 		gint64 began = cpu_us();
 
-		while (text->len < MAX_KEPT)
+		while (text->len < RPC_MAX_KEPT_BYTES)
 			g_string_append(text, words[i]);
 		redacted = rpc_text_redact(text->str, text->len);
 		g_test_message("%s: %" G_GINT64_FORMAT " us", words[i], cpu_us() - began);

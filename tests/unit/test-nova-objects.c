@@ -458,7 +458,7 @@ static void test_networks(void)
 /* What is said with each address is said no more often than there is room for. */
 static void test_large_networks(void)
 {
-	static const size_t labels[] = {10, MAX_ADDRESS_BYTES};
+	static const size_t labels[] = {10, NOVA_MAX_ADDRESS_BYTES};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(labels); i++) {
 		g_autofree char *label = g_strnfill(labels[i], 'x');
@@ -474,7 +474,7 @@ static void test_large_networks(void)
 			cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(
 				cJSON_GetObjectItemCaseSensitive(payload, "nova_object.data"),
 				"ip_addresses")),
-			==, i == 0 ? MAX_ADDRESSES : 0);
+			==, i == 0 ? NOVA_MAX_ADDRESSES : 0);
 		cJSON_Delete(payload);
 	}
 }

@@ -52,7 +52,7 @@ static void test_decode_errors(void)
 		"{\"oslo.version\": \"2.0\", \"oslo.message\": \"{\"}",
 	};
 	g_autoptr(GString) deep = g_string_new(NULL);
-	g_autofree char *huge = g_malloc0(MAX_BODY + 1);
+	g_autofree char *huge = g_malloc0(RPC_MAX_BODY_BYTES + 1);
 	GError *error = NULL;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(bodies); i++) {
@@ -71,10 +71,10 @@ static void test_decode_errors(void)
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
 	g_clear_error(&error);
 
-	memset(huge, ' ', MAX_BODY + 1);
+	memset(huge, ' ', RPC_MAX_BODY_BYTES + 1);
 	huge[0] = '{';
-	huge[MAX_BODY] = '}';
-	g_assert_null(rpc_body_decode(huge, MAX_BODY + 1, &error));
+	huge[RPC_MAX_BODY_BYTES] = '}';
+	g_assert_null(rpc_body_decode(huge, RPC_MAX_BODY_BYTES + 1, &error));
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
 	g_clear_error(&error);
 	/* A length, no terminator: the byte behind is not looked at. */

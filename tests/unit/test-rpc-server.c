@@ -135,7 +135,7 @@ static void test_outbox_bytes(void)
 
 	do {
 		struct outgoing message = large;
-		size_t length = MAX_OUTBOX_BYTES / 3;
+		size_t length = RPC_MAX_OUTBOX_BYTES / 3;
 
 		message.body = cJSON_malloc(length + 1);
 		memset(message.body, 'x', length);
@@ -232,7 +232,7 @@ static void test_pieces_out_of_place(void)
 /* Of what is too long the beginning is kept, however it is cut. */
 static void test_pieces_too_many(void)
 {
-	static const size_t sizes[] = {1000003, MAX_BODY + 1};
+	static const size_t sizes[] = {1000003, RPC_MAX_BODY_BYTES + 1};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
 		g_autofree char *bytes = g_strnfill(sizes[i], 'x');
@@ -243,8 +243,8 @@ static void test_pieces_too_many(void)
 		g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
 		for (int j = 1; j <= 17; j++)
 			g_assert_cmpint(incoming_take(&incoming, &piece, NULL), ==, j == 17);
-		g_assert_cmpuint(incoming.size, >, MAX_BODY);
-		g_assert_cmpuint(incoming.length, ==, MAX_KEPT);
+		g_assert_cmpuint(incoming.size, >, RPC_MAX_BODY_BYTES);
+		g_assert_cmpuint(incoming.length, ==, RPC_MAX_KEPT_BYTES);
 		incoming_forget(&incoming);
 	}
 }
@@ -315,7 +315,7 @@ static void test_rejected(void)
 	g_assert_cmpuint(kept.bytes, <=, 1000);
 	g_ptr_array_unref(kept.names);
 
-	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*not kept*");
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*cannot keep a rejected message*");
 	rejected_keep(&config, too_long, strlen(too_long), "too long");
 	g_test_assert_expected_messages();
 	kept = look_at(dir);
