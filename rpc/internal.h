@@ -9,7 +9,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "rpc/amqp/librabbitmq.h"
+#include "rpc/amqp/connection.h"
+#include "rpc/amqp/topology.h"
 #include "rpc/base.h"
 #include "rpc/context.h"
 #include "rpc/failure.h"
@@ -17,110 +18,6 @@
 #include "rpc/redact.h"
 #include "rpc/rejected.h"
 #include "rpc/rpc.h"
-
-/* --- url.c ----------------------------------------------------------------------------------- */
-
-struct rpc_server_address {
-	char *host;
-	char *user;
-	char *password;
-	int port;
-};
-
-struct rpc_url {
-	GPtrArray *servers; /* struct rpc_server_address, in the order of the text; at least one */
-	char *vhost;
-};
-
-/* rabbit://user:pass@host:port,user:pass@host:port/vhost, percent-encoded; the slash before the
- * vhost may be doubled. RPC_ERROR_CONFIG, which never quotes the password. */
-struct rpc_url *rpc_url_parse(const char *text, GError **error);
-void rpc_url_free(struct rpc_url *url);
-
-/* --- tls.c ------------------------------------------------------------------------------------ */
-
-struct tls_check {
-	int code; /* X509_V_*, of the broker's certificate */
-};
-
-/* NULL with RPC_ERROR_CONFIG for files that do not serve. `check` lives as long as the socket. */
-amqp_socket_t *tls_socket_new(amqp_connection_state_t state, const struct rpc_config *config,
-			      const char *host, struct tls_check *check, GError **error);
-/* Why the socket could not be opened (`status` is librabbitmq's); the caller frees it. */
-char *tls_explain(const struct rpc_config *config, const struct tls_check *check, int status);
-
-/* --- link.c: one AMQP connection, of one thread ----------------------------------------------- */
-
-/* What an operation on a link came to. */
-enum link_result {
-	LINK_OK,
-	LINK_CHANNEL_CLOSED, /* the broker refused; the channel is closed, the connection is not */
-	LINK_LOST,
-};
-
-struct link;
-
-/* Which server to try next, and when. */
-struct link_retry {
-	unsigned server;   /* an index into the URL's */
-	unsigned failures; /* since the last success */
-	unsigned pause_s;  /* before the next round of all servers */
-	gint64 at;	   /* monotonic us: not before */
-};
-
-/* After a success, or the loss of a connection that was well: a short pause, the same server. */
-void link_retry_begin(struct link_retry *retry, const struct rpc_config *config);
-/* After a failure: the next server at once, and a pause that grows after each round of all. */
-void link_retry_failed(struct link_retry *retry, const struct rpc_config *config,
-		       const struct rpc_url *url);
-
-/* NULL with RPC_ERROR_DISCONNECTED, or RPC_ERROR_CONFIG for TLS files that do not serve. */
-struct link *link_open(const struct rpc_config *config, const struct rpc_url *url,
-		       const struct link_retry *retry, const char *name, GError **error);
-/* Says good-bye to the broker (for at most 2 s), so that what was written before is read. */
-void link_close(struct link *link);
-/* Closes the socket alone, of a connection that is not well. */
-void link_abandon(struct link *link);
-amqp_connection_state_t link_state(struct link *link);
-int link_fd(struct link *link);
-/* host:port */
-const char *link_peer(const struct link *link);
-enum link_result link_open_channel(struct link *link, amqp_channel_t channel, GError **error);
-/* Turns the last reply into a result and, unless it was well, an error that begins with `what`. A
- * channel that the broker closed may be opened again. */
-enum link_result link_check(struct link *link, amqp_channel_t channel, const char *what,
-			    GError **error);
-/* The next frame that has come, valid until buffers are released; frame_type 0: none. */
-enum link_result link_next_frame(struct link *link, amqp_frame_t *frame, GError **error);
-/* The broker's code of the last LINK_CHANNEL_CLOSED: 404, 406... */
-int link_code(const struct link *link);
-/* Waits until something may be read or the eventfd is written, up to `until` (monotonic us), and
- * not for so long that heartbeats suffer. */
-void link_poll(struct link *link, int event_fd, gint64 until);
-
-/* --- topology.c ------------------------------------------------------------------------------ */
-
-/* In all of these a channel that the broker closed is opened again. An exchange or queue that is
- * declared otherwise already (406) is used as it is, and the log says so. */
-
-/* The topic exchange of the control exchange's name. */
-enum link_result topology_declare_exchange(struct link *link, amqp_channel_t channel,
-					   const struct rpc_config *config, GError **error);
-/* A queue on it, bound with its own name. */
-enum link_result topology_declare_topic(struct link *link, amqp_channel_t channel,
-					const struct rpc_config *config, const char *name,
-					GError **error);
-enum link_result topology_declare_fanout(struct link *link, amqp_channel_t channel,
-					 const struct rpc_config *config, const char *queue,
-					 GError **error);
-enum link_result topology_declare_reply(struct link *link, amqp_channel_t channel,
-					const struct rpc_config *config, const char *queue,
-					GError **error);
-enum link_result topology_declare_listener(struct link *link, amqp_channel_t channel,
-					   const struct rpc_config *config, char **ret_queue,
-					   const char *const *keys, GError **error);
-enum link_result topology_consume(struct link *link, amqp_channel_t channel, const char *queue,
-				  const char *tag, bool no_ack, GError **error);
 
 /* --- publisher.c ----------------------------------------------------------------------------- */
 
@@ -138,7 +35,7 @@ struct outgoing {
 	unsigned timeout_s;    /* how long it may wait for the broker; 0: for ever */
 };
 
-struct publisher *publisher_start(const struct rpc_config *config, const struct rpc_url *url,
+struct publisher *publisher_start(const struct rpc_config *config, const struct transport_url *url,
 				  GError **error);
 void publisher_stop(struct publisher *publisher, unsigned grace_s);
 bool publisher_ready(struct publisher *publisher);
@@ -205,7 +102,7 @@ struct client_state;
 
 struct rpc {
 	const struct rpc_config *config;
-	struct rpc_url *url;
+	struct transport_url *url;
 	struct publisher *publisher;
 	struct consumer *consumer;
 	struct server_state *server;

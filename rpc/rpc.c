@@ -12,7 +12,7 @@ static void rpc_free(struct rpc *rpc)
 {
 	server_state_free(rpc->server);
 	client_state_free(rpc->client);
-	rpc_url_free(rpc->url);
+	transport_url_free(rpc->url);
 	g_strfreev(rpc->listen_keys);
 	g_free(rpc);
 }
@@ -24,7 +24,7 @@ struct rpc *rpc_open(const struct rpc_config *config, GError **error)
 	/* GLib registers an error's domain once, and not from two threads at a time. */
 	(void)rpc_error_quark();
 	rpc->config = config;
-	rpc->url = rpc_url_parse(config->transport_url, error);
+	rpc->url = transport_url_parse(config->transport_url, error);
 	if (!rpc->url) {
 		rpc_free(rpc);
 		return NULL;

@@ -32,8 +32,8 @@ struct consumer {
 
 	/* The thread's own. */
 	GArray *acks_taken; /* struct delivery; empty between two turns */
-	struct link *link;
-	struct link_retry retry;
+	struct broker_connection *connection;
+	struct broker_retry retry;
 	unsigned generation;
 	bool open[CHANNELS]; /* the channel is */
 	struct incoming incoming[CHANNELS];
@@ -63,93 +63,92 @@ static void disconnect(struct consumer *consumer, GError *why)
 	bool established = consumer->connected;
 
 	set_connected(consumer, false);
-	link_abandon(g_steal_pointer(&consumer->link));
+	broker_abandon(g_steal_pointer(&consumer->connection));
 	memset(consumer->open, 0, sizeof(consumer->open));
 	for (int i = 0; i < CHANNELS; i++)
 		incoming_forget(&consumer->incoming[i]);
 	consumer->generation++;
 	if (established)
-		link_retry_begin(&consumer->retry, consumer->rpc->config);
+		broker_retry_reset(&consumer->retry, consumer->rpc->config);
 	else
-		link_retry_failed(&consumer->retry, consumer->rpc->config, consumer->rpc->url);
+		broker_retry_failed(&consumer->retry, consumer->rpc->config, consumer->rpc->url);
 	g_warning("%s: %s", established ? "the consuming connection is lost" : "cannot consume yet",
 		  why->message);
 	g_error_free(why);
 }
 
 /* The queues that a server of oslo has (AMQPDriverBase.listen). */
-static enum link_result consume_server(struct consumer *consumer, GError **error)
+static enum broker_result consume_server(struct consumer *consumer, GError **error)
 {
 	const struct rpc_config *config = consumer->rpc->config;
 	const char *fanout = server_fanout_queue(consumer->rpc->server);
 	g_autofree char *own = g_strdup_printf("%s.%s", config->topic, config->host);
 	const char *queues[] = {config->topic, own, fanout};
-	struct link *link = consumer->link;
-	enum link_result result;
+	struct broker_connection *connection = consumer->connection;
+	enum broker_result result;
 
-	result = topology_declare_exchange(link, CHANNEL_SERVER, config, error);
-	if (result == LINK_OK)
-		result = topology_declare_topic(link, CHANNEL_SERVER, config, config->topic, error);
-	if (result == LINK_OK)
-		result = topology_declare_topic(link, CHANNEL_SERVER, config, own, error);
-	if (result == LINK_OK)
-		result = topology_declare_fanout(link, CHANNEL_SERVER, config, fanout, error);
-	if (result != LINK_OK)
+	result = topology_declare_exchange(connection, CHANNEL_SERVER, config, error);
+	if (result == BROKER_OK)
+		result = topology_declare_topic(connection, CHANNEL_SERVER, config, config->topic,
+						error);
+	if (result == BROKER_OK)
+		result = topology_declare_topic(connection, CHANNEL_SERVER, config, own, error);
+	if (result == BROKER_OK)
+		result = topology_declare_fanout(connection, CHANNEL_SERVER, config, fanout, error);
+	if (result != BROKER_OK)
 		return result;
-	(void)amqp_basic_qos(link_state(link), CHANNEL_SERVER, 0, (uint16_t)config->prefetch, 0);
-	result = link_check(link, CHANNEL_SERVER, "setting the prefetch", error);
-	for (size_t i = 0; i < G_N_ELEMENTS(queues) && result == LINK_OK; i++)
-		result = topology_consume(link, CHANNEL_SERVER, queues[i], queues[i], false, error);
+	result = topology_set_prefetch(connection, CHANNEL_SERVER, config->prefetch, error);
+	for (size_t i = 0; i < G_N_ELEMENTS(queues) && result == BROKER_OK; i++)
+		result = topology_consume(connection, CHANNEL_SERVER, queues[i], queues[i], false,
+					  error);
 	return result;
 }
 
-static enum link_result consume_replies(struct consumer *consumer, GError **error)
+static enum broker_result consume_replies(struct consumer *consumer, GError **error)
 {
 	const char *queue = client_reply_queue(consumer->rpc->client);
-	enum link_result result = topology_declare_reply(consumer->link, CHANNEL_REPLY,
-							 consumer->rpc->config, queue, error);
+	enum broker_result result = topology_declare_reply(consumer->connection, CHANNEL_REPLY,
+							   consumer->rpc->config, queue, error);
 
-	if (result == LINK_OK)
-		result = topology_consume(consumer->link, CHANNEL_REPLY, queue, queue, true, error);
+	if (result == BROKER_OK)
+		result = topology_consume(consumer->connection, CHANNEL_REPLY, queue, queue, true,
+					  error);
 	return result;
 }
 
-static enum link_result consume_copies(struct consumer *consumer, GError **error)
+static enum broker_result consume_copies(struct consumer *consumer, GError **error)
 {
 	const char *const *keys = (const char *const *)consumer->rpc->listen_keys;
-	enum link_result result = topology_declare_exchange(consumer->link, CHANNEL_LISTEN,
-							    consumer->rpc->config, error);
+	enum broker_result result = topology_declare_exchange(consumer->connection, CHANNEL_LISTEN,
+							      consumer->rpc->config, error);
 
-	if (result == LINK_OK)
-		result = topology_declare_listener(consumer->link, CHANNEL_LISTEN,
+	if (result == BROKER_OK)
+		result = topology_declare_listener(consumer->connection, CHANNEL_LISTEN,
 						   consumer->rpc->config, &consumer->listen_queue,
 						   keys, error);
-	if (result == LINK_OK)
-		result = topology_consume(consumer->link, CHANNEL_LISTEN, consumer->listen_queue,
-					  "listen", true, error);
+	if (result == BROKER_OK)
+		result = topology_consume(consumer->connection, CHANNEL_LISTEN,
+					  consumer->listen_queue, "listen", true, error);
 	return result;
 }
 
 /* What was taken keeps its channel, for the acks that it still owes. */
-static enum link_result cancel_server(struct consumer *consumer, GError **error)
+static enum broker_result cancel_server(struct consumer *consumer, GError **error)
 {
 	const struct rpc_config *config = consumer->rpc->config;
 	g_autofree char *own = g_strdup_printf("%s.%s", config->topic, config->host);
 	const char *tags[] = {config->topic, own, server_fanout_queue(consumer->rpc->server)};
-	enum link_result result = LINK_OK;
+	enum broker_result result = BROKER_OK;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(tags) && result == LINK_OK; i++) {
-		(void)amqp_basic_cancel(link_state(consumer->link), CHANNEL_SERVER,
-					amqp_cstring_bytes(tags[i]));
-		result = link_check(consumer->link, CHANNEL_SERVER, "ending to consume", error);
-	}
+	for (size_t i = 0; i < G_N_ELEMENTS(tags) && result == BROKER_OK; i++)
+		result = topology_cancel(consumer->connection, CHANNEL_SERVER, tags[i], error);
 	return result;
 }
 
 /* Brings what is consumed in line with what is wanted. */
 static int consume_wanted(struct consumer *consumer, GError **error)
 {
-	static enum link_result (*const consume[CHANNELS])(struct consumer *, GError **) = {
+	static enum broker_result (*const consume[CHANNELS])(struct consumer *, GError **) = {
 		[CHANNEL_SERVER] = consume_server,
 		[CHANNEL_REPLY] = consume_replies,
 		[CHANNEL_LISTEN] = consume_copies,
@@ -161,16 +160,16 @@ static int consume_wanted(struct consumer *consumer, GError **error)
 		if (wanted == consumer->consumed[i])
 			continue;
 		if (!wanted) {
-			if (cancel_server(consumer, error) != LINK_OK)
+			if (cancel_server(consumer, error) != BROKER_OK)
 				return -1;
 		} else {
 			if (!consumer->open[i] &&
-			    link_open_channel(consumer->link, i, error) != LINK_OK)
+			    broker_open_channel(consumer->connection, i, error) != BROKER_OK)
 				return -1;
 			consumer->open[i] = true;
-			if (consume[i](consumer, error) != LINK_OK)
+			if (consume[i](consumer, error) != BROKER_OK)
 				return -1;
-			g_info("consuming at %s, channel %u", link_peer(consumer->link), i);
+			g_info("consuming at %s, channel %u", broker_peer(consumer->connection), i);
 		}
 		set_consumed(consumer, i, wanted);
 	}
@@ -181,14 +180,14 @@ static void connect_now(struct consumer *consumer)
 {
 	GError *error = NULL;
 
-	consumer->link = link_open(consumer->rpc->config, consumer->rpc->url, &consumer->retry,
-				   "novasnap consumer", &error);
-	if (!consumer->link || consume_wanted(consumer, &error) < 0) {
+	consumer->connection = broker_open(consumer->rpc->config, consumer->rpc->url,
+					   &consumer->retry, "novasnap consumer", &error);
+	if (!consumer->connection || consume_wanted(consumer, &error) < 0) {
 		disconnect(consumer, error);
 		return;
 	}
 	set_connected(consumer, true);
-	link_retry_begin(&consumer->retry, consumer->rpc->config);
+	broker_retry_reset(&consumer->retry, consumer->rpc->config);
 }
 
 static void send_acks(struct consumer *consumer)
@@ -200,15 +199,15 @@ static void send_acks(struct consumer *consumer)
 	consumer->acks = consumer->acks_taken;
 	pthread_mutex_unlock(&consumer->lock);
 	consumer->acks_taken = acks;
-	for (guint i = 0; i < acks->len && consumer->link; i++) {
+	for (guint i = 0; i < acks->len && consumer->connection; i++) {
 		const struct delivery *delivery = &g_array_index(acks, struct delivery, i);
 		int rc;
 
 		/* Of an older connection: the broker gives that message again. */
 		if (delivery->generation != consumer->generation)
 			continue;
-		rc = amqp_basic_ack(link_state(consumer->link), delivery->channel, delivery->tag,
-				    0);
+		rc = amqp_basic_ack(broker_amqp_state(consumer->connection), delivery->channel,
+				    delivery->tag, 0);
 		if (rc != AMQP_STATUS_OK)
 			disconnect(consumer,
 				   g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
@@ -241,8 +240,8 @@ static void take_delivery(struct consumer *consumer, enum consumer_channel chann
 	case CHANNEL_SERVER:
 		if (!atomic_load(&consumer->wanted[channel]))
 			/* It came while we said that we take no more: to another server. */
-			(void)amqp_basic_reject(link_state(consumer->link), channel, incoming->tag,
-						1);
+			(void)amqp_basic_reject(broker_amqp_state(consumer->connection), channel,
+						incoming->tag, 1);
 		else if (incoming->size > RPC_MAX_BODY_BYTES)
 			server_take_too_long(consumer->rpc, incoming->body, incoming->length,
 					     incoming->size, &delivery);
@@ -292,7 +291,8 @@ static int take_method(struct consumer *consumer, const amqp_frame_t *frame, GEr
 
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
 			    "%s: the queue %.*s was deleted; all are declared again",
-			    link_peer(consumer->link), (int)MIN(cancel->consumer_tag.len, 255),
+			    broker_peer(consumer->connection),
+			    (int)MIN(cancel->consumer_tag.len, 255),
 			    (const char *)cancel->consumer_tag.bytes);
 		return -1;
 	}
@@ -303,12 +303,12 @@ static void take_frames(struct consumer *consumer)
 {
 	unsigned deliveries = 0;
 
-	while (consumer->link && deliveries < DELIVERIES_A_TURN) {
+	while (consumer->connection && deliveries < DELIVERIES_A_TURN) {
 		amqp_frame_t frame;
 		GError *error = NULL;
 		int rc;
 
-		if (link_next_frame(consumer->link, &frame, &error) != LINK_OK) {
+		if (broker_next_frame(consumer->connection, &frame, &error) != BROKER_OK) {
 			disconnect(consumer, error);
 			return;
 		}
@@ -323,10 +323,10 @@ static void take_frames(struct consumer *consumer)
 			return;
 		}
 		deliveries += (unsigned)rc;
-		amqp_maybe_release_buffers(link_state(consumer->link));
+		amqp_maybe_release_buffers(broker_amqp_state(consumer->connection));
 	}
-	if (consumer->link)
-		amqp_maybe_release_buffers(link_state(consumer->link));
+	if (consumer->connection)
+		amqp_maybe_release_buffers(broker_amqp_state(consumer->connection));
 }
 
 static void *consumer_main(void *opaque)
@@ -337,20 +337,20 @@ static void *consumer_main(void *opaque)
 		GError *error = NULL;
 		gint64 until;
 
-		if (!consumer->link && g_get_monotonic_time() >= consumer->retry.at)
+		if (!consumer->connection && g_get_monotonic_time() >= consumer->retry.not_before)
 			connect_now(consumer);
-		else if (consumer->link && consume_wanted(consumer, &error) < 0)
+		else if (consumer->connection && consume_wanted(consumer, &error) < 0)
 			disconnect(consumer, error);
 		send_acks(consumer);
 		until = server_beat(consumer->rpc);
 		publisher_watch(consumer->rpc->publisher);
-		if (!consumer->link)
-			until = MIN(until, consumer->retry.at);
-		link_poll(consumer->link, consumer->event_fd, until);
+		if (!consumer->connection)
+			until = MIN(until, consumer->retry.not_before);
+		broker_wait(consumer->connection, consumer->event_fd, until);
 		take_frames(consumer);
 	}
 	send_acks(consumer);
-	link_close(g_steal_pointer(&consumer->link));
+	broker_close(g_steal_pointer(&consumer->connection));
 	set_connected(consumer, false);
 	return NULL;
 }
@@ -374,8 +374,8 @@ struct consumer *consumer_start(struct rpc *rpc, GError **error)
 
 	consumer->rpc = rpc;
 	consumer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	link_retry_begin(&consumer->retry, rpc->config);
-	consumer->retry.at = 0;
+	broker_retry_reset(&consumer->retry, rpc->config);
+	consumer->retry.not_before = 0;
 	consumer->acks = g_array_new(FALSE, FALSE, sizeof(struct delivery));
 	consumer->acks_taken = g_array_new(FALSE, FALSE, sizeof(struct delivery));
 	pthread_mutex_init(&consumer->lock, NULL);

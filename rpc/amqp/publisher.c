@@ -26,7 +26,7 @@ enum { CHANNEL_PUBLISH = 1, CHANNEL_DECLARE };
 
 struct publisher {
 	const struct rpc_config *config;
-	const struct rpc_url *url;
+	const struct transport_url *url;
 	struct outbox *outbox;
 	pthread_t thread;
 	int event_fd;
@@ -42,8 +42,8 @@ struct publisher {
 	gint64 stuck_since; /* monotonic us */
 
 	/* The thread's own. */
-	struct link *link;
-	struct link_retry retry;
+	struct broker_connection *connection;
+	struct broker_retry retry;
 	uint64_t last_tag;
 	GQueue sent; /* struct letter, in the order of their tags */
 	size_t sent_bytes;
@@ -64,13 +64,13 @@ static void disconnect(struct publisher *publisher, GError *why)
 {
 	bool established = atomic_exchange(&publisher->ready, false);
 
-	link_abandon(g_steal_pointer(&publisher->link));
+	broker_abandon(g_steal_pointer(&publisher->connection));
 	publisher->blocked = false;
 	put_back_sent(publisher);
 	if (established)
-		link_retry_begin(&publisher->retry, publisher->config);
+		broker_retry_reset(&publisher->retry, publisher->config);
 	else
-		link_retry_failed(&publisher->retry, publisher->config, publisher->url);
+		broker_retry_failed(&publisher->retry, publisher->config, publisher->url);
 	g_warning("%s: %s",
 		  established ? "the publishing connection is lost" : "cannot publish yet",
 		  why->message);
@@ -84,14 +84,14 @@ static int declare_queue(struct publisher *publisher, const char *queue, GError 
 {
 	g_autoptr(GError) refused = NULL;
 
-	switch (topology_declare_topic(publisher->link, CHANNEL_DECLARE, publisher->config, queue,
-				       &refused)) {
-	case LINK_OK:
+	switch (topology_declare_topic(publisher->connection, CHANNEL_DECLARE, publisher->config,
+				       queue, &refused)) {
+	case BROKER_OK:
 		return 0;
-	case LINK_CHANNEL_CLOSED:
+	case BROKER_CHANNEL_CLOSED:
 		g_warning("%s", refused->message);
 		return 0;
-	case LINK_LOST:
+	case BROKER_LOST:
 	default:
 		g_propagate_error(error, g_steal_pointer(&refused));
 		return -1;
@@ -110,40 +110,44 @@ static int declare_once(struct publisher *publisher, const char *queue, GError *
 
 static int set_up(struct publisher *publisher, GError **error)
 {
-	struct link *link = publisher->link;
+	struct broker_connection *connection = publisher->connection;
 	GHashTableIter iter;
 	gpointer queue;
 
-	if (link_open_channel(link, CHANNEL_DECLARE, error) != LINK_OK)
+	if (broker_open_channel(connection, CHANNEL_DECLARE, error) != BROKER_OK)
 		return -1;
-	if (topology_declare_exchange(link, CHANNEL_DECLARE, publisher->config, error) != LINK_OK)
+	if (topology_declare_exchange(connection, CHANNEL_DECLARE, publisher->config, error) !=
+	    BROKER_OK)
 		return -1;
 	g_hash_table_iter_init(&iter, publisher->queues);
 	while (g_hash_table_iter_next(&iter, &queue, NULL)) {
 		if (declare_queue(publisher, queue, error) < 0)
 			return -1;
 	}
-	if (link_open_channel(link, CHANNEL_PUBLISH, error) != LINK_OK)
+	if (broker_open_channel(connection, CHANNEL_PUBLISH, error) != BROKER_OK)
 		return -1;
-	(void)amqp_confirm_select(link_state(link), CHANNEL_PUBLISH);
-	return link_check(link, CHANNEL_PUBLISH, "asking for confirms", error) == LINK_OK ? 0 : -1;
+	(void)amqp_confirm_select(broker_amqp_state(connection), CHANNEL_PUBLISH);
+	return broker_check_reply(connection, CHANNEL_PUBLISH, "asking for confirms", error) ==
+			       BROKER_OK
+		       ? 0
+		       : -1;
 }
 
 static void connect_now(struct publisher *publisher)
 {
 	GError *error = NULL;
 
-	publisher->link = link_open(publisher->config, publisher->url, &publisher->retry,
-				    "novasnap publisher", &error);
-	if (!publisher->link || set_up(publisher, &error) < 0) {
+	publisher->connection = broker_open(publisher->config, publisher->url, &publisher->retry,
+					    "novasnap publisher", &error);
+	if (!publisher->connection || set_up(publisher, &error) < 0) {
 		disconnect(publisher, error);
 		return;
 	}
 	publisher->last_tag = 0;
-	link_retry_begin(&publisher->retry, publisher->config);
+	broker_retry_reset(&publisher->retry, publisher->config);
 	outbox_set_trouble(publisher->outbox, NULL);
 	atomic_store(&publisher->ready, true);
-	g_info("publishing at %s", link_peer(publisher->link));
+	g_info("publishing at %s", broker_peer(publisher->connection));
 }
 
 static void set_stuck(struct publisher *publisher, int fd)
@@ -193,15 +197,15 @@ static int publish_letter(struct publisher *publisher, struct letter *letter, GE
 	}
 	if (letter->message.declare && declare_once(publisher, letter->message.key, error) < 0)
 		return -1;
-	set_stuck(publisher, link_fd(publisher->link));
-	rc = amqp_basic_publish(link_state(publisher->link), CHANNEL_PUBLISH,
+	set_stuck(publisher, broker_fd(publisher->connection));
+	rc = amqp_basic_publish(broker_amqp_state(publisher->connection), CHANNEL_PUBLISH,
 				amqp_cstring_bytes(letter->message.exchange),
 				amqp_cstring_bytes(letter->message.key), letter->message.mandatory,
 				0, &properties, body);
 	set_stuck(publisher, -1);
 	if (rc != AMQP_STATUS_OK) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "publishing to %s at %s: %s",
-			    letter->message.key, link_peer(publisher->link),
+			    letter->message.key, broker_peer(publisher->connection),
 			    amqp_error_string2(rc));
 		return -1;
 	}
@@ -216,7 +220,7 @@ static gint64 publish_waiting(struct publisher *publisher)
 	gint64 next = G_MAXINT64;
 	struct letter *letter;
 
-	while (publisher->link && !publisher->blocked &&
+	while (publisher->connection && !publisher->blocked &&
 	       g_queue_get_length(&publisher->sent) < MAX_UNCONFIRMED &&
 	       publisher->sent_bytes < MAX_UNCONFIRMED_BYTES &&
 	       (letter = outbox_take(publisher->outbox, &next))) {
@@ -306,12 +310,13 @@ static void take_method(struct publisher *publisher, const amqp_method_t *method
 	case AMQP_CONNECTION_BLOCKED_METHOD:
 		publisher->blocked = true;
 		outbox_set_trouble(publisher->outbox, blocked);
-		g_warning("%s: %s; messages wait", link_peer(publisher->link), blocked);
+		g_warning("%s: %s; messages wait", broker_peer(publisher->connection), blocked);
 		break;
 	case AMQP_CONNECTION_UNBLOCKED_METHOD:
 		publisher->blocked = false;
 		outbox_set_trouble(publisher->outbox, NULL);
-		g_message("the broker at %s takes messages again", link_peer(publisher->link));
+		g_message("the broker at %s takes messages again",
+			  broker_peer(publisher->connection));
 		break;
 	default:
 		break;
@@ -320,17 +325,17 @@ static void take_method(struct publisher *publisher, const amqp_method_t *method
 
 static void take_frames(struct publisher *publisher)
 {
-	while (publisher->link) {
+	while (publisher->connection) {
 		amqp_frame_t frame;
 		GError *error = NULL;
 
-		if (link_next_frame(publisher->link, &frame, &error) != LINK_OK) {
+		if (broker_next_frame(publisher->connection, &frame, &error) != BROKER_OK) {
 			disconnect(publisher, error);
 			return;
 		}
 		if (frame.frame_type == AMQP_FRAME_METHOD)
 			take_method(publisher, &frame.payload.method);
-		amqp_maybe_release_buffers(link_state(publisher->link));
+		amqp_maybe_release_buffers(broker_amqp_state(publisher->connection));
 		if (frame.frame_type == 0)
 			return;
 	}
@@ -356,16 +361,16 @@ static void *publisher_main(void *opaque)
 	while (goes_on(publisher)) {
 		gint64 until;
 
-		if (!publisher->link && g_get_monotonic_time() >= publisher->retry.at)
+		if (!publisher->connection && g_get_monotonic_time() >= publisher->retry.not_before)
 			connect_now(publisher);
 		until = publish_waiting(publisher);
-		if (!publisher->link)
-			until = MIN(until, publisher->retry.at);
-		link_poll(publisher->link, publisher->event_fd, until);
+		if (!publisher->connection)
+			until = MIN(until, publisher->retry.not_before);
+		broker_wait(publisher->connection, publisher->event_fd, until);
 		take_frames(publisher);
 	}
 	put_back_sent(publisher);
-	link_close(g_steal_pointer(&publisher->link));
+	broker_close(g_steal_pointer(&publisher->connection));
 	pthread_mutex_lock(&publisher->lock);
 	publisher->ended = true;
 	pthread_cond_signal(&publisher->changed);
@@ -383,7 +388,7 @@ static void publisher_free(struct publisher *publisher)
 	g_free(publisher);
 }
 
-struct publisher *publisher_start(const struct rpc_config *config, const struct rpc_url *url,
+struct publisher *publisher_start(const struct rpc_config *config, const struct transport_url *url,
 				  GError **error)
 {
 	struct publisher *publisher = g_new0(struct publisher, 1);
@@ -393,8 +398,8 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->outbox = outbox_new(config->outbox_max);
 	publisher->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	publisher->stuck_fd = -1;
-	link_retry_begin(&publisher->retry, config);
-	publisher->retry.at = 0;
+	broker_retry_reset(&publisher->retry, config);
+	publisher->retry.not_before = 0;
 	publisher->queues = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_queue_init(&publisher->sent);
 	pthread_mutex_init(&publisher->lock, NULL);

@@ -2,7 +2,7 @@
 /*
  * transport_url: what it means, and what is said when it means nothing.
  */
-#include "rpc/internal.h"
+#include "rpc/amqp/retry.h"
 
 struct server {
 	const char *host, *user, *password;
@@ -43,24 +43,24 @@ static void test_parse(void)
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		const struct expected *expected = &cases[i];
 		g_autoptr(GError) error = NULL;
-		struct rpc_url *url = rpc_url_parse(expected->url, &error);
+		struct transport_url *url = transport_url_parse(expected->url, &error);
 		guint count = 0;
 
 		g_test_message("%s", expected->url);
 		g_assert_no_error(error);
 		g_assert_cmpstr(url->vhost, ==, expected->vhost);
 		for (; expected->servers[count].host; count++) {
-			const struct rpc_server_address *server;
+			const struct broker_address *server;
 
-			g_assert_cmpuint(count, <, url->servers->len);
-			server = g_ptr_array_index(url->servers, count);
+			g_assert_cmpuint(count, <, url->brokers->len);
+			server = g_ptr_array_index(url->brokers, count);
 			g_assert_cmpstr(server->host, ==, expected->servers[count].host);
 			g_assert_cmpstr(server->user, ==, expected->servers[count].user);
 			g_assert_cmpstr(server->password, ==, expected->servers[count].password);
 			g_assert_cmpint(server->port, ==, expected->servers[count].port);
 		}
-		g_assert_cmpuint(url->servers->len, ==, count);
-		rpc_url_free(url);
+		g_assert_cmpuint(url->brokers->len, ==, count);
+		transport_url_free(url);
 	}
 }
 
@@ -81,14 +81,14 @@ static void test_errors(void)
 		{"rabbit://nova:hidden@[::1]5672/", "IPv6"},
 		{"rabbit://nova:hidden%zz@ctl/", "password"},
 		{"rabbit://nova:hidden@ctl/%zz", "vhost"},
-		{"rabbit://nova:hidden@ctl,nova:hidden@two:x/", "2."},
+		{"rabbit://nova:hidden@ctl,nova:hidden@two:x/", "server 2 in the list"},
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(GError) error = NULL;
 
 		g_test_message("%s", cases[i].url);
-		g_assert_null(rpc_url_parse(cases[i].url, &error));
+		g_assert_null(transport_url_parse(cases[i].url, &error));
 		g_assert_error(error, RPC_ERROR, RPC_ERROR_CONFIG);
 		g_assert_nonnull(strstr(error->message, "transport_url"));
 		g_assert_nonnull(strstr(error->message, cases[i].says));
@@ -101,24 +101,24 @@ static void test_retry(void)
 {
 	struct rpc_config config = {
 		.retry_interval_s = 1, .retry_backoff_s = 2, .interval_max_s = 4};
-	struct rpc_url *url = rpc_url_parse("rabbit://one,two/", NULL);
-	struct link_retry retry = {0};
+	struct transport_url *url = transport_url_parse("rabbit://one,two/", NULL);
+	struct broker_retry retry = {0};
 	static const unsigned pauses[] = {1, 3, 4, 4};
 
-	link_retry_begin(&retry, &config);
+	broker_retry_reset(&retry, &config);
 	for (size_t round = 0; round < G_N_ELEMENTS(pauses); round++) {
-		g_assert_cmpuint(retry.server, ==, 0);
+		g_assert_cmpuint(retry.broker, ==, 0);
 		g_assert_cmpuint(retry.pause_s, ==, pauses[round]);
-		retry.at = 0;
-		link_retry_failed(&retry, &config, url);
-		g_assert_cmpuint(retry.server, ==, 1);
-		g_assert_cmpint(retry.at, ==, 0);
-		link_retry_failed(&retry, &config, url);
-		g_assert_cmpint(retry.at, >, g_get_monotonic_time());
+		retry.not_before = 0;
+		broker_retry_failed(&retry, &config, url);
+		g_assert_cmpuint(retry.broker, ==, 1);
+		g_assert_cmpint(retry.not_before, ==, 0);
+		broker_retry_failed(&retry, &config, url);
+		g_assert_cmpint(retry.not_before, >, g_get_monotonic_time());
 	}
-	link_retry_begin(&retry, &config);
+	broker_retry_reset(&retry, &config);
 	g_assert_cmpuint(retry.pause_s, ==, 1);
-	rpc_url_free(url);
+	transport_url_free(url);
 }
 
 int main(int argc, char **argv)
