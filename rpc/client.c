@@ -117,7 +117,7 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 	struct client_state *state = rpc->client;
 	struct pending pending = {NULL};
 	g_autofree char *msg_id = rpc_hex_id();
-	struct outgoing outgoing = {
+	struct outgoing_message outgoing = {
 		.exchange = rpc->config->control_exchange,
 		.key = topic,
 		.mandatory = true,
@@ -188,7 +188,7 @@ int rpc_cast(struct rpc *rpc, const char *topic, struct rpc_context *context, co
 
 int rpc_publish_body(struct rpc *rpc, const char *topic, const char *body, GError **error)
 {
-	struct outgoing outgoing = {
+	struct outgoing_message outgoing = {
 		.exchange = rpc->config->control_exchange,
 		.key = topic,
 		.mandatory = true,

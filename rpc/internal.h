@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "rpc/amqp/connection.h"
+#include "rpc/amqp/publisher.h"
 #include "rpc/amqp/topology.h"
 #include "rpc/base.h"
 #include "rpc/context.h"
@@ -18,34 +19,6 @@
 #include "rpc/redact.h"
 #include "rpc/rejected.h"
 #include "rpc/rpc.h"
-
-/* --- publisher.c ----------------------------------------------------------------------------- */
-
-struct publisher;
-
-struct outgoing {
-	const char *exchange;	/* copied */
-	const char *key;	/* copied */
-	char *body;		/* of cJSON; taken */
-	unsigned expiration_ms; /* 0: none */
-	bool mandatory;
-	bool retry_unroutable; /* until timeout_s, for the queue may come with its owner */
-	bool declare;	       /* a queue of the key's name is declared and bound before */
-	bool transient;	       /* nothing of it outlives a broker's restart, nor a lack of room */
-	unsigned timeout_s;    /* how long it may wait for the broker; 0: for ever */
-};
-
-struct publisher *publisher_start(const struct rpc_config *config, const struct transport_url *url,
-				  GError **error);
-void publisher_stop(struct publisher *publisher, unsigned grace_s);
-bool publisher_ready(struct publisher *publisher);
-/* Why it is not; the caller frees it. NULL: nothing is known. */
-char *publisher_last_connect_error(struct publisher *publisher);
-/* Queues a message. With `wait`, returns when the broker has confirmed it, or why it has not. */
-int publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
-		   GError **error);
-/* Breaks the connection when a write has been stuck for too long; from another thread. */
-void publisher_watch(struct publisher *publisher);
 
 /* --- incoming.c ------------------------------------------------------------------------------ */
 

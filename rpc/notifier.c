@@ -37,7 +37,7 @@ static bool replace_field(cJSON *message, const char *key, const char *field)
 	return false;
 }
 
-static void notify(struct rpc *rpc, struct outgoing *outgoing, const char *publisher_id,
+static void notify(struct rpc *rpc, struct outgoing_message *outgoing, const char *publisher_id,
 		   const char *event_type, const char *priority, struct rpc_context *context,
 		   cJSON *payload)
 {
@@ -68,7 +68,7 @@ void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 {
 	bool is_error = priority == RPC_PRIORITY_ERROR;
 	g_autofree char *key = g_strdup_printf("%s.%s", topic, is_error ? "error" : "info");
-	struct outgoing outgoing = {.key = key, .declare = true};
+	struct outgoing_message outgoing = {.key = key, .declare_queue = true};
 
 	notify(rpc, &outgoing, publisher_id, event_type, is_error ? "ERROR" : "INFO", context,
 	       payload);
@@ -78,7 +78,7 @@ void rpc_notify_transient(struct rpc *rpc, const char *topic, const char *publis
 			  const char *event_type, struct rpc_context *context, cJSON *payload)
 {
 	g_autofree char *key = g_strdup_printf("%s.info", topic);
-	struct outgoing outgoing = {.key = key, .transient = true, .timeout_s = 5};
+	struct outgoing_message outgoing = {.key = key, .transient = true, .timeout_s = 5};
 
 	notify(rpc, &outgoing, publisher_id, event_type, "INFO", context, payload);
 }

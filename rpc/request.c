@@ -115,7 +115,7 @@ void request_send(struct rpc_request *request, cJSON *result, char *failure, boo
 	cJSON *message = cJSON_CreateObject();
 	g_autofree char *unique_id = rpc_hex_id();
 	g_autoptr(GError) error = NULL;
-	struct outgoing outgoing = {
+	struct outgoing_message outgoing = {
 		.exchange = "",
 		.key = request->reply_q,
 		.mandatory = true,

@@ -54,7 +54,7 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s)
 {
 	gint64 deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
 
-	while (!publisher_ready(rpc->publisher) || !consumer_ready(rpc->consumer)) {
+	while (!publisher_is_ready(rpc->publisher) || !consumer_ready(rpc->consumer)) {
 		if (g_get_monotonic_time() > deadline)
 			return false;
 		g_usleep(READY_POLL_US);

@@ -343,7 +343,7 @@ static void *consumer_main(void *opaque)
 			disconnect(consumer, error);
 		send_acks(consumer);
 		until = server_beat(consumer->rpc);
-		publisher_watch(consumer->rpc->publisher);
+		publisher_check_stuck_write(consumer->rpc->publisher);
 		if (!consumer->connection)
 			until = MIN(until, consumer->retry.not_before);
 		broker_wait(consumer->connection, consumer->event_fd, until);

@@ -48,8 +48,8 @@ void __wrap_consumer_want(struct consumer *consumer, enum consumer_channel chann
 	(void)wanted;
 }
 
-int __wrap_publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
-			  GError **error)
+int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_message *message,
+			  bool wait, GError **error)
 {
 	(void)publisher;
 	(void)wait;

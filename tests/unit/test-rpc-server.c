@@ -30,23 +30,23 @@ static void test_duplicates(void)
 	server_state_free(state);
 }
 
-static struct outgoing a_message(const char *key)
+static struct outgoing_message outgoing(const char *key)
 {
-	struct outgoing message = {.exchange = "", .key = key, .timeout_s = 60};
+	struct outgoing_message content = {.exchange = "", .key = key, .timeout_s = 60};
 
-	message.body = cJSON_malloc(3);
-	memcpy(message.body, "{}", 3);
-	return message;
+	content.body = cJSON_malloc(3);
+	memcpy(content.body, "{}", 3);
+	return content;
 }
 
 static void test_outbox_order(void)
 {
 	struct outbox *outbox = outbox_new(3);
-	struct outgoing a = a_message("a"), b = a_message("b"), c = a_message("c"),
-			d = a_message("d");
+	struct outgoing_message a = outgoing("a"), b = outgoing("b"), c = outgoing("c"),
+				d = outgoing("d");
 	g_autoptr(GError) error = NULL;
 	gint64 next = G_MAXINT64;
-	struct letter *first, *second;
+	struct outbox_message *first, *second;
 
 	g_assert_nonnull(outbox_add(outbox, &a, false, NULL));
 	g_assert_nonnull(outbox_add(outbox, &b, false, NULL));
@@ -54,24 +54,24 @@ static void test_outbox_order(void)
 	g_assert_null(outbox_add(outbox, &d, false, &error));
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL);
 
-	/* What a broken connection left unconfirmed goes first again, in its order. */
+	/* Messages that a broken connection left unconfirmed come first again, in their order. */
 	first = outbox_take(outbox, &next);
 	second = outbox_take(outbox, &next);
-	g_assert_cmpstr(first->message.key, ==, "a");
-	g_assert_cmpstr(second->message.key, ==, "b");
-	outbox_put_back(outbox, second, false);
-	outbox_put_back(outbox, first, false);
+	g_assert_cmpstr(first->content.key, ==, "a");
+	g_assert_cmpstr(second->content.key, ==, "b");
+	outbox_requeue(outbox, second, false);
+	outbox_requeue(outbox, first, false);
 	first = outbox_take(outbox, &next);
-	g_assert_cmpstr(first->message.key, ==, "a");
+	g_assert_cmpstr(first->content.key, ==, "a");
 
-	/* One that no queue took waits behind the others, and not before its time. */
+	/* A message that no queue took becomes the last, and is not taken before its time. */
 	first->not_before = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
-	outbox_put_back(outbox, first, true);
+	outbox_requeue(outbox, first, true);
 	for (const char *const *key = (const char *const[]){"b", "c", NULL}; *key; key++) {
-		struct letter *letter = outbox_take(outbox, &next);
+		struct outbox_message *message = outbox_take(outbox, &next);
 
-		g_assert_cmpstr(letter->message.key, ==, *key);
-		outbox_end(outbox, letter, NULL);
+		g_assert_cmpstr(message->content.key, ==, *key);
+		outbox_end(outbox, message, NULL);
 	}
 	g_assert_null(outbox_take(outbox, &next));
 	g_assert_cmpint(next, ==, first->not_before);
@@ -84,7 +84,7 @@ static void test_outbox_order(void)
 static void test_outbox_closed(void)
 {
 	struct outbox *outbox = outbox_new(3);
-	struct outgoing a = a_message("a");
+	struct outgoing_message a = outgoing("a");
 	g_autoptr(GError) error = NULL;
 
 	outbox_close(outbox);
@@ -93,12 +93,12 @@ static void test_outbox_closed(void)
 	outbox_free(outbox);
 }
 
-/* Who waits is told by its own deadline, whatever the thread does meanwhile. */
+/* A sender that waits gives up at its deadline, whatever the publishing thread does. */
 static void test_outbox_deadline(void)
 {
 	struct outbox *outbox = outbox_new(3);
-	struct outgoing a = a_message("a"), b = a_message("b");
-	struct letter *waits, *sent, *taken;
+	struct outgoing_message a = outgoing("a"), b = outgoing("b");
+	struct outbox_message *waits, *sent, *taken;
 	GError *error = NULL;
 	gint64 next = G_MAXINT64;
 
@@ -107,56 +107,56 @@ static void test_outbox_deadline(void)
 	taken = outbox_take(outbox, &next);
 	g_assert_true(sent == taken);
 	waits = outbox_add(outbox, &b, true, NULL);
-	outbox_set_trouble(outbox, "the broker sleeps");
+	outbox_set_broker_error(outbox, "the broker is blocked");
 	g_assert_cmpint(outbox_wait(outbox, waits, &error), ==, -1);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
-	g_assert_nonnull(strstr(error->message, "the broker sleeps"));
+	g_assert_nonnull(strstr(error->message, "the broker is blocked"));
 	g_clear_error(&error);
 	g_assert_true(outbox_is_empty(outbox));
 
 	g_assert_cmpint(outbox_wait(outbox, sent, &error), ==, -1);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
 	g_clear_error(&error);
-	/* Nobody waits for it: it is not published again. */
-	outbox_put_back(outbox, taken, false);
+	/* Its sender has given up, so it is not published again. */
+	outbox_requeue(outbox, taken, false);
 	g_assert_true(outbox_is_empty(outbox));
 	outbox_free(outbox);
 }
 
-/* What waits is bounded in bytes too; one message is always taken. */
+/* The outbox is bounded in bytes too; one message is always accepted. */
 static void test_outbox_bytes(void)
 {
 	struct outbox *outbox = outbox_new(1000);
-	struct outgoing large = {.exchange = "", .key = "k", .timeout_s = 60};
+	struct outgoing_message large = {.exchange = "", .key = "k", .timeout_s = 60};
 	g_autoptr(GError) error = NULL;
 	gint64 next = G_MAXINT64;
-	struct letter *letter;
+	struct outbox_message *message;
 	unsigned count = 0;
 
 	do {
-		struct outgoing message = large;
+		struct outgoing_message content = large;
 		size_t length = RPC_MAX_OUTBOX_BYTES / 3;
 
-		message.body = cJSON_malloc(length + 1);
-		memset(message.body, 'x', length);
-		message.body[length] = '\0';
-		letter = outbox_add(outbox, &message, false, &error);
-	} while (letter && ++count < 10);
+		content.body = cJSON_malloc(length + 1);
+		memset(content.body, 'x', length);
+		content.body[length] = '\0';
+		message = outbox_add(outbox, &content, false, &error);
+	} while (message && ++count < 10);
 	g_assert_cmpuint(count, ==, 3);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL);
-	/* Each that is gone makes room. */
+	/* Each message that leaves makes room for another one. */
 	for (unsigned i = 0; i < 3; i++) {
-		struct outgoing message = a_message("a");
+		struct outgoing_message content = outgoing("a");
 
-		letter = outbox_take(outbox, &next);
-		g_assert_cmpuint(letter->size, >, 2);
-		outbox_put_back(outbox, letter, false);
-		letter = outbox_take(outbox, &next);
-		outbox_end(outbox, letter, NULL);
-		g_assert_nonnull(outbox_add(outbox, &message, false, NULL));
+		message = outbox_take(outbox, &next);
+		g_assert_cmpuint(message->body_bytes, >, 2);
+		outbox_requeue(outbox, message, false);
+		message = outbox_take(outbox, &next);
+		outbox_end(outbox, message, NULL);
+		g_assert_nonnull(outbox_add(outbox, &content, false, NULL));
 	}
-	while ((letter = outbox_take(outbox, &next)))
-		outbox_end(outbox, letter, NULL);
+	while ((message = outbox_take(outbox, &next)))
+		outbox_end(outbox, message, NULL);
 	outbox_free(outbox);
 }
 
