@@ -7,20 +7,20 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "rpc/amqp/connection.h"
 #include "rpc/amqp/topology.h"
 #include "rpc/amqp/unconfirmed.h"
+#include "rpc/amqp/write-watchdog.h"
 #include "rpc/base.h"
 
 /* Declarations have a channel of their own: a refused one closes its channel, and the confirmations
  * that are under way would be lost with it. */
 enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLARE };
 
-#define STUCK_WRITE_S 30
+#define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
 
 struct publisher {
 	const struct rpc_config *config;
@@ -29,15 +29,14 @@ struct publisher {
 	pthread_t thread;
 	int event_fd;
 	atomic_bool ready;
+	struct write_watchdog watchdog;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* `ended` was set */
 	/* Guarded by the lock. */
 	bool stopping;
 	bool ended;
-	gint64 stop_at;	    /* monotonic us */
-	int write_fd;	    /* the socket of a write that goes on; -1: none */
-	gint64 write_since; /* monotonic us */
+	gint64 stop_at; /* monotonic us */
 
 	/* The thread's own. */
 	struct broker_connection *connection;
@@ -136,33 +135,6 @@ static void connect_now(struct publisher *publisher)
 	g_info("publishing at %s", broker_peer(publisher->connection));
 }
 
-/* `fd` -1: no write goes on. */
-static void note_write(struct publisher *publisher, int fd)
-{
-	pthread_mutex_lock(&publisher->lock);
-	publisher->write_fd = fd;
-	publisher->write_since = g_get_monotonic_time();
-	pthread_mutex_unlock(&publisher->lock);
-}
-
-/* The lock is held. */
-static void shut_down_stuck_write(struct publisher *publisher)
-{
-	gint64 now = g_get_monotonic_time();
-	gint64 limit = publisher->write_since + STUCK_WRITE_S * G_USEC_PER_SEC;
-
-	if (publisher->write_fd >= 0 &&
-	    (now > limit || (publisher->stopping && now > publisher->stop_at)))
-		(void)shutdown(publisher->write_fd, SHUT_RDWR);
-}
-
-void publisher_check_stuck_write(struct publisher *publisher)
-{
-	pthread_mutex_lock(&publisher->lock);
-	shut_down_stuck_write(publisher);
-	pthread_mutex_unlock(&publisher->lock);
-}
-
 static int publish_message(struct publisher *publisher, const struct outbox_message *message,
 			   GError **error)
 {
@@ -187,12 +159,12 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 	if (message->content.declare_queue &&
 	    declare_once(publisher, message->content.key, error) < 0)
 		return -1;
-	note_write(publisher, broker_fd(publisher->connection));
+	write_watchdog_begin(&publisher->watchdog, broker_fd(publisher->connection));
 	rc = amqp_basic_publish(broker_amqp_state(publisher->connection), PUBLISHER_CHANNEL_PUBLISH,
 				amqp_cstring_bytes(message->content.exchange),
 				amqp_cstring_bytes(message->content.key),
 				message->content.mandatory, 0, &properties, body);
-	note_write(publisher, -1);
+	write_watchdog_end(&publisher->watchdog);
 	if (rc != AMQP_STATUS_OK) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "publishing to %s at %s: %s",
 			    message->content.key, broker_peer(publisher->connection),
@@ -322,6 +294,7 @@ static void publisher_free(struct publisher *publisher)
 	unconfirmed_free(publisher->unconfirmed);
 	outbox_free(publisher->outbox);
 	g_hash_table_unref(publisher->queues);
+	write_watchdog_destroy(&publisher->watchdog);
 	pthread_cond_destroy(&publisher->changed);
 	pthread_mutex_destroy(&publisher->lock);
 	(void)close(publisher->event_fd);
@@ -338,7 +311,7 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->outbox = outbox_new(config->outbox_max);
 	publisher->unconfirmed = unconfirmed_new(publisher->outbox);
 	publisher->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	publisher->write_fd = -1;
+	write_watchdog_init(&publisher->watchdog);
 	broker_retry_reset(&publisher->retry, config);
 	publisher->retry.not_before = 0;
 	publisher->queues = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -369,7 +342,9 @@ void publisher_stop(struct publisher *publisher, unsigned grace_s)
 	while (!publisher->ended) {
 		struct timespec until;
 
-		shut_down_stuck_write(publisher);
+		write_watchdog_check(&publisher->watchdog,
+				     g_get_monotonic_time() > publisher->stop_at ? 0
+										 : STUCK_WRITE_US);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec++;
 		(void)pthread_cond_clockwait(&publisher->changed, &publisher->lock, CLOCK_MONOTONIC,
@@ -378,6 +353,11 @@ void publisher_stop(struct publisher *publisher, unsigned grace_s)
 	pthread_mutex_unlock(&publisher->lock);
 	pthread_join(publisher->thread, NULL);
 	publisher_free(publisher);
+}
+
+void publisher_check_stuck_write(struct publisher *publisher)
+{
+	write_watchdog_check(&publisher->watchdog, STUCK_WRITE_US);
 }
 
 bool publisher_is_ready(struct publisher *publisher)

@@ -10,8 +10,9 @@
 
 #define UNCONFIRMED_MAX 1000
 #define UNCONFIRMED_MAX_BYTES ((size_t)512 * 1024)
-#define UNROUTABLE_PAUSE_US (G_USEC_PER_SEC / 4) /* as oslo_messaging between two tries to reply   \
-						  */
+#define UNROUTABLE_PAUSE_US                                                                        \
+	(G_USEC_PER_SEC / 4) /* as oslo_messaging between two tries to reply                       \
+			      */
 
 struct unconfirmed {
 	struct outbox *outbox;

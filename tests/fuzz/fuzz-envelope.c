@@ -6,8 +6,15 @@
 #include <string.h>
 
 #include "agent/task/task.h"
-#include "rpc/internal.h"
+#include "rpc/amqp/consumer.h"
+#include "rpc/amqp/publisher.h"
+#include "rpc/client.h"
+#include "rpc/failure.h"
+#include "rpc/handle.h"
+#include "rpc/inflight.h"
 #include "rpc/json.h"
+#include "rpc/redact.h"
+#include "rpc/server.h"
 #include "tests/fuzz/fuzz.h"
 
 /* What AMQP takes for the name of a queue. */
@@ -18,10 +25,10 @@ __typeof__(consumer_ack) __wrap_consumer_ack;
 __typeof__(consumer_want) __wrap_consumer_want;
 __typeof__(publisher_send) __wrap_publisher_send;
 
-void __wrap_consumer_ack(struct consumer *consumer, const struct delivery *delivery)
+void __wrap_consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 {
 	(void)consumer;
-	(void)delivery;
+	(void)tag;
 }
 
 void __wrap_consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted)
@@ -95,24 +102,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct rpc_config config;
 	static struct manager manager;
-	const struct delivery nowhere = {0};
+	const struct delivery delivery = {.body = (const char *)data, .length = size, .size = size};
 	struct rpc rpc = {.config = &config};
 	struct rpc_server_ops ops = manager_server_ops(&manager);
 
 	if (!manager.jobs) {
 		manager.jobs = jobs_new(0);
 		config.topic = "compute";
+		config.host = "node1";
 		config.rejected_dir = g_build_filename(g_get_tmp_dir(), "rejected", NULL);
 		config.rejected_max_files = 2;
 		config.rejected_max_bytes = (uint64_t)1024 * 1024;
 	}
-	rpc.server = server_state_new();
-	rpc.client = client_state_new();
+	rpc.inflight = inflight_new();
+	rpc.server = rpc_server_new(&config);
+	rpc.client = rpc_client_new();
 	g_assert_cmpint(rpc_server_start(&rpc, &ops, NULL), ==, 0);
-	server_take(&rpc, (const char *)data, size, &nowhere);
-	client_take_reply(&rpc, (const char *)data, size);
-	client_state_free(rpc.client);
-	server_state_free(rpc.server);
+	rpc_server_deliver(&delivery, &rpc);
+	rpc_client_deliver(&delivery, &rpc);
+	rpc_client_free(rpc.client);
+	rpc_server_free(rpc.server);
+	inflight_free(rpc.inflight);
 	check_text(data, size);
 	g_free(rpc_text_redact((const char *)data, size));
 	return 0;

@@ -176,6 +176,30 @@ static void tell_done(struct job *job, cJSON *result, GError *error)
 	tell(job->peer, event);
 }
 
+/* Casts as a client of oslo does, with the context of the command. */
+static void cast(struct rpc *rpc, const char *topic, const cJSON *command, GError **error)
+{
+	cJSON *message = cJSON_CreateObject();
+	const cJSON *context = cJSON_GetObjectItemCaseSensitive(command, "context");
+	const cJSON *field;
+	g_autofree char *unique_id = g_uuid_string_random();
+	char *body;
+
+	cJSON_AddStringToObject(message, "method", string_of(command, "method"));
+	cJSON_AddItemToObject(message, "args", copy_of(command, "args"));
+	cJSON_AddStringToObject(message, "version", string_of(command, "version"));
+	cJSON_AddStringToObject(message, "_unique_id", unique_id);
+	cJSON_ArrayForEach (field, context) {
+		g_autofree char *key = g_strconcat("_context_", field->string, NULL);
+
+		cJSON_AddItemToObject(message, key, cJSON_Duplicate(field, true));
+	}
+	body = rpc_body_encode(message);
+	(void)rpc_publish_body(rpc, topic, body, error);
+	cJSON_free(body);
+	cJSON_Delete(message);
+}
+
 /* call, cast, publish and notify. */
 static void *run_job(void *opaque)
 {
@@ -192,8 +216,7 @@ static void *run_job(void *opaque)
 				  string_of(command, "version"), copy_of(command, "args"),
 				  number_of(command, "timeout", 20), &error);
 	else if (g_str_equal(what, "cast"))
-		(void)rpc_cast(rpc, topic, context, string_of(command, "method"),
-			       string_of(command, "version"), copy_of(command, "args"), &error);
+		cast(rpc, topic, command, &error);
 	else if (g_str_equal(what, "publish"))
 		(void)rpc_publish_body(rpc, topic, string_of(command, "body"), &error);
 	else

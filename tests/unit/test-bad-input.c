@@ -10,8 +10,14 @@
 #include <time.h>
 
 #include "agent/task/task.h"
-#include "rpc/internal.h"
+#include "rpc/amqp/consumer.h"
+#include "rpc/amqp/publisher.h"
+#include "rpc/handle.h"
+#include "rpc/inflight.h"
 #include "rpc/json.h"
+#include "rpc/limits.h"
+#include "rpc/redact.h"
+#include "rpc/server.h"
 
 #define BODY "tests/data/wire/snapshot_instance.body"
 #define FILES_MAX 2
@@ -34,10 +40,10 @@ __typeof__(publisher_send) __wrap_publisher_send;
 
 static unsigned taken, acked, answered;
 
-void __wrap_consumer_ack(struct consumer *consumer, const struct delivery *delivery)
+void __wrap_consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 {
 	(void)consumer;
-	(void)delivery;
+	(void)tag;
 	acked++;
 }
 
@@ -97,11 +103,13 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	fixture->tmp = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	fixture->config.topic = "compute";
+	fixture->config.host = "node1";
 	fixture->config.rejected_dir = g_build_filename(fixture->tmp, "rejected", NULL);
 	fixture->config.rejected_max_files = FILES_MAX;
 	fixture->config.rejected_max_bytes = BYTES_MAX;
 	fixture->rpc.config = &fixture->config;
-	fixture->rpc.server = server_state_new();
+	fixture->rpc.inflight = inflight_new();
+	fixture->rpc.server = rpc_server_new(&fixture->config);
 	g_assert_cmpint(rpc_server_start(&fixture->rpc, &ops, NULL), ==, 0);
 	g_assert_true(g_file_get_contents(BODY, &fixture->body, &fixture->length, NULL));
 }
@@ -140,7 +148,8 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	g_free(take_kept(fixture));
-	server_state_free(fixture->rpc.server);
+	rpc_server_free(fixture->rpc.server);
+	inflight_free(fixture->rpc.inflight);
 	g_rmdir(fixture->config.rejected_dir);
 	g_rmdir(fixture->tmp);
 	g_free((char *)fixture->config.rejected_dir);
@@ -150,21 +159,18 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 
 static void forget_ids(struct fixture *fixture)
 {
-	struct rpc_server_ops ops = manager_server_ops(&fixture->manager);
-
-	server_state_free(fixture->rpc.server);
-	fixture->rpc.server = server_state_new();
-	g_assert_cmpint(rpc_server_start(&fixture->rpc, &ops, NULL), ==, 0);
+	inflight_free(fixture->rpc.inflight);
+	fixture->rpc.inflight = inflight_new();
 }
 
 /* True when it became a job. It is acked once in any case. The body ends where its memory does. */
 static bool give(struct fixture *fixture, const char *body, size_t length)
 {
 	g_autofree char *exact = g_memdup2(body, MAX(length, 1));
-	const struct delivery nowhere = {0};
+	const struct delivery delivery = {.body = exact, .length = length, .size = length};
 	unsigned taken_before = taken, acked_before = acked;
 
-	server_take(&fixture->rpc, exact, length, &nowhere);
+	rpc_server_deliver(&delivery, &fixture->rpc);
 	g_assert_cmpuint(acked - acked_before, ==, 1);
 	forget_ids(fixture);
 	return taken > taken_before;
@@ -482,7 +488,8 @@ static void test_too_long(struct fixture *fixture, gconstpointer unused)
 {
 	g_autofree char *body = g_strnfill(RPC_MAX_BODY_BYTES + 1, ' ');
 	static const char begin[] = "{\"_context_auth_token\": \"SECRET\", \"keep\": \"";
-	const struct delivery nowhere = {0};
+	const struct delivery delivery = {
+		.body = body, .length = RPC_MAX_KEPT_BYTES, .size = (uint64_t)1 << 40};
 	unsigned acked_before;
 	g_autofree char *kept = NULL;
 
@@ -493,7 +500,7 @@ static void test_too_long(struct fixture *fixture, gconstpointer unused)
 	g_assert_false(give(fixture, body, RPC_MAX_BODY_BYTES));
 	expect_kept(fixture, "not JSON");
 	acked_before = acked;
-	server_take_too_long(&fixture->rpc, body, RPC_MAX_KEPT_BYTES, (uint64_t)1 << 40, &nowhere);
+	rpc_server_deliver(&delivery, &fixture->rpc);
 	g_assert_cmpuint(acked - acked_before, ==, 1);
 	kept = take_kept(fixture);
 	g_assert_true(g_str_has_prefix(kept, "# it has 1099511627776 bytes, over the limit"));

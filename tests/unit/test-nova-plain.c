@@ -3,7 +3,7 @@
  * Instances that are dictionaries (Folsom, Grizzly), the changes that pause, suspend and shelve
  * make, the audit periods of a shelve, and the state that a conductor names when it refuses.
  */
-#include "rpc/internal.h"
+#include "rpc/failure.h"
 #include "rpc/json.h"
 #include "rpc/nova/internal.h"
 

@@ -5,8 +5,11 @@
  */
 #include <string.h>
 
-#include "rpc/internal.h"
+#include "rpc/context.h"
+#include "rpc/failure.h"
 #include "rpc/json.h"
+#include "rpc/limits.h"
+#include "rpc/redact.h"
 
 static cJSON *decode(const char *body, GError **error)
 {
