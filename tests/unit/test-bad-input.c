@@ -252,7 +252,7 @@ static void test_no_utf8(struct fixture *fixture, gconstpointer unused)
 		for (size_t i = 0; bytes[i]; i++)
 			body[at + i] = bytes[i];
 		g_assert_false(give(fixture, body, fixture->length));
-		expect_kept(fixture, "no UTF-8");
+		expect_kept(fixture, "invalid UTF-8");
 	}
 }
 
