@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Nova's notifications on their topics (nova.rpc.get_notifier, nova.compute.utils), and our own of
- * how far a snapshot is.
+ * nova's notifications on their topics (nova.rpc.get_notifier, nova.compute.utils), and our own
+ * about the progress of a snapshot.
  */
-#include "rpc/nova/internal.h"
+#include "rpc/nova/notify.h"
 
-#include <string.h>
+#include "rpc/nova/audit-period.h"
+#include "rpc/nova/payload-exception.h"
+#include "rpc/nova/payload-legacy.h"
+#include "rpc/nova/payload-versioned.h"
+#include "rpc/nova/value.h"
 
 struct rpc_context *nova_context_elevated(struct rpc_context *context)
 {
@@ -26,6 +30,7 @@ struct rpc_context *nova_context_elevated(struct rpc_context *context)
 	return rpc_context_new(fields);
 }
 
+/* Sends a notification to each topic. Takes `payload`. */
 static void emit(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
 		 const char *publisher, const char *event_type, struct rpc_context *context,
 		 cJSON *payload)
@@ -74,35 +79,7 @@ void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config
 			       nova_versioned_payload(instance, elevated, image_id));
 }
 
-GDateTime *nova_audit_period_end(const char *period, GDateTime *now)
-{
-	const char *at = strchr(period, '@');
-	int offset = at ? (int)g_ascii_strtoll(at + 1, NULL, 10) : 0;
-	int year = g_date_time_get_year(now), month = g_date_time_get_month(now);
-	int day = g_date_time_get_day_of_month(now), hour = g_date_time_get_hour(now);
-	g_autoptr(GDateTime) end = NULL;
-
-	if (g_str_has_prefix(period, "month"))
-		end = g_date_time_new_utc(year, month, MAX(offset, 1), 0, 0, 0);
-	else if (g_str_has_prefix(period, "year"))
-		end = g_date_time_new_utc(year, MAX(offset, 1), 1, 0, 0, 0);
-	else if (g_str_has_prefix(period, "day"))
-		end = g_date_time_new_utc(year, month, day, offset, 0, 0);
-	else
-		end = g_date_time_new_utc(year, month, day, hour, offset, 0);
-	if (!end)
-		return g_date_time_ref(now);
-	if (g_date_time_compare(end, now) < 0)
-		return g_steal_pointer(&end);
-	if (g_str_has_prefix(period, "month"))
-		return g_date_time_add_months(end, -1);
-	if (g_str_has_prefix(period, "year"))
-		return g_date_time_add_years(end, -1);
-	return g_str_has_prefix(period, "day") ? g_date_time_add_days(end, -1)
-					       : g_date_time_add_hours(end, -1);
-}
-
-/* Python's str of a datetime without a zone leaves out microseconds that are zero. */
+/* As Python's str of a datetime without a time zone, which leaves out microseconds of zero. */
 static void add_time(cJSON *to, const char *name, GDateTime *time)
 {
 	g_autofree char *text =

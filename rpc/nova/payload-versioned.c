@@ -1,26 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The payload of instance.snapshot.start and .end: InstanceActionSnapshotPayload of
- * nova.notifications.objects.instance, and what it holds.
+ * The payloads of instance.<action>.start and .end and of instance.exists, and the objects in them.
  */
-#include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/payload-versioned.h"
 
 #include <string.h>
 
-/* A field of a payload, and the field of its source that it is a copy of. */
-struct field {
+#include "rpc/json.h"
+#include "rpc/limits.h"
+#include "rpc/nova/instance.h"
+#include "rpc/nova/value.h"
+
+/* A field of a payload, and the field of its source that it copies. */
+struct copied_field {
 	const char *name;
 	const char *source;
 };
 
-static void add_copies(cJSON *to, const cJSON *from, const struct field *fields)
+static void add_copies(cJSON *to, const cJSON *from, const struct copied_field *fields)
 {
 	for (; fields->name; fields++)
 		cJSON_AddItemToObject(to, fields->name, nova_copy_member(from, fields->source));
 }
 
-/* A BooleanField without a value is false. */
+/* As a BooleanField: false without a value. */
 static void add_bool(cJSON *to, const char *name, const cJSON *from)
 {
 	cJSON_AddBoolToObject(to, name, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, name)));
@@ -28,16 +31,16 @@ static void add_bool(cJSON *to, const char *name, const cJSON *from)
 
 static cJSON *flavor_payload(const cJSON *instance)
 {
-	static const struct field sizes[] = {
+	static const struct copied_field sizes[] = {
 		{"memory_mb", "memory_mb"},	  {"vcpus", "vcpus"}, {"root_gb", "root_gb"},
 		{"ephemeral_gb", "ephemeral_gb"}, {NULL, NULL},
 	};
-	static const struct field weights[] = {
+	static const struct copied_field weights[] = {
 		{"rxtx_factor", "rxtx_factor"},
 		{"vcpu_weight", "vcpu_weight"},
 		{NULL, NULL},
 	};
-	static const struct field rest[] = {
+	static const struct copied_field rest[] = {
 		{"extra_specs", "extra_specs"},
 		{"projects", "projects"},
 		{"description", "description"},
@@ -49,7 +52,7 @@ static cJSON *flavor_payload(const cJSON *instance)
 	int64_t swap;
 
 	cJSON_AddItemToObject(data, "flavorid", nova_copy_member(flavor, "flavorid"));
-	/* Without a flavor, what the instance itself keeps of one. */
+	/* Without a flavor: the instance's own fields, which are older than flavors. */
 	add_copies(data, flavor ? flavor : instance, sizes);
 	cJSON_AddStringToObject(data, "name", name ? name : "");
 	if (json_int64(flavor, "swap", &swap))
@@ -63,7 +66,7 @@ static cJSON *flavor_payload(const cJSON *instance)
 	return nova_object_wrap("FlavorPayload", "1.4", data);
 }
 
-/* A DictOfStringsField: what is no text becomes what Python's str makes of it. */
+/* As a DictOfStringsField: values that are not strings are converted as Python's str does. */
 static cJSON *dict_of_strings(const cJSON *dict)
 {
 	cJSON *copy = cJSON_CreateObject();
@@ -88,7 +91,7 @@ static cJSON *dict_of_strings(const cJSON *dict)
 	return copy;
 }
 
-/* A MACAddressField. */
+/* As a MACAddressField. */
 static void add_mac(cJSON *to, const cJSON *vif)
 {
 	const char *address = json_string(vif, "address");
@@ -101,7 +104,7 @@ static void add_mac(cJSON *to, const cJSON *vif)
 
 static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip)
 {
-	static const struct field of_ip[] = {
+	static const struct copied_field of_ip[] = {
 		{"version", "version"},
 		{"address", "address"},
 		{NULL, NULL},
@@ -118,26 +121,26 @@ static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip
 	return nova_object_wrap("IpPayload", "1.0", data);
 }
 
-/* What is said again with each address of an interface must be short: a text of some size with as
- * many addresses would not fit into any memory. */
-static bool is_short(const cJSON *vif, const cJSON *network)
+/* What all addresses of an interface share is repeated for each of them, so it must be short: many
+ * addresses that share a long text would not fit into memory. */
+static bool has_short_payload(const cJSON *vif, const cJSON *network)
 {
-	cJSON *said = ip_payload(vif, network, NULL);
-	char *text = json_print(said);
-	bool fits = strlen(text) <= NOVA_MAX_ADDRESS_BYTES;
+	cJSON *payload = ip_payload(vif, network, NULL);
+	char *text = json_print(payload);
+	bool is_short = strlen(text) <= NOVA_MAX_ADDRESS_BYTES;
 
 	cJSON_free(text);
-	cJSON_Delete(said);
-	return fits;
+	cJSON_Delete(payload);
+	return is_short;
 }
 
-/* Those of an interface, as far as there is room for more. */
+/* Adds the addresses of an interface, up to the limit. `count` is the number of all addresses. */
 static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
 {
 	const cJSON *network = cJSON_GetObjectItemCaseSensitive(vif, "network");
 	const cJSON *subnet, *ip;
 
-	if (*count >= NOVA_MAX_ADDRESSES || !is_short(vif, network))
+	if (*count >= NOVA_MAX_ADDRESSES || !has_short_payload(vif, network))
 		return;
 	cJSON_ArrayForEach (subnet, cJSON_GetObjectItemCaseSensitive(network, "subnets")) {
 		cJSON_ArrayForEach (ip, cJSON_GetObjectItemCaseSensitive(subnet, "ips")) {
@@ -148,7 +151,7 @@ static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
 	}
 }
 
-/* IpPayload.from_network_info, of the info cache's network_info, a JSON text within the JSON. */
+/* IpPayload.from_network_info; the info cache holds network_info as JSON text. */
 static cJSON *ip_addresses(const cJSON *instance)
 {
 	const char *text = json_string(nova_member_data(instance, "info_cache"), "network_info");
@@ -176,10 +179,10 @@ static const char *power_state_name(const cJSON *instance)
 	return names[state];
 }
 
-/* BlockDevicePayload.from_bdms: of volumes alone. */
+/* BlockDevicePayload.from_bdms: of volumes only. */
 static cJSON *block_devices(const struct nova_instance *instance)
 {
-	static const struct field of_device[] = {
+	static const struct copied_field of_device[] = {
 		{"device_name", "device_name"},
 		{"boot_index", "boot_index"},
 		{"delete_on_termination", "delete_on_termination"},
@@ -206,11 +209,11 @@ static cJSON *block_devices(const struct nova_instance *instance)
 	return payloads;
 }
 
-/* What all payloads of an instance have in common (InstancePayload). */
+/* The fields that all payloads of an instance have (InstancePayload). */
 static void add_instance(cJSON *payload, const struct nova_instance *instance,
 			 const struct rpc_context *context)
 {
-	static const struct field before_flavor[] = {
+	static const struct copied_field before_flavor[] = {
 		{"uuid", "uuid"},
 		{"user_id", "user_id"},
 		{"tenant_id", "project_id"},
@@ -225,7 +228,7 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 		{"availability_zone", "availability_zone"},
 		{NULL, NULL},
 	};
-	static const struct field after_flavor[] = {
+	static const struct copied_field after_flavor[] = {
 		{"image_uuid", "image_ref"},
 		{"key_name", "key_name"},
 		{"kernel_id", "kernel_id"},
@@ -238,7 +241,7 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 		{"state", "vm_state"},
 		{NULL, NULL},
 	};
-	static const struct field after_power_state[] = {
+	static const struct copied_field after_power_state[] = {
 		{"task_state", "task_state"},
 		{"progress", "progress"},
 		{NULL, NULL},

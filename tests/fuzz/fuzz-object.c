@@ -7,7 +7,7 @@
 #include "agent/method/image-metadata.h"
 #include "image/internal.h"
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/instance-save.h"
 #include "tests/fuzz/fuzz.h"
 
 __typeof__(rpc_call) __wrap_rpc_call;
@@ -129,7 +129,7 @@ static void read_instance(struct rpc_context *context, struct nova_instance *ins
 	save(context, instance);
 	notify(context, instance, args);
 	cJSON_Delete(metadata_build(&task, "name", "qcow2", &meta));
-	cJSON_Delete(nova_update_args(instance, NULL));
+	cJSON_Delete(nova_instance_update_args(instance, NULL));
 	cJSON_Delete(nova_instance_object(instance));
 }
 

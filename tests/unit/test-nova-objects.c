@@ -4,7 +4,14 @@
  * sense, networks, failures of many kinds.
  */
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/limits.h"
+#include "rpc/nova/conductor.h"
+#include "rpc/nova/instance-save.h"
+#include "rpc/nova/notify.h"
+#include "rpc/nova/payload-exception.h"
+#include "rpc/nova/payload-legacy.h"
+#include "rpc/nova/payload-versioned.h"
+#include "rpc/nova/value.h"
 
 #include <string.h>
 
@@ -81,13 +88,13 @@ static void test_refused(void)
 		const char *object;
 		const char *why;
 	} cases[] = {
-		{"null", "no Instance"},
-		{"[]", "no Instance"},
-		{"\"" UUID "\"", "no Instance"},
-		{"{}", "no Instance"},
-		{"{\"uuid\":\"" UUID "\"}", "no Instance"},
-		{OBJECT("Flavor", "1.2", "{\"uuid\":\"" UUID "\"}"), "no Instance"},
-		{INSTANCE("[]"), "no Instance"},
+		{"null", "not an Instance"},
+		{"[]", "not an Instance"},
+		{"\"" UUID "\"", "not an Instance"},
+		{"{}", "not an Instance"},
+		{"{\"uuid\":\"" UUID "\"}", "not an Instance"},
+		{OBJECT("Flavor", "1.2", "{\"uuid\":\"" UUID "\"}"), "not an Instance"},
+		{INSTANCE("[]"), "not an Instance"},
 		{INSTANCE("{}"), "uuid"},
 		{INSTANCE("{\"uuid\":null}"), "uuid"},
 		{INSTANCE("{\"uuid\":7}"), "uuid"},
@@ -173,10 +180,11 @@ static void test_expected_states(void)
 {
 	struct nova_instance *instance = instance_of(INSTANCE("{\"uuid\":\"" UUID "\"}"));
 
-	assert_member(nova_save_args(instance, NULL), "kwargs", "{}");
-	assert_member(nova_save_args(instance, "image_backup"), "kwargs",
+	assert_member(nova_instance_save_args(instance, NULL), "kwargs", "{}");
+	assert_member(nova_instance_save_args(instance, "image_backup"), "kwargs",
 		      "{\"expected_task_state\":\"image_backup\"}");
-	assert_member(nova_save_args(instance, ""), "kwargs", "{\"expected_task_state\":[null]}");
+	assert_member(nova_instance_save_args(instance, ""), "kwargs",
+		      "{\"expected_task_state\":[null]}");
 	nova_instance_free(instance);
 }
 

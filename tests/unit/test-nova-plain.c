@@ -5,7 +5,8 @@
  */
 #include "rpc/failure.h"
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/audit-period.h"
+#include "rpc/nova/instance-save.h"
 
 #include <string.h>
 
@@ -44,13 +45,13 @@ static void test_dictionary(void)
 	g_assert_cmpstr(nova_instance_uuid(instance), ==, UUID);
 	g_assert_cmpstr(nova_instance_system_metadata(instance, "a"), ==, "b");
 	nova_instance_set_task_state(instance, "image_pending_upload");
-	assert_json(nova_update_args(instance, "image_snapshot"),
+	assert_json(nova_instance_update_args(instance, "image_snapshot"),
 		    "{\"instance_uuid\":\"" UUID "\",\"updates\":{\"task_state\":"
 		    "\"image_pending_upload\",\"expected_task_state\":\"image_snapshot\"},"
 		    "\"service\":\"conductor\"}");
 	nova_instance_forget_changes(instance);
 	nova_instance_set_task_state(instance, NULL);
-	assert_json(nova_update_args(instance, NULL),
+	assert_json(nova_instance_update_args(instance, NULL),
 		    "{\"instance_uuid\":\"" UUID "\",\"updates\":{\"task_state\":null},"
 		    "\"service\":\"conductor\"}");
 }
@@ -133,7 +134,7 @@ static void test_image_flags(void)
 static void expect_states(const char *expected, const char *json)
 {
 	g_autoptr(nova_instance_t) instance = new_object("{}");
-	cJSON *args = nova_save_args(instance, expected);
+	cJSON *args = nova_instance_save_args(instance, expected);
 	cJSON *kwargs = cJSON_DetachItemFromObjectCaseSensitive(args, "kwargs");
 
 	assert_json(kwargs, json);

@@ -5,7 +5,12 @@
  * are ids, times and texts that we cannot know: the text of an exception, its traceback.
  */
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/conductor.h"
+#include "rpc/nova/instance-save.h"
+#include "rpc/nova/payload-exception.h"
+#include "rpc/nova/payload-legacy.h"
+#include "rpc/nova/payload-versioned.h"
+#include "rpc/nova/value.h"
 
 #include <string.h>
 
@@ -185,8 +190,8 @@ static void play_save(struct play *play, const cJSON *call)
 	GError *error = NULL;
 
 	set_changes(play, member(args, "objinst"));
-	assert_same(nova_save_args(play->instance,
-				   json_string(member(args, "kwargs"), "expected_task_state")),
+	assert_same(nova_instance_save_args(play->instance, json_string(member(args, "kwargs"),
+									"expected_task_state")),
 		    args);
 	nova_instance_merge(play->instance, reply_to(play, call), &error);
 	g_assert_no_error(error);
