@@ -35,8 +35,8 @@ enum inflight_verdict inflight_open(struct inflight *inflight, const char *uniqu
 				    const struct delivery_tag *tag, uint64_t *ret_number);
 
 /* Closes a request, when it is acked or freed. Returns whether it was open; `ret_tag` is then its
- * latest delivery. One that is freed without an ack (`acked` false) is no duplicate when the broker
- * delivers it again. */
+ * latest delivery. One that is freed without an ack (`acked` false) is new when the broker delivers
+ * it again. */
 bool inflight_close(struct inflight *inflight, uint64_t number, bool acked,
 		    struct delivery_tag *ret_tag);
 

@@ -266,7 +266,7 @@ static int scan_string(struct scan *scan, GError **error)
 	if (scan->at < scan->length && scan->text[scan->at] == ':') {
 		if (unprintable)
 			return scan_error(scan, start, error,
-					  "a key with an escape that is no character");
+					  "a key with an escape that is not a character");
 		return 0;
 	}
 	scan->at = end;

@@ -10,7 +10,7 @@
 
 /* Redacts a text that is not JSON, or only the beginning of some. Replaces what follows the name of
  * a secret, and whatever looks like a token of Keystone, with "***". Bytes that are not UTF-8
- * become U+FFFD. Returns a new text, which the caller frees; "***" alone when the search gives up.
+ * become U+FFFD. Returns a new text, which the caller frees; only "***" when the search gives up.
  */
 char *rpc_text_redact(const char *text, size_t length);
 

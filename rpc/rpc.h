@@ -107,7 +107,7 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s);
  * when it accepts messages or was not tried yet. The caller frees it. */
 char *rpc_last_connect_error(struct rpc *rpc);
 
-/* A request that our server received. It belongs to whoever it was handed to, until
+/* A request that our server received. It belongs to the code that it was handed to, until
  * rpc_request_free. One thread at a time uses it. */
 struct rpc_request;
 const char *rpc_request_method(const struct rpc_request *request);

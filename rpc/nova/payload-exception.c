@@ -39,7 +39,7 @@ static void append_repr(GString *to, const char *text)
 	g_string_append_c(to, quote);
 }
 
-/* to_primitive makes a text of an exception, the repr of its __dict__ with its class. */
+/* An exception becomes a text: the repr of its __dict__ with its class. */
 static void add_exception(cJSON *to, const struct nova_exception *exception)
 {
 	GString *text = g_string_new(NULL);
@@ -58,7 +58,7 @@ static bool is_any_of(const char *name, const char *const *names)
 	return name && g_strv_contains(names, name);
 }
 
-/* A DateTimeField of an object; on the wire nothing but its name tells it from a text. */
+/* Whether a field is a DateTimeField. On the wire only the name distinguishes it from a text. */
 static bool is_time(const char *name)
 {
 	static const char *const names[] = {"created_at",    "updated_at",   "deleted_at",
@@ -68,7 +68,8 @@ static bool is_time(const char *name)
 	return is_any_of(name, names);
 }
 
-/* Objects that behave like a dictionary (NovaObjectDictCompat): their fields are its items. */
+/* Whether objects of this name are dictionaries too (NovaObjectDictCompat), whose items are their
+ * fields. */
 static bool is_dict(const char *object_name)
 {
 	static const char *const names[] = {"Instance",
@@ -84,7 +85,8 @@ static bool is_dict(const char *object_name)
 	return is_any_of(object_name, names);
 }
 
-/* Of an object's data the names tell what the members are, of a dictionary they do not. */
+/* The names of members say of what type they are in an object's data (`are_fields`), but not in a
+ * dictionary. */
 static cJSON *primitive_members(const cJSON *members, bool are_fields)
 {
 	cJSON *copy = cJSON_CreateObject();
@@ -118,7 +120,8 @@ static cJSON *primitive_list(const cJSON *list)
 	return copy;
 }
 
-/* Any other object shows its attributes. Of those _context is left out: it holds the token. */
+/* Any other object becomes a dictionary of its attributes. We leave out _context, which has the
+ * token. */
 static cJSON *primitive_attributes(const cJSON *object, const cJSON *data)
 {
 	cJSON *copy = cJSON_CreateObject();
@@ -161,13 +164,14 @@ static cJSON *primitive_text(const char *name, const cJSON *item)
 		time = nova_time_strtime(item->valuestring);
 		return cJSON_CreateString(time);
 	}
-	/* The one field that is JSON on the wire and a list in memory. */
+	/* This field is JSON text on the wire and a list in memory. */
 	if (name && g_str_equal(name, "network_info"))
 		parsed = json_parse(item->valuestring, strlen(item->valuestring), NULL);
 	return parsed ? parsed : cJSON_Duplicate(item, true);
 }
 
-/* `name` is that of the field, NULL for what is none. */
+/* Converts a value as oslo_serialization.jsonutils.to_primitive does. `name` is the name of the
+ * field; NULL when the value is not a field. */
 static cJSON *to_primitive(const char *name, const cJSON *item)
 {
 	const cJSON *data = cJSON_GetObjectItemCaseSensitive(item, "nova_object.data");
@@ -201,7 +205,7 @@ cJSON *nova_legacy_exception_payload(const struct nova_exception *exception, con
 
 cJSON *nova_versioned_exception_payload(const struct nova_exception *exception)
 {
-	/* Python's last line of a traceback; there are no frames of ours to show. */
+	/* The last line of a traceback in Python; we have no frames to show. */
 	g_autofree char *traceback = g_strdup_printf("%s.%s: %s\n", exception->module,
 						     exception->class_name, exception->message);
 	cJSON *data = cJSON_CreateObject();

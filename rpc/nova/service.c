@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Nova's record of a compute service (nova.objects.service.Service), as nova.service and
+ * nova's record of a compute service (nova.objects.service.Service), as nova.service and
  * nova.servicegroup.drivers.db keep it.
  */
 #include "rpc/json.h"
