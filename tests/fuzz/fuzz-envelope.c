@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A body as a broker gives it: to the server, up to where a task would become a job, as a reply,
- * and as a text of which the secrets are cut out. Nothing is sent, and nothing runs.
+ * A body from the broker: as a request, up to where a task would become a job; as a reply; and as a
+ * text to be redacted. Nothing is sent, and no job runs.
  */
 #include <string.h>
 
@@ -17,7 +17,7 @@
 #include "rpc/server.h"
 #include "tests/fuzz/fuzz.h"
 
-/* What AMQP takes for the name of a queue. */
+/* The longest name of a queue in AMQP. */
 #define KEY_MAX_LENGTH 255
 
 __typeof__(jobs_submit) __wrap_jobs_submit;
@@ -49,7 +49,7 @@ int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_mes
 	return 0;
 }
 
-/* What the journal is given must be fit to be read from it. */
+/* The message that the journal gets must be readable. */
 void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 			const struct job_ops *ops, void *opaque)
 {
@@ -72,7 +72,7 @@ void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 	ops->free(opaque);
 }
 
-/* What is printed of a message reads as it was printed. */
+/* A message that is printed and parsed again stays the same. */
 static void check_text(const uint8_t *data, size_t size)
 {
 	cJSON *message = rpc_body_decode((const char *)data, size, NULL);
@@ -88,7 +88,7 @@ static void check_text(const uint8_t *data, size_t size)
 	body = rpc_body_encode(message);
 	copy = rpc_body_decode(body, strlen(body), NULL);
 	again = copy ? json_print(copy) : NULL;
-	/* A message that looks like an envelope is one to the next reader. */
+	/* A message that looks like an envelope is decoded as one the second time. */
 	if (!cJSON_HasObjectItem(message, "oslo.message"))
 		g_assert_cmpstr(text, ==, again);
 	cJSON_free(again);

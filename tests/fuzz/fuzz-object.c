@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Nova's objects: the arguments of a cast, and what the conductor answers, one part for each call.
+ * nova's objects: the first part of the input is the arguments of a cast, each further part is the
+ * conductor's reply to one call.
  */
 #include <string.h>
 
@@ -87,7 +88,7 @@ static void notify(struct rpc_context *context, const struct nova_instance *inst
 	nova_notify_exception(NULL, &config, context, &exception, args);
 }
 
-/* As a task does, whatever comes back. */
+/* The calls that a task makes, whatever the replies are. */
 static void save(struct rpc_context *context, struct nova_instance *instance)
 {
 	(void)nova_conductor_instance_load_flavor(NULL, context, instance, NULL);

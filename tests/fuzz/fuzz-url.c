@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * transport_url.
+ * A transport_url.
  */
 #include <string.h>
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * transport_url: what it means, and what is said when it means nothing.
+ * transport_url: how it is parsed, the errors for a malformed one, and in which order and when its
+ * brokers are tried.
  */
 #include "rpc/amqp/retry.h"
 
-struct server {
+struct expected_broker {
 	const char *host, *user, *password;
 	int port;
 };
@@ -12,7 +13,7 @@ struct server {
 struct expected {
 	const char *url;
 	const char *vhost;
-	struct server servers[3]; /* ends with a NULL host */
+	struct expected_broker brokers[3]; /* ends with a NULL host */
 };
 
 static void test_parse(void)
@@ -49,15 +50,15 @@ static void test_parse(void)
 		g_test_message("%s", expected->url);
 		g_assert_no_error(error);
 		g_assert_cmpstr(url->vhost, ==, expected->vhost);
-		for (; expected->servers[count].host; count++) {
-			const struct broker_address *server;
+		for (; expected->brokers[count].host; count++) {
+			const struct broker_address *address;
 
 			g_assert_cmpuint(count, <, url->brokers->len);
-			server = g_ptr_array_index(url->brokers, count);
-			g_assert_cmpstr(server->host, ==, expected->servers[count].host);
-			g_assert_cmpstr(server->user, ==, expected->servers[count].user);
-			g_assert_cmpstr(server->password, ==, expected->servers[count].password);
-			g_assert_cmpint(server->port, ==, expected->servers[count].port);
+			address = g_ptr_array_index(url->brokers, count);
+			g_assert_cmpstr(address->host, ==, expected->brokers[count].host);
+			g_assert_cmpstr(address->user, ==, expected->brokers[count].user);
+			g_assert_cmpstr(address->password, ==, expected->brokers[count].password);
+			g_assert_cmpint(address->port, ==, expected->brokers[count].port);
 		}
 		g_assert_cmpuint(url->brokers->len, ==, count);
 		transport_url_free(url);
@@ -68,7 +69,7 @@ static void test_errors(void)
 {
 	static const struct {
 		const char *url;
-		const char *says;
+		const char *message_part;
 	} cases[] = {
 		{NULL, "rabbit://"},
 		{"", "rabbit://"},
@@ -91,12 +92,14 @@ static void test_errors(void)
 		g_assert_null(transport_url_parse(cases[i].url, &error));
 		g_assert_error(error, RPC_ERROR, RPC_ERROR_CONFIG);
 		g_assert_nonnull(strstr(error->message, "transport_url"));
-		g_assert_nonnull(strstr(error->message, cases[i].says));
+		g_assert_nonnull(strstr(error->message, cases[i].message_part));
 		g_assert_null(strstr(error->message, "hidden"));
 	}
 }
 
-/* Each server has its turn at once, then a pause that grows and is bounded. */
+/* All brokers are tried at once, one after the other; then there is a pause, which grows up to a
+ * limit.
+ */
 static void test_retry(void)
 {
 	struct rpc_config config = {
