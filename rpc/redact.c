@@ -80,11 +80,11 @@ void rpc_body_redact(cJSON *message)
 
 	cJSON_ArrayForEach (item, message) {
 		bool is_text = cJSON_IsString(item);
-		bool has_secret_name = item->string && is_secret(item->string);
+		bool is_token = is_text && g_str_has_prefix(item->valuestring, TOKEN_PREFIX);
+		bool has_secret = item->string && is_secret(item->string) && !cJSON_IsNull(item) &&
+				  !cJSON_IsBool(item);
 
-		if (is_text && g_str_has_prefix(item->valuestring, TOKEN_PREFIX))
-			replace_with_string(item, REDACTED);
-		else if (has_secret_name && !cJSON_IsNull(item) && !cJSON_IsBool(item))
+		if (is_token || has_secret)
 			replace_with_string(item, REDACTED);
 		else if (is_text && item->string && g_str_equal(item->string, "oslo.message"))
 			redact_inner_message(item);
