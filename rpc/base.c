@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Random ids, and threads with a small stack.
+ * Random ids, times, and threads with a small stack.
  */
 #include "rpc/base.h"
 
@@ -19,6 +19,12 @@ char *rpc_hex_id(void)
 	}
 	*to = '\0';
 	return text;
+}
+
+struct timespec rpc_timespec(gint64 monotonic_us)
+{
+	return (struct timespec){monotonic_us / G_USEC_PER_SEC,
+				 (monotonic_us % G_USEC_PER_SEC) * 1000};
 }
 
 int rpc_thread_start(pthread_t *ret_thread, void *(*run)(void *), void *opaque, const char *purpose,

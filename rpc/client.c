@@ -54,8 +54,8 @@ void rpc_client_free(struct rpc_client *client)
 	g_free(client);
 }
 
-static enum broker_result subscribe(struct broker_connection *connection, amqp_channel_t channel,
-				    void *opaque, GError **error)
+static enum broker_result subscribe_replies(struct broker_connection *connection,
+					    amqp_channel_t channel, void *opaque, GError **error)
 {
 	const struct rpc *rpc = opaque;
 	const char *queue = rpc->client->reply_queue;
@@ -68,7 +68,7 @@ static enum broker_result subscribe(struct broker_connection *connection, amqp_c
 }
 
 const struct consumer_channel_ops rpc_client_channel = {
-	.subscribe = subscribe,
+	.subscribe = subscribe_replies,
 	.deliver = rpc_client_deliver,
 };
 
@@ -144,8 +144,7 @@ static char *encode_call(struct rpc_context *context, const char *method, const 
 static int wait_for_reply(struct rpc_client *client, const struct pending_call *pending,
 			  gint64 deadline_us)
 {
-	struct timespec deadline = {deadline_us / G_USEC_PER_SEC,
-				    (deadline_us % G_USEC_PER_SEC) * 1000};
+	struct timespec deadline = rpc_timespec(deadline_us);
 	int rc = 0;
 
 	while (!pending->reply && rc == 0)

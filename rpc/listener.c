@@ -34,8 +34,8 @@ void rpc_listener_free(struct rpc_listener *listener)
 	g_free(listener);
 }
 
-static enum broker_result subscribe(struct broker_connection *connection, amqp_channel_t channel,
-				    void *opaque, GError **error)
+static enum broker_result subscribe_listener(struct broker_connection *connection,
+					     amqp_channel_t channel, void *opaque, GError **error)
 {
 	const struct rpc *rpc = opaque;
 	struct rpc_listener *listener = rpc->listener;
@@ -52,7 +52,7 @@ static enum broker_result subscribe(struct broker_connection *connection, amqp_c
 	return result;
 }
 
-static void deliver(const struct delivery *delivery, void *opaque)
+static void deliver_to_listener(const struct delivery *delivery, void *opaque)
 {
 	const struct rpc *rpc = opaque;
 	const struct rpc_listener *listener = rpc->listener;
@@ -77,8 +77,8 @@ static void deliver(const struct delivery *delivery, void *opaque)
 }
 
 const struct consumer_channel_ops rpc_listener_channel = {
-	.subscribe = subscribe,
-	.deliver = deliver,
+	.subscribe = subscribe_listener,
+	.deliver = deliver_to_listener,
 };
 
 int rpc_listen(struct rpc *rpc, const char *const *keys,

@@ -10,7 +10,7 @@
 #define REPLY_TIMEOUT_S 60 /* kombu_missing_consumer_retry_timeout */
 
 /* The keys are in oslo's order. */
-static char *encode(const char *msg_id, cJSON *result, const char *failure, bool ending)
+static char *encode_reply(const char *msg_id, cJSON *result, const char *failure, bool ending)
 {
 	cJSON *message = cJSON_CreateObject();
 	g_autofree char *unique_id = rpc_hex_id();
@@ -29,7 +29,7 @@ static char *encode(const char *msg_id, cJSON *result, const char *failure, bool
 	return body;
 }
 
-static void send_message(struct publisher *publisher, const struct outgoing_message *message)
+static void send_reply(struct publisher *publisher, const struct outgoing_message *message)
 {
 	g_autoptr(GError) error = NULL;
 
@@ -48,9 +48,9 @@ void rpc_reply_send(struct publisher *publisher, const char *reply_queue, const 
 		.timeout_s = REPLY_TIMEOUT_S,
 	};
 
-	message.body = encode(msg_id, result, failure, true);
+	message.body = encode_reply(msg_id, result, failure, true);
 	cJSON_free(failure);
-	send_message(publisher, &message);
+	send_reply(publisher, &message);
 }
 
 void rpc_reply_send_heartbeat(struct publisher *publisher, const char *reply_queue,
@@ -64,6 +64,6 @@ void rpc_reply_send_heartbeat(struct publisher *publisher, const char *reply_que
 		.timeout_s = REPLY_TIMEOUT_S,
 	};
 
-	message.body = encode(msg_id, NULL, NULL, false);
-	send_message(publisher, &message);
+	message.body = encode_reply(msg_id, NULL, NULL, false);
+	send_reply(publisher, &message);
 }

@@ -126,7 +126,7 @@ void rpc_request_ack(struct rpc_request *request)
 }
 
 /* Takes `result` and `failure`. */
-static void answer(struct rpc_request *request, cJSON *result, char *failure)
+static void answer_call(struct rpc_request *request, cJSON *result, char *failure)
 {
 	if (!rpc_request_is_call(request) || request->answered) {
 		cJSON_Delete(result);
@@ -142,13 +142,13 @@ static void answer(struct rpc_request *request, cJSON *result, char *failure)
 
 void rpc_request_reply(struct rpc_request *request, cJSON *result)
 {
-	answer(request, result, NULL);
+	answer_call(request, result, NULL);
 }
 
 void rpc_request_fail(struct rpc_request *request, const char *class_name, const char *module,
 		      const char *message)
 {
-	answer(request, NULL, rpc_failure_encode(class_name, module, message));
+	answer_call(request, NULL, rpc_failure_encode(class_name, module, message));
 }
 
 char *rpc_request_text(const struct rpc_request *request, cJSON *instance)

@@ -51,8 +51,8 @@ void rpc_server_free(struct rpc_server *server)
 
 /* The queues of a server of oslo (oslo_messaging._drivers.amqpdriver.AMQPDriverBase.listen). Each
  * queue's name is the tag of its consumer. */
-static enum broker_result subscribe(struct broker_connection *connection, amqp_channel_t channel,
-				    void *opaque, GError **error)
+static enum broker_result subscribe_server(struct broker_connection *connection,
+					   amqp_channel_t channel, void *opaque, GError **error)
 {
 	const struct rpc *rpc = opaque;
 	const struct rpc_config *config = rpc->config;
@@ -75,8 +75,8 @@ static enum broker_result subscribe(struct broker_connection *connection, amqp_c
 	return result;
 }
 
-static enum broker_result unsubscribe(struct broker_connection *connection, amqp_channel_t channel,
-				      void *opaque, GError **error)
+static enum broker_result unsubscribe_server(struct broker_connection *connection,
+					     amqp_channel_t channel, void *opaque, GError **error)
 {
 	const struct rpc *rpc = opaque;
 	const char *tags[] = {rpc->config->topic, rpc->server->own_queue,
@@ -89,8 +89,8 @@ static enum broker_result unsubscribe(struct broker_connection *connection, amqp
 }
 
 const struct consumer_channel_ops rpc_server_channel = {
-	.subscribe = subscribe,
-	.unsubscribe = unsubscribe,
+	.subscribe = subscribe_server,
+	.unsubscribe = unsubscribe_server,
 	.deliver = rpc_server_deliver,
 };
 
@@ -115,7 +115,7 @@ static void refuse_request(struct rpc_request *request, const char *class_name, 
 	rpc_request_free(request);
 }
 
-static void dispatch(const struct rpc_server_ops *ops, struct rpc_request *request)
+static void dispatch_request(const struct rpc_server_ops *ops, struct rpc_request *request)
 {
 	const char *name = rpc_request_method(request);
 	const char *version = rpc_request_version(request);
@@ -164,7 +164,7 @@ static int check_names(const cJSON *message, GError **error)
 	return 0;
 }
 
-static cJSON *decode(const struct delivery *delivery, GError **error)
+static cJSON *decode_request(const struct delivery *delivery, GError **error)
 {
 	cJSON *message;
 
@@ -184,7 +184,7 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 {
 	struct rpc *rpc = opaque;
 	g_autoptr(GError) error = NULL;
-	cJSON *message = decode(delivery, &error);
+	cJSON *message = decode_request(delivery, &error);
 	const char *unique_id;
 	uint64_t number;
 
@@ -197,7 +197,7 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 	unique_id = json_string(message, "_unique_id");
 	switch (inflight_open(rpc->inflight, unique_id, &delivery->tag, &number)) {
 	case INFLIGHT_NEW:
-		dispatch(&rpc->server->ops, rpc_request_new(rpc, message, number));
+		dispatch_request(&rpc->server->ops, rpc_request_new(rpc, message, number));
 		return;
 	case INFLIGHT_DUPLICATE:
 		consumer_ack(rpc->consumer, &delivery->tag);

@@ -14,8 +14,8 @@
 #include "rpc/base.h"
 #include "rpc/limits.h"
 
-/* After this many deliveries acks and everything else have their turn. It is well below the
- * prefetch: otherwise the broker would wait for our acks while we wait for its deliveries. */
+/* After this many deliveries, acks and everything else have their turn: the broker sends no more
+ * than the prefetch until it gets acks. */
 #define DELIVERIES_PER_TURN 32
 
 struct consumer {
@@ -62,7 +62,7 @@ static void set_consumed(struct consumer *consumer, enum consumer_channel channe
 	pthread_mutex_unlock(&consumer->lock);
 }
 
-static void disconnect(struct consumer *consumer, GError *why)
+static void consumer_disconnect(struct consumer *consumer, GError *why)
 {
 	bool established = consumer->connected;
 
@@ -81,7 +81,8 @@ static void disconnect(struct consumer *consumer, GError *why)
 	g_error_free(why);
 }
 
-static int subscribe(struct consumer *consumer, enum consumer_channel channel, GError **error)
+static int subscribe_channel(struct consumer *consumer, enum consumer_channel channel,
+			     GError **error)
 {
 	if (!consumer->channel_open[channel] &&
 	    broker_open_channel(consumer->connection, channel, error) != BROKER_OK)
@@ -94,7 +95,8 @@ static int subscribe(struct consumer *consumer, enum consumer_channel channel, G
 	return 0;
 }
 
-static int unsubscribe(struct consumer *consumer, enum consumer_channel channel, GError **error)
+static int unsubscribe_channel(struct consumer *consumer, enum consumer_channel channel,
+			       GError **error)
 {
 	return consumer->ops.channels[channel]->unsubscribe(
 		       consumer->connection, channel, consumer->ops.opaque, error) == BROKER_OK
@@ -110,21 +112,22 @@ static int update_subscriptions(struct consumer *consumer, GError **error)
 
 		if (wanted == consumer->consumed[i])
 			continue;
-		if ((wanted ? subscribe(consumer, i, error) : unsubscribe(consumer, i, error)) < 0)
+		if ((wanted ? subscribe_channel(consumer, i, error)
+			    : unsubscribe_channel(consumer, i, error)) < 0)
 			return -1;
 		set_consumed(consumer, i, wanted);
 	}
 	return 0;
 }
 
-static void connect_now(struct consumer *consumer)
+static void consumer_connect(struct consumer *consumer)
 {
 	GError *error = NULL;
 
 	consumer->connection = broker_open(consumer->config, consumer->url, &consumer->retry,
 					   "novasnap consumer", &error);
 	if (!consumer->connection || update_subscriptions(consumer, &error) < 0) {
-		disconnect(consumer, error);
+		consumer_disconnect(consumer, error);
 		return;
 	}
 	set_connected(consumer, true);
@@ -150,14 +153,14 @@ static void send_acks(struct consumer *consumer)
 		rc = amqp_basic_ack(broker_amqp_state(consumer->connection), tag->channel,
 				    tag->number, 0);
 		if (rc != AMQP_STATUS_OK)
-			disconnect(consumer,
-				   g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
-					       "acking a message: %s", amqp_error_string2(rc)));
+			consumer_disconnect(consumer, g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
+								  "acking a message: %s",
+								  amqp_error_string2(rc)));
 	}
 	g_array_set_size(acks, 0);
 }
 
-static void deliver(struct consumer *consumer, amqp_channel_t channel)
+static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
 {
 	const struct delivery_assembler *assembler = &consumer->assemblers[channel];
 	const struct delivery delivery = {
@@ -182,7 +185,7 @@ static int handle_content(struct consumer *consumer, const amqp_frame_t *frame, 
 	int rc = delivery_add_frame(assembler, frame, error);
 
 	if (rc > 0) {
-		deliver(consumer, frame->channel);
+		deliver_message(consumer, frame->channel);
 		delivery_reset(assembler);
 	}
 	return rc;
@@ -217,7 +220,7 @@ static void read_frames(struct consumer *consumer)
 		int rc;
 
 		if (broker_next_frame(consumer->connection, &frame, &error) != BROKER_OK) {
-			disconnect(consumer, error);
+			consumer_disconnect(consumer, error);
 			return;
 		}
 		if (frame.frame_type == 0)
@@ -228,7 +231,7 @@ static void read_frames(struct consumer *consumer)
 			     ? handle_method(consumer, &frame, &error)
 			     : handle_content(consumer, &frame, &error);
 		if (rc < 0) {
-			disconnect(consumer, error);
+			consumer_disconnect(consumer, error);
 			return;
 		}
 		deliveries += (unsigned)rc;
@@ -247,9 +250,9 @@ static void *consumer_main(void *opaque)
 		gint64 until;
 
 		if (!consumer->connection && g_get_monotonic_time() >= consumer->retry.not_before)
-			connect_now(consumer);
+			consumer_connect(consumer);
 		else if (consumer->connection && update_subscriptions(consumer, &error) < 0)
-			disconnect(consumer, error);
+			consumer_disconnect(consumer, error);
 		send_acks(consumer);
 		until = consumer->ops.tick(consumer->ops.opaque);
 		if (!consumer->connection)
@@ -332,7 +335,7 @@ void consumer_want(struct consumer *consumer, enum consumer_channel channel, boo
 bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, bool consumed,
 		   gint64 deadline)
 {
-	struct timespec until = {deadline / G_USEC_PER_SEC, (deadline % G_USEC_PER_SEC) * 1000};
+	struct timespec until = rpc_timespec(deadline);
 	bool reached;
 	int rc = 0;
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "rpc/base.h"
 #include "rpc/limits.h"
 #include "rpc/rpc.h"
 
@@ -191,8 +192,7 @@ struct outbox_message *outbox_add(struct outbox *outbox, const struct outgoing_m
 
 int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **error)
 {
-	struct timespec deadline = {message->deadline / G_USEC_PER_SEC,
-				    (message->deadline % G_USEC_PER_SEC) * 1000};
+	struct timespec deadline = rpc_timespec(message->deadline);
 	GError *failure = NULL;
 	bool is_ours = true;
 	int rc = 0;

@@ -46,7 +46,7 @@ struct publisher {
 	bool blocked;	    /* the broker accepts nothing at the moment */
 };
 
-static void disconnect(struct publisher *publisher, GError *why)
+static void publisher_disconnect(struct publisher *publisher, GError *why)
 {
 	bool established = atomic_exchange(&publisher->ready, false);
 
@@ -66,7 +66,7 @@ static void disconnect(struct publisher *publisher, GError *why)
 
 /* oslo's notifier declares each queue once per connection. A refusal is only logged: the message
  * still reaches listeners that have bound queues of their own. */
-static int declare_queue(struct publisher *publisher, const char *queue, GError **error)
+static int declare_topic_queue(struct publisher *publisher, const char *queue, GError **error)
 {
 	g_autoptr(GError) refused = NULL;
 
@@ -84,14 +84,14 @@ static int declare_queue(struct publisher *publisher, const char *queue, GError 
 	}
 }
 
-static int declare_once(struct publisher *publisher, const char *queue, GError **error)
+static int declare_topic_queue_once(struct publisher *publisher, const char *queue, GError **error)
 {
 	if (g_hash_table_contains(publisher->queues, queue))
 		return 0;
 	/* Add it first: a blocked broker does not answer on a connection that has published, but it
 	 * does on the next connection, where all queues of the table are declared. */
 	g_hash_table_add(publisher->queues, g_strdup(queue));
-	return declare_queue(publisher, queue, error);
+	return declare_topic_queue(publisher, queue, error);
 }
 
 static int set_up_channels(struct publisher *publisher, GError **error)
@@ -107,7 +107,7 @@ static int set_up_channels(struct publisher *publisher, GError **error)
 		return -1;
 	g_hash_table_iter_init(&iter, publisher->queues);
 	while (g_hash_table_iter_next(&iter, &queue, NULL)) {
-		if (declare_queue(publisher, queue, error) < 0)
+		if (declare_topic_queue(publisher, queue, error) < 0)
 			return -1;
 	}
 	if (broker_open_channel(connection, PUBLISHER_CHANNEL_PUBLISH, error) != BROKER_OK)
@@ -119,14 +119,14 @@ static int set_up_channels(struct publisher *publisher, GError **error)
 		       : -1;
 }
 
-static void connect_now(struct publisher *publisher)
+static void publisher_connect(struct publisher *publisher)
 {
 	GError *error = NULL;
 
 	publisher->connection = broker_open(publisher->config, publisher->url, &publisher->retry,
 					    "novasnap publisher", &error);
 	if (!publisher->connection || set_up_channels(publisher, &error) < 0) {
-		disconnect(publisher, error);
+		publisher_disconnect(publisher, error);
 		return;
 	}
 	broker_retry_reset(&publisher->retry, publisher->config);
@@ -157,7 +157,7 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 		properties.expiration = amqp_cstring_bytes(expiration);
 	}
 	if (message->content.declare_queue &&
-	    declare_once(publisher, message->content.key, error) < 0)
+	    declare_topic_queue_once(publisher, message->content.key, error) < 0)
 		return -1;
 	write_watchdog_begin(&publisher->watchdog, broker_fd(publisher->connection));
 	rc = amqp_basic_publish(broker_amqp_state(publisher->connection), PUBLISHER_CHANNEL_PUBLISH,
@@ -187,7 +187,7 @@ static gint64 publish_waiting(struct publisher *publisher)
 
 		unconfirmed_add(publisher->unconfirmed, message);
 		if (publish_message(publisher, message, &error) < 0)
-			disconnect(publisher, error);
+			publisher_disconnect(publisher, error);
 	}
 	return next;
 }
@@ -241,7 +241,7 @@ static void read_frames(struct publisher *publisher)
 		GError *error = NULL;
 
 		if (broker_next_frame(publisher->connection, &frame, &error) != BROKER_OK) {
-			disconnect(publisher, error);
+			publisher_disconnect(publisher, error);
 			return;
 		}
 		if (frame.frame_type == AMQP_FRAME_METHOD)
@@ -273,7 +273,7 @@ static void *publisher_main(void *opaque)
 		gint64 until;
 
 		if (!publisher->connection && g_get_monotonic_time() >= publisher->retry.not_before)
-			connect_now(publisher);
+			publisher_connect(publisher);
 		until = publish_waiting(publisher);
 		if (!publisher->connection)
 			until = MIN(until, publisher->retry.not_before);
@@ -340,13 +340,11 @@ void publisher_stop(struct publisher *publisher, unsigned grace_s)
 	wake_thread(publisher);
 	/* A write that is stuck when the grace time is over is broken off. */
 	while (!publisher->ended) {
-		struct timespec until;
+		struct timespec until = rpc_timespec(g_get_monotonic_time() + G_USEC_PER_SEC);
 
 		write_watchdog_check(&publisher->watchdog,
 				     g_get_monotonic_time() > publisher->stop_at ? 0
 										 : STUCK_WRITE_US);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec++;
 		(void)pthread_cond_clockwait(&publisher->changed, &publisher->lock, CLOCK_MONOTONIC,
 					     &until);
 	}

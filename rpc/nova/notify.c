@@ -31,9 +31,9 @@ struct rpc_context *nova_context_elevated(struct rpc_context *context)
 }
 
 /* Sends a notification to each topic. Takes `payload`. */
-static void emit(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
-		 const char *publisher, const char *event_type, struct rpc_context *context,
-		 cJSON *payload)
+static void notify_topics(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
+			  const char *publisher, const char *event_type,
+			  struct rpc_context *context, cJSON *payload)
 {
 	for (; *topics; topics++)
 		rpc_notify(rpc, *topics, priority, publisher, event_type, context,
@@ -41,22 +41,23 @@ static void emit(struct rpc *rpc, const char *const *topics, enum rpc_priority p
 	cJSON_Delete(payload);
 }
 
-static void emit_legacy(struct rpc *rpc, const struct nova_notify_config *config,
-			enum rpc_priority priority, const char *event_type,
-			struct rpc_context *context, cJSON *payload)
+static void notify_legacy(struct rpc *rpc, const struct nova_notify_config *config,
+			  enum rpc_priority priority, const char *event_type,
+			  struct rpc_context *context, cJSON *payload)
 {
 	g_autofree char *publisher = g_strdup_printf("compute.%s", config->host);
 
-	emit(rpc, config->topics, priority, publisher, event_type, context, payload);
+	notify_topics(rpc, config->topics, priority, publisher, event_type, context, payload);
 }
 
-static void emit_versioned(struct rpc *rpc, const struct nova_notify_config *config,
-			   enum rpc_priority priority, const char *event_type,
-			   struct rpc_context *context, cJSON *payload)
+static void notify_versioned(struct rpc *rpc, const struct nova_notify_config *config,
+			     enum rpc_priority priority, const char *event_type,
+			     struct rpc_context *context, cJSON *payload)
 {
 	g_autofree char *publisher = g_strdup_printf("nova-compute:%s", config->host);
 
-	emit(rpc, config->versioned_topics, priority, publisher, event_type, context, payload);
+	notify_topics(rpc, config->versioned_topics, priority, publisher, event_type, context,
+		      payload);
 }
 
 void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config,
@@ -72,15 +73,15 @@ void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config
 		return;
 	elevated = nova_context_elevated(context);
 	if (config->legacy)
-		emit_legacy(rpc, config, RPC_PRIORITY_INFO, legacy, elevated,
-			    nova_legacy_payload(instance, image_location));
+		notify_legacy(rpc, config, RPC_PRIORITY_INFO, legacy, elevated,
+			      nova_legacy_payload(instance, image_location));
 	if (config->versioned)
-		emit_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, elevated,
-			       nova_versioned_payload(instance, elevated, image_id));
+		notify_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, elevated,
+				 nova_versioned_payload(instance, elevated, image_id));
 }
 
 /* As Python's str of a datetime without a time zone, which leaves out microseconds of zero. */
-static void add_time(cJSON *to, const char *name, GDateTime *time)
+static void add_period_time(cJSON *to, const char *name, GDateTime *time)
 {
 	g_autofree char *text =
 		g_date_time_format(time, g_date_time_get_microsecond(time) ? "%Y-%m-%d %H:%M:%S.%f"
@@ -94,8 +95,8 @@ static cJSON *legacy_exists_payload(const struct nova_instance *instance, GDateT
 {
 	cJSON *payload = nova_legacy_payload(instance, image_location);
 
-	add_time(payload, "audit_period_beginning", from);
-	add_time(payload, "audit_period_ending", to);
+	add_period_time(payload, "audit_period_beginning", from);
+	add_period_time(payload, "audit_period_ending", to);
 	return payload;
 }
 
@@ -109,11 +110,11 @@ void nova_notify_exists(struct rpc *rpc, const struct nova_notify_config *config
 	if (!config->enabled)
 		return;
 	if (config->legacy)
-		emit_legacy(rpc, config, RPC_PRIORITY_INFO, "compute.instance.exists", context,
-			    legacy_exists_payload(instance, from, now, image_location));
+		notify_legacy(rpc, config, RPC_PRIORITY_INFO, "compute.instance.exists", context,
+			      legacy_exists_payload(instance, from, now, image_location));
 	if (config->versioned)
-		emit_versioned(rpc, config, RPC_PRIORITY_INFO, "instance.exists", context,
-			       nova_versioned_exists_payload(instance, context, from, now));
+		notify_versioned(rpc, config, RPC_PRIORITY_INFO, "instance.exists", context,
+				 nova_versioned_exists_payload(instance, context, from, now));
 }
 
 void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *config,
@@ -123,11 +124,11 @@ void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *con
 	if (!config->enabled)
 		return;
 	if (config->legacy)
-		emit_legacy(rpc, config, RPC_PRIORITY_ERROR, exception->function, context,
-			    nova_legacy_exception_payload(exception, args));
+		notify_legacy(rpc, config, RPC_PRIORITY_ERROR, exception->function, context,
+			      nova_legacy_exception_payload(exception, args));
 	if (config->versioned)
-		emit_versioned(rpc, config, RPC_PRIORITY_ERROR, "compute.exception", context,
-			       nova_versioned_exception_payload(exception));
+		notify_versioned(rpc, config, RPC_PRIORITY_ERROR, "compute.exception", context,
+				 nova_versioned_exception_payload(exception));
 }
 
 cJSON *nova_progress_payload(const struct nova_progress *progress)

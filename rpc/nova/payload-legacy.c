@@ -31,7 +31,7 @@ static void add_or_empty(cJSON *to, const char *name, const cJSON *from, const c
 }
 
 /* As null_safe_isotime of nova.notifications.base. */
-static void add_time(cJSON *to, const cJSON *data, const char *field)
+static void add_isotime(cJSON *to, const cJSON *data, const char *field)
 {
 	const char *text = json_string(data, field);
 	g_autofree char *time = text ? nova_time_strtime(text) : NULL;
@@ -119,9 +119,9 @@ cJSON *nova_legacy_payload(const struct nova_instance *instance, const char *ima
 	add_copies(payload, data, places);
 	add_or_empty(payload, "cell_name", data, "cell_name");
 	add_created_at(payload, data);
-	add_time(payload, data, "terminated_at");
-	add_time(payload, data, "deleted_at");
-	add_time(payload, data, "launched_at");
+	add_isotime(payload, data, "terminated_at");
+	add_isotime(payload, data, "deleted_at");
+	add_isotime(payload, data, "launched_at");
 	add_image_ref_url(payload, data, image_location);
 	add_copies(payload, data, images);
 	add_copy(payload, "state", data, "vm_state");

@@ -17,14 +17,14 @@ struct copied_field {
 	const char *source;
 };
 
-static void add_copies(cJSON *to, const cJSON *from, const struct copied_field *fields)
+static void add_copied_fields(cJSON *to, const cJSON *from, const struct copied_field *fields)
 {
 	for (; fields->name; fields++)
 		cJSON_AddItemToObject(to, fields->name, nova_copy_member(from, fields->source));
 }
 
 /* As a BooleanField: false without a value. */
-static void add_bool(cJSON *to, const char *name, const cJSON *from)
+static void add_boolean_field(cJSON *to, const char *name, const cJSON *from)
 {
 	cJSON_AddBoolToObject(to, name, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, name)));
 }
@@ -53,16 +53,16 @@ static cJSON *flavor_payload(const cJSON *instance)
 
 	cJSON_AddItemToObject(data, "flavorid", nova_copy_member(flavor, "flavorid"));
 	/* Without a flavor: the instance's own fields, which are older than flavors. */
-	add_copies(data, flavor ? flavor : instance, sizes);
+	add_copied_fields(data, flavor ? flavor : instance, sizes);
 	cJSON_AddStringToObject(data, "name", name ? name : "");
 	if (json_int64(flavor, "swap", &swap))
 		cJSON_AddItemToObject(data, "swap", nova_copy_member(flavor, "swap"));
 	else
 		cJSON_AddNumberToObject(data, "swap", 0);
-	add_copies(data, flavor, weights);
-	add_bool(data, "disabled", flavor);
-	add_bool(data, "is_public", flavor);
-	add_copies(data, flavor, rest);
+	add_copied_fields(data, flavor, weights);
+	add_boolean_field(data, "disabled", flavor);
+	add_boolean_field(data, "is_public", flavor);
+	add_copied_fields(data, flavor, rest);
 	return nova_object_wrap("FlavorPayload", "1.4", data);
 }
 
@@ -116,7 +116,7 @@ static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip
 	cJSON_AddItemToObject(data, "meta",
 			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(vif, "meta")));
 	cJSON_AddItemToObject(data, "port_uuid", nova_copy_member(vif, "id"));
-	add_copies(data, ip, of_ip);
+	add_copied_fields(data, ip, of_ip);
 	cJSON_AddItemToObject(data, "device_name", nova_copy_member(vif, "devname"));
 	return nova_object_wrap("IpPayload", "1.0", data);
 }
@@ -203,7 +203,7 @@ static cJSON *block_devices(const struct nova_instance *instance)
 		if (!json_string(device, "volume_id"))
 			continue;
 		data = cJSON_CreateObject();
-		add_copies(data, device, of_device);
+		add_copied_fields(data, device, of_device);
 		cJSON_AddItemToArray(payloads, nova_object_wrap("BlockDevicePayload", "1.0", data));
 	}
 	return payloads;
@@ -252,16 +252,16 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 
 	nova_add_text(payload, "request_id",
 		      user && project ? rpc_context_string(context, "request_id") : NULL);
-	add_copies(payload, data, before_flavor);
+	add_copied_fields(payload, data, before_flavor);
 	cJSON_AddItemToObject(payload, "flavor", flavor_payload(data));
-	add_copies(payload, data, after_flavor);
+	add_copied_fields(payload, data, after_flavor);
 	nova_add_text(payload, "power_state", power_state_name(data));
-	add_copies(payload, data, after_power_state);
+	add_copied_fields(payload, data, after_power_state);
 	cJSON_AddItemToObject(payload, "ip_addresses", ip_addresses(data));
 	cJSON_AddItemToObject(payload, "block_devices", block_devices(instance));
 	cJSON_AddItemToObject(payload, "metadata",
 			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(data, "metadata")));
-	add_bool(payload, "locked", data);
+	add_boolean_field(payload, "locked", data);
 	cJSON_AddStringToObject(
 		payload, "auto_disk_config",
 		cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(data, "auto_disk_config"))
@@ -286,7 +286,7 @@ cJSON *nova_versioned_payload(const struct nova_instance *instance,
 			: nova_object_wrap("InstanceActionPayload", "1.8", payload);
 }
 
-static void add_time(cJSON *to, const char *name, GDateTime *time)
+static void add_utc_time(cJSON *to, const char *name, GDateTime *time)
 {
 	g_autofree char *text = g_date_time_format(time, "%Y-%m-%dT%H:%M:%SZ");
 
@@ -300,8 +300,8 @@ cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
 	cJSON *payload = cJSON_CreateObject();
 	cJSON *period = cJSON_CreateObject();
 
-	add_time(period, "audit_period_beginning", from);
-	add_time(period, "audit_period_ending", to);
+	add_utc_time(period, "audit_period_beginning", from);
+	add_utc_time(period, "audit_period_ending", to);
 	cJSON_AddItemToObject(payload, "audit_period",
 			      nova_object_wrap("AuditPeriodPayload", "1.0", period));
 	add_instance(payload, instance, context);
