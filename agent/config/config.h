@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "image/image.h"
-#include "image/openstack/cinder.h"
+#include "image/cinder.h"
 #include "rpc/nova.h"
 #include "rpc/rpc.h"
 #include "virt/virt.h"

@@ -2,7 +2,7 @@
 /*
  * Cinder's v3 API, the two requests of it that a snapshot needs.
  */
-#include "image/openstack/cinder.h"
+#include "image/cinder.h"
 
 #include <string.h>
 

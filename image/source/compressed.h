@@ -6,7 +6,7 @@
 #ifndef NOVASNAP_IMAGE_COMPRESSED_H
 #define NOVASNAP_IMAGE_COMPRESSED_H
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 /* The compressed size of a cluster, in 16 bits: a codec never makes one so large. */
 #define SIZE_OF_ZEROS 0

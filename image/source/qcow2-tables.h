@@ -8,7 +8,7 @@
 #ifndef NOVASNAP_IMAGE_QCOW2_H
 #define NOVASNAP_IMAGE_QCOW2_H
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 #define QCOW2_COPIED ((uint64_t)1 << 63) /* the refcount is exactly 1 */
 

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 struct raw {
 	struct image_source head;

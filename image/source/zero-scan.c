@@ -3,7 +3,7 @@
  * A source whose extents are finer than those of the one it reads: what holds nothing but zeros was
  * found by reading it all.
  */
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 struct scanned {
 	struct image_source head;

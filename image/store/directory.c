@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "image/internal.h"
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 #define CHUNK ((size_t)1024 * 1024)
 #define HOLE ((size_t)64 * 1024)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "image/internal.h"
-#include "image/openstack/cinder.h"
+#include "image/cinder.h"
 #include "tests/fuzz/fuzz.h"
 
 #define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"

@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 #include "tests/fuzz/fuzz.h"
 
 #define IHAVEOPT 0x49484156454f5054

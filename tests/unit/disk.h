@@ -8,7 +8,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 #define TIB ((uint64_t)1 << 40)
 #define MIB ((uint64_t)1 << 20)

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "image/internal.h"
-#include "image/openstack/cinder.h"
+#include "image/cinder.h"
 
 #define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
 /* CPU time of what is linear in its length and not slow, also with a sanitizer. */

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 #define SIZE ((uint64_t)1024 * 1024)
 #define OPTION_REPLY 0x0003e889045565a9

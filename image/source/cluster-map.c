@@ -2,7 +2,7 @@
 /*
  * The map of a source's clusters.
  */
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 #include <string.h>
 
