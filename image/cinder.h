@@ -1,39 +1,53 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What nova-compute has to say to Cinder about the snapshots of volumes (nova.volume.cinder).
- * Used by many threads at once; each call blocks for as long as an HTTP request may.
+ * A client of Cinder's v3 API for the requests that nova-compute makes about the snapshots of
+ * volumes (nova.volume.cinder). This is a public header of image/: agent/ uses it for
+ * volume_snapshot_create, volume_snapshot_delete and quiesced instances. Many threads may use one
+ * service; each call blocks for as long as an HTTP request may take.
  */
-#ifndef NOVASNAP_IMAGE_VOLUME_H
-#define NOVASNAP_IMAGE_VOLUME_H
+#ifndef NOVASNAP_IMAGE_CINDER_H
+#define NOVASNAP_IMAGE_CINDER_H
 
 #include "image/image.h"
 
-/* All strings belong to the caller and live as long as the service. */
+/* How to reach Cinder. The caller owns all strings and keeps them as long as the service. */
 struct cinder_config {
-	/* [cinder]endpoint_template: http://host:8776/v3/%(project_id)s; NULL: Keystone's catalogue
-	 */
-	const char *endpoint_template;
-	const char *region_name;  /* [cinder]os_region_name; NULL: any */
-	const char *catalog_info; /* [cinder]catalog_info: type:name:interface */
-	const char *cafile;	  /* of [cinder] */
+	const char *endpoint_template; /* [cinder]endpoint_template, in which %(project_id)s and
+					  %(tenant_id)s are replaced; NULL: use the catalogue */
+	const char *region_name;       /* [cinder]os_region_name; NULL: any region */
+	const char *catalog_info;      /* [cinder]catalog_info, "type:name:interface" */
+	const char *cafile;	       /* [cinder]cafile; NULL: the system's authorities */
 	const char *certfile;
 	const char *keyfile;
-	bool insecure;
+	bool insecure; /* [cinder]insecure: do not verify certificates */
 };
 
 struct cinder_service;
-/* NULL where neither a template nor a user of ours in Keystone is configured: there is no Cinder.
- * Both configurations must outlive it. */
+
+/*
+ * Creates a service. `common` provides the timeouts and our Keystone users; both arguments must
+ * outlive the service. Returns NULL without an error if there is no way to Cinder: neither an
+ * endpoint_template nor a user in [keystone_authtoken] is configured.
+ */
 struct cinder_service *cinder_service_new(const struct cinder_config *config,
 					  const struct image_config *common);
+/* Accepts NULL. */
 void cinder_service_free(struct cinder_service *service);
 
-/* The status of a snapshot ("creating", "available", ...); the caller frees it. NULL with an
- * IMAGE_ERROR. */
-char *cinder_snapshot_status(struct cinder_service *service, const struct image_identity *who,
+/*
+ * Reads the status of the snapshot of a volume ("creating", "available", ...). `snapshot` is its
+ * UUID. The caller frees the text with g_free(). Returns NULL with an IMAGE_ERROR as for requests
+ * to Glance.
+ */
+char *cinder_snapshot_status(struct cinder_service *service, const struct image_identity *identity,
 			     const char *snapshot, GError **error);
-/* os-update_snapshot_status with 90 % done, as nova.volume.cinder.update_snapshot_status. */
-int cinder_snapshot_update(struct cinder_service *service, const struct image_identity *who,
+
+/*
+ * Reports a status with a progress of 90 % (nova.volume.cinder.API.update_snapshot_status).
+ * `snapshot` is the UUID of the snapshot of a volume. Returns 0, or -1 with an IMAGE_ERROR as for
+ * requests to Glance.
+ */
+int cinder_snapshot_update(struct cinder_service *service, const struct image_identity *identity,
 			   const char *snapshot, const char *status, GError **error);
 
 #endif

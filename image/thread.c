@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Waiting for another thread, and looking around meanwhile.
- */
+#include "image/thread.h"
+
+#include <glib.h>
 #include <time.h>
 
-#include "image/internal.h"
+#define STACK_SIZE ((size_t)512 * 1024)
+#define WAIT_US ((gint64)250 * 1000)
 
-#define LOOK_MS 250
-
-void image_wait_a_little(pthread_cond_t *changed, pthread_mutex_t *lock)
+int image_thread_start(pthread_t *ret_thread, void *(*run)(void *opaque), void *opaque)
 {
-	struct timespec until;
+	pthread_attr_t attributes;
+	int rc;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += LOOK_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	rc = pthread_create(ret_thread, &attributes, run, opaque);
+	pthread_attr_destroy(&attributes);
+	return rc;
+}
+
+void image_thread_wait(pthread_cond_t *changed, pthread_mutex_t *lock)
+{
+	gint64 until_us = g_get_monotonic_time() + WAIT_US;
+	const struct timespec until = {.tv_sec = until_us / G_USEC_PER_SEC,
+				       .tv_nsec = until_us % G_USEC_PER_SEC * 1000};
+
 	(void)pthread_cond_clockwait(changed, lock, CLOCK_MONOTONIC, &until);
 }

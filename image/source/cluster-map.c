@@ -1,54 +1,52 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The map of a source's clusters.
+ * The map of the clusters of a source that hold data.
  */
 #include "image/source/cluster-map.h"
 
-#include <string.h>
-
 #define WORD_BITS 64
-#define WORDS_OF_GROUP (GROUP / WORD_BITS)
+#define WORDS_PER_GROUP (CLUSTER_GROUP_SIZE / WORD_BITS)
 
-struct clusters {
+struct cluster_map {
 	uint64_t count;
-	uint64_t groups;
-	uint64_t *words;  /* a bit for each, the lowest first; whole groups */
-	uint64_t *before; /* with data before each group; one more at the end: all */
+	uint64_t group_count;
+	uint64_t *words;  /* one bit for each cluster, lowest bit first; complete groups */
+	uint64_t *before; /* clusters with data before each group; the last entry counts all */
 };
 
-/* All that an extent touches. */
-static void mark(uint64_t offset, uint64_t length, bool data, void *opaque)
+/* Marks all clusters that an extent with data touches. */
+static void mark_extent(uint64_t offset, uint64_t length, bool data, void *opaque)
 {
-	struct clusters *clusters = opaque;
+	struct cluster_map *map = opaque;
 	uint64_t from = offset >> CLUSTER_BITS;
 	uint64_t to = length > 0 ? ((offset + length - 1) >> CLUSTER_BITS) + 1 : from;
 
 	if (!data)
 		return;
-	for (uint64_t i = from; i < to && i < clusters->count; i++) {
-		if (i % WORD_BITS == 0 && to - i >= WORD_BITS && clusters->count - i >= WORD_BITS) {
-			clusters->words[i / WORD_BITS] = UINT64_MAX;
+	for (uint64_t i = from; i < to && i < map->count; i++) {
+		if (i % WORD_BITS == 0 && to - i >= WORD_BITS && map->count - i >= WORD_BITS) {
+			map->words[i / WORD_BITS] = UINT64_MAX;
 			i += WORD_BITS - 1;
 		} else {
-			clusters->words[i / WORD_BITS] |= (uint64_t)1 << (i % WORD_BITS);
+			map->words[i / WORD_BITS] |= (uint64_t)1 << (i % WORD_BITS);
 		}
 	}
 }
 
-void clusters_recount(struct clusters *clusters)
+void cluster_map_recount(struct cluster_map *map)
 {
 	uint64_t sum = 0;
 
-	for (uint64_t group = 0; group < clusters->groups; group++) {
-		clusters->before[group] = sum;
-		for (uint64_t i = 0; i < WORDS_OF_GROUP; i++)
+	for (uint64_t group = 0; group < map->group_count; group++) {
+		map->before[group] = sum;
+		for (uint64_t i = 0; i < WORDS_PER_GROUP; i++)
 			sum += (uint64_t)__builtin_popcountll(
-				clusters->words[group * WORDS_OF_GROUP + i]);
+				map->words[group * WORDS_PER_GROUP + i]);
 	}
-	clusters->before[clusters->groups] = sum;
+	map->before[map->group_count] = sum;
 }
 
-/* Of a larger one the map alone would fill the memory. */
+/* A server may claim any size; the map of a huge disk would not fit into memory. */
 static int check_size(uint64_t size, GError **error)
 {
 	if (size <= IMAGE_QCOW2_MAX)
@@ -58,110 +56,100 @@ static int check_size(uint64_t size, GError **error)
 	return -1;
 }
 
-struct clusters *clusters_new(struct image_source *source, GError **error)
+struct cluster_map *cluster_map_new(struct image_source *source, GError **error)
 {
-	struct clusters *clusters;
+	struct cluster_map *map;
 	int rc = 0;
 
 	if (check_size(source->size, error) < 0)
 		return NULL;
-	clusters = g_new0(struct clusters, 1);
-	clusters->count = (source->size + CLUSTER - 1) >> CLUSTER_BITS;
-	clusters->groups = (clusters->count + GROUP - 1) / GROUP;
-	clusters->words = g_new0(uint64_t, clusters->groups * WORDS_OF_GROUP + 1);
-	clusters->before = g_new0(uint64_t, clusters->groups + 1);
+	map = g_new0(struct cluster_map, 1);
+	map->count = (source->size + CLUSTER_SIZE - 1) >> CLUSTER_BITS;
+	map->group_count = (map->count + CLUSTER_GROUP_SIZE - 1) / CLUSTER_GROUP_SIZE;
+	map->words = g_new0(uint64_t, map->group_count * WORDS_PER_GROUP + 1);
+	map->before = g_new0(uint64_t, map->group_count + 1);
 	if (source->ops->extents)
-		rc = source->ops->extents(source, mark, clusters, error);
+		rc = source->ops->extents(source, mark_extent, map, error);
 	else
-		mark(0, source->size, true, clusters);
+		mark_extent(0, source->size, true, map);
 	if (rc < 0) {
-		clusters_free(clusters);
+		cluster_map_free(map);
 		return NULL;
 	}
-	clusters_recount(clusters);
-	return clusters;
+	cluster_map_recount(map);
+	return map;
 }
 
-void clusters_free(struct clusters *clusters)
+void cluster_map_free(struct cluster_map *map)
 {
-	if (!clusters)
+	if (!map)
 		return;
-	g_free(clusters->words);
-	g_free(clusters->before);
-	g_free(clusters);
+	g_free(map->words);
+	g_free(map->before);
+	g_free(map);
 }
 
-uint64_t clusters_count(const struct clusters *clusters)
+uint64_t cluster_map_count(const struct cluster_map *map)
 {
-	return clusters->count;
+	return map->count;
 }
 
-bool clusters_has_data(const struct clusters *clusters, uint64_t index)
+uint64_t cluster_map_group_count(const struct cluster_map *map)
 {
-	return index < clusters->count &&
-	       (clusters->words[index / WORD_BITS] >> (index % WORD_BITS) & 1);
+	return map->group_count;
 }
 
-uint64_t clusters_next_data(const struct clusters *clusters, uint64_t from)
+bool cluster_map_has_data(const struct cluster_map *map, uint64_t index)
+{
+	return index < map->count && (map->words[index / WORD_BITS] >> (index % WORD_BITS) & 1);
+}
+
+uint64_t cluster_map_next_data(const struct cluster_map *map, uint64_t from)
 {
 	uint64_t at = from / WORD_BITS;
-	uint64_t words = clusters->groups * WORDS_OF_GROUP;
+	uint64_t words = map->group_count * WORDS_PER_GROUP;
 	uint64_t word;
 
-	if (from >= clusters->count)
-		return clusters->count;
-	word = clusters->words[at] & (UINT64_MAX << (from % WORD_BITS));
+	if (from >= map->count)
+		return map->count;
+	word = map->words[at] & (UINT64_MAX << (from % WORD_BITS));
 	while (word == 0 && ++at < words)
-		word = clusters->words[at];
-	return word ? at * WORD_BITS + (uint64_t)__builtin_ctzll(word) : clusters->count;
+		word = map->words[at];
+	return word ? at * WORD_BITS + (uint64_t)__builtin_ctzll(word) : map->count;
 }
 
-uint64_t clusters_data_end(const struct clusters *clusters, uint64_t from, uint64_t most)
+uint64_t cluster_map_data_end(const struct cluster_map *map, uint64_t from, uint64_t limit)
 {
 	uint64_t to = from;
 
-	while (to - from < most && clusters_has_data(clusters, to))
+	while (to - from < limit && cluster_map_has_data(map, to))
 		to++;
 	return to;
 }
 
-void clusters_clear(struct clusters *clusters, uint64_t index)
+void cluster_map_clear(struct cluster_map *map, uint64_t index)
 {
-	clusters->words[index / WORD_BITS] &= ~((uint64_t)1 << (index % WORD_BITS));
+	map->words[index / WORD_BITS] &= ~((uint64_t)1 << (index % WORD_BITS));
 }
 
-/* Each byte is like the one before it, and the first is zero. */
-bool is_all_zeros(const void *buffer, size_t length)
+uint64_t cluster_map_data_count(const struct cluster_map *map)
 {
-	const unsigned char *bytes = buffer;
-
-	return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
+	return map->before[map->group_count];
 }
 
-uint64_t clusters_groups(const struct clusters *clusters)
+uint64_t cluster_map_data_before_group(const struct cluster_map *map, uint64_t group)
 {
-	return clusters->groups;
+	return map->before[group];
 }
 
-uint64_t clusters_data_count(const struct clusters *clusters)
+uint64_t cluster_group_search(const uint64_t *starts, uint64_t count, uint64_t value)
 {
-	return clusters->before[clusters->groups];
-}
-
-uint64_t clusters_data_before_group(const struct clusters *clusters, uint64_t group)
-{
-	return clusters->before[group];
-}
-
-/* The last group with no more than n before it. */
-static uint64_t find_group(const struct clusters *clusters, uint64_t n)
-{
-	uint64_t low = 0, high = clusters->groups;
+	uint64_t low = 0, high = count;
 
 	while (high - low > 1) {
 		uint64_t middle = low + (high - low) / 2;
 
-		if (clusters->before[middle] <= n)
+		if (starts[middle] <= value)
 			low = middle;
 		else
 			high = middle;
@@ -169,21 +157,21 @@ static uint64_t find_group(const struct clusters *clusters, uint64_t n)
 	return low;
 }
 
-uint64_t clusters_find_data(const struct clusters *clusters, uint64_t n)
+uint64_t cluster_map_find_data(const struct cluster_map *map, uint64_t n)
 {
-	uint64_t group = find_group(clusters, n);
-	uint64_t left = n - clusters->before[group];
-	uint64_t at = group * WORDS_OF_GROUP;
+	uint64_t group = cluster_group_search(map->before, map->group_count, n);
+	uint64_t left = n - map->before[group];
+	uint64_t at = group * WORDS_PER_GROUP;
 	uint64_t word;
 
 	for (;; at++) {
-		uint64_t here = (uint64_t)__builtin_popcountll(clusters->words[at]);
+		uint64_t here = (uint64_t)__builtin_popcountll(map->words[at]);
 
 		if (left < here)
 			break;
 		left -= here;
 	}
-	for (word = clusters->words[at]; left > 0; left--)
-		word &= word - 1;
+	for (word = map->words[at]; left > 0; left--)
+		word &= word - 1; /* clears the lowest bit */
 	return at * WORD_BITS + (uint64_t)__builtin_ctzll(word);
 }

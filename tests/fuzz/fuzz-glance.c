@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "image/internal.h"
+#include "image/image.h"
 #include "tests/fuzz/fuzz.h"
 
 #define IMAGE "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"

@@ -4,8 +4,8 @@
  */
 #include <string.h>
 
-#include "image/internal.h"
 #include "image/cinder.h"
+#include "image/openstack/keystone.h"
 #include "tests/fuzz/fuzz.h"
 
 #define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
@@ -24,18 +24,18 @@ static void ask_keystone(void)
 		{"image", "public", "RegionOne"},
 		{"volumev3", "public", NULL},
 	};
-	struct keystone *keystone = keystone_new(&config.auth, &config);
-	g_autofree char *token = keystone_token(keystone, false, NULL);
+	struct keystone_client *keystone = keystone_client_new(&config.auth, &config);
+	g_autofree char *token = keystone_client_token(keystone, false, NULL);
 
 	if (token)
-		g_free(keystone_token(keystone, true, NULL));
+		g_free(keystone_client_token(keystone, true, NULL));
 	for (size_t i = 0; token && i < G_N_ELEMENTS(wanted); i++) {
 		g_autoptr(GError) error = NULL;
-		g_autofree char *url = keystone_endpoint(keystone, &wanted[i], &error);
+		g_autofree char *url = keystone_client_endpoint(keystone, &wanted[i], &error);
 
 		g_assert_true((url == NULL) == (error != NULL));
 	}
-	keystone_free(keystone);
+	keystone_client_free(keystone);
 }
 
 static void ask_cinder(const struct image_identity *who)

@@ -356,7 +356,7 @@ static void check_extent(uint64_t offset, uint64_t length, bool data, void *opaq
 
 static void read_places(struct image_source *source)
 {
-	static char buffer[3 * CLUSTER];
+	static char buffer[3 * CLUSTER_SIZE];
 	const uint64_t places[] = {0, source->size / 2, source->size - MIN(source->size, 1000)};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {

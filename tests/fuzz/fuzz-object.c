@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/method/image-metadata.h"
-#include "image/internal.h"
+#include "image/store/record.h"
 #include "rpc/json.h"
 #include "rpc/nova/internal.h"
 #include "tests/fuzz/fuzz.h"

@@ -60,9 +60,9 @@ static inline void memory_read_marks(uint64_t offset, unsigned char *to, size_t 
 {
 	unsigned char sector[512];
 
-	g_assert_cmpuint(offset % CLUSTER, ==, 0);
+	g_assert_cmpuint(offset % CLUSTER_SIZE, ==, 0);
 	memset(to, 0, len);
-	for (size_t at = 0; at < len; at += CLUSTER) {
+	for (size_t at = 0; at < len; at += CLUSTER_SIZE) {
 		memory_mark(sector, offset + at);
 		memcpy(to + at, sector, MIN(sizeof(sector), len - at));
 	}

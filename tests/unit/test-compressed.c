@@ -236,7 +236,7 @@ static void write_marks(const struct files *files, struct memory *memory)
 	for (guint i = 0; i < memory->extents->len; i++) {
 		const struct extent *extent = &g_array_index(memory->extents, struct extent, i);
 
-		for (uint64_t at = 0; extent->data && at < extent->length; at += CLUSTER) {
+		for (uint64_t at = 0; extent->data && at < extent->length; at += CLUSTER_SIZE) {
 			memory_mark(sector, extent->offset + at);
 			g_assert_cmpint(
 				pwrite(fd, sector, sizeof(sector), (off_t)(extent->offset + at)),
@@ -297,11 +297,11 @@ static void test_large(void)
 /* So many clusters that the file has several windows. */
 static void test_spilled(void)
 {
-	struct memory *memory = memory_new(9000 * CLUSTER + 512);
+	struct memory *memory = memory_new(9000 * CLUSTER_SIZE + 512);
 
-	add_extent(memory, 0, 5000 * CLUSTER, true);
-	add_extent(memory, 5000 * CLUSTER, 3000 * CLUSTER, false);
-	add_extent(memory, 8000 * CLUSTER, 1000 * CLUSTER + 512, true);
+	add_extent(memory, 0, 5000 * CLUSTER_SIZE, true);
+	add_extent(memory, 5000 * CLUSTER_SIZE, 3000 * CLUSTER_SIZE, false);
+	add_extent(memory, 8000 * CLUSTER_SIZE, 1000 * CLUSTER_SIZE + 512, true);
 	check_marks(memory, 1000);
 }
 
@@ -327,7 +327,7 @@ static uint64_t get64(const unsigned char *from)
 static void test_descriptors(void)
 {
 	struct image_compression how = {.zstd = true};
-	struct memory *memory = marked_memory(4000 * CLUSTER);
+	struct memory *memory = marked_memory(4000 * CLUSTER_SIZE);
 	struct image_source *encoder = image_source_new_qcow2_compressed(&memory->head, &how, NULL);
 	g_autofree unsigned char *all = read_all(encoder, MIB);
 	const unsigned char *l1 = all + get64(all + 40);
@@ -427,7 +427,7 @@ static void test_disk_changes(void)
 	memset(memory->bytes, 'x', 4 * MIB);
 	add_extent(memory, 0, 4 * MIB, true);
 	encoder = image_source_new_qcow2_compressed(&memory->head, &how, NULL);
-	memset(memory->bytes + MIB, 0, CLUSTER);
+	memset(memory->bytes + MIB, 0, CLUSTER_SIZE);
 	all = g_malloc(encoder->size);
 	g_assert_cmpint(encoder->ops->read(encoder, 0, all, encoder->size, &error), ==, -1);
 	g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED);

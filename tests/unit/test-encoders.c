@@ -175,20 +175,20 @@ static void test_zeros_are_not_read(void)
 
 static void test_find_data(void)
 {
-	struct memory *memory = memory_new((GROUP * 3) << CLUSTER_BITS);
-	struct clusters *clusters;
+	struct memory *memory = memory_new((CLUSTER_GROUP_SIZE * 3) << CLUSTER_BITS);
+	struct cluster_map *clusters;
 
-	add_extent(memory, 5 * CLUSTER, 2 * CLUSTER, true);
-	add_extent(memory, (GROUP * 2 + 9) * CLUSTER, 200 * CLUSTER, true);
-	clusters = clusters_new(&memory->head, NULL);
-	g_assert_cmpuint(clusters_data_count(clusters), ==, 202);
-	g_assert_cmpuint(clusters_find_data(clusters, 0), ==, 5);
-	g_assert_cmpuint(clusters_find_data(clusters, 1), ==, 6);
-	g_assert_cmpuint(clusters_find_data(clusters, 2), ==, GROUP * 2 + 9);
-	g_assert_cmpuint(clusters_find_data(clusters, 201), ==, GROUP * 2 + 208);
-	g_assert_false(clusters_has_data(clusters, 4));
-	g_assert_false(clusters_has_data(clusters, GROUP * 9));
-	clusters_free(clusters);
+	add_extent(memory, 5 * CLUSTER_SIZE, 2 * CLUSTER_SIZE, true);
+	add_extent(memory, (CLUSTER_GROUP_SIZE * 2 + 9) * CLUSTER_SIZE, 200 * CLUSTER_SIZE, true);
+	clusters = cluster_map_new(&memory->head, NULL);
+	g_assert_cmpuint(cluster_map_data_count(clusters), ==, 202);
+	g_assert_cmpuint(cluster_map_find_data(clusters, 0), ==, 5);
+	g_assert_cmpuint(cluster_map_find_data(clusters, 1), ==, 6);
+	g_assert_cmpuint(cluster_map_find_data(clusters, 2), ==, CLUSTER_GROUP_SIZE * 2 + 9);
+	g_assert_cmpuint(cluster_map_find_data(clusters, 201), ==, CLUSTER_GROUP_SIZE * 2 + 208);
+	g_assert_false(cluster_map_has_data(clusters, 4));
+	g_assert_false(cluster_map_has_data(clusters, CLUSTER_GROUP_SIZE * 9));
+	cluster_map_free(clusters);
 	image_source_free(&memory->head);
 }
 

@@ -8,7 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "image/internal.h"
+#include "image/limits.h"
+#include "image/openstack/http.h"
+#include "image/store/pipeline.h"
 
 #define SENT ((uint64_t)100000)
 #define LIMIT_S 1
@@ -68,6 +70,11 @@ static int read_zeros(struct image_source *source, uint64_t offset, void *buf, s
 	return 0;
 }
 
+static ssize_t read_body(void *opaque, void *buffer, size_t size, GError **error)
+{
+	return pipeline_read(opaque, buffer, size, error);
+}
+
 /* An upload where the server has a pause. */
 static int ask(struct server *server, struct http_reply *reply, GError **error)
 {
@@ -81,8 +88,8 @@ static int ask(struct server *server, struct http_reply *reply, GError **error)
 	struct sockaddr_in address = {.sin_family = AF_INET};
 	socklen_t length = sizeof(address);
 	g_autofree char *url = NULL;
-	struct http_request request = {
-		.method = "PUT", .upload = pipeline, .upload_size = pipeline ? SENT : 0};
+	const struct http_upload body = {.read = read_body, .opaque = pipeline, .size = SENT};
+	struct http_request request = {.method = "PUT", .upload = pipeline ? &body : NULL};
 	pthread_t thread;
 	int rc;
 
@@ -98,7 +105,7 @@ static int ask(struct server *server, struct http_reply *reply, GError **error)
 	request.url = url;
 	rc = pthread_create(&thread, NULL, serve, server);
 	g_assert_cmpint(rc, ==, 0);
-	rc = http_perform(&config, &request, reply, error);
+	rc = http_request_send(&config, &request, reply, error);
 	(void)pthread_join(thread, NULL);
 	(void)close(server->listener);
 	if (pipeline)
@@ -146,7 +153,7 @@ static void test_no_end(void)
 		g_assert_cmpint(ask(&servers[i], &reply, &error), ==, -1);
 		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 		g_assert_cmpint(g_get_monotonic_time() - began, <, SOON_US);
-		g_assert_cmpuint(reply.body->len, <=, REPLY_MAX);
+		g_assert_cmpuint(reply.body->len, <=, HTTP_REPLY_SIZE_MAX);
 		g_test_message("%zu: %s", i, error->message);
 		http_reply_clear(&reply);
 	}

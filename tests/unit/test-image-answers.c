@@ -6,8 +6,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "image/internal.h"
+#include "image/cancel.h"
 #include "image/cinder.h"
+#include "image/limits.h"
+#include "image/openstack/http.h"
+#include "image/store/record.h"
 
 #define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
 /* CPU time of what is linear in its length and not slow, also with a sanitizer. */
@@ -21,8 +24,8 @@ static gint64 cpu_us(void)
 	return (gint64)used.tv_sec * G_USEC_PER_SEC + used.tv_nsec / 1000;
 }
 
-__typeof__(http_perform) __wrap_http_perform;
-__typeof__(http_pause) __wrap_http_pause;
+__typeof__(http_request_send) __wrap_http_request_send;
+__typeof__(image_cancel_sleep) __wrap_image_cancel_sleep;
 
 #define LOST (-1) /* what was sent arrived, and its answer did not */
 
@@ -36,16 +39,16 @@ static const struct answer *answers;
 static unsigned asked, puts_seen, pauses;
 static bool is_cancelled;
 
-static void drain(struct pipeline *pipeline)
+static void drain(const struct http_upload *upload)
 {
 	char buffer[65536];
 
-	while (pipeline_read(pipeline, buffer, sizeof(buffer)) > 0)
+	while (upload->read(upload->opaque, buffer, sizeof(buffer), NULL) > 0)
 		;
 }
 
-int __wrap_http_perform(const struct http_config *config, const struct http_request *request,
-			struct http_reply *reply, GError **error)
+int __wrap_http_request_send(const struct http_config *config, const struct http_request *request,
+			     struct http_reply *reply, GError **error)
 {
 	long status = answers->status;
 
@@ -69,7 +72,7 @@ int __wrap_http_perform(const struct http_config *config, const struct http_requ
 	return 0;
 }
 
-bool __wrap_http_pause(unsigned seconds, const atomic_int *cancel)
+bool __wrap_image_cancel_sleep(const atomic_int *cancel, unsigned seconds)
 {
 	(void)seconds;
 	(void)cancel;
@@ -119,7 +122,7 @@ static void test_long_page(void)
 
 static void test_too_many_values(void)
 {
-	g_autofree char *body = page_of(REPLY_VALUES_MAX / 2, "");
+	g_autofree char *body = page_of(HTTP_REPLY_VALUES_MAX / 2, "");
 	g_autoptr(GError) error = NULL;
 
 	g_assert_null(list(body, &error));
@@ -138,9 +141,9 @@ static void test_endless_list(void)
 
 	g_assert_null(list(large, &error));
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
-	g_assert_cmpuint(asked, <=, LIST_BYTES_MAX / strlen(text) + 1);
+	g_assert_cmpuint(asked, <=, GLANCE_LIST_SIZE_MAX / strlen(text) + 1);
 	images = list(small, NULL);
-	g_assert_cmpuint(images->len, ==, LIST_PAGES);
+	g_assert_cmpuint(images->len, ==, GLANCE_LIST_PAGES_MAX);
 	g_ptr_array_unref(images);
 }
 
@@ -203,11 +206,11 @@ static void test_refusals(void)
 		gint64 began = cpu_us();
 		g_autoptr(GError) error = NULL;
 
-		while (reply.body->len + strlen(words[i]) <= REPLY_MAX)
+		while (reply.body->len + strlen(words[i]) <= HTTP_REPLY_SIZE_MAX)
 			g_string_append(reply.body, words[i]);
-		http_reply_error(&reply, "what", &error);
+		http_reply_set_error(&reply, "what", &error);
 		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
-		g_assert_cmpint(g_utf8_strlen(error->message, -1), <, WORDS_MAX + 100);
+		g_assert_cmpint(g_utf8_strlen(error->message, -1), <, IMAGE_FOREIGN_TEXT_MAX + 100);
 		g_assert_cmpint(cpu_us() - began, <, QUICK_US);
 		http_reply_clear(&reply);
 	}

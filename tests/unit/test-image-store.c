@@ -8,7 +8,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "image/internal.h"
+#include "image/store/pipeline.h"
+#include "image/store/record.h"
 
 #define SIZE ((uint64_t)9 * 1024 * 1024 + 123)
 
@@ -48,7 +49,7 @@ static void test_pipeline(void)
 
 	g_assert_cmpint(pattern_read(&source.head, 0, expected, SIZE, NULL), ==, 0);
 	g_checksum_update(checksum, expected, (gssize)SIZE);
-	while ((n = pipeline_read(pipeline, got + at, MIN(70001, SIZE - at + 1))) > 0)
+	while ((n = pipeline_read(pipeline, got + at, MIN(70001, SIZE - at + 1), NULL)) > 0)
 		at += (uint64_t)n;
 	g_assert_cmpint(n, ==, 0);
 	g_assert_cmpuint(at, ==, SIZE);
@@ -64,8 +65,7 @@ static void test_pipeline_fails(void)
 	struct pipeline *pipeline = pipeline_start(&upload, NULL);
 	g_autoptr(GError) error = NULL;
 
-	g_assert_cmpint(pipeline_drain(pipeline), ==, -1);
-	error = pipeline_error(pipeline);
+	g_assert_cmpint(pipeline_drain(pipeline, &error), ==, -1);
 	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_IO);
 	g_assert_null(pipeline_hash(pipeline));
 	pipeline_free(pipeline);
@@ -105,12 +105,11 @@ static void test_pipeline_seals(gconstpointer refuses)
 	uint64_t at = 0;
 	ssize_t n;
 
-	while ((n = pipeline_read(pipeline, buffer, SIZE)) > 0) {
+	while ((n = pipeline_read(pipeline, buffer, SIZE, &error)) > 0) {
 		at += (uint64_t)n;
 		if (at == SIZE)
 			g_assert_cmpint(atomic_load(&sealing.calls), ==, 1);
 	}
-	error = pipeline_error(pipeline);
 	g_assert_cmpint(atomic_load(&sealing.calls), ==, 1);
 	if (refuses) {
 		g_assert_cmpuint(at, <, SIZE);
@@ -134,8 +133,7 @@ static void test_pipeline_is_left_early(void)
 	atomic_init(&cancel, 1);
 	upload.cancel = &cancel;
 	pipeline = pipeline_start(&upload, NULL);
-	g_assert_cmpint(pipeline_drain(pipeline), ==, -1);
-	error = pipeline_error(pipeline);
+	g_assert_cmpint(pipeline_drain(pipeline, &error), ==, -1);
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED);
 	pipeline_free(pipeline);
 }
@@ -297,7 +295,7 @@ static void test_somebody_else_writes(struct kept *kept, gconstpointer unused)
 	g_assert_cmpint(flock(fd, LOCK_EX | LOCK_NB), ==, 0);
 	g_assert_cmpint(upload_kept(kept, &error), ==, -1);
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT);
-	g_assert_nonnull(strstr(error->message, "somebody else is writing"));
+	g_assert_nonnull(strstr(error->message, "another writer holds its lock"));
 	g_clear_error(&error);
 	g_assert_cmpint(delete_kept(kept, &error), ==, -1);
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT);

@@ -135,7 +135,7 @@ static int64_t count_data(struct server server)
 	struct image_nbd nbd = {.socket = path, .export_name = "", .timeout_s = 5};
 	g_autoptr(GError) error = NULL;
 	struct image_source *source;
-	struct clusters *clusters = NULL;
+	struct cluster_map *clusters = NULL;
 	pthread_t thread;
 	int64_t count = -1;
 	int rc;
@@ -148,12 +148,12 @@ static int64_t count_data(struct server server)
 	g_assert_cmpint(rc, ==, 0);
 	source = image_source_new_nbd(&nbd, &error);
 	if (source)
-		clusters = clusters_new(source, &error);
+		clusters = cluster_map_new(source, &error);
 	if (clusters)
-		count = (int64_t)clusters_data_count(clusters);
+		count = (int64_t)cluster_map_data_count(clusters);
 	else
 		g_assert_nonnull(error);
-	clusters_free(clusters);
+	cluster_map_free(clusters);
 	image_source_free(source);
 	(void)pthread_join(thread, NULL);
 	(void)close(server.listener);
@@ -187,7 +187,7 @@ static void test_cut_at_each_byte(void)
 	put_extents(said, 1, lengths);
 	for (size_t length = 0; length < said->len; length++)
 		g_assert_cmpint(count_of_first(said, length), ==, -1);
-	g_assert_cmpint(count_of_first(said, said->len), ==, SIZE / CLUSTER / 2);
+	g_assert_cmpint(count_of_first(said, said->len), ==, SIZE / CLUSTER_SIZE / 2);
 }
 
 /* A server that tells nothing of anything is not asked for ever. */
@@ -199,7 +199,7 @@ static void test_extents_of_nothing(void)
 
 	/* Had it gone on, it would have come to all of the disk. */
 	g_assert_cmpint(count_of(SIZE, nothing, all, 3), ==, -1);
-	g_assert_cmpint(count_of(SIZE, some, some, 2), ==, SIZE / CLUSTER / 2);
+	g_assert_cmpint(count_of(SIZE, some, some, 2), ==, SIZE / CLUSTER_SIZE / 2);
 }
 
 /* Beyond the end of the disk, and a disk beyond all bounds. */
@@ -209,7 +209,7 @@ static void test_too_much(void)
 	static const uint64_t sizes[] = {IMAGE_QCOW2_MAX + 1, (uint64_t)1 << 62, INT64_MAX,
 					 UINT64_MAX};
 
-	g_assert_cmpint(count_of(SIZE, beyond, beyond, 1), ==, SIZE / CLUSTER);
+	g_assert_cmpint(count_of(SIZE, beyond, beyond, 1), ==, SIZE / CLUSTER_SIZE);
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
 		g_assert_cmpint(count_of(sizes[i], beyond, beyond, 1), ==, -1);
 }
@@ -284,7 +284,8 @@ static void test_no_place(void)
 	g_autoptr(GError) taken = NULL;
 
 	g_assert_null(image_source_new_nbd(&nbd, &error));
-	g_assert_nonnull(strstr(error->message, "there is no novasnap-no-such-program"));
+	g_assert_nonnull(
+		strstr(error->message, "the program novasnap-no-such-program was not found"));
 	g_assert_true(g_file_set_contents(place.socket, "", 0, NULL));
 	g_assert_null(open_served(&place, "exit 1", &taken));
 	g_assert_nonnull(strstr(taken->message, place.socket));

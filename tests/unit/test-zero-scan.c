@@ -41,10 +41,10 @@ static void see(uint64_t offset, uint64_t length, bool data, void *opaque)
 	g_assert_cmpuint(offset, ==, seen->at);
 	g_assert_cmpuint(length, >, 0);
 	seen->at += length;
-	for (uint64_t at = 0; at < length; at += CLUSTER) {
+	for (uint64_t at = 0; at < length; at += CLUSTER_SIZE) {
 		bool zeros = true;
 
-		for (uint64_t i = at; i < length && i < at + CLUSTER; i++)
+		for (uint64_t i = at; i < length && i < at + CLUSTER_SIZE; i++)
 			zeros = zeros && seen->bytes[offset + i] == 0;
 		g_assert_true(zeros == !data);
 	}
