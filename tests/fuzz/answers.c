@@ -1,31 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The answers of HTTP servers. The linker puts these functions in the place of
- * image/openstack/http.c's in the targets that want them.
+ * The replies of HTTP servers. The linker replaces http_request_send() and image_cancel_sleep() by
+ * these functions in the targets that want them.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "image/cancel.h"
-#include "image/openstack/http.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/upload.h"
 
-/* So the compiler holds them against internal.h. */
+/* So the compiler compares these functions with those that they replace. */
 __typeof__(http_request_send) __wrap_http_request_send;
 __typeof__(image_cancel_sleep) __wrap_image_cancel_sleep;
 
 static struct fuzz_input answers;
-
-static int drain(const struct http_upload *upload, GError **error)
-{
-	char buffer[4096];
-	ssize_t got;
-
-	do {
-		got = upload->read(upload->opaque, buffer, sizeof(buffer), error);
-	} while (got > 0);
-	return got < 0 ? -1 : 0;
-}
 
 void fuzz_answer_from(const struct fuzz_input *input)
 {
@@ -43,7 +31,7 @@ int __wrap_http_request_send(const struct http_config *config, const struct http
 	(void)config;
 	http_reply_clear(reply);
 	reply->body = g_string_new(NULL);
-	if (request->upload && drain(request->upload, error) < 0)
+	if (request->upload && http_upload_drain(request->upload, error) < 0)
 		return -1;
 	if (!answer) {
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "no answer");
@@ -61,7 +49,7 @@ int __wrap_http_request_send(const struct http_config *config, const struct http
 
 bool __wrap_image_cancel_sleep(const atomic_int *cancel, unsigned seconds)
 {
-	(void)seconds;
 	(void)cancel;
+	(void)seconds;
 	return true;
 }
