@@ -209,6 +209,31 @@ static void test_record_sizes(void)
 	}
 }
 
+static void expect_verified(const char *document, bool verified)
+{
+	const struct image_checksum sent = {.hash = "abcd", .hash_name = "sha512", .size = 10};
+	g_autoptr(image_record_t) record = image_record_parse(cJSON_Parse(document), NULL);
+	g_autoptr(GError) error = NULL;
+
+	g_assert_nonnull(record);
+	g_assert_cmpint(image_record_verify(record, &sent, &error), ==, verified ? 0 : -1);
+	if (!verified)
+		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH);
+}
+
+static void test_record_verify(void)
+{
+#define RECORD(status, size) "{\"id\":\"i\",\"status\":\"" status "\",\"size\":" size
+#define HASH(algo, value) ",\"os_hash_algo\":\"" algo "\",\"os_hash_value\":\"" value "\"}"
+	expect_verified(RECORD("active", "10") HASH("sha512", "ABCD"), true);
+	expect_verified(RECORD("active", "10") HASH("sha256", "ee"), true);
+	expect_verified(RECORD("active", "9") "}", false);
+	expect_verified(RECORD("saving", "10") "}", false);
+	expect_verified(RECORD("active", "10") HASH("sha512", "abce"), false);
+#undef HASH
+#undef RECORD
+}
+
 /* The text of a refusal is cut before its markup is removed, which takes time. */
 static void test_large_refusals(void)
 {
@@ -408,6 +433,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/list/malformed", test_list_malformed);
 	g_test_add_func("/answers/list/without-token", test_list_without_token);
 	g_test_add_func("/answers/record-sizes", test_record_sizes);
+	g_test_add_func("/answers/record-verify", test_record_verify);
 	g_test_add_func("/answers/large-refusals", test_large_refusals);
 	g_test_add_func("/answers/catalogs", test_catalogs);
 	g_test_add_func("/answers/cinder-not-configured", test_cinder_not_configured);
