@@ -56,40 +56,45 @@ static char *catalog_endpoint(struct glance_client *client, GError **error)
 	return found;
 }
 
-/* Returns the URL of a server without "/v2". A server without a scheme is reached by http, as
- * nova.image.glance.get_api_servers does. */
-static char *server_url(struct glance_client *client, unsigned server, GError **error)
+/* Gets the URL of a server without "/v2", which the caller frees. A server without a scheme is
+ * reached by http, as nova.image.glance.get_api_servers does. Returns 0 or -1. */
+static int server_url(struct glance_client *client, unsigned server, char **ret_url, GError **error)
 {
 	const struct image_config *config = client->config;
 	g_autofree char *chosen = NULL;
-	g_autofree char *url = NULL;
+	char *url;
 
-	if (config->api_servers && *config->api_servers)
+	if (config->api_servers && *config->api_servers) {
 		chosen = g_strdup(
 			config->api_servers[server % g_strv_length((char **)config->api_servers)]);
-	else if (config->endpoint_override)
+	} else if (config->endpoint_override) {
 		chosen = g_strdup(config->endpoint_override);
-	else
+	} else {
 		chosen = catalog_endpoint(client, error);
-	if (!chosen)
-		return NULL;
+		if (!chosen)
+			return -1;
+	}
 	url = strstr(chosen, "://") ? g_strdup(chosen) : g_strconcat("http://", chosen, NULL);
 	http_url_trim(url);
 	if (g_str_has_suffix(url, "/v2"))
 		url[strlen(url) - strlen("/v2")] = '\0';
-	return g_steal_pointer(&url);
+	*ret_url = url;
+	return 0;
 }
 
 char *glance_client_location(void *self)
 {
-	return server_url(self, 0, NULL);
+	char *url = NULL;
+
+	(void)server_url(self, 0, &url, NULL);
+	return url;
 }
 
 int glance_request_send_once(struct glance_client *client, struct glance_request *request,
 			     struct http_reply *reply, bool *ret_retry, GError **error)
 {
 	g_autoptr(GPtrArray) headers = g_ptr_array_new_with_free_func(g_free);
-	g_autofree char *base = server_url(client, request->server, error);
+	g_autofree char *base = NULL;
 	g_autofree char *url = NULL;
 	struct http_request http = {
 		.method = request->method,
@@ -99,7 +104,7 @@ int glance_request_send_once(struct glance_client *client, struct glance_request
 		.cancel = request->cancel,
 	};
 
-	if (!base)
+	if (server_url(client, request->server, &base, error) < 0)
 		return -1;
 	http_header_add(headers, "Content-Type", request->content_type);
 	url = g_strconcat(base, "/v2/images", request->image_id ? "/" : "",

@@ -14,14 +14,12 @@ int glance_image_get(void *self, const struct image_identity *identity, const ch
 {
 	struct glance_request request = {.identity = identity, .method = "GET", .image_id = id};
 	struct http_reply reply = {0};
-	int rc = glance_request_send(self, &request, &reply, error);
 
-	if (rc == 0) {
+	*ret_record = NULL;
+	if (glance_request_send(self, &request, &reply, error) == 0)
 		*ret_record = image_record_parse(http_reply_parse(&reply), error);
-		rc = *ret_record ? 0 : -1;
-	}
 	http_reply_clear(&reply);
-	return rc;
+	return *ret_record ? 0 : -1;
 }
 
 /* Returns the JSON pointer (RFC 6901) of a member of the record. */

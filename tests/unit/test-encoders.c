@@ -107,11 +107,13 @@ static struct image_source *new_scanned(struct image_source *disk, GError **erro
 	return image_source_new_scanned(disk, NULL, error);
 }
 
+typedef struct image_source *(*encoder_new_fn)(struct image_source *disk, GError **error);
+
 static void test_too_large(void)
 {
 	static const uint64_t sizes[] = {8 * TIB + SECTOR, (uint64_t)1 << 62, INT64_MAX};
-	struct image_source *(*const encoders[])(struct image_source *, GError **) = {
-		image_source_new_qcow2, image_source_new_raw, new_scanned};
+	static const encoder_new_fn encoders[] = {image_source_new_qcow2, image_source_new_raw,
+						  new_scanned};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
 		for (size_t j = 0; j < G_N_ELEMENTS(encoders); j++) {
@@ -148,13 +150,12 @@ static void test_many_refcounts(void)
 static void test_zeros_are_not_read(void)
 {
 	struct memory_disk *disk = memory_disk_new(64 * MIB);
-	g_autofree unsigned char *all = NULL;
 	struct image_source *raw;
 
 	memory_disk_add_extent(disk, 0, 32 * MIB, true);
 	memory_disk_add_extent(disk, 32 * MIB, 32 * MIB, false);
 	raw = image_source_new_raw(&disk->head, NULL);
-	all = source_read_all(raw, MIB);
+	g_free(source_read_all(raw, MIB));
 	g_assert_cmpuint(disk->reads_of_zeros, ==, 0);
 	image_source_free(raw);
 }
