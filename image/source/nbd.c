@@ -187,8 +187,8 @@ static int take_extents(void *opaque, const char *context, uint64_t offset, uint
 	for (size_t i = 0; i + 1 < count && walk->at < walk->end; i += 2) {
 		uint64_t length = MIN((uint64_t)entries[i], walk->end - walk->at);
 
-		/* Skip extents of length 0, which are no progress: else a server that reports
-		 * nothing else would be asked forever. */
+		/* Skip extents of length 0, which libnbd before 1.18 passes on. They are no
+		 * progress: a server that reports nothing else would be asked forever. */
 		if (length == 0)
 			continue;
 		walk->each(walk->at, length, !(entries[i + 1] & STATE_ZERO), walk->opaque);

@@ -3,6 +3,7 @@
  * The NBD source against servers that violate the protocol, and with servers that it starts itself.
  */
 #include <glib/gstdio.h>
+#include <libnbd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,6 +16,14 @@
 #include "tests/unit/nbd-peer.h"
 
 #define SIZE ((uint64_t)1024 * 1024)
+
+/* libnbd 1.18, the first version with this function, rejects extents that are empty or that end
+ * after the export. */
+#ifdef LIBNBD_HAVE_NBD_SET_REQUEST_EXTENDED_HEADERS
+#define LIBNBD_CHECKS_EXTENTS true
+#else
+#define LIBNBD_CHECKS_EXTENTS false
+#endif
 
 /* How a server answers requests for extents. Lists of lengths end with -1. */
 struct script {
@@ -152,7 +161,8 @@ static void test_empty_extents(void)
 
 	/* The third answer would be complete, but the second request must not be sent. */
 	g_assert_cmpint(serve_all(SIZE, empty, all, 3), ==, -1);
-	g_assert_cmpint(serve_all(SIZE, some, some, 2), ==, SIZE / CLUSTER_SIZE / 2);
+	g_assert_cmpint(serve_all(SIZE, some, some, 2), ==,
+			LIBNBD_CHECKS_EXTENTS ? -1 : (int64_t)(SIZE / CLUSTER_SIZE / 2));
 }
 
 /* Extents that end after the disk, and disks that are too large. */
@@ -162,7 +172,8 @@ static void test_too_large(void)
 	static const uint64_t sizes[] = {IMAGE_QCOW2_MAX + 1, (uint64_t)1 << 62, INT64_MAX,
 					 UINT64_MAX};
 
-	g_assert_cmpint(serve_all(SIZE, beyond, beyond, 1), ==, SIZE / CLUSTER_SIZE);
+	g_assert_cmpint(serve_all(SIZE, beyond, beyond, 1), ==,
+			LIBNBD_CHECKS_EXTENTS ? -1 : (int64_t)(SIZE / CLUSTER_SIZE));
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
 		g_assert_cmpint(serve_all(sizes[i], beyond, beyond, 1), ==, -1);
 }
