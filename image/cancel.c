@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Cancel flags.
+ */
 #include "image/cancel.h"
 
 #include "image/source.h"

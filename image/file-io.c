@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Complete reads and writes of files.
+ */
 #include "image/file-io.h"
 
 #include <errno.h>

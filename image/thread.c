@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Threads and waiting for them.
+ */
 #include "image/thread.h"
 
 #include <glib.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Replies of HTTP servers.
+ */
 #include "image/openstack/http-reply.h"
 
 #include <string.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One HTTP request, sent by libcurl.
+ */
 #include "image/openstack/http.h"
 
 #include <curl/curl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The callbacks of the directory store. They ignore the identity: whoever may write the folder may
- * do everything.
+ * The callbacks of the directory store. They ignore the identity: every process that can write to
+ * the folder may change all images.
  */
 #include "image/store/directory.h"
 

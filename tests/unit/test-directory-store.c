@@ -12,7 +12,7 @@
 #define SIZE ((uint64_t)9 * 1024 * 1024 + 123)
 #define ID "5c4f2fbc-7ff7-4f4b-a7f6-5fbd2d9b0a22"
 
-static const struct image_identity nobody;
+static const struct image_identity no_identity;
 
 /* Each test gets an empty store and a source, and must leave the folder empty. */
 struct fixture {
@@ -46,17 +46,17 @@ static int update_image(struct fixture *fixture)
 {
 	struct image_meta meta = {.name = "n", .disk_format = "raw", .container_format = "bare"};
 
-	return image_store_update(fixture->store, &nobody, ID, &meta, NULL);
+	return image_store_update(fixture->store, &no_identity, ID, &meta, NULL);
 }
 
 static int upload_image(struct fixture *fixture, GError **error)
 {
-	return image_store_upload(fixture->store, &nobody, ID, &fixture->upload, error);
+	return image_store_upload(fixture->store, &no_identity, ID, &fixture->upload, error);
 }
 
 static int delete_image(struct fixture *fixture, GError **error)
 {
-	return image_store_delete(fixture->store, &nobody, ID, error);
+	return image_store_delete(fixture->store, &no_identity, ID, error);
 }
 
 static void expect_get_error(struct fixture *fixture, const char *id, int code)
@@ -64,7 +64,7 @@ static void expect_get_error(struct fixture *fixture, const char *id, int code)
 	struct image_record *record;
 	g_autoptr(GError) error = NULL;
 
-	g_assert_cmpint(image_store_get(fixture->store, &nobody, id, &record, &error), ==, -1);
+	g_assert_cmpint(image_store_get(fixture->store, &no_identity, id, &record, &error), ==, -1);
 	g_assert_error(error, IMAGE_ERROR, code);
 }
 
@@ -121,7 +121,7 @@ static void test_upload(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	g_assert_cmpint(update_image(fixture), ==, 0);
 	g_assert_cmpint(upload_image(fixture, NULL), ==, 0);
-	g_assert_cmpint(image_store_get(fixture->store, &nobody, ID, &record, NULL), ==, 0);
+	g_assert_cmpint(image_store_get(fixture->store, &no_identity, ID, &record, NULL), ==, 0);
 	g_assert_cmpstr(record->status, ==, "active");
 	g_assert_cmpint(record->size, ==, (gint64)SIZE);
 	g_assert_cmpstr(record->os_hash_value, ==, fixture->upload.hash);
@@ -236,7 +236,7 @@ static void expect_backups(struct fixture *fixture, const char *instance, guint 
 	const struct image_property wanted[] = {
 		{"image_type", "backup"}, {"instance_uuid", instance}, {NULL, NULL}};
 	g_autoptr(GError) error = NULL;
-	GPtrArray *images = image_store_list(fixture->store, &nobody, wanted, &error);
+	GPtrArray *images = image_store_list(fixture->store, &no_identity, wanted, &error);
 
 	g_assert_no_error(error);
 	g_assert_cmpuint(images->len, ==, count);

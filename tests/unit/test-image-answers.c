@@ -83,7 +83,7 @@ static const struct image_config glance = {
 	.api_servers = servers, .num_retries = 3, .saving_timeout_s = 60};
 static const struct image_config keystone = {
 	.auth = {.auth_url = "http://keystone", .username = "nova"}};
-static const struct image_identity nobody;
+static const struct image_identity no_identity;
 
 /* Lists images. Each page is `body`. */
 static GPtrArray *list_images(const char *body, GError **error)
@@ -94,7 +94,7 @@ static GPtrArray *list_images(const char *body, GError **error)
 	GPtrArray *images;
 
 	set_answers(pages);
-	images = image_store_list(store, &nobody, wanted, error);
+	images = image_store_list(store, &no_identity, wanted, error);
 	image_store_free(store);
 	return images;
 }
@@ -182,7 +182,7 @@ static void test_list_without_token(void)
 	g_autoptr(GError) error = NULL;
 
 	set_answers(refusal);
-	g_assert_null(image_store_list(store, &nobody, wanted, &error));
+	g_assert_null(image_store_list(store, &no_identity, wanted, &error));
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_AUTH);
 	image_store_free(store);
 }
@@ -321,7 +321,7 @@ static int upload(const struct answer *list, bool resuming)
 	int rc;
 
 	set_answers(list);
-	rc = image_store_upload(store, &nobody, ID, &upload, &error);
+	rc = image_store_upload(store, &no_identity, ID, &upload, &error);
 	image_store_free(store);
 	g_assert_true((rc < 0) == (error != NULL));
 	return error ? error->code : DONE;

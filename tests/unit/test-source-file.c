@@ -37,6 +37,17 @@ static void expect_error(const char *path, int code)
 	g_assert_error(error, G_FILE_ERROR, code);
 }
 
+/* Opens a file of ten digits. */
+static struct image_source *open_digits(const struct fixture *fixture)
+{
+	struct image_source *source;
+
+	g_assert_true(g_file_set_contents(fixture->path, "0123456789", -1, NULL));
+	source = image_source_new_file(fixture->path, NULL);
+	g_assert_nonnull(source);
+	return source;
+}
+
 static void test_missing(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -52,13 +63,10 @@ static void test_not_a_regular_file(struct fixture *fixture, gconstpointer unuse
 
 static void test_read(struct fixture *fixture, gconstpointer unused)
 {
-	struct image_source *source;
+	struct image_source *source = open_digits(fixture);
 	char buffer[6];
 
 	(void)unused;
-	g_assert_true(g_file_set_contents(fixture->path, "0123456789", -1, NULL));
-	source = image_source_new_file(fixture->path, NULL);
-	g_assert_nonnull(source);
 	g_assert_cmpuint(source->size, ==, 10);
 	g_assert_cmpint(source->ops->read(source, 4, buffer, sizeof(buffer), NULL), ==, 0);
 	g_assert_cmpmem(buffer, sizeof(buffer), "456789", 6);
@@ -68,13 +76,10 @@ static void test_read(struct fixture *fixture, gconstpointer unused)
 static void test_truncated_while_open(struct fixture *fixture, gconstpointer unused)
 {
 	g_autoptr(GError) error = NULL;
-	struct image_source *source;
+	struct image_source *source = open_digits(fixture);
 	char buffer[6];
 
 	(void)unused;
-	g_assert_true(g_file_set_contents(fixture->path, "0123456789", -1, NULL));
-	source = image_source_new_file(fixture->path, NULL);
-	g_assert_nonnull(source);
 	g_assert_cmpint(truncate(fixture->path, 5), ==, 0);
 	g_assert_cmpint(source->ops->read(source, 4, buffer, sizeof(buffer), &error), ==, -1);
 	g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_IO);
