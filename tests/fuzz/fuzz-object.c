@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent/method/image-metadata.h"
-#include "image/internal.h"
+#include "image/store/record.h"
 #include "rpc/json.h"
 #include "rpc/nova/instance-save.h"
 #include "tests/fuzz/fuzz.h"
