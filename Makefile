@@ -9,7 +9,7 @@ BUILD   ?= build
 comma   := ,
 CC      ?= cc
 AR      ?= ar
-PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libssl libcrypto zlib \
+PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 sqlite3 libsystemd libssl libcrypto zlib \
            libzstd
 
 # make SANITIZE=address,undefined or SANITIZE=thread builds with that sanitizer, in a folder of its own.

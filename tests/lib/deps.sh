@@ -6,12 +6,12 @@
 set -euo pipefail
 
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
-  libnbd-dev libxml2-dev libinih-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev"
+  libnbd-dev libxml2-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev"
 run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
-test="perl python3-oslo.messaging python3-psutil libvirt-daemon-driver-lxc e2fsprogs mount util-linux
-  openssl systemd apparmor python3-seccomp libfaketime"
+test="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
+  libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
 e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-qemu placement-api mariadb-server
   uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
 container="docker.io debootstrap debian-archive-keyring"

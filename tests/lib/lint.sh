@@ -8,7 +8,7 @@ failed=0
 mapfile -t c < <(git ls-files '*.c')
 mapfile -t h < <(git ls-files '*.h')
 mapfile -t sh < <(git ls-files '*.sh' .ci/run)
-mapfile -t flags < <(pkg-config --cflags glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 \
+mapfile -t flags < <(pkg-config --cflags glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 sqlite3 \
 	libsystemd zlib libzstd | tr ' ' '\n' | grep .)
 flags+=(-std=c11 -D_GNU_SOURCE '-DNOVASNAP_VERSION="0"' '-DG_LOG_DOMAIN="lint"' -I.)
 
