@@ -90,5 +90,6 @@ rm -rf "$root"/var/cache/apt/archives/*.deb
 
 # apt goes through the same proxies inside. debootstrap itself has written the mirror to the sources.
 apt-config dump | grep -iE '^Acquire::https?::.*(proxy|cainfo)' >"$root/etc/apt/apt.conf.d/90proxy" || true
-echo 'Acquire::Retries "3";' >"$root/etc/apt/apt.conf.d/91retries"
+# A mirror of sid that stands still is as good for tests.
+printf 'Acquire::Retries "3";\nAcquire::Check-Valid-Until "false";\n' >"$root/etc/apt/apt.conf.d/91novasnap"
 printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
