@@ -66,7 +66,10 @@ CFLAGS := -O0 -g
 endif
 WARN   := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
           -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(PKG_CFLAGS) \
+# libvirt's own macro for callbacks, VIR_DOMAIN_EVENT_CALLBACK, casts in a way that clang 19 and later warn of.
+CC_WARN = $(eval CC_WARN := $$(if $$(findstring clang,$$(shell $(CC) --version)),-Wno-unknown-warning-option \
+            -Wno-cast-function-type-mismatch))$(CC_WARN)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
              $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 LIBS = $(PKG_LIBS)

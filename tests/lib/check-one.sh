@@ -59,11 +59,12 @@ if [ "${name%%/*}" = unit ]; then
 	if [ -n "$part" ]; then
 		mapfile -t tests < <("$program" -l | grep '^/')
 		for test in "${tests[@]}"; do
-			if [[ $test == *"$part"* ]]; then
-				options+=(-p "$test")
+			# Skipped, since GLib numbers the tests anew for each that is named.
+			if [[ $test != *"$part"* ]]; then
+				options+=(-s "$test")
 			fi
 		done
-		if [ ${#options[@]} -eq 0 ]; then
+		if [ ${#options[@]} -eq $((2 * ${#tests[@]})) ]; then
 			echo "check: no test of $name is named \"$part\"; the names are:" >&2
 			printf '  %s\n' "${tests[@]}" >&2
 			exit 2
