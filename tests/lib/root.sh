@@ -4,6 +4,7 @@
 #   tests/lib/root.sh [--net private] RELEASE COMMAND [ARGUMENT ...]
 # The command runs in the working tree, which is mounted at /novasnap. The root is made at its first use and kept in
 # ${XDG_CACHE_HOME:-~/.cache}/novasnap/roots/RELEASE; packages that a command installs are kept with it.
+# What is built there goes into build-RELEASE, where NOVASNAP_BUILD names no other folder.
 # Each run has its own /dev, /proc, /sys, /run, /tmp and /var/tmp, so several runs may use one root at the same time.
 # With "--net private" the command has a network with a loopback and nothing else.
 # All of it happens in new namespaces: when the command ends, fails or is killed, no mount and no process is left.
@@ -80,10 +81,11 @@ make_devices() {
 # The caller's variables that the command gets, as NAME=VALUE.
 kept_variables() {
 	local name
+	echo "NOVASNAP_BUILD=${NOVASNAP_BUILD:-build-$release}"
 	for name in $(compgen -e); do
 		case $name in
-		NOVASNAP_ROOT_*) ;;
-		NOVASNAP_* | BUILD | CC | CI | LANG | SANITIZE | T | TERM | WERROR) echo "$name=${!name}" ;;
+		NOVASNAP_ROOT_* | NOVASNAP_BUILD) ;;
+		NOVASNAP_* | CC | CI | LANG | SANITIZE | TERM | WERROR) echo "$name=${!name}" ;;
 		esac
 	done
 }
