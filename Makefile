@@ -178,6 +178,9 @@ test: check-deps ## Run the unit and integration tests, and kill novasnapd at ea
 	tests/faults/check-points.py
 	BUILD=$(BUILD) tests/lib/run.sh
 
+print-cflags:
+	@echo $(PKG_CFLAGS)
+
 lint: ## Compile with -Werror, and run the linters (Debian 12's versions are the reference).
 	@tests/lib/deps.sh build lint
 	@$(BUILDER) NOVASNAP_BUILD=$(NOVASNAP_BUILD)-lint WERROR=1 all unit-programs tools bench-programs
@@ -309,6 +312,6 @@ help: ## List the targets.
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps check test lint matrix e2e faults kills soak fuzz test-container check-address check-thread \
-        check-valgrind check-layouts check-all demo bench coverage check-deps check-libraries format install uninstall \
+        check-valgrind check-layouts check-all demo bench coverage check-deps check-libraries print-cflags format install uninstall \
         clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

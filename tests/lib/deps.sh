@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Installs the missing packages of the named groups (Debian 12, 13 and sid, as root). Takes no time when nothing is
 # missing. Starts no service.
-#   tests/lib/deps.sh build|run|run-directory|test|e2e|roots|container|bench|lint|fuzz|valgrind|coverage ...
+#   tests/lib/deps.sh build|check|run|run-directory|test|e2e|roots|container|bench|lint|fuzz|valgrind|coverage ...
 # "a|b" means either package: what is installed, or else the first that the release has.
 set -euo pipefail
 
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
   libnbd-dev libxml2-dev libinih-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev"
+# What the unit tests need, with another compiler for `make matrix`.
+check="perl qemu-utils clang"
 run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
@@ -28,6 +30,7 @@ wanted=""
 for group in "$@"; do
 	case $group in
 	build) wanted+=" $build" ;;
+	check) wanted+=" $check" ;;
 	run) wanted+=" $run" ;;
 	run-directory) wanted+=" $run_directory" ;;
 	test) wanted+=" $test" ;;
