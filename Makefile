@@ -294,7 +294,7 @@ install: all ## Install the programs, the sample configuration, the systemd file
 	@if [ -e $(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf ]; then \
 		echo "$(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf exists and is kept; the sample is in $(DESTDIR)$(docdir)"; \
 	else \
-		install -m 640 conf/novasnap.conf $(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf; \
+		install -m 644 conf/novasnap.conf $(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf; \
 	fi
 
 uninstall: ## Remove what `make install` has installed, but not /etc/novasnap/novasnap.conf.
