@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Runs clang-format, cppcheck, shellcheck and clang-tidy over the tree.
+# Runs clang-format, cppcheck, shellcheck and clang-tidy over the tree, and the project's own checks.
 #   tests/lib/lint.sh           all of them; LINT_ONLY=NAME: only one
 #   tests/lib/lint.sh format    formats the C code
 # The tree is formatted as version 14 of clang-format does, the version of Debian 12: other versions format otherwise.
@@ -59,5 +59,10 @@ run cppcheck cppcheck --quiet --error-exitcode=1 --enable=warning,performance,po
 	--suppress=legacyUninitvar:image/source/nbd.c --suppress=assertWithSideEffect:tests/unit/* \
 	--library=gtk --include=tests/lib/cppcheck.h -I. "${c[@]}"
 run shellcheck shellcheck "${sh[@]}"
+# The project's own checks, each of which has a name of its own: architecture, docs.
+for check in tests/lib/check-*.py; do
+	name=${check##*/check-}
+	run "${name%.py}" "$check"
+done
 run clang-tidy tidy
 exit "$failed"
