@@ -207,12 +207,13 @@ check-all: lint test e2e faults test-container
 	@$(MAKE) --no-print-directory check-valgrind
 	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
 
-# Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.
+# Compares with nova-compute and with what Glance can receive, and writes conf/docs/performance.md. It takes most of half
+# an hour, on a machine that does nothing else.
 bench:
 	@tests/lib/deps.sh build run test e2e bench
 	@$(MAKE) --no-print-directory all bench-programs
 	/usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
-	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
+	tests/bench/report.py $(BUILD)/bench.json --svg conf/docs/bench.svg --page conf/docs/performance.md
 
 check-unit: $(UNIT)
 	@prove --exec tests/lib/one.sh $(UNIT)
