@@ -142,6 +142,23 @@ bench-programs: $(BENCH)
 deps:
 	@tests/lib/deps.sh build run
 
+# Into DESTDIR, for packages. A configuration that exists is left as it is. The pages' links are those of one folder.
+PREFIX ?= /usr
+DOC     = $(DESTDIR)$(PREFIX)/share/doc/novasnap
+INSTALL = install -D -m
+install: all
+	$(INSTALL) 0755 -t $(DESTDIR)$(PREFIX)/bin $(PROGS)
+	$(INSTALL) 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system conf/novasnapd.service
+	sed -i 's#/usr/#$(PREFIX)/#' $(DESTDIR)$(PREFIX)/lib/systemd/system/novasnapd.service
+	$(INSTALL) 0644 conf/novasnap.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/novasnap.conf
+	$(INSTALL) 0644 conf/novasnap.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/novasnap.conf
+	[ -e $(DESTDIR)/etc/novasnap/novasnap.conf ] || \
+		$(INSTALL) 0644 conf/novasnap.conf $(DESTDIR)/etc/novasnap/novasnap.conf
+	$(INSTALL) 0644 -t $(DOC) README.md HACKING.md CHANGELOG.md COPYING $(wildcard conf/docs/*) conf/novasnap.conf \
+		conf/apparmor-libvirt-qemu
+	sed -i 's#](conf/docs/#](#g; s#](\.\./\.\./#](#g' $(DOC)/*.md
+	$(INSTALL) 0644 -t $(DOC)/casts $(wildcard conf/casts/*)
+
 # --- what shows it ---------------------------------------------------------------------------
 
 demo:
@@ -259,6 +276,6 @@ help:
 
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults kills soak fuzz fuzz-programs check-valgrind coverage
+.PHONY: all deps install demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs \
+        tools bench-programs bench faults kills soak fuzz fuzz-programs check-valgrind coverage
 .SECONDARY:
