@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# clang-format, clang-tidy, cppcheck and shellcheck over the tree. LINT_ONLY names one of them.
+# clang-format, clang-tidy, cppcheck and shellcheck over the tree, and a check of the pages. LINT_ONLY names one of them:
+# clang-format, cppcheck, shellcheck, clang-tidy, docs.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 only=${LINT_ONLY:-}
@@ -41,4 +42,5 @@ run cppcheck cppcheck --quiet --error-exitcode=1 --enable=warning,performance,po
 	--library=gtk --include=tests/lib/cppcheck.h -I. "${c[@]}"
 run shellcheck shellcheck "${sh[@]}"
 run clang-tidy tidy
+run docs tests/lib/check-docs.py
 exit "$failed"
