@@ -142,23 +142,6 @@ bench-programs: $(BENCH)
 deps:
 	@tests/lib/deps.sh build run
 
-# Into DESTDIR, for packages. A configuration that exists is left as it is. The pages' links are those of one folder.
-PREFIX ?= /usr
-DOC     = $(DESTDIR)$(PREFIX)/share/doc/novasnap
-INSTALL = install -D -m
-install: all
-	$(INSTALL) 0755 -t $(DESTDIR)$(PREFIX)/bin $(PROGS)
-	$(INSTALL) 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system conf/novasnapd.service
-	sed -i 's#/usr/#$(PREFIX)/#' $(DESTDIR)$(PREFIX)/lib/systemd/system/novasnapd.service
-	$(INSTALL) 0644 conf/novasnap.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/novasnap.conf
-	$(INSTALL) 0644 conf/novasnap.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/novasnap.conf
-	[ -e $(DESTDIR)/etc/novasnap/novasnap.conf ] || \
-		$(INSTALL) 0644 conf/novasnap.conf $(DESTDIR)/etc/novasnap/novasnap.conf
-	$(INSTALL) 0644 -t $(DOC) README.md HACKING.md CHANGELOG.md COPYING $(wildcard conf/docs/*) conf/novasnap.conf \
-		conf/apparmor-libvirt-qemu
-	sed -i 's#](conf/docs/#](#g; s#](\.\./\.\./#](#g' $(DOC)/*.md
-	$(INSTALL) 0644 -t $(DOC)/casts $(wildcard conf/casts/*)
-
 # --- what shows it ---------------------------------------------------------------------------
 
 demo:
@@ -224,13 +207,12 @@ check-all: lint test e2e faults test-container
 	@$(MAKE) --no-print-directory check-valgrind
 	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
 
-# Compares with nova-compute and with what Glance can receive, and writes conf/docs/performance.md. It takes most of half
-# an hour, on a machine that does nothing else.
+# Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.
 bench:
 	@tests/lib/deps.sh build run test e2e bench
 	@$(MAKE) --no-print-directory all bench-programs
 	/usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
-	tests/bench/report.py $(BUILD)/bench.json --svg conf/docs/bench.svg --page conf/docs/performance.md
+	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
 
 check-unit: $(UNIT)
 	@prove --exec tests/lib/one.sh $(UNIT)
@@ -276,6 +258,6 @@ help:
 
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps install demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs \
-        tools bench-programs bench faults kills soak fuzz fuzz-programs check-valgrind coverage
+.PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
+        bench-programs bench faults kills soak fuzz fuzz-programs check-valgrind coverage
 .SECONDARY:
