@@ -47,7 +47,7 @@ MAY_INCLUDE = {
 # From another room, only these headers.
 PUBLIC = {
     "rpc": {"rpc/rpc.h", "rpc/nova.h", "rpc/json.h"},
-    "image": {"image/image.h", "image/source.h"},
+    "image": {"image/image.h", "image/source.h", "image/cinder.h"},
     "virt": {"virt/virt.h"},
 }
 # A library's header and the one room that may include it.
