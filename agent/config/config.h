@@ -20,8 +20,8 @@
 #include <stdbool.h>
 
 #include "agent/config/error.h"
+#include "image/cinder.h"
 #include "image/image.h"
-#include "image/openstack/cinder.h"
 #include "rpc/nova.h"
 #include "rpc/rpc.h"
 #include "virt/virt.h"
