@@ -20,7 +20,7 @@ BUILD := $(NOVASNAP_BUILD)
 
 # The libraries: pkg-config's name and Debian's package of each.
 LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev librabbitmq:librabbitmq-dev libcurl:libcurl4-openssl-dev \
-             libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev inih:libinih-dev sqlite3:libsqlite3-dev \
+             libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
              libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev
 PKGS := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
