@@ -30,9 +30,7 @@ class Uploads(Environment):
 
     def before_test(self):
         self.front.reset()
-        # Nobody listens at the first server: the next is taken.
-        servers = f"http://127.0.0.1:{free_port()},{self.front.url}"
-        self.agent = self.start_agent(sections={"glance_url": servers, "retries": 6})
+        self.agent = self.start_agent(sections={"glance_url": self.front.url, "retries": 6})
 
     def send(self, *faults):
         """A snapshot whose uploads meet these faults: (image, what was shown, exit status)."""
@@ -46,6 +44,14 @@ class Uploads(Environment):
     def check_whole(self, image):
         assert self.glance.get(image)["status"] == "active"
         assert same_content(self.glance.file(image), "qcow2", self.guest.disk, "qcow2")
+
+
+def test_of_two_servers_the_first_is_away(env):
+    servers = f"http://127.0.0.1:{free_port()},{env.front.url}"
+    agent = env.start_agent(sections={"glance_url": servers})
+    image, shown, status = agent.snapshot(env.guest.uuid, "--image", env.glance.create())
+    assert status == 0, (shown, agent.text()[-1500:])
+    env.check_whole(image)
 
 
 def test_503_twice(env):

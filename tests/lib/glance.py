@@ -42,6 +42,7 @@ lock_path = {self.folder}
 
     def start(self, wait=True):
         self.process = spawn(["/bin/sh", "-c",
+                              f"[ -s {self.folder}/glance.sqlite ] || "
                               f"glance-manage --config-file {self.conf} db_sync && "
                               f"exec glance-api --config-file {self.conf}"], self.log)
         if wait:
