@@ -11,7 +11,7 @@ from libvirtd import Libvirtd
 
 
 class Environment:
-    """A file's own environment names the services that it needs, and may override the two hooks."""
+    """A file's own environment names the services that it needs, and may override the hooks."""
     services = ()  # of "broker", "glance", "libvirt", "conductor", "kernel" (the tiny guest's)
     own_broker = False  # it is stopped or starved: one that is given is not used
     glance_options = {}
@@ -23,7 +23,7 @@ class Environment:
         self._file_logs, self._test_logs = [], []
         self.broker = self.glance = self.libvirt = self.conductor = None
         if "broker" in self.services:
-            self.broker = self._start(Broker(folder) if self.own_broker else broker_for_tests(folder))
+            self.broker = self._start(self.make_broker())
         if "libvirt" in self.services:
             self.libvirt = self._start(Libvirtd(folder))
         if "glance" in self.services:
@@ -46,6 +46,10 @@ class Environment:
         if "conductor" in self.services and not self.conductor:
             from standin_conductor import ConductorStandIn  # it needs oslo.messaging
             self.conductor = self.enter(ConductorStandIn(self.broker.url))
+
+    def make_broker(self):
+        """Hook: which RabbitMQ it has."""
+        return Broker(self.folder) if self.own_broker else broker_for_tests(self.folder)
 
     def set_up(self):
         """Hook: what is made once for the file."""
