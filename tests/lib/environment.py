@@ -76,7 +76,7 @@ class Environment:
     @property
     def logs(self):
         """Those that are worth a look when a test has failed."""
-        return self._test_logs or self._file_logs
+        return self._test_logs[-3:] or self._file_logs
 
     def make_guest(self, **kind):
         """A guest of that kind (see Guest), which is shut off."""

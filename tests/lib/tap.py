@@ -38,9 +38,10 @@ def wait_for(what, condition, seconds=60, pause=0.05):
         time.sleep(pause)
 
 
-def main(environment, tests=None, ordered=False):
+def main(environment, tests=None, ordered=False, at_end=None):
     """Runs the program's tests, in an environment of that class, and ends the program. `tests`: those, in place of the
-    functions of the program's main module. `ordered`: each builds on those before it, so all of them run, in order."""
+    functions of the program's main module. `ordered`: each builds on those before it, so all of them run, in order.
+    `at_end` is called after the tests, whatever came of them."""
     if tests is None:
         module = sys.modules["__main__"]
         tests = [value for name, value in vars(module).items() if name.startswith("test_") and callable(value)]
@@ -59,7 +60,7 @@ def main(environment, tests=None, ordered=False):
     if not tests:
         print("1..0 # SKIP nothing to run")
         sys.exit(0)
-    sys.exit(supervisor.run(lambda folder: _run_file(environment, folder, tests)))
+    sys.exit(supervisor.run(lambda folder: _run_file(environment, folder, tests, at_end)))
 
 
 def _name(test):
@@ -88,7 +89,7 @@ def _time_limit():
         signal.alarm(0)
 
 
-def _run_file(environment, folder, tests):
+def _run_file(environment, folder, tests, at_end):
     began = time.monotonic()
     print(f"1..{len(tests)}", flush=True)
     with contextlib.ExitStack() as stack:
@@ -102,6 +103,8 @@ def _run_file(environment, folder, tests):
                 return 1
         print(f"# {time.monotonic() - began:.1f} s to start the services", flush=True)
         failed = sum(not _passes(number, test, env) for number, test in enumerate(tests, 1))
+        if at_end:
+            at_end()
     return 1 if failed else 0
 
 
