@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A QEMU that does not answer its monitor, while libvirtd does: it is stopped, and goes on later. The conductor is
-the stand-in."""
-import contextlib
+"""A QEMU that does not answer its monitor, while libvirtd does, fails the snapshot within the limits of novasnap's calls;
+other guests are served meanwhile, and once QEMU goes on everything is rolled back. Broker, libvirt, QEMU, which is
+stopped by a signal, and Glance are real; the conductor is a stand-in."""
 import os
 import signal
 import sys
@@ -10,76 +10,72 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case, set_up  # noqa: E402
-from services import Agent  # noqa: E402
+from agent import NO_LIVE_SNAPSHOT  # noqa: E402
+from case import Case, is_copying, is_saving  # noqa: E402
+from environment import Environment  # noqa: E402
+from images import MIB  # noqa: E402
 
 LIMIT = "3"
-SAVES = "/var/lib/libvirt/qemu/save"
+ANSWERED = "libvirt did not answer"
 
 
-def main():
-    tap.handle_signals()
-    with contextlib.ExitStack() as stack:
-        folder, broker, glance, _libvirt, (guest, other), conductor = set_up(stack, 2, size_mib=64, data_mib=8)
+class Hang(Environment):
+    services = ("broker", "glance", "libvirt", "conductor")
 
-        def make_agent(name, more=None, **keys):
-            return stack.enter_context(Agent(
-                folder, broker.url, glance.url, name=name, **(more or {}),
-                novasnap={"control": "conductor", "libvirt_call_timeout": LIMIT, "save_timeout": LIMIT,
-                          "nbd_timeout": "2", **keys}))
-        slow = make_agent("slow", upload_bytes_per_second=str(4 << 20))
-        rebase = make_agent("rebase", live_method="rebase")
-        saving = make_agent("saving", {"workarounds": {"disable_libvirt_livesnapshot": "true"}})
+    def set_up(self):
+        self.guest, self.other = (self.make_guest(size_mib=64, data_mib=8) for _ in range(2))
 
-        def signal_qemu(number):
-            with open(f"/run/libvirt/qemu/{guest.name}.pid") as file:
-                os.kill(int(file.read()), number)
+    def before_test(self):
+        self.conductor.reset()
+        self.guest.reset()
+        self.other.reset()
 
-        def fails_and_is_taken_back(agent, stop_when, words):
-            """`stop_when`: the moment to stop it."""
-            case = Case(glance, conductor, agent, guest)
-            try:
-                sender = threading.Thread(target=case.send)
-                sender.start()
-                tap.wait_for("moment", lambda: stop_when(case), 30, 0.001)
-                signal_qemu(signal.SIGSTOP)
-                sender.join()
-                # Others are served meanwhile, and afterwards.
-                Case(glance, conductor, agent, other).send().is_whole(alone=False)
-                case.wait_failed()
-                assert words in case.said(), case.said()
-                Case(glance, conductor, agent, other).send().is_whole(alone=False)
-            finally:
-                signal_qemu(signal.SIGCONT)
-            case.is_deleted()
-            # libvirt has kept nothing either.
-            Case(glance, conductor, agent, guest).send().is_whole()
+    def agent(self, sections=None, **novasnap):
+        return self.start_agent(sections=sections, libvirt_call_timeout=LIMIT, save_timeout=LIMIT, nbd_timeout="2",
+                                **novasnap)
 
-        answered = "libvirt did not answer"
+    def slow_agent(self):
+        return self.agent(upload_bytes_per_second=str(4 * MIB))
 
-        def test_stopped_while_the_export_begins():
-            fails_and_is_taken_back(slow, lambda case: slow.left(), answered)
+    def stop_qemu(self, agent, moment, words):
+        """QEMU is stopped at a moment of a snapshot, which fails with these words, and goes on later."""
+        case = Case(self, agent)
+        try:
+            sender = threading.Thread(target=case.send)
+            sender.start()
+            tap.wait_for("moment", lambda: moment(case), 30, 0.001)
+            os.kill(self.guest.pid(), signal.SIGSTOP)
+            sender.join()
+            # Others are served meanwhile, and afterwards.
+            Case(self, agent, self.other).send().is_whole(alone=False)
+            case.wait_failed()
+            assert words in case.said(), case.said()
+            Case(self, agent, self.other).send().is_whole(alone=False)
+        finally:
+            os.kill(self.guest.pid(), signal.SIGCONT)
+        case.is_deleted()
+        # Nor has libvirt kept anything.
+        Case(self, agent).send().is_whole()
 
-        def test_stopped_while_the_disk_is_read():
-            fails_and_is_taken_back(slow, lambda case: "bytes to upload" in case.said(), answered)
 
-        def test_stopped_while_the_copy_begins():
-            fails_and_is_taken_back(rebase, lambda case: any(
-                os.path.exists(os.path.join(rebase.snapshots, name, "delta"))
-                for name in os.listdir(rebase.snapshots)), answered)
+def test_stopped_while_the_export_begins(env):
+    agent = env.slow_agent()
+    env.stop_qemu(agent, lambda case: agent.left(), ANSWERED)
 
-        def test_stopped_in_the_middle_of_a_managed_save():
-            fails_and_is_taken_back(saving, lambda case: os.path.exists(
-                os.path.join(SAVES, f"{guest.name}.save")),
-                                    f"saving the guest: {answered} (virDomainManagedSave) in {LIMIT} s")
 
-        def test_they_stop_and_leave_nothing():
-            for which in (slow, rebase, saving):
-                assert which.stop() == 0, which.text()[-2000:]
+def test_stopped_while_the_disk_is_read(env):
+    env.stop_qemu(env.slow_agent(), lambda case: "bytes to upload" in case.said(), ANSWERED)
 
-        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests, [slow.log, rebase.log, saving.log])
+
+def test_stopped_while_the_copy_begins(env):
+    agent = env.agent(live_method="rebase")
+    env.stop_qemu(agent, lambda case: is_copying(agent), ANSWERED)
+
+
+def test_stopped_in_the_middle_of_a_managed_save(env):
+    env.stop_qemu(env.agent(NO_LIVE_SNAPSHOT), lambda case: is_saving(env.guest),
+                  f"saving the guest: {ANSWERED} (virDomainManagedSave) in {LIMIT} s")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Hang)

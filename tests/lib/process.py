@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Processes, ports and temporary folders of the tests: how they are started, and how nothing of them is left."""
 import contextlib
-import ctypes
 import os
 import random
 import shutil
@@ -12,9 +11,7 @@ import tempfile
 import time
 from collections import namedtuple
 
-PR_SET_PDEATHSIG = 1
 PORTS = range(15000, 32768)  # below those that the kernel gives to outgoing connections
-libc = ctypes.CDLL(None)
 _reserved = []
 
 Process = namedtuple("Process", "pid name state parent group session")
@@ -62,17 +59,11 @@ def wait_port(port, process, what, log, seconds=90):
         raise RuntimeError(f"{what} did not come up:\n{file.read()[-3000:]}")
 
 
-def _die_with_parent():
-    os.setsid()
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def spawn(argv, log, env=None, cwd=None):
-    """Starts a process in a group of its own. It is killed when the thread that started it ends."""
+    """Starts a process in a session and group of its own."""
     with open(log, "ab") as out:
         return subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                env={**os.environ, **(env or {})}, cwd=cwd,
-                                preexec_fn=_die_with_parent)
+                                env={**os.environ, **(env or {})}, cwd=cwd, start_new_session=True)
 
 
 def end(process, seconds=20, number=signal.SIGTERM):

@@ -74,8 +74,8 @@ class _Handler(Handler):
             if fault in ("cut", "stall") and sent > length // 2:
                 return False
             data = self.rfile.read(min(CHUNK, length - sent))
-            if not data:
-                break
+            if not data:  # the client went away, which Glance must see
+                return False
             upstream.send(data)
             sent += len(data)
         return True

@@ -2,14 +2,16 @@
 """Runs a program of the tests in a child process, and removes what it leaves: processes, mounts and its folder, also
 when it fails, hangs or is killed. All its descendants, QEMU's daemons among them, become children of the supervisor
 when their parents end, so they are found by their parent's pid and never by name."""
+import ctypes
 import os
 import signal
 import sys
 import time
 
-from process import PR_SET_PDEATHSIG, Folder, libc, processes
+from process import Folder, processes
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+libc = ctypes.CDLL(None)
 END_SECONDS = 12  # that the program has after a SIGTERM; `timeout -k 20` runs it
 GRACE_SECONDS = 5  # in which what it started may still end by itself
 
