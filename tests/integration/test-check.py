@@ -61,7 +61,7 @@ def test_a_check_creates_nothing(env):
     before = sorted(os.listdir(agent.folder))
     status, lines, _ = check(agent)
     assert status == 0 and lines["state_dir"].startswith("warn"), lines
-    assert "novasnapd makes it" in lines["run_dir"]
+    assert "novasnapd creates it" in lines["run_dir"]
     assert sorted(os.listdir(agent.folder)) == before
 
 
@@ -83,7 +83,7 @@ def test_folders(env):
     for path in (run, state, journal):
         os.mkdir(path)
     os.chmod(journal, 0o755)
-    fails(agent, "journal", "others may read", "0700")
+    fails(agent, "journal", "other users may read", "0700")
     os.chmod(journal, 0o700)
     os.chmod(state, 0o777)
     fails(agent, "state_dir", "everybody may write", "0777")
@@ -98,7 +98,7 @@ def test_folders(env):
     os.chmod(agent.folder, 0o755)
     os.rmdir(run)
     open(run, "w").close()
-    fails(agent, "run_dir", "no folder")
+    fails(agent, "run_dir", "is not a folder")
 
 
 def test_no_room(env):
@@ -114,7 +114,7 @@ def test_libvirt(env):
 
 
 def test_rabbitmq(env):
-    fails(env.agent(broker_url=f"rabbit://guest:guest@127.0.0.1:{free_port()}/"), "RabbitMQ", "does it run there")
+    fails(env.agent(broker_url=f"rabbit://guest:guest@127.0.0.1:{free_port()}/"), "RabbitMQ", "is RabbitMQ running there")
     if env.broker.own:
         fails(env.agent(broker_url=env.broker.url.replace("guest:guest", "guest:wrong")), "RabbitMQ",
               "cannot log in", "guest")

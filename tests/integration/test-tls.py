@@ -70,14 +70,14 @@ def test_a_snapshot_with_rabbitmq_and_glance_by_tls(env):
         image, shown, status = agent.snapshot(env.guest.uuid)
         assert status == 0, (shown, agent.text())
         assert same_content(env.glance.file(image), "qcow2", env.guest.disk, "qcow2")
-        assert line(agent, "RabbitMQ") == "ok    RabbitMQ: logged in, by TLS"
+        assert line(agent, "RabbitMQ") == "ok    RabbitMQ: login accepted, with TLS"
         assert line(agent, "Glance").startswith("ok "), line(agent, "Glance")
 
 
 def test_rabbitmq_by_the_old_names_of_the_keys(env):
     agent = env.agent(rabbit={"rabbit_use_ssl": "true", "kombu_ssl_ca_certs": env.authority.certificate,
                               "kombu_ssl_certfile": env.client[0], "kombu_ssl_keyfile": env.client[1]})
-    assert line(agent, "RabbitMQ") == "ok    RabbitMQ: logged in, by TLS"
+    assert line(agent, "RabbitMQ") == "ok    RabbitMQ: login accepted, with TLS"
 
 
 def test_rabbitmq_by_its_address(env):
@@ -121,7 +121,7 @@ def test_glance_with_wrong_certificates(env):
             (good, {"cafile": "/nonexistent"}, "/nonexistent"), (env.glance.port, ours, "SSL")):
         fails(env.agent(url=f"https://localhost:{port}", glance=glance), "Glance", words)
     said = line(env.agent(url=f"https://localhost:{other}", glance={"insecure": "true"}), "Glance")
-    assert said.startswith("warn") and "not checked" in said, said
+    assert said.startswith("warn") and "not verified" in said, said
     # Nor does a snapshot get anywhere.
     with env.agent(url=f"https://localhost:{expired}", glance=ours) as agent:
         _image, shown, status = agent.snapshot(env.guest.uuid, "--image", env.glance.create("not to be reached"))

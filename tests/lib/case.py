@@ -57,7 +57,7 @@ class Case:
         return self.agent.has_ended(self.image or self.guest.uuid)
 
     def wait_end(self, seconds=90):
-        tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds)
+        tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds, 0.2)
         return self
 
     def wait_failed(self, seconds=60):

@@ -26,7 +26,7 @@ class TooLong(Exception):
     pass
 
 
-def wait_for(what, condition, seconds=60, pause=0.05):
+def wait_for(what, condition, seconds=60, pause=0.1):
     """Calls `condition` until it returns something true, which is returned."""
     end = time.monotonic() + seconds
     while True:
