@@ -3,7 +3,6 @@
 """novasnap's commands, used wrongly: options, arguments, configurations and files that make no sense, a novasnapd that has
 never run, and a broker that is away. Each mistake is one line on standard error that names what is wrong."""
 import concurrent.futures
-import functools
 import os
 import shutil
 import subprocess
@@ -12,28 +11,36 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from services import BUILD, CAST, Folder, free_port  # noqa: E402
+from environment import Environment  # noqa: E402
+from paths import BUILD, CAST  # noqa: E402
+from process import free_port  # noqa: E402
 
 COMMANDS = ("check", "snapshot", "send", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
 NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
 
 
-class Commands:
-    """novasnap, a configuration with which nothing of it is running, and files."""
-
-    def __init__(self, folder):
-        self.folder = folder
+class Commands(Environment):
+    def set_up(self):
         # Where the user nobody reaches it too.
-        self.novasnap = shutil.copy(os.path.join(BUILD, "novasnap"), folder.path)
-        self.state = folder.file("state")
-        self.good = self.write(
-            "good.conf", f"[DEFAULT]\nhost = h\ntransport_url = rabbit://u:p@127.0.0.1:{free_port()}/\n"
-            f"[novasnap]\nstate_dir = {self.state}\nrun_dir = {self.state}/run\nimages = directory\n"
-            f"images_dir = {folder.file('images')}\n")
+        self.novasnap = shutil.copy(os.path.join(BUILD, "novasnap"), self.folder.path)
         self.not_json = self.write("not.json", "no json\n")
         self.no_instance = self.write("no-instance.json", '{"method": "snapshot_instance", "args": {}}\n')
         self.half = self.write("half.jsonl", '{"method": "x", "args": {}}\nno json\n')
         self.empty = self.write("empty", "")
+
+    def before_test(self):
+        """A configuration with folders that nothing is in yet."""
+        place = uuid.uuid4().hex[:8]
+        self.state, self.images = self.folder.file(f"state-{place}"), self.folder.file(f"images-{place}")
+        self.good = self.write("good.conf", f"""[DEFAULT]
+host = h
+transport_url = rabbit://u:p@127.0.0.1:{free_port()}/
+[novasnap]
+state_dir = {self.state}
+run_dir = {self.state}/run
+images = directory
+images_dir = {self.images}
+""")
 
     def write(self, name, text, mode=0o644):
         path = self.folder.file(name)
@@ -42,10 +49,9 @@ class Commands:
         os.chmod(path, mode)
         return path
 
-    def run(self, *arguments, conf="good", prefix=()):
-        """`conf`: the path of a configuration, in place of the good one; None: none is named."""
-        conf = self.good if conf == "good" else conf
-        options = ["--config-file", conf] if conf else []
+    def run(self, *arguments, conf="", prefix=()):
+        """`conf`: a configuration in the good one's place; None: none is named."""
+        options = [] if conf is None else ["--config-file", conf or self.good]
         return subprocess.run([*prefix, self.novasnap, *options, *arguments], capture_output=True, text=True, timeout=60,
                               stdin=subprocess.DEVNULL, check=False)
 
@@ -54,7 +60,6 @@ class Commands:
         assert done.returncode == status and not done.stdout, (arguments, done)
         assert done.stderr.count("\n") == 1, (arguments, done.stderr)
         assert all(word in done.stderr for word in ([words] if isinstance(words, str) else words)), (arguments, done)
-
 
 
 def test_help(env):
@@ -132,7 +137,7 @@ def test_no_journal(env):
         env.fails(1, ["there is no journal", env.state], *command)
     journal = os.path.join(env.state, "journal")
     os.makedirs(journal)
-    env.write("state/journal/journal.db", "no database")
+    env.write(os.path.join(journal, "journal.db"), "no database")
     env.fails(1, "not a database", "jobs")
     os.chmod(journal, 0o700)
     env.fails(1, "may not read the journal", "jobs", prefix=NOBODY)
@@ -151,16 +156,8 @@ def test_no_broker(env):
             assert "transport_url" in lines[-1], done
             # What is tried again and again is said once.
             assert len(set(lines)) == len(lines) <= 5, lines
-    assert not os.path.exists(recording) and not os.path.exists(env.folder.file("images"))
-
-
-def main():
-    tap.handle_signals()
-    with Folder() as folder:
-        env = Commands(folder)
-        return tap.run([functools.wraps(test)(functools.partial(test, env)) for name, test in globals().items()
-                        if name.startswith("test_")])
+    assert not os.path.exists(recording) and not os.path.exists(env.images)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Commands)

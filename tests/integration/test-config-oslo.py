@@ -1,13 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The configuration's reader, compared with the real oslo.config: both read the same files with the same keys, and must
-come to the same values, or both refuse. Then the table of novasnap's keys, compared with the options that
-oslo.messaging, oslo.log and keystoneauth1 register.
+come to the same values, or both refuse. Then the table of novasnap's keys, compared with the options that oslo.messaging,
+oslo.log and keystoneauth1 register.
 
 Known exceptions, which `expected` knows: an empty string or number counts as not set here, and lists have no empty
 items."""
-import contextlib
-import functools
 import importlib.metadata
 import json
 import locale
@@ -22,7 +20,8 @@ from oslo_config import cfg
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from services import BUILD, Folder  # noqa: E402
+from environment import Environment  # noqa: E402
+from paths import BUILD  # noqa: E402
 
 TOOL = os.path.join(BUILD, "tests/tools/config-reader")
 SEED, GENERATED = 20120927, 600
@@ -340,22 +339,29 @@ def registered_options():
     return found
 
 
-def check_agreement(both, cases, least_accepted, least_refused):
-    """Both read the files of each case, named, and agree. Enough of them are read, and enough refused."""
-    both.accepted = both.refused = 0
-    different = [text for text in (both.compare(name, *files) for name, files in cases) if text]
-    assert not different, f"{len(different)} different:\n" + "\n".join(different[:10])
-    assert both.accepted >= least_accepted and both.refused >= least_refused, (both.accepted, both.refused)
+class Readers(Environment):
+    def set_up(self):
+        logging.disable()
+        assert locale.getpreferredencoding(False).lower() == "utf-8"
+        self.both = Comparison(self.folder)
+        self.callback(self.both.close)
+
+    def agree(self, cases, least_accepted, least_refused):
+        """Both read each case alike, and accept and refuse at least so many."""
+        both = self.both
+        both.accepted = both.refused = 0
+        different = [text for text in (both.compare(name, *files) for name, files in cases) if text]
+        assert not different, f"{len(different)} different:\n" + "\n".join(different[:10])
+        assert both.accepted >= least_accepted and both.refused >= least_refused, (both.accepted, both.refused)
 
 
-def test_tricky_files(both):
-    check_agreement(both, ((name, files if isinstance(files, tuple) else (files,)) for name, files in TRICKY.items()),
-                    55, 25)
+def test_tricky_files(env):
+    env.agree(((name, files if isinstance(files, tuple) else (files,)) for name, files in TRICKY.items()), 55, 25)
 
 
-def test_a_missing_file(both):
-    path = both.folder.file("missing.conf")
-    assert path in both.read([path])["error"]
+def test_a_missing_file(env):
+    path = env.folder.file("missing.conf")
+    assert path in env.both.read([path])["error"]
     try:
         read_by_oslo([path])
     except cfg.ConfigFilesNotFoundError:
@@ -363,19 +369,18 @@ def test_a_missing_file(both):
     raise AssertionError("oslo.config reads a file that is missing")
 
 
-def test_bools_and_numbers(both):
-    check_agreement(both, [(repr(word), [f"[DEFAULT]\nflag = {word}\n"]) for word in BOOLS], 14, 10)
-    check_agreement(both, [(repr(word), [f"[DEFAULT]\ncount = {word}\n"]) for word in NUMBERS], 10, 15)
-    check_agreement(both, [(repr(word), [f"[one]\nnumber = {word}\n"]) for word in NUMBERS], 10, 15)
+def test_bools_and_numbers(env):
+    env.agree([(repr(word), [f"[DEFAULT]\nflag = {word}\n"]) for word in BOOLS], 14, 10)
+    env.agree([(repr(word), [f"[DEFAULT]\ncount = {word}\n"]) for word in NUMBERS], 10, 15)
+    env.agree([(repr(word), [f"[one]\nnumber = {word}\n"]) for word in NUMBERS], 10, 15)
 
 
-def test_generated_files(both):
+def test_generated_files(env):
     make = Generator(SEED)
-    check_agreement(both, ((f"generated file {number}", make.files()) for number in range(GENERATED)), GENERATED / 2,
-                    GENERATED / 20)
+    env.agree(((f"generated file {number}", make.files()) for number in range(GENERATED)), GENERATED / 2, GENERATED / 20)
 
 
-def test_the_table_of_keys(_both):
+def test_the_table_of_keys(env):
     """Default, type and old names of each key are those of the library that has it."""
     ours = [json.loads(line) for line in subprocess.run(
         [TOOL, "--table"], check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()]
@@ -397,14 +402,5 @@ def test_the_table_of_keys(_both):
     assert compared >= 50, compared
 
 
-def main():
-    tap.handle_signals()
-    logging.disable()
-    assert locale.getpreferredencoding(False).lower() == "utf-8"
-    with Folder() as folder, contextlib.closing(Comparison(folder)) as both:
-        return tap.run([functools.wraps(test)(functools.partial(test, both)) for name, test in globals().items()
-                        if name.startswith("test_")])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Readers)
