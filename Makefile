@@ -100,7 +100,7 @@ $(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(LINK)
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 # The no-op handler stands where a cast would become a job.
-$(BUILD)/tests/bench/casts: ALL_LDFLAGS += -Wl,--wrap=jobs_submit
+$(BUILD)/tests/bench/casts: ALL_LDFLAGS += -Wl,--wrap=worker_pool_submit
 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 	@echo "  LINK  $@"
@@ -108,7 +108,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 
 # The linker puts functions of the program in the place of those that would send something.
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
-$(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
 host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectRegisterCloseCallback
 $(BUILD)/tests/unit/test-recover: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
@@ -122,9 +122,9 @@ $(BUILD)/tests/unit/test-cold: ALL_LDFLAGS += $(call wrap,$(host) virDomainManag
 $(BUILD)/tests/unit/test-watch: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
 $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)
-$(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) jobs_free jobs_stop recovery_start \
+$(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop)
-$(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
 $(BUILD)/tests/fuzz/fuzz-chain: WRAP := $(call wrap,process_run)

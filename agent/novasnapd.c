@@ -44,7 +44,7 @@ static gboolean take_signal(gpointer opaque)
 	if (daemon->signals == 1)
 		g_main_loop_quit(daemon->loop);
 	else if (daemon->manager)
-		manager_hurry(daemon->manager);
+		manager_skip_grace(daemon->manager);
 	return G_SOURCE_CONTINUE;
 }
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/command/command.h"
-#include "agent/daemon/manager.h"
+#include "agent/daemon/dispatch.h"
 #include "agent/daemon/status.h"
 
 #define ANSWER_S 10
@@ -41,7 +41,7 @@ static int ask_by_broker(const struct config *config, const char *host, const ch
 
 	cJSON_AddStringToObject(args, "id", id);
 	if (rpc && command_wait_ready(rpc, error) == 0)
-		answer = rpc_call(rpc, topic, context, MANAGER_CANCEL, MANAGER_VERSION,
+		answer = rpc_call(rpc, topic, context, DISPATCH_CANCEL, DISPATCH_CANCEL_VERSION,
 				  g_steal_pointer(&args), ANSWER_S, error);
 	if (answer)
 		count = cJSON_IsNumber(answer) ? answer->valueint : 0;

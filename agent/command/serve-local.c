@@ -47,8 +47,7 @@ int local_serve(const struct config *config, cJSON *cast, GError **error)
 		progress_view_free(view);
 		return -1;
 	}
-	manager->progress = progress_view_take;
-	manager->progress_opaque = view;
+	manager_set_progress(manager, progress_view_take, view);
 	status = manager_take(manager, request) ? progress_view_run(view, 0) : EXIT_FAILURE;
 	/* After a signal: what is under way is undone. */
 	if (manager_stop(manager) > 0) {

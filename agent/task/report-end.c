@@ -4,9 +4,14 @@
  * delete_image_on_error, wrap_instance_fault, wrap_instance_event, reverts_task_state,
  * wrap_exception. Whoever cannot be reached is told later.
  */
-#include "agent/recovery/recovery.h"
+#include "agent/task/report-end.h"
+
+#include "agent/task/args.h"
+#include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/nova-exception.h"
+#include "agent/task/report.h"
+#include "agent/task/step.h"
 
 /* Of a call whose reply may have been lost; each has rpc_response_timeout. */
 #define FINISH_TRIES 3
@@ -23,7 +28,7 @@ enum told {
 /* True once, or until it was told. */
 static bool is_due(const struct task *task, enum told what)
 {
-	return !(task->told_end & what);
+	return !(task->delivered & what);
 }
 
 /* What was refused is logged, for there is nobody else to tell; who was not reached is told later.
@@ -34,9 +39,9 @@ static void untold(struct task *task, enum told which, const char *what, GError 
 		     g_error_matches(*error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 
 	if (later)
-		task->untold = true;
+		task->end_pending = true;
 	else
-		task->told_end |= which;
+		task->delivered |= which;
 	g_warning("instance %s: %s: %s%s", nova_instance_uuid(task->instance), what,
 		  (*error)->message, later ? "; it is tried again" : "");
 	g_clear_error(error);
@@ -44,7 +49,7 @@ static void untold(struct task *task, enum told which, const char *what, GError 
 
 static void delete_image(struct task *task, bool unless_active)
 {
-	struct image_store *store = task->manager->store;
+	struct image_store *store = task->agent->store;
 	const char *uuid = nova_instance_uuid(task->instance);
 	g_autofree char *what = g_strdup_printf("image %s is left behind", task->image_id);
 	g_autoptr(image_record_t) record = NULL;
@@ -54,7 +59,7 @@ static void delete_image(struct task *task, bool unless_active)
 		if (image_store_get(store, &task->identity, task->image_id, &record, &error) < 0)
 			goto failed;
 		if (g_strcmp0(record->status, "active") == 0) {
-			task->told_end |= TOLD_IMAGE;
+			task->delivered |= TOLD_IMAGE;
 			return;
 		}
 	}
@@ -63,12 +68,12 @@ static void delete_image(struct task *task, bool unless_active)
 	else if (image_store_delete(store, &task->identity, task->image_id, &error) == 0 &&
 		 !fault_at("image-delete", "after")) {
 		g_message("instance %s: image %s deleted", uuid, task->image_id);
-		task->told_end |= TOLD_IMAGE;
+		task->delivered |= TOLD_IMAGE;
 		return;
 	}
 failed:
 	if (!error || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		task->told_end |= TOLD_IMAGE;
+		task->delivered |= TOLD_IMAGE;
 	else
 		untold(task, TOLD_IMAGE, what, &error);
 }
@@ -78,9 +83,9 @@ static void note_fault(struct task *task)
 {
 	g_autoptr(GError) error = NULL;
 
-	task->told_end |= TOLD_FAULT;
-	if (task->journal_job > 0 && journal_step(task->manager->journal, task->journal_job,
-						  RECOVERY_TOLD_FAULT, "", &error) < 0)
+	task->delivered |= TOLD_FAULT;
+	if (task->journal_job > 0 && journal_step_add(task->agent->journal, task->journal_job,
+						      FACT_FAULT_REPORTED, "", &error) < 0)
 		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
 }
 
@@ -91,10 +96,9 @@ static void create_fault(struct task *task, const struct nova_exception *excepti
 	g_autoptr(GError) error = NULL;
 
 	if (task_step_begin(task, "fault", NULL, &error) < 0 ||
-	    nova_conductor_fault_create(task->manager->rpc, task->context,
-					nova_instance_uuid(task->instance), exception->code,
-					message, details, task->manager->config->rpc.host,
-					&error) < 0 ||
+	    nova_conductor_fault_create(
+		    task->agent->rpc, task->context, nova_instance_uuid(task->instance),
+		    exception->code, message, details, task->agent->config->rpc.host, &error) < 0 ||
 	    task_step_end(task, "fault", &error) < 0)
 		untold(task, TOLD_FAULT, "the fault could not be written", &error);
 	else
@@ -105,13 +109,13 @@ static int finish_event_once(struct task *task, const struct nova_exception *exc
 			     const char *details, GError **error)
 {
 	if (fault_at("event-finish", "before"))
-		return report_lose("event-finish", error);
-	if (nova_conductor_event_finish(task->manager->rpc, task->context,
+		return fault_lost_reply("event-finish", error);
+	if (nova_conductor_event_finish(task->agent->rpc, task->context,
 					nova_instance_uuid(task->instance), task->method->event,
 					exception ? exception->message : NULL,
 					exception ? details : NULL, error) < 0)
 		return -1;
-	return fault_at("event-finish", "after") ? report_lose("event-finish", error) : 0;
+	return fault_at("event-finish", "after") ? fault_lost_reply("event-finish", error) : 0;
 }
 
 static bool is_without_event(const GError *error)
@@ -130,7 +134,7 @@ static void finish_event(struct task *task, const struct nova_exception *excepti
 		g_autoptr(GError) error = NULL;
 
 		if (finish_event_once(task, exception, details, &error) == 0) {
-			task->told_end |= TOLD_EVENT;
+			task->delivered |= TOLD_EVENT;
 			return;
 		}
 		/* It could not be started, or the life before this one died before it did. */
@@ -138,7 +142,7 @@ static void finish_event(struct task *task, const struct nova_exception *excepti
 		    report_event_start(task, NULL) == 0)
 			continue;
 		if (rpc_error_is_unanswered(error) && attempt < FINISH_TRIES &&
-		    !report_is_cancelled(task))
+		    report_may_retry(task))
 			continue;
 		untold(task, TOLD_EVENT, "the action's event could not be finished", &error);
 		return;
@@ -151,9 +155,10 @@ static void revert_task_state(struct task *task)
 {
 	g_autoptr(GError) error = NULL;
 
-	if (report_state(task, NULL, task->late ? task->method->states : NULL, &error) == 0 ||
+	if (report_task_state(task, NULL, task->recovering ? task->method->task_states : NULL,
+			      &error) == 0 ||
 	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
-		task->told_end |= TOLD_STATE;
+		task->delivered |= TOLD_STATE;
 	else
 		untold(task, TOLD_STATE, "the task state could not be reverted", &error);
 }
@@ -161,12 +166,9 @@ static void revert_task_state(struct task *task)
 /* The call's arguments with the instance as it is by now, as nova's wrap_exception shows it. */
 static void notify_exception(struct task *task, const struct nova_exception *exception)
 {
-	cJSON *args = cJSON_Duplicate(task->args, true);
+	cJSON *args = task_args_copy(task);
 
-	if (cJSON_HasObjectItem(args, "instance"))
-		cJSON_ReplaceItemInObjectCaseSensitive(args, "instance",
-						       nova_instance_object(task->instance));
-	nova_notify_exception(task->manager->rpc, &task->manager->config->notify, task->context,
+	nova_notify_exception(task->agent->rpc, &task->agent->config->notify, task->context,
 			      exception, args);
 	cJSON_Delete(args);
 }
@@ -188,7 +190,7 @@ static void end_failed(struct task *task, const GError *error)
 
 	failure_describe(error, task->method->name, &exception);
 	details = g_strdup_printf("novasnapd on %s, %s: failed when %s: %s",
-				  task->manager->config->rpc.host, task->method->name, task->step,
+				  task->agent->config->rpc.host, task->method->name, task->step,
 				  error->message);
 	if (is_due(task, TOLD_FAILURE))
 		g_warning("instance %s: %s%s%s failed when %s: %s", uuid, task->method->name,
@@ -196,23 +198,23 @@ static void end_failed(struct task *task, const GError *error)
 			  task->image_id ? task->image_id : "", task->step, error->message);
 	/* An image that was whole before is not ours to delete, as nova would: the cast came twice.
 	 */
-	if ((flags & TASK_IMAGE) && !task->keep_image && is_due(task, TOLD_IMAGE))
-		delete_image(task, !task->sent || g_error_matches(error, IMAGE_ERROR,
-								  IMAGE_ERROR_CONFLICT));
+	if ((flags & METHOD_HAS_IMAGE) && !task->keep_image && is_due(task, TOLD_IMAGE))
+		delete_image(task, !task->data_sent || g_error_matches(error, IMAGE_ERROR,
+								       IMAGE_ERROR_CONFLICT));
 	if (report_has_events(task)) {
 		/* wrap_instance_fault has none for an instance that is not there. */
-		if ((flags & TASK_FAULT) && !task->away && is_due(task, TOLD_FAULT) &&
+		if ((flags & METHOD_HAS_FAULT) && !task->not_ours && is_due(task, TOLD_FAULT) &&
 		    !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
 			create_fault(task, &exception, details);
-		if ((flags & TASK_EVENT) && is_due(task, TOLD_EVENT))
+		if ((flags & METHOD_HAS_EVENT) && is_due(task, TOLD_EVENT))
 			finish_event(task, &exception, details);
 	}
-	if ((flags & TASK_FAULT) && !task->away && is_to_be_reverted(error) &&
+	if ((flags & METHOD_HAS_FAULT) && !task->not_ours && is_to_be_reverted(error) &&
 	    is_due(task, TOLD_STATE))
 		revert_task_state(task);
 	if (!is_due(task, TOLD_FAILURE))
 		return;
-	task->told_end |= TOLD_FAILURE;
+	task->delivered |= TOLD_FAILURE;
 	notify_exception(task, &exception);
 	report_progress(task, "failed", error->message, 0, 0, true);
 	rpc_request_fail(task->request, exception.class_name, exception.module, exception.message);
@@ -237,22 +239,22 @@ bool report_end(struct task *task, const GError *error)
 	enum failure_kind kind = error ? failure_kind(error) : FAILURE_ERROR;
 
 	task->ending = true;
-	task->untold = false;
-	if (task->left && recovery_knows(task->left, RECOVERY_TOLD_FAULT))
-		task->told_end |= TOLD_FAULT;
-	if (error && (kind == FAILURE_ERROR || !(task->method->flags & TASK_GONE_IS_NO_FAILURE))) {
+	task->end_pending = false;
+	if (task->recovered_job && fact_is_known(task->recovered_job, FACT_FAULT_REPORTED))
+		task->delivered |= TOLD_FAULT;
+	if (error && (kind == FAILURE_ERROR || !(task->method->flags & METHOD_TOLERATES_GONE))) {
 		end_failed(task, error);
-		return !task->untold;
+		return !task->end_pending;
 	}
 	if (error)
 		end_gone(task, error, kind);
-	if ((task->method->flags & TASK_EVENT) && report_has_events(task) &&
+	if ((task->method->flags & METHOD_HAS_EVENT) && report_has_events(task) &&
 	    is_due(task, TOLD_EVENT))
 		finish_event(task, NULL, NULL);
 	if (!is_due(task, TOLD_FAILURE))
-		return !task->untold;
-	task->told_end |= TOLD_FAILURE;
+		return !task->end_pending;
+	task->delivered |= TOLD_FAILURE;
 	report_progress(task, error ? "failed" : "done", error ? error->message : NULL, 0, 0, true);
 	rpc_request_reply(task->request, NULL);
-	return !task->untold;
+	return !task->end_pending;
 }

@@ -127,7 +127,7 @@ def main():
             case = qemu_dies(agent, lambda _case: faulty.puts())
             faulty.release.set()
             case.is_whole()
-            assert "begun anew" in case.said(), case.said()
+            assert "the snapshot begins again" in case.said(), case.said()
             guest.start()
 
         def test_qemu_dies_while_its_disk_is_copied():

@@ -203,7 +203,7 @@ def main():
             conductor.stop()
 
             def cancel():
-                tap.wait_for("try", lambda: "asked again" in agent.text(), 40)
+                tap.wait_for("try", lambda: "asking again" in agent.text(), 40)
                 agent.command("cancel", GUEST, check=False)
                 tap.wait_for("end's try", lambda: "it is tried again" in agent.text(), 60)
                 conductor.start()
@@ -218,7 +218,7 @@ def main():
                 time.sleep(1)
             assert job.row() == (0, None) and job.is_there(), agent.text()
             os.remove(agent.log)
-            assert "saving by now" in job.live() and not job.is_there() and job.is_told()
+            assert "now saving" in job.live() and not job.is_there() and job.is_told()
 
         def test_one_step_that_cannot_be_taken_back_leaves_no_other():
             job = left(status="queued", steps=[("save", json.dumps({"paused": False})),
@@ -236,7 +236,7 @@ def main():
                     ("save", json.dumps({"paused": False, "boot": "another"}))])
                 conductor.task_states[GUEST], conductor.host = state, host or agent.host
                 job.live()
-                assert job.log.count("is left as it is") == 2 and "defined again" not in job.log, job.log
+                assert job.log.count("is not rolled back on this host") == 2 and "defined again" not in job.log, job.log
                 assert job.left == [] and not job.is_there() and conductor.faults == []
 
         def test_a_guest_that_stayed_while_the_host_was_down():
@@ -246,7 +246,7 @@ def main():
                 conductor.task_states[GUEST] = state
                 conductor.unwell = 1
                 job.live()
-                assert "is left as it is" not in job.log and job.left == ["folder"] and conductor.unwell == 0, job.log
+                assert "is not rolled back on this host" not in job.log and job.left == ["folder"] and conductor.unwell == 0, job.log
 
         def test_a_failure_keeps_its_kind():
             job = left(status="queued", reason="the instance is gone",

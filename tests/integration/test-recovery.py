@@ -83,15 +83,15 @@ def main():
             def move(_case):
                 conductor.host = "elsewhere"
             case = killed(move)
-            is_given_up(case, "on another host by now: elsewhere", "image_uploading")
+            is_given_up(case, "now on another host: elsewhere", "image_uploading")
 
         def test_the_instance_is_being_deleted():
             case = killed(lambda case: conductor.task_states.update({guest.uuid: "deleting"}))
-            is_given_up(case, "is being deleted", "deleting")
+            is_given_up(case, "now being deleted", "deleting")
 
         def test_somebody_does_something_else_to_the_instance():
             case = killed(lambda case: conductor.task_states.update({guest.uuid: "rebooting"}))
-            is_given_up(case, "in another task state by now: rebooting", "rebooting")
+            is_given_up(case, "now in another task state: rebooting", "rebooting")
 
         def test_the_image_was_deleted_meanwhile():
             case = killed(lambda case: glance.request("DELETE", f"/v2/images/{case.image}"))
@@ -124,7 +124,7 @@ def main():
                 wait_held(run)
             kill()
             restart(case)
-            case.is_deleted(f"died {RUNS} times")
+            case.is_deleted(f"interrupted {RUNS} times")
             faulty.release.set()
             assert len(faulty.puts()) == RUNS, faulty.seen
 

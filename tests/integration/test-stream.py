@@ -130,7 +130,7 @@ def main():
             with Upload(agent, guest) as upload:
                 virsh("destroy", guest.name)
                 upload.end()
-            assert "begun anew" in upload.said(), upload.said()
+            assert "the snapshot begins again" in upload.said(), upload.said()
             check(upload, "stream", whole=True)
             nothing_left()
 
@@ -140,7 +140,7 @@ def main():
                 guest.start()
                 assert time.monotonic() - begin < 20
                 upload.end()
-            assert "begun anew" in upload.said(), upload.said()
+            assert "the snapshot begins again" in upload.said(), upload.said()
             check(upload, "stream")
             guest.wait_writing(1)
 
@@ -186,7 +186,7 @@ def main():
             agents.append(through)
             image, shown, status = through.snapshot(guest.uuid)
             assert status == 0, (shown, through.text())
-            assert "attempts 2" in through.text() and "begun anew" not in through.text()
+            assert "attempts 2" in through.text() and "the snapshot begins again" not in through.text()
             rounds = rounds_in(glance.file(image), "qcow2")
             assert is_one_instant(rounds), rounds
 
@@ -246,7 +246,7 @@ def main():
             with Upload(agent, guest) as upload:
                 virsh("domjobabort", guest.name)
                 upload.end()
-            assert "begun anew" in upload.said(), upload.said()
+            assert "the snapshot begins again" in upload.said(), upload.said()
             check(upload, "stream")
 
         def test_no_room_to_begin_with():

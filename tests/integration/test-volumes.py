@@ -167,7 +167,7 @@ def main():
             compute.cast("unquiesce_instance", instance=instance_of(guest),
                          mapping=[{"source_type": "volume"},
                                   {"source_type": "snapshot", "snapshot_id": snapshot}])
-            tap.wait_for("end of the wait", lambda: "is still creating; the guest is thawed"
+            tap.wait_for("end of the wait", lambda: "is still being created; the guest is thawed"
                          in agent.text()[len(before):], 40)
             assert cinder.asked > asked + 5
 

@@ -56,10 +56,10 @@ static void run(struct job *job, void *opaque)
 	talk->ran = true;
 	say(talk, 1);
 	await(talk, 2);
-	talk->settled = talk->settles && job_settle(job);
+	talk->settled = talk->settles && job_refuse_cancel(job);
 	say(talk, 3);
 	await(talk, 4);
-	talk->settles = atomic_load(job_cancel_flag(job)) == JOB_CANCELLED;
+	talk->settles = job_is_cancelled(job);
 }
 
 static void done(void *opaque)
@@ -69,68 +69,68 @@ static void done(void *opaque)
 
 static const struct job_ops ops = {.run = run, .free = done};
 
-static void end(struct jobs *jobs)
+static void end(struct worker_pool *pool)
 {
-	g_assert_cmpuint(jobs_stop(jobs, 30, 0), ==, 0);
-	jobs_free(jobs);
+	g_assert_cmpuint(worker_pool_stop(pool, 30, 0), ==, 0);
+	worker_pool_free(pool);
 }
 
 static void test_cancelled_before_it_settles(void)
 {
-	struct jobs *jobs = jobs_new(0);
+	struct worker_pool *pool = worker_pool_new(0);
 	struct talk *talk = talk_new();
 
 	talk->settles = true;
-	jobs_submit(jobs, "key", ID, &ops, talk);
+	worker_pool_submit(pool, "key", ID, &ops, talk);
 	await(talk, 1);
-	g_assert_cmpuint(jobs_cancel(jobs, "another"), ==, 0);
-	g_assert_cmpuint(jobs_cancel(jobs, ID), ==, 1);
+	g_assert_cmpuint(worker_pool_cancel(pool, "another"), ==, 0);
+	g_assert_cmpuint(worker_pool_cancel(pool, ID), ==, 1);
 	say(talk, 2);
 	await(talk, 3);
 	g_assert_false(talk->settled);
 	say(talk, 4);
-	end(jobs);
+	end(pool);
 	g_assert_true(talk->settles && talk->freed);
 	talk_free(talk);
 }
 
 static void test_too_late_to_be_cancelled(void)
 {
-	struct jobs *jobs = jobs_new(0);
+	struct worker_pool *pool = worker_pool_new(0);
 	struct talk *talk = talk_new();
 
 	talk->settles = true;
-	jobs_submit(jobs, "key", ID, &ops, talk);
+	worker_pool_submit(pool, "key", ID, &ops, talk);
 	await(talk, 1);
 	say(talk, 2);
 	await(talk, 3);
 	g_assert_true(talk->settled);
-	g_assert_cmpuint(jobs_cancel(jobs, "key"), ==, 0);
+	g_assert_cmpuint(worker_pool_cancel(pool, "key"), ==, 0);
 	say(talk, 4);
-	end(jobs);
+	end(pool);
 	g_assert_false(talk->settles);
 	talk_free(talk);
 }
 
 static void test_one_at_a_time_of_a_key(void)
 {
-	struct jobs *jobs = jobs_new(0);
+	struct worker_pool *pool = worker_pool_new(0);
 	struct talk *first = talk_new(), *second = talk_new(), *other = talk_new();
 
-	jobs_submit(jobs, "key", ID, &ops, first);
+	worker_pool_submit(pool, "key", ID, &ops, first);
 	await(first, 1);
-	jobs_submit(jobs, "key", NULL, &ops, second);
-	jobs_submit(jobs, "another", NULL, &ops, other);
+	worker_pool_submit(pool, "key", NULL, &ops, second);
+	worker_pool_submit(pool, "another", NULL, &ops, other);
 	await(other, 1);
 	g_assert_false(second->ran);
 	/* One that has no name is not cancelled by its key. */
-	g_assert_cmpuint(jobs_cancel(jobs, "another"), ==, 0);
+	g_assert_cmpuint(worker_pool_cancel(pool, "another"), ==, 0);
 	say(first, 4);
 	await(second, 1);
 	g_assert_true(first->freed);
 	say(second, 4);
 	say(other, 4);
-	end(jobs);
+	end(pool);
 	g_assert_true(second->freed && other->freed);
 	talk_free(first);
 	talk_free(second);
@@ -139,17 +139,17 @@ static void test_one_at_a_time_of_a_key(void)
 
 static void test_what_waits_is_dropped_at_the_end(void)
 {
-	struct jobs *jobs = jobs_new(0);
+	struct worker_pool *pool = worker_pool_new(0);
 	struct talk *first = talk_new(), *second = talk_new();
 
-	jobs_submit(jobs, "key", NULL, &ops, first);
+	worker_pool_submit(pool, "key", NULL, &ops, first);
 	await(first, 1);
-	jobs_submit(jobs, "key", NULL, &ops, second);
+	worker_pool_submit(pool, "key", NULL, &ops, second);
 	/* The first does not end in time. */
-	g_assert_cmpuint(jobs_stop(jobs, 0, 0), ==, 1);
+	g_assert_cmpuint(worker_pool_stop(pool, 0, 0), ==, 1);
 	g_assert_true(second->freed && !second->ran);
 	say(first, 4);
-	end(jobs);
+	end(pool);
 	talk_free(first);
 	talk_free(second);
 }
@@ -157,10 +157,11 @@ static void test_what_waits_is_dropped_at_the_end(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/jobs/cancelled before it settles", test_cancelled_before_it_settles);
-	g_test_add_func("/jobs/too late to be cancelled", test_too_late_to_be_cancelled);
-	g_test_add_func("/jobs/one at a time of a key", test_one_at_a_time_of_a_key);
-	g_test_add_func("/jobs/what waits is dropped at the end",
+	g_test_add_func("/worker-pool/cancelled before it settles",
+			test_cancelled_before_it_settles);
+	g_test_add_func("/worker-pool/too late to be cancelled", test_too_late_to_be_cancelled);
+	g_test_add_func("/worker-pool/one at a time of a key", test_one_at_a_time_of_a_key);
+	g_test_add_func("/worker-pool/what waits is dropped at the end",
 			test_what_waits_is_dropped_at_the_end);
 	return g_test_run();
 }
