@@ -9,6 +9,7 @@
 #include "agent/recovery/resume.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
+#include "agent/task/outcome.h"
 #include "agent/task/report-end.h"
 #include "agent/task/report.h"
 
@@ -17,17 +18,6 @@
 #define END_PAUSE_MS 5000
 /* How long each is tried. */
 #define TRY_US (24 * 3600LL * G_USEC_PER_SEC)
-
-static int run_method(struct task *task, GError **error)
-{
-	task->step = "starting the action's event";
-	/* The earlier process has started it; where it has not, its end does. */
-	if ((task->method->flags & METHOD_HAS_EVENT) && !task_was_begun(task) &&
-	    report_event_start(task, error) < 0)
-		return -1;
-	task->step = "beginning";
-	return task->method->run(task, error);
-}
 
 /* A later process must know that the task was begun: until that is written, nothing is begun. */
 static int note_run(struct task *task, GError **error)
@@ -51,81 +41,125 @@ static int note_run(struct task *task, GError **error)
 	return 0;
 }
 
-/* Returns 1: run the method; 0: there is nothing left to do but to report success; -1 with an
- * error. */
-static int begin_task(struct task *task, GError **error)
-{
-	int rc = task->recovered_job ? recovery_begin(task, error) : 1;
-
-	if (rc < 1 || task->journal_job == 0 || task->image_verified)
-		return rc;
-	(void)fault_at("run", "before");
-	rc = note_run(task, error);
-	(void)fault_at("run", "after");
-	return rc < 0 ? -1 : 1;
-}
-
-/* Reports the end until all of it is delivered, for at most a day. Returns 0, or -1 where
- * novasnapd stops before: then the next process reports the rest. */
-static int report_whole_end(struct task *task, const GError *error)
-{
-	gint64 until = g_get_monotonic_time() + TRY_US;
-
-	while (!report_end(task, error)) {
-		if (task->journal_job == 0 || g_get_monotonic_time() > until)
-			return 0;
-		if (!job_wait_despite_cancel(task->job, END_PAUSE_MS))
-			return -1;
-		task->recovering = true;
-	}
-	return 0;
-}
-
-static void end_task(struct task *task, const GError *error)
+/* Returns the event that is next for the task's state: TASK_EVENT_RUN, or how it ends without a
+ * run. */
+static enum task_event begin_task(struct task *task, GError **error)
 {
 	g_autoptr(GError) local = NULL;
+	enum task_event event = TASK_EVENT_RUN;
+	int rc;
 
-	/* The image is complete, but the conductor does not answer: the next process tells it. */
-	if (error && task->image_verified && rpc_error_is_unanswered(error) &&
-	    task->journal_job > 0 && job_is_stopping(task->job))
+	if (task->recovered_job)
+		event = recovery_begin(task, error);
+	/* Telling of a complete image is no run: it may be done as often as it takes. */
+	if (event != TASK_EVENT_RUN || task->journal_job == 0 ||
+	    task_state_has_complete_image(task->state))
+		return event;
+	(void)fault_at("run", "before");
+	rc = note_run(task, &local);
+	(void)fault_at("run", "after");
+	if (rc == 0)
+		return TASK_EVENT_RUN;
+	event = job_is_stopping(task->job) ? TASK_EVENT_STOPPED : task_outcome(task, local);
+	g_propagate_error(error, g_steal_pointer(&local));
+	return event;
+}
+
+static int run_method(struct task *task, GError **error)
+{
+	if (task_state_apply(task->state, TASK_EVENT_RUN, error) < 0)
+		return -1;
+	task->step = "starting the action's event";
+	/* An earlier process has started it; where it has not, the end does. */
+	if ((task->method->flags & METHOD_HAS_EVENT) && !task_was_begun(task) &&
+	    report_event_start(task, error) < 0)
+		return -1;
+	task->step = "beginning";
+	return task->method->run(task, error);
+}
+
+/* What follows after a try to report the end. */
+static enum task_event event_after_report(struct task *task, bool is_complete, gint64 until)
+{
+	if (is_complete)
+		return TASK_EVENT_REPORTED;
+	if (task->journal_job == 0 || g_get_monotonic_time() > until)
+		return TASK_EVENT_GIVEN_UP;
+	return job_wait_despite_cancel(task->job, END_PAUSE_MS) ? TASK_EVENT_PENDING
+								: TASK_EVENT_STOPPED;
+}
+
+/* For at most a day. */
+static void report_until_delivered(struct task *task, const GError *error)
+{
+	gint64 until = g_get_monotonic_time() + TRY_US;
+	bool is_retry = false;
+
+	while (task_state_is_ending(task->state)) {
+		bool is_complete = report_end(task, error, is_retry);
+
+		if (task_state_apply(task->state, event_after_report(task, is_complete, until),
+				     NULL) < 0)
+			return;
+		is_retry = true;
+	}
+}
+
+static void end_task(struct task *task, enum task_event event, const GError *error)
+{
+	const char *uuid = nova_instance_uuid(task->instance);
+	enum task_stage stage;
+	g_autoptr(GError) local = NULL;
+
+	if (task_state_apply(task->state, event, NULL) < 0)
 		return;
-	if (error && task->journal_job > 0)
+	if (error && task->journal_job > 0 && task_state_is_ending(task->state))
 		fact_note_failure(task, error);
-	if (report_whole_end(task, error) < 0)
-		return;
-	if (task->journal_job > 0 && journal_job_end(task->agent->journal, task->journal_job,
-						     error ? error->message : NULL, &local) < 0)
-		g_warning("instance %s: %s; the job runs again at the next start",
-			  nova_instance_uuid(task->instance), local->message);
+	report_until_delivered(task, error);
+	stage = task_state_stage(task->state);
+	if (stage == STAGE_LEFT_OPEN)
+		g_message("instance %s: novasnapd stops: %s goes on at its next start", uuid,
+			  task->method->name);
+	if (stage == STAGE_CLOSED && task->journal_job > 0 &&
+	    journal_job_end(task->agent->journal, task->journal_job, error ? error->message : NULL,
+			    &local) < 0)
+		g_warning("instance %s: %s; the job runs again at the next start", uuid,
+			  local->message);
+}
+
+static bool ends_without_success(enum task_event event)
+{
+	return event != TASK_EVENT_RUN && event != TASK_EVENT_NOTHING_LEFT &&
+	       event != TASK_EVENT_STOPPED;
 }
 
 static void task_job_run(struct job *job, void *opaque)
 {
 	struct task *task = opaque;
 	g_autoptr(GError) error = NULL;
-	int rc;
+	enum task_event event;
 
 	task->job = job;
-	rc = begin_task(task, &error);
-	/* Stopped before it began: the job stays open for the next start. */
-	if (rc < 0 && job_is_stopping(job))
-		return;
-	/* Whoever waits for it beside nova: the method does not run, and cannot tell. */
-	if (rc < 0 && task->method->give_up)
+	event = begin_task(task, &error);
+	if (ends_without_success(event) && task->method->give_up)
 		task->method->give_up(task);
-	if (rc > 0)
+	if (event == TASK_EVENT_RUN) {
 		(void)run_method(task, &error);
-	end_task(task, error);
+		event = task_outcome(task, error);
+	}
+	end_task(task, event, error);
 }
 
 static void task_job_free(void *opaque)
 {
 	struct task *task = opaque;
 
-	/* A call that never ran is not in the journal: its caller is told. */
+	/* It never ran. A call is not journaled: its caller is told. */
+	if (!task->job && task->journal_job > 0)
+		(void)task_state_apply(task->state, TASK_EVENT_STOPPED, NULL);
 	if (!task->job)
 		rpc_request_fail(task->request, "NovaException", "nova.exception",
-				 "novasnapd is stopping");
+				 "novasnapd stopped before it served this");
 	task_free(task);
 }
 
@@ -144,7 +178,7 @@ static struct task *task_from_journal(struct agent *agent, const struct task_met
 	struct task *task;
 
 	if (!method) {
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE, "there is no such method");
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, "there is no such method");
 		return NULL;
 	}
 	message = rpc_body_decode(left->message, strlen(left->message), error);

@@ -8,6 +8,7 @@
 #include "agent/method/methods.h"
 #include "agent/method/take-and-upload.h"
 #include "agent/task/args.h"
+#include "agent/task/facts.h"
 #include "agent/task/step.h"
 
 #define STATE_BACKUP "image_backup"
@@ -64,7 +65,8 @@ static int run_backup(struct task *task, GError **error)
 	 * backup fewer than was asked for. This does not rotate then. */
 	if (snapshot_instance_steps(task, STATE_BACKUP, error) < 0)
 		return -1;
-	task->keep_image = true;
+	if (fact_keep_image(task, error) < 0)
+		return -1;
 	task->step = "rotating the backups";
 	return backup_rotate(task, task_arg_string(task, "backup_type"),
 			     task_arg_int(task, "rotation", 1), error);

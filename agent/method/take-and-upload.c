@@ -113,13 +113,13 @@ static int store_image(struct task *task, struct image_upload *upload, GError **
 	/* Journaled first: after a restart nothing else shows that data was sent. */
 	if (task_step_begin(task, FACT_DATA_SENT, "", error) < 0)
 		return -1;
-	task->data_sent = true;
+	if (task_state_apply(task->state, TASK_EVENT_DATA_SENT, error) < 0)
+		return -1;
 	if (image_store_upload(task->agent->store, &task->identity, task->image_id, upload, error) <
 		    0 ||
 	    task_step_end(task, FACT_DATA_SENT, error) < 0)
 		return -1;
-	task->image_verified = true;
-	return 0;
+	return task_state_apply(task->state, TASK_EVENT_IMAGE_VERIFIED, error);
 }
 
 static int upload_image(struct image_job *image, struct image_source *source, const char *format,
@@ -133,7 +133,7 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 		.checksum = note_checksum,
 		.opaque = task,
 		.hash_algo = image->hash_algo,
-		.resuming = task->data_sent,
+		.resuming = task_state_image(task->state) == TASK_IMAGE_WRITTEN,
 	};
 	struct image_meta meta;
 	cJSON *properties = image_metadata_build(task, image->name, format, &meta);
@@ -298,7 +298,7 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	int rc = -1;
 
 	/* An earlier process has done it. */
-	if (task->image_verified)
+	if (task_state_has_complete_image(task->state))
 		return 0;
 	task->step = "waiting for other snapshots";
 	if (!job_acquire_slot(task->job))
@@ -320,7 +320,7 @@ static int save_power_state(struct task *task, GError **error)
 	int state;
 
 	/* A complete image does not depend on a libvirtd that is away. */
-	if (task->image_verified)
+	if (task_state_has_complete_image(task->state))
 		return report_load_flavor(task, error);
 	state = task_power_state(task, error);
 	if (state < 0)

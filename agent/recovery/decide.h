@@ -9,9 +9,9 @@
 #include "agent/task/task.h"
 
 /* Call it after the rollback; `rollback_error` is why not every step was rolled back, NULL where
- * all were. Asks conductor and image store, for as long as they do not answer. Returns 1: run the
- * method again; 0: there is nothing left to do but to report success; -1 with an error: the job
- * fails, or novasnapd stops. */
-int recovery_decide(struct task *task, const GError *rollback_error, GError **error);
+ * all were. Asks conductor and image store, for as long as they do not answer. Returns the event
+ * that is next for the task's state: TASK_EVENT_RUN, TASK_EVENT_NOTHING_LEFT, TASK_EVENT_STOPPED,
+ * or the event of a failure, with an error. */
+enum task_event recovery_decide(struct task *task, const GError *rollback_error, GError **error);
 
 #endif

@@ -8,8 +8,7 @@
 #include "agent/task/task.h"
 
 /* In the thread of a task with a recovered job: rolls back its open steps, and decides what becomes
- * of it. Returns 1: run the method; 0: there is nothing left to do but to report success; -1 with
- * an error: the task fails or, when novasnapd stops, stays open for the next start. */
-int recovery_begin(struct task *task, GError **error);
+ * of it. Returns the event that is next for the task's state, as recovery_decide does. */
+enum task_event recovery_begin(struct task *task, GError **error);
 
 #endif

@@ -55,6 +55,21 @@ static const struct {
 	GQuark (*quark)(void);
 } domains[] = {{"rpc", rpc_error_quark}, {"image", image_error_quark}, {"virt", virt_error_quark}};
 
+int fact_keep_image(struct task *task, GError **error)
+{
+	bool is_noted = task_state_image(task->state) == TASK_IMAGE_KEPT;
+	g_autoptr(GError) local = NULL;
+
+	if (task_state_apply(task->state, TASK_EVENT_IMAGE_KEPT, error) < 0)
+		return -1;
+	/* Without the fact a later process finds the image by its checksum. */
+	if (!is_noted && task->journal_job > 0 &&
+	    journal_step_add(task->agent->journal, task->journal_job, FACT_KEEP_IMAGE, "", &local) <
+		    0)
+		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);
+	return 0;
+}
+
 void fact_note_failure(struct task *task, const GError *error)
 {
 	struct journal *journal = task->agent->journal;
@@ -67,8 +82,6 @@ void fact_note_failure(struct task *task, const GError *error)
 	}
 	/* journal_job_fail, which is tried after it, logs why the journal cannot be written. */
 	(void)journal_step_add(journal, task->journal_job, fact ? fact : FACT_FAILURE, "", NULL);
-	if (task->keep_image)
-		(void)journal_step_add(journal, task->journal_job, FACT_KEEP_IMAGE, "", NULL);
 	if (journal_job_fail(journal, task->journal_job, error->message, &local) < 0)
 		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);
 }

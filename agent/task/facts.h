@@ -25,6 +25,10 @@ char *fact_checksum_text(const struct image_checksum *checksum);
  * is missing. */
 bool fact_image_matches(const struct journal_job *job, const struct image_record *record);
 
+/* From now on a failure does not delete the image, in this process and in later ones. Returns 0, or
+ * -1 with an error where the image is not complete. */
+int fact_keep_image(struct task *task, GError **error);
+
 /* Notes what the task fails with, before anybody is told: a later process goes on with the same
  * error. What cannot be written is logged. */
 void fact_note_failure(struct task *task, const GError *error);

@@ -7,8 +7,9 @@
 
 #include "agent/task/task.h"
 
-/* Reports the end. `error` is NULL on success. What the conductor or the store refuses is logged.
- * False when one of them could not be reached: call it again later, and it reports what is left. */
-bool report_end(struct task *task, const GError *error);
+/* Reports what the task's state says is due and not done. `error` is NULL on success. What the
+ * conductor or the store refuses is logged and counts as done. False when one of them could not be
+ * reached: call it again later, with `is_retry`. */
+bool report_end(struct task *task, const GError *error, bool is_retry);
 
 #endif

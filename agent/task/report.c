@@ -24,7 +24,10 @@ static bool has_conductor(const struct task *task)
 
 bool report_may_retry(const struct task *task)
 {
-	return !job_is_out_of_time(task->job) && (task->ending || !job_is_cancelled(task->job));
+	bool may_be_cancelled =
+		!task_state_is_ending(task->state) && !task_state_has_complete_image(task->state);
+
+	return !job_is_out_of_time(task->job) && !(may_be_cancelled && job_is_cancelled(task->job));
 }
 
 bool report_has_events(const struct task *task)
@@ -69,8 +72,9 @@ static bool wait_to_retry(struct task *task, unsigned attempt)
 {
 	if (!report_may_retry(task))
 		return false;
-	return attempt < CALL_TRIES ||
-	       (task->image_verified && job_wait_despite_cancel(task->job, RETRY_PAUSE_MS));
+	return attempt < CALL_TRIES || (task_state_stage(task->state) == STAGE_RUNNING &&
+					task_state_has_complete_image(task->state) &&
+					job_wait_despite_cancel(task->job, RETRY_PAUSE_MS));
 }
 
 enum save_verdict { SAVE_AGAIN, SAVE_DONE, SAVE_FAILED };
@@ -161,7 +165,7 @@ int report_task_state(struct task *task, const char *task_state, const char *exp
 		      GError **error)
 {
 	/* On the way to an image that is complete already. */
-	if (task->image_verified && task_state) {
+	if (task_state_has_complete_image(task->state) && task_state) {
 		task->task_state = task_state;
 		return 0;
 	}

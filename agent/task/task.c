@@ -59,6 +59,7 @@ struct task *task_new(struct agent *agent, const struct task_method *method,
 	task->context = rpc_request_context(request);
 	task->args = rpc_request_args(request);
 	task->instance = instance;
+	task->state = task_state_new();
 	task->step = "waiting for its turn";
 	if (method->flags & METHOD_HAS_IMAGE)
 		task->image_id = cJSON_GetStringValue(
@@ -72,6 +73,7 @@ void task_free(struct task *task)
 {
 	if (!task)
 		return;
+	task_state_free(task->state);
 	journal_job_free(task->recovered_job);
 	nova_instance_free(task->instance);
 	rpc_request_free(task->request);

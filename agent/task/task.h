@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "agent/task/agent.h"
+#include "agent/task/state.h"
 
 struct task;
 
@@ -46,6 +47,7 @@ struct task {
 	const struct task_method *method;
 	struct agent *agent;
 	struct job *job; /* NULL until it runs */
+	struct task_state *state;
 	struct rpc_request *request;
 	struct rpc_context *context; /* the request's; no reference of its own */
 	const cJSON *args; /* the request's; null stands for an instance that is an object */
@@ -55,17 +57,9 @@ struct task {
 	/* What the task is doing, for the fault's details and for `novasnap jobs`. Any thread. */
 	const char *_Atomic step;
 	const char *snapshot_method; /* NULL: not chosen yet, or not in use */
-	bool keep_image;	     /* a failure from now on does not delete the image */
-	bool data_sent;		     /* data of ours is in the image, or may be */
 
 	int64_t journal_job;		   /* its number in the journal; 0: it is not there */
 	struct journal_job *recovered_job; /* what an earlier process left of it; NULL: nothing */
-	bool image_verified;		   /* the image is stored, and is what was sent */
-	bool not_ours;			   /* the instance does not wait for this task any more */
-	unsigned delivered;		   /* which parts of the end were reported: report-end.c */
-	bool ending;	  /* the end is being reported: a cancel has no effect any more */
-	bool end_pending; /* a part of the end could not be reported yet */
-	bool recovering;  /* time has passed: others may have changed the task state */
 
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
