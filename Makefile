@@ -122,6 +122,7 @@ $(BUILD)/tests/unit/test-cold: ALL_LDFLAGS += $(call wrap,$(host) virDomainManag
 $(BUILD)/tests/unit/test-watch: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
 $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)
+$(BUILD)/tests/unit/test-intake: ALL_LDFLAGS += $(call wrap,rpc_request_ack rpc_request_is_call rpc_request_free)
 $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop)
 $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)

@@ -15,7 +15,7 @@ import tap  # noqa: E402
 from case import Case, set_up  # noqa: E402
 from faulty_glance import FaultyGlance  # noqa: E402
 from guest import virsh  # noqa: E402
-from services import Agent  # noqa: E402
+from services import CAST, Agent  # noqa: E402
 
 RUNS = 3  # that a job has at most
 
@@ -115,6 +115,53 @@ def main():
             assert "of the journal (snapshot_instance) cannot be read" in agent.text(), agent.text()
             assert not guest.has_job() and guest.state() == "running"
             case.nothing_left()
+
+        def queue(case):
+            """Another snapshot of the guest, which waits for its turn behind the one that is held up. Returns its
+            image."""
+            image = case.make_image()
+            agent.command("send", "snapshot_instance", "--file", CAST, "--instance", guest.uuid, "--image", image)
+            tap.wait_for("job in the journal", lambda: " open " in agent.shown(image), 20)
+            assert "runs      0" in agent.command("show", image).stdout
+            # The broker waits for no job.
+            assert f"compute.{agent.host}\t0" in broker.ctl("list_queues", "name", "messages")
+            return image
+
+        def is_active(image):
+            tap.wait_for(f"end of the second; the log: {agent.log}", lambda: agent.has_ended(image), 60)
+            return glance.get(image)["status"] == "active"
+
+        def event_starts():
+            return conductor.names().count("InstanceActionEvent.event_start")
+
+        def test_killed_while_another_waits_for_its_turn():
+            """The first begins again; the second begins, with its event."""
+            conductor.calls.clear()
+            case = hold()
+            image = queue(case)
+            assert event_starts() == 1
+            kill()
+            restart(case)
+            case.wait_end()
+            assert is_active(image) and event_starts() == 2, conductor.names()
+            faulty.release.set()
+            case.is_whole()
+
+        def test_stopped_while_another_waits_for_its_turn():
+            """The first fails; the second begins at the next start."""
+            conductor.calls.clear()
+            case = hold()
+            image = queue(case)
+            agent.process.send_signal(signal.SIGTERM)
+            tap.wait_for("stop", lambda: "no more casts are taken" in agent.text(), 20)
+            agent.process.send_signal(signal.SIGTERM)
+            assert agent.process.wait(20) == 0
+            assert " open " in agent.shown(image) and event_starts() == 1
+            case.is_deleted("novasnapd is stopping")
+            faulty.release.set()
+            conductor.task_states[guest.uuid] = case.task_state
+            restart(case)
+            assert is_active(image) and event_starts() == 2, conductor.names()
 
         def test_who_died_of_it_three_times_does_not_try_again():
             case = hold(RUNS)
