@@ -23,7 +23,7 @@ struct manager {
 	struct intake_ops intake_ops;
 	struct intake *intake;
 	struct dispatch dispatch;
-	struct service *service; /* NULL: [novasnap]report_state is off */
+	struct service_record *service; /* NULL: [novasnap]report_state is off */
 	struct leftovers *leftovers;
 
 	pthread_mutex_t lock;
@@ -66,7 +66,7 @@ void manager_free(struct manager *manager)
 	if (!manager)
 		return;
 	leftovers_free(manager->leftovers);
-	service_stop(manager->service);
+	service_record_stop(manager->service);
 	intake_free(manager->intake);
 	cinder_service_free(manager->agent.volumes);
 	virt_host_close(manager->agent.host);
@@ -143,7 +143,7 @@ static int start_serving(struct manager *manager, GError **error)
 		return -1;
 	virt_host_sweep(agent->host);
 	if (reports)
-		manager->service = service_start(config, agent->rpc, error);
+		manager->service = service_record_start(config, agent->rpc, error);
 	if (reports && !manager->service)
 		return -1;
 	return rpc_server_start(agent->rpc, &ops, error);
@@ -178,7 +178,7 @@ cJSON *manager_describe(struct manager *manager)
 	cJSON_AddNumberToObject(status, "pid", getpid());
 	cJSON_AddStringToObject(status, "version", NOVASNAP_VERSION);
 	cJSON_AddBoolToObject(status, "ready", rpc_wait_ready(manager->agent.rpc, 0));
-	cJSON_AddBoolToObject(status, "held", paused);
+	cJSON_AddBoolToObject(status, "paused", paused);
 	cJSON_AddNumberToObject(status, "waiting", waiting);
 	cJSON_AddNumberToObject(status, "unhandled", atomic_load(&manager->dispatch.unhandled));
 	cJSON_AddItemToObject(status, "jobs", jobs);
