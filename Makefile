@@ -109,7 +109,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 # The linker puts functions of the program in the place of those that would send something.
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 $(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
-$(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
+$(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_request_send image_cancel_sleep)
 host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectRegisterCloseCallback
 $(BUILD)/tests/unit/test-recover: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
@@ -129,7 +129,7 @@ $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,intake_take worker_pool_s
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
 $(BUILD)/tests/fuzz/fuzz-chain: WRAP := $(call wrap,process_run)
-$(BUILD)/tests/fuzz/fuzz-glance $(BUILD)/tests/fuzz/fuzz-keystone: WRAP := $(call wrap,http_perform http_pause)
+$(BUILD)/tests/fuzz/fuzz-glance $(BUILD)/tests/fuzz/fuzz-keystone: WRAP := $(call wrap,http_request_send image_cancel_sleep)
 
 $(BUILD)/tests/fuzz/fuzz-%: $(BUILD)/tests/fuzz/fuzz-%.o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/answers.o $(LINK)
 	@echo "  LINK  $@"

@@ -10,8 +10,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "image/cinder.h"
 #include "image/image.h"
-#include "image/openstack/cinder.h"
 #include "rpc/nova.h"
 #include "rpc/rpc.h"
 #include "virt/virt.h"

@@ -39,21 +39,20 @@ static void pause_consuming(const GError *why, void *opaque)
 	g_warning("%s: no cast is taken until the journal can be written again", why->message);
 	pthread_mutex_lock(&manager->lock);
 	manager->paused = true;
-	rpc_server_stop(manager->agent.rpc);
+	rpc_server_pause(manager->agent.rpc);
 	pthread_mutex_unlock(&manager->lock);
 }
 
 static void resume_consuming(void *opaque)
 {
 	struct manager *manager = opaque;
-	struct rpc_server_ops ops = dispatch_server_ops(&manager->dispatch);
 	g_autoptr(GError) error = NULL;
 
 	pthread_mutex_lock(&manager->lock);
 	manager->paused = false;
 	if (manager->stopping)
 		g_message("the journal can be written again");
-	else if (rpc_server_start(manager->agent.rpc, &ops, &error) < 0)
+	else if (rpc_server_resume(manager->agent.rpc, &error) < 0)
 		g_warning("the journal can be written again, but no casts can be taken: %s",
 			  error->message);
 	else

@@ -118,7 +118,7 @@ def main():
 
         def test_rabbitmq():
             fails(agent(broker_url=f"rabbit://guest:guest@127.0.0.1:{free_port()}/"), "RabbitMQ",
-                  "does it run there")
+                  "is RabbitMQ running there")
             if broker.own:
                 fails(agent(broker_url=broker.url.replace("guest:guest", "guest:wrong")), "RabbitMQ",
                       "cannot log in", "guest")
