@@ -104,7 +104,7 @@ static void make_tasks(struct intake *intake)
 		if (!arrival->task) {
 			/* Written out first: the task takes the instance out of the arguments. */
 			if (!rpc_request_is_call(arrival->request))
-				arrival->message = rpc_request_text(arrival->request, NULL);
+				arrival->message = rpc_request_text(arrival->request);
 			arrival->task = make_task(intake, arrival->method, arrival->request);
 			arrival->request = NULL;
 		}

@@ -71,7 +71,7 @@ int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_mes
 bool __wrap_intake_take(struct intake *intake, const struct task_method *method,
 			struct rpc_request *request)
 {
-	char *text = rpc_request_text(request, NULL);
+	char *text = rpc_request_text(request);
 	cJSON *message = rpc_body_decode(text, strlen(text), NULL);
 
 	g_assert_nonnull(message);
