@@ -205,7 +205,7 @@ class Soak:
             thread.join()
         assert not self.failures, "\n".join(self.failures + self.agent.text().split("\n")[-100:])
         tap.wait_for("end of all jobs", lambda: not self.agent.command("jobs", "--open").stdout and
-                     "taken back" not in self.agent.command("jobs", "--all").stdout, 60)
+                     "rolled back" not in self.agent.command("jobs", "--all").stdout, 60)
         assert [guest.state() for guest in self.guests] == states
         assert [guest.definition() for guest in self.guests] == definitions
         for guest in self.guests:

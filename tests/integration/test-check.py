@@ -66,7 +66,7 @@ def main():
             before = sorted(os.listdir(which.folder))
             status, lines, _ = check(which)
             assert status == 0 and lines["state_dir"].startswith("warn"), lines
-            assert "novasnapd makes it" in lines["run_dir"]
+            assert "novasnapd creates it" in lines["run_dir"]
             assert sorted(os.listdir(which.folder)) == before
 
         def test_the_configuration():
@@ -87,7 +87,7 @@ def main():
             for path in (run, state, journal):
                 os.mkdir(path)
             os.chmod(journal, 0o755)
-            fails(which, "journal", "others may read", "0700")
+            fails(which, "journal", "other users may read", "0700")
             os.chmod(journal, 0o700)
             os.chmod(state, 0o777)
             fails(which, "state_dir", "everybody may write", "0777")
@@ -102,7 +102,7 @@ def main():
             os.chmod(which.folder, 0o755)
             os.rmdir(run)
             open(run, "w").close()
-            fails(which, "run_dir", "no folder")
+            fails(which, "run_dir", "is not a folder")
 
         def test_no_room():
             small = folder.make("small")

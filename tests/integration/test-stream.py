@@ -196,7 +196,7 @@ def main():
                 assert upload.end() < 4
             failed(upload, "cancelled")
             other = agent.command("cancel", str(uuid.uuid4()), check=False)
-            assert other.returncode == 1 and "under way" in other.stderr, other
+            assert other.returncode == 1 and "no snapshot of" in other.stderr, other
             assert agent.command("cancel", "nonsense", check=False).returncode == 2
 
         def test_cancelled_by_the_broker():

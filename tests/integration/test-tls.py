@@ -62,13 +62,13 @@ def main():
                 image, shown, status = which.snapshot(guest.uuid)
                 assert status == 0, (shown, which.text())
                 assert same_content(glance.file(image), "qcow2", guest.disk, "qcow2")
-                assert line(which, "RabbitMQ") == "ok    RabbitMQ: logged in, by TLS"
+                assert line(which, "RabbitMQ") == "ok    RabbitMQ: login accepted, with TLS"
                 assert line(which, "Glance").startswith("ok "), line(which, "Glance")
 
         def test_rabbitmq_by_the_old_names_of_the_keys():
             which = agent(tls={"rabbit_use_ssl": "true", "kombu_ssl_ca_certs": authority.certificate,
                                "kombu_ssl_certfile": client[0], "kombu_ssl_keyfile": client[1]})
-            assert line(which, "RabbitMQ") == "ok    RabbitMQ: logged in, by TLS"
+            assert line(which, "RabbitMQ") == "ok    RabbitMQ: login accepted, with TLS"
 
         def test_rabbitmq_by_its_address():
             port = front(broker.port, authority.issue("address", "IP:127.0.0.1"))
@@ -114,7 +114,7 @@ def main():
                 said = line(agent(url=f"https://localhost:{port}", store=store), "Glance")
                 assert said.startswith("FAIL") and words in said, (words, said)
             said = line(agent(url=f"https://localhost:{other}", store={"insecure": "true"}), "Glance")
-            assert said.startswith("warn") and "not checked" in said, said
+            assert said.startswith("warn") and "not verified" in said, said
             # Nor does a snapshot get anywhere.
             with agent(url=f"https://localhost:{expired}", store=ours) as which:
                 _image, shown, status = which.snapshot(guest.uuid, "--image",

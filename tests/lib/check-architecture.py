@@ -51,7 +51,7 @@ PUBLIC = {
     "virt": {"virt/virt.h"},
 }
 # A library's header and the one room that may include it.
-LIBRARIES = {"amqp": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image",
+LIBRARIES = {"amqp": "rpc", "rabbitmq-c/": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image",
              "sqlite3": "agent", "systemd/": "agent"}
 
 

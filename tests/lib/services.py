@@ -491,7 +491,7 @@ class Agent:
     def has_ended(self, what):
         """The job of an image or an instance; also whatever it left."""
         shown = self.shown(what)
-        return shown and " open " not in shown and "taken back" not in shown
+        return shown and " open " not in shown and "rolled back" not in shown
 
     def snapshot(self, instance, *more):
         """Sends the recorded cast for an instance, and waits for the end of its snapshot. Returns (image

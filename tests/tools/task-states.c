@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Prints the tables of a task's states as Markdown: they stand in HACKING.md between the markers
- * "task states: begin" and "task states: end", and tests/unit/test-task-state.c compares them.
+ * Prints the tables of a task's states as Markdown. HACKING.md has them between the markers
+ * "task-states", and tests/unit/test-task-state.c compares the two.
  */
 #include <stdio.h>
 

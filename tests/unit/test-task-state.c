@@ -9,8 +9,8 @@
 #include "tests/unit/state-table.h"
 
 #define DOCUMENT "HACKING.md"
-#define BEGIN "<!-- task states: begin -->\n\n"
-#define END "\n<!-- task states: end -->"
+#define BEGIN "<!-- task-states -->\n\n"
+#define END "\n<!-- /task-states -->"
 
 /* Calls `check` for each event in each state that a task can come to; `to_*` are those of the state
  * where it leads, or the same where it is illegal. */
