@@ -20,7 +20,7 @@ static void handle_task(struct rpc_request *request, const void *method, void *o
 {
 	struct dispatch *dispatch = opaque;
 
-	(void)intake_take(dispatch->intake, method, request);
+	(void)intake_take(dispatch->intake, method, request, NULL);
 }
 
 unsigned dispatch_cancel(struct dispatch *dispatch, const char *id)
@@ -98,12 +98,14 @@ const struct task_method *dispatch_find_method(const char *name)
 	return NULL;
 }
 
-bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request)
+bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request, GError **error)
 {
 	const struct task_method *method = dispatch_find_method(rpc_request_method(request));
 
 	if (method)
-		return intake_take(dispatch->intake, method, request);
-	rpc_request_reject(request, "this method is not served here");
+		return intake_take(dispatch->intake, method, request, error);
+	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE, "the method %s is not served here",
+		    rpc_request_method(request));
+	rpc_request_free(request);
 	return false;
 }

@@ -23,9 +23,9 @@ struct dispatch {
 /* For rpc_server_start. `dispatch` must live as long as the server. */
 struct rpc_server_ops dispatch_server_ops(struct dispatch *dispatch);
 
-/* Takes a request that came from no broker. False, after it was rejected, where its method is not
+/* Takes a request that came from no broker. False with RPC_ERROR_DECODE where its method is not
  * served or its arguments make no sense. */
-bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request);
+bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request, GError **error);
 
 /* The method of that name, where requests for it become tasks. NULL: there is none. */
 const struct task_method *dispatch_find_method(const char *name);

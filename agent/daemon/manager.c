@@ -158,9 +158,9 @@ int manager_start(struct manager *manager, GError **error)
 	return rc;
 }
 
-bool manager_take(struct manager *manager, struct rpc_request *request)
+bool manager_take(struct manager *manager, struct rpc_request *request, GError **error)
 {
-	return dispatch_take(&manager->dispatch, request);
+	return dispatch_take(&manager->dispatch, request, error);
 }
 
 cJSON *manager_describe(struct manager *manager)

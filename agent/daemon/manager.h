@@ -21,9 +21,9 @@ void manager_set_progress(struct manager *manager,
  * manager_stop in either case: jobs may run. */
 int manager_start(struct manager *manager, GError **error);
 
-/* Takes a request that came from no broker. False, after it was rejected, where its method is not
+/* Takes a request that came from no broker. False with RPC_ERROR_DECODE where its method is not
  * served or its arguments make no sense. */
-bool manager_take(struct manager *manager, struct rpc_request *request);
+bool manager_take(struct manager *manager, struct rpc_request *request, GError **error);
 
 /* What novasnapd is doing, as in status.h. The caller deletes it. Any thread, until manager_stop is
  * called. */

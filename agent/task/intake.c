@@ -73,16 +73,22 @@ void intake_free(struct intake *intake)
 	g_free(intake);
 }
 
-/* Takes the request; NULL: it was rejected. */
+/* Takes the request. NULL with an error; with `error` NULL the request was rejected. */
 static struct task *make_task(struct intake *intake, const struct task_method *method,
-			      struct rpc_request *request)
+			      struct rpc_request *request, GError **error)
 {
-	g_autoptr(GError) error = NULL;
-	struct task *task = task_new(intake->agent, method, request, &error);
+	g_autoptr(GError) local = NULL;
+	struct task *task = task_new(intake->agent, method, request, &local);
 
-	if (!task)
-		rpc_request_reject(request, error->message);
-	return task;
+	if (task)
+		return task;
+	if (!error) {
+		rpc_request_reject(request, local->message);
+		return NULL;
+	}
+	rpc_request_free(request);
+	g_propagate_error(error, g_steal_pointer(&local));
+	return NULL;
 }
 
 /* The request is safe: from here on its job frees the task. */
@@ -105,7 +111,7 @@ static void make_tasks(struct intake *intake)
 			/* Written out first: the task takes the instance out of the arguments. */
 			if (!rpc_request_is_call(arrival->request))
 				arrival->message = rpc_request_text(arrival->request);
-			arrival->task = make_task(intake, arrival->method, arrival->request);
+			arrival->task = make_task(intake, arrival->method, arrival->request, NULL);
 			arrival->request = NULL;
 		}
 		if (arrival->task) {
@@ -292,12 +298,12 @@ static bool queue_arrival(struct intake *intake, struct arrival *arrival)
 }
 
 bool intake_take(struct intake *intake, const struct task_method *method,
-		 struct rpc_request *request)
+		 struct rpc_request *request, GError **error)
 {
 	struct arrival *arrival;
 
 	if (!intake->journals) {
-		struct task *task = make_task(intake, method, request);
+		struct task *task = make_task(intake, method, request, error);
 
 		if (task)
 			submit_task(intake, task);

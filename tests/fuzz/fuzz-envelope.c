@@ -52,7 +52,7 @@ int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_mes
 
 /* The message that the journal gets must be readable. */
 bool __wrap_intake_take(struct intake *intake, const struct task_method *method,
-			struct rpc_request *request)
+			struct rpc_request *request, GError **error)
 {
 	char *text = rpc_request_text(request);
 	g_autoptr(GError) error = NULL;
@@ -62,7 +62,7 @@ bool __wrap_intake_take(struct intake *intake, const struct task_method *method,
 	rpc_message_prepare_replay(message);
 	cJSON_Delete(message);
 	cJSON_free(text);
-	return __real_intake_take(intake, method, request);
+	return __real_intake_take(intake, method, request, error);
 }
 
 void __wrap_worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,

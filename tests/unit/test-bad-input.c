@@ -69,7 +69,7 @@ int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_mes
 
 /* The message of a request can be written to the journal and read again. */
 bool __wrap_intake_take(struct intake *intake, const struct task_method *method,
-			struct rpc_request *request)
+			struct rpc_request *request, GError **error)
 {
 	char *text = rpc_request_text(request);
 	cJSON *message = rpc_body_decode(text, strlen(text), NULL);
@@ -77,7 +77,7 @@ bool __wrap_intake_take(struct intake *intake, const struct task_method *method,
 	g_assert_nonnull(message);
 	cJSON_Delete(message);
 	cJSON_free(text);
-	return __real_intake_take(intake, method, request);
+	return __real_intake_take(intake, method, request, error);
 }
 
 void __wrap_worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,

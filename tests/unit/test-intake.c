@@ -199,7 +199,8 @@ static bool take(struct fixture *fixture, const char *id, const char *instance, 
 		"\"nova_object.data\": {\"uuid\": \"%s\"}}}}",
 		id, more, instance);
 
-	return intake_take(fixture->intake, &method, rpc_request_new_local(cJSON_Parse(text)));
+	return intake_take(fixture->intake, &method, rpc_request_new_local(cJSON_Parse(text)),
+			   NULL);
 }
 
 static void test_journaled_then_acked_then_run(struct fixture *fixture, gconstpointer unused)
