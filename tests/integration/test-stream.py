@@ -142,7 +142,7 @@ def test_the_guest_stops_and_the_upload_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("destroy")
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload, whole=True)
 
 
@@ -153,7 +153,7 @@ def test_the_guest_starts_and_the_upload_begins_again(env):
         env.guest.start()
         assert time.monotonic() - begin < 20
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload)
     env.guest.wait_writing(1)
 
@@ -189,7 +189,7 @@ def test_after_a_failed_upload_the_same_instant_is_sent(env):
     agent = env.agent({"glance_url": front.url}, upload_bytes_per_second="0")
     image, shown, status = agent.snapshot(env.guest.uuid)
     assert status == 0, (shown, agent.text())
-    assert "attempts 2" in agent.text() and "begun anew" not in agent.text()
+    assert "attempts 2" in agent.text() and "the snapshot begins again" not in agent.text()
     rounds = rounds_in(env.glance.file(image), "qcow2")
     assert is_one_instant(rounds), rounds
 
@@ -256,7 +256,7 @@ def test_the_backup_job_is_ended_by_somebody_else_and_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("domjobabort")
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload)
 
 
