@@ -131,7 +131,7 @@ static const struct key keys[] = {
 	STRING("libvirt", "snapshots_directory", virt.snapshots_directory,
 	       "$instances_path/snapshots"),
 	STRING("libvirt", "snapshot_image_format", virt.snapshot_image_format, NULL),
-	BOOL("libvirt", "snapshot_compression", virt.snapshot_compression, "false"),
+	BOOL("libvirt", "snapshot_compression", snapshot_compression, "false"),
 	BOOL("workarounds", "disable_libvirt_livesnapshot", virt.disable_livesnapshot, "false"),
 	BOOL("ephemeral_storage_encryption", "enabled", ephemeral_encryption, "false"),
 
@@ -480,8 +480,8 @@ static int apply_rules(struct config *config, const struct texts *texts, GError 
 	zeroes = choose(store, OURS, "detect_zeroes", texts->detect_zeroes, detections, error);
 	if (zeroes < 0)
 		return -1;
-	config->virt.compress_zstd = compression == 1;
-	config->virt.scan_zeroes = zeroes == 1;
+	config->compress_zstd = compression == 1;
+	config->scan_zeroes = zeroes == 1;
 	config->control = control == 1;
 	config->image.directory = images == 1;
 	if (config->image.directory && !config->image.images_dir)

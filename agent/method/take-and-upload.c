@@ -5,6 +5,7 @@
  * taken: never two instants in one image.
  */
 #include "agent/method/abort-monitor.h"
+#include "agent/method/image-encode.h"
 #include "agent/method/image-metadata.h"
 #include "agent/recovery/recovery.h"
 #include "agent/task/fault-point.h"
@@ -17,8 +18,9 @@ struct driver {
 	struct task *task;
 	const struct snapshot_states *states;
 	struct lookout *lookout;
-	char *name;	 /* the image's; NULL: not read yet */
-	char *hash_algo; /* NULL: the usual one */
+	struct snapshot *taken; /* what is uploaded; NULL: nothing is */
+	char *name;		/* the image's; NULL: not read yet */
+	char *hash_algo;	/* NULL: the usual one */
 	/* What was told is not told again by a further attempt. */
 	bool announced;
 	bool uploading;
@@ -67,7 +69,7 @@ static char *find_hash_algo(struct task *task)
 
 static void note_progress(void *opaque, uint64_t sent, uint64_t total)
 {
-	struct task *task = opaque;
+	struct task *task = ((struct driver *)opaque)->task;
 	unsigned long long before = atomic_exchange(&task->told, sent);
 	bool edge = sent != before && (sent == 0 || sent == total);
 
@@ -90,14 +92,16 @@ static int update(struct task *task, const struct image_meta *meta, GError **err
 	return task_step_end(task, "image-update", error);
 }
 
-/* So that a later life can tell whether what the store has is whole, however early this one ends.
- */
+/* The last byte is read, but not yet sent: the data is checked to be of one instant, and the
+ * checksum is journaled, so that recovery can tell a complete image from a partial one. */
 static int note_checksum(void *opaque, const struct image_checksum *checksum, GError **error)
 {
-	struct task *task = opaque;
+	struct driver *driver = opaque;
+	struct task *task = driver->task;
 	g_autofree char *fact = recovery_checksum_text(checksum);
 
-	if (task_step_begin(task, RECOVERY_CHECKSUM, NULL, error) < 0 ||
+	if (snapshot_verify_end(driver->taken, error) < 0 ||
+	    task_step_begin(task, RECOVERY_CHECKSUM, NULL, error) < 0 ||
 	    (task->journal_job > 0 &&
 	     journal_step(task->manager->journal, task->journal_job, fact, "", error) < 0))
 		return -1;
@@ -127,7 +131,7 @@ static int upload(struct driver *driver, struct image_source *source, const char
 		.cancel = lookout_flag(driver->lookout),
 		.progress = note_progress,
 		.checksum = note_checksum,
-		.opaque = task,
+		.opaque = driver,
 		.hash_algo = driver->hash_algo,
 		.resuming = task->sent,
 	};
@@ -201,9 +205,11 @@ static int send(struct driver *driver, struct snapshot *taken, struct image_sour
 	    report_state(task, states->uploading, states->pending_upload, error) < 0)
 		return -1;
 	driver->uploading = true;
+	driver->taken = taken;
 	lookout_watch(driver->lookout, taken);
 	rc = upload(driver, source, snapshot_format(taken), error);
 	lookout_watch(driver->lookout, NULL);
+	driver->taken = NULL;
 	if (rc < 0)
 		lookout_explain(driver->lookout, error);
 	return rc;
@@ -219,7 +225,7 @@ static int step_end(void *opaque, const char *step, GError **error)
 	return task_step_end(opaque, step, error);
 }
 
-static void step_over(void *opaque, const char *step)
+static void step_clear(void *opaque, const char *step)
 {
 	task_step_over(opaque, step);
 }
@@ -228,13 +234,14 @@ static void step_over(void *opaque, const char *step)
 static int take_instant(struct driver *driver, GError **error)
 {
 	struct task *task = driver->task;
-	const struct snapshot_steps steps = {step_begin, step_end, step_over, task};
+	const struct snapshot_steps steps = {step_begin, step_end, step_clear, task};
 	const char *uuid = nova_instance_uuid(task->instance);
 	struct snapshot_request wanted = {
 		.uuid = uuid,
 		.root_device_name = nova_instance_string(task->instance, "root_device_name"),
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
+		.compress = task->manager->config->snapshot_compression,
 		.cancel = lookout_flag(driver->lookout),
 		.steps = &steps,
 	};
@@ -251,6 +258,9 @@ static int take_instant(struct driver *driver, GError **error)
 	if (begin(driver, taken, error) == 0) {
 		task->step = "taking the snapshot";
 		source = snapshot_take(taken, error);
+		if (source && snapshot_gives_disk(taken))
+			source = image_encode(source, snapshot_format(taken), task->manager->config,
+					      lookout_flag(driver->lookout), error);
 		if (!source)
 			lookout_explain(driver->lookout, error);
 	}

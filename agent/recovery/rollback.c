@@ -20,7 +20,7 @@ static int undo_step(struct manager *manager, const struct journal_job *left,
 		     struct journal_step *step, GError **error)
 {
 	if (fault_at("undo", "before") ||
-	    virt_guest_undo(manager->host, left->instance, step->name, step->undo, error) < 0) {
+	    virt_guest_rollback_step(manager->host, left->instance, step->name, step->undo, error) < 0) {
 		if (error && !*error)
 			g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 					    "a fault was put in before undo");
