@@ -115,7 +115,7 @@ def main():
                 assert guest.rounds() > before
             check(upload, "stream")
             assert "s left" in upload.shown, upload.shown
-            assert "does not tell when the scratch file grows" not in upload.said(), upload.said()
+            assert "does not report when the scratch file grows" not in upload.said(), upload.said()
             nothing_left()
 
         def test_a_guest_that_is_paused_and_goes_on_meanwhile():

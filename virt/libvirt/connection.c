@@ -7,8 +7,6 @@
 #define KEEPALIVE_MISSES 5
 #define CONNECT_PAUSE_US (G_USEC_PER_SEC / 4)
 
-G_DEFINE_QUARK(novasnap - virt - error - quark, virt_error)
-
 static int error_code(const virError *last)
 {
 	switch (last->code) {
