@@ -27,8 +27,8 @@ static bool is_connection_broken(const struct guest *guest, GError *error)
 	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED);
 }
 
-static enum guest_answer ask(struct guest *guest, guest_question question, void *opaque,
-			     const char *what, GError **error)
+static enum guest_answer ask_guest(struct guest *guest, guest_question question, void *opaque,
+				   const char *what, GError **error)
 {
 	for (unsigned connections = 1;; connections++) {
 		g_autoptr(GError) local = NULL;
@@ -72,7 +72,7 @@ static int ask_nothing(virDomainPtr domain, void *opaque)
 enum guest_answer guest_exists(struct guest *guest, GError **error)
 {
 	guest_forget_domain(guest);
-	return ask(guest, ask_nothing, NULL, "looking for the guest", error);
+	return ask_guest(guest, ask_nothing, NULL, "looking for the guest", error);
 }
 
 static int ask_active(virDomainPtr domain, void *opaque)
@@ -83,7 +83,7 @@ static int ask_active(virDomainPtr domain, void *opaque)
 
 enum guest_answer guest_is_active(struct guest *guest, GError **error)
 {
-	return ask(guest, ask_active, NULL, "asking whether the guest runs", error);
+	return ask_guest(guest, ask_active, NULL, "asking whether the guest runs", error);
 }
 
 static int ask_persistent(virDomainPtr domain, void *opaque)
@@ -94,7 +94,8 @@ static int ask_persistent(virDomainPtr domain, void *opaque)
 
 enum guest_answer guest_is_persistent(struct guest *guest, GError **error)
 {
-	return ask(guest, ask_persistent, NULL, "asking whether the guest is persistent", error);
+	return ask_guest(guest, ask_persistent, NULL, "asking whether the guest is persistent",
+			 error);
 }
 
 static int ask_managed_save(virDomainPtr domain, void *opaque)
@@ -105,7 +106,7 @@ static int ask_managed_save(virDomainPtr domain, void *opaque)
 
 enum guest_answer guest_has_managed_save(struct guest *guest, GError **error)
 {
-	return ask(guest, ask_managed_save, NULL, "asking whether the guest is saved", error);
+	return ask_guest(guest, ask_managed_save, NULL, "asking whether the guest is saved", error);
 }
 
 static int ask_job(virDomainPtr domain, void *opaque)
@@ -123,7 +124,7 @@ static int ask_job(virDomainPtr domain, void *opaque)
 
 enum guest_answer guest_has_job(struct guest *guest, GError **error)
 {
-	return ask(guest, ask_job, NULL, "asking for the guest's jobs", error);
+	return ask_guest(guest, ask_job, NULL, "asking for the guest's jobs", error);
 }
 
 struct block_job_question {
@@ -146,7 +147,7 @@ enum guest_answer guest_has_block_job(struct guest *guest, const char *target,
 {
 	struct block_job_question asked = {.target = target};
 	enum guest_answer answer =
-		ask(guest, ask_block_job, &asked, "asking for the disk's block job", error);
+		ask_guest(guest, ask_block_job, &asked, "asking for the disk's block job", error);
 
 	if (ret_info)
 		*ret_info = asked.info;
@@ -184,7 +185,7 @@ enum guest_answer guest_has_backup(struct guest *guest, char **ret_place, GError
 {
 	struct backup_question asked = {0};
 	enum guest_answer answer =
-		ask(guest, ask_backup, &asked, "asking for the guest's backup job", error);
+		ask_guest(guest, ask_backup, &asked, "asking for the guest's backup job", error);
 
 	*ret_place = asked.place;
 	return answer;
@@ -212,7 +213,7 @@ int guest_state(struct guest *guest, int *ret_reason, GError **error)
 {
 	struct state_question asked = {0};
 	enum guest_answer answer =
-		ask(guest, ask_state, &asked, "asking for the guest's state", error);
+		ask_guest(guest, ask_state, &asked, "asking for the guest's state", error);
 
 	if (ret_reason)
 		*ret_reason = asked.reason;
@@ -244,7 +245,7 @@ char *guest_xml(struct guest *guest, unsigned flags, GError **error)
 {
 	struct xml_question asked = {.flags = flags};
 
-	if (ask(guest, ask_xml, &asked, "reading the guest's definition", error) == GUEST_NO)
+	if (ask_guest(guest, ask_xml, &asked, "reading the guest's definition", error) == GUEST_NO)
 		(void)refuse_unknown_guest(guest, error);
 	return asked.xml;
 }
@@ -254,7 +255,7 @@ enum guest_answer guest_has_copy_into(struct guest *guest, const char *target, c
 {
 	struct xml_question asked = {0};
 	enum guest_answer answer =
-		ask(guest, ask_xml, &asked, "reading the guest's definition", error);
+		ask_guest(guest, ask_xml, &asked, "reading the guest's definition", error);
 	g_autofree char *mirror_path = g_strdup_printf(
 		"/domain/devices/disk[target/@dev='%s']/mirror/source/@file", target);
 	g_autofree char *mirror = asked.xml ? virt_xml_text(asked.xml, mirror_path) : NULL;
@@ -291,7 +292,7 @@ int guest_disk_size(struct guest *guest, const char *target, uint64_t *ret_bytes
 {
 	struct size_question asked = {.target = target};
 	enum guest_answer answer =
-		ask(guest, ask_size, &asked, "asking for the disk's size", error);
+		ask_guest(guest, ask_size, &asked, "asking for the disk's size", error);
 
 	*ret_bytes = asked.info.capacity;
 	if (answer == GUEST_NO)
@@ -303,8 +304,8 @@ int guest_wait_changes(struct guest *guest, const char *target, GError **error)
 {
 	struct size_question asked = {.target = target, .any_answer = true};
 
-	return ask(guest, ask_size, &asked, "waiting for changes that libvirt still makes",
-		   error) == GUEST_UNKNOWN
+	return ask_guest(guest, ask_size, &asked, "waiting for changes that libvirt still makes",
+			 error) == GUEST_UNKNOWN
 		       ? -1
 		       : 0;
 }

@@ -68,8 +68,8 @@ char *virt_guest_uuid_by_name(struct virt_host *host, const char *name, GError *
 }
 
 /* One call of libvirt; `what` describes it. */
-static int apply(struct virt_host *host, const char *uuid, int (*call)(virDomainPtr domain),
-		 const char *what, GError **error)
+static int apply_to_guest(struct virt_host *host, const char *uuid,
+			  int (*call)(virDomainPtr domain), const char *what, GError **error)
 {
 	struct guest guest;
 	int rc = guest_open(&guest, host, uuid, error);
@@ -89,7 +89,7 @@ static int pause_guest(virDomainPtr domain)
 
 int virt_guest_pause(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply(host, uuid, pause_guest, "pausing the guest", error);
+	return apply_to_guest(host, uuid, pause_guest, "pausing the guest", error);
 }
 
 /* Only a guest agent can set the clock: failing is not an error. */
@@ -158,7 +158,7 @@ static int restore_guest(virDomainPtr domain)
 
 int virt_guest_resume(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply(host, uuid, restore_guest, "restoring the guest", error);
+	return apply_to_guest(host, uuid, restore_guest, "restoring the guest", error);
 }
 
 int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **error)
@@ -186,8 +186,8 @@ static void request_shutdown(const struct guest *guest)
 
 /* Asks the guest to shut down until it has, or the time is over. The answer is whether it still
  * runs. */
-static enum guest_answer shut_down(struct guest *guest, unsigned timeout_s, unsigned retry_s,
-				   const atomic_int *cancel, GError **error)
+static enum guest_answer shut_down_guest(struct guest *guest, unsigned timeout_s, unsigned retry_s,
+					 const atomic_int *cancel, GError **error)
 {
 	gint64 began = g_get_monotonic_time(), now = began, requested = began;
 	enum guest_answer active = guest_is_active(guest, error);
@@ -209,7 +209,7 @@ static enum guest_answer shut_down(struct guest *guest, unsigned timeout_s, unsi
 
 /* Done only once libvirt says that the guest is off: a call that failed may have had its effect,
  * and the guest may go off by itself before it. */
-static int destroy(struct guest *guest, GError **error)
+static int destroy_guest(struct guest *guest, GError **error)
 {
 	g_autoptr(GError) refused = NULL;
 
@@ -238,14 +238,15 @@ int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned time
 	int rc = -1;
 
 	guest_init(&guest, host, uuid);
-	active = timeout_s > 0 ? shut_down(&guest, timeout_s, retry_s, cancel, error) : GUEST_YES;
+	active = timeout_s > 0 ? shut_down_guest(&guest, timeout_s, retry_s, cancel, error)
+			       : GUEST_YES;
 	if (active == GUEST_NO)
 		rc = 0;
 	else if (active == GUEST_YES && is_cancelled(cancel))
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
 				    "powering off the guest was cancelled");
 	else if (active == GUEST_YES)
-		rc = destroy(&guest, error);
+		rc = destroy_guest(&guest, error);
 	guest_close(&guest);
 	return rc;
 }

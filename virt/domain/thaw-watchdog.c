@@ -59,7 +59,7 @@ static int thaw_once(struct guest *guest, GError **error)
 
 /* Tries until the guest is thawed, or does not run any more. libvirtd may have been restarted since
  * the guest was frozen, and an unanswered question is not an answer. */
-static int thaw(struct guest *guest)
+static int thaw_guest(struct guest *guest)
 {
 	for (int i = 0; i < THAW_TRIES; i++) {
 		g_autoptr(GError) error = NULL;
@@ -72,7 +72,7 @@ static int thaw(struct guest *guest)
 	return EXIT_FAILURE;
 }
 
-static int watch(struct guest *guest, unsigned limit_s)
+static int run_watchdog(struct guest *guest, unsigned limit_s)
 {
 	g_autoptr(GError) error = NULL;
 	int status;
@@ -86,7 +86,7 @@ static int watch(struct guest *guest, unsigned limit_s)
 		return EXIT_SUCCESS;
 	g_warning("guest %s: novasnapd did not thaw it in time, so the watchdog thaws it",
 		  guest->uuid);
-	status = thaw(guest);
+	status = thaw_guest(guest);
 	if (status == EXIT_SUCCESS)
 		send_message("thawed\n");
 	return status;
@@ -114,7 +114,7 @@ int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s)
 	if (call_timeouts_start(&config, &error) < 0)
 		g_warning("%s", error->message);
 	guest_init(&guest, &host, uuid);
-	status = watch(&guest, limit_s);
+	status = run_watchdog(&guest, limit_s);
 	guest_close(&guest);
 	call_timeouts_stop();
 	return status;

@@ -61,7 +61,7 @@ static char *read_definition(struct snapshot *snapshot, GError **error)
 	return definition;
 }
 
-static int undefine(struct snapshot *snapshot, GError **error)
+static int undefine_guest(struct snapshot *snapshot, GError **error)
 {
 	unsigned flags = VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
 	g_autofree char *definition = read_definition(snapshot, error);
@@ -86,7 +86,7 @@ static int undefine(struct snapshot *snapshot, GError **error)
 }
 
 /* Returns what virDomainBlockCopy returns. */
-static int block_copy(struct snapshot *snapshot, unsigned more_flags)
+static int begin_block_copy(struct snapshot *snapshot, unsigned more_flags)
 {
 	unsigned flags = VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_REUSE_EXT;
 	g_autofree char *xml = g_markup_printf_escaped("<disk type='file'><source file='%s'/>"
@@ -115,7 +115,7 @@ static int start_transient_copy(struct snapshot *snapshot, GError **error)
 	/* A fault at this step stands for a libvirt that has no transient jobs. */
 	if (step_begin(snapshot, "transient", NULL, &refused) < 0) {
 		code = VIR_ERR_ARGUMENT_UNSUPPORTED;
-	} else if (block_copy(snapshot, VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0) {
+	} else if (begin_block_copy(snapshot, VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0) {
 		return 0;
 	} else {
 		code = virGetLastErrorCode();
@@ -147,9 +147,9 @@ static int start_copy(struct snapshot *snapshot, GError **error)
 		return -1;
 	rc = start_transient_copy(snapshot, error);
 	if (rc == 1) {
-		if (undefine(snapshot, error) < 0)
+		if (undefine_guest(snapshot, error) < 0)
 			return -1;
-		rc = block_copy(snapshot, 0);
+		rc = begin_block_copy(snapshot, 0);
 		if (rc < 0)
 			virt_set_error(error, "starting the block copy");
 	}
@@ -220,7 +220,7 @@ static int wait_ready(struct snapshot *snapshot, GError **error)
 }
 
 /* Ends the job where it is: from then on the delta is of one instant. */
-static int end_copy(struct snapshot *snapshot, GError **error)
+static int end_block_copy(struct snapshot *snapshot, GError **error)
 {
 	static const char what[] = "ending the block copy";
 	enum block_job_outcome outcome;
@@ -247,7 +247,7 @@ static int rebase_take(struct snapshot *snapshot, GError **error)
 
 	if (left_jobs_end(snapshot, error) < 0 || make_delta(snapshot, error) < 0 ||
 	    start_copy(snapshot, error) < 0 || wait_ready(snapshot, error) < 0 ||
-	    end_copy(snapshot, error) < 0 || step_close(snapshot, "undefine", error) < 0)
+	    end_block_copy(snapshot, error) < 0 || step_close(snapshot, "undefine", error) < 0)
 		return -1;
 	source = disk_json_filename_over(snapshot->disk, 1, snapshot->delta);
 	return snapshot_copy_out(snapshot, source, NULL, error);

@@ -203,7 +203,7 @@ static void set_threshold(struct scratch_guard *guard)
 }
 
 /* Deregisters the event, and drops the owner's reference. */
-static void release(struct scratch_guard *guard)
+static void release_guard(struct scratch_guard *guard)
 {
 	virConnectPtr connection = guard->connection;
 
@@ -233,7 +233,7 @@ struct scratch_guard *scratch_guard_start(struct snapshot *snapshot, const char 
 		return guard;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 		    "cannot start the thread that guards the scratch file: %s", g_strerror(rc));
-	release(guard);
+	release_guard(guard);
 	return NULL;
 }
 
@@ -246,7 +246,7 @@ void scratch_guard_stop(struct scratch_guard *guard)
 	pthread_cond_broadcast(&guard->changed);
 	pthread_mutex_unlock(&guard->lock);
 	pthread_join(guard->thread, NULL);
-	release(guard);
+	release_guard(guard);
 }
 
 bool scratch_guard_tripped(struct scratch_guard *guard)
