@@ -22,15 +22,12 @@ static int run_qemu_img(GPtrArray *argv, unsigned timeout_s, const atomic_int *c
 }
 
 /* A NULL ends the arguments. */
-static void add_arguments(GPtrArray *argv, const char *first, ...)
+static void add_arguments(GPtrArray *argv, const char *const *arguments)
 {
-	va_list more;
-
-	va_start(more, first);
-	for (const char *at = first; at; at = va_arg(more, const char *))
-		g_ptr_array_add(argv, (char *)at);
-	va_end(more);
+	for (; *arguments; arguments++)
+		g_ptr_array_add(argv, (char *)*arguments);
 }
+#define ADD_ARGUMENTS(argv, ...) add_arguments(argv, (const char *const[]){__VA_ARGS__, NULL})
 
 int qemu_img_create_delta(const char *path, uint64_t size, const char *backing_path,
 			  const char *backing_format, const atomic_int *cancel, GError **error)
@@ -38,11 +35,11 @@ int qemu_img_create_delta(const char *path, uint64_t size, const char *backing_p
 	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, size);
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 
-	add_arguments(argv, "qemu-img", "create", "-q", "-f", "qcow2", NULL);
+	ADD_ARGUMENTS(argv, "qemu-img", "create", "-q", "-f", "qcow2");
 	/* -u: the size is known, so the backing file need not be opened. */
 	if (backing_path)
-		add_arguments(argv, "-u", "-F", backing_format, "-b", backing_path, NULL);
-	add_arguments(argv, "--", path, bytes, NULL);
+		ADD_ARGUMENTS(argv, "-u", "-F", backing_format, "-b", backing_path);
+	ADD_ARGUMENTS(argv, "--", path, bytes);
 	return run_qemu_img(argv, CREATE_TIMEOUT_S, cancel, error);
 }
 
@@ -77,10 +74,10 @@ int qemu_img_rebase(const char *path, const char *base_path, const char *base_fo
 {
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 
-	add_arguments(argv, "qemu-img", "rebase", "-f", "qcow2", NULL);
+	ADD_ARGUMENTS(argv, "qemu-img", "rebase", "-f", "qcow2");
 	if (base_path)
-		add_arguments(argv, "-F", base_format, NULL);
-	add_arguments(argv, "-b", base_path ? base_path : "", "--", path, NULL);
+		ADD_ARGUMENTS(argv, "-F", base_format);
+	ADD_ARGUMENTS(argv, "-b", base_path ? base_path : "", "--", path);
 	return run_qemu_img(argv, CONVERT_TIMEOUT_S, cancel, error);
 }
 
@@ -90,11 +87,11 @@ int qemu_img_convert(const char *source, const char *internal, const char *targe
 	g_autofree char *chosen = internal ? g_strdup_printf("snapshot.name=%s", internal) : NULL;
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 
-	add_arguments(argv, "qemu-img", "convert", "-O", format, NULL);
+	ADD_ARGUMENTS(argv, "qemu-img", "convert", "-O", format);
 	if (compress && g_str_equal(format, "qcow2"))
-		add_arguments(argv, "-c", NULL);
+		ADD_ARGUMENTS(argv, "-c");
 	if (chosen)
-		add_arguments(argv, "-l", chosen, NULL);
-	add_arguments(argv, "--", source, target, NULL);
+		ADD_ARGUMENTS(argv, "-l", chosen);
+	ADD_ARGUMENTS(argv, "--", source, target);
 	return run_qemu_img(argv, CONVERT_TIMEOUT_S, cancel, error);
 }

@@ -199,7 +199,7 @@ static inline void host_step_clear(void *opaque, const char *step)
 /* The guest's state, as libvirt reports it. */
 static inline int host_state(const struct host *host)
 {
-	int state, reason;
+	int state = -1, reason;
 
 	g_assert_cmpint(virDomainGetState(host->domain, &state, &reason, 0), ==, 0);
 	return state;
