@@ -24,7 +24,7 @@ int export_folder_make(const char *folder, int *ret_lock, GError **error);
 /* Lets QEMU's user make its socket in the folder. Returns 0, or -1 with VIRT_ERROR_FAILED. */
 int export_folder_share(const char *folder, const struct virt_user *user, GError **error);
 
-/* Whether a socket lies in such a folder of run_dir, whoever made it. */
+/* Whether a socket lies in such a folder of run_dir, of this process or another. */
 bool export_folder_owns(const char *run_dir, const char *socket);
 
 /* Whether the process that made the folder of this socket lives. False where there is no folder. */

@@ -158,8 +158,8 @@ static int remove_managed_save(struct guest *guest, GError **error)
 	return -1;
 }
 
-/* "save" {paused}: a guest that was saved. Only a guest that is still saved is started: whoever
- * stopped or started it meanwhile had a reason. */
+/* "save" {paused}: a guest that was saved. Only a guest that is still saved is started: one that
+ * was started or stopped meanwhile stays so. */
 static int rollback_save(struct guest *guest, const cJSON *undo, GError **error)
 {
 	unsigned flags = get_bool(undo, "paused") ? VIR_DOMAIN_START_PAUSED : 0;
@@ -209,7 +209,7 @@ static int rollback_internal(struct guest *guest, const cJSON *undo, GError **er
 		return qemu_img_snapshot_delete(disk, name, error);
 	if (active == GUEST_YES)
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "somebody started the guest: the snapshot %s inside its disk stays "
+			    "the guest was started: the snapshot %s inside its disk stays "
 			    "until it is stopped",
 			    name);
 	return -1;

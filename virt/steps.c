@@ -118,7 +118,7 @@ static int close_once(struct snapshot *snapshot, const struct open_step *step, G
 	return step_end(snapshot, name, error);
 }
 
-/* Whether libvirt or QEMU does not answer: trying again at once is in vain, and recovery tries
+/* Whether libvirt or QEMU does not answer: trying again at once would not help, and recovery tries
  * later. */
 static bool is_cut_off(const struct snapshot *snapshot, const GError *error)
 {

@@ -9,8 +9,8 @@
 #include "virt/domain/guest-query.h"
 #include "virt/export-folder.h"
 
-/* Ends the export of one guest, where it is ours and nobody holds its folder, and a pause that it
- * caused. Returns 0, or -1 where it may still run. */
+/* Ends the export of one guest, where it is ours and no process holds its folder, and a pause that
+ * it caused. Returns 0, or -1 where it may still run. */
 static int sweep_guest(struct guest *guest, GError **error)
 {
 	g_autofree char *place = NULL;

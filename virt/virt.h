@@ -29,7 +29,7 @@ enum virt_error {
 	VIRT_ERROR_DISCONNECTED, /* libvirt cannot be reached, or the connection broke */
 	VIRT_ERROR_PROCESS,	 /* qemu-img failed, or scratch_dir has too little room */
 	VIRT_ERROR_JOB,		 /* the block job failed, was aborted or vanished */
-	VIRT_ERROR_BUSY,	 /* somebody else's job is on the disk, or started the guest */
+	VIRT_ERROR_BUSY, /* another program's job is on the disk, or the guest was started */
 	VIRT_ERROR_INSTANT_LOST, /* what was read is not of one instant: a new try may help */
 	VIRT_ERROR_TIMEOUT,	 /* libvirt, QEMU or qemu-img did not answer in time */
 	VIRT_ERROR_CANCELLED,	 /* the cancel flag was set */
@@ -90,7 +90,7 @@ typedef struct virt_host virt_host_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virt_host_t, virt_host_close)
 
 /* Ends the exports that a novasnapd which was killed left running: their scratch files would fill
- * the disk. Those of a process that lives are left alone. Failures are logged, and tried again at
+ * the disk. Those of a process that lives go on. Failures are logged, and tried again at
  * the next start. */
 void virt_host_sweep(struct virt_host *host);
 
@@ -145,8 +145,8 @@ int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned time
 /* Freezes the guest's filesystems for at most `limit_s` seconds: a watchdog process thaws them
  * then, or when this process dies. VIRT_ERROR_FREEZE, also where they are frozen already. */
 int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s, GError **error);
-/* Thaws the guest's filesystems, whoever froze them. VIRT_ERROR_FREEZE where that fails, or where
- * the watchdog has thawed them before, since their time was over. */
+/* Thaws the guest's filesystems, also where another process froze them. VIRT_ERROR_FREEZE where
+ * that fails, or where the watchdog has thawed them before, since their time was over. */
 int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error);
 
 /* The work of the watchdog process, novasnap-thaw: it writes "ready" to standard output once it is
@@ -197,7 +197,7 @@ struct snapshot_steps {
 #define VIRT_UNDO_BOOT "boot"
 
 /* Rolls back a step of a snapshot whose process has died, as far as it was made and is not rolled
- * back already. What others did meanwhile is respected: a guest that somebody started or stopped
+ * back already. What other programs did meanwhile is respected: a guest that was started or stopped
  * stays so. The steps of a snapshot are rolled back in the opposite order. 0 also where nothing had
  * to be done. */
 int virt_guest_rollback_step(struct virt_host *host, const char *uuid, const char *step,

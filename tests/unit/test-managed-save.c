@@ -121,7 +121,7 @@ static void test_somebody_starts_the_guest(struct fixture *fixture, gconstpointe
 	(void)unused;
 	begin_and_save(fixture);
 	g_assert_cmpint(virDomainCreate(fixture->host.domain), ==, 0);
-	g_assert_cmpint(fixture_take(fixture, "somebody started"), ==, VIRT_ERROR_BUSY);
+	g_assert_cmpint(fixture_take(fixture, "the guest was started"), ==, VIRT_ERROR_BUSY);
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
 	g_assert_cmpuint(fake.starts, ==, 0);
 }

@@ -234,8 +234,8 @@ static void test_copy_fails(struct fixture *fixture, gconstpointer unused)
 		int code;
 		const char *words;
 	} cases[] = {
-		{BLOCK_JOB_FAILED, VIRT_ERROR_JOB, "failed, or somebody ended it"},
-		{BLOCK_JOB_ENDED, VIRT_ERROR_JOB, "failed, or somebody ended it"},
+		{BLOCK_JOB_FAILED, VIRT_ERROR_JOB, "failed, or another program ended it"},
+		{BLOCK_JOB_ENDED, VIRT_ERROR_JOB, "failed, or another program ended it"},
 		{BLOCK_JOB_GUEST_STOPPED, VIRT_ERROR_JOB, "the guest stopped"},
 		{BLOCK_JOB_DISCONNECTED, VIRT_ERROR_DISCONNECTED, "the connection to libvirt"},
 		{BLOCK_JOB_CANCELLED, VIRT_ERROR_CANCELLED, "cancelled"},

@@ -548,7 +548,7 @@ static void test_internal_is_deleted(struct fixture *fixture, gconstpointer unus
 	(void)unused;
 	make_internal(path);
 	/* Somebody started the guest, and QEMU has the disk. */
-	g_assert_cmpint(roll_back(fixture, "internal", undo, "somebody started the guest"), ==,
+	g_assert_cmpint(roll_back(fixture, "internal", undo, "the guest was started"), ==,
 			VIRT_ERROR_BUSY);
 	g_assert_cmpint(virDomainDestroy(fixture->host.domain), ==, 0);
 	/* It may be started again, as far as is known. */

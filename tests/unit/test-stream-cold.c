@@ -83,7 +83,7 @@ static void test_guest_is_started(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	g_assert_cmpint(virDomainCreate(fixture->host.domain), ==, 0);
-	assert_lost(snapshot_verify_end, fixture, "somebody started the guest");
+	assert_lost(snapshot_verify_end, fixture, "the guest was started");
 }
 
 static void test_state_is_unknown(struct fixture *fixture, gconstpointer unused)

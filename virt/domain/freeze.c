@@ -119,7 +119,7 @@ static int thaw_domain(struct guest *guest, GError **error)
 }
 
 /* The freeze failed, but the guest may be frozen all the same: libvirt may have stopped waiting for
- * an agent that is merely slow. */
+ * an agent that is only slow. */
 static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdog)
 {
 	bool may_be_frozen;

@@ -26,7 +26,7 @@ enum guest_answer {
 /* Whether libvirt knows the domain; looks it up again in every case. */
 enum guest_answer guest_exists(struct guest *guest, GError **error);
 
-/* Whether QEMU runs, be the guest running or paused. */
+/* Whether QEMU runs; the guest itself may be paused. */
 enum guest_answer guest_is_active(struct guest *guest, GError **error);
 
 /* Whether the domain stays defined when it is shut off. */
@@ -35,7 +35,8 @@ enum guest_answer guest_is_persistent(struct guest *guest, GError **error);
 /* Whether it has a managed save image, from which its next start restores it. */
 enum guest_answer guest_has_managed_save(struct guest *guest, GError **error);
 
-/* Whether a job of the whole guest runs: a save, a backup, a migration; whoever started it. */
+/* Whether a job of the whole guest runs: a save, a backup, a migration; also where another
+ * program started it. */
 enum guest_answer guest_has_job(struct guest *guest, GError **error);
 
 /* Whether the disk `target` has a block job; *ret_info (may be NULL) describes it. A guest that

@@ -33,7 +33,7 @@ void guest_forget_domain(struct guest *guest);
 /* Closes the connection and frees the fields. */
 void guest_close(struct guest *guest);
 
-/* Whether the connection is open and was alive when it was last used. Asks nobody. */
+/* Whether the connection is open and was alive when it was last used. Does not ask libvirt. */
 bool guest_is_connected(const struct guest *guest);
 
 #endif

@@ -24,7 +24,7 @@
 static void send_message(const char *message)
 {
 	if (write(STDOUT_FILENO, message, strlen(message)) < 0)
-		g_debug("novasnapd is gone: nobody reads \"%s\"", message);
+		g_debug("novasnapd does not read \"%s\" any more", message);
 }
 
 /* True when novasnapd has thawed the guest; false when the time is over or novasnapd has died. */

@@ -42,7 +42,7 @@ static int internal_take(struct snapshot *snapshot, GError **error)
 		return -1;
 	if (snapshot_copy_out(snapshot, source, is_qcow2 ? name : NULL, error) < 0)
 		return -1;
-	/* The snapshot inside does not change, whoever writes to the disk. */
+	/* The snapshot inside does not change when the guest writes to the disk. */
 	return is_qcow2 ? 0 : managed_save_check_stopped(snapshot, error);
 }
 

@@ -41,8 +41,8 @@ static int end_block_job(struct snapshot *snapshot, GError **error)
 		return answer == GUEST_NO ? 0 : -1;
 	if (!mirror || !staging_owns(snapshot->config->snapshots_directory, mirror)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "the disk %s has a block job of somebody else, into %s: it must end "
-			    "before a snapshot can begin",
+			    "another program has started a block job of disk %s, into %s: it must "
+			    "end before a snapshot can begin",
 			    target, mirror ? mirror : "(unknown)");
 		return -1;
 	}
@@ -66,8 +66,8 @@ static int end_backup(struct snapshot *snapshot, GError **error)
 		return answer == GUEST_NO ? 0 : -1;
 	if (!export_folder_owns(snapshot->config->run_dir, place) || export_folder_is_held(place)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "the guest has a backup job of somebody else, at %s: it must end "
-			    "before a snapshot can begin",
+			    "another program has started a backup job of the guest, at %s: it must "
+			    "end before a snapshot can begin",
 			    *place ? place : "(unknown)");
 		return -1;
 	}

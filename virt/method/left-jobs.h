@@ -8,8 +8,8 @@
 #include "virt/method/method.h"
 
 /* Ends a block job on the disk, or a backup job of the guest, that an earlier novasnapd left
- * running. Returns 0, or -1 with VIRT_ERROR_BUSY, which names a job of somebody else: that one is
- * left alone. */
+ * running. Returns 0, or -1 with VIRT_ERROR_BUSY, which names a job that another program started:
+ * that one goes on. */
 int left_jobs_end(struct snapshot *snapshot, GError **error);
 
 #endif

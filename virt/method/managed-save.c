@@ -78,6 +78,6 @@ int managed_save_check_stopped(struct snapshot *snapshot, GError **error)
 	if (!guest_state_is_active(state))
 		return 0;
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "somebody started the guest while its disk was to be copied");
+			    "the guest was started while its disk was to be copied");
 	return -1;
 }

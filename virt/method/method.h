@@ -4,8 +4,8 @@
  * with a struct snapshot_method, and add it below and to the table of table.c.
  *
  * A method changes the world only in steps (steps.h): each effect is preceded by step_begin with
- * what rollback.c needs to undo it. A method never undoes anything itself; whoever called it closes
- * its open steps, after a success as after a failure.
+ * what rollback.c needs to undo it. A method never undoes anything itself: its caller closes the
+ * open steps, after a success as after a failure.
  */
 #ifndef NOVASNAP_VIRT_METHOD_METHOD_H
 #define NOVASNAP_VIRT_METHOD_METHOD_H
@@ -25,7 +25,7 @@ struct snapshot {
 	struct guest guest;
 	const struct virt_config *config;
 	const atomic_int *cancel;	    /* may be NULL */
-	const struct snapshot_steps *steps; /* NULL: nobody keeps a journal */
+	const struct snapshot_steps *steps; /* NULL: no journal is kept */
 	char *id;			    /* random; for names of what it makes */
 	struct disk *disk;
 	char *format;	 /* of the image */

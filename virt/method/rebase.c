@@ -184,8 +184,8 @@ static int set_outcome_error(const struct snapshot *snapshot, enum block_job_out
 	case BLOCK_JOB_READY:
 	default:
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
-			    "%s: the block job of disk %s failed, or somebody ended it", what,
-			    target);
+			    "%s: the block job of disk %s failed, or another program ended it",
+			    what, target);
 		break;
 	}
 	return -1;

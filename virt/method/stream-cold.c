@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The method stream for a guest that is shut down: its disk is read over NBD while the image is
- * sent, without a local copy. qemu-nbd exports the disk read-only. Somebody who starts the guest
- * meanwhile is not kept from it: then a new snapshot is begun.
+ * sent, without a local copy. qemu-nbd exports the disk read-only. The guest can be started
+ * meanwhile: then a new snapshot is begun.
  */
 #include <cjson/cJSON.h>
 #include <unistd.h>
@@ -18,7 +18,7 @@
 static int refuse_started(GError **error)
 {
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
-			    "somebody started the guest while its disk was read: the data is not "
+			    "the guest was started while its disk was read: the data is not "
 			    "of one instant");
 	return -1;
 }
@@ -35,7 +35,7 @@ static int stream_cold_verify(struct snapshot *snapshot, GError **error)
 	if (domain_events_are_lost(snapshot->events)) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
 				    "the connection to libvirt broke while the disk was read: "
-				    "whether somebody started the guest meanwhile is unknown");
+				    "whether the guest was started meanwhile is unknown");
 		return -1;
 	}
 	return 0;
