@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the tests of image sources share: a disk in memory, and qemu-img as the judge of images.
+ * Shared by the tests of image sources: a disk in memory, and calls of qemu-img, which checks
+ * images.
  */
 #ifndef NOVASNAP_TESTS_DISK_H
 #define NOVASNAP_TESTS_DISK_H
@@ -19,17 +20,17 @@ struct extent {
 	bool data;
 };
 
-/* A disk in memory: what is data was filled; what is not reads as zeros. */
+/* A disk in memory. Extents of data are filled; the others read as zeros. */
 struct memory {
 	struct image_source head;
 	GArray *extents;
-	unsigned char *bytes; /* NULL: all data is made of its offset */
-	bool marks;	      /* of each cluster the first sector alone */
+	unsigned char *bytes; /* NULL: the data is computed from its offset */
+	bool marks;	      /* data only in the first sector of each cluster */
 	uint64_t reads_of_zeros;
 	unsigned reads;
-	unsigned special;   /* the read that is so, from 1; 0: none */
-	bool fails;	    /* it does */
-	atomic_int *cancel; /* it sets it */
+	unsigned special;   /* the number of a read, from 1; 0: none. That read ... */
+	bool fails;	    /* ... fails */
+	atomic_int *cancel; /* ... sets this flag; NULL: none */
 };
 
 static inline bool is_data(const struct memory *memory, uint64_t offset)
@@ -43,7 +44,7 @@ static inline bool is_data(const struct memory *memory, uint64_t offset)
 	return false;
 }
 
-/* A first sector that no other cluster has. */
+/* Fills a sector with data that differs from cluster to cluster. */
 static inline void memory_mark(unsigned char *sector, uint64_t offset)
 {
 	uint64_t seed = (offset >> CLUSTER_BITS) + 1;
@@ -55,7 +56,7 @@ static inline void memory_mark(unsigned char *sector, uint64_t offset)
 	}
 }
 
-/* From the first byte of a cluster. */
+/* `offset` is that of a cluster. */
 static inline void memory_read_marks(uint64_t offset, unsigned char *to, size_t len)
 {
 	unsigned char sector[512];
@@ -154,15 +155,15 @@ static inline void store(struct image_source *source, const char *path, size_t c
 	g_assert_cmpint(fclose(file), ==, 0);
 }
 
-static inline void run(const char *command, const char *one, const char *other)
+static inline void run_qemu_img(const char *command, const char *one, const char *other)
 {
 	g_autofree char *line = g_strdup_printf("qemu-img %s %s %s", command, one, other);
-	g_autofree char *words = NULL;
+	g_autofree char *errors = NULL;
 	int status = -1;
 
-	g_assert_true(g_spawn_command_line_sync(line, NULL, &words, &status, NULL));
+	g_assert_true(g_spawn_command_line_sync(line, NULL, &errors, &status, NULL));
 	if (status != 0)
-		g_error("%s: %s", line, words);
+		g_error("%s: %s", line, errors);
 }
 
 #endif

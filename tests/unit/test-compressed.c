@@ -39,8 +39,8 @@ static void files_clear(struct files *files)
 
 static void judge(const struct files *files)
 {
-	run("check -q -f qcow2", files->image, "");
-	run("compare -q -f raw -F qcow2", files->plain, files->image);
+	run_qemu_img("check -q -f qcow2", files->image, "");
+	run_qemu_img("compare -q -f raw -F qcow2", files->plain, files->image);
 }
 
 enum content { RANDOM, TEXT, CONSTANT, ZEROS, SPARSE, HOLE, CONTENTS };

@@ -43,8 +43,8 @@ static void check_layout(GRand *rand, const char *folder)
 	g_assert_nonnull(encoder);
 	/* Pieces that are no clusters come out the same. */
 	store(encoder, image, (size_t)g_rand_int_range(rand, 1000, 300000));
-	run("check -q -f qcow2", image, "");
-	run("compare -q -f raw -F qcow2", plain, image);
+	run_qemu_img("check -q -f qcow2", image, "");
+	run_qemu_img("compare -q -f raw -F qcow2", plain, image);
 	image_source_free(encoder);
 }
 

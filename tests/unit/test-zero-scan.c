@@ -68,8 +68,8 @@ static void check_scanned(struct memory *memory, const char *plain, const char *
 	g_assert_true(g_file_set_contents(plain, (char *)bytes, (gssize)size, NULL));
 	encoder = image_source_new_qcow2(scanned, NULL);
 	store(encoder, image, MIB);
-	run("check -q -f qcow2", image, "");
-	run("compare -q -f raw -F qcow2", plain, image);
+	run_qemu_img("check -q -f qcow2", image, "");
+	run_qemu_img("compare -q -f raw -F qcow2", plain, image);
 	image_source_free(encoder);
 }
 
