@@ -14,8 +14,8 @@
 
 static struct {
 	unsigned active_unanswered; /* how many times the question is not answered */
-	unsigned block_jobs;	    /* how many times a block job is still there; */
-	bool block_job_unanswered;  /* or the question is never answered */
+	unsigned block_jobs;	    /* how many times a block job is still there */
+	bool block_job_unanswered;  /* that question is never answered */
 	enum block_job_outcome outcome;
 	unsigned commits, rebases, aborts, qemu_rebases;
 } fake;
@@ -212,7 +212,9 @@ static void test_resumed(struct volume_fixture *fixture, gconstpointer unused)
 	(void)unused;
 	fixture->volume.resuming = true;
 	fake.block_jobs = 5;
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*is merged already");
 	g_assert_cmpint(merge(fixture, false), ==, DONE);
+	g_test_assert_expected_messages();
 	g_assert_cmpuint(host_sleep_count, ==, 5);
 	/* The chain is already one file. */
 	g_assert_cmpuint(fake.rebases, ==, 0);
