@@ -17,8 +17,9 @@ import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-import tap  # noqa: E402
-from services import BUILD, TOP, Folder, end, free_port, spawn, wait_port  # noqa: E402
+import supervisor  # noqa: E402
+from paths import BUILD, TOP  # noqa: E402
+from process import end, free_port, processes, spawn, unmount_below, wait_port  # noqa: E402
 
 # The other tests stop, starve or mute their broker.
 TESTS = ["test-rpc", "test-broker", "test-glance", "test-snapshot"]
@@ -45,15 +46,6 @@ def run(log, argv, seconds, env=None):
         end(process)
     if status != 0:
         raise RuntimeError(f"{' '.join(argv)}: exit status {status}\n{tail(log)}")
-
-
-def unmount(folder):
-    """Unmounts what dockerd has left mounted below the folder."""
-    with open("/proc/self/mountinfo") as file:
-        points = [line.split()[4] for line in file]
-    for point in reversed(points):
-        if point.startswith(folder + "/"):
-            subprocess.run(["umount", "--lazy", point], check=False, timeout=60)
 
 
 class Docker:
@@ -112,7 +104,7 @@ class Docker:
     def __exit__(self, *_):
         if self.process:
             end(self.process, 30)
-            unmount(self.folder)
+            unmount_below(self.folder)
 
 
 def make_tar(folder):
@@ -201,10 +193,7 @@ class Container:
 
 
 def processes_of(session):
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
-            if os.getsid(int(entry)) == session:
-                yield int(entry)
+    return [process.pid for process in processes() if process.session == session]
 
 
 def run_tests(tests, url):
@@ -230,9 +219,11 @@ def main():
     if os.geteuid() != 0:
         print("rabbitmq.py: needs root", file=sys.stderr)
         return 1
-    tap.handle_signals()
+    return supervisor.run(run_all, "novasnap-container-")
+
+
+def run_all(folder):
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
         docker = stack.enter_context(Docker(folder))
         docker.start()
         name = image(docker, folder)

@@ -6,7 +6,6 @@ oslo.log and keystoneauth1 register.
 
 Known exceptions, which `expected` knows: an empty string or number counts as not set here, and lists have no empty
 items."""
-import contextlib
 import importlib.metadata
 import json
 import locale
@@ -21,7 +20,8 @@ from oslo_config import cfg
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from services import BUILD, Folder  # noqa: E402
+from environment import Environment  # noqa: E402
+from paths import BUILD  # noqa: E402
 
 TOOL = os.path.join(BUILD, "tests/tools/config-reader")
 SEED, GENERATED = 20120927, 600
@@ -339,66 +339,68 @@ def registered_options():
     return found
 
 
-def main():
-    tap.handle_signals()
-    logging.disable()
-    assert locale.getpreferredencoding(False).lower() == "utf-8"
-    with contextlib.ExitStack() as stack:
-        both = Comparison(stack.enter_context(Folder()))
-        stack.callback(both.close)
+class Readers(Environment):
+    def set_up(self):
+        logging.disable()
+        assert locale.getpreferredencoding(False).lower() == "utf-8"
+        self.both = Comparison(self.folder)
+        self.callback(self.both.close)
 
-        def agree(cases, least_accepted, least_refused):
-            both.accepted = both.refused = 0
-            different = [text for text in (both.compare(name, *files) for name, files in cases) if text]
-            assert not different, f"{len(different)} different:\n" + "\n".join(different[:10])
-            assert both.accepted >= least_accepted and both.refused >= least_refused, (both.accepted, both.refused)
+    def agree(self, cases, least_accepted, least_refused):
+        """Both read each case alike, and accept and refuse at least so many."""
+        both = self.both
+        both.accepted = both.refused = 0
+        different = [text for text in (both.compare(name, *files) for name, files in cases) if text]
+        assert not different, f"{len(different)} different:\n" + "\n".join(different[:10])
+        assert both.accepted >= least_accepted and both.refused >= least_refused, (both.accepted, both.refused)
 
-        def test_tricky_files():
-            agree(((name, files if isinstance(files, tuple) else (files,)) for name, files in TRICKY.items()), 55, 25)
 
-        def test_a_missing_file():
-            path = both.folder.file("missing.conf")
-            assert path in both.read([path])["error"]
-            try:
-                read_by_oslo([path])
-            except cfg.ConfigFilesNotFoundError:
-                return
-            raise AssertionError("oslo.config reads a file that is missing")
+def test_tricky_files(env):
+    env.agree(((name, files if isinstance(files, tuple) else (files,)) for name, files in TRICKY.items()), 55, 25)
 
-        def test_bools_and_numbers():
-            agree([(repr(word), [f"[DEFAULT]\nflag = {word}\n"]) for word in BOOLS], 14, 10)
-            agree([(repr(word), [f"[DEFAULT]\ncount = {word}\n"]) for word in NUMBERS], 10, 15)
-            agree([(repr(word), [f"[one]\nnumber = {word}\n"]) for word in NUMBERS], 10, 15)
 
-        def test_generated_files():
-            make = Generator(SEED)
-            agree(((f"generated file {number}", make.files()) for number in range(GENERATED)), GENERATED / 2,
-                  GENERATED / 20)
+def test_a_missing_file(env):
+    path = env.folder.file("missing.conf")
+    assert path in env.both.read([path])["error"]
+    try:
+        read_by_oslo([path])
+    except cfg.ConfigFilesNotFoundError:
+        return
+    raise AssertionError("oslo.config reads a file that is missing")
 
-        def test_the_table_of_keys():
-            """Default, type and old names of each key are those of the library that has it."""
-            ours = [json.loads(line) for line in subprocess.run(
-                [TOOL, "--table"], check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()]
-            options, compared = registered_options(), 0
-            for at in ours:
-                option = options.get(at["section"], {}).get(at["name"])
-                if not option:
-                    continue
-                compared += 1
-                where = f"[{at['section']}]{at['name']}"
-                (_, mine), = options_of([at])
-                # nova sets this one's default itself.
-                if where != "[DEFAULT]control_exchange":
-                    assert (mine.default or None) == (option.default or None), (where, mine.default, option.default)
-                assert isinstance(option, TYPES[at["type"]]) or at["type"] in ("string", "text"), (where, option)
-                old, theirs = ({(one.group or at["section"], one.name or option.dest) for one in which.deprecated_opts}
-                               for which in (mine, option))
-                assert old == theirs, (where, old, theirs)
-            assert compared >= 50, compared
 
-        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests)
+def test_bools_and_numbers(env):
+    env.agree([(repr(word), [f"[DEFAULT]\nflag = {word}\n"]) for word in BOOLS], 14, 10)
+    env.agree([(repr(word), [f"[DEFAULT]\ncount = {word}\n"]) for word in NUMBERS], 10, 15)
+    env.agree([(repr(word), [f"[one]\nnumber = {word}\n"]) for word in NUMBERS], 10, 15)
+
+
+def test_generated_files(env):
+    make = Generator(SEED)
+    env.agree(((f"generated file {number}", make.files()) for number in range(GENERATED)), GENERATED / 2, GENERATED / 20)
+
+
+def test_the_table_of_keys(env):
+    """Default, type and old names of each key are those of the library that has it."""
+    ours = [json.loads(line) for line in subprocess.run(
+        [TOOL, "--table"], check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()]
+    options, compared = registered_options(), 0
+    for at in ours:
+        option = options.get(at["section"], {}).get(at["name"])
+        if not option:
+            continue
+        compared += 1
+        where = f"[{at['section']}]{at['name']}"
+        (_, mine), = options_of([at])
+        # nova sets this one's default itself.
+        if where != "[DEFAULT]control_exchange":
+            assert (mine.default or None) == (option.default or None), (where, mine.default, option.default)
+        assert isinstance(option, TYPES[at["type"]]) or at["type"] in ("string", "text"), (where, option)
+        old, theirs = ({(one.group or at["section"], one.name or option.dest) for one in which.deprecated_opts}
+                       for which in (mine, option))
+        assert old == theirs, (where, old, theirs)
+    assert compared >= 50, compared
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Readers)

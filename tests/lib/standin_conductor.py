@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A stand-in for nova-conductor, on the real oslo.messaging: for conductors that no Debian has (Grizzly's), and
-for faults that a real one does not produce (replies that come too late, states that change under way)."""
-import logging
+"""A stand-in for nova-conductor, on the real oslo.messaging: for conductors that no Debian has (Grizzly's), and for
+faults that the real one does not produce on demand: replies that come too late, task states that change meanwhile, a
+database that is away. The real one is in make e2e."""
 import threading
 import time
 
 import oslo_messaging
-from oslo_config import cfg
 
-# What the stand-in raises is no news.
-for logger in ("oslo", "oslo_messaging", "oslo.messaging", "amqp"):
-    logging.getLogger(logger).setLevel(logging.CRITICAL)
+from oslo_conf import make_conf
 
 
 class UnexpectedTaskStateError(Exception):
@@ -55,6 +52,10 @@ class _State:
 
     def __init__(self):
         self.lock = threading.Lock()
+        self.reset()
+
+    def reset(self):
+        """As if nobody had asked anything."""
         self.task_states = {}  # uuid -> state; "gone" and "deleting" stand for themselves
         self.fields = {}  # uuid -> what else of KEPT was saved of it
         self.host = None  # of every instance; None: of whoever asks
@@ -139,12 +140,10 @@ class _Plain:
         return {"uuid": instance_uuid}
 
 
-class StandInConductor(_State):
+class ConductorStandIn(_State):
     def __init__(self, url):
         super().__init__()
-        conf = cfg.ConfigOpts()
-        conf([])
-        self.transport = oslo_messaging.get_rpc_transport(conf, url)
+        self.transport = oslo_messaging.get_rpc_transport(make_conf(), url)
         self.server = None
 
     def start(self):
@@ -157,8 +156,13 @@ class StandInConductor(_State):
 
     def stop(self):
         """It may be started again; what is asked meanwhile waits at the broker."""
-        self.server.stop()
-        self.server.wait()
+        if self.server:
+            self.server.stop()
+            self.server.wait()
+            self.server = None
+
+    def is_up(self):
+        return self.server is not None
 
     def __enter__(self):
         self.start()
