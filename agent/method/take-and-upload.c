@@ -7,6 +7,7 @@
 #include "agent/method/take-and-upload.h"
 
 #include "agent/method/abort-monitor.h"
+#include "agent/method/image-encode.h"
 #include "agent/method/image-metadata.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
@@ -23,8 +24,9 @@ struct image_job {
 	struct task *task;
 	const struct snapshot_states *states;
 	struct abort_monitor *monitor;
-	char *name;	 /* the image's; NULL: not read yet */
-	char *hash_algo; /* NULL: the default */
+	struct snapshot *snapshot; /* the one that is uploaded; NULL: none */
+	char *name;		   /* the image's; NULL: not read yet */
+	char *hash_algo;	   /* NULL: the default */
 	/* Which task states an earlier attempt has saved already. */
 	bool announced;
 	bool uploading;
@@ -71,7 +73,7 @@ static char *find_hash_algo(struct task *task)
 
 static void note_progress(void *opaque, uint64_t sent, uint64_t total)
 {
-	struct task *task = opaque;
+	struct task *task = ((struct image_job *)opaque)->task;
 	unsigned long long before = atomic_exchange(&task->stored, sent);
 	bool is_edge = sent != before && (sent == 0 || sent == total);
 
@@ -94,14 +96,16 @@ static int update_record(struct task *task, const struct image_meta *meta, GErro
 	return task_step_end(task, "image-update", error);
 }
 
-/* The checksum is journaled before the last bytes are sent, so recovery can tell a complete image
- * from a partial one. */
+/* The last byte is read, but not yet sent: the data is checked to be of one instant, and the
+ * checksum is journaled, so that recovery can tell a complete image from a partial one. */
 static int note_checksum(void *opaque, const struct image_checksum *checksum, GError **error)
 {
-	struct task *task = opaque;
+	struct image_job *image = opaque;
+	struct task *task = image->task;
 	g_autofree char *fact = fact_checksum_text(checksum);
 
-	if (task_step_begin(task, FACT_CHECKSUM, NULL, error) < 0 ||
+	if (snapshot_verify_end(image->snapshot, error) < 0 ||
+	    task_step_begin(task, FACT_CHECKSUM, NULL, error) < 0 ||
 	    (task->journal_job > 0 &&
 	     journal_step_add(task->agent->journal, task->journal_job, fact, "", error) < 0))
 		return -1;
@@ -131,7 +135,7 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 		.cancel = abort_monitor_flag(image->monitor),
 		.progress = note_progress,
 		.checksum = note_checksum,
-		.opaque = task,
+		.opaque = image,
 		.hash_algo = image->hash_algo,
 		.resuming = task_state_image(task->state) == TASK_IMAGE_WRITTEN,
 	};
@@ -207,9 +211,11 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 	    report_task_state(task, states->uploading, states->pending_upload, error) < 0)
 		return -1;
 	image->uploading = true;
+	image->snapshot = snapshot;
 	abort_monitor_watch_guest(image->monitor, snapshot);
 	rc = upload_image(image, source, snapshot_format(snapshot), error);
 	abort_monitor_watch_guest(image->monitor, NULL);
+	image->snapshot = NULL;
 	if (rc < 0)
 		abort_monitor_explain(image->monitor, error);
 	return rc;
@@ -242,6 +248,7 @@ static int try_instant(struct image_job *image, GError **error)
 		.root_device_name = nova_instance_string(task->instance, "root_device_name"),
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
+		.compress = task->agent->config->snapshot_compression,
 		.cancel = abort_monitor_flag(image->monitor),
 		.steps = &steps,
 	};
@@ -258,6 +265,10 @@ static int try_instant(struct image_job *image, GError **error)
 	if (prepare_attempt(image, snapshot, error) == 0) {
 		task->step = "taking the snapshot";
 		source = snapshot_take(snapshot, error);
+		if (source && snapshot_gives_disk(snapshot))
+			source =
+				image_encode(source, snapshot_format(snapshot), task->agent->config,
+					     abort_monitor_flag(image->monitor), error);
 		if (!source)
 			abort_monitor_explain(image->monitor, error);
 	}

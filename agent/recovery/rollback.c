@@ -23,7 +23,7 @@ static int rollback_step(struct agent *agent, const struct journal_job *left,
 				    "a fault was put in before undo");
 		return -1;
 	}
-	if (virt_guest_undo(agent->host, left->instance, step->name, step->undo, error) < 0)
+	if (virt_guest_rollback_step(agent->host, left->instance, step->name, step->undo, error) < 0)
 		return -1;
 	(void)fault_at("undo", "after");
 	if (journal_step_clear_id(agent->journal, step->id, error) < 0)

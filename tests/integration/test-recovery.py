@@ -47,6 +47,22 @@ class Recovery(Environment):
     def wait_held(self, count):
         tap.wait_for("upload", lambda: self.front.puts() == ["hold"] * count, 30)
 
+    def queue(self, case):
+        """Another snapshot of the guest, which waits behind the one that is held up. Returns its image."""
+        image = case.make_image()
+        self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance", self.guest.uuid, "--image", image)
+        tap.wait_for("job in the journal", lambda: " open " in self.agent.shown(image), 20)
+        # The broker waits for no job.
+        assert f"compute.{self.agent.host}\t0" in self.broker.ctl("list_queues", "name", "messages")
+        return image
+
+    def becomes_active(self, image):
+        tap.wait_for(f"end of the second; the log: {self.agent.log}", lambda: self.agent.has_ended(image), 60)
+        return self.glance.get(image)["status"] == "active"
+
+    def event_starts(self):
+        return self.conductor.names().count("InstanceActionEvent.event_start")
+
     def restart(self):
         self.agent.kill()
         self.agent.start()
@@ -196,6 +212,34 @@ def test_a_second_sigterm_ends_the_snapshot(env):
     env.agent.process.send_signal(signal.SIGTERM)
     assert env.agent.process.wait(20) == 0
     case.is_deleted("novasnapd is stopping")
+
+
+def test_killed_while_another_snapshot_waits_for_its_turn(env):
+    """The first begins again; the second begins, with its event."""
+    case = env.hold()
+    image = env.queue(case)
+    assert env.event_starts() == 1
+    env.restart()
+    case.wait_end()
+    assert env.becomes_active(image) and env.event_starts() == 2, env.conductor.names()
+    env.front.release.set()
+    case.is_whole()
+
+
+def test_stopped_while_another_snapshot_waits_for_its_turn(env):
+    """The first fails; the second begins at the next start."""
+    case = env.hold()
+    image = env.queue(case)
+    env.agent.process.send_signal(signal.SIGTERM)
+    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    env.agent.process.send_signal(signal.SIGTERM)
+    assert env.agent.process.wait(20) == 0
+    assert " open " in env.agent.shown(image) and env.event_starts() == 1
+    case.is_deleted("novasnapd is stopping")
+    env.front.release.set()
+    env.conductor.task_states[env.guest.uuid] = case.task_state
+    env.agent.start()
+    assert env.becomes_active(image) and env.event_starts() == 2, env.conductor.names()
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def test_the_guest_writes(env):
         assert env.guest.rounds() > before
     env.check_whole(upload)
     assert "s left" in upload.shown, upload.shown
-    assert "does not tell when the scratch file grows" not in upload.said(), upload.said()
+    assert "does not report when the scratch file grows" not in upload.said(), upload.said()
 
 
 def test_a_paused_guest_goes_on(env):
@@ -292,7 +292,7 @@ def test_the_export_of_a_killed_novasnapd_is_ended_by_the_next_start(env):
     tap.wait_for("upload", lambda: "bytes to upload" in agent.text(), 30)
     # Another process leaves the export of a novasnapd that runs alone.
     said = agent.command("snapshot", env.guest.name, "--to", env.folder.make("there"), check=False)
-    assert said.returncode == 1 and "somebody else" in said.stdout, said
+    assert said.returncode == 1 and "another program has started" in said.stdout, said
     assert env.guest.has_job()
     agent.kill()
     assert env.guest.has_job()

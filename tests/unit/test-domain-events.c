@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Waiting for libvirt's events: what ends a wait, and what does not. The events are made here; the
+ * Waiting for libvirt's events: what ends a wait, and what does not. The test makes the events; the
  * linker puts the functions below in the place of those that register for them.
  */
 #include <errno.h>
 
-#define HOST_TELLS_OF_CLOSING
+#define HOST_HAS_CLOSE_CALLBACK
 #include "tests/unit/host.h"
+#include "virt/domain/events.h"
 
 static struct {
 	virConnectDomainEventGenericCallback job, lifecycle;
@@ -14,9 +15,10 @@ static struct {
 	void *opaque;
 	virFreeCallback free;
 	unsigned references;
-	int refused;	       /* the kind of event that libvirt does not tell; -1: it tells all */
-	unsigned cancel_at;    /* the look at which the wait is cancelled */
-	unsigned looks, moves; /* `moves`: looks at which the job moves */
+	int refused;	    /* the kind of event that libvirt does not support; -1: none */
+	unsigned cancel_at; /* the wait during which the flag is set; 0: none */
+	unsigned waits;
+	unsigned moves; /* how many times the job's progress grows */
 	atomic_int cancel;
 	pthread_t waiter;
 } fake;
@@ -71,22 +73,23 @@ int __wrap_virConnectUnregisterCloseCallback(virConnectPtr connection, virConnec
 	return 0;
 }
 
-/* A quarter of a second of a wait in which nothing comes. */
+/* A quarter of a second in which nothing happens. */
 int __wrap_pthread_cond_clockwait(pthread_cond_t *changed, pthread_mutex_t *lock, clockid_t clock,
 				  const struct timespec *until)
 {
-	/* Others wait too. */
+	/* Other threads wait, too. */
 	if (!pthread_equal(pthread_self(), fake.waiter))
 		return __real_pthread_cond_clockwait(changed, lock, clock, until);
-	host_passed += G_USEC_PER_SEC / 4;
-	if (++fake.looks == fake.cancel_at)
+	host_clock_us += G_USEC_PER_SEC / 4;
+	if (++fake.waits == fake.cancel_at)
 		atomic_store(&fake.cancel, 1);
 	return ETIMEDOUT;
 }
 
 struct fixture {
 	struct host host;
-	struct watch *watch;
+	struct guest guest;
+	struct domain_events *events;
 };
 
 static void set_up(struct fixture *fixture, gconstpointer unused)
@@ -96,34 +99,37 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	fake.refused = -1;
 	fake.waiter = pthread_self();
 	host_open(&fixture->host);
-	fixture->watch = watch_start(fixture->host.connection, fixture->host.domain, "vda",
-				     VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, NULL);
-	g_assert_nonnull(fixture->watch);
+	g_assert_cmpint(guest_open(&fixture->guest, fixture->host.virt, HOST_UUID, NULL), ==, 0);
+	fixture->events =
+		domain_events_start(&fixture->guest, "vda", VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, NULL);
+	g_assert_nonnull(fixture->events);
 }
 
 static void tear_down(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	watch_stop(fixture->watch);
+	/* The guest may get another connection before the events are stopped. */
+	guest_close(&fixture->guest);
+	domain_events_stop(fixture->events);
 	g_assert_cmpuint(fake.references, ==, 0);
 	host_close(&fixture->host);
 }
 
-static void job(const struct fixture *fixture, const char *disk, int type, int status)
+static void send_job_event(const struct fixture *fixture, const char *disk, int type, int status)
 {
 	((virConnectDomainEventBlockJobCallback)(void (*)(void))fake.job)(
 		fixture->host.connection, fixture->host.domain, disk, type, status, fake.opaque);
 }
 
-static void lifecycle(const struct fixture *fixture, int event)
+static void send_lifecycle_event(const struct fixture *fixture, int event)
 {
 	((virConnectDomainEventCallback)(void (*)(void))fake.lifecycle)(
 		fixture->host.connection, fixture->host.domain, event, 0, fake.opaque);
 }
 
-static enum watch_end wait_for(const struct fixture *fixture, bool ended)
+static enum block_job_outcome wait_job(const struct fixture *fixture, bool ended)
 {
-	return watch_wait(fixture->watch, ended, 60, NULL, NULL, NULL);
+	return domain_events_wait_block_job(fixture->events, ended, 60, NULL, NULL, NULL);
 }
 
 #define COPY VIR_DOMAIN_BLOCK_JOB_TYPE_COPY
@@ -131,57 +137,62 @@ static enum watch_end wait_for(const struct fixture *fixture, bool ended)
 static void test_job(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	/* Of others. */
-	job(fixture, "vdb", COPY, VIR_DOMAIN_BLOCK_JOB_FAILED);
-	job(fixture, "vda", VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT, VIR_DOMAIN_BLOCK_JOB_FAILED);
-	g_assert_cmpint(wait_for(fixture, false), ==, WATCH_TIMEOUT);
-	job(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_READY);
-	g_assert_cmpint(wait_for(fixture, false), ==, WATCH_READY);
-	g_assert_cmpint(wait_for(fixture, true), ==, WATCH_TIMEOUT);
-	job(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_CANCELED);
-	g_assert_cmpint(wait_for(fixture, true), ==, WATCH_ENDED);
-	watch_reset(fixture->watch);
-	g_assert_cmpint(wait_for(fixture, true), ==, WATCH_TIMEOUT);
-	job(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_READY);
-	job(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_FAILED);
-	g_assert_cmpint(wait_for(fixture, false), ==, WATCH_FAILED);
+	/* Events of other jobs are ignored. */
+	send_job_event(fixture, "vdb", COPY, VIR_DOMAIN_BLOCK_JOB_FAILED);
+	send_job_event(fixture, "vda", VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT,
+		       VIR_DOMAIN_BLOCK_JOB_FAILED);
+	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_TIMEOUT);
+	send_job_event(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_READY);
+	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_READY);
+	g_assert_cmpint(wait_job(fixture, true), ==, BLOCK_JOB_TIMEOUT);
+	send_job_event(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_CANCELED);
+	g_assert_cmpint(wait_job(fixture, true), ==, BLOCK_JOB_ENDED);
+	domain_events_forget_block_job(fixture->events);
+	g_assert_cmpint(wait_job(fixture, true), ==, BLOCK_JOB_TIMEOUT);
+	send_job_event(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_READY);
+	send_job_event(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_FAILED);
+	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_FAILED);
 }
 
 static void test_guest(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	lifecycle(fixture, VIR_DOMAIN_EVENT_RESUMED);
-	g_assert_false(watch_guest_started(fixture->watch) || watch_guest_stopped(fixture->watch) ||
-		       watch_guest_undefined(fixture->watch));
-	lifecycle(fixture, VIR_DOMAIN_EVENT_UNDEFINED);
-	g_assert_true(watch_guest_undefined(fixture->watch));
-	lifecycle(fixture, VIR_DOMAIN_EVENT_STARTED);
-	g_assert_true(watch_guest_started(fixture->watch));
-	g_assert_cmpint(wait_for(fixture, false), ==, WATCH_TIMEOUT);
-	lifecycle(fixture, VIR_DOMAIN_EVENT_CRASHED);
-	g_assert_true(watch_guest_stopped(fixture->watch));
-	g_assert_cmpint(wait_for(fixture, false), ==, WATCH_GUEST_STOPPED);
+	send_lifecycle_event(fixture, VIR_DOMAIN_EVENT_RESUMED);
+	g_assert_false(domain_events_guest_started(fixture->events) ||
+		       domain_events_guest_stopped(fixture->events) ||
+		       domain_events_guest_undefined(fixture->events));
+	send_lifecycle_event(fixture, VIR_DOMAIN_EVENT_UNDEFINED);
+	g_assert_true(domain_events_guest_undefined(fixture->events));
+	send_lifecycle_event(fixture, VIR_DOMAIN_EVENT_STARTED);
+	g_assert_true(domain_events_guest_started(fixture->events));
+	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_TIMEOUT);
+	send_lifecycle_event(fixture, VIR_DOMAIN_EVENT_CRASHED);
+	g_assert_true(domain_events_guest_stopped(fixture->events));
+	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_GUEST_STOPPED);
 }
 
 static void test_connection(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	fake.closed(fixture->host.connection, VIR_CONNECT_CLOSE_REASON_CLIENT, fake.opaque);
-	g_assert_cmpint(wait_for(fixture, false), ==, WATCH_TIMEOUT);
+	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_TIMEOUT);
+	g_assert_false(domain_events_are_lost(fixture->events));
 	fake.closed(fixture->host.connection, VIR_CONNECT_CLOSE_REASON_KEEPALIVE, fake.opaque);
-	g_assert_cmpint(wait_for(fixture, false), ==, WATCH_DISCONNECTED);
+	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_DISCONNECTED);
+	g_assert_true(domain_events_are_lost(fixture->events));
 }
 
 static void test_cancel(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	fake.cancel_at = 3;
-	g_assert_cmpint(watch_wait(fixture->watch, false, 60, &fake.cancel, NULL, NULL), ==,
-			WATCH_CANCELLED);
-	g_assert_cmpuint(fake.looks, ==, 3);
+	g_assert_cmpint(
+		domain_events_wait_block_job(fixture->events, false, 60, &fake.cancel, NULL, NULL),
+		==, BLOCK_JOB_CANCELLED);
+	g_assert_cmpuint(fake.waits, ==, 3);
 }
 
-static uint64_t progress(void *opaque)
+static uint64_t read_progress(void *opaque)
 {
 	unsigned *asked = opaque;
 
@@ -189,22 +200,23 @@ static uint64_t progress(void *opaque)
 	return MIN(*asked, fake.moves);
 }
 
-/* A job may take for ever, as long as it moves. */
+/* A job may take any time, as long as it makes progress. */
 static void test_progress(struct fixture *fixture, gconstpointer unused)
 {
 	unsigned asked = 0;
 
 	(void)unused;
 	fake.moves = 1000;
-	g_assert_cmpint(watch_wait(fixture->watch, false, 60, NULL, progress, &asked), ==,
-			WATCH_TIMEOUT);
+	g_assert_cmpint(domain_events_wait_block_job(fixture->events, false, 60, NULL,
+						     read_progress, &asked),
+			==, BLOCK_JOB_TIMEOUT);
 	/* Once a second. */
 	g_assert_cmpuint(asked, >=, 1060);
 	g_assert_cmpuint(asked, <=, 1062);
-	g_assert_cmpuint(fake.looks, >=, 4 * 1060);
+	g_assert_cmpuint(fake.waits, >=, 4 * 1060);
 }
 
-/* What libvirt does not tell is not waited for. */
+/* Without the events nothing is waited for. */
 static void test_no_events(struct fixture *fixture, gconstpointer unused)
 {
 	unsigned references = fake.references;
@@ -215,15 +227,15 @@ static void test_no_events(struct fixture *fixture, gconstpointer unused)
 		g_autoptr(GError) error = NULL;
 
 		fake.refused = i ? VIR_DOMAIN_EVENT_ID_LIFECYCLE : VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2;
-		g_assert_null(watch_start(fixture->host.connection, fixture->host.domain, "vda",
-					  COPY, &error));
+		g_assert_null(domain_events_start(&fixture->guest, "vda", COPY, &error));
 		g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FAILED);
 		g_assert_cmpuint(fake.references, ==, references);
 	}
 	fake.opaque = opaque;
 }
 
-#define TEST(name) g_test_add("/watch/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
+#define TEST(name)                                                                                 \
+	g_test_add("/domain-events/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
 int main(int argc, char **argv)
 {

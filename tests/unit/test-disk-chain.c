@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Chains that are refused before any program of QEMU opens them for good: what their headers name
- * is encrypted, no file, or not there. The files are made by qemu-img.
+ * Chains that are refused before any program of QEMU opens them: what their headers name is
+ * encrypted, not a file, or not there. qemu-img makes the files.
  */
 #include <glib/gstdio.h>
 #include <string.h>
 
-#include "virt/internal.h"
+#include "virt/domain/disk-chain.h"
+#include "virt/process.h"
+#include "virt/virt.h"
 
 #define DISK(backing)                                                                              \
 	"<domain><devices><disk type='file' device='disk'><driver type='qcow2'/>"                  \
@@ -36,7 +38,7 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 	g_free(fixture->base);
 }
 
-static void run(const char *const *argv)
+static void run_qemu_img(const char *const *argv)
 {
 	g_autoptr(GError) error = NULL;
 
@@ -44,27 +46,27 @@ static void run(const char *const *argv)
 	g_assert_no_error(error);
 }
 
-/* A qcow2 that names another file, which need not be there. */
+/* A qcow2 whose backing file need not exist. */
 static void make_top(const struct fixture *fixture, const char *backing, const char *format)
 {
 	const char *const argv[] = {"qemu-img", "create",     "-q",   "-u", "-f",
 				    "qcow2",	"-F",	      format, "-b", backing,
 				    "--",	fixture->top, "1M",   NULL};
 
-	run(argv);
+	run_qemu_img(argv);
 }
 
-/* What libvirt tells is merely the top. */
-static void is_refused(const struct fixture *fixture, const char *words)
+/* The XML names only the top. */
+static void assert_refused(const struct fixture *fixture, const char *words)
 {
 	g_autofree char *xml = g_strdup_printf(DISK(""), fixture->top);
-	struct disk *disk = disk_find_root(xml, NULL, NULL);
+	struct disk *disk = root_disk_find(xml, NULL, NULL);
 	g_autoptr(GError) error = NULL;
 
 	g_assert_cmpint(disk_complete_chain(disk, NULL, NULL, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED);
 	if (!strstr(error->message, words))
-		g_error("it says \"%s\"", error->message);
+		g_error("the error is \"%s\"", error->message);
 	disk_free(disk);
 }
 
@@ -76,12 +78,12 @@ static void test_encrypted(struct fixture *fixture, gconstpointer unused)
 		"1M",	    NULL};
 
 	(void)unused;
-	run(argv);
+	run_qemu_img(argv);
 	make_top(fixture, fixture->base, "qcow2");
-	is_refused(fixture, "encrypted file in its chain");
+	assert_refused(fixture, "encrypted file in its chain");
 }
 
-static void test_no_path(struct fixture *fixture, gconstpointer unused)
+static void test_not_a_path(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const names[] = {
 		"json:{\"driver\":\"file\",\"filename\":\"/etc/passwd\"}",
@@ -92,28 +94,28 @@ static void test_no_path(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
 		make_top(fixture, names[i], "raw");
-		is_refused(fixture, "no plain path");
+		assert_refused(fixture, "not a plain path");
 	}
 }
 
 static void test_missing(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	is_refused(fixture, "reading the disk's file");
+	assert_refused(fixture, "reading the disk's file");
 	make_top(fixture, fixture->base, "raw");
-	is_refused(fixture, "is missing or lies in none");
-	/* Of a format that names yet other files. */
+	assert_refused(fixture, "is missing or lies in none");
+	/* A format whose files may name other files. */
 	g_assert_true(g_file_set_contents(fixture->base, "", 0, NULL));
 	make_top(fixture, fixture->base, "vvfat");
-	is_refused(fixture, "its format is not supported");
+	assert_refused(fixture, "its format is not supported");
 }
 
-/* What libvirt's XML says of the files below. */
-static void test_told(struct fixture *fixture, gconstpointer unused)
+/* The XML names the backing files, too. */
+static void test_backing_files_in_the_xml(struct fixture *fixture, gconstpointer unused)
 {
 	static const struct {
 		const char *xml, *words;
-	} told[] = {
+	} cases[] = {
 		{DISK("<backingStore type='file'><format type='qcow2'/><source file='/b'>"
 		      "<encryption format='luks'/></source></backingStore>"),
 		 "encrypted backing file"},
@@ -125,39 +127,40 @@ static void test_told(struct fixture *fixture, gconstpointer unused)
 	};
 
 	(void)unused;
-	for (size_t i = 0; i < G_N_ELEMENTS(told); i++) {
-		g_autofree char *xml = g_strdup_printf(told[i].xml, fixture->top);
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strdup_printf(cases[i].xml, fixture->top);
 		g_autoptr(GError) error = NULL;
 
-		g_assert_null(disk_find_root(xml, NULL, &error));
+		g_assert_null(root_disk_find(xml, NULL, &error));
 		g_assert_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED);
-		if (!strstr(error->message, told[i].words))
-			g_error("it says \"%s\"", error->message);
+		if (!strstr(error->message, cases[i].words))
+			g_error("the error is \"%s\"", error->message);
 	}
 }
 
-/* One into a network disk is somebody's too. */
+/* A block job into a network disk is noticed, too. */
 static void test_block_job_without_a_file(struct fixture *fixture, gconstpointer unused)
 {
 	g_autofree char *xml = g_strdup_printf(
 		DISK("<mirror type='network'><source protocol='nbd' name='x'/></mirror>"),
 		fixture->top);
-	struct disk *disk = disk_find_root(xml, NULL, NULL);
+	struct disk *disk = root_disk_find(xml, NULL, NULL);
 
 	(void)unused;
 	g_assert_nonnull(disk->mirror);
 	disk_free(disk);
 }
 
-#define TEST(name) g_test_add("/chain/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
+#define TEST(name)                                                                                 \
+	g_test_add("/disk-chain/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	TEST(encrypted);
-	TEST(no_path);
+	TEST(not_a_path);
 	TEST(missing);
-	TEST(told);
+	TEST(backing_files_in_the_xml);
 	TEST(block_job_without_a_file);
 	return g_test_run();
 }
