@@ -114,7 +114,7 @@ $(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(LINK)
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 # The benchmark's handler does nothing where a cast would become a job.
-$(BUILD)/tests/bench/casts: ALL_LDFLAGS += -Wl,--wrap=jobs_submit
+$(BUILD)/tests/bench/casts: ALL_LDFLAGS += -Wl,--wrap=worker_pool_submit
 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 	@echo "  LINK  $@"
@@ -122,23 +122,35 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 
 # The linker replaces these functions with the test program's own.
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
-$(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_request_send image_cancel_sleep)
-host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectRegisterCloseCallback
-$(BUILD)/tests/unit/test-recover: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
+host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectOpen virConnectIsAlive \
+	virConnectRegisterCloseCallback
+$(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
-	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw)
+	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw virDomainIsPersistent \
+	virDomainHasManagedSaveImage virDomainDefineXML)
 $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
-	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainAbortJob \
-	virDomainBackupGetXMLDesc virDomainBackupBegin watch_wait)
-$(BUILD)/tests/unit/test-cold: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave virDomainCreateWithFlags \
-	virDomainShutdown virDomainDestroy freeze_end qemu_img_snapshot)
-$(BUILD)/tests/unit/test-watch: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
+	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainGetXMLDesc \
+	virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
+$(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
+	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob)
+$(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \
+	virDomainCreateWithFlags qemu_img_snapshot_delete)
+$(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)
+$(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConnectUnregisterCloseCallback \
+	virDomainGetState)
+$(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainIsActive)
+$(BUILD)/tests/unit/test-volume-merge: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetBlockJobInfo \
+	virDomainBlockCommit virDomainBlockRebase virDomainBlockJobAbort domain_events_wait_block_job qemu_img_rebase)
+$(BUILD)/tests/unit/test-power: ALL_LDFLAGS += $(call wrap,$(host) virDomainShutdown virDomainDestroy virDomainIsActive)
+$(BUILD)/tests/unit/test-domain-events: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
 $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)
-$(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) jobs_free jobs_stop recovery_start \
+$(BUILD)/tests/unit/test-intake: ALL_LDFLAGS += $(call wrap,rpc_request_ack rpc_request_is_call rpc_request_free)
+$(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop)
-$(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
+$(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
 $(BUILD)/tests/fuzz/fuzz-chain: WRAP := $(call wrap,process_run)

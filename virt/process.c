@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Running qemu-img: bounded in time, killed when it is to be cancelled, reaped in every case.
+ * Running a program to its end: limited in time, killed on cancellation, waited for in every case.
  */
+#include "virt/process.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -10,20 +12,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "virt/internal.h"
+#include "virt/virt.h"
 
-#define SLICE_MS 250
-#define OUTPUT_MAX ((size_t)4 * 1024 * 1024)
-#define WORDS_MAX ((size_t)4096)
+#define POLL_MS 250
+#define MAX_OUTPUT_BYTES ((size_t)4 * 1024 * 1024)
+#define MAX_ERRORS_BYTES ((size_t)4096)
 
-struct stream {
-	int fd;
+struct output {
+	int fd; /* -1: closed */
 	GString *text;
-	size_t most;
+	size_t max; /* bytes; what comes after them is dropped */
 };
 
-/* In the child. It dies with the thread that waits for it, so also when we are killed. */
-static void child_setup(gpointer opaque)
+/* In the child: it dies with the thread that started it, so also when novasnapd is killed. */
+static void die_with_parent(gpointer opaque)
 {
 	const pid_t *parent = opaque;
 
@@ -32,26 +34,27 @@ static void child_setup(gpointer opaque)
 		_exit(127);
 }
 
-static void drain(struct stream *stream)
+static void read_output(struct output *output)
 {
 	char buffer[4096];
-	ssize_t got = read(stream->fd, buffer, sizeof(buffer));
+	ssize_t got = read(output->fd, buffer, sizeof(buffer));
 
 	if (got < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (got <= 0) {
-		(void)close(stream->fd);
-		stream->fd = -1;
+		(void)close(output->fd);
+		output->fd = -1;
 		return;
 	}
-	if (stream->text->len < stream->most)
-		g_string_append_len(stream->text, buffer,
-				    (gssize)MIN((size_t)got, stream->most - stream->text->len));
+	if (output->text->len < output->max)
+		g_string_append_len(output->text, buffer,
+				    (gssize)MIN((size_t)got, output->max - output->text->len));
 }
 
-/* Reads until both ends are closed. 0, or the error code for which it was killed. */
-static int attend(GPid pid, struct stream *out, struct stream *err, unsigned timeout_s,
-		  const atomic_int *cancel)
+/* Reads both outputs until they are closed. Returns 0, or the error code for which the program was
+ * killed. */
+static int read_until_closed(GPid pid, struct output *out, struct output *err, unsigned timeout_s,
+			     const atomic_int *cancel)
 {
 	gint64 deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
 	int killed = 0;
@@ -60,11 +63,11 @@ static int attend(GPid pid, struct stream *out, struct stream *err, unsigned tim
 		struct pollfd fds[2] = {{.fd = out->fd, .events = POLLIN},
 					{.fd = err->fd, .events = POLLIN}};
 
-		if (poll(fds, 2, SLICE_MS) > 0) {
+		if (poll(fds, 2, POLL_MS) > 0) {
 			if (fds[0].revents)
-				drain(out);
+				read_output(out);
 			if (fds[1].revents)
-				drain(err);
+				read_output(err);
 		}
 		if (killed)
 			continue;
@@ -78,7 +81,7 @@ static int attend(GPid pid, struct stream *out, struct stream *err, unsigned tim
 	return killed;
 }
 
-static int reap(GPid pid)
+static int wait_for_exit(GPid pid)
 {
 	int status;
 
@@ -89,24 +92,26 @@ static int reap(GPid pid)
 	return status;
 }
 
-static int judge(const char *program, int status, int killed, const GString *words, GError **error)
+static int check_status(const char *program, int status, int killed, const GString *errors,
+			GError **error)
 {
-	g_autofree char *said = g_utf8_make_valid(words->str, -1);
+	g_autofree char *text = g_utf8_make_valid(errors->str, -1);
 
-	g_strstrip(said);
-	g_strdelimit(said, "\n", ' ');
+	g_strstrip(text);
+	g_strdelimit(text, "\n", ' ');
 	if (killed == VIRT_ERROR_CANCELLED)
 		g_set_error(error, VIRT_ERROR, killed, "%s was cancelled", program);
 	else if (killed == VIRT_ERROR_TIMEOUT)
-		g_set_error(error, VIRT_ERROR, killed, "%s took too long and was ended", program);
+		g_set_error(error, VIRT_ERROR, killed, "%s did not end in time and was killed",
+			    program);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	else if (WIFSIGNALED(status))
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "%s died of signal %d: %s",
-			    program, WTERMSIG(status), said);
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "%s was ended by signal %d: %s",
+			    program, WTERMSIG(status), text);
 	else
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "%s failed (%d): %s", program,
-			    WEXITSTATUS(status), *said ? said : "it does not say why");
+			    WEXITSTATUS(status), *text ? text : "it gave no reason");
 	return -1;
 }
 
@@ -115,25 +120,25 @@ int process_run(const char *const *argv, unsigned timeout_s, const atomic_int *c
 {
 	g_auto(GStrv) environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
 	g_autoptr(GString) output = g_string_new(NULL);
-	g_autoptr(GString) words = g_string_new(NULL);
+	g_autoptr(GString) errors = g_string_new(NULL);
 	g_autofree char *name = g_strjoin(" ", argv[0], argv[1], NULL);
 	g_autoptr(GError) local = NULL;
-	struct stream out = {-1, output, OUTPUT_MAX}, err = {-1, words, WORDS_MAX};
+	struct output out = {-1, output, MAX_OUTPUT_BYTES}, err = {-1, errors, MAX_ERRORS_BYTES};
 	pid_t parent = getpid();
 	int killed, status;
 	GPid pid;
 
-	if (!g_spawn_async_with_pipes(NULL, (char **)argv, environment,
-				      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH |
-					      G_SPAWN_CLOEXEC_PIPES,
-				      child_setup, &parent, &pid, NULL, &out.fd, &err.fd, &local)) {
+	if (!g_spawn_async_with_pipes(
+		    NULL, (char **)argv, environment,
+		    G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH | G_SPAWN_CLOEXEC_PIPES,
+		    die_with_parent, &parent, &pid, NULL, &out.fd, &err.fd, &local)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "cannot run %s: %s", argv[0],
 			    local->message);
 		return -1;
 	}
-	killed = attend(pid, &out, &err, timeout_s, cancel);
-	status = reap(pid);
-	if (judge(name, status, killed, words, error) < 0)
+	killed = read_until_closed(pid, &out, &err, timeout_s, cancel);
+	status = wait_for_exit(pid);
+	if (check_status(name, status, killed, errors, error) < 0)
 		return -1;
 	if (ret_output)
 		*ret_output = g_strdup(output->str);

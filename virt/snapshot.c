@@ -1,99 +1,77 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One snapshot, from looking at the guest to its being as it was.
+ * One snapshot, from the choice of its method to the guest's being as it was before.
  */
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <glib/gstdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <stdlib.h>
 
-#include "virt/internal.h"
-
-bool snapshot_is_cut_off(struct snapshot *snapshot)
-{
-	return virConnectIsAlive(snapshot->connection) != 1;
-}
-
-int snapshot_guest_state(struct snapshot *snapshot, GError **error)
-{
-	int state, reason;
-
-	if (virDomainGetState(snapshot->domain, &state, &reason, 0) == 0)
-		return state;
-	virt_set_error(error, "asking for the guest's state");
-	return -1;
-}
+#include "virt/domain/guest-query.h"
+#include "virt/method/method.h"
+#include "virt/method/table.h"
+#include "virt/staging.h"
+#include "virt/steps.h"
 
 static void snapshot_free(struct snapshot *snapshot)
 {
-	watch_stop(snapshot->watch);
-	if (snapshot->domain)
-		(void)virDomainFree(snapshot->domain);
-	if (snapshot->connection)
-		(void)virConnectClose(snapshot->connection);
+	domain_events_stop(snapshot->events);
+	guest_close(&snapshot->guest);
 	disk_free(snapshot->disk);
-	g_free(snapshot->uuid);
+	steps_free(snapshot);
+	g_free(snapshot->id);
 	g_free(snapshot->format);
-	g_free(snapshot->folder);
 	g_free(snapshot->delta);
-	g_free(snapshot->flat);
-	g_free(snapshot->definition);
-	g_free(snapshot->internal);
-	if (snapshot->open_steps)
-		g_ptr_array_unref(snapshot->open_steps);
+	g_free(snapshot->image);
 	g_free(snapshot);
 }
 
-static int look(struct snapshot *snapshot, const char *root_device_name, GError **error)
+static int read_guest(struct snapshot *snapshot, const char *root_device_name, GError **error)
 {
 	char *xml;
 
-	snapshot->connection = host_connect(snapshot->host, error);
-	if (!snapshot->connection)
-		return -1;
-	snapshot->domain = host_find_domain(snapshot->connection, snapshot->uuid, error);
-	if (!snapshot->domain)
-		return -1;
-	snapshot->first_state = snapshot_guest_state(snapshot, error);
+	snapshot->first_state = guest_state(&snapshot->guest, NULL, error);
 	if (snapshot->first_state < 0)
 		return -1;
-	xml = domain_xml(snapshot->domain, error);
+	xml = guest_xml(&snapshot->guest, 0, error);
 	if (!xml)
 		return -1;
-	domain_facts_read(xml, &snapshot->facts);
-	snapshot->disk =
-		snapshot->facts.container
-			? disk_find_container(xml, host_config(snapshot->host)->container_format,
-					      error)
-			: disk_find_root(xml, root_device_name, error);
+	domain_traits_read(xml, &snapshot->traits);
+	snapshot->disk = snapshot->traits.container
+				 ? root_disk_find_of_container(
+					   xml, snapshot->config->container_format, error)
+				 : root_disk_find(xml, root_device_name, error);
 	free(xml);
-	if (!snapshot->disk)
-		return -1;
-	snapshot->method = method_choose(host_config(snapshot->host), &snapshot->facts,
-					 snapshot->disk, snapshot->first_state, error);
+	return snapshot->disk ? 0 : -1;
+}
+
+static int choose_method(struct snapshot *snapshot, GError **error)
+{
+	snapshot->method = snapshot_method_choose(snapshot->config, &snapshot->traits,
+						  snapshot->disk, snapshot->first_state, error);
 	if (!snapshot->method)
 		return -1;
-	snapshot->format = g_strdup(format_choose(host_config(snapshot->host), snapshot->disk));
-	snapshot->watch =
-		watch_start(snapshot->connection, snapshot->domain, snapshot->disk->target,
-			    VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);
-	return snapshot->watch ? 0 : -1;
+	snapshot->format = g_strdup(snapshot_format_choose(snapshot->config, snapshot->disk));
+	return 0;
 }
 
 struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_request *request,
 			      GError **error)
 {
 	struct snapshot *snapshot = g_new0(struct snapshot, 1);
+	g_autofree char *uuid = g_uuid_string_random();
 
-	snapshot->host = host;
-	snapshot->uuid = g_strdup(request->uuid);
+	guest_init(&snapshot->guest, host, request->uuid);
+	snapshot->config = host->config;
 	snapshot->cancel = request->cancel;
 	snapshot->steps = request->steps;
+	snapshot->id = g_strndup(uuid, 8);
 	snapshot->guest_agent = request->guest_agent;
 	snapshot->require_quiesce = request->require_quiesce;
-	if (look(snapshot, request->root_device_name, error) == 0)
+	snapshot->compress = request->compress;
+	if (read_guest(snapshot, request->root_device_name, error) == 0 &&
+	    choose_method(snapshot, error) == 0)
+		snapshot->events = domain_events_start(&snapshot->guest, snapshot->disk->target,
+						       VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);
+	if (snapshot->events)
 		return snapshot;
 	snapshot_free(snapshot);
 	return NULL;
@@ -109,159 +87,112 @@ const char *snapshot_format(const struct snapshot *snapshot)
 	return snapshot->format;
 }
 
+bool snapshot_gives_disk(const struct snapshot *snapshot)
+{
+	return snapshot->method->open != NULL;
+}
+
 int snapshot_prepare(struct snapshot *snapshot, GError **error)
 {
 	return snapshot->method->prepare ? snapshot->method->prepare(snapshot, error) : 0;
 }
 
-/* A folder of our own, which QEMU's user may pass through but not list. */
-static int make_folder(struct snapshot *snapshot, GError **error)
+/* Closes the steps, and gives back what the method holds. With `except` open. */
+static int close_steps(struct snapshot *snapshot, const char *except, GError **error)
 {
-	const char *parent = host_config(snapshot->host)->snapshots_directory;
-	g_autofree char *id = g_uuid_string_random();
-	cJSON *undo;
+	int rc = steps_close_all(snapshot, except, error);
 
-	snapshot->folder = g_strdup_printf("%s/" STAGING "%.8s", parent, id);
-	undo = cJSON_CreateObject();
-	cJSON_AddStringToObject(undo, "folder", snapshot->folder);
-	if (step_begin(snapshot, "folder", undo, error) < 0) {
-		g_clear_pointer(&snapshot->folder, g_free);
-		return -1;
-	}
-	if (g_mkdir_with_parents(parent, 0755) < 0 || g_mkdir(snapshot->folder, 0711) < 0 ||
-	    chmod(snapshot->folder, 0711) < 0) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "making a folder in [libvirt]snapshots_directory %s: %s", parent,
-			    g_strerror(errno));
-		g_clear_pointer(&snapshot->folder, g_free);
-		return -1;
-	}
-	snapshot->delta = g_build_filename(snapshot->folder, STAGING_DELTA, NULL);
-	snapshot->flat = g_build_filename(snapshot->folder, STAGING_IMAGE, NULL);
-	return step_end(snapshot, "folder", error);
-}
-
-int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char *internal,
-		      GError **error)
-{
-	if (step_begin(snapshot, "copy-out", NULL, error) < 0 ||
-	    qemu_img_convert(source, internal, snapshot->flat, snapshot->format,
-			     host_config(snapshot->host)->snapshot_compression, snapshot->cancel,
-			     error) < 0)
-		return -1;
-	return step_end(snapshot, "copy-out", error);
-}
-
-static int remove_file(const char *path, GError **error)
-{
-	if (g_unlink(path) == 0 || errno == ENOENT)
-		return 0;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot remove %s: %s", path,
-		    g_strerror(errno));
-	return -1;
-}
-
-int snapshot_remove_staging(const char *folder, GError **error)
-{
-	g_autofree char *delta = g_build_filename(folder, STAGING_DELTA, NULL);
-	g_autofree char *flat = g_build_filename(folder, STAGING_IMAGE, NULL);
-
-	if (remove_file(delta, error) < 0 || remove_file(flat, error) < 0)
-		return -1;
-	if (g_rmdir(folder) == 0 || errno == ENOENT)
-		return 0;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot remove %s: %s", folder,
-		    g_strerror(errno));
-	return -1;
-}
-
-static void remove_folder(struct snapshot *snapshot)
-{
-	g_autoptr(GError) error = NULL;
-
-	if (!snapshot->folder)
-		return;
-	if (step_begin(snapshot, "clean", NULL, &error) == 0 &&
-	    snapshot_remove_staging(snapshot->folder, &error) == 0 &&
-	    step_end(snapshot, "clean", &error) == 0)
-		step_over(snapshot, "folder");
-	else
-		g_warning("guest %s: %s", snapshot->uuid, error->message);
-	g_clear_pointer(&snapshot->folder, g_free);
-}
-
-/* What a method cannot undo by a connection that is gone, new ones may. */
-static int undo(struct snapshot *snapshot, GError **error)
-{
-	g_autoptr(GError) local = NULL;
-	int rc = snapshot->method->undo(snapshot, &local);
-
-	if (snapshot_is_cut_off(snapshot))
-		return steps_take_back(snapshot, error);
-	if (rc < 0)
-		g_propagate_error(error, g_steal_pointer(&local));
+	if (snapshot->method->release)
+		snapshot->method->release(snapshot);
 	return rc;
 }
 
-/* A method that is not possible here gives way to the next. The stream's own job, and whatever it
- * needs, is left to the end: the source reads from it. */
-static struct image_source *open_source(struct snapshot *snapshot, GError **error)
+static struct image_source *open_disk(struct snapshot *snapshot, GError **error)
 {
-	g_autoptr(GError) local = NULL;
-	g_autoptr(GError) undo_error = NULL;
-	struct image_source *source = snapshot->method->open(snapshot, &local);
+	g_autoptr(GError) why = NULL;
+	g_autoptr(GError) not_closed = NULL;
+	struct image_source *disk = NULL;
+	enum snapshot_open_result result = snapshot->method->open(snapshot, &disk, &why);
 
-	if (source)
-		return source;
-	if (undo(snapshot, &undo_error) < 0)
-		g_warning("guest %s: %s", snapshot->uuid, undo_error->message);
-	if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED) || undo_error) {
-		g_propagate_error(error, g_steal_pointer(&local));
+	if (result == SNAPSHOT_OPENED)
+		return disk;
+	if (close_steps(snapshot, NULL, &not_closed) < 0)
+		g_warning("guest %s: %s", snapshot->guest.uuid, not_closed->message);
+	if (result != SNAPSHOT_TRY_FALLBACK || not_closed) {
+		g_propagate_error(error, g_steal_pointer(&why));
 		return NULL;
 	}
-	g_message("guest %s: the method %s is not possible here (%s): %s takes its place",
-		  snapshot->uuid, snapshot->method->name, local->message,
+	g_message("guest %s: the method %s is not possible here (%s): %s is used instead",
+		  snapshot->guest.uuid, snapshot->method->name, why->message,
 		  snapshot->method->fallback->name);
 	snapshot->method = snapshot->method->fallback;
 	return snapshot_take(snapshot, error);
 }
 
-struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
+static int make_staging_folder(struct snapshot *snapshot, GError **error)
 {
-	struct image_source *source = NULL;
-	g_autoptr(GError) undo_error = NULL;
-	int rc;
+	g_autofree char *folder = staging_folder_name(snapshot->config->snapshots_directory);
+	cJSON *undo = cJSON_CreateObject();
 
-	if (snapshot->method->open)
-		return open_source(snapshot, error);
-	rc = make_folder(snapshot, error);
+	cJSON_AddStringToObject(undo, "folder", folder);
+	if (step_begin(snapshot, "folder", undo, error) < 0 ||
+	    staging_folder_make(folder, error) < 0)
+		return -1;
+	snapshot->delta = g_build_filename(folder, STAGING_DELTA, NULL);
+	snapshot->image = g_build_filename(folder, STAGING_IMAGE, NULL);
+	return step_end(snapshot, "folder", error);
+}
+
+static void remove_staging_folder(struct snapshot *snapshot)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (step_close(snapshot, "folder", &error) < 0)
+		g_warning("guest %s: %s", snapshot->guest.uuid, error->message);
+}
+
+static struct image_source *take_image(struct snapshot *snapshot, GError **error)
+{
+	struct image_source *image = NULL;
+	g_autoptr(GError) not_closed = NULL;
+	int rc = make_staging_folder(snapshot, error);
+
 	if (rc == 0)
 		rc = snapshot->method->take(snapshot, error);
-	/* In every case, before the upload: the guest comes first. */
-	if (undo(snapshot, &undo_error) < 0) {
+	/* The guest comes first: it is as before when the upload begins. */
+	if (close_steps(snapshot, "folder", &not_closed) < 0) {
 		if (rc == 0)
-			g_propagate_error(error, g_steal_pointer(&undo_error));
+			g_propagate_error(error, g_steal_pointer(&not_closed));
 		else
-			g_warning("guest %s: %s", snapshot->uuid, undo_error->message);
+			g_warning("guest %s: %s", snapshot->guest.uuid, not_closed->message);
 		rc = -1;
 	}
 	if (rc == 0)
-		source = image_source_new_file(snapshot->flat, error);
-	/* The source holds the file open: nothing of it is left when we are killed. */
-	remove_folder(snapshot);
-	return source;
+		image = image_source_new_file(snapshot->image, error);
+	/* The source holds the file open, so that nothing is left when novasnapd is killed. */
+	remove_staging_folder(snapshot);
+	return image;
+}
+
+struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
+{
+	return snapshot->method->open ? open_disk(snapshot, error) : take_image(snapshot, error);
 }
 
 int snapshot_verify_instant(struct snapshot *snapshot, GError **error)
 {
-	return snapshot->method->check ? snapshot->method->check(snapshot, error) : 0;
+	return snapshot->method->verify ? snapshot->method->verify(snapshot, error) : 0;
+}
+
+int snapshot_verify_end(struct snapshot *snapshot, GError **error)
+{
+	return snapshot->method->verify_end ? snapshot->method->verify_end(snapshot, error) : 0;
 }
 
 int snapshot_end(struct snapshot *snapshot, GError **error)
 {
-	int rc = undo(snapshot, error);
+	int rc = close_steps(snapshot, NULL, error);
 
-	remove_folder(snapshot);
 	snapshot_free(snapshot);
 	return rc;
 }

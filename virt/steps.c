@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The steps of a snapshot, as its owner is told of them: each before its effect, with what takes it
- * back, so that a later life can (recover.c).
+ * The steps of a snapshot.
  */
+#include "virt/steps.h"
+
 #include <cjson/cJSON.h>
 
-#include "virt/internal.h"
+#include "virt/rollback.h"
+
+#define CLOSE_TRIES 3
+#define CLOSE_PAUSE_US G_USEC_PER_SEC
 
 struct open_step {
 	char *name;
 	char *undo;
+	bool failed; /* its rollback failed for good here: it is recovery's */
 };
 
-static void free_open(gpointer opaque)
+static void open_step_free(gpointer opaque)
 {
 	struct open_step *step = opaque;
 
@@ -21,15 +26,19 @@ static void free_open(gpointer opaque)
 	g_free(step);
 }
 
-/* Takes the text. */
-static void add_open(struct snapshot *snapshot, const char *name, char *undo)
+void steps_free(struct snapshot *snapshot)
+{
+	g_clear_pointer(&snapshot->open_steps, g_ptr_array_unref);
+}
+
+static void add_open_step(struct snapshot *snapshot, const char *name, const char *undo)
 {
 	struct open_step *step = g_new0(struct open_step, 1);
 
 	step->name = g_strdup(name);
-	step->undo = undo;
+	step->undo = g_strdup(undo);
 	if (!snapshot->open_steps)
-		snapshot->open_steps = g_ptr_array_new_with_free_func(free_open);
+		snapshot->open_steps = g_ptr_array_new_with_free_func(open_step_free);
 	g_ptr_array_add(snapshot->open_steps, step);
 }
 
@@ -57,7 +66,7 @@ int step_begin(struct snapshot *snapshot, const char *step, cJSON *undo, GError 
 	int rc = steps ? steps->begin(steps->opaque, step, text, error) : 0;
 
 	if (rc == 0 && text)
-		add_open(snapshot, step, g_strdup(text));
+		add_open_step(snapshot, step, text);
 	cJSON_free(text);
 	cJSON_Delete(undo);
 	return rc;
@@ -70,36 +79,118 @@ int step_end(struct snapshot *snapshot, const char *step, GError **error)
 	return steps ? steps->end(steps->opaque, step, error) : 0;
 }
 
-void step_over(struct snapshot *snapshot, const char *step)
+/* The newest of that name; NULL: none. */
+static struct open_step *find_open_step(const struct snapshot *snapshot, const char *name)
 {
-	const struct snapshot_steps *steps = snapshot->steps;
-
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
-		const struct open_step *open = snapshot->open_steps->pdata[i - 1];
+		struct open_step *step = snapshot->open_steps->pdata[i - 1];
 
-		if (g_str_equal(open->name, step))
-			(void)g_ptr_array_remove_index(snapshot->open_steps, i - 1);
+		if (g_str_equal(step->name, name))
+			return step;
 	}
-	if (steps)
-		steps->over(steps->opaque, step);
+	return NULL;
 }
 
-int steps_take_back(struct snapshot *snapshot, GError **error)
+bool step_is_open(const struct snapshot *snapshot, const char *step)
 {
-	GPtrArray *steps = snapshot->open_steps;
+	return find_open_step(snapshot, step) != NULL;
+}
 
-	while (steps && steps->len > 0) {
-		const struct open_step *step = steps->pdata[steps->len - 1];
-		g_autofree char *name = g_strdup(step->name);
+void step_clear(struct snapshot *snapshot, const char *step)
+{
+	const struct snapshot_steps *steps = snapshot->steps;
+	struct open_step *open = find_open_step(snapshot, step);
 
-		if (step_begin(snapshot, "take-back", NULL, error) < 0 ||
-		    virt_guest_undo(snapshot->host, snapshot->uuid, name, step->undo, error) < 0 ||
-		    step_end(snapshot, "take-back", error) < 0) {
-			/* Not tried again here, but by who reads the journal. */
-			g_ptr_array_set_size(steps, 0);
+	if (!open)
+		return;
+	if (steps)
+		steps->clear(steps->opaque, step);
+	(void)g_ptr_array_remove(snapshot->open_steps, open);
+}
+
+static int close_once(struct snapshot *snapshot, const struct open_step *step, GError **error)
+{
+	const char *name = rollback_name(step->name);
+
+	if (step_begin(snapshot, name, NULL, error) < 0 ||
+	    rollback_step(&snapshot->guest, step->name, step->undo, error) < 0)
+		return -1;
+	return step_end(snapshot, name, error);
+}
+
+/* Whether libvirt or QEMU does not answer: trying again at once would not help, and recovery tries
+ * later. */
+static bool is_cut_off(const struct snapshot *snapshot, const GError *error)
+{
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) ||
+	       (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
+		!snapshot->guest.connection);
+}
+
+static int close_step(struct snapshot *snapshot, struct open_step *step, GError **error)
+{
+	for (int i = 1;; i++) {
+		g_autoptr(GError) local = NULL;
+
+		if (close_once(snapshot, step, &local) == 0) {
+			step_clear(snapshot, step->name);
+			return 0;
+		}
+		/* What is still frozen is tried again by the freeze's watchdog. */
+		if (i == CLOSE_TRIES || is_cut_off(snapshot, local) ||
+		    g_error_matches(local, VIRT_ERROR, VIRT_ERROR_FREEZE)) {
+			step->failed = true;
+			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		step_over(snapshot, name);
+		g_warning("guest %s: %s; tried again", snapshot->guest.uuid, local->message);
+		g_usleep(CLOSE_PAUSE_US);
 	}
-	return 0;
+}
+
+/* Whether the step is left to recovery. */
+static bool is_given_up(const struct snapshot *snapshot, const struct open_step *step)
+{
+	for (guint i = 0; i < snapshot->open_steps->len; i++) {
+		const struct open_step *other = snapshot->open_steps->pdata[i];
+
+		if (other->failed &&
+		    (other == step || virt_step_waits_for(step->name, other->name, true)))
+			return true;
+	}
+	return false;
+}
+
+int step_close(struct snapshot *snapshot, const char *step, GError **error)
+{
+	struct open_step *open = find_open_step(snapshot, step);
+
+	return open && !is_given_up(snapshot, open) ? close_step(snapshot, open, error) : 0;
+}
+
+int steps_close_all(struct snapshot *snapshot, const char *except, GError **error)
+{
+	bool cut_off = false;
+	int rc = 0;
+
+	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
+		struct open_step *step = snapshot->open_steps->pdata[i - 1];
+		g_autoptr(GError) local = NULL;
+
+		if (g_strcmp0(step->name, except) == 0 || is_given_up(snapshot, step))
+			continue;
+		if (cut_off && rollback_asks_libvirt(step->name)) {
+			step->failed = true;
+			continue;
+		}
+		if (close_step(snapshot, step, &local) == 0)
+			continue;
+		cut_off = is_cut_off(snapshot, local);
+		if (rc == 0)
+			g_propagate_error(error, g_steal_pointer(&local));
+		else
+			g_warning("guest %s: %s", snapshot->guest.uuid, local->message);
+		rc = -1;
+	}
+	return rc;
 }

@@ -11,27 +11,27 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CHANGES = r"""virDomain(ManagedSave\w*|Create|CreateWithFlags|BlockCopy|BlockJobAbort|BlockRebase|BlockCommit|
 BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdown\w*|Destroy\w*|SnapshotCreateXML)
-|g_mkdir|g_mkdtemp|g_unlink|g_rmdir|g_rename|qemu_img_(create_delta|snapshot|convert|rebase)
+|g_mkdir|g_mkdtemp|g_unlink|g_rmdir|g_rename|qemu_img_(create_delta|snapshot_create|snapshot_delete|convert|rebase)
 |nova_conductor_(instance_save|event_start|event_finish|fault_create)
 |image_store_(update|upload|delete)|cinder_snapshot_update|nbd_server_start""".replace("\n", "")
 BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
 AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 # Functions that are called through a table.
-TABLES = {"virt/rollback.c": "virt_guest_undo", "virt/domain/power.c": "apply", "agent/method/power.c": "apply"}
+TABLES = {"virt/rollback.c": "rollback_step", "virt/domain/power.c": "apply_to_guest", "agent/method/power.c": "apply"}
 # What has an effect, but is no step of a job, and why.
 FREE = {
     "virt_host_sweep": "at the start, before any job",
-    "fire": "the guard of a stream: the job's end is the step `end`, whoever comes first",
-    "watch_thaw": "novasnap-thaw, a process of its own, for when we are dead",
+    "scratch_guard_main": "the guard of a stream: the job's end is the step `end`, whoever comes first",
+    "virt_thaw_watch": "novasnap-thaw, a process of its own, for when novasnapd has died",
     "frozen_table_free": "the end of the process",
     "rejected_keep": "no job", "journal_close": "the journal itself",
 }
 # Files that keep something of their own: a directory store, the journal, what was rejected, the status socket.
-OTHER_FILES = ("image/store/directory.c", "image/store/directory-file.c", "agent/journal/journal.c", "rpc/rejected.c", "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
+OTHER_FILES = ("image/store/directory.c", "image/store/directory-file.c", "agent/journal/open.c", "rpc/rejected.c", "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
 
 
-# They ask nobody; limit.c opens and limits by itself.
-UNASKED = {"virConnectIsAlive", "virConnectOpen", "virConnectSetKeepAlive", "virDomainFree", "virDomainGetConnect",
+# They wait for no answer; call-timeout.c limits virConnectOpen itself.
+UNASKED = {"virConnectIsAlive", "virConnectOpen", "virConnectRef", "virConnectSetKeepAlive", "virDomainFree", "virDomainGetConnect",
            "virDomainGetName", "virDomainGetUUIDString", "virDomainRef", "virDomainSnapshotFree"}
 
 

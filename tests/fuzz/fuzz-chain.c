@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What qemu-img says of the headers of a chain, one part for each file of it.
+ * What qemu-img reports about the headers of a chain: one part of the input for each file.
  */
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
-#include "virt/internal.h"
+#include "virt/domain/disk-chain.h"
+#include "virt/domain/disk-filename.h"
+#include "virt/process.h"
+#include "virt/qemu-img.h"
+#include "virt/virt.h"
 
 #define DOMAIN_XML                                                                                 \
 	"<domain><devices><disk type='file' device='disk'><driver type='qcow2'/>"                  \
@@ -25,7 +29,7 @@ int __wrap_process_run(const char *const *argv, unsigned timeout_s, const atomic
 	(void)timeout_s;
 	(void)cancel;
 	if (!output) {
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "no more of it");
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "the input has ended");
 		return -1;
 	}
 	if (ret_output)
@@ -38,13 +42,13 @@ int __wrap_process_run(const char *const *argv, unsigned timeout_s, const atomic
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const dirs[] = {"/usr", NULL};
-	struct disk *disk = disk_find_root(DOMAIN_XML, NULL, NULL);
+	struct disk *disk = root_disk_find(DOMAIN_XML, NULL, NULL);
 
 	outputs = (struct fuzz_input){data, size};
 	if (disk_complete_chain(disk, dirs, NULL, NULL) == 0)
-		g_free(disk_json_name(disk, 0));
+		g_free(disk_json_filename(disk, 0));
 	disk_free(disk);
 	outputs = (struct fuzz_input){data, size};
-	(void)qemu_img_has_snapshot("json:{}", "novasnap", NULL);
+	(void)qemu_img_snapshot_exists("json:{}", "novasnap", NULL);
 	return 0;
 }

@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from case import Case  # noqa: E402
 from environment import Environment  # noqa: E402
+from paths import CAST  # noqa: E402
 from standin_glance import GlanceStandIn  # noqa: E402
 
 RUNS = 3  # that a job has at most
@@ -45,6 +46,22 @@ class Recovery(Environment):
 
     def wait_held(self, count):
         tap.wait_for("upload", lambda: self.front.puts() == ["hold"] * count, 30)
+
+    def queue(self, case):
+        """Another snapshot of the guest, which waits behind the one that is held up. Returns its image."""
+        image = case.make_image()
+        self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance", self.guest.uuid, "--image", image)
+        tap.wait_for("job in the journal", lambda: " open " in self.agent.shown(image), 20)
+        # The broker waits for no job.
+        assert f"compute.{self.agent.host}\t0" in self.broker.ctl("list_queues", "name", "messages")
+        return image
+
+    def becomes_active(self, image):
+        tap.wait_for(f"end of the second; the log: {self.agent.log}", lambda: self.agent.has_ended(image), 60)
+        return self.glance.get(image)["status"] == "active"
+
+    def event_starts(self):
+        return self.conductor.names().count("InstanceActionEvent.event_start")
 
     def restart(self):
         self.agent.kill()
@@ -83,17 +100,17 @@ def test_the_instance_moved_to_another_host_meanwhile(env):
     def move(_case):
         env.conductor.host = "elsewhere"
     case = env.kill_during_upload(move)
-    env.is_given_up(case, "on another host by now: elsewhere", "image_uploading")
+    env.is_given_up(case, "now on another host: elsewhere", "image_uploading")
 
 
 def test_the_instance_is_being_deleted(env):
     case = env.kill_during_upload(lambda case: env.conductor.task_states.update({env.guest.uuid: "deleting"}))
-    env.is_given_up(case, "is being deleted", "deleting")
+    env.is_given_up(case, "now being deleted", "deleting")
 
 
 def test_the_instance_is_in_another_task_meanwhile(env):
     case = env.kill_during_upload(lambda case: env.conductor.task_states.update({env.guest.uuid: "rebooting"}))
-    env.is_given_up(case, "in another task state by now: rebooting", "rebooting")
+    env.is_given_up(case, "now in another task state: rebooting", "rebooting")
 
 
 def test_the_image_was_deleted_meanwhile(env):
@@ -126,7 +143,7 @@ def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
         env.restart()
         env.wait_held(run)
     env.restart()
-    case.is_deleted(f"died {RUNS} times")
+    case.is_deleted(f"interrupted {RUNS} times")
     assert len(env.front.puts()) == RUNS, env.front.seen
     env.front.release.set()
 
@@ -149,6 +166,34 @@ def test_a_second_sigterm_ends_the_snapshot(env):
     env.agent.process.send_signal(signal.SIGTERM)
     assert env.agent.process.wait(20) == 0
     case.is_deleted("novasnapd is stopping")
+
+
+def test_killed_while_another_snapshot_waits_for_its_turn(env):
+    """The first begins again; the second begins, with its event."""
+    case = env.hold()
+    image = env.queue(case)
+    assert env.event_starts() == 1
+    env.restart()
+    case.wait_end()
+    assert env.becomes_active(image) and env.event_starts() == 2, env.conductor.names()
+    env.front.release.set()
+    case.is_whole()
+
+
+def test_stopped_while_another_snapshot_waits_for_its_turn(env):
+    """The first fails; the second begins at the next start."""
+    case = env.hold()
+    image = env.queue(case)
+    env.agent.process.send_signal(signal.SIGTERM)
+    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    env.agent.process.send_signal(signal.SIGTERM)
+    assert env.agent.process.wait(20) == 0
+    assert " open " in env.agent.shown(image) and env.event_starts() == 1
+    case.is_deleted("novasnapd is stopping")
+    env.front.release.set()
+    env.conductor.task_states[env.guest.uuid] = case.task_state
+    env.agent.start()
+    assert env.becomes_active(image) and env.event_starts() == 2, env.conductor.names()
 
 
 if __name__ == "__main__":

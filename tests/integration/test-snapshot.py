@@ -164,7 +164,7 @@ def test_a_block_job_of_somebody_else_is_left_alone(env):
     mirror = os.path.join(guest.folder, "mirror.qcow2")
     guest.virsh("blockcopy", "vda", mirror, "--format", "qcow2", "--transient-job", "--wait", "--verbose")
     for agent in (env.streaming(), env.staged()):
-        env.refused(agent, guest, "somebody else", mirror)
+        env.refused(agent, guest, "another program has started", mirror)
         assert guest.has_job()
 
 
@@ -178,7 +178,7 @@ def test_a_backup_of_somebody_else_is_left_alone(env):
                    "</domainbackup>")
     os.chmod(guest.folder, 0o777)
     guest.virsh("backup-begin", backup)
-    env.refused(agent, guest, "somebody else", "/socket")
+    env.refused(agent, guest, "another program has started", "/socket")
     assert "pull" in guest.virsh("backup-dumpxml")
     guest.virsh("domjobabort")
     _image, shown, status = agent.snapshot(guest.uuid)

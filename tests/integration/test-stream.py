@@ -126,7 +126,7 @@ def test_the_guest_writes(env):
         assert env.guest.rounds() > before
     env.check_whole(upload)
     assert "s left" in upload.shown, upload.shown
-    assert "does not tell when the scratch file grows" not in upload.said(), upload.said()
+    assert "does not report when the scratch file grows" not in upload.said(), upload.said()
 
 
 def test_a_paused_guest_goes_on(env):
@@ -142,7 +142,7 @@ def test_the_guest_stops_and_the_upload_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("destroy")
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload, whole=True)
 
 
@@ -153,7 +153,7 @@ def test_the_guest_starts_and_the_upload_begins_again(env):
         env.guest.start()
         assert time.monotonic() - begin < 20
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload)
     env.guest.wait_writing(1)
 
@@ -189,7 +189,7 @@ def test_after_a_failed_upload_the_same_instant_is_sent(env):
     agent = env.agent({"glance_url": front.url}, upload_bytes_per_second="0")
     image, shown, status = agent.snapshot(env.guest.uuid)
     assert status == 0, (shown, agent.text())
-    assert "attempts 2" in agent.text() and "begun anew" not in agent.text()
+    assert "attempts 2" in agent.text() and "the snapshot begins again" not in agent.text()
     rounds = rounds_in(env.glance.file(image), "qcow2")
     assert is_one_instant(rounds), rounds
 
@@ -256,7 +256,7 @@ def test_the_backup_job_is_ended_by_somebody_else_and_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("domjobabort")
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload)
 
 
@@ -292,7 +292,7 @@ def test_the_export_of_a_killed_novasnapd_is_ended_by_the_next_start(env):
     tap.wait_for("upload", lambda: "bytes to upload" in agent.text(), 30)
     # Another process leaves the export of a novasnapd that runs alone.
     said = agent.command("snapshot", env.guest.name, "--to", env.folder.make("there"), check=False)
-    assert said.returncode == 1 and "somebody else" in said.stdout, said
+    assert said.returncode == 1 and "another program has started" in said.stdout, said
     assert env.guest.has_job()
     agent.kill()
     assert env.guest.has_job()

@@ -60,13 +60,13 @@ static void tear_down(struct fixture *fixture, gconstpointer data)
 
 static int64_t add(struct fixture *fixture, const char *unique_id)
 {
-	const struct journal_cast cast = {unique_id, "snapshot_instance", INSTANCE, IMAGE, "{}"};
+	struct journal_cast cast = {unique_id, "snapshot_instance", INSTANCE, IMAGE, "{}", 0};
 	g_autoptr(GError) error = NULL;
-	int64_t job = 0;
 
-	g_assert_cmpint(journal_add(fixture->journal, &cast, &job, &error), ==, 1);
+	g_assert_cmpint(journal_casts_add(fixture->journal, &cast, 1, &error), ==, 0);
 	g_assert_no_error(error);
-	return job;
+	g_assert_cmpint(cast.job, >, 0);
+	return cast.job;
 }
 
 static GPtrArray *list(struct fixture *fixture, enum journal_which which, guint expected)
@@ -81,17 +81,20 @@ static GPtrArray *list(struct fixture *fixture, enum journal_which which, guint 
 
 static void test_cast(struct fixture *fixture, gconstpointer data)
 {
-	const struct journal_cast again = {"one", "pause_instance", INSTANCE, NULL, "{}"};
-	int64_t job = add(fixture, "one"), none = 0;
+	struct journal_cast again = {"one", "pause_instance", INSTANCE, NULL, "{}", 7};
+	int64_t job = add(fixture, "one");
 	g_autoptr(GPtrArray) jobs = NULL;
 	const struct journal_job *found;
 
 	(void)data;
-	g_assert_cmpint(journal_add(fixture->journal, &again, &none, NULL), ==, 0);
+	g_assert_cmpint(journal_casts_add(fixture->journal, &again, 1, NULL), ==, 0);
+	g_assert_cmpint(again.job, ==, 0);
 	g_assert_cmpint(add(fixture, NULL), >, job);
 	g_assert_cmpint(add(fixture, NULL), >, job);
 	reopen(fixture);
-	g_assert_cmpint(journal_add(fixture->journal, &again, &none, NULL), ==, 0);
+	again.job = 7;
+	g_assert_cmpint(journal_casts_add(fixture->journal, &again, 1, NULL), ==, 0);
+	g_assert_cmpint(again.job, ==, 0);
 	jobs = list(fixture, JOURNAL_OPEN, 3);
 	found = jobs->pdata[0];
 	g_assert_cmpint(found->id, ==, job);
@@ -100,7 +103,7 @@ static void test_cast(struct fixture *fixture, gconstpointer data)
 	g_assert_cmpstr(found->instance, ==, INSTANCE);
 	g_assert_cmpstr(found->image, ==, IMAGE);
 	g_assert_cmpstr(found->message, ==, "{}");
-	g_assert_cmpuint(found->runs, ==, 1);
+	g_assert_cmpuint(found->runs, ==, 0);
 	g_assert_cmpint(found->ended_at, ==, 0);
 }
 
@@ -112,16 +115,16 @@ static void test_steps(struct fixture *fixture, gconstpointer data)
 	const struct journal_job *found;
 
 	(void)data;
-	g_assert_cmpint(journal_step(fixture->journal, job, "save", "{\"paused\":true}", NULL), ==,
-			0);
-	g_assert_cmpint(journal_step(fixture->journal, job, "upload", "", NULL), ==, 0);
-	g_assert_cmpint(journal_step(fixture->journal, job, "folder", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_clear(fixture->journal, job, "folder", NULL), ==, 0);
-	g_assert_cmpint(journal_run(fixture->journal, job, NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, job, "save", "{\"paused\":true}", NULL),
+			==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, job, "upload", "", NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, job, "folder", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_step_clear(fixture->journal, job, "folder", NULL), ==, 0);
+	g_assert_cmpint(journal_job_run(fixture->journal, job, NULL), ==, 0);
 	reopen(fixture);
 	jobs = list(fixture, JOURNAL_OPEN, 1);
 	found = jobs->pdata[0];
-	g_assert_cmpuint(found->runs, ==, 2);
+	g_assert_cmpuint(found->runs, ==, 1);
 	g_assert_cmpuint(found->steps->len, ==, 3);
 	step = found->steps->pdata[0];
 	g_assert_cmpstr(step->name, ==, "save");
@@ -138,14 +141,14 @@ static void test_end(struct fixture *fixture, gconstpointer data)
 	g_autofree char *number = g_strdup_printf("%" G_GINT64_FORMAT, good);
 
 	(void)data;
-	g_assert_cmpint(journal_step(fixture->journal, good, "whole", "", NULL), ==, 0);
-	g_assert_cmpint(journal_step(fixture->journal, bad, "copy", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, good, NULL, NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, bad, "the disk is full", NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, good, "whole", "", NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, bad, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, good, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, bad, "the disk is full", NULL), ==, 0);
 	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
 	/* A fact is no leftover, a step is until it is cleared. */
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
-	g_assert_cmpint(journal_clear(fixture->journal, bad, "copy", NULL), ==, 0);
+	g_assert_cmpint(journal_step_clear(fixture->journal, bad, "copy", NULL), ==, 0);
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
 	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 2));
 	job = journal_find(fixture->journal, IMAGE, NULL);
@@ -168,9 +171,9 @@ static void *write_many(void *opaque)
 	for (int i = 0; i < EACH; i++) {
 		int64_t job = add(fixture, NULL);
 
-		g_assert_cmpint(journal_step(fixture->journal, job, "copy", "{}", NULL), ==, 0);
-		g_assert_cmpint(journal_clear(fixture->journal, job, "copy", NULL), ==, 0);
-		g_assert_cmpint(journal_end(fixture->journal, job, NULL, NULL), ==, 0);
+		g_assert_cmpint(journal_step_add(fixture->journal, job, "copy", "{}", NULL), ==, 0);
+		g_assert_cmpint(journal_step_clear(fixture->journal, job, "copy", NULL), ==, 0);
+		g_assert_cmpint(journal_job_end(fixture->journal, job, NULL, NULL), ==, 0);
 		if (i % 5 == 0)
 			g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
 	}
@@ -202,30 +205,33 @@ static void test_many(struct fixture *fixture, gconstpointer data)
 /* As when the disk is full: nothing that failed is there, and nothing that did not is lost. */
 static void test_full(struct fixture *fixture, gconstpointer data)
 {
-	const struct journal_cast cast = {"big", "snapshot_instance", INSTANCE, IMAGE, NULL};
 	g_autofree char *text = g_strnfill(1 << 20, 'x');
-	struct journal_cast big = cast;
+	struct journal_cast big[] = {
+		{"fits", "snapshot_instance", INSTANCE, IMAGE, "{}", 0},
+		{"big", "snapshot_instance", INSTANCE, IMAGE, text, 0},
+	};
 	g_autoptr(GError) error = NULL;
-	int64_t small = add(fixture, "small"), job;
+	int64_t small = add(fixture, "small");
 
 	(void)data;
-	big.message = text;
 	g_assert_cmpint(
 		sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 20", NULL, NULL, NULL),
 		==, SQLITE_OK);
-	g_assert_cmpint(journal_add(fixture->journal, &big, &job, &error), ==, -1);
+	g_assert_cmpint(journal_casts_add(fixture->journal, big, 2, &error), ==, -1);
 	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
 	g_clear_error(&error);
-	g_assert_cmpint(journal_step(fixture->journal, small, "copy", text, &error), ==, -1);
+	g_assert_cmpint(journal_step_add(fixture->journal, small, "copy", text, &error), ==, -1);
 	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
 	g_clear_error(&error);
 	g_assert_cmpint(sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 100000", NULL,
 				     NULL, NULL),
 			==, SQLITE_OK);
-	g_assert_cmpint(journal_add(fixture->journal, &big, &job, &error), ==, 1);
+	g_assert_cmpint(journal_casts_add(fixture->journal, big, 2, &error), ==, 0);
 	g_assert_no_error(error);
+	g_assert_cmpint(big[0].job, >, small);
+	g_assert_cmpint(big[1].job, >, big[0].job);
 	reopen(fixture);
-	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 2));
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 3));
 }
 
 static void run_sql(struct fixture *fixture, const char *sql)
@@ -244,9 +250,9 @@ static void test_old(struct fixture *fixture, gconstpointer data)
 
 	(void)data;
 	(void)add(fixture, "open");
-	g_assert_cmpint(journal_step(fixture->journal, left, "copy", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, old, NULL, NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, left, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, left, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, old, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, left, NULL, NULL), ==, 0);
 	run_sql(fixture, "UPDATE jobs SET came_at = 1, ended_at = 1 WHERE ended_at IS NOT NULL;"
 			 "UPDATE jobs SET came_at = 1");
 	reopen(fixture);
@@ -263,9 +269,9 @@ static void test_clock(struct fixture *fixture, gconstpointer data)
 
 	(void)data;
 	(void)add(fixture, "open");
-	g_assert_cmpint(journal_step(fixture->journal, left, "copy", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, ended, NULL, NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, left, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, left, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, ended, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, left, NULL, NULL), ==, 0);
 	run_sql(fixture, "UPDATE jobs SET came_at = 4102444800;"
 			 "UPDATE jobs SET ended_at = 4102444800 WHERE ended_at IS NOT NULL;"
 			 "UPDATE steps SET at = 4102444800");

@@ -5,8 +5,8 @@
  */
 #include <poll.h>
 
+#include "agent/daemon/leftovers.h"
 #include "agent/daemon/manager.h"
-#include "agent/recovery/recovery.h"
 #include "tests/unit/host.h"
 
 #define CANCEL_S 1 /* for which jobs that are cancelled are waited for */
@@ -17,30 +17,29 @@ static struct {
 	atomic_bool goes;	  /* now it ends */
 } fake;
 
-__typeof__(jobs_free) __real_jobs_free, __wrap_jobs_free;
+__typeof__(worker_pool_free) __real_worker_pool_free, __wrap_worker_pool_free;
 
-void __wrap_jobs_free(struct jobs *jobs)
+void __wrap_worker_pool_free(struct worker_pool *pool)
 {
 	fake.freed++;
-	__real_jobs_free(jobs);
+	__real_worker_pool_free(pool);
 }
 
-__typeof__(jobs_stop) __real_jobs_stop, __wrap_jobs_stop;
-__typeof__(recovery_start) __real_recovery_start, __wrap_recovery_start;
+__typeof__(worker_pool_stop) __real_worker_pool_stop, __wrap_worker_pool_stop;
+__typeof__(leftovers_start) __real_leftovers_start, __wrap_leftovers_start;
 __typeof__(rpc_server_start) __wrap_rpc_server_start;
 __typeof__(rpc_server_stop) __wrap_rpc_server_stop;
 
-unsigned __wrap_jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s)
+unsigned __wrap_worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned cancel_s)
 {
 	g_assert_cmpuint(cancel_s, >, CANCEL_S);
-	return __real_jobs_stop(jobs, grace_s, CANCEL_S);
+	return __real_worker_pool_stop(pool, grace_s, CANCEL_S);
 }
 
 static void job_runs(struct job *job, void *opaque)
 {
 	(void)opaque;
-	while (!atomic_load(&fake.goes) &&
-	       (fake.stays || atomic_load(job_cancel_flag(job)) == JOB_GOES_ON))
+	while (!atomic_load(&fake.goes) && (fake.stays || atomic_load(job_abort_flag(job)) == 0))
 		(void)poll(NULL, 0, 10);
 }
 
@@ -50,13 +49,13 @@ static void job_is_freed(void *opaque)
 }
 
 /* It finds one open job. */
-struct recovery *__wrap_recovery_start(struct manager *manager, GError **error)
+struct leftovers *__wrap_leftovers_start(struct agent *agent, GError **error)
 {
 	static const struct job_ops ops = {.run = job_runs, .free = job_is_freed};
 
-	jobs_submit(manager->jobs, HOST_UUID, NULL, &ops, NULL);
+	worker_pool_submit(agent->pool, HOST_UUID, NULL, &ops, NULL);
 	if (fake.has_recovery)
-		return __real_recovery_start(manager, error);
+		return __real_leftovers_start(agent, error);
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED, "made up: no recovery");
 	return NULL;
 }
@@ -138,7 +137,7 @@ static void test_hurried_after_its_stop(struct fixture *fixture, gconstpointer u
 	g_assert_no_error(error);
 	g_assert_cmpuint(manager_stop(manager), ==, 0);
 	g_assert_cmpuint(fake.freed, ==, 0);
-	manager_hurry(manager);
+	manager_skip_grace(manager);
 	manager_free(manager);
 	g_assert_cmpuint(fake.freed, ==, 1);
 }

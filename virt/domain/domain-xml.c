@@ -1,97 +1,48 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a domain's XML says of the guest as a whole, and of its disks by name.
+ * What a domain's XML says about the guest as a whole, and a list of its disks.
  */
+#include "virt/domain/domain-xml.h"
+
 #include <libxml/parser.h>
 #include <libxml/xpath.h>
-#include <string.h>
 
-#include "virt/internal.h"
+#include "virt/libvirt/xml.h"
 
-#define XML_MAX ((size_t)4 * 1024 * 1024)
-
-xmlDoc *domain_parse(const char *xml)
-{
-	size_t length = strlen(xml);
-	xmlDoc *document = NULL;
-
-	if (length <= XML_MAX)
-		document = xmlReadMemory(xml, (int)length, "domain.xml", NULL,
-					 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-	if (document && xmlGetIntSubset(document)) {
-		xmlFreeDoc(document);
-		return NULL;
-	}
-	return document;
-}
-
-struct reader {
+struct domain_document {
 	xmlDoc *document;
-	xmlXPathContext *context;
+	xmlXPathContext *context; /* NULL: the XML could not be parsed */
 };
 
-static void reader_open(struct reader *reader, const char *xml)
+static void domain_document_open(struct domain_document *domain, const char *xml)
 {
-	reader->document = domain_parse(xml);
-	reader->context = reader->document ? xmlXPathNewContext(reader->document) : NULL;
+	domain->document = virt_xml_parse(xml);
+	domain->context = domain->document ? xmlXPathNewContext(domain->document) : NULL;
 }
 
-static void reader_close(struct reader *reader)
+static void domain_document_close(struct domain_document *domain)
 {
-	xmlXPathFreeContext(reader->context);
-	xmlFreeDoc(reader->document);
+	xmlXPathFreeContext(domain->context);
+	xmlFreeDoc(domain->document);
 }
 
-/* NULL where there is none. */
-static char *text_at(xmlXPathContext *context, const char *path)
+void domain_traits_read(const char *xml, struct domain_traits *ret)
 {
-	g_autofree char *whole = g_strdup_printf("string(%s)", path);
-	xmlXPathObject *found = xmlXPathEvalExpression((const xmlChar *)whole, context);
-	char *text = NULL;
+	struct domain_document domain;
 
-	if (found && found->stringval && *found->stringval)
-		text = g_strdup((const char *)found->stringval);
-	xmlXPathFreeObject(found);
-	return text;
-}
-
-char *domain_text(const char *xml, const char *path)
-{
-	struct reader reader;
-	char *text;
-
-	reader_open(&reader, xml);
-	text = reader.context ? text_at(reader.context, path) : NULL;
-	reader_close(&reader);
-	return text;
-}
-
-void domain_facts_read(const char *xml, struct domain_facts *ret)
-{
-	struct reader reader;
-
-	*ret = (struct domain_facts){0};
-	reader_open(&reader, xml);
-	if (reader.context) {
-		g_autofree char *type = text_at(reader.context, "/domain/@type");
-		/* A virtio NIC backed by a hostdev is passed through as well. */
-		g_autofree char *device = text_at(
-			reader.context, "/domain/devices/hostdev/@mode"
+	*ret = (struct domain_traits){0};
+	domain_document_open(&domain, xml);
+	if (domain.context) {
+		g_autofree char *type = virt_xml_text_at(domain.context, "/domain/@type");
+		/* A virtio network card on a hostdev is passed through as well. */
+		g_autofree char *device = virt_xml_text_at(
+			domain.context, "/domain/devices/hostdev/@mode"
 					"|/domain/devices/interface[@type='hostdev']/@type");
 
 		ret->container = g_strcmp0(type, "lxc") == 0;
 		ret->host_devices = device != NULL;
 	}
-	reader_close(&reader);
-}
-
-char *domain_xml(virDomainPtr domain, GError **error)
-{
-	char *xml = virDomainGetXMLDesc(domain, 0);
-
-	if (!xml)
-		virt_set_error(error, "reading the guest's definition");
-	return xml;
+	domain_document_close(&domain);
 }
 
 static void domain_disk_free(gpointer data)
@@ -107,27 +58,27 @@ static void domain_disk_free(gpointer data)
 GPtrArray *domain_disks(const char *xml)
 {
 	GPtrArray *disks = g_ptr_array_new_with_free_func(domain_disk_free);
-	struct reader reader;
+	struct domain_document domain;
 	xmlXPathObject *found = NULL;
 
-	reader_open(&reader, xml);
-	if (reader.context)
+	domain_document_open(&domain, xml);
+	if (domain.context)
 		found = xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk",
-					       reader.context);
+					       domain.context);
 	for (int i = 0; found && found->nodesetval && i < found->nodesetval->nodeNr; i++) {
 		struct domain_disk *disk = g_new0(struct domain_disk, 1);
 
-		(void)xmlXPathSetContextNode(found->nodesetval->nodeTab[i], reader.context);
-		disk->target = text_at(reader.context, "target/@dev");
-		disk->serial = text_at(reader.context, "serial");
-		disk->file = text_at(reader.context, "source/@file");
-		/* All that is done to a disk is done by its target. */
+		(void)xmlXPathSetContextNode(found->nodesetval->nodeTab[i], domain.context);
+		disk->target = virt_xml_text_at(domain.context, "target/@dev");
+		disk->serial = virt_xml_text_at(domain.context, "serial");
+		disk->file = virt_xml_text_at(domain.context, "source/@file");
+		/* libvirt names a disk by its target in every call. */
 		if (disk->target)
 			g_ptr_array_add(disks, disk);
 		else
 			domain_disk_free(disk);
 	}
 	xmlXPathFreeObject(found);
-	reader_close(&reader);
+	domain_document_close(&domain);
 	return disks;
 }

@@ -1,249 +1,257 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Waiting for libvirt's events: a block job's end, the guest's end, the connection's end.
+ * libvirt's events of one guest.
  */
+#include "virt/domain/events.h"
+
 #include <pthread.h>
-#include <string.h>
-#include <time.h>
 
-#include "virt/internal.h"
+#include "virt/timed-wait.h"
 
-#define SLICE_MS 250
-#define PROGRESS_SLICES 4
+#define WAIT_MS 250
+/* Progress is asked for after so many waits. */
+#define WAITS_PER_PROGRESS 4
 
-struct watch {
-	virConnectPtr connection;
-	virDomainPtr domain;
-	char *disk;
+struct domain_events {
+	virConnectPtr connection; /* a reference of our own: the guest may get another connection */
+	char *target;
 	int job_type;
-	int job_callback;
+	int job_callback; /* -1: not registered */
 	int lifecycle_callback;
-	atomic_uint references; /* the snapshot's, and one of each registered callback */
+	atomic_uint references; /* the owner's, and one of each registered callback */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	bool ready;
-	bool ended;
-	bool failed;
+	bool job_ready;
+	bool job_ended;
+	bool job_failed;
 	bool guest_started;
 	bool guest_stopped;
 	bool guest_undefined;
 	bool disconnected;
 };
 
-static void watch_unref(void *opaque)
+static void domain_events_unref(void *opaque)
 {
-	struct watch *watch = opaque;
+	struct domain_events *events = opaque;
 
-	if (atomic_fetch_sub(&watch->references, 1) > 1)
+	if (atomic_fetch_sub(&events->references, 1) > 1)
 		return;
-	pthread_cond_destroy(&watch->changed);
-	pthread_mutex_destroy(&watch->lock);
-	g_free(watch->disk);
-	g_free(watch);
+	pthread_cond_destroy(&events->changed);
+	pthread_mutex_destroy(&events->lock);
+	g_free(events->target);
+	g_free(events);
 }
 
-static void note(struct watch *watch, bool *what)
+static void note_event(struct domain_events *events, bool *flag)
 {
-	pthread_mutex_lock(&watch->lock);
-	*what = true;
-	pthread_cond_broadcast(&watch->changed);
-	pthread_mutex_unlock(&watch->lock);
+	pthread_mutex_lock(&events->lock);
+	*flag = true;
+	pthread_cond_broadcast(&events->changed);
+	pthread_mutex_unlock(&events->lock);
 }
 
-static void job_event(virConnectPtr connection, virDomainPtr domain, const char *disk, int type,
-		      int status, void *opaque)
+static void on_block_job(virConnectPtr connection, virDomainPtr domain, const char *target,
+			 int type, int status, void *opaque)
 {
-	struct watch *watch = opaque;
+	struct domain_events *events = opaque;
 
 	(void)connection;
 	(void)domain;
-	if (type != watch->job_type || g_strcmp0(disk, watch->disk) != 0)
+	if (type != events->job_type || g_strcmp0(target, events->target) != 0)
 		return;
 	switch (status) {
 	case VIR_DOMAIN_BLOCK_JOB_READY:
-		note(watch, &watch->ready);
+		note_event(events, &events->job_ready);
 		break;
 	case VIR_DOMAIN_BLOCK_JOB_COMPLETED:
 	case VIR_DOMAIN_BLOCK_JOB_CANCELED:
-		note(watch, &watch->ended);
+		note_event(events, &events->job_ended);
 		break;
 	default:
-		note(watch, &watch->failed);
+		note_event(events, &events->job_failed);
 		break;
 	}
 }
 
-static int lifecycle_event(virConnectPtr connection, virDomainPtr domain, int event, int detail,
-			   void *opaque)
+static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
+			void *opaque)
 {
-	struct watch *watch = opaque;
+	struct domain_events *events = opaque;
 
 	(void)connection;
 	(void)domain;
 	(void)detail;
 	if (event == VIR_DOMAIN_EVENT_STOPPED || event == VIR_DOMAIN_EVENT_CRASHED)
-		note(watch, &watch->guest_stopped);
+		note_event(events, &events->guest_stopped);
 	if (event == VIR_DOMAIN_EVENT_UNDEFINED)
-		note(watch, &watch->guest_undefined);
+		note_event(events, &events->guest_undefined);
 	if (event == VIR_DOMAIN_EVENT_STARTED)
-		note(watch, &watch->guest_started);
+		note_event(events, &events->guest_started);
 	return 0;
 }
 
-static void close_event(virConnectPtr connection, int reason, void *opaque)
+static void on_close(virConnectPtr connection, int reason, void *opaque)
 {
-	struct watch *watch = opaque;
+	struct domain_events *events = opaque;
 
 	(void)connection;
 	if (reason != VIR_CONNECT_CLOSE_REASON_CLIENT)
-		note(watch, &watch->disconnected);
+		note_event(events, &events->disconnected);
 }
 
-/* NOLINTBEGIN(clang-analyzer-unix.Malloc): it does not count references, and sees the first one
- * dropped as the last. */
-struct watch *watch_start(virConnectPtr connection, virDomainPtr domain, const char *disk,
-			  int job_type, GError **error)
+static int register_event(struct domain_events *events, virDomainPtr domain, int kind,
+			  virConnectDomainEventGenericCallback callback)
 {
-	struct watch *watch = g_new0(struct watch, 1);
+	int id;
 
-	watch->connection = connection;
-	watch->domain = domain;
-	watch->disk = g_strdup(disk);
-	watch->job_type = job_type;
-	atomic_init(&watch->references, 1);
-	pthread_mutex_init(&watch->lock, NULL);
-	pthread_cond_init(&watch->changed, NULL);
-	atomic_fetch_add(&watch->references, 1);
-	if (virConnectRegisterCloseCallback(connection, close_event, watch, watch_unref) < 0)
-		watch_unref(watch);
-	atomic_fetch_add(&watch->references, 1);
-	watch->job_callback = virConnectDomainEventRegisterAny(
-		connection, domain, VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
-		VIR_DOMAIN_EVENT_CALLBACK(job_event), watch, watch_unref);
-	if (watch->job_callback < 0)
-		watch_unref(watch);
-	atomic_fetch_add(&watch->references, 1);
-	watch->lifecycle_callback = virConnectDomainEventRegisterAny(
-		connection, domain, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-		VIR_DOMAIN_EVENT_CALLBACK(lifecycle_event), watch, watch_unref);
-	if (watch->lifecycle_callback < 0)
-		watch_unref(watch);
-	if (watch->job_callback >= 0 && watch->lifecycle_callback >= 0)
-		return watch;
-	virt_set_error(error, "asking libvirt for the guest's events");
-	watch_stop(watch);
+	atomic_fetch_add(&events->references, 1);
+	id = virConnectDomainEventRegisterAny(events->connection, domain, kind, callback, events,
+					      domain_events_unref);
+	if (id < 0)
+		domain_events_unref(events);
+	return id;
+}
+
+/* NOLINTBEGIN(clang-analyzer-unix.Malloc): it does not count references, and takes the first one
+ * that is dropped for the last. */
+struct domain_events *domain_events_start(const struct guest *guest, const char *target,
+					  int job_type, GError **error)
+{
+	struct domain_events *events = g_new0(struct domain_events, 1);
+
+	events->connection = guest->connection;
+	(void)virConnectRef(events->connection);
+	events->target = g_strdup(target);
+	events->job_type = job_type;
+	events->lifecycle_callback = -1;
+	atomic_init(&events->references, 1);
+	pthread_mutex_init(&events->lock, NULL);
+	pthread_cond_init(&events->changed, NULL);
+	atomic_fetch_add(&events->references, 1);
+	if (virConnectRegisterCloseCallback(events->connection, on_close, events,
+					    domain_events_unref) < 0)
+		domain_events_unref(events);
+	events->job_callback =
+		register_event(events, guest->domain, VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
+			       VIR_DOMAIN_EVENT_CALLBACK(on_block_job));
+	if (events->job_callback >= 0)
+		events->lifecycle_callback =
+			register_event(events, guest->domain, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+				       VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
+	if (events->lifecycle_callback >= 0)
+		return events;
+	virt_set_error(error, "registering for the guest's events");
+	domain_events_stop(events);
 	return NULL;
 }
 /* NOLINTEND(clang-analyzer-unix.Malloc) */
 
-void watch_stop(struct watch *watch)
+void domain_events_stop(struct domain_events *events)
 {
-	if (!watch)
+	virConnectPtr connection;
+
+	if (!events)
 		return;
-	(void)virConnectUnregisterCloseCallback(watch->connection, close_event);
-	if (watch->job_callback >= 0)
-		(void)virConnectDomainEventDeregisterAny(watch->connection, watch->job_callback);
-	if (watch->lifecycle_callback >= 0)
-		(void)virConnectDomainEventDeregisterAny(watch->connection,
-							 watch->lifecycle_callback);
-	watch_unref(watch);
+	connection = events->connection;
+	(void)virConnectUnregisterCloseCallback(connection, on_close);
+	if (events->job_callback >= 0)
+		(void)virConnectDomainEventDeregisterAny(connection, events->job_callback);
+	if (events->lifecycle_callback >= 0)
+		(void)virConnectDomainEventDeregisterAny(connection, events->lifecycle_callback);
+	domain_events_unref(events);
+	(void)virConnectClose(connection);
 }
 
-void watch_reset(struct watch *watch)
+static bool read_flag(struct domain_events *events, const bool *flag)
 {
-	pthread_mutex_lock(&watch->lock);
-	watch->ready = watch->ended = watch->failed = false;
-	pthread_mutex_unlock(&watch->lock);
+	bool is_set;
+
+	pthread_mutex_lock(&events->lock);
+	is_set = *flag;
+	pthread_mutex_unlock(&events->lock);
+	return is_set;
 }
 
-static bool look(struct watch *watch, const bool *what)
+bool domain_events_guest_started(struct domain_events *events)
 {
-	bool seen;
-
-	pthread_mutex_lock(&watch->lock);
-	seen = *what;
-	pthread_mutex_unlock(&watch->lock);
-	return seen;
+	return read_flag(events, &events->guest_started);
 }
 
-bool watch_guest_started(struct watch *watch)
+bool domain_events_guest_stopped(struct domain_events *events)
 {
-	return look(watch, &watch->guest_started);
+	return read_flag(events, &events->guest_stopped);
 }
 
-bool watch_guest_stopped(struct watch *watch)
+bool domain_events_guest_undefined(struct domain_events *events)
 {
-	return look(watch, &watch->guest_stopped);
+	return read_flag(events, &events->guest_undefined);
 }
 
-bool watch_guest_undefined(struct watch *watch)
+bool domain_events_are_lost(struct domain_events *events)
 {
-	return look(watch, &watch->guest_undefined);
+	return read_flag(events, &events->disconnected);
 }
 
-void watch_pause(pthread_cond_t *changed, pthread_mutex_t *lock, unsigned ms)
+void domain_events_forget_block_job(struct domain_events *events)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += ms * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	(void)pthread_cond_clockwait(changed, lock, CLOCK_MONOTONIC, &until);
+	pthread_mutex_lock(&events->lock);
+	events->job_ready = events->job_ended = events->job_failed = false;
+	pthread_mutex_unlock(&events->lock);
 }
 
-/* What was noted, or -1 while there is nothing. With the lock held. */
-static int noted(const struct watch *watch, bool ended)
+/* What was noted, or -1 where that does not end the wait. With the lock held. */
+static int noted_outcome(const struct domain_events *events, bool ended)
 {
-	if (watch->failed)
-		return WATCH_FAILED;
-	if (watch->ended)
-		return WATCH_ENDED;
-	if (watch->guest_stopped)
-		return WATCH_GUEST_STOPPED;
-	if (watch->disconnected)
-		return WATCH_DISCONNECTED;
-	if (watch->ready && !ended)
-		return WATCH_READY;
+	if (events->job_failed)
+		return BLOCK_JOB_FAILED;
+	if (events->job_ended)
+		return BLOCK_JOB_ENDED;
+	if (events->guest_stopped)
+		return BLOCK_JOB_GUEST_STOPPED;
+	if (events->disconnected)
+		return BLOCK_JOB_DISCONNECTED;
+	if (events->job_ready && !ended)
+		return BLOCK_JOB_READY;
 	return -1;
 }
 
-enum watch_end watch_wait(struct watch *watch, bool ended, unsigned timeout_s,
-			  const atomic_int *cancel, uint64_t (*progress)(void *opaque),
-			  void *opaque)
+enum block_job_outcome domain_events_wait_block_job(struct domain_events *events, bool ended,
+						    unsigned timeout_s, const atomic_int *cancel,
+						    uint64_t (*progress)(void *opaque),
+						    void *opaque)
 {
-	gint64 began = g_get_monotonic_time();
+	gint64 moved_at = g_get_monotonic_time();
 	uint64_t last = 0;
-	unsigned slices = 0;
-	int end;
+	unsigned waits = 0;
+	int outcome;
 
-	pthread_mutex_lock(&watch->lock);
-	while ((end = noted(watch, ended)) < 0) {
+	pthread_mutex_lock(&events->lock);
+	while ((outcome = noted_outcome(events, ended)) < 0) {
 		if (cancel && atomic_load(cancel) != 0) {
-			end = WATCH_CANCELLED;
+			outcome = BLOCK_JOB_CANCELLED;
 			break;
 		}
-		if (g_get_monotonic_time() - began > (gint64)timeout_s * G_USEC_PER_SEC) {
-			end = WATCH_TIMEOUT;
+		if (g_get_monotonic_time() - moved_at > (gint64)timeout_s * G_USEC_PER_SEC) {
+			outcome = BLOCK_JOB_TIMEOUT;
 			break;
 		}
-		watch_pause(&watch->changed, &watch->lock, SLICE_MS);
-		if (progress && ++slices % PROGRESS_SLICES == 0 && noted(watch, ended) < 0) {
+		timed_wait(&events->changed, &events->lock, WAIT_MS);
+		if (progress && ++waits % WAITS_PER_PROGRESS == 0 &&
+		    noted_outcome(events, ended) < 0) {
 			uint64_t now;
 
-			pthread_mutex_unlock(&watch->lock);
+			/* It asks libvirt: events must not wait for that. */
+			pthread_mutex_unlock(&events->lock);
 			now = progress(opaque);
-			pthread_mutex_lock(&watch->lock);
+			pthread_mutex_lock(&events->lock);
 			if (now > last) {
 				last = now;
-				began = g_get_monotonic_time();
+				moved_at = g_get_monotonic_time();
 			}
 		}
 	}
-	pthread_mutex_unlock(&watch->lock);
-	return (enum watch_end)end;
+	pthread_mutex_unlock(&events->lock);
+	return (enum block_job_outcome)outcome;
 }

@@ -1,188 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Frozen filesystems, which must never stay so: before they are frozen a process of its own
- * (novasnap-thaw) is started, that thaws them when we die or the time is over.
+ * Freezing and thawing a guest's filesystems.
  */
-#include <errno.h>
-#include <poll.h>
+#include "virt/domain/freeze.h"
+
 #include <pthread.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "virt/internal.h"
+#include "virt/domain/guest-query.h"
+#include "virt/domain/thaw-process.h"
 
-#define READY_TIMEOUT_MS 15000
-#define END_TIMEOUT_US (5 * G_USEC_PER_SEC)
-#define DONE "done\n"
+/* The id of freezes that quiesce_instance asked for. */
+#define QUIESCE_ID "quiesce_instance"
 
 struct freeze {
-	struct frozen_table *table;
-	virDomainPtr domain;
-	GPid pid; /* of the watchdog */
-	int to;	  /* its standard input */
-	int from; /* its standard output */
+	char *id;
+	struct thaw_process *watchdog;
 };
 
 struct frozen_table {
 	pthread_mutex_t lock;
 	/* Guarded by the lock. */
-	GHashTable *guests; /* uuid -> struct freeze */
-	GArray *strays;	    /* GPid: watchdogs that go on alone */
+	GHashTable *guests;   /* uuid -> struct freeze */
+	GArray *left_running; /* GPid: watchdogs that a guest was left to */
 };
-
-/* Waits for those that have ended meanwhile. */
-static void reap_strays(struct frozen_table *table)
-{
-	pthread_mutex_lock(&table->lock);
-	for (guint i = table->strays->len; i > 0; i--) {
-		if (waitpid(g_array_index(table->strays, GPid, i - 1), NULL, WNOHANG) != 0)
-			g_array_remove_index_fast(table->strays, i - 1);
-	}
-	pthread_mutex_unlock(&table->lock);
-}
-
-static void add_stray(struct frozen_table *table, GPid pid)
-{
-	pthread_mutex_lock(&table->lock);
-	g_array_append_val(table->strays, pid);
-	pthread_mutex_unlock(&table->lock);
-}
-
-/* In the child: signals that are meant for us must not end it. */
-static void leave_group(gpointer opaque)
-{
-	(void)opaque;
-	(void)setsid();
-}
-
-/* A line that the watchdog said within the time, or an empty text. */
-static void hear(const struct freeze *freeze, int timeout_ms, char *line, size_t size)
-{
-	struct pollfd fd = {.fd = freeze->from, .events = POLLIN};
-	ssize_t got = 0;
-
-	if (poll(&fd, 1, timeout_ms) > 0)
-		got = read(freeze->from, line, size - 1);
-	line[MAX(got, 0)] = '\0';
-}
-
-static void reap(struct freeze *freeze)
-{
-	gint64 deadline = g_get_monotonic_time() + END_TIMEOUT_US;
-	pid_t got;
-
-	while ((got = waitpid(freeze->pid, NULL, WNOHANG)) == 0 &&
-	       g_get_monotonic_time() < deadline)
-		g_usleep(G_USEC_PER_SEC / 100);
-	if (got != 0)
-		return;
-	(void)kill(freeze->pid, SIGKILL);
-	while (waitpid(freeze->pid, NULL, 0) < 0 && errno == EINTR)
-		;
-}
-
-/* With `done` its work is over; without, it goes on alone until the guest is thawed, and is waited
- * for later. */
-static void let_go(struct freeze *freeze, bool done)
-{
-	if (done && write(freeze->to, DONE, strlen(DONE)) < 0)
-		g_info("the watchdog of a freeze is gone: %s", g_strerror(errno));
-	(void)close(freeze->to);
-	if (done)
-		reap(freeze);
-	else
-		add_stray(freeze->table, freeze->pid);
-	(void)close(freeze->from);
-	(void)virDomainFree(freeze->domain);
-	g_free(freeze);
-}
-
-static struct freeze *start_watchdog(struct virt_host *host, virDomainPtr domain, unsigned limit_s,
-				     GError **error)
-{
-	const struct virt_config *config = host_config(host);
-	char uuid[VIR_UUID_STRING_BUFLEN] = "";
-	g_autofree char *limit = g_strdup_printf("%u", limit_s);
-	g_autoptr(GError) local = NULL;
-	struct freeze *freeze = g_new0(struct freeze, 1);
-	char line[16];
-	char *argv[] = {(char *)config->thaw_program, (char *)config->connection_uri, uuid, limit,
-			NULL};
-
-	reap_strays(host_frozen(host));
-	freeze->table = host_frozen(host);
-	(void)virDomainGetUUIDString(domain, uuid);
-	if (!g_spawn_async_with_pipes(
-		    NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES,
-		    leave_group, NULL, &freeze->pid, &freeze->to, &freeze->from, NULL, &local)) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-			    "the process that thaws in our stead cannot be started, so nothing is "
-			    "frozen: %s",
-			    local->message);
-		g_free(freeze);
-		return NULL;
-	}
-	(void)virDomainRef(domain);
-	freeze->domain = domain;
-	hear(freeze, READY_TIMEOUT_MS, line, sizeof(line));
-	if (g_str_has_prefix(line, "ready"))
-		return freeze;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-		    "the process that thaws in our stead (%s) was not ready in %d s, so nothing is "
-		    "frozen",
-		    config->thaw_program, READY_TIMEOUT_MS / 1000);
-	let_go(freeze, true);
-	return NULL;
-}
-
-struct freeze *freeze_begin(struct virt_host *host, virDomainPtr domain, unsigned limit_s,
-			    GError **error)
-{
-	const struct virt_config *config = host_config(host);
-	struct freeze *freeze = start_watchdog(host, domain, limit_s, error);
-
-	if (!freeze)
-		return NULL;
-	(void)virDomainAgentSetResponseTimeout(domain, (int)config->agent_timeout_s, 0);
-	if (virDomainFSFreeze(domain, NULL, 0, 0) >= 0)
-		return freeze;
-	virt_set_error(error, "freezing the guest's filesystems");
-	if (error && *error)
-		(*error)->code = VIRT_ERROR_FREEZE;
-	/* Some may be frozen all the same: the answer alone may be late. */
-	if (virDomainFSThaw(domain, NULL, 0, 0) < 0) {
-		bool silent = virGetLastErrorCode() == VIR_ERR_AGENT_UNRESPONSIVE;
-
-		g_info("thawing after a freeze that failed: %s", virGetLastErrorMessage());
-		let_go(freeze, !silent && virConnectIsAlive(virDomainGetConnect(domain)) == 1);
-	} else {
-		let_go(freeze, true);
-	}
-	return NULL;
-}
-
-int freeze_end(struct freeze *freeze, GError **error)
-{
-	char line[16];
-	bool early, failed;
-
-	hear(freeze, 0, line, sizeof(line));
-	early = g_str_has_prefix(line, "thawed");
-	failed = virDomainFSThaw(freeze->domain, NULL, 0, 0) < 0;
-	if (failed && !early) {
-		virt_set_error(error, "thawing the guest's filesystems, which is tried again");
-		if (error && *error)
-			(*error)->code = VIRT_ERROR_FREEZE;
-	} else if (early) {
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-				    "the guest's filesystems were thawed before, for the time that "
-				    "they may be frozen was over");
-	}
-	let_go(freeze, !failed || early);
-	return failed || early ? -1 : 0;
-}
 
 struct frozen_table *frozen_table_new(void)
 {
@@ -190,135 +31,279 @@ struct frozen_table *frozen_table_new(void)
 
 	pthread_mutex_init(&table->lock, NULL);
 	table->guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	table->strays = g_array_new(FALSE, FALSE, sizeof(GPid));
+	table->left_running = g_array_new(FALSE, FALSE, sizeof(GPid));
 	return table;
 }
 
-void frozen_table_free(struct frozen_table *table)
+/* Waits for the watchdogs that have ended meanwhile. */
+static void reap_watchdogs(struct frozen_table *table)
 {
+	pthread_mutex_lock(&table->lock);
+	for (guint i = table->left_running->len; i > 0; i--) {
+		if (waitpid(g_array_index(table->left_running, GPid, i - 1), NULL, WNOHANG) != 0)
+			g_array_remove_index_fast(table->left_running, i - 1);
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
+static void leave_to_watchdog(struct frozen_table *table, struct thaw_process *watchdog)
+{
+	GPid pid = thaw_process_abandon(watchdog);
+
+	pthread_mutex_lock(&table->lock);
+	g_array_append_val(table->left_running, pid);
+	pthread_mutex_unlock(&table->lock);
+}
+
+/* False where the guest is in the table already. */
+static bool add_frozen(struct frozen_table *table, const char *uuid, const char *id,
+		       struct thaw_process *watchdog)
+{
+	struct freeze *freeze;
+	bool is_new;
+
+	pthread_mutex_lock(&table->lock);
+	is_new = !g_hash_table_contains(table->guests, uuid);
+	if (is_new) {
+		freeze = g_new0(struct freeze, 1);
+		freeze->id = g_strdup(id);
+		freeze->watchdog = watchdog;
+		g_hash_table_insert(table->guests, g_strdup(uuid), freeze);
+	}
+	pthread_mutex_unlock(&table->lock);
+	return is_new;
+}
+
+enum freeze_owner {
+	FREEZE_NONE,
+	FREEZE_OURS,   /* of that id; a NULL id is never ours */
+	FREEZE_OTHERS, /* of another id */
+};
+
+/* Whose freeze of the guest the table has. Takes one of that id out of it where `ret_watchdog` is
+ * not NULL. */
+static enum freeze_owner find_frozen(struct frozen_table *table, const char *uuid, const char *id,
+				     struct thaw_process **ret_watchdog)
+{
+	enum freeze_owner owner = FREEZE_NONE;
+	struct freeze *freeze;
+
+	pthread_mutex_lock(&table->lock);
+	freeze = g_hash_table_lookup(table->guests, uuid);
+	if (freeze)
+		owner = g_strcmp0(freeze->id, id) == 0 ? FREEZE_OURS : FREEZE_OTHERS;
+	if (owner == FREEZE_OURS && ret_watchdog) {
+		(void)g_hash_table_remove(table->guests, uuid);
+		*ret_watchdog = freeze->watchdog;
+		g_free(freeze->id);
+		g_free(freeze);
+	}
+	pthread_mutex_unlock(&table->lock);
+	return owner;
+}
+
+static int thaw_domain(struct guest *guest, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	if (guest_connect(guest, error) < 0)
+		return -1;
+	(void)virDomainAgentSetResponseTimeout(guest->domain,
+					       (int)guest->host->config->agent_timeout_s, 0);
+	if (virDomainFSThaw(guest->domain, NULL, 0, 0) >= 0)
+		return 0;
+	virt_set_error(&local, "thawing the guest's filesystems");
+	local->code = VIRT_ERROR_FREEZE;
+	g_propagate_error(error, g_steal_pointer(&local));
+	return -1;
+}
+
+/* The freeze failed, but the guest may be frozen all the same: libvirt may have stopped waiting for
+ * an agent that is only slow. */
+static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdog)
+{
+	bool may_be_frozen;
+
+	if (virDomainFSThaw(guest->domain, NULL, 0, 0) >= 0) {
+		thaw_process_dismiss(watchdog);
+		return;
+	}
+	may_be_frozen = virGetLastErrorCode() == VIR_ERR_AGENT_UNRESPONSIVE;
+	g_info("guest %s: thawing after a freeze that failed: %s", guest->uuid,
+	       virGetLastErrorMessage());
+	if (may_be_frozen || !guest_is_connected(guest))
+		leave_to_watchdog(guest->host->frozen, watchdog);
+	else
+		thaw_process_dismiss(watchdog);
+}
+
+static int refuse_second_freeze(GError **error)
+{
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
+			    "the guest's filesystems are frozen already");
+	return -1;
+}
+
+int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError **error)
+{
+	const struct virt_config *config = guest->host->config;
+	struct frozen_table *table = guest->host->frozen;
+	struct thaw_process *watchdog;
+	g_autoptr(GError) local = NULL;
+
+	if (find_frozen(table, guest->uuid, id, NULL) != FREEZE_NONE)
+		return refuse_second_freeze(error);
+	if (guest_connect(guest, error) < 0)
+		return -1;
+	reap_watchdogs(table);
+	watchdog = thaw_process_start(config, guest->uuid, limit_s, error);
+	if (!watchdog)
+		return -1;
+	(void)virDomainAgentSetResponseTimeout(guest->domain, (int)config->agent_timeout_s, 0);
+	if (virDomainFSFreeze(guest->domain, NULL, 0, 0) >= 0) {
+		if (add_frozen(table, guest->uuid, id, watchdog))
+			return 0;
+		/* Another thread froze it meanwhile, and thaws it. */
+		thaw_process_dismiss(watchdog);
+		return refuse_second_freeze(error);
+	}
+	virt_set_error(&local, "freezing the guest's filesystems");
+	local->code = VIRT_ERROR_FREEZE;
+	g_propagate_error(error, g_steal_pointer(&local));
+	thaw_failed_freeze(guest, watchdog);
+	return -1;
+}
+
+bool guest_freeze_has_expired(const struct guest *guest, const char *id)
+{
+	struct frozen_table *table = guest->host->frozen;
+	const struct freeze *freeze;
+	bool expired;
+
+	pthread_mutex_lock(&table->lock);
+	freeze = g_hash_table_lookup(table->guests, guest->uuid);
+	expired = !freeze || g_strcmp0(freeze->id, id) != 0 ||
+		  thaw_process_has_thawed(freeze->watchdog);
+	pthread_mutex_unlock(&table->lock);
+	return expired;
+}
+
+/* Thaws a guest whose watchdog was taken out of the table. */
+static int thaw_with_watchdog(struct guest *guest, struct thaw_process *watchdog, GError **error)
+{
+	bool expired = thaw_process_has_thawed(watchdog);
+	g_autoptr(GError) local = NULL;
+
+	/* Also where it has expired: thawing twice is harmless. A guest that does not run is not
+	 * frozen. */
+	if (thaw_domain(guest, &local) == 0 || expired ||
+	    guest_is_active(guest, NULL) == GUEST_NO) {
+		thaw_process_dismiss(watchdog);
+		return 0;
+	}
+	leave_to_watchdog(guest->host->frozen, watchdog);
+	g_propagate_prefixed_error(error, g_steal_pointer(&local), "the watchdog goes on trying: ");
+	return -1;
+}
+
+/* The agent of a guest that does not run cannot answer. */
+static int thaw_running(struct guest *guest, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	int state = guest_state(guest, NULL, &local);
+
+	if (state == VIR_DOMAIN_RUNNING)
+		return thaw_domain(guest, error);
+	if (state >= 0 || g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+		return 0;
+	g_propagate_error(error, g_steal_pointer(&local));
+	return -1;
+}
+
+int guest_thaw(struct guest *guest, const char *id, GError **error)
+{
+	struct thaw_process *watchdog = NULL;
+	enum freeze_owner owner = find_frozen(guest->host->frozen, guest->uuid, id, &watchdog);
+
+	if (owner == FREEZE_OTHERS)
+		return 0;
+	return watchdog ? thaw_with_watchdog(guest, watchdog, error) : thaw_running(guest, error);
+}
+
+void frozen_table_free(struct virt_host *host)
+{
+	struct frozen_table *table = host->frozen;
 	GHashTableIter iter;
-	gpointer uuid, freeze;
+	gpointer uuid, value;
 
 	g_hash_table_iter_init(&iter, table->guests);
-	while (g_hash_table_iter_next(&iter, &uuid, &freeze)) {
+	while (g_hash_table_iter_next(&iter, &uuid, &value)) {
+		struct freeze *freeze = value;
 		g_autoptr(GError) error = NULL;
+		struct guest guest;
 
-		g_message("guest %s: was left frozen, and is thawed", (char *)uuid);
-		if (freeze_end(freeze, &error) < 0)
+		g_message("guest %s: its filesystems are still frozen, and are thawed",
+			  (char *)uuid);
+		guest_init(&guest, host, uuid);
+		if (thaw_with_watchdog(&guest, freeze->watchdog, &error) < 0)
 			g_warning("guest %s: %s", (char *)uuid, error->message);
+		guest_close(&guest);
+		g_free(freeze->id);
+		g_free(freeze);
 	}
-	reap_strays(table);
+	reap_watchdogs(table);
 	g_hash_table_unref(table->guests);
-	g_array_unref(table->strays);
+	g_array_unref(table->left_running);
 	pthread_mutex_destroy(&table->lock);
 	g_free(table);
 }
 
-static virDomainPtr find(struct virt_host *host, const char *uuid, virConnectPtr *ret_connection,
-			 GError **error)
+static int freeze_running(struct guest *guest, unsigned limit_s, GError **error)
 {
-	*ret_connection = host_connect(host, error);
-	return *ret_connection ? host_find_domain(*ret_connection, uuid, error) : NULL;
-}
+	int state = guest_state(guest, NULL, error);
 
-static bool is_frozen(struct frozen_table *table, const char *uuid)
-{
-	bool frozen;
-
-	pthread_mutex_lock(&table->lock);
-	frozen = g_hash_table_contains(table->guests, uuid);
-	pthread_mutex_unlock(&table->lock);
-	return frozen;
-}
-
-/* NULL where the guest is not frozen by us. */
-static struct freeze *take_frozen(struct frozen_table *table, const char *uuid)
-{
-	gpointer key, freeze = NULL;
-
-	pthread_mutex_lock(&table->lock);
-	if (g_hash_table_steal_extended(table->guests, uuid, &key, &freeze))
-		g_free(key);
-	pthread_mutex_unlock(&table->lock);
-	return freeze;
-}
-
-static int freeze_domain(struct virt_host *host, virDomainPtr domain, const char *uuid,
-			 unsigned limit_s, GError **error)
-{
-	struct frozen_table *table = host_frozen(host);
-	struct freeze *freeze;
-	int state, reason;
-
-	if (virDomainGetState(domain, &state, &reason, 0) < 0) {
-		virt_set_error(error, "asking for the guest's state");
+	if (state < 0)
 		return -1;
-	}
-	if (state != VIR_DOMAIN_RUNNING) {
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-				    "the guest does not run: its agent cannot answer");
-		return -1;
-	}
-	freeze = freeze_begin(host, domain, limit_s, error);
-	if (!freeze)
-		return -1;
-	pthread_mutex_lock(&table->lock);
-	g_hash_table_insert(table->guests, g_strdup(uuid), freeze);
-	pthread_mutex_unlock(&table->lock);
-	return 0;
+	if (state == VIR_DOMAIN_RUNNING)
+		return guest_freeze(guest, QUIESCE_ID, limit_s, error);
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
+			    "the guest does not run: its agent cannot answer");
+	return -1;
 }
 
 int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s, GError **error)
 {
-	virConnectPtr connection = NULL;
-	virDomainPtr domain = NULL;
-	int rc = -1;
+	struct guest guest;
+	int rc;
 
-	if (is_frozen(host_frozen(host), uuid))
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-				    "the guest's filesystems are frozen already");
-	else
-		domain = find(host, uuid, &connection, error);
-	if (domain) {
-		rc = freeze_domain(host, domain, uuid, limit_s, error);
-		(void)virDomainFree(domain);
-	}
-	if (connection)
-		(void)virConnectClose(connection);
+	if (find_frozen(host->frozen, uuid, QUIESCE_ID, NULL) != FREEZE_NONE)
+		return refuse_second_freeze(error);
+	guest_init(&guest, host, uuid);
+	rc = freeze_running(&guest, limit_s, error);
+	guest_close(&guest);
 	return rc;
-}
-
-static int thaw_domain(struct virt_host *host, virDomainPtr domain, GError **error)
-{
-	(void)virDomainAgentSetResponseTimeout(domain, (int)host_config(host)->agent_timeout_s, 0);
-	if (virDomainFSThaw(domain, NULL, 0, 0) >= 0)
-		return 0;
-	virt_set_error(error, "thawing the guest's filesystems");
-	if (error && *error)
-		(*error)->code = VIRT_ERROR_FREEZE;
-	return -1;
 }
 
 int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error)
 {
-	struct freeze *freeze = take_frozen(host_frozen(host), uuid);
-	virConnectPtr connection = NULL;
-	virDomainPtr domain;
-	int rc = -1;
+	struct thaw_process *watchdog = NULL;
+	struct guest guest;
+	bool expired = false;
+	int rc;
 
-	if (freeze)
-		return freeze_end(freeze, error);
-	domain = find(host, uuid, &connection, error);
-	if (domain) {
-		rc = thaw_domain(host, domain, error);
-		(void)virDomainFree(domain);
+	guest_init(&guest, host, uuid);
+	(void)find_frozen(host->frozen, uuid, QUIESCE_ID, &watchdog);
+	if (watchdog) {
+		expired = thaw_process_has_thawed(watchdog);
+		rc = thaw_with_watchdog(&guest, watchdog, error);
+	} else {
+		rc = thaw_domain(&guest, error);
 	}
-	if (connection)
-		(void)virConnectClose(connection);
-	return rc;
-}
-
-int freeze_take_back(struct virt_host *host, virDomainPtr domain, const char *uuid, GError **error)
-{
-	return is_frozen(host_frozen(host), uuid) ? 0 : thaw_domain(host, domain, error);
+	guest_close(&guest);
+	if (rc < 0 || !expired)
+		return rc;
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
+			    "the guest's filesystems were thawed before, since the time that they "
+			    "may stay frozen was over");
+	return -1;
 }

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the header of a disk's file would lead QEMU to yet other files, which no chain names: the
- * external data file of a qcow2, the extents of a VMDK that is merely a description. Looked at here
- * before any program of QEMU opens the file, for that one would open those too.
+ * Whether the header of a disk's file would make QEMU open files that no chain names. Decided here
+ * before any program of QEMU opens the file, since that program would open those files too.
  */
+#include "virt/domain/image-header.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "virt/internal.h"
+#include "virt/virt.h"
 
-#define HEADER 80
+#define HEADER_BYTES 80
+/* Offsets of fields. */
 #define QCOW2_VERSION 4
 #define QCOW2_INCOMPATIBLE 72
 #define QCOW2_DATA_FILE ((uint64_t)1 << 2)
-#define VMDK_CAPACITY 12
+#define VMDK_CAPACITY 12 /* an offset too */
 
-static uint64_t big_endian(const unsigned char *at, size_t bytes)
+static uint64_t read_big_endian(const unsigned char *at, size_t bytes)
 {
 	uint64_t value = 0;
 
@@ -35,17 +37,17 @@ static bool is_all_zero(const unsigned char *at, size_t bytes)
 	return true;
 }
 
-static const char *judge_qcow2(const unsigned char *header)
+static const char *check_qcow2(const unsigned char *header)
 {
-	if (memcmp(header, "QFI\xfb", 4) == 0 && big_endian(header + QCOW2_VERSION, 4) >= 3 &&
-	    (big_endian(header + QCOW2_INCOMPATIBLE, 8) & QCOW2_DATA_FILE))
+	if (memcmp(header, "QFI\xfb", 4) == 0 && read_big_endian(header + QCOW2_VERSION, 4) >= 3 &&
+	    (read_big_endian(header + QCOW2_INCOMPATIBLE, 8) & QCOW2_DATA_FILE))
 		return "has an external data file in its chain: it is not followed";
 	return NULL;
 }
 
-/* Those that hold their data themselves: COWD, and KDMV but for one without a capacity, which QEMU
- * takes for a description. */
-static const char *judge_vmdk(const unsigned char *header)
+/* A VMDK that holds its data itself begins with COWD, or with KDMV and a capacity: QEMU takes a
+ * KDMV without a capacity for a description. */
+static const char *check_vmdk(const unsigned char *header)
 {
 	if (memcmp(header, "COWD", 4) == 0 ||
 	    (memcmp(header, "KDMV", 4) == 0 && !is_all_zero(header + VMDK_CAPACITY, 8)))
@@ -53,36 +55,36 @@ static const char *judge_vmdk(const unsigned char *header)
 	return "has a VMDK in its chain that names other files: they are not followed";
 }
 
-static int refuse_to_read(const struct disk_layer *layer, GError **error)
+static int set_read_error(const struct disk_layer *layer, GError **error)
 {
 	int saved = errno;
 
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "reading the disk's file %s: %s%s",
 		    layer->path, g_strerror(saved),
 		    saved == EACCES && geteuid() != 0
-			    ? "; novasnapd does not run as root: its user needs to read the "
-			      "guests' disks, by a group or an ACL"
+			    ? "; novasnapd does not run as root: give its user read access "
+			      "to the guests' disks by a group or an ACL"
 			    : "");
 	return -1;
 }
 
-int header_check(const struct disk_layer *layer, const char **ret_why, GError **error)
+int image_header_check(const struct disk_layer *layer, const char **ret_why, GError **error)
 {
-	unsigned char header[HEADER] = {0};
-	/* Of what is no file nobody waits for a writer. */
+	unsigned char header[HEADER_BYTES] = {0};
+	/* Not blocking: the path may be a FIFO. */
 	int fd = open(layer->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	ssize_t got = fd < 0 ? -1 : pread(fd, header, sizeof(header), 0);
 
 	*ret_why = NULL;
 	if (got < 0)
-		(void)refuse_to_read(layer, error);
+		(void)set_read_error(layer, error);
 	if (fd >= 0)
 		(void)close(fd);
 	if (got < 0)
 		return -1;
 	if (g_str_equal(layer->format, "qcow2"))
-		*ret_why = judge_qcow2(header);
+		*ret_why = check_qcow2(header);
 	else if (g_str_equal(layer->format, "vmdk"))
-		*ret_why = judge_vmdk(header);
+		*ret_why = check_vmdk(header);
 	return 0;
 }

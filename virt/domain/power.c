@@ -1,37 +1,78 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is done to a guest as a whole. Each call has a connection of its own.
+ * What is done to a guest as a whole: its power state is read and changed. virt.h declares all of
+ * it. Each function has a connection of its own.
  */
 #include <stdlib.h>
 #include <time.h>
 
-#include "virt/internal.h"
+#include "virt/domain/domain-xml.h"
+#include "virt/domain/guest-query.h"
 
-#define POLL_US (G_USEC_PER_SEC / 4)
+#define POWER_POLL_US (G_USEC_PER_SEC / 4)
+#define DESTROY_TRIES 3
 
-int guest_open(struct virt_host *host, const char *uuid, struct guest *guest, GError **error)
+/* nova.virt.libvirt.guest.LIBVIRT_POWER_STATE */
+static int to_power_state(int state)
 {
-	guest->domain = NULL;
-	guest->connection = host_connect(host, error);
-	if (guest->connection)
-		guest->domain = host_find_domain(guest->connection, uuid, error);
-	return guest->domain ? 0 : -1;
+	switch (state) {
+	case VIR_DOMAIN_RUNNING:
+	case VIR_DOMAIN_BLOCKED:
+		return GUEST_RUNNING;
+	case VIR_DOMAIN_PAUSED:
+		return GUEST_PAUSED;
+	case VIR_DOMAIN_SHUTDOWN:
+	case VIR_DOMAIN_SHUTOFF:
+		return GUEST_SHUTDOWN;
+	case VIR_DOMAIN_CRASHED:
+		return GUEST_CRASHED;
+	case VIR_DOMAIN_PMSUSPENDED:
+		return GUEST_SUSPENDED;
+	default:
+		return GUEST_NOSTATE;
+	}
 }
 
-void guest_close(struct guest *guest)
-{
-	if (guest->domain)
-		(void)virDomainFree(guest->domain);
-	if (guest->connection)
-		(void)virConnectClose(guest->connection);
-}
-
-/* One call of libvirt's, which says what it is in `what`. */
-static int apply(struct virt_host *host, const char *uuid, int (*call)(virDomainPtr domain),
-		 const char *what, GError **error)
+int virt_guest_power_state(struct virt_host *host, const char *uuid, GError **error)
 {
 	struct guest guest;
-	int rc = guest_open(host, uuid, &guest, error);
+	int state;
+
+	guest_init(&guest, host, uuid);
+	state = guest_state(&guest, NULL, error);
+	guest_close(&guest);
+	return state < 0 ? -1 : to_power_state(state);
+}
+
+char *virt_guest_uuid_by_name(struct virt_host *host, const char *name, GError **error)
+{
+	char uuid[VIR_UUID_STRING_BUFLEN];
+	virConnectPtr connection = virt_connect(host, error);
+	virDomainPtr domain;
+	char *found = NULL;
+
+	if (!connection)
+		return NULL;
+	domain = virDomainLookupByName(connection, name);
+	if (domain && virDomainGetUUIDString(domain, uuid) == 0) {
+		found = g_strdup(uuid);
+	} else {
+		g_autofree char *what = g_strdup_printf("no domain named %s", name);
+
+		virt_set_error(error, what);
+	}
+	if (domain)
+		(void)virDomainFree(domain);
+	(void)virConnectClose(connection);
+	return found;
+}
+
+/* One call of libvirt; `what` describes it. */
+static int apply_to_guest(struct virt_host *host, const char *uuid,
+			  int (*call)(virDomainPtr domain), const char *what, GError **error)
+{
+	struct guest guest;
+	int rc = guest_open(&guest, host, uuid, error);
 
 	if (rc == 0 && call(guest.domain) < 0) {
 		virt_set_error(error, what);
@@ -48,61 +89,60 @@ static int pause_guest(virDomainPtr domain)
 
 int virt_guest_pause(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply(host, uuid, pause_guest, "pausing the guest", error);
+	return apply_to_guest(host, uuid, pause_guest, "pausing the guest", error);
 }
 
-/* Only a guest agent can do it, so it is no error where there is none. */
-static void set_clock(virDomainPtr domain)
+/* Only a guest agent can set the clock: failing is not an error. */
+static void set_guest_clock(struct guest *guest)
 {
 	struct timespec now;
 
+	(void)virDomainAgentSetResponseTimeout(guest->domain,
+					       (int)guest->host->config->agent_timeout_s, 0);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (virDomainSetTime(domain, now.tv_sec, (unsigned)now.tv_nsec, 0) < 0)
-		g_info("the guest's clock is not set: %s", virGetLastErrorMessage());
+	if (virDomainSetTime(guest->domain, now.tv_sec, (unsigned)now.tv_nsec, 0) < 0)
+		g_info("guest %s: its clock is not set: %s", guest->uuid, virGetLastErrorMessage());
 }
 
 int virt_guest_unpause(struct virt_host *host, const char *uuid, GError **error)
 {
 	struct guest guest;
-	int rc = guest_open(host, uuid, &guest, error);
+	int rc = guest_open(&guest, host, uuid, error);
 
 	if (rc == 0 && virDomainResume(guest.domain) < 0) {
 		virt_set_error(error, "unpausing the guest");
 		rc = -1;
 	}
-	if (rc == 0) {
-		(void)virDomainAgentSetResponseTimeout(guest.domain,
-						       (int)host_config(host)->agent_timeout_s, 0);
-		set_clock(guest.domain);
-	}
+	if (rc == 0)
+		set_guest_clock(&guest);
 	guest_close(&guest);
 	return rc;
 }
 
-static int check_savable(virDomainPtr domain, GError **error)
+static int check_savable(struct guest *guest, GError **error)
 {
-	struct domain_facts facts;
-	char *xml = domain_xml(domain, error);
+	struct domain_traits traits;
+	char *xml = guest_xml(guest, 0, error);
 
 	if (!xml)
 		return -1;
-	domain_facts_read(xml, &facts);
+	domain_traits_read(xml, &traits);
 	free(xml);
-	if (!facts.host_devices && !facts.container)
+	if (!traits.host_devices && !traits.container)
 		return 0;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "the guest cannot be suspended: %s",
-		    facts.container ? "it is a container"
-				    : "it has devices of the host, which cannot be saved");
+		    traits.container ? "it is a container"
+				     : "it has devices of the host, which cannot be saved");
 	return -1;
 }
 
 int virt_guest_suspend(struct virt_host *host, const char *uuid, GError **error)
 {
 	struct guest guest;
-	int rc = guest_open(host, uuid, &guest, error);
+	int rc = guest_open(&guest, host, uuid, error);
 
 	if (rc == 0)
-		rc = check_savable(guest.domain, error);
+		rc = check_savable(&guest, error);
 	if (rc == 0 && virDomainManagedSave(guest.domain, 0) < 0) {
 		virt_set_error(error, "saving the guest");
 		rc = -1;
@@ -118,35 +158,75 @@ static int restore_guest(virDomainPtr domain)
 
 int virt_guest_resume(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply(host, uuid, restore_guest, "restoring the guest", error);
+	return apply_to_guest(host, uuid, restore_guest, "restoring the guest", error);
 }
 
-/* Whether there is still something to be switched off. */
-static bool is_on(virDomainPtr domain)
+int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **error)
 {
-	return virDomainIsActive(domain) == 1;
+	struct guest guest;
+	int rc;
+
+	guest_init(&guest, host, uuid);
+	rc = guest_wait_idle(&guest, error);
+	guest_close(&guest);
+	return rc;
 }
 
-static void ask_to_shut_down(virDomainPtr domain, const char *uuid)
+static bool is_cancelled(const atomic_int *cancel)
 {
-	if (virDomainShutdown(domain) < 0)
-		g_info("guest %s: asking it to shut down: %s", uuid, virGetLastErrorMessage());
+	return cancel && atomic_load(cancel) != 0;
 }
 
-static void shut_down(virDomainPtr domain, const char *uuid, unsigned timeout_s, unsigned retry_s,
-		      const atomic_int *cancel)
+static void request_shutdown(const struct guest *guest)
 {
-	gint64 begin = g_get_monotonic_time(), now = begin, asked = begin;
+	if (virDomainShutdown(guest->domain) < 0)
+		g_info("guest %s: asking it to shut down: %s", guest->uuid,
+		       virGetLastErrorMessage());
+}
 
-	ask_to_shut_down(domain, uuid);
-	while (is_on(domain) && now - begin < (gint64)timeout_s * G_USEC_PER_SEC &&
-	       !(cancel && atomic_load(cancel) != 0)) {
-		if (retry_s > 0 && now - asked > (gint64)retry_s * G_USEC_PER_SEC) {
-			asked = now;
-			ask_to_shut_down(domain, uuid);
+/* Asks the guest to shut down until it has, or the time is over. The answer is whether it still
+ * runs. */
+static enum guest_answer shut_down_guest(struct guest *guest, unsigned timeout_s, unsigned retry_s,
+					 const atomic_int *cancel, GError **error)
+{
+	gint64 began = g_get_monotonic_time(), now = began, requested = began;
+	enum guest_answer active = guest_is_active(guest, error);
+
+	if (active == GUEST_YES)
+		request_shutdown(guest);
+	while (active == GUEST_YES && now - began < (gint64)timeout_s * G_USEC_PER_SEC &&
+	       !is_cancelled(cancel)) {
+		if (retry_s > 0 && now - requested > (gint64)retry_s * G_USEC_PER_SEC) {
+			requested = now;
+			request_shutdown(guest);
 		}
-		g_usleep(POLL_US);
+		g_usleep(POWER_POLL_US);
 		now = g_get_monotonic_time();
+		active = guest_is_active(guest, error);
+	}
+	return active;
+}
+
+/* Done only once libvirt says that the guest is off: a call that failed may have had its effect,
+ * and the guest may go off by itself before it. */
+static int destroy_guest(struct guest *guest, GError **error)
+{
+	g_autoptr(GError) refused = NULL;
+
+	for (unsigned i = 1;; i++) {
+		enum guest_answer active = guest_is_active(guest, error);
+
+		if (active != GUEST_YES)
+			return active == GUEST_NO ? 0 : -1;
+		if (i > 1 && (i > DESTROY_TRIES ||
+			      !g_error_matches(refused, VIRT_ERROR, VIRT_ERROR_DISCONNECTED))) {
+			g_propagate_error(error, g_steal_pointer(&refused));
+			return -1;
+		}
+		if (virDomainDestroy(guest->domain) == 0)
+			return 0;
+		g_clear_error(&refused);
+		virt_set_error(&refused, "powering off the guest");
 	}
 }
 
@@ -154,28 +234,19 @@ int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned time
 			 unsigned retry_s, const atomic_int *cancel, GError **error)
 {
 	struct guest guest;
-	g_autoptr(GError) local = NULL;
-	int rc = guest_open(host, uuid, &guest, &local);
+	enum guest_answer active;
+	int rc = -1;
 
-	if (rc < 0 && g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN)) {
-		guest_close(&guest);
-		return 0;
-	}
-	if (rc == 0 && timeout_s > 0 && is_on(guest.domain))
-		shut_down(guest.domain, uuid, timeout_s, retry_s, cancel);
-	if (rc == 0 && cancel && atomic_load(cancel) != 0) {
-		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_CANCELLED,
+	guest_init(&guest, host, uuid);
+	active = timeout_s > 0 ? shut_down_guest(&guest, timeout_s, retry_s, cancel, error)
+			       : GUEST_YES;
+	if (active == GUEST_NO)
+		rc = 0;
+	else if (active == GUEST_YES && is_cancelled(cancel))
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
 				    "powering off the guest was cancelled");
-		rc = -1;
-	}
-	/* It may go by itself between the question and the call. */
-	if (rc == 0 && is_on(guest.domain) && virDomainDestroy(guest.domain) < 0 &&
-	    is_on(guest.domain)) {
-		virt_set_error(&local, "powering off the guest");
-		rc = -1;
-	}
+	else if (active == GUEST_YES)
+		rc = destroy_guest(&guest, error);
 	guest_close(&guest);
-	if (local)
-		g_propagate_error(error, g_steal_pointer(&local));
 	return rc;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The watchdog of a freeze, in a process of its own. It holds a pipe to the agent: when the agent
- * dies, the pipe ends. It has a connection to libvirt before the guest is frozen.
+ * The watchdog of a frozen guest: the work of the process novasnap-thaw, which novasnapd starts
+ * before it freezes a guest (thaw-process.h). It connects to libvirt before the guest is frozen,
+ * and it holds the reading end of a pipe from novasnapd: when novasnapd dies, that pipe ends.
  */
 #include <poll.h>
 #include <signal.h>
@@ -9,22 +10,25 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "virt/internal.h"
+#include "virt/domain/guest-query.h"
 
 #define THAW_TRIES 20
-#define PAUSE_US (3 * G_USEC_PER_SEC)
-/* Over all that it does after the limit: then it ends in any case. */
+#define THAW_PAUSE_US (3 * G_USEC_PER_SEC)
+/* The process ends at the latest so long after the limit. */
 #define LAST_RESORT_S 600
 #define AGENT_TIMEOUT_S 10
+#define CONNECT_TIMEOUT_S 10
+/* Longer than libvirt waits for another job of the guest and then for its agent. */
+#define CALL_TIMEOUT_S 60
 
-static void say(const char *word)
+static void send_message(const char *message)
 {
-	if (write(STDOUT_FILENO, word, strlen(word)) < 0)
-		g_debug("nobody listens");
+	if (write(STDOUT_FILENO, message, strlen(message)) < 0)
+		g_debug("novasnapd does not read \"%s\" any more", message);
 }
 
-/* True when the freeze is over without us. */
-static bool wait_for_word(unsigned limit_s)
+/* True when novasnapd has thawed the guest; false when the time is over or novasnapd has died. */
+static bool wait_until_done(unsigned limit_s)
 {
 	gint64 deadline = g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
 	struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -42,49 +46,76 @@ static bool wait_for_word(unsigned limit_s)
 	}
 }
 
-static int thaw(virDomainPtr domain)
+static int thaw_once(struct guest *guest, GError **error)
+{
+	if (guest_connect(guest, error) < 0)
+		return -1;
+	(void)virDomainAgentSetResponseTimeout(guest->domain, AGENT_TIMEOUT_S, 0);
+	if (virDomainFSThaw(guest->domain, NULL, 0, 0) >= 0)
+		return 0;
+	virt_set_error(error, "thawing it");
+	return -1;
+}
+
+/* Tries until the guest is thawed, or does not run any more. libvirtd may have been restarted since
+ * the guest was frozen, and an unanswered question is not an answer. */
+static int thaw_guest(struct guest *guest)
 {
 	for (int i = 0; i < THAW_TRIES; i++) {
-		if (virDomainFSThaw(domain, NULL, 0, 0) >= 0)
+		g_autoptr(GError) error = NULL;
+
+		if (thaw_once(guest, &error) == 0 || guest_is_active(guest, NULL) == GUEST_NO)
 			return EXIT_SUCCESS;
-		/* A guest that stopped needs nothing. */
-		if (virDomainIsActive(domain) == 0)
-			return EXIT_SUCCESS;
-		g_warning("thawing the guest %s: %s", virDomainGetName(domain),
-			  virGetLastErrorMessage());
-		g_usleep(PAUSE_US);
+		g_warning("guest %s: %s; tried again", guest->uuid, error->message);
+		g_usleep(THAW_PAUSE_US);
 	}
 	return EXIT_FAILURE;
 }
 
+static int run_watchdog(struct guest *guest, unsigned limit_s)
+{
+	g_autoptr(GError) error = NULL;
+	int status;
+
+	if (guest_connect(guest, &error) < 0) {
+		g_warning("guest %s: %s", guest->uuid, error->message);
+		return EXIT_FAILURE;
+	}
+	send_message("ready\n");
+	if (wait_until_done(limit_s))
+		return EXIT_SUCCESS;
+	g_warning("guest %s: novasnapd did not thaw it in time, so the watchdog thaws it",
+		  guest->uuid);
+	status = thaw_guest(guest);
+	if (status == EXIT_SUCCESS)
+		send_message("thawed\n");
+	return status;
+}
+
 int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s)
 {
-	virConnectPtr connection;
-	virDomainPtr domain = NULL;
-	int status = EXIT_FAILURE;
+	const struct virt_config config = {
+		.connection_uri = uri,
+		.connect_timeout_s = CONNECT_TIMEOUT_S,
+		.call_timeout_s = CALL_TIMEOUT_S,
+		.save_timeout_s = CALL_TIMEOUT_S,
+	};
+	struct virt_host host = {.config = &config};
+	g_autoptr(GError) error = NULL;
+	struct guest guest;
+	int status;
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)alarm(limit_s + LAST_RESORT_S);
-	connection = virConnectOpen(uri);
-	if (connection)
-		domain = virDomainLookupByUUIDString(connection, uuid);
-	if (domain) {
-		(void)virDomainAgentSetResponseTimeout(domain, AGENT_TIMEOUT_S, 0);
-		say("ready\n");
-		if (wait_for_word(limit_s)) {
-			status = EXIT_SUCCESS;
-		} else {
-			g_warning("thawing the guest %s in the agent's stead",
-				  virDomainGetName(domain));
-			status = thaw(domain);
-			say("thawed\n");
-		}
-		(void)virDomainFree(domain);
-	}
-	if (connection)
-		(void)virConnectClose(connection);
+	/* Without limits the watchdog still works, but a call may hang until the alarm. */
+	if (call_timeouts_start(&config, &error) < 0)
+		g_warning("%s", error->message);
+	guest_init(&guest, &host, uuid);
+	status = run_watchdog(&guest, limit_s);
+	guest_close(&guest);
+	call_timeouts_stop();
 	return status;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A limit on each call of libvirt's. QEMU's monitor may never answer, nor libvirtd: a call that is
- * overdue has its connection shut down, and then libvirt's client fails every call on it at once.
+ * A time limit on each call of libvirt. libvirtd or QEMU's monitor may never answer. When a call is
+ * overdue, a thread shuts down the socket of its connection, and libvirt's client then fails every
+ * call on that connection at once.
  *
- * The calls that wait for an answer stand below as macros of the same names, so that whoever makes
- * them need not think of it.
+ * Calls that wait for an answer are redefined below as macros of the same name. A file that
+ * includes this header calls libvirt as usual, and each call has its limit.
  */
-#ifndef NOVASNAP_VIRT_LIMIT_H
-#define NOVASNAP_VIRT_LIMIT_H
+#ifndef NOVASNAP_VIRT_LIBVIRT_CALL_TIMEOUT_H
+#define NOVASNAP_VIRT_LIBVIRT_CALL_TIMEOUT_H
 
 #include <glib.h>
 #include <libvirt/libvirt.h>
@@ -15,93 +16,97 @@
 
 struct virt_config;
 
-/* Starts and ends the thread that looks after the calls. One at a time in a process: a call knows
- * its connection, and nothing else of ours. */
-int limits_start(const struct virt_config *config, GError **error);
-void limits_stop(void);
+/* Starts the thread that ends overdue calls. `config` must stay valid until call_timeouts_stop.
+ * Only one can run in a process: a call carries its connection, but no pointer of ours. Returns 0,
+ * or -1 with VIRT_ERROR_FAILED. */
+int call_timeouts_start(const struct virt_config *config, GError **error);
+/* Stops the thread and waits for it. Without call_timeouts_start it does nothing. */
+void call_timeouts_stop(void);
 
-/* virConnectOpen, within libvirt_connect_timeout. */
-virConnectPtr limit_open(const char *uri);
+/* virConnectOpen, limited to [novasnap]libvirt_connect_timeout. Calls on the new connection are
+ * limited too. NULL with libvirt's last error set. */
+virConnectPtr call_timeout_connect(const char *uri);
 
-enum limit_kind {
-	LIMIT_CALL, /* [novasnap]libvirt_call_timeout */
-	LIMIT_SAVE, /* [novasnap]save_timeout: a guest's memory is written or read */
+enum call_timeout_kind {
+	CALL_TIMEOUT_CALL, /* [novasnap]libvirt_call_timeout */
+	CALL_TIMEOUT_SAVE, /* [novasnap]save_timeout: the guest's memory is written or read */
 };
 
-/* A call under way; on its caller's stack. */
-struct limit_call {
-	virConnectPtr connection; /* NULL: it is just being opened */
-	const char *name;
-	unsigned seconds;
-	gint64 until; /* monotonic us; 0: it has no limit */
-	bool overdue;
-	struct limit_call *next;
+/* A call under way, on its caller's stack. For the macros below. */
+struct call_timeout {
+	virConnectPtr connection; /* NULL: virConnectOpen, which has none yet */
+	const char *name;	  /* the function's */
+	unsigned seconds;	  /* its limit */
+	gint64 until;		  /* monotonic us; 0: no limit */
+	bool overdue;		  /* its connection was shut down */
+	struct call_timeout *next;
 };
-void limit_begin(struct limit_call *call, virConnectPtr connection, enum limit_kind kind,
-		 const char *name);
-void limit_end(struct limit_call *call);
-/* The name of this thread's last call, where its limit ended it; else NULL. */
-const char *limit_exceeded(unsigned *ret_seconds);
+void call_timeout_begin(struct call_timeout *call, virConnectPtr connection,
+			enum call_timeout_kind kind, const char *name);
+void call_timeout_end(struct call_timeout *call);
+/* The name of the last libvirt call of this thread if its limit ended it, else NULL. *ret_seconds
+ * is that limit. */
+const char *call_timeout_exceeded(unsigned *ret_seconds);
 
 /* clang-format off */
-#define LIMITED(kind, connection, function, ...)                                                   \
+#define CALL_TIMEOUT(kind, connection, function, ...)                                              \
 	__extension__({                                                                            \
-		struct limit_call limit_call_;                                                     \
-		limit_begin(&limit_call_, connection, kind, #function);                            \
-		__auto_type limit_result_ = function(__VA_ARGS__);                                 \
-		limit_end(&limit_call_);                                                           \
-		limit_result_;                                                                     \
+		struct call_timeout call_timeout_;                                                 \
+		call_timeout_begin(&call_timeout_, connection, kind, #function);                   \
+		__auto_type call_result_ = function(__VA_ARGS__);                                  \
+		call_timeout_end(&call_timeout_);                                                  \
+		call_result_;                                                                      \
 	})
-#define LIMITED_AT(function, connection, ...) \
-	LIMITED(LIMIT_CALL, connection, function, connection, ##__VA_ARGS__)
-#define LIMITED_OF(function, domain, ...) \
-	LIMITED(LIMIT_CALL, virDomainGetConnect(domain), function, domain, ##__VA_ARGS__)
-#define LIMITED_SAVE(function, domain, ...) \
-	LIMITED(LIMIT_SAVE, virDomainGetConnect(domain), function, domain, ##__VA_ARGS__)
+#define CALL_TIMEOUT_AT(function, connection, ...) \
+	CALL_TIMEOUT(CALL_TIMEOUT_CALL, connection, function, connection, ##__VA_ARGS__)
+#define CALL_TIMEOUT_OF(function, domain, ...) \
+	CALL_TIMEOUT(CALL_TIMEOUT_CALL, virDomainGetConnect(domain), function, domain, ##__VA_ARGS__)
+#define CALL_TIMEOUT_OF_SAVE(function, domain, ...) \
+	CALL_TIMEOUT(CALL_TIMEOUT_SAVE, virDomainGetConnect(domain), function, domain, ##__VA_ARGS__)
 
-#define virConnectClose(...) LIMITED_AT(virConnectClose, __VA_ARGS__)
-#define virConnectDomainEventDeregisterAny(...) LIMITED_AT(virConnectDomainEventDeregisterAny, __VA_ARGS__)
-#define virConnectDomainEventRegisterAny(...) LIMITED_AT(virConnectDomainEventRegisterAny, __VA_ARGS__)
-#define virConnectGetCapabilities(...) LIMITED_AT(virConnectGetCapabilities, __VA_ARGS__)
-#define virConnectGetLibVersion(...) LIMITED_AT(virConnectGetLibVersion, __VA_ARGS__)
-#define virConnectGetType(...) LIMITED_AT(virConnectGetType, __VA_ARGS__)
-#define virConnectGetVersion(...) LIMITED_AT(virConnectGetVersion, __VA_ARGS__)
-#define virConnectListAllDomains(...) LIMITED_AT(virConnectListAllDomains, __VA_ARGS__)
-#define virConnectRegisterCloseCallback(...) LIMITED_AT(virConnectRegisterCloseCallback, __VA_ARGS__)
-#define virConnectUnregisterCloseCallback(...) LIMITED_AT(virConnectUnregisterCloseCallback, __VA_ARGS__)
-#define virDomainAbortJob(...) LIMITED_OF(virDomainAbortJob, __VA_ARGS__)
-#define virDomainAgentSetResponseTimeout(...) LIMITED_OF(virDomainAgentSetResponseTimeout, __VA_ARGS__)
-#define virDomainBackupBegin(...) LIMITED_OF(virDomainBackupBegin, __VA_ARGS__)
-#define virDomainBackupGetXMLDesc(...) LIMITED_OF(virDomainBackupGetXMLDesc, __VA_ARGS__)
-#define virDomainBlockCommit(...) LIMITED_OF(virDomainBlockCommit, __VA_ARGS__)
-#define virDomainBlockCopy(...) LIMITED_OF(virDomainBlockCopy, __VA_ARGS__)
-#define virDomainBlockJobAbort(...) LIMITED_OF(virDomainBlockJobAbort, __VA_ARGS__)
-#define virDomainBlockRebase(...) LIMITED_OF(virDomainBlockRebase, __VA_ARGS__)
-#define virDomainCreate(...) LIMITED_SAVE(virDomainCreate, __VA_ARGS__)
-#define virDomainCreateWithFlags(...) LIMITED_SAVE(virDomainCreateWithFlags, __VA_ARGS__)
-#define virDomainDefineXML(...) LIMITED_AT(virDomainDefineXML, __VA_ARGS__)
-#define virDomainDestroy(...) LIMITED_OF(virDomainDestroy, __VA_ARGS__)
-#define virDomainFSFreeze(...) LIMITED_OF(virDomainFSFreeze, __VA_ARGS__)
-#define virDomainFSThaw(...) LIMITED_OF(virDomainFSThaw, __VA_ARGS__)
-#define virDomainGetBlockInfo(...) LIMITED_OF(virDomainGetBlockInfo, __VA_ARGS__)
-#define virDomainGetBlockJobInfo(...) LIMITED_OF(virDomainGetBlockJobInfo, __VA_ARGS__)
-#define virDomainGetJobInfo(...) LIMITED_OF(virDomainGetJobInfo, __VA_ARGS__)
-#define virDomainGetState(...) LIMITED_OF(virDomainGetState, __VA_ARGS__)
-#define virDomainGetXMLDesc(...) LIMITED_OF(virDomainGetXMLDesc, __VA_ARGS__)
-#define virDomainHasManagedSaveImage(...) LIMITED_OF(virDomainHasManagedSaveImage, __VA_ARGS__)
-#define virDomainIsActive(...) LIMITED_OF(virDomainIsActive, __VA_ARGS__)
-#define virDomainIsPersistent(...) LIMITED_OF(virDomainIsPersistent, __VA_ARGS__)
-#define virDomainLookupByName(...) LIMITED_AT(virDomainLookupByName, __VA_ARGS__)
-#define virDomainLookupByUUIDString(...) LIMITED_AT(virDomainLookupByUUIDString, __VA_ARGS__)
-#define virDomainManagedSave(...) LIMITED_SAVE(virDomainManagedSave, __VA_ARGS__)
-#define virDomainManagedSaveRemove(...) LIMITED_OF(virDomainManagedSaveRemove, __VA_ARGS__)
-#define virDomainResume(...) LIMITED_OF(virDomainResume, __VA_ARGS__)
-#define virDomainSetBlockThreshold(...) LIMITED_OF(virDomainSetBlockThreshold, __VA_ARGS__)
-#define virDomainSetTime(...) LIMITED_OF(virDomainSetTime, __VA_ARGS__)
-#define virDomainShutdown(...) LIMITED_OF(virDomainShutdown, __VA_ARGS__)
-#define virDomainSnapshotCreateXML(...) LIMITED_OF(virDomainSnapshotCreateXML, __VA_ARGS__)
-#define virDomainSuspend(...) LIMITED_OF(virDomainSuspend, __VA_ARGS__)
-#define virDomainUndefineFlags(...) LIMITED_OF(virDomainUndefineFlags, __VA_ARGS__)
+#define virConnectClose(...) CALL_TIMEOUT_AT(virConnectClose, __VA_ARGS__)
+#define virConnectDomainEventDeregisterAny(...) CALL_TIMEOUT_AT(virConnectDomainEventDeregisterAny, __VA_ARGS__)
+#define virConnectDomainEventRegisterAny(...) CALL_TIMEOUT_AT(virConnectDomainEventRegisterAny, __VA_ARGS__)
+#define virConnectGetCapabilities(...) CALL_TIMEOUT_AT(virConnectGetCapabilities, __VA_ARGS__)
+#define virConnectGetLibVersion(...) CALL_TIMEOUT_AT(virConnectGetLibVersion, __VA_ARGS__)
+#define virConnectGetType(...) CALL_TIMEOUT_AT(virConnectGetType, __VA_ARGS__)
+#define virConnectGetVersion(...) CALL_TIMEOUT_AT(virConnectGetVersion, __VA_ARGS__)
+#define virConnectListAllDomains(...) CALL_TIMEOUT_AT(virConnectListAllDomains, __VA_ARGS__)
+#define virConnectRegisterCloseCallback(...) CALL_TIMEOUT_AT(virConnectRegisterCloseCallback, __VA_ARGS__)
+#define virConnectUnregisterCloseCallback(...) CALL_TIMEOUT_AT(virConnectUnregisterCloseCallback, __VA_ARGS__)
+#define virDomainAbortJob(...) CALL_TIMEOUT_OF(virDomainAbortJob, __VA_ARGS__)
+#define virDomainAgentSetResponseTimeout(...) CALL_TIMEOUT_OF(virDomainAgentSetResponseTimeout, __VA_ARGS__)
+#define virDomainBackupBegin(...) CALL_TIMEOUT_OF(virDomainBackupBegin, __VA_ARGS__)
+#define virDomainBackupGetXMLDesc(...) CALL_TIMEOUT_OF(virDomainBackupGetXMLDesc, __VA_ARGS__)
+#define virDomainBlockCommit(...) CALL_TIMEOUT_OF(virDomainBlockCommit, __VA_ARGS__)
+#define virDomainBlockCopy(...) CALL_TIMEOUT_OF(virDomainBlockCopy, __VA_ARGS__)
+#define virDomainBlockJobAbort(...) CALL_TIMEOUT_OF(virDomainBlockJobAbort, __VA_ARGS__)
+#define virDomainBlockRebase(...) CALL_TIMEOUT_OF(virDomainBlockRebase, __VA_ARGS__)
+#define virDomainCreate(...) CALL_TIMEOUT_OF_SAVE(virDomainCreate, __VA_ARGS__)
+#define virDomainCreateWithFlags(...) CALL_TIMEOUT_OF_SAVE(virDomainCreateWithFlags, __VA_ARGS__)
+#define virDomainDefineXML(...) CALL_TIMEOUT_AT(virDomainDefineXML, __VA_ARGS__)
+#define virDomainDestroy(...) CALL_TIMEOUT_OF(virDomainDestroy, __VA_ARGS__)
+#define virDomainFSFreeze(...) CALL_TIMEOUT_OF(virDomainFSFreeze, __VA_ARGS__)
+#define virDomainFSThaw(...) CALL_TIMEOUT_OF(virDomainFSThaw, __VA_ARGS__)
+#define virDomainGetBlockInfo(...) CALL_TIMEOUT_OF(virDomainGetBlockInfo, __VA_ARGS__)
+#define virDomainGetBlockJobInfo(...) CALL_TIMEOUT_OF(virDomainGetBlockJobInfo, __VA_ARGS__)
+#define virDomainGetJobInfo(...) CALL_TIMEOUT_OF(virDomainGetJobInfo, __VA_ARGS__)
+#define virDomainGetState(...) CALL_TIMEOUT_OF(virDomainGetState, __VA_ARGS__)
+#define virDomainGetXMLDesc(...) CALL_TIMEOUT_OF(virDomainGetXMLDesc, __VA_ARGS__)
+#define virDomainHasManagedSaveImage(...) CALL_TIMEOUT_OF(virDomainHasManagedSaveImage, __VA_ARGS__)
+#define virDomainIsActive(...) CALL_TIMEOUT_OF(virDomainIsActive, __VA_ARGS__)
+#define virDomainIsPersistent(...) CALL_TIMEOUT_OF(virDomainIsPersistent, __VA_ARGS__)
+#define virDomainLookupByName(...) CALL_TIMEOUT_AT(virDomainLookupByName, __VA_ARGS__)
+#define virDomainLookupByUUIDString(...) CALL_TIMEOUT_AT(virDomainLookupByUUIDString, __VA_ARGS__)
+#define virDomainManagedSave(...) CALL_TIMEOUT_OF_SAVE(virDomainManagedSave, __VA_ARGS__)
+#define virDomainManagedSaveRemove(...) CALL_TIMEOUT_OF(virDomainManagedSaveRemove, __VA_ARGS__)
+#define virDomainResume(...) CALL_TIMEOUT_OF(virDomainResume, __VA_ARGS__)
+#define virDomainSetBlockThreshold(...) CALL_TIMEOUT_OF(virDomainSetBlockThreshold, __VA_ARGS__)
+#define virDomainSetTime(...) CALL_TIMEOUT_OF(virDomainSetTime, __VA_ARGS__)
+#define virDomainShutdown(...) CALL_TIMEOUT_OF(virDomainShutdown, __VA_ARGS__)
+#define virDomainSnapshotCreateXML(...) CALL_TIMEOUT_OF(virDomainSnapshotCreateXML, __VA_ARGS__)
+#define virDomainSuspend(...) CALL_TIMEOUT_OF(virDomainSuspend, __VA_ARGS__)
+#define virDomainUndefineFlags(...) CALL_TIMEOUT_OF(virDomainUndefineFlags, __VA_ARGS__)
 /* clang-format on */
 
 #endif

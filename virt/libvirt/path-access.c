@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The user that QEMU runs as, and where that user can go. Judged by modes and groups; a folder with
- * an access control list is taken to be as its owner wanted it.
+ * Users, and whether they reach a path. Decided by modes and groups. A folder with an access
+ * control list is assumed to give access, since its owner set that list on purpose.
  */
+#include "virt/libvirt/path-access.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -12,9 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "virt/internal.h"
-
-#define GROUPS_MAX 1024
+#define MAX_GROUPS 1024
 
 static bool find_user(const char *text, uid_t *ret_uid)
 {
@@ -46,7 +46,7 @@ static bool find_group(const char *text, gid_t *ret_gid)
 	return found != NULL;
 }
 
-bool reach_parse_label(const char *label, struct virt_user *ret_user)
+bool virt_user_parse_label(const char *label, struct virt_user *ret_user)
 {
 	g_auto(GStrv) parts = g_strsplit(label ? label : "", ":", 2);
 
@@ -74,12 +74,12 @@ static char *group_name(gid_t gid)
 	return g_strdup_printf("%u", (unsigned)gid);
 }
 
-/* libvirt gives QEMU all groups of its user. */
+/* libvirt runs QEMU with all groups of its user. */
 static bool is_in_group(const struct virt_user *user, gid_t gid)
 {
 	g_autofree char *name = virt_user_name(user->uid);
-	gid_t groups[GROUPS_MAX];
-	int count = GROUPS_MAX;
+	gid_t groups[MAX_GROUPS];
+	int count = MAX_GROUPS;
 
 	if (user->gid == gid)
 		return true;
@@ -92,10 +92,10 @@ static bool is_in_group(const struct virt_user *user, gid_t gid)
 	return false;
 }
 
-static bool are_we_in_group(gid_t gid)
+static bool is_process_in_group(gid_t gid)
 {
-	gid_t groups[GROUPS_MAX];
-	int count = getgroups(GROUPS_MAX, groups);
+	gid_t groups[MAX_GROUPS];
+	int count = getgroups(MAX_GROUPS, groups);
 
 	for (int i = 0; i < count; i++) {
 		if (groups[i] == gid)
@@ -104,21 +104,21 @@ static bool are_we_in_group(gid_t gid)
 	return getegid() == gid;
 }
 
-static bool has_list(const char *path)
+static bool has_access_list(const char *path)
 {
 	return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
 }
 
-static bool may_pass(const struct virt_user *user, const char *folder, const struct stat *st)
+static bool can_traverse(const struct virt_user *user, const char *folder, const struct stat *st)
 {
-	if (user->uid == 0 || has_list(folder))
+	if (user->uid == 0 || has_access_list(folder))
 		return true;
 	if (st->st_uid == user->uid)
 		return st->st_mode & S_IXUSR;
 	return st->st_mode & (is_in_group(user, st->st_gid) ? S_IXGRP : S_IXOTH);
 }
 
-static int check_folder(const struct virt_user *user, const char *folder, GError **error)
+static int check_traversable(const struct virt_user *user, const char *folder, GError **error)
 {
 	g_autofree char *name = virt_user_name(user->uid);
 	g_autofree char *owner = NULL;
@@ -126,16 +126,16 @@ static int check_folder(const struct virt_user *user, const char *folder, GError
 	struct stat st;
 
 	if (stat(folder, &st) < 0) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG, "looking at %s: %s", folder,
-			    g_strerror(errno));
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG, "cannot read the mode of %s: %s",
+			    folder, g_strerror(errno));
 		return -1;
 	}
-	if (may_pass(user, folder, &st))
+	if (can_traverse(user, folder, &st))
 		return 0;
 	owner = virt_user_name(st.st_uid);
 	group = group_name(st.st_gid);
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
-		    "QEMU's user %s cannot pass through %s (mode %04o, of %s:%s)", name, folder,
+		    "QEMU's user %s cannot traverse %s (mode %04o, owner %s:%s)", name, folder,
 		    (unsigned)st.st_mode & 07777, owner, group);
 	return -1;
 }
@@ -146,17 +146,17 @@ int virt_user_check_reach(const struct virt_user *user, const char *path, GError
 	int rc;
 
 	if (!real)
-		return check_folder(user, path, error);
-	rc = check_folder(user, "/", error);
+		return check_traversable(user, path, error);
+	rc = check_traversable(user, "/", error);
 	for (char *at = real + 1; rc == 0 && *at; at++) {
 		if (*at != '/')
 			continue;
 		*at = '\0';
-		rc = check_folder(user, real, error);
+		rc = check_traversable(user, real, error);
 		*at = '/';
 	}
 	if (rc == 0 && real[1])
-		rc = check_folder(user, real, error);
+		rc = check_traversable(user, real, error);
 	free(real);
 	return rc;
 }
@@ -167,22 +167,23 @@ int virt_user_check_shared(const struct virt_user *user, const char *folder, GEr
 	g_autofree char *why = NULL;
 	struct stat st;
 
-	/* As root we give away what is to be shared. */
-	if (geteuid() == 0 || geteuid() == user->uid || stat(folder, &st) < 0 || has_list(folder))
+	/* Root gives its files to QEMU's user. */
+	if (geteuid() == 0 || geteuid() == user->uid || stat(folder, &st) < 0 ||
+	    has_access_list(folder))
 		return 0;
 	group = group_name(st.st_gid);
 	if (!(st.st_mode & S_ISGID))
-		why = g_strdup("it does not hand its group down (setgid)");
+		why = g_strdup("new files do not inherit its group (setgid)");
 	else if (!is_in_group(user, st.st_gid))
 		why = g_strdup_printf("QEMU's user is not in its group %s", group);
-	else if (!are_we_in_group(st.st_gid))
+	else if (!is_process_in_group(st.st_gid))
 		why = g_strdup_printf("novasnapd's user is not in its group %s", group);
 	if (!why)
 		return 0;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
-		    "novasnapd does not run as root, and cannot share what it makes in %s with "
-		    "QEMU: %s; it must be of mode 2770, and of a group in which both are, as "
-		    "conf/novasnap.tmpfiles makes it (novasnap check tells more)",
+		    "novasnapd does not run as root, and cannot share files in %s with QEMU: %s; "
+		    "the folder needs mode 2770 and a group that both users are in, as in "
+		    "conf/novasnap.tmpfiles (novasnap check has details)",
 		    folder, why);
 	return -1;
 }

@@ -1,60 +1,83 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Freezing as a step of a live snapshot: where the image asks for it, and as far as it requires it.
+ * Freezing the guest's filesystems as a step of a live snapshot.
  */
+#include "virt/method/quiesce.h"
+
 #include <cjson/cJSON.h>
 
-#include "virt/internal.h"
+#include "virt/domain/freeze.h"
+#include "virt/steps.h"
 
-/* Nothing, where it cannot be frozen and need not be. */
+/* Sets `why` where the filesystems cannot be frozen; `error` where the snapshot fails. */
+static int try_freeze(struct snapshot *snapshot, GError **why, GError **error)
+{
+	cJSON *undo;
+
+	if (!snapshot->guest_agent) {
+		g_set_error_literal(why, VIRT_ERROR, VIRT_ERROR_NO_AGENT,
+				    "the image lacks the property hw_qemu_guest_agent");
+		return 0;
+	}
+	if (snapshot->first_state == VIR_DOMAIN_PAUSED) {
+		g_set_error_literal(why, VIRT_ERROR, VIRT_ERROR_NO_QUIESCE,
+				    "the guest is paused, and its agent with it");
+		return 0;
+	}
+	undo = cJSON_CreateObject();
+	cJSON_AddStringToObject(undo, "id", snapshot->id);
+	if (step_begin(snapshot, "freeze", undo, error) < 0)
+		return -1;
+	if (guest_freeze(&snapshot->guest, snapshot->id, snapshot->config->freeze_timeout_s, why) ==
+	    0)
+		return step_end(snapshot, "freeze", error);
+	/* guest_freeze has thawed what was frozen, or left it to the watchdog. */
+	step_clear(snapshot, "freeze");
+	return 0;
+}
+
 int quiesce_begin(struct snapshot *snapshot, GError **error)
 {
-	g_autoptr(GError) local = NULL;
+	g_autoptr(GError) why = NULL;
 
-	if (!snapshot->guest_agent)
-		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_NO_AGENT,
-				    "the image lacks the property hw_qemu_guest_agent");
-	else if (snapshot->first_state == VIR_DOMAIN_PAUSED)
-		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_NO_QUIESCE,
-				    "the guest is paused, and its agent with it");
-	else if (step_begin(snapshot, "freeze", cJSON_CreateObject(), error) < 0)
+	if (try_freeze(snapshot, &why, error) < 0)
 		return -1;
-	else
-		snapshot->frozen =
-			freeze_begin(snapshot->host, snapshot->domain,
-				     host_config(snapshot->host)->freeze_timeout_s, &local);
-	if (snapshot->frozen)
-		return step_end(snapshot, "freeze", error);
-	step_over(snapshot, "freeze");
+	if (!why)
+		return 0;
 	if (snapshot->require_quiesce) {
-		g_propagate_prefixed_error(error, g_steal_pointer(&local),
+		g_propagate_prefixed_error(error, g_steal_pointer(&why),
 					   "os_require_quiesce is set, and the guest's filesystems "
 					   "cannot be frozen: ");
 		return -1;
 	}
 	if (snapshot->guest_agent)
 		g_message("guest %s: the snapshot goes on without its filesystems being frozen: %s",
-			  snapshot->uuid, local->message);
+			  snapshot->guest.uuid, why->message);
 	return 0;
 }
 
-/* A guest that was thawed too early wrote before the copy ended. */
 int quiesce_end(struct snapshot *snapshot, GError **error)
 {
 	g_autoptr(GError) local = NULL;
+	bool expired;
+	int rc;
 
-	if (!snapshot->frozen)
+	if (!step_is_open(snapshot, "freeze"))
 		return 0;
-	if (step_begin(snapshot, "thaw", NULL, &local) == 0 &&
-	    freeze_end(g_steal_pointer(&snapshot->frozen), &local) == 0 &&
-	    step_end(snapshot, "thaw", &local) == 0) {
-		step_over(snapshot, "freeze");
+	/* The guest has written since it was thawed. */
+	expired = guest_freeze_has_expired(&snapshot->guest, snapshot->id);
+	rc = step_close(snapshot, "freeze", &local);
+	if (rc == 0 && !expired)
 		return 0;
-	}
+	if (rc == 0)
+		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_FREEZE,
+				    "the guest's filesystems were thawed before the snapshot was "
+				    "taken, since the time that they may stay frozen was over "
+				    "([novasnap]freeze_timeout)");
 	if (snapshot->require_quiesce) {
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
 	}
-	g_warning("guest %s: %s", snapshot->uuid, local->message);
+	g_warning("guest %s: %s", snapshot->guest.uuid, local->message);
 	return 0;
 }

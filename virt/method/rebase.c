@@ -1,296 +1,260 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Live, by block copy (nova's _live_snapshot): QEMU mirrors the top of the chain into a delta with
- * the same backing file; once it has caught up, the job is ended without a switch, and the delta
- * holds that instant. The domain stays defined: the copy is a transient job.
+ * The method rebase, live, by a block copy (nova's _live_snapshot): QEMU mirrors the top of the
+ * chain into a delta with the same backing file. Once the copy has caught up, the job is ended
+ * without a switch, and the delta holds the disk of that instant. The job is transient, so that the
+ * domain stays defined; a libvirt that has no transient jobs needs the domain undefined meanwhile.
  */
 #include <cjson/cJSON.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "virt/internal.h"
+#include "virt/domain/disk-chain.h"
+#include "virt/domain/disk-filename.h"
+#include "virt/domain/guest-query.h"
+#include "virt/libvirt/xml.h"
+#include "virt/method/copy-out.h"
+#include "virt/method/left-jobs.h"
+#include "virt/method/quiesce.h"
+#include "virt/qemu-img.h"
+#include "virt/steps.h"
 
 #define END_TIMEOUT_S 60
 
-static int job_info(struct snapshot *snapshot, virDomainBlockJobInfo *info)
+static int make_delta(struct snapshot *snapshot, GError **error)
 {
-	memset(info, 0, sizeof(*info));
-	return virDomainGetBlockJobInfo(snapshot->domain, snapshot->disk->target, info, 0);
+	const struct disk_layer *backing = NULL;
+	uint64_t size;
+
+	if (guest_disk_size(&snapshot->guest, snapshot->disk->target, &size, error) < 0 ||
+	    disk_complete_chain(snapshot->disk, snapshot->config->backing_dirs, snapshot->cancel,
+				error) < 0)
+		return -1;
+	if (snapshot->disk->layers->len > 1)
+		backing = g_ptr_array_index(snapshot->disk->layers, 1);
+	if (step_begin(snapshot, "delta", NULL, error) < 0 ||
+	    qemu_img_create_delta(snapshot->delta, size, backing ? backing->path : NULL,
+				  backing ? backing->format : NULL, snapshot->cancel, error) < 0)
+		return -1;
+	return step_end(snapshot, "delta", error);
 }
 
-static uint64_t job_progress(void *opaque)
-{
-	virDomainBlockJobInfo info;
-
-	return job_info(opaque, &info) == 1 ? info.cur : 0;
-}
-
-static char *mirror_xml(const struct snapshot *snapshot)
-{
-	return g_markup_printf_escaped("<disk type='file'><source file='%s'/>"
-				       "<driver type='qcow2'/></disk>",
-				       snapshot->delta);
-}
-
-/* What is defined again later. A password in it would have to be kept, in the journal too. */
+/* The definition is journaled, so that the guest can be defined again. A password in it would have
+ * to be journaled, too. */
 static char *read_definition(struct snapshot *snapshot, GError **error)
 {
-	char *xml = virDomainGetXMLDesc(snapshot->domain, VIR_DOMAIN_XML_INACTIVE);
-	char *whole = virDomainGetXMLDesc(snapshot->domain,
-					  VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+	char *xml = guest_xml(&snapshot->guest, VIR_DOMAIN_XML_INACTIVE, error);
+	char *secure = NULL;
 	char *definition = NULL;
 
-	if (!xml || !whole)
-		virt_set_error(error, "reading the guest's definition, to undefine it");
-	else if (g_str_equal(xml, whole))
+	if (xml)
+		secure = guest_xml(&snapshot->guest,
+				   VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE, error);
+	if (secure && g_str_equal(xml, secure))
 		definition = g_strdup(xml);
-	else
+	else if (secure)
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
 				    "the guest would have to be undefined for the time of the "
-				    "copy, and its definition has a password, which is kept "
-				    "nowhere: set [novasnap]live_method = stream");
+				    "copy, and its definition has a password, which must not be "
+				    "written to the journal: set [novasnap]live_method = stream");
 	free(xml);
-	free(whole);
+	free(secure);
 	return definition;
 }
 
-/* Where the copy must not be on a persistent domain: it is made transient until the copy has ended.
- */
-static int undefine(struct snapshot *snapshot, GError **error)
+static int undefine_guest(struct snapshot *snapshot, GError **error)
 {
 	unsigned flags = VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+	g_autofree char *definition = read_definition(snapshot, error);
 	g_autofree char *tpm = NULL;
 	cJSON *undo;
 
-	snapshot->definition = read_definition(snapshot, error);
-	if (!snapshot->definition)
+	if (!definition)
 		return -1;
-	/* A libvirt that takes no transient copy does not know this flag either. */
-	tpm = domain_text(snapshot->definition, "/domain/devices/tpm/backend/@type");
+	/* Only where it is needed: a libvirt without transient jobs may not know this flag. */
+	tpm = virt_xml_text(definition, "/domain/devices/tpm/backend/@type");
 	if (tpm)
 		flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
 	undo = cJSON_CreateObject();
-	cJSON_AddStringToObject(undo, "xml", snapshot->definition);
+	cJSON_AddStringToObject(undo, "xml", definition);
 	step_note_boot(undo);
 	if (step_begin(snapshot, "undefine", undo, error) < 0)
 		return -1;
-	snapshot->undefined = true;
-	if (virDomainUndefineFlags(snapshot->domain, flags) == 0)
+	if (virDomainUndefineFlags(snapshot->guest.domain, flags) == 0)
 		return step_end(snapshot, "undefine", error);
 	virt_set_error(error, "undefining the guest for the time of the copy");
 	return -1;
 }
 
-static int copy(struct snapshot *snapshot, unsigned flags)
+/* Returns what virDomainBlockCopy returns. */
+static int begin_block_copy(struct snapshot *snapshot, unsigned more_flags)
 {
-	g_autofree char *xml = mirror_xml(snapshot);
+	unsigned flags = VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_REUSE_EXT;
+	g_autofree char *xml = g_markup_printf_escaped("<disk type='file'><source file='%s'/>"
+						       "<driver type='qcow2'/></disk>",
+						       snapshot->delta);
 
-	watch_reset(snapshot->watch);
-	snapshot->job_started = true;
-	if (virDomainBlockCopy(snapshot->domain, snapshot->disk->target, xml, NULL, 0, flags) == 0)
-		return 0;
-	snapshot->job_started = false;
-	return -1;
+	domain_events_forget_block_job(snapshot->events);
+	return virDomainBlockCopy(snapshot->guest.domain, snapshot->disk->target, xml, NULL, 0,
+				  flags | more_flags);
 }
 
-/* That of a libvirt which takes no transient copy. */
-static bool is_not_known(int code)
+/* The error code of a libvirt that has no transient jobs. */
+static bool is_unknown_flag(int code)
 {
 	return code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
 	       code == VIR_ERR_OPERATION_UNSUPPORTED;
 }
 
+/* Returns 0, -1 with an error, or 1 where libvirt has no transient jobs. */
+static int start_transient_copy(struct snapshot *snapshot, GError **error)
+{
+	g_autoptr(GError) refused = NULL;
+	enum guest_answer persistent;
+	int code;
+
+	/* A fault at this step stands for a libvirt that has no transient jobs. */
+	if (step_begin(snapshot, "transient", NULL, &refused) < 0) {
+		code = VIR_ERR_ARGUMENT_UNSUPPORTED;
+	} else if (begin_block_copy(snapshot, VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0) {
+		return 0;
+	} else {
+		code = virGetLastErrorCode();
+		virt_set_error(&refused, "starting the block copy");
+	}
+	if (is_unknown_flag(code)) {
+		persistent = guest_is_persistent(&snapshot->guest, error);
+		if (persistent == GUEST_UNKNOWN)
+			return -1;
+		if (persistent == GUEST_YES) {
+			g_info("guest %s: libvirt has no transient block copy (%s): the guest is "
+			       "undefined meanwhile",
+			       snapshot->guest.uuid, refused->message);
+			return 1;
+		}
+	}
+	g_propagate_error(error, g_steal_pointer(&refused));
+	return -1;
+}
+
 static int start_copy(struct snapshot *snapshot, GError **error)
 {
-	unsigned flags = VIR_DOMAIN_BLOCK_COPY_SHALLOW | VIR_DOMAIN_BLOCK_COPY_REUSE_EXT;
 	cJSON *undo = cJSON_CreateObject();
-	g_autoptr(GError) refused = NULL;
-	int code;
+	int rc;
 
 	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
 	cJSON_AddStringToObject(undo, "delta", snapshot->delta);
 	if (step_begin(snapshot, "copy", undo, error) < 0)
 		return -1;
-	/* A fault here stands for a libvirt that does not know it. */
-	if (step_begin(snapshot, "transient", NULL, &refused) < 0) {
-		code = VIR_ERR_ARGUMENT_UNSUPPORTED;
-	} else if (copy(snapshot, flags | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0) {
-		return step_end(snapshot, "copy", error);
-	} else {
-		/* Each further call forgets what libvirt said. */
-		code = virGetLastErrorCode();
-		virt_set_error(&refused, "starting the block copy");
+	rc = start_transient_copy(snapshot, error);
+	if (rc == 1) {
+		if (undefine_guest(snapshot, error) < 0)
+			return -1;
+		rc = begin_block_copy(snapshot, 0);
+		if (rc < 0)
+			virt_set_error(error, "starting the block copy");
 	}
-	if (!is_not_known(code) || virDomainIsPersistent(snapshot->domain) != 1) {
-		g_propagate_error(error, g_steal_pointer(&refused));
-		return -1;
-	}
-	g_info("guest %s: no transient copy here (%s): it is undefined meanwhile", snapshot->uuid,
-	       refused->message);
-	if (undefine(snapshot, error) < 0)
-		return -1;
-	if (copy(snapshot, flags) == 0)
-		return step_end(snapshot, "copy", error);
-	virt_set_error(error, "starting the block copy");
-	return -1;
+	return rc == 0 ? step_end(snapshot, "copy", error) : -1;
 }
 
-static int wait_error(const struct snapshot *snapshot, enum watch_end end, const char *what,
-		      GError **error)
+static int set_outcome_error(const struct snapshot *snapshot, enum block_job_outcome outcome,
+			     const char *what, GError **error)
 {
 	const char *target = snapshot->disk->target;
 
-	switch (end) {
-	case WATCH_GUEST_STOPPED:
+	switch (outcome) {
+	case BLOCK_JOB_GUEST_STOPPED:
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
-			    "%s: the guest stopped, and the block job of disk %s with it", what,
+			    "%s: the guest stopped, and with it the block job of disk %s", what,
 			    target);
 		break;
-	case WATCH_DISCONNECTED:
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED, "%s: libvirt is gone",
-			    what);
+	case BLOCK_JOB_DISCONNECTED:
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED,
+			    "%s: the connection to libvirt broke", what);
 		break;
-	case WATCH_CANCELLED:
+	case BLOCK_JOB_CANCELLED:
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_CANCELLED, "%s: cancelled", what);
 		break;
-	case WATCH_TIMEOUT:
+	case BLOCK_JOB_TIMEOUT:
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
 			    "%s: the block job of disk %s made no progress for %u s", what, target,
-			    host_config(snapshot->host)->job_timeout_s);
+			    snapshot->config->job_timeout_s);
 		break;
-	case WATCH_ENDED:
-	case WATCH_FAILED:
-	case WATCH_READY:
+	case BLOCK_JOB_ENDED:
+	case BLOCK_JOB_FAILED:
+	case BLOCK_JOB_READY:
 	default:
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
-			    "%s: the block job of disk %s failed, or somebody ended it", what,
-			    target);
+			    "%s: the block job of disk %s failed, or another program ended it",
+			    what, target);
 		break;
 	}
 	return -1;
 }
 
-/* A guest whose CPUs are stopped tells of readiness like any other: the mirror is QEMU's own work.
- */
-static int wait_ready(struct snapshot *snapshot, GError **error)
+static uint64_t read_progress(void *opaque)
 {
-	unsigned timeout = host_config(snapshot->host)->job_timeout_s;
-	enum watch_end end = watch_wait(snapshot->watch, false, timeout, snapshot->cancel,
-					job_progress, snapshot);
+	struct snapshot *snapshot = opaque;
 	virDomainBlockJobInfo info;
 
-	if (end != WATCH_READY)
-		return wait_error(snapshot, end, "copying the disk", error);
-	if (job_info(snapshot, &info) != 1)
-		return wait_error(snapshot, WATCH_FAILED, "copying the disk", error);
-	return 0;
+	return guest_has_block_job(&snapshot->guest, snapshot->disk->target, &info, NULL) ==
+			       GUEST_YES
+		       ? info.cur
+		       : 0;
 }
 
-/* Ends the job where it is: from here on the delta is of one instant. */
-static int switch_off(struct snapshot *snapshot, GError **error)
+/* A paused guest's copy becomes ready as well: QEMU copies without the guest. */
+static int wait_ready(struct snapshot *snapshot, GError **error)
 {
-	enum watch_end end;
+	static const char what[] = "copying the disk";
+	enum block_job_outcome outcome = domain_events_wait_block_job(
+		snapshot->events, false, snapshot->config->job_timeout_s, snapshot->cancel,
+		read_progress, snapshot);
+	enum guest_answer running;
 
-	if (quiesce_begin(snapshot, error) < 0)
+	if (outcome != BLOCK_JOB_READY)
+		return set_outcome_error(snapshot, outcome, what, error);
+	running = guest_has_block_job(&snapshot->guest, snapshot->disk->target, NULL, error);
+	if (running == GUEST_NO)
+		return set_outcome_error(snapshot, BLOCK_JOB_FAILED, what, error);
+	return running == GUEST_YES ? 0 : -1;
+}
+
+/* Ends the job where it is: from then on the delta is of one instant. */
+static int end_block_copy(struct snapshot *snapshot, GError **error)
+{
+	static const char what[] = "ending the block copy";
+	enum block_job_outcome outcome;
+
+	if (quiesce_begin(snapshot, error) < 0 || step_begin(snapshot, "switch", NULL, error) < 0)
 		return -1;
-	if (step_begin(snapshot, "switch", NULL, error) < 0)
-		return -1;
-	if (virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
-		virt_set_error(error, "ending the block copy");
+	if (virDomainBlockJobAbort(snapshot->guest.domain, snapshot->disk->target, 0) < 0) {
+		virt_set_error(error, what);
 		return -1;
 	}
-	end = watch_wait(snapshot->watch, true, END_TIMEOUT_S, NULL, NULL, NULL);
-	if (end != WATCH_ENDED)
-		return wait_error(snapshot, end, "ending the block copy", error);
-	snapshot->job_started = false;
-	step_over(snapshot, "copy");
+	outcome = domain_events_wait_block_job(snapshot->events, true, END_TIMEOUT_S, NULL, NULL,
+					       NULL);
+	if (outcome != BLOCK_JOB_ENDED)
+		return set_outcome_error(snapshot, outcome, what, error);
+	step_clear(snapshot, "copy");
 	if (step_end(snapshot, "switch", error) < 0)
 		return -1;
 	return quiesce_end(snapshot, error);
 }
 
-static int end_copy(struct snapshot *snapshot, GError **error)
+static int rebase_take(struct snapshot *snapshot, GError **error)
 {
-	virDomainBlockJobInfo info;
-	int there;
-
-	snapshot->job_started = false;
-	if (step_begin(snapshot, "abort", NULL, error) < 0)
-		return -1;
-	there = job_info(snapshot, &info);
-	if (there < 0 && snapshot_is_cut_off(snapshot)) {
-		virt_set_error(error, "asking for the block copy that failed");
-		return -1;
-	}
-	if (there == 1 && virDomainBlockJobAbort(snapshot->domain, snapshot->disk->target, 0) < 0) {
-		virt_set_error(error, "ending the block copy that failed");
-		return -1;
-	}
-	step_over(snapshot, "copy");
-	return step_end(snapshot, "abort", error);
-}
-
-static int define(struct snapshot *snapshot, GError **error)
-{
-	virDomainPtr defined;
-
-	snapshot->undefined = false;
-	if (step_begin(snapshot, "define", NULL, error) < 0)
-		return -1;
-	defined = virDomainDefineXML(snapshot->connection, snapshot->definition);
-	if (!defined) {
-		virt_set_error(error, "the guest could not be defined again, which is tried again");
-		return -1;
-	}
-	(void)virDomainFree(defined);
-	step_over(snapshot, "undefine");
-	return step_end(snapshot, "define", error);
-}
-
-/* The first thing that went wrong is told. */
-static int undo(struct snapshot *snapshot, GError **error)
-{
-	int rc = quiesce_end(snapshot, error);
-
-	if (snapshot->job_started && end_copy(snapshot, rc == 0 ? error : NULL) < 0)
-		rc = -1;
-	if (snapshot->undefined && define(snapshot, rc == 0 ? error : NULL) < 0)
-		rc = -1;
-	return rc;
-}
-
-static int take(struct snapshot *snapshot, GError **error)
-{
-	virDomainBlockInfo size;
-	const struct disk_layer *backing = NULL;
 	g_autofree char *source = NULL;
 
-	if (jobs_clear(snapshot, error) < 0)
+	if (left_jobs_end(snapshot, error) < 0 || make_delta(snapshot, error) < 0 ||
+	    start_copy(snapshot, error) < 0 || wait_ready(snapshot, error) < 0 ||
+	    end_block_copy(snapshot, error) < 0 || step_close(snapshot, "undefine", error) < 0)
 		return -1;
-	if (virDomainGetBlockInfo(snapshot->domain, snapshot->disk->target, &size, 0) < 0) {
-		virt_set_error(error, "asking for the disk's size");
-		return -1;
-	}
-	if (disk_complete_chain(snapshot->disk, host_config(snapshot->host)->backing_dirs,
-				snapshot->cancel, error) < 0)
-		return -1;
-	if (snapshot->disk->layers->len > 1)
-		backing = g_ptr_array_index(snapshot->disk->layers, 1);
-	if (step_begin(snapshot, "delta", NULL, error) < 0 ||
-	    qemu_img_create_delta(snapshot->delta, size.capacity, backing, snapshot->cancel,
-				  error) < 0 ||
-	    step_end(snapshot, "delta", error) < 0)
-		return -1;
-	if (start_copy(snapshot, error) < 0 || wait_ready(snapshot, error) < 0 ||
-	    switch_off(snapshot, error) < 0 || undo(snapshot, error) < 0)
-		return -1;
-	source = disk_json_name_over(snapshot->disk, 1, snapshot->delta);
+	source = disk_json_filename_over(snapshot->disk, 1, snapshot->delta);
 	return snapshot_copy_out(snapshot, source, NULL, error);
 }
 
 const struct snapshot_method method_rebase = {
 	.name = "rebase",
 	.live = true,
-	.take = take,
-	.undo = undo,
+	.take = rebase_take,
 };

@@ -1,47 +1,52 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guard of a stream. When the file system of a scratch file is full, QEMU pauses the *guest*
- * with an I/O error, and it stays so: so the job is ended before, and a guest that was caught is
- * resumed.
+ * The guard of a live stream.
  */
+#include "virt/method/scratch-guard.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sys/statvfs.h>
 
-#include "virt/method/stream.h"
+#include "virt/domain/backup-job.h"
+#include "virt/timed-wait.h"
 
-#define LOOK_MS 250
-/* Once libvirt told that the scratch file grew. */
-#define CLOSE_LOOK_MS 20
-/* So many times the reserve are little. */
+#define POLL_MS 250
+/* Once the scratch file has grown, or little room is left. */
+#define CLOSE_POLL_MS 20
+/* Less room than so many times the reserve is little. */
 #define CLOSE_FACTOR 4
 #define MIB ((uint64_t)1024 * 1024)
 
-struct guard {
+struct scratch_guard {
 	struct snapshot *snapshot;
+	char *socket;
+	virConnectPtr connection; /* of the event: a reference of our own */
 	pthread_t thread;
-	int callback;		/* libvirt's, -1: none */
-	atomic_uint references; /* ours, and the callback's */
+	int callback;		/* of the event; -1: not registered */
+	atomic_uint references; /* the owner's, and the callback's */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	bool stopping;
-	bool fired;
-	unsigned look_ms;
+	bool tripped;
+	unsigned poll_ms;
 };
 
-static void guard_unref(void *opaque)
+static void scratch_guard_unref(void *opaque)
 {
-	struct guard *guard = opaque;
+	struct scratch_guard *guard = opaque;
 
 	if (atomic_fetch_sub(&guard->references, 1) > 1)
 		return;
 	pthread_cond_destroy(&guard->changed);
 	pthread_mutex_destroy(&guard->lock);
+	g_free(guard->socket);
 	g_free(guard);
 }
 
+/* -1 with errno. */
 static int64_t free_bytes(const struct virt_config *config)
 {
 	struct statvfs fs;
@@ -51,15 +56,14 @@ static int64_t free_bytes(const struct virt_config *config)
 	return (int64_t)((uint64_t)fs.f_bavail * fs.f_frsize);
 }
 
-int guard_check_room(const struct virt_config *config, uint64_t size, GError **error)
+int scratch_guard_check_room(const struct virt_config *config, uint64_t size, GError **error)
 {
 	uint64_t wanted = size / 100 * config->scratch_percent + config->scratch_reserve_mib * MIB;
 	int64_t room = free_bytes(config);
 
 	if (room < 0) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "looking at [novasnap]scratch_dir "
-			    "%s: %s",
+			    "cannot read how much room is left in [novasnap]scratch_dir %s: %s",
 			    config->scratch_dir, g_strerror(errno));
 		return -1;
 	}
@@ -67,160 +71,173 @@ int guard_check_room(const struct virt_config *config, uint64_t size, GError **e
 		return 0;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
 		    "[novasnap]scratch_dir %s has %" G_GINT64_FORMAT
-		    " MiB free, and %" G_GUINT64_FORMAT
-		    " MiB are wanted for what the guest overwrites meanwhile (scratch_percent, "
-		    "scratch_reserve): make room, or give it another place",
+		    " MiB free, but %" G_GUINT64_FORMAT
+		    " MiB are needed for what the guest overwrites meanwhile (scratch_percent, "
+		    "scratch_reserve): make room, or set another folder",
 		    config->scratch_dir, room / (int64_t)MIB, wanted / MIB);
 	return -1;
 }
 
-/* Ends our job, and the pause that it brought. A connection of our own: that of the snapshot may
- * have gone while the job went on. -1: to be tried again. */
-static int fire(struct guard *guard)
+/* Ends the job, and a pause that it caused. On a connection of its own: libvirt may have been
+ * restarted since the snapshot connected. */
+static int end_job(struct scratch_guard *guard, GError **error)
 {
 	struct snapshot *snapshot = guard->snapshot;
-	g_autoptr(GError) error = NULL;
 	struct guest guest;
-	int rc = guest_open(snapshot->host, snapshot->uuid, &guest, &error);
+	int rc;
 
-	if (rc == 0)
-		rc = jobs_end_backup(guest.domain, snapshot->stream->socket, &error);
+	guest_init(&guest, snapshot->guest.host, snapshot->guest.uuid);
+	rc = backup_job_end(&guest, guard->socket, error);
 	if (rc == 0 && snapshot->first_state == VIR_DOMAIN_RUNNING)
-		rc = jobs_resume_caught(guest.domain, &error);
-	if (rc < 0)
-		g_warning("guest %s: ending its stream, for %s is nearly full: %s; tried again",
-			  snapshot->uuid, host_config(snapshot->host)->scratch_dir, error->message);
+		rc = backup_job_resume_guest(&guest, error);
 	guest_close(&guest);
 	return rc;
 }
 
-static void look_closely(struct guard *guard)
+static void poll_closely(struct scratch_guard *guard)
 {
 	pthread_mutex_lock(&guard->lock);
-	guard->look_ms = CLOSE_LOOK_MS;
+	guard->poll_ms = CLOSE_POLL_MS;
 	pthread_cond_broadcast(&guard->changed);
 	pthread_mutex_unlock(&guard->lock);
 }
 
-/* Others write there too: it is looked at closely when there is little left, whoever took it. */
-static bool is_full(struct guard *guard)
+static bool is_full(struct scratch_guard *guard)
 {
-	const struct virt_config *config = host_config(guard->snapshot->host);
+	const struct virt_config *config = guard->snapshot->config;
 	uint64_t reserve = config->scratch_reserve_mib * MIB;
 	int64_t room = free_bytes(config);
 
+	/* Other files may take the room as well. */
 	if (room >= 0 && (uint64_t)room < reserve * CLOSE_FACTOR)
-		look_closely(guard);
+		poll_closely(guard);
 	return room >= 0 && (uint64_t)room < reserve;
 }
 
-/* Whoever reads sees why the export goes, before it goes. */
-static void note_fired(struct guard *guard)
+/* Before the job is ended: the reading thread must see why the export is gone. */
+static void note_tripped(struct scratch_guard *guard)
 {
 	bool before;
 
 	pthread_mutex_lock(&guard->lock);
-	before = guard->fired;
-	guard->fired = true;
+	before = guard->tripped;
+	guard->tripped = true;
 	pthread_mutex_unlock(&guard->lock);
 	if (!before)
-		g_warning("guest %s: the scratch file's folder %s is nearly full: the stream is "
-			  "given up, so that the guest is not stopped",
-			  guard->snapshot->uuid, host_config(guard->snapshot->host)->scratch_dir);
+		g_warning("guest %s: the folder of its scratch file, %s, is nearly full: the "
+			  "stream is given up, so that the guest is not paused",
+			  guard->snapshot->guest.uuid, guard->snapshot->config->scratch_dir);
 }
 
-/* Until it is time to look again. False when there is no more to look after. */
-static bool wait_for_look(struct guard *guard)
+/* False when the guard is to stop. */
+static bool wait_for_poll(struct scratch_guard *guard)
 {
 	bool stopping;
 
 	pthread_mutex_lock(&guard->lock);
 	if (!guard->stopping)
-		watch_pause(&guard->changed, &guard->lock, guard->look_ms);
+		timed_wait(&guard->changed, &guard->lock, guard->poll_ms);
 	stopping = guard->stopping;
 	pthread_mutex_unlock(&guard->lock);
 	return !stopping;
 }
 
-static void *guard_main(void *opaque)
+static void *scratch_guard_main(void *opaque)
 {
-	struct guard *guard = opaque;
+	struct scratch_guard *guard = opaque;
 
 	do {
+		g_autoptr(GError) error = NULL;
+
 		if (!is_full(guard))
 			continue;
-		note_fired(guard);
-		if (fire(guard) == 0)
+		note_tripped(guard);
+		if (end_job(guard, &error) == 0)
 			break;
-	} while (wait_for_look(guard));
+		g_warning("guest %s: ending its stream, since %s is nearly full: %s; tried again",
+			  guard->snapshot->guest.uuid, guard->snapshot->config->scratch_dir,
+			  error->message);
+	} while (wait_for_poll(guard));
 	return NULL;
 }
 
-static void note_growth(virConnectPtr connection, virDomainPtr domain, const char *device,
-			const char *path, unsigned long long threshold, unsigned long long excess,
-			void *opaque)
+static void on_threshold(virConnectPtr connection, virDomainPtr domain, const char *device,
+			 const char *path, unsigned long long threshold, unsigned long long excess,
+			 void *opaque)
 {
-	struct guard *guard = opaque;
-
 	(void)connection;
 	(void)device;
 	(void)path;
 	(void)threshold;
 	(void)excess;
-	/* The guard may have stopped by now, and its snapshot be gone. */
+	/* The guard may have stopped by now, and its snapshot be freed. */
 	g_info("guest %s: the scratch file of its stream has taken half of its room",
 	       virDomainGetName(domain));
-	look_closely(guard);
+	poll_closely(opaque);
 }
 
-/* A guest may write faster than it is worth looking all the time: libvirt tells when the scratch
- * file has taken half of what it may. Where libvirt cannot, looking must do. */
-static void set_threshold(struct guard *guard)
+/* A guest may fill the room between two polls: libvirt reports when the scratch file has taken half
+ * of it. Without that event, polling has to do. */
+static void set_threshold(struct scratch_guard *guard)
 {
-	struct snapshot *snapshot = guard->snapshot;
-	g_autofree char *index = jobs_backup_scratch_index(snapshot->domain);
+	const struct guest *guest = &guard->snapshot->guest;
+	const struct virt_config *config = guard->snapshot->config;
+	g_autofree char *index = backup_job_scratch_index(guest->domain);
 	g_autofree char *device =
-		g_strdup_printf("%s[%s]", snapshot->disk->target, index ? index : "");
-	int64_t room = free_bytes(host_config(snapshot->host));
-	int64_t reserve = (int64_t)(host_config(snapshot->host)->scratch_reserve_mib * MIB);
+		g_strdup_printf("%s[%s]", guard->snapshot->disk->target, index ? index : "");
+	int64_t room = free_bytes(config);
+	int64_t reserve = (int64_t)(config->scratch_reserve_mib * MIB);
 
 	atomic_fetch_add(&guard->references, 1);
 	guard->callback = virConnectDomainEventRegisterAny(
-		snapshot->connection, snapshot->domain, VIR_DOMAIN_EVENT_ID_BLOCK_THRESHOLD,
-		VIR_DOMAIN_EVENT_CALLBACK(note_growth), guard, guard_unref);
+		guard->connection, guest->domain, VIR_DOMAIN_EVENT_ID_BLOCK_THRESHOLD,
+		VIR_DOMAIN_EVENT_CALLBACK(on_threshold), guard, scratch_guard_unref);
 	if (guard->callback < 0)
-		guard_unref(guard);
+		scratch_guard_unref(guard);
 	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the reference dropped is not the last. */
 	if (guard->callback < 0 || !index || room <= reserve ||
-	    virDomainSetBlockThreshold(snapshot->domain, device,
+	    virDomainSetBlockThreshold(guest->domain, device,
 				       (unsigned long long)(room - reserve) / 2, 0) < 0)
-		g_info("guest %s: libvirt does not tell when the scratch file grows: %s",
-		       snapshot->uuid, virGetLastErrorMessage());
+		g_info("guest %s: libvirt does not report when the scratch file grows: %s",
+		       guest->uuid, virGetLastErrorMessage());
 }
 
-struct guard *guard_start(struct snapshot *snapshot, GError **error)
+/* Deregisters the event, and drops the owner's reference. */
+static void release_guard(struct scratch_guard *guard)
 {
-	struct guard *guard = g_new0(struct guard, 1);
+	virConnectPtr connection = guard->connection;
+
+	if (guard->callback >= 0)
+		(void)virConnectDomainEventDeregisterAny(connection, guard->callback);
+	scratch_guard_unref(guard);
+	(void)virConnectClose(connection);
+}
+
+struct scratch_guard *scratch_guard_start(struct snapshot *snapshot, const char *socket,
+					  GError **error)
+{
+	struct scratch_guard *guard = g_new0(struct scratch_guard, 1);
 	int rc;
 
 	guard->snapshot = snapshot;
-	guard->look_ms = LOOK_MS;
+	guard->socket = g_strdup(socket);
+	guard->connection = snapshot->guest.connection;
+	(void)virConnectRef(guard->connection);
+	guard->poll_ms = POLL_MS;
 	atomic_init(&guard->references, 1);
 	pthread_mutex_init(&guard->lock, NULL);
 	pthread_cond_init(&guard->changed, NULL);
 	set_threshold(guard);
-	rc = pthread_create(&guard->thread, NULL, guard_main, guard);
+	rc = pthread_create(&guard->thread, NULL, scratch_guard_main, guard);
 	if (rc == 0)
 		return guard;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "cannot start the thread that guards the guest: %s", g_strerror(rc));
-	if (guard->callback >= 0)
-		(void)virConnectDomainEventDeregisterAny(snapshot->connection, guard->callback);
-	guard_unref(guard);
+		    "cannot start the thread that guards the scratch file: %s", g_strerror(rc));
+	release_guard(guard);
 	return NULL;
 }
 
-void guard_stop(struct guard *guard)
+void scratch_guard_stop(struct scratch_guard *guard)
 {
 	if (!guard)
 		return;
@@ -229,20 +246,17 @@ void guard_stop(struct guard *guard)
 	pthread_cond_broadcast(&guard->changed);
 	pthread_mutex_unlock(&guard->lock);
 	pthread_join(guard->thread, NULL);
-	if (guard->callback >= 0)
-		(void)virConnectDomainEventDeregisterAny(guard->snapshot->connection,
-							 guard->callback);
-	guard_unref(guard);
+	release_guard(guard);
 }
 
-bool guard_fired(struct guard *guard)
+bool scratch_guard_tripped(struct scratch_guard *guard)
 {
-	bool fired;
+	bool tripped;
 
 	if (!guard)
 		return false;
 	pthread_mutex_lock(&guard->lock);
-	fired = guard->fired;
+	tripped = guard->tripped;
 	pthread_mutex_unlock(&guard->lock);
-	return fired;
+	return tripped;
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The table of snapshot methods, and the choice among them.
+ * The snapshot methods, and the choice among them.
  */
-#include "virt/internal.h"
+#include "virt/method/table.h"
 
 static const struct snapshot_method *const methods[] = {&method_stream_live, &method_stream_cold,
 							&method_rebase, &method_extract,
 							&method_internal};
 
-const struct snapshot_method *method_find(const char *name, bool live, GError **error)
+const struct snapshot_method *snapshot_method_find(const char *name, bool live, GError **error)
 {
 	g_autoptr(GString) known = g_string_new(NULL);
 
@@ -20,7 +20,7 @@ const struct snapshot_method *method_find(const char *name, bool live, GError **
 		g_string_append_printf(known, "%s%s", known->len > 0 ? ", " : "", methods[i]->name);
 	}
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
-		    "[novasnap]%s_method = %s: there is no such method; there is: %s",
+		    "[novasnap]%s_method = %s: there is no such method; the methods are: %s",
 		    live ? "live" : "cold", name, known->str);
 	return NULL;
 }
@@ -32,38 +32,39 @@ static bool is_stopped(int state)
 }
 
 /* What nova calls lvm: a disk in /dev (nova.virt.libvirt.utils.get_disk_type_from_path). */
-static bool is_volume(const struct disk *disk)
+static bool is_lvm(const struct disk *disk)
 {
 	return g_str_has_prefix(disk_top(disk)->path, "/dev/");
 }
 
 static bool can_be_streamed(const struct virt_config *config, const struct disk *disk)
 {
-	const char *format = format_choose(config, disk);
+	const char *format = snapshot_format_choose(config, disk);
 
 	return g_str_equal(format, "raw") || g_str_equal(format, "qcow2");
 }
 
-const struct snapshot_method *method_choose(const struct virt_config *config,
-					    const struct domain_facts *facts,
-					    const struct disk *disk, int state, GError **error)
+const struct snapshot_method *snapshot_method_choose(const struct virt_config *config,
+						     const struct domain_traits *traits,
+						     const struct disk *disk, int state,
+						     GError **error)
 {
-	bool live = !is_stopped(state) && !config->disable_livesnapshot && !facts->container &&
-		    !is_volume(disk);
+	bool live = !is_stopped(state) && !config->disable_livesnapshot && !traits->container &&
+		    !is_lvm(disk);
 	const struct snapshot_method *method =
-		method_find(live ? config->live_method : config->cold_method, live, error);
+		snapshot_method_find(live ? config->live_method : config->cold_method, live, error);
 
 	if (!method || !method->open)
 		return method;
-	/* A guest that we would have to save is restored before the first byte is sent. */
-	if (!can_be_streamed(config, disk) || facts->container || (!live && !is_stopped(state)))
+	/* A guest that must be saved is restored before the upload: its disk cannot be streamed. */
+	if (!can_be_streamed(config, disk) || traits->container || (!live && !is_stopped(state)))
 		return method->fallback;
 	return method;
 }
 
-const char *format_choose(const struct virt_config *config, const struct disk *disk)
+const char *snapshot_format_choose(const struct virt_config *config, const struct disk *disk)
 {
 	if (config->snapshot_image_format)
 		return config->snapshot_image_format;
-	return is_volume(disk) ? "raw" : disk_top(disk)->format;
+	return is_lvm(disk) ? "raw" : disk_top(disk)->format;
 }

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The root disk and its chain, as a domain's XML names them, and what else is read from that XML.
+ */
+#include <string.h>
+
+#include "virt/domain/disk-filename.h"
+#include "virt/domain/domain-xml.h"
+#include "virt/domain/root-disk.h"
+#include "virt/virt.h"
+
+#define DOMAIN(disks) "<domain><devices>" disks "</devices></domain>"
+#define CDROM                                                                                      \
+	"<disk type='file' device='cdrom'><driver type='raw'/><source file='/i/cd.iso'/>"          \
+	"<target dev='sda'/></disk>"
+#define CONFIG                                                                                     \
+	"<disk type='file' device='disk'><driver type='raw'/><source file='/i/u/disk.config'/>"    \
+	"<target dev='vda'/></disk>"
+#define SWAP                                                                                       \
+	"<disk type='file' device='disk'><driver type='raw'/><source file='/i/u/disk.swap'/>"      \
+	"<target dev='vdb'/></disk>"
+#define ROOT                                                                                       \
+	"<disk type='file' device='disk'><driver type='qcow2'/><source file='/i/u/disk'/>"         \
+	"<backingStore type='file'><format type='raw'/><source file='/b/base'/><backingStore/>"    \
+	"</backingStore><target dev='vdc'/></disk>"
+#define SECOND                                                                                     \
+	"<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/loop9'/>"          \
+	"<target dev='vdd'/></disk>"
+
+static void test_first_disk(void)
+{
+	struct disk *disk = root_disk_find(DOMAIN(CDROM CONFIG SWAP ROOT SECOND), NULL, NULL);
+	g_autofree char *name = NULL;
+
+	g_assert_nonnull(disk);
+	g_assert_cmpstr(disk->target, ==, "vdc");
+	g_assert_cmpuint(disk->layers->len, ==, 2);
+	g_assert_true(disk->complete);
+	name = disk_json_filename(disk, 0);
+	g_assert_cmpstr(
+		name, ==,
+		"json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":"
+		"\"/i/u/disk\"},\"backing\":{\"driver\":\"raw\",\"file\":{\"driver\":\"file\","
+		"\"filename\":\"/b/base\"}}}");
+	disk_free(disk);
+}
+
+static void test_root_device_name(void)
+{
+	struct disk *disk = root_disk_find(DOMAIN(ROOT SECOND), "/dev/vdd", NULL);
+	g_autofree char *name = disk_json_filename(disk, 0);
+
+	g_assert_cmpstr(disk->target, ==, "vdd");
+	g_assert_nonnull(strstr(name, "host_device"));
+	disk_free(disk);
+	disk = root_disk_find(DOMAIN(ROOT SECOND), "/dev/sdz", NULL);
+	g_assert_cmpstr(disk->target, ==, "vdc");
+	disk_free(disk);
+}
+
+static void expect_error(const char *xml, int code, const char *words)
+{
+	g_autoptr(GError) error = NULL;
+
+	g_assert_null(root_disk_find(xml, NULL, &error));
+	g_assert_error(error, VIRT_ERROR, code);
+	if (!strstr(error->message, words))
+		g_error("\"%s\" is without \"%s\"", error->message, words);
+}
+
+static void test_refusals(void)
+{
+	expect_error(DOMAIN(CDROM CONFIG), VIRT_ERROR_NO_ROOT_DISK, "no disk");
+	expect_error("no xml", VIRT_ERROR_NO_ROOT_DISK, "no disk");
+	expect_error(DOMAIN("<disk type='network' device='disk'><driver type='raw'/><source "
+			    "protocol='rbd' name='x'/><target dev='vda'/></disk>"),
+		     VIRT_ERROR_UNSUPPORTED, "neither a file nor a block device");
+	expect_error(
+		DOMAIN("<disk type='file' device='disk'><driver type='qcow2'/><source "
+		       "file='/x'><encryption format='luks'/></source><target dev='vda'/></disk>"),
+		VIRT_ERROR_UNSUPPORTED, "encrypted");
+	expect_error(DOMAIN("<disk type='file' device='disk'><source file='/x'/><target "
+			    "dev='vda'/></disk>"),
+		     VIRT_ERROR_UNSUPPORTED, "never probed");
+	expect_error(DOMAIN("<disk type='file' device='disk'><driver type='parallels'/><source "
+			    "file='/x'/><target dev='vda'/></disk>"),
+		     VIRT_ERROR_UNSUPPORTED, "parallels");
+}
+
+/* libvirt writes nothing of this kind. */
+static void test_odd_xml(void)
+{
+	static const char devices[] =
+		DOMAIN("<disk type='file'><target dev=''/></disk><disk type='file'><target/></disk>"
+		       "<disk type='file'><target dev=''/><target dev='vdx'/></disk>" ROOT);
+	g_autoptr(GString) laughs = g_string_new("<!DOCTYPE d [<!ENTITY a 'ha'>");
+	g_autoptr(GString) large = g_string_new("<domain type='lxc'>");
+	struct domain_traits traits;
+	GPtrArray *disks = domain_disks(devices);
+
+	g_assert_cmpuint(disks->len, ==, 1);
+	g_assert_cmpstr(((const struct domain_disk *)disks->pdata[0])->target, ==, "vdc");
+	g_ptr_array_unref(disks);
+
+	for (int name = 'b'; name < 'z'; name++)
+		g_string_append_printf(laughs, "<!ENTITY %c '&%c;&%c;&%c;&%c;'>", name, name - 1,
+				       name - 1, name - 1, name - 1);
+	g_string_append(laughs, "]><domain type='&y;'><devices>&y;</devices></domain>");
+	domain_traits_read(laughs->str, &traits);
+	g_assert_false(traits.container);
+	expect_error(laughs->str, VIRT_ERROR_NO_ROOT_DISK, "no disk");
+	domain_traits_read("<!DOCTYPE d [<!ENTITY a 'lxc'>]><domain type='&a;'/>", &traits);
+	g_assert_false(traits.container);
+
+	while (large->len < (size_t)5 * 1024 * 1024)
+		g_string_append(large, "<a>aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa</a>");
+	g_string_append(large, "</domain>");
+	domain_traits_read(large->str, &traits);
+	g_assert_false(traits.container);
+}
+
+#define CONTAINER                                                                                  \
+	"<domain type='lxc'><devices><filesystem type='mount'><source dir='/i/uuid/rootfs'/>"      \
+	"<target dir='/'/></filesystem></devices></domain>"
+
+static void test_container(void)
+{
+	g_autoptr(GError) error = NULL;
+	struct disk *disk = root_disk_find_of_container(CONTAINER, "raw", NULL);
+
+	g_assert_nonnull(disk);
+	g_assert_cmpstr(disk_top(disk)->path, ==, "/i/uuid/disk");
+	g_assert_cmpstr(disk_top(disk)->format, ==, "raw");
+	disk_free(disk);
+	g_assert_null(root_disk_find_of_container("<domain type='lxc'><devices><filesystem><source "
+						  "dir='/elsewhere'/><target dir='/'/></filesystem>"
+						  "</devices></domain>",
+						  "raw", &error));
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK);
+}
+
+static void test_traits(void)
+{
+	struct domain_traits traits;
+	GPtrArray *disks;
+
+	domain_traits_read(DOMAIN("<hostdev mode='subsystem' type='pci'/>"), &traits);
+	g_assert_true(traits.host_devices);
+	domain_traits_read(DOMAIN("<interface type='hostdev'/>"), &traits);
+	g_assert_true(traits.host_devices);
+	domain_traits_read(DOMAIN("<interface type='bridge'/>"), &traits);
+	g_assert_false(traits.host_devices || traits.container);
+	domain_traits_read("no xml", &traits);
+	g_assert_false(traits.host_devices || traits.container);
+
+	disks = domain_disks(
+		DOMAIN("<disk type='file'><source file='/a'/><target dev='vda'/></disk>"
+		       "<disk type='file'><source file='/b'/><target dev='vdb'/>"
+		       "<serial>volume</serial></disk>"));
+	g_assert_cmpuint(disks->len, ==, 2);
+	g_assert_null(((struct domain_disk *)disks->pdata[0])->serial);
+	g_assert_cmpstr(((struct domain_disk *)disks->pdata[1])->serial, ==, "volume");
+	g_assert_cmpstr(((struct domain_disk *)disks->pdata[1])->file, ==, "/b");
+	g_assert_cmpstr(((struct domain_disk *)disks->pdata[1])->target, ==, "vdb");
+	g_ptr_array_unref(disks);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/root-disk/first", test_first_disk);
+	g_test_add_func("/root-disk/root-device-name", test_root_device_name);
+	g_test_add_func("/root-disk/refusals", test_refusals);
+	g_test_add_func("/root-disk/odd-xml", test_odd_xml);
+	g_test_add_func("/root-disk/container", test_container);
+	g_test_add_func("/root-disk/traits", test_traits);
+	return g_test_run();
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Whether the disk of a guest that is shut down was read at one instant: only where libvirt says
+ * that nobody started the guest. On a guest of libvirt's test driver.
+ */
+#define HOST_HAS_CLOSE_CALLBACK
+#include "tests/unit/snapshot-fixture.h"
+
+static struct {
+	virConnectCloseFunc callback;
+	void *opaque;
+	virFreeCallback free;
+	unsigned state_unanswered; /* how many times the question is not answered */
+} fake;
+
+__typeof__(virConnectRegisterCloseCallback) __wrap_virConnectRegisterCloseCallback;
+__typeof__(virConnectUnregisterCloseCallback) __wrap_virConnectUnregisterCloseCallback;
+__typeof__(virDomainGetState) __real_virDomainGetState, __wrap_virDomainGetState;
+
+int __wrap_virConnectRegisterCloseCallback(virConnectPtr connection, virConnectCloseFunc callback,
+					   void *opaque, virFreeCallback free_opaque)
+{
+	(void)connection;
+	fake.callback = callback;
+	fake.opaque = opaque;
+	fake.free = free_opaque;
+	return 0;
+}
+
+int __wrap_virConnectUnregisterCloseCallback(virConnectPtr connection, virConnectCloseFunc callback)
+{
+	(void)connection;
+	(void)callback;
+	fake.free(fake.opaque);
+	return 0;
+}
+
+int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags)
+{
+	if (fake.state_unanswered == 0)
+		return __real_virDomainGetState(domain, state, reason, flags);
+	fake.state_unanswered--;
+	return host_fail(VIR_ERR_INVALID_CONN);
+}
+
+static void set_up(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	memset(&fake, 0, sizeof(fake));
+	fixture_open(fixture, "");
+	g_assert_cmpint(virDomainDestroy(fixture->host.domain), ==, 0);
+	fixture_begin(fixture, "stream");
+	g_assert_true(snapshot_gives_disk(fixture->snapshot));
+}
+
+static void tear_down(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fixture_close(fixture);
+}
+
+static void assert_lost(int (*verify)(struct snapshot *snapshot, GError **error),
+			struct fixture *fixture, const char *words)
+{
+	g_autoptr(GError) error = NULL;
+
+	g_assert_cmpint(verify(fixture->snapshot, &error), ==, -1);
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST);
+	host_assert_message(error, words);
+}
+
+static void test_guest_stays_off(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(snapshot_verify_instant(fixture->snapshot, NULL), ==, 0);
+	g_assert_cmpint(snapshot_verify_end(fixture->snapshot, NULL), ==, 0);
+	/* A new connection answers. */
+	fake.state_unanswered = 2;
+	g_assert_cmpint(snapshot_verify_end(fixture->snapshot, NULL), ==, 0);
+}
+
+static void test_guest_is_started(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(virDomainCreate(fixture->host.domain), ==, 0);
+	assert_lost(snapshot_verify_end, fixture, "the guest was started");
+}
+
+static void test_state_is_unknown(struct fixture *fixture, gconstpointer unused)
+{
+	g_autoptr(GError) error = NULL;
+
+	(void)unused;
+	fake.state_unanswered = 3;
+	g_assert_cmpint(snapshot_verify_end(fixture->snapshot, &error), ==, -1);
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED);
+}
+
+/* The guest may have been started and shut down again without an event. */
+static void test_events_are_lost(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.callback(fixture->host.connection, VIR_CONNECT_CLOSE_REASON_EOF, fake.opaque);
+	assert_lost(snapshot_verify_instant, fixture, "is unknown");
+	assert_lost(snapshot_verify_end, fixture, "is unknown");
+}
+
+#define TEST(name)                                                                                 \
+	g_test_add("/stream-cold/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	TEST(guest_stays_off);
+	TEST(guest_is_started);
+	TEST(state_is_unknown);
+	TEST(events_are_lost);
+	return g_test_run();
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A backup job of a running guest.
+ */
+#include "virt/domain/backup-job.h"
+
+#include <stdlib.h>
+
+#include "virt/libvirt/xml.h"
+
+/* Longer than libvirt lets a call wait for another job. */
+#define VISIBLE_WAIT_S 40
+#define VISIBLE_POLL_US (G_USEC_PER_SEC / 5)
+#define END_TIMEOUT_S 30
+#define END_POLL_US (G_USEC_PER_SEC / 50)
+
+enum guest_answer backup_job_serves(struct guest *guest, const char *socket, GError **error)
+{
+	g_autofree char *place = NULL;
+	enum guest_answer answer = guest_has_backup(guest, &place, error);
+
+	return answer == GUEST_YES && g_strcmp0(place, socket) != 0 ? GUEST_NO : answer;
+}
+
+int backup_job_wait_visible(struct guest *guest, const char *socket, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + VISIBLE_WAIT_S * G_USEC_PER_SEC;
+
+	for (;;) {
+		enum guest_answer busy = guest_has_job(guest, error);
+		enum guest_answer ours =
+			busy == GUEST_YES ? backup_job_serves(guest, socket, error) : GUEST_NO;
+
+		if (busy == GUEST_UNKNOWN || ours == GUEST_UNKNOWN)
+			return -1;
+		if (busy == GUEST_NO || ours == GUEST_YES || g_get_monotonic_time() > until)
+			return 0;
+		g_usleep(VISIBLE_POLL_US);
+	}
+}
+
+static int abort_job(struct guest *guest, const char *socket, GError **error)
+{
+	g_autoptr(GError) refused = NULL;
+
+	if (virDomainAbortJob(guest->domain) == 0)
+		return 0;
+	virt_set_error(&refused, "ending the export of the disk");
+	/* It may have ended by itself. */
+	if (backup_job_serves(guest, socket, NULL) == GUEST_NO)
+		return 0;
+	g_propagate_error(error, g_steal_pointer(&refused));
+	return -1;
+}
+
+/* libvirt answers before the job is gone, and another job would collide with its rest. */
+int backup_job_end(struct guest *guest, const char *socket, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + END_TIMEOUT_S * G_USEC_PER_SEC;
+	enum guest_answer ours = backup_job_serves(guest, socket, error);
+
+	if (ours == GUEST_YES && abort_job(guest, socket, error) < 0)
+		return -1;
+	while (ours == GUEST_YES) {
+		if (g_get_monotonic_time() > until) {
+			g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
+				    "ending the export of the disk: libvirt's job is still there "
+				    "after %d s; virsh domjobabort ends it",
+				    END_TIMEOUT_S);
+			return -1;
+		}
+		g_usleep(END_POLL_US);
+		ours = backup_job_serves(guest, socket, error);
+	}
+	return ours == GUEST_NO ? 0 : -1;
+}
+
+int backup_job_resume_guest(struct guest *guest, GError **error)
+{
+	int reason;
+	int state = guest_state(guest, &reason, error);
+
+	if (state < 0)
+		return -1;
+	if (state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_IOERROR ||
+	    virDomainResume(guest->domain) == 0)
+		return 0;
+	virt_set_error(error, "resuming the guest, which an I/O error paused");
+	return -1;
+}
+
+char *backup_job_scratch_index(virDomainPtr domain)
+{
+	char *xml = virDomainBackupGetXMLDesc(domain, 0);
+	char *index = NULL;
+
+	if (xml)
+		index = virt_xml_text(xml, "/domainbackup/disks/disk[@backup='yes']/@index");
+	free(xml);
+	return index;
+}

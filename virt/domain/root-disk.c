@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A guest's root disk, and the files below it that the domain's XML names. Formats come from the
+ * XML. A format is never probed, since a guest can write any header into its disk.
+ */
+#include "virt/domain/root-disk.h"
+
+#include <libxml/parser.h>
+#include <libxml/xpath.h>
+#include <string.h>
+
+#include "virt/libvirt/xml.h"
+#include "virt/virt.h"
+
+#define MAX_LAYERS 200
+
+static void layer_free(gpointer data)
+{
+	struct disk_layer *layer = data;
+
+	g_free(layer->path);
+	g_free(layer->format);
+	g_free(layer);
+}
+
+static struct disk *disk_new(char *target)
+{
+	struct disk *disk = g_new0(struct disk, 1);
+
+	disk->target = target;
+	disk->layers = g_ptr_array_new_with_free_func(layer_free);
+	return disk;
+}
+
+void disk_free(struct disk *disk)
+{
+	if (!disk)
+		return;
+	g_free(disk->target);
+	g_free(disk->mirror);
+	g_ptr_array_unref(disk->layers);
+	g_free(disk);
+}
+
+struct disk_layer *disk_top(const struct disk *disk)
+{
+	return g_ptr_array_index(disk->layers, 0);
+}
+
+static xmlNode *find_child(const xmlNode *node, const char *name)
+{
+	for (xmlNode *at = node ? node->children : NULL; at; at = at->next) {
+		if (at->type == XML_ELEMENT_NODE && g_str_equal((const char *)at->name, name))
+			return at;
+	}
+	return NULL;
+}
+
+static char *read_attribute(const xmlNode *node, const char *name)
+{
+	xmlChar *value = node ? xmlGetProp(node, (const xmlChar *)name) : NULL;
+	char *copy = g_strdup((const char *)value);
+
+	xmlFree(value);
+	return copy;
+}
+
+/* nova's names for disks that are not root disks (nova.virt.libvirt.blockinfo). */
+static bool is_auxiliary(const char *path)
+{
+	static const char *const prefixes[] = {"disk.config", "disk.local", "disk.eph", "disk.swap",
+					       "disk.rescue"};
+	g_autofree char *base = path ? g_path_get_basename(path) : NULL;
+
+	for (size_t i = 0; base && i < G_N_ELEMENTS(prefixes); i++) {
+		if (g_str_has_prefix(base, prefixes[i]) ||
+		    (strchr(base, '_') && g_str_has_prefix(strrchr(base, '_') + 1, prefixes[i])))
+			return true;
+	}
+	return false;
+}
+
+static char *read_source(const xmlNode *disk, const char *type)
+{
+	const xmlNode *source = find_child(disk, "source");
+
+	if (g_strcmp0(type, "file") == 0)
+		return read_attribute(source, "file");
+	if (g_strcmp0(type, "block") == 0)
+		return read_attribute(source, "dev");
+	return NULL;
+}
+
+static bool can_be_root(const xmlNode *node)
+{
+	g_autofree char *device = read_attribute(node, "device");
+	g_autofree char *type = read_attribute(node, "type");
+	g_autofree char *path = read_source(node, type);
+
+	if (device && !g_str_equal(device, "disk") && !g_str_equal(device, "lun"))
+		return false;
+	return !is_auxiliary(path);
+}
+
+int disk_refuse(const struct disk *disk, const char *why, GError **error)
+{
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "the root disk %s %s", disk->target,
+		    why);
+	return -1;
+}
+
+/* Formats that name no other files, or whose other files the chain lists. */
+static bool is_backing_format(const char *format)
+{
+	static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi", "vpc", "vhdx", NULL};
+
+	return g_strv_contains(formats, format);
+}
+
+int disk_add_layer(struct disk *disk, const char *type, char *path, char *format, GError **error)
+{
+	bool is_backing = disk->layers->len > 0;
+	g_autofree char *message = NULL;
+	const char *why = NULL;
+	struct disk_layer *layer;
+
+	if (g_strcmp0(type, "file") != 0 && g_strcmp0(type, "block") != 0)
+		why = "it is neither a file nor a block device (network disks are not supported "
+		      "yet)";
+	else if (!path)
+		why = "it has no source";
+	else if (!format)
+		why = "libvirt does not name its format, and it is never probed";
+	else if (is_backing && !is_backing_format(format))
+		why = "its format is not supported";
+	else if (disk->layers->len >= MAX_LAYERS)
+		why = "its chain is too long";
+	if (why) {
+		message = g_strdup_printf("%s: %s",
+					  is_backing ? "has a backing file that cannot be used"
+						     : "cannot be used",
+					  why);
+		g_free(path);
+		g_free(format);
+		return disk_refuse(disk, message, error);
+	}
+	layer = g_new0(struct disk_layer, 1);
+	layer->path = path;
+	layer->format = format;
+	layer->block = g_str_equal(type, "block");
+	g_ptr_array_add(disk->layers, layer);
+	return 0;
+}
+
+static int read_layers(struct disk *disk, const xmlNode *node, GError **error)
+{
+	const xmlNode *store;
+	g_autofree char *type = read_attribute(node, "type");
+
+	if (disk_add_layer(disk, type, read_source(node, type),
+			   read_attribute(find_child(node, "driver"), "type"), error) < 0)
+		return -1;
+	for (store = find_child(node, "backingStore"); store;
+	     store = find_child(store, "backingStore")) {
+		g_autofree char *kind = read_attribute(store, "type");
+
+		/* An empty element ends the chain. */
+		if (!kind) {
+			disk->complete = true;
+			return 0;
+		}
+		if (find_child(find_child(store, "source"), "encryption"))
+			return disk_refuse(disk, "has an encrypted backing file", error);
+		if (disk_add_layer(disk, kind, read_source(store, kind),
+				   read_attribute(find_child(store, "format"), "type"), error) < 0)
+			return -1;
+	}
+	/* Only a qcow2 and a VMDK can have a backing file. */
+	if (!g_str_equal(disk_top(disk)->format, "qcow2") &&
+	    !g_str_equal(disk_top(disk)->format, "vmdk"))
+		disk->complete = disk->layers->len == 1;
+	return 0;
+}
+
+static int read_disk(struct disk *disk, const xmlNode *node, GError **error)
+{
+	static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi", NULL};
+	const xmlNode *mirror = find_child(node, "mirror");
+
+	if (find_child(node, "encryption") || find_child(find_child(node, "source"), "encryption"))
+		return disk_refuse(disk,
+				   "is encrypted: its snapshot would be stored without encryption",
+				   error);
+	if (read_layers(disk, node, error) < 0)
+		return -1;
+	if (!g_strv_contains(formats, disk_top(disk)->format)) {
+		g_autofree char *why = g_strdup_printf("has the format %s, which is not supported",
+						       disk_top(disk)->format);
+
+		return disk_refuse(disk, why, error);
+	}
+	if (mirror) {
+		disk->mirror = read_attribute(find_child(mirror, "source"), "file");
+		if (!disk->mirror)
+			disk->mirror = g_strdup("(a target that is not a file)");
+	}
+	return 0;
+}
+
+static const xmlNode *choose_root(const xmlNodeSet *nodes, const char *root_device_name)
+{
+	g_autofree char *wanted = root_device_name && *root_device_name
+					  ? g_path_get_basename(root_device_name)
+					  : NULL;
+	const xmlNode *first = NULL;
+
+	for (int i = 0; nodes && i < nodes->nodeNr; i++) {
+		const xmlNode *node = nodes->nodeTab[i];
+		g_autofree char *target = read_attribute(find_child(node, "target"), "dev");
+
+		if (!can_be_root(node) || !target)
+			continue;
+		if (wanted && g_str_equal(target, wanted))
+			return node;
+		if (!first)
+			first = node;
+	}
+	return first;
+}
+
+struct disk *root_disk_find(const char *xml, const char *root_device_name, GError **error)
+{
+	xmlDoc *document = virt_xml_parse(xml);
+	xmlXPathContext *context = document ? xmlXPathNewContext(document) : NULL;
+	xmlXPathObject *disks =
+		context ? xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk", context)
+			: NULL;
+	const xmlNode *chosen = disks ? choose_root(disks->nodesetval, root_device_name) : NULL;
+	struct disk *disk = NULL;
+
+	if (chosen) {
+		disk = disk_new(read_attribute(find_child(chosen, "target"), "dev"));
+		if (read_disk(disk, chosen, error) < 0)
+			g_clear_pointer(&disk, disk_free);
+	} else {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK,
+			    "the domain has no disk that can be its root disk%s%s",
+			    root_device_name ? "; the instance's root device is " : "",
+			    root_device_name ? root_device_name : "");
+	}
+	xmlXPathFreeObject(disks);
+	xmlXPathFreeContext(context);
+	xmlFreeDoc(document);
+	return disk;
+}
+
+struct disk *root_disk_find_of_container(const char *xml, const char *format, GError **error)
+{
+	g_autofree char *root =
+		virt_xml_text(xml, "/domain/devices/filesystem[target/@dir='/']/source/@dir");
+	g_autofree char *folder = NULL;
+	struct disk *disk;
+
+	if (!root || !g_str_has_suffix(root, "/rootfs")) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK,
+				    "the container has no root filesystem in a directory named "
+				    "rootfs, beside which nova keeps its disk");
+		return NULL;
+	}
+	folder = g_path_get_dirname(root);
+	disk = disk_new(g_strdup("(container)"));
+	(void)disk_add_layer(disk, "file", g_build_filename(folder, "disk", NULL), g_strdup(format),
+			     NULL);
+	return disk;
+}

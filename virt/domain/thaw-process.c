@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The watchdog of a frozen guest, as novasnapd sees it. The watchdog says "ready" when it is
+ * connected to libvirt, and "thawed" when it has thawed the guest. It is told "done" when it is no
+ * longer needed; the end of that pipe tells it that novasnapd has died.
+ */
+#include "virt/domain/thaw-process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define READY_TIMEOUT_MS 15000
+#define EXIT_TIMEOUT_US (5 * G_USEC_PER_SEC)
+#define EXIT_POLL_US (G_USEC_PER_SEC / 100)
+#define MESSAGE_DONE "done\n"
+
+struct thaw_process {
+	GPid pid;
+	int to;		/* its standard input */
+	int from;	/* its standard output */
+	GString *heard; /* what it has sent so far */
+};
+
+/* In the child: signals to novasnapd's process group must not end the watchdog. */
+static void leave_process_group(gpointer opaque)
+{
+	(void)opaque;
+	(void)setsid();
+}
+
+/* Whether it has sent a message, or sends it within the time. */
+static bool has_sent(struct thaw_process *process, const char *message, int timeout_ms)
+{
+	struct pollfd fd = {.fd = process->from, .events = POLLIN};
+	char text[16];
+	ssize_t got = 0;
+
+	if (poll(&fd, 1, timeout_ms) > 0)
+		got = read(process->from, text, sizeof(text));
+	g_string_append_len(process->heard, text, MAX(got, 0));
+	return strstr(process->heard->str, message) != NULL;
+}
+
+static void free_process(struct thaw_process *process)
+{
+	g_string_free(process->heard, TRUE);
+	g_free(process);
+}
+
+bool thaw_process_has_thawed(struct thaw_process *process)
+{
+	return has_sent(process, "thawed", 0);
+}
+
+struct thaw_process *thaw_process_start(const struct virt_config *config, const char *uuid,
+					unsigned limit_s, GError **error)
+{
+	g_autofree char *limit = g_strdup_printf("%u", limit_s);
+	g_autoptr(GError) local = NULL;
+	struct thaw_process *process = g_new0(struct thaw_process, 1);
+	char *argv[] = {(char *)config->thaw_program, (char *)config->connection_uri, (char *)uuid,
+			limit, NULL};
+
+	process->heard = g_string_new(NULL);
+	if (!g_spawn_async_with_pipes(NULL, argv, NULL,
+				      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES,
+				      leave_process_group, NULL, &process->pid, &process->to,
+				      &process->from, NULL, &local)) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
+			    "cannot start the watchdog that would thaw the guest, so nothing is "
+			    "frozen: %s",
+			    local->message);
+		free_process(process);
+		return NULL;
+	}
+	if (has_sent(process, "ready", READY_TIMEOUT_MS))
+		return process;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
+		    "the watchdog that would thaw the guest (%s) was not ready in %d s, so nothing "
+		    "is frozen",
+		    config->thaw_program, READY_TIMEOUT_MS / 1000);
+	thaw_process_dismiss(process);
+	return NULL;
+}
+
+static void wait_for_exit(const struct thaw_process *process)
+{
+	gint64 deadline = g_get_monotonic_time() + EXIT_TIMEOUT_US;
+	pid_t got;
+
+	while ((got = waitpid(process->pid, NULL, WNOHANG)) == 0 &&
+	       g_get_monotonic_time() < deadline)
+		g_usleep(EXIT_POLL_US);
+	if (got != 0)
+		return;
+	(void)kill(process->pid, SIGKILL);
+	while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+void thaw_process_dismiss(struct thaw_process *process)
+{
+	if (write(process->to, MESSAGE_DONE, strlen(MESSAGE_DONE)) < 0)
+		g_info("the watchdog of a frozen guest is gone: %s", g_strerror(errno));
+	(void)close(process->to);
+	wait_for_exit(process);
+	(void)close(process->from);
+	free_process(process);
+}
+
+GPid thaw_process_abandon(struct thaw_process *process)
+{
+	GPid pid = process->pid;
+
+	(void)close(process->to);
+	(void)close(process->from);
+	free_process(process);
+	return pid;
+}

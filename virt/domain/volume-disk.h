@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The disk of a guest that is a volume which Cinder keeps in a file. Shared by volume-snapshot.c
+ * and volume-merge.c.
+ */
+#ifndef NOVASNAP_VIRT_DOMAIN_VOLUME_DISK_H
+#define NOVASNAP_VIRT_DOMAIN_VOLUME_DISK_H
+
+#include "virt/domain/domain-xml.h"
+#include "virt/domain/guest.h"
+
+struct volume_disk {
+	struct guest guest;
+	char *xml; /* the domain's */
+	GPtrArray *disks;
+	const struct domain_disk *disk; /* the volume's, in `disks`; it has a file */
+};
+
+/* Finds the disk whose serial is the volume's id. Where the request is resumed, it first waits for
+ * what libvirt still does for the process that died. volume_disk_close is called in every case.
+ * Returns 0, or -1 with VIRT_ERROR_UNSUPPORTED where there is no such disk or it is not a file,
+ * VIRT_ERROR_BUSY or VIRT_ERROR_CANCELLED where another block job did not end, or an error of
+ * guest_xml. */
+int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
+		     const struct virt_volume *volume, GError **error);
+void volume_disk_close(struct volume_disk *disk);
+
+/* The path of a file that Cinder names: relative names are relative to the volume's folder. The
+ * caller frees it. */
+char *volume_disk_path(const struct volume_disk *disk, const char *name);
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Merging a snapshot of a disk that Cinder keeps in a file back into the disk
+ * (nova.virt.libvirt.driver._volume_snapshot_delete). libvirt does it for a guest that runs:
+ * "commit" merges a file into one below it, "pull" merges files into the one that is written to.
+ */
+#include <string.h>
+
+#include "virt/domain/disk-chain.h"
+#include "virt/domain/events.h"
+#include "virt/domain/guest-query.h"
+#include "virt/domain/volume-disk.h"
+#include "virt/qemu-img.h"
+
+struct merge {
+	struct volume_disk *disk;
+	const struct virt_volume *volume;
+	bool commit;
+	char *base; /* what stays below; NULL: nothing, the whole chain is pulled */
+	char *top;  /* of a commit: the file that is merged into `base` */
+};
+
+/* First with relative file names, as Cinder wants them. libvirt refuses that where the names are
+ * absolute already. */
+static int start_block_job(const struct merge *merge)
+{
+	virDomainPtr domain = merge->disk->guest.domain;
+	const char *target = merge->disk->disk->target;
+	unsigned relative =
+		merge->commit ? VIR_DOMAIN_BLOCK_COMMIT_RELATIVE : VIR_DOMAIN_BLOCK_REBASE_RELATIVE;
+
+	if (!merge->base)
+		relative = 0;
+	for (;;) {
+		int rc = merge->commit
+				 ? virDomainBlockCommit(domain, target, merge->base, merge->top, 0,
+							relative)
+				 : virDomainBlockRebase(domain, target, merge->base, 0, relative);
+
+		if (rc == 0 || relative == 0)
+			return rc;
+		g_info("guest %s: disk %s: %s; tried with absolute paths", merge->volume->uuid,
+		       target, virGetLastErrorMessage());
+		relative = 0;
+	}
+}
+
+static uint64_t read_progress(void *opaque)
+{
+	struct merge *merge = opaque;
+	virDomainBlockJobInfo info;
+
+	return guest_has_block_job(&merge->disk->guest, merge->disk->disk->target, &info, NULL) ==
+			       GUEST_YES
+		       ? info.cur
+		       : 0;
+}
+
+static int set_outcome_error(const struct merge *merge, enum block_job_outcome outcome,
+			     GError **error)
+{
+	static const struct {
+		int code;
+		const char *what;
+	} failures[] = {
+		[BLOCK_JOB_READY] = {VIRT_ERROR_JOB, "failed"},
+		[BLOCK_JOB_ENDED] = {VIRT_ERROR_JOB, "failed"},
+		[BLOCK_JOB_FAILED] = {VIRT_ERROR_JOB, "failed"},
+		[BLOCK_JOB_GUEST_STOPPED] = {VIRT_ERROR_JOB, "ended, since the guest stopped"},
+		[BLOCK_JOB_DISCONNECTED] = {VIRT_ERROR_DISCONNECTED,
+					    "was given up, since the connection to libvirt broke"},
+		[BLOCK_JOB_CANCELLED] = {VIRT_ERROR_CANCELLED, "was cancelled"},
+		[BLOCK_JOB_TIMEOUT] = {VIRT_ERROR_JOB, "made no progress, and was ended"},
+	};
+
+	g_set_error(error, VIRT_ERROR, failures[outcome].code,
+		    "merging the volume's snapshot: the block job of disk %s %s",
+		    merge->disk->disk->target, failures[outcome].what);
+	return -1;
+}
+
+static int run_block_job(struct merge *merge, struct domain_events *events, GError **error)
+{
+	struct guest *guest = &merge->disk->guest;
+	enum block_job_outcome outcome;
+
+	if (start_block_job(merge) < 0) {
+		virt_set_error(error, "merging the volume's snapshot");
+		return -1;
+	}
+	outcome = domain_events_wait_block_job(events, true, guest->host->config->job_timeout_s,
+					       merge->volume->cancel, read_progress, merge);
+	if (outcome == BLOCK_JOB_ENDED)
+		return 0;
+	if (guest_connect(guest, NULL) == 0)
+		(void)virDomainBlockJobAbort(guest->domain, merge->disk->disk->target, 0);
+	return set_outcome_error(merge, outcome, error);
+}
+
+static int merge_running(struct merge *merge, GError **error)
+{
+	int type =
+		merge->commit ? VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT : VIR_DOMAIN_BLOCK_JOB_TYPE_PULL;
+	struct domain_events *events =
+		domain_events_start(&merge->disk->guest, merge->disk->disk->target, type, error);
+	int rc = events ? run_block_job(merge, events, error) : -1;
+
+	domain_events_stop(events);
+	return rc;
+}
+
+/* As nova does for a guest that does not run: by qemu-img. */
+static int merge_stopped(const struct merge *merge, GError **error)
+{
+	const char *file = merge->disk->disk->file;
+	struct disk *disk = root_disk_find(merge->disk->xml, merge->disk->disk->target, error);
+	const struct disk_layer *base = NULL;
+	int rc = disk ? disk_complete_chain(disk, NULL, merge->volume->cancel, error) : -1;
+
+	for (guint i = 1; rc == 0 && merge->base && i < disk->layers->len && !base; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+
+		if (g_str_equal(layer->path, merge->base))
+			base = layer;
+	}
+	if (rc == 0 && merge->base && !base) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+			    "%s is not in the chain of the volume's file %s", merge->base, file);
+		rc = -1;
+	}
+	if (rc == 0)
+		rc = qemu_img_rebase(file, base ? base->path : NULL, base ? base->format : NULL,
+				     merge->volume->cancel, error);
+	disk_free(disk);
+	return rc;
+}
+
+/* Whether the chain is already as it will be after the merge. A commit is done when no file in the
+ * chain has the name of its top, in whatever folder. */
+static bool is_merged(const struct merge *merge)
+{
+	struct disk *disk = root_disk_find(merge->disk->xml, merge->disk->disk->target, NULL);
+	g_autofree char *top = merge->commit ? g_path_get_basename(merge->top) : NULL;
+	bool has_top = false, base_is_next = false, merged = false;
+
+	for (guint i = 0; disk && i < disk->layers->len; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+
+		has_top = has_top || (top && g_str_has_suffix(layer->path, top));
+		base_is_next = base_is_next || (i == 1 && g_strcmp0(layer->path, merge->base) == 0);
+	}
+	if (disk && merge->commit)
+		merged = !has_top;
+	else if (disk)
+		merged = merge->base ? base_is_next : disk->layers->len == 1;
+	disk_free(disk);
+	return merged;
+}
+
+static int merge_now(struct merge *merge, GError **error)
+{
+	enum guest_answer active = guest_is_active(&merge->disk->guest, error);
+
+	if (active == GUEST_UNKNOWN)
+		return -1;
+	if (active == GUEST_YES && merge->volume->resuming && is_merged(merge)) {
+		g_message("guest %s: volume %s: the snapshot is merged already",
+			  merge->volume->uuid, merge->volume->volume_id);
+		return 0;
+	}
+	if (active == GUEST_YES)
+		return merge_running(merge, error);
+	if (!merge->commit)
+		return merge_stopped(merge, error);
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+			    "the guest does not run: libvirt cannot merge into a file below the "
+			    "one that is written to");
+	return -1;
+}
+
+int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume *volume,
+				const char *file, const char *target_file, GError **error)
+{
+	struct volume_disk disk;
+	struct merge merge = {.disk = &disk, .volume = volume, .commit = target_file != NULL};
+	const char *base = merge.commit ? target_file : file;
+	int rc = volume_disk_open(&disk, host, volume, error);
+
+	if (rc == 0 && merge.commit && !file) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+				    "the request has a merge_target_file, but no file_to_merge");
+		rc = -1;
+	}
+	if (rc == 0) {
+		merge.base = base ? volume_disk_path(&disk, base) : NULL;
+		merge.top = merge.commit ? volume_disk_path(&disk, file) : NULL;
+		rc = merge_now(&merge, error);
+	}
+	g_free(merge.base);
+	g_free(merge.top);
+	volume_disk_close(&disk);
+	return rc;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The libvirt of this host: what virt_host_open starts, and what virt_host_close ends.
+ */
+#include "virt/domain/freeze.h"
+#include "virt/libvirt/connection.h"
+#include "virt/libvirt/event-loop.h"
+#include "virt/method/table.h"
+
+static int start_threads(struct virt_host *host, GError **error)
+{
+	if (call_timeouts_start(host->config, error) < 0)
+		return -1;
+	host->loop = event_loop_start(error);
+	if (host->loop)
+		return 0;
+	call_timeouts_stop();
+	return -1;
+}
+
+struct virt_host *virt_host_open(const struct virt_config *config, GError **error)
+{
+	struct virt_host *host;
+	virConnectPtr connection;
+
+	if (!snapshot_method_find(config->live_method, true, error) ||
+	    !snapshot_method_find(config->cold_method, false, error))
+		return NULL;
+	host = g_new0(struct virt_host, 1);
+	host->config = config;
+	if (start_threads(host, error) < 0) {
+		g_free(host);
+		return NULL;
+	}
+	host->frozen = frozen_table_new();
+	connection = virt_connect(host, error);
+	if (!connection) {
+		virt_host_close(host);
+		return NULL;
+	}
+	(void)virConnectClose(connection);
+	return host;
+}
+
+void virt_host_close(struct virt_host *host)
+{
+	if (!host)
+		return;
+	frozen_table_free(host);
+	event_loop_stop(host->loop);
+	call_timeouts_stop();
+	g_free(host);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Copying a disk into the finished image, by qemu-img.
+ */
+#include "virt/method/copy-out.h"
+
+#include "virt/qemu-img.h"
+#include "virt/steps.h"
+
+int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char *internal,
+		      GError **error)
+{
+	if (step_begin(snapshot, "copy-out", NULL, error) < 0 ||
+	    qemu_img_convert(source, internal, snapshot->image, snapshot->format,
+			     snapshot->compress, snapshot->cancel, error) < 0)
+		return -1;
+	return step_end(snapshot, "copy-out", error);
+}

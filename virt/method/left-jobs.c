@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Jobs that run on a guest before a live snapshot begins.
+ */
+#include "virt/method/left-jobs.h"
+
+#include "virt/domain/backup-job.h"
+#include "virt/domain/guest-query.h"
+#include "virt/export-folder.h"
+#include "virt/staging.h"
+#include "virt/steps.h"
+
+/* The block job of a backup is visible for a moment after the backup has ended. */
+#define LINGER_S ((gint64)5)
+#define LINGER_POLL_US (G_USEC_PER_SEC / 50)
+
+static enum guest_answer has_lasting_block_job(struct snapshot *snapshot, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + LINGER_S * G_USEC_PER_SEC;
+
+	for (;;) {
+		virDomainBlockJobInfo info;
+		enum guest_answer answer =
+			guest_has_block_job(&snapshot->guest, snapshot->disk->target, &info, error);
+
+		if (answer != GUEST_YES || info.type != VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP ||
+		    g_get_monotonic_time() > until)
+			return answer;
+		g_usleep(LINGER_POLL_US);
+	}
+}
+
+/* Ours copy into a staging folder. */
+static int end_block_job(struct snapshot *snapshot, GError **error)
+{
+	const char *target = snapshot->disk->target;
+	const char *mirror = snapshot->disk->mirror;
+	enum guest_answer answer = has_lasting_block_job(snapshot, error);
+
+	if (answer != GUEST_YES)
+		return answer == GUEST_NO ? 0 : -1;
+	if (!mirror || !staging_owns(snapshot->config->snapshots_directory, mirror)) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+			    "another program has started a block job of disk %s, into %s: it must "
+			    "end before a snapshot can begin",
+			    target, mirror ? mirror : "(unknown)");
+		return -1;
+	}
+	g_message("guest %s: a block job that was left running into %s is ended",
+		  snapshot->guest.uuid, mirror);
+	if (step_begin(snapshot, "clear", NULL, error) < 0)
+		return -1;
+	if (virDomainBlockJobAbort(snapshot->guest.domain, target, 0) == 0)
+		return step_end(snapshot, "clear", error);
+	virt_set_error(error, "ending a block job that was left running");
+	return -1;
+}
+
+/* Ours serve a socket in a folder of run_dir that no living process holds. */
+static int end_backup(struct snapshot *snapshot, GError **error)
+{
+	g_autofree char *place = NULL;
+	enum guest_answer answer = guest_has_backup(&snapshot->guest, &place, error);
+
+	if (answer != GUEST_YES)
+		return answer == GUEST_NO ? 0 : -1;
+	if (!export_folder_owns(snapshot->config->run_dir, place) || export_folder_is_held(place)) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+			    "another program has started a backup job of the guest, at %s: it must "
+			    "end before a snapshot can begin",
+			    *place ? place : "(unknown)");
+		return -1;
+	}
+	g_message("guest %s: a backup job that was left running at %s is ended",
+		  snapshot->guest.uuid, place);
+	if (step_begin(snapshot, "clear", NULL, error) < 0 ||
+	    backup_job_end(&snapshot->guest, place, error) < 0)
+		return -1;
+	return step_end(snapshot, "clear", error);
+}
+
+/* The backup first: it is visible as a block job, too. */
+int left_jobs_end(struct snapshot *snapshot, GError **error)
+{
+	return end_backup(snapshot, error) < 0 ? -1 : end_block_job(snapshot, error);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The method stream for a guest that is shut down: its disk is read over NBD while the image is
+ * sent, without a local copy. qemu-nbd exports the disk read-only. The guest can be started
+ * meanwhile: then a new snapshot is begun.
+ */
+#include <cjson/cJSON.h>
+#include <unistd.h>
+
+#include "virt/domain/disk-chain.h"
+#include "virt/domain/disk-filename.h"
+#include "virt/domain/guest-query.h"
+#include "virt/export-folder.h"
+#include "virt/method/managed-save.h"
+#include "virt/method/watched-disk.h"
+#include "virt/steps.h"
+
+static int refuse_started(GError **error)
+{
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
+			    "the guest was started while its disk was read: the data is not "
+			    "of one instant");
+	return -1;
+}
+
+static int stream_cold_verify(struct snapshot *snapshot, GError **error)
+{
+	if (domain_events_guest_undefined(snapshot->events)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN,
+				    "the guest was deleted while its disk was read");
+		return -1;
+	}
+	if (domain_events_guest_started(snapshot->events))
+		return refuse_started(error);
+	if (domain_events_are_lost(snapshot->events)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
+				    "the connection to libvirt broke while the disk was read: "
+				    "whether the guest was started meanwhile is unknown");
+		return -1;
+	}
+	return 0;
+}
+
+/* A guest that runs now may have written before libvirt's event reached us. */
+static int stream_cold_verify_end(struct snapshot *snapshot, GError **error)
+{
+	int state;
+
+	if (stream_cold_verify(snapshot, error) < 0)
+		return -1;
+	state = guest_state(&snapshot->guest, NULL, error);
+	if (state < 0)
+		return -1;
+	return guest_state_is_active(state) || state == VIR_DOMAIN_SHUTDOWN ? refuse_started(error)
+									    : 0;
+}
+
+static struct image_source *start_server(struct snapshot *snapshot, const char *socket, bool direct,
+					 GError **error)
+{
+	g_autofree char *chain = disk_json_filename_shared(snapshot->disk, direct);
+	const char *argv[] = {"qemu-nbd", "--read-only", "--discard=ignore", chain, NULL};
+	const struct image_nbd nbd = {
+		.socket = socket,
+		.argv = argv,
+		.export_name = "",
+		.timeout_s = snapshot->config->nbd_timeout_s,
+		.cancel = snapshot->cancel,
+	};
+
+	return image_source_new_nbd(&nbd, error);
+}
+
+/* The socket has a folder of its own, which is removed once qemu-nbd is connected. */
+static struct image_source *serve_disk(struct snapshot *snapshot, bool direct, GError **error)
+{
+	g_autofree char *folder = export_folder_name(snapshot->config->run_dir);
+	g_autofree char *socket = g_build_filename(folder, EXPORT_SOCKET, NULL);
+	g_autoptr(image_source_t) disk = NULL;
+	cJSON *undo = cJSON_CreateObject();
+	int lock;
+
+	cJSON_AddStringToObject(undo, "socket", socket);
+	if (step_begin(snapshot, "serve", undo, error) < 0 ||
+	    export_folder_make(folder, &lock, error) < 0)
+		return NULL;
+	disk = start_server(snapshot, socket, direct, error);
+	if (disk && step_end(snapshot, "serve", error) < 0)
+		g_clear_pointer(&disk, image_source_free);
+	if (step_close(snapshot, "serve", disk ? error : NULL) < 0)
+		g_clear_pointer(&disk, image_source_free);
+	(void)close(lock);
+	return g_steal_pointer(&disk);
+}
+
+static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
+						  struct image_source **ret_disk, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	struct image_source *disk;
+
+	if (managed_save_check_stopped(snapshot, error) < 0 ||
+	    disk_complete_chain(snapshot->disk, snapshot->config->backing_dirs, snapshot->cancel,
+				error) < 0)
+		return SNAPSHOT_FAILED;
+	disk = serve_disk(snapshot, true, &local);
+	if (!disk && !g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED)) {
+		g_info("guest %s: %s; tried through the page cache", snapshot->guest.uuid,
+		       local->message);
+		g_clear_error(&local);
+		disk = serve_disk(snapshot, false, &local);
+	}
+	if (!disk) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return SNAPSHOT_FAILED;
+	}
+	*ret_disk = watched_disk_new(snapshot, disk);
+	return SNAPSHOT_OPENED;
+}
+
+const struct snapshot_method method_stream_cold = {
+	.name = "stream",
+	.live = false,
+	.open = stream_cold_open,
+	.fallback = &method_extract,
+	.verify = stream_cold_verify,
+	.verify_end = stream_cold_verify_end,
+};

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The method stream for a guest that runs or is paused: its disk is read over NBD while the image
+ * is sent, without a local copy. libvirt's pull-mode backup job (virDomainBackupBegin) exports the
+ * disk as it was when the job began.
+ */
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "virt/domain/guest-query.h"
+#include "virt/export-folder.h"
+#include "virt/libvirt/qemu-user.h"
+#include "virt/method/left-jobs.h"
+#include "virt/method/quiesce.h"
+#include "virt/method/scratch-guard.h"
+#include "virt/method/watched-disk.h"
+#include "virt/steps.h"
+
+/* What this process holds while the backup job runs. */
+struct live_stream {
+	char *socket;
+	char *scratch; /* the scratch file */
+	int lock;      /* the socket's folder is held; -1: it is not */
+	struct scratch_guard *guard;
+};
+
+static int stream_live_verify(struct snapshot *snapshot, GError **error)
+{
+	if (scratch_guard_tripped(snapshot->live_stream->guard)) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
+			    "[novasnap]scratch_dir %s is nearly full: the stream was given up, so "
+			    "that the guest is not paused; make room, or set another folder",
+			    snapshot->config->scratch_dir);
+		return -1;
+	}
+	if (domain_events_guest_undefined(snapshot->events)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN,
+				    "the guest was deleted while its disk was read");
+		return -1;
+	}
+	if (domain_events_guest_stopped(snapshot->events)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
+				    "the guest stopped, and with it the export of its disk");
+		return -1;
+	}
+	return 0;
+}
+
+/* As libvirt reports it; without that, the owner of the disk, which is QEMU's while it runs. */
+static int find_qemu_user(struct snapshot *snapshot, const char *domain_xml,
+			  struct virt_user *ret_user, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	struct stat disk;
+
+	if (qemu_user_find(snapshot->guest.connection, domain_xml, ret_user, &local) == 0)
+		return 0;
+	if (stat(disk_top(snapshot->disk)->path, &disk) == 0) {
+		*ret_user = (struct virt_user){disk.st_uid, disk.st_gid};
+		return 0;
+	}
+	g_propagate_error(error, g_steal_pointer(&local));
+	return -1;
+}
+
+/* Makes the folder of the socket, as the step "backup", whose end is that of the job. */
+static int make_export_folder(struct snapshot *snapshot, const struct virt_user *user,
+			      GError **error)
+{
+	struct live_stream *stream = snapshot->live_stream;
+	g_autofree char *folder = export_folder_name(snapshot->config->run_dir);
+	cJSON *undo = cJSON_CreateObject();
+
+	stream->socket = g_build_filename(folder, EXPORT_SOCKET, NULL);
+	stream->scratch =
+		g_strdup_printf("%s/novasnap-%s", snapshot->config->scratch_dir, snapshot->id);
+	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
+	cJSON_AddStringToObject(undo, "socket", stream->socket);
+	cJSON_AddStringToObject(undo, "scratch", stream->scratch);
+	cJSON_AddBoolToObject(undo, "running", snapshot->first_state == VIR_DOMAIN_RUNNING);
+	if (step_begin(snapshot, "backup", undo, error) < 0 ||
+	    export_folder_make(folder, &stream->lock, error) < 0)
+		return -1;
+	return export_folder_share(folder, user, error);
+}
+
+static char *backup_xml(const struct snapshot *snapshot, const char *domain_xml)
+{
+	const struct live_stream *stream = snapshot->live_stream;
+	const char *target = snapshot->disk->target;
+	g_autoptr(GString) xml = g_string_new("<domainbackup mode='pull'>");
+	g_autofree char *server = g_markup_printf_escaped(
+		"<server transport='unix' socket='%s'/><disks>", stream->socket);
+	g_autofree char *chosen =
+		g_markup_printf_escaped("<disk name='%s' backup='yes' type='file' exportname='%s'>"
+					"<driver type='qcow2'/><scratch file='%s'/></disk>",
+					target, target, stream->scratch);
+	g_autoptr(GPtrArray) disks = domain_disks(domain_xml);
+
+	g_string_append_printf(xml, "%s%s", server, chosen);
+	for (guint i = 0; i < disks->len; i++) {
+		const struct domain_disk *disk = disks->pdata[i];
+		g_autofree char *excluded =
+			g_markup_printf_escaped("<disk name='%s' backup='no'/>", disk->target);
+
+		if (!g_str_equal(disk->target, target))
+			g_string_append(xml, excluded);
+	}
+	g_string_append(xml, "</disks></domainbackup>");
+	return g_strdup(xml->str);
+}
+
+/* The codes of a libvirt that has no backup jobs, or of a QEMU that may not reach the socket
+ * (AppArmor). */
+static bool is_not_possible(int code)
+{
+	return code == VIR_ERR_INTERNAL_ERROR || code == VIR_ERR_NO_SUPPORT ||
+	       code == VIR_ERR_OPERATION_UNSUPPORTED || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
+	       code == VIR_ERR_CONFIG_UNSUPPORTED;
+}
+
+/* Begins the backup job, with the guest's filesystems frozen where its image asks for it. */
+static enum snapshot_open_result begin_backup(struct snapshot *snapshot, const char *domain_xml,
+					      GError **error)
+{
+	g_autofree char *xml = backup_xml(snapshot, domain_xml);
+	g_autoptr(GError) refused = NULL;
+	int code;
+
+	if (quiesce_begin(snapshot, error) < 0)
+		return SNAPSHOT_FAILED;
+	if (virDomainBackupBegin(snapshot->guest.domain, xml, NULL, 0) < 0) {
+		code = virGetLastErrorCode();
+		virt_set_error(&refused, "starting the export of the disk");
+		/* libvirt uses the code of an internal error for a broken connection, too. */
+		code = g_error_matches(refused, VIRT_ERROR, VIRT_ERROR_FAILED) ? code : VIR_ERR_OK;
+		g_propagate_error(error, g_steal_pointer(&refused));
+		return is_not_possible(code) ? SNAPSHOT_TRY_FALLBACK : SNAPSHOT_FAILED;
+	}
+	if (step_end(snapshot, "backup", error) < 0 || quiesce_end(snapshot, error) < 0)
+		return SNAPSHOT_FAILED;
+	return SNAPSHOT_OPENED;
+}
+
+static struct image_source *open_export(struct snapshot *snapshot, GError **error)
+{
+	const struct image_nbd nbd = {
+		.socket = snapshot->live_stream->socket,
+		.export_name = snapshot->disk->target,
+		.timeout_s = snapshot->config->nbd_timeout_s,
+		.cancel = snapshot->cancel,
+	};
+	struct image_source *disk;
+
+	snapshot->live_stream->guard =
+		scratch_guard_start(snapshot, snapshot->live_stream->socket, error);
+	if (!snapshot->live_stream->guard)
+		return NULL;
+	disk = image_source_new_nbd(&nbd, error);
+	return disk ? watched_disk_new(snapshot, disk) : NULL;
+}
+
+/* Checks that the export can be begun. Changes nothing. */
+static enum snapshot_open_result check_export(struct snapshot *snapshot, const char *domain_xml,
+					      struct virt_user *ret_user, GError **error)
+{
+	uint64_t size;
+
+	if (guest_disk_size(&snapshot->guest, snapshot->disk->target, &size, error) < 0)
+		return SNAPSHOT_FAILED;
+	if (g_str_equal(snapshot->format, "qcow2") && size > IMAGE_QCOW2_MAX) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+				    "the disk is larger than 8 TiB");
+		return SNAPSHOT_TRY_FALLBACK;
+	}
+	if (find_qemu_user(snapshot, domain_xml, ret_user, error) < 0 ||
+	    virt_user_check_shared(ret_user, snapshot->config->run_dir, error) < 0 ||
+	    scratch_guard_check_room(snapshot->config, size, error) < 0)
+		return SNAPSHOT_FAILED;
+	return SNAPSHOT_OPENED;
+}
+
+static enum snapshot_open_result stream_live_open(struct snapshot *snapshot,
+						  struct image_source **ret_disk, GError **error)
+{
+	enum snapshot_open_result result;
+	struct virt_user user;
+	char *domain_xml;
+
+	snapshot->live_stream = g_new0(struct live_stream, 1);
+	snapshot->live_stream->lock = -1;
+	if (left_jobs_end(snapshot, error) < 0)
+		return SNAPSHOT_FAILED;
+	domain_xml = guest_xml(&snapshot->guest, 0, error);
+	if (!domain_xml)
+		return SNAPSHOT_FAILED;
+	result = check_export(snapshot, domain_xml, &user, error);
+	if (result == SNAPSHOT_OPENED && make_export_folder(snapshot, &user, error) < 0)
+		result = SNAPSHOT_FAILED;
+	if (result == SNAPSHOT_OPENED)
+		result = begin_backup(snapshot, domain_xml, error);
+	free(domain_xml);
+	if (result != SNAPSHOT_OPENED)
+		return result;
+	*ret_disk = open_export(snapshot, error);
+	return *ret_disk ? SNAPSHOT_OPENED : SNAPSHOT_FAILED;
+}
+
+static void stream_live_release(struct snapshot *snapshot)
+{
+	struct live_stream *stream = snapshot->live_stream;
+
+	if (!stream)
+		return;
+	scratch_guard_stop(stream->guard);
+	if (stream->lock >= 0)
+		(void)close(stream->lock);
+	g_free(stream->socket);
+	g_free(stream->scratch);
+	g_clear_pointer(&snapshot->live_stream, g_free);
+}
+
+const struct snapshot_method method_stream_live = {
+	.name = "stream",
+	.live = true,
+	.open = stream_live_open,
+	.fallback = &method_rebase,
+	.verify = stream_live_verify,
+	.verify_end = stream_live_verify,
+	.release = stream_live_release,
+};

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A guest's disk as an image source that fails once what it reads is not of one instant any more.
+ */
+#include "virt/method/watched-disk.h"
+
+struct watched_disk {
+	struct image_source head;
+	struct image_source *disk;
+	struct snapshot *snapshot;
+};
+
+/* Takes the disk's own error; `rc` is its result. */
+static int check_result(struct snapshot *snapshot, int rc, GError *own, GError **error)
+{
+	if (snapshot->method->verify(snapshot, error) < 0) {
+		g_clear_error(&own);
+		return -1;
+	}
+	if (rc == 0)
+		return 0;
+	/* The export may end before libvirt reports why. */
+	if (g_error_matches(own, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED)) {
+		own->domain = VIRT_ERROR;
+		own->code = VIRT_ERROR_INSTANT_LOST;
+	}
+	g_propagate_error(error, own);
+	return -1;
+}
+
+static int watched_disk_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
+			     GError **error)
+{
+	struct watched_disk *watched = (struct watched_disk *)source;
+	GError *own = NULL;
+	int rc = watched->disk->ops->read(watched->disk, offset, buf, len, &own);
+
+	return check_result(watched->snapshot, rc, own, error);
+}
+
+static int watched_disk_extents(struct image_source *source, image_extent_fn each, void *opaque,
+				GError **error)
+{
+	struct watched_disk *watched = (struct watched_disk *)source;
+	GError *own = NULL;
+	int rc = watched->disk->ops->extents(watched->disk, each, opaque, &own);
+
+	return check_result(watched->snapshot, rc, own, error);
+}
+
+static void watched_disk_free(struct image_source *source)
+{
+	struct watched_disk *watched = (struct watched_disk *)source;
+
+	image_source_free(watched->disk);
+	g_free(watched);
+}
+
+struct image_source *watched_disk_new(struct snapshot *snapshot, struct image_source *disk)
+{
+	static const struct image_source_ops ops = {
+		.read = watched_disk_read,
+		.free = watched_disk_free,
+		.extents = watched_disk_extents,
+	};
+	struct watched_disk *watched = g_new0(struct watched_disk, 1);
+
+	watched->head.ops = &ops;
+	watched->head.size = disk->size;
+	watched->disk = disk;
+	watched->snapshot = snapshot;
+	return &watched->head;
+}

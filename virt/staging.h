@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The folders in [libvirt]snapshots_directory that hold the temporary files of a snapshot: a delta
+ * that QEMU writes, and the finished image.
+ */
+#ifndef NOVASNAP_VIRT_STAGING_H
+#define NOVASNAP_VIRT_STAGING_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* What may lie in such a folder. */
+#define STAGING_DELTA "delta"
+#define STAGING_IMAGE "image"
+
+/* A new name for a folder in `parent`; the caller frees it. */
+char *staging_folder_name(const char *parent);
+
+/* Makes the folder, and `parent` where it is missing. QEMU's user may traverse it, but not list it.
+ * Returns 0, or -1 with VIRT_ERROR_FAILED. */
+int staging_folder_make(const char *folder, GError **error);
+
+/* Whether it is a folder that staging_folder_name named, in whatever parent. */
+bool staging_folder_is_ours(const char *folder);
+/* Whether a file lies in such a folder of `parent`. */
+bool staging_owns(const char *parent, const char *path);
+
+/* Removes the folder with the files in it, as far as they are there. Returns 0, or -1 with
+ * VIRT_ERROR_FAILED. */
+int staging_folder_remove(const char *folder, GError **error);
+
+#endif

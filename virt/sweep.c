@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Exports that a novasnapd which was killed left running: their scratch files would fill the disk.
+ */
+#include <glib/gstdio.h>
+#include <stdlib.h>
+
+#include "virt/domain/backup-job.h"
+#include "virt/domain/guest-query.h"
+#include "virt/export-folder.h"
+
+/* Ends the export of one guest, where it is ours and no process holds its folder, and a pause that
+ * it caused. Returns 0, or -1 where it may still run. */
+static int sweep_guest(struct guest *guest, GError **error)
+{
+	g_autofree char *place = NULL;
+	enum guest_answer answer = guest_has_backup(guest, &place, error);
+
+	if (answer != GUEST_YES)
+		return answer == GUEST_NO ? 0 : -1;
+	if (!export_folder_owns(guest->host->config->run_dir, place) ||
+	    export_folder_is_held(place))
+		return 0;
+	g_message("guest %s: a backup job that was left running at %s is ended", guest->uuid,
+		  place);
+	if (backup_job_end(guest, place, error) < 0)
+		return -1;
+	return backup_job_resume_guest(guest, error);
+}
+
+static int sweep_domain(struct virt_host *host, virDomainPtr domain)
+{
+	char uuid[VIR_UUID_STRING_BUFLEN];
+	g_autoptr(GError) error = NULL;
+	struct guest guest;
+	int rc;
+
+	if (virDomainGetUUIDString(domain, uuid) < 0)
+		return -1;
+	guest_init(&guest, host, uuid);
+	rc = sweep_guest(&guest, &error);
+	guest_close(&guest);
+	if (rc < 0)
+		g_warning("guest %s: %s; tried again at the next start", uuid, error->message);
+	return rc;
+}
+
+/* Returns 0 where no export that was left runs any more, or -1 where one may. */
+static int sweep_guests(struct virt_host *host)
+{
+	g_autoptr(GError) error = NULL;
+	virConnectPtr connection = virt_connect(host, &error);
+	virDomainPtr *domains = NULL;
+	int count = -1, rc;
+
+	if (connection)
+		count = virConnectListAllDomains(connection, &domains,
+						 VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+	if (connection && count < 0)
+		virt_set_error(&error, "listing the guests that run");
+	if (count < 0)
+		g_warning("exports that an earlier novasnapd left running are not looked for: %s",
+			  error->message);
+	rc = MIN(count, 0);
+	for (int i = 0; i < count; i++) {
+		if (sweep_domain(host, domains[i]) < 0)
+			rc = -1;
+		(void)virDomainFree(domains[i]);
+	}
+	free(domains);
+	if (connection)
+		(void)virConnectClose(connection);
+	return rc;
+}
+
+void virt_host_sweep(struct virt_host *host)
+{
+	g_autoptr(GPtrArray) sockets = export_folder_find_left(host->config->run_dir);
+
+	/* An export has a folder until it is known to have ended. */
+	if (sockets->len == 0 || sweep_guests(host) < 0)
+		return;
+	for (guint i = 0; i < sockets->len; i++) {
+		g_autofree char *folder = g_path_get_dirname(sockets->pdata[i]);
+
+		(void)g_unlink(sockets->pdata[i]);
+		(void)g_rmdir(folder);
+	}
+}
