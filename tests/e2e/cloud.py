@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A private, real OpenStack control plane from Debian's packages: Keystone, Glance, Placement, nova-api, nova-conductor,
-nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the loopback and in one folder. Neutron
-is the only stand-in: the servers have no ports."""
+"""A private, real OpenStack control plane from Debian's packages: Keystone, Glance, Placement, nova-api,
+nova-conductor, nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the loopback and in
+one folder. Neutron is the only stand-in: the servers have no ports."""
 import concurrent.futures
 import json
 import os
@@ -29,8 +29,8 @@ class _NeutronHandler(Handler):
 
 
 class NeutronStandIn(HttpStandIn):
-    """What nova asks of a network service when its servers have no ports: empty lists. No fault: the real one would only
-    be more to start."""
+    """What nova asks of a network service when its servers have no ports: empty lists. It injects no fault: the real one
+    would only be one more service to start."""
     handler = _NeutronHandler
 
 
