@@ -29,8 +29,8 @@ class _NeutronHandler(Handler):
 
 
 class NeutronStandIn(HttpStandIn):
-    """What nova asks of a network service when its servers have no ports: empty lists. It injects no fault: the real one
-    would only be one more service to start."""
+    """What nova asks of a network service when its servers have no ports: empty lists. No faults: the real one would
+    only be one more service to start."""
     handler = _NeutronHandler
 
 
@@ -131,6 +131,7 @@ shelved_offload_time = -1
 running_deleted_instance_action = noop
 sync_power_state_interval = -1
 heal_instance_info_cache_interval = -1
+scheduler_instance_sync_interval = -1
 [api_database]
 connection = {self.database('nova_api')}
 [database]

@@ -115,7 +115,8 @@ def test_libvirt(env):
 
 
 def test_rabbitmq(env):
-    fails(env.agent(broker_url=f"rabbit://guest:guest@127.0.0.1:{free_port()}/"), "RabbitMQ", "is RabbitMQ running there")
+    fails(env.agent(broker_url=f"rabbit://guest:guest@127.0.0.1:{free_port()}/"), "RabbitMQ",
+          "is RabbitMQ running there")
     if env.broker.own:
         fails(env.agent(broker_url=env.broker.url.replace("guest:guest", "guest:wrong")), "RabbitMQ",
               "cannot log in", "guest")
