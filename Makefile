@@ -247,11 +247,11 @@ demo: ## Show a snapshot of a small guest with a private RabbitMQ and Glance (IM
 	@$(BUILDER) all
 	@BUILD=$(BUILD) IMAGES=$(or $(IMAGES),glance) ACCEL=$(or $(ACCEL),tcg) /usr/bin/python3 tests/demo/demo.py
 
-bench: ## Measure novasnapd beside nova-compute, on a machine that does nothing else.
+bench: ## Measure novasnapd beside nova-compute, on a machine that does nothing else; writes conf/docs/performance.md.
 	@tests/lib/deps.sh build run test e2e bench
 	@$(BUILDER) all bench-programs
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
-	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
+	tests/bench/report.py $(BUILD)/bench.json --svg conf/docs/bench.svg --page conf/docs/performance.md
 
 # With fault points, since most of the recovery runs after a kill at one of them. COVERAGE_TESTS= runs only the unit
 # tests, in a minute.
@@ -286,6 +286,9 @@ install: all ## Install the programs, the sample configuration, the systemd file
 		$(prefix)/lib/sysusers.d)
 	install -m 755 $(PROGS) $(DESTDIR)$(bindir)/
 	install -m 644 $(DOCUMENTS) conf/novasnap.conf conf/apparmor-libvirt-qemu $(DESTDIR)$(docdir)/
+	# There the pages are in one folder, without HACKING.md.
+	sed -i 's,](conf/docs/,](,g; s,](\.\./\.\./,](,g; s,\[\(HACKING.md\)\]([^)]*),\1,g' \
+		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(filter %.md,$(DOCUMENTS))))
 	sed 's,/usr/bin/novasnapd,$(bindir)/novasnapd,; s,/usr/share/doc/novasnap,$(docdir),' conf/novasnapd.service \
 		>$(DESTDIR)$(unitdir)/novasnapd.service
 	chmod 644 $(DESTDIR)$(unitdir)/novasnapd.service

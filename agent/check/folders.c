@@ -17,11 +17,10 @@
 #define FREE_WARN_FACTOR 4
 
 enum folder_flags {
-	FOLDER_FOR_QEMU = 1 << 0, /* QEMU's user must be able to reach it */
-	FOLDER_SHARED = 1 << 1,	  /* QEMU's user must be able to use what we create there */
-	FOLDER_PRIVATE = 1 << 2,  /* nobody else may read it */
-	FOLDER_ON_DEMAND =
-		1 << 3, /* it may be missing: it is created in a folder that is checked */
+	FOLDER_FOR_QEMU = 1 << 0,  /* QEMU's user must be able to reach it */
+	FOLDER_SHARED = 1 << 1,	   /* QEMU's user must be able to use what we create there */
+	FOLDER_PRIVATE = 1 << 2,   /* nobody else may read it */
+	FOLDER_ON_DEMAND = 1 << 3, /* it may be missing; its parent is checked */
 };
 
 struct folder {

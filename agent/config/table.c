@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Every key that novasnap knows. nova's keys have the defaults, limits and old names that they have
- * in nova and in its libraries. conf/novasnap.conf documents each; tests/unit/test-config.c
- * compares the two.
+ * Every key that novasnap knows. nova's keys have the defaults and old names of nova and of its
+ * libraries; most of the limits are novasnap's. conf/novasnap.conf documents each key, and
+ * tests/unit/test-config.c compares the two.
  */
 #include "agent/config/table.h"
 
