@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills its
-scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU and
-Glance are real; uploads are slow by novasnap's own limit."""
+"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills
+its scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU
+and Glance are real; uploads are slow by novasnap's own limit."""
 import json
 import os
 import re
