@@ -14,8 +14,8 @@ struct leftovers;
  * of ended jobs. NULL with an error; then jobs may run even so. */
 struct leftovers *leftovers_start(struct agent *agent, GError **error);
 /* Ends the thread; the jobs that it submitted go on. Takes NULL; may be called again. */
-void leftovers_stop(struct leftovers *leftovers);
+void leftovers_stop(struct leftovers *all);
 /* After the last job has ended. Takes NULL. */
-void leftovers_free(struct leftovers *leftovers);
+void leftovers_free(struct leftovers *all);
 
 #endif

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The host itself fails: there is no room for the journal, the clock is set. No cast is acked or lost, and each snapshot
-comes to its end. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up are real; the conductor is a
-stand-in, the clock is set by libfaketime."""
+"""The host itself fails: there is no room for the journal, the clock is set. No cast is acked or lost, and each
+snapshot comes to its end. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up are real; the
+conductor is a stand-in, the clock is set by libfaketime."""
 import errno
 import glob
 import os

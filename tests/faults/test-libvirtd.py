@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""libvirtd is killed and started again, or hangs, while a snapshot is under way: the image is whole or deleted, the guest
-is as it was, and the next snapshot succeeds. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up
-are real; the conductor is a stand-in."""
+"""libvirtd is killed and started again, or hangs, while a snapshot is under way: the image is whole or deleted, the
+guest is as it was, and the next snapshot succeeds. Broker, libvirt, QEMU and a Glance behind a stand-in that holds
+uploads up are real; the conductor is a stand-in."""
 import os
 import signal
 import sys

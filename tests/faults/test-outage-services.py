@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Glance, Keystone and QEMU fail while a snapshot is under way: guest, image and task state come out right. A real Glance
-behind a stand-in for its faults; broker, libvirt and QEMU are real; Keystone and the conductor are stand-ins."""
+"""Glance, Keystone and QEMU fail while a snapshot is under way: guest, image and task state come out right. A real
+Glance behind a stand-in for its faults; broker, libvirt and QEMU are real; Keystone and the conductor are stand-ins."""
 import os
 import signal
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A QEMU that does not answer its monitor, while libvirtd does, fails the snapshot within the limits of novasnap's calls;
-other guests are served meanwhile, and once QEMU goes on everything is rolled back. Broker, libvirt, QEMU, which is
-stopped by a signal, and Glance are real; the conductor is a stand-in."""
+"""A QEMU that does not answer its monitor, while libvirtd does, fails the snapshot within the limits of novasnap's
+calls; other guests are served meanwhile, and once QEMU goes on everything is rolled back. Broker, libvirt, QEMU, which
+is stopped by a signal, and Glance are real; the conductor is a stand-in."""
 import os
 import signal
 import sys

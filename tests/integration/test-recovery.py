@@ -77,6 +77,25 @@ class Recovery(Environment):
         self.front.release.set()
         return case
 
+    def queue_behind(self, case):
+        """Another snapshot of the guest, which waits for its turn while `case` is held up. Returns its image."""
+        image = case.make_image()
+        self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance", self.guest.uuid,
+                           "--image", image)
+        tap.wait_for("job in the journal", lambda: " open " in self.agent.shown(image), 20)
+        with contextlib.closing(sqlite3.connect(os.path.join(self.agent.state, "journal", "journal.db"))) as db:
+            assert db.execute("SELECT runs FROM jobs WHERE image = ?", (image,)).fetchone() == (0,)
+        # The broker does not wait for the job.
+        assert f"compute.{self.agent.host}\t0" in self.broker.ctl("list_queues", "name", "messages")
+        return image
+
+    def is_active(self, image):
+        tap.wait_for(f"end of the job; the log: {self.agent.log}", lambda: self.agent.has_ended(image), 60, 0.2)
+        return self.glance.get(image)["status"] == "active"
+
+    def event_starts(self):
+        return self.conductor.names().count("InstanceActionEvent.event_start")
+
     def is_given_up(self, case, words, state):
         """Nothing is left of it, and the instance is left to whoever has it now."""
         assert words in case.said(), case.said()
@@ -146,6 +165,33 @@ def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
     case.is_deleted(f"interrupted {RUNS} times")
     assert len(env.front.puts()) == RUNS, env.front.seen
     env.front.release.set()
+
+
+def test_after_a_kill_a_job_that_only_waited_begins(env):
+    """The first snapshot is taken again; the second begins then, with its event."""
+    case = env.hold()
+    image = env.queue_behind(case)
+    assert env.event_starts() == 1
+    env.restart()
+    case.wait_end()
+    assert env.is_active(image) and env.event_starts() == 2, env.conductor.names()
+    case.is_whole()
+
+
+def test_after_a_stop_a_job_that_only_waited_begins(env):
+    """The first snapshot fails; the second begins at the next start."""
+    case = env.hold()
+    image = env.queue_behind(case)
+    env.agent.process.send_signal(signal.SIGTERM)
+    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    env.agent.process.send_signal(signal.SIGTERM)
+    assert env.agent.process.wait(20) == 0
+    assert " open " in env.agent.shown(image) and env.event_starts() == 1
+    case.is_deleted("novasnapd is stopping")
+    env.front.release.set()
+    env.conductor.task_states[env.guest.uuid] = case.task_state
+    env.agent.start()
+    assert env.is_active(image) and env.event_starts() == 2, env.conductor.names()
 
 
 def test_sigterm_lets_the_snapshot_end(env):

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills its
-scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU and
-Glance are real; uploads are slow by novasnap's own limit."""
+"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills
+its scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU
+and Glance are real; uploads are slow by novasnap's own limit."""
 import json
 import os
 import re
@@ -241,7 +241,7 @@ def test_nonsense_at_the_status_socket(env):
     silent = [visit() for _ in range(20)]
     assert all(visitor.recv(1) == b"" for visitor in silent)
     status = json.loads(visit(b'{"ask": "status"}').recv(1 << 16))
-    assert status["ready"] and not status["held"] and status["jobs"] == [], status
+    assert status["ready"] and not status["paused"] and status["jobs"] == [], status
     assert status["pid"] == agent.process.pid, status
 
 
