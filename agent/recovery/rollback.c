@@ -10,20 +10,16 @@
 /* A libvirtd that starts together with novasnapd may need longer. */
 #define DISCONNECTED_TIMES 3
 
-static bool is_step(const struct journal_step *step, const char *name)
-{
-	return g_str_equal(step->name, name);
-}
-
-static int rollback_step(struct agent *agent, const struct journal_job *left,
-			 struct journal_step *step, GError **error)
+static int rollback_journaled_step(struct agent *agent, const struct journal_job *left,
+				   struct journal_step *step, GError **error)
 {
 	if (fault_at("undo", "before")) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 				    "a fault was put in before undo");
 		return -1;
 	}
-	if (virt_guest_rollback_step(agent->host, left->instance, step->name, step->undo, error) < 0)
+	if (virt_guest_rollback_step(agent->host, left->instance, step->name, step->undo, error) <
+	    0)
 		return -1;
 	(void)fault_at("undo", "after");
 	if (journal_step_clear_id(agent->journal, step->id, error) < 0)
@@ -32,33 +28,39 @@ static int rollback_step(struct agent *agent, const struct journal_job *left,
 	return 0;
 }
 
-/* A step that cannot be rolled back does not keep the older ones open: a guest must not stay saved
- * because a folder cannot be removed. Two exceptions: the folder stays while a block copy may still
- * write into it, and the guest stays saved, except in the last try, while its disk has an internal
- * snapshot, which can only be deleted while the guest is off. */
+/* Whether it depends on a step whose rollback has failed. `failed`: struct journal_step. */
+static bool must_wait(const struct journal_step *step, const GPtrArray *failed, bool is_last_try)
+{
+	for (guint i = 0; i < failed->len; i++) {
+		const struct journal_step *other = failed->pdata[i];
+
+		if (virt_step_waits_for(step->name, other->name, is_last_try))
+			return true;
+	}
+	return false;
+}
+
+/* A step that cannot be rolled back does not keep the older ones open, except those that depend on
+ * it: a guest must not stay saved because a folder cannot be removed. */
 static int rollback_open_steps(struct agent *agent, const struct journal_job *left,
 			       bool is_last_try, GError **error)
 {
-	bool has_copy = false, has_internal_snapshot = false;
-	int rc = 0;
+	g_autoptr(GPtrArray) failed = g_ptr_array_new();
 
 	for (guint i = left->steps->len; i > 0; i--) {
 		struct journal_step *step = left->steps->pdata[i - 1];
 		g_autoptr(GError) local = NULL;
 
-		if (step->cleared || *step->undo == '\0' || (has_copy && is_step(step, "folder")) ||
-		    (has_internal_snapshot && !is_last_try && is_step(step, "save")) ||
-		    rollback_step(agent, left, step, &local) == 0)
+		if (step->cleared || *step->undo == '\0' || must_wait(step, failed, is_last_try) ||
+		    rollback_journaled_step(agent, left, step, &local) == 0)
 			continue;
-		has_copy = has_copy || is_step(step, "copy");
-		has_internal_snapshot = has_internal_snapshot || is_step(step, "internal");
-		if (rc == 0)
+		if (failed->len == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else
 			g_info("instance %s: %s", left->instance, local->message);
-		rc = -1;
+		g_ptr_array_add(failed, step);
 	}
-	return rc;
+	return failed->len == 0 ? 0 : -1;
 }
 
 int recovery_rollback(struct agent *agent, struct job *job, const struct journal_job *left,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The journal: what is written is there after the next opening.
+ * The journal: what was written is there when it is opened again.
  */
 #include <glib/gstdio.h>
 #include <sqlite3.h>
@@ -107,6 +107,23 @@ static void test_cast(struct fixture *fixture, gconstpointer data)
 	g_assert_cmpint(found->ended_at, ==, 0);
 }
 
+static void test_batch(struct fixture *fixture, gconstpointer data)
+{
+	struct journal_cast casts[] = {
+		{"one", "snapshot_instance", INSTANCE, IMAGE, "{}", 0},
+		{"two", "snapshot_instance", INSTANCE, IMAGE, "{}", 0},
+		{"one", "snapshot_instance", INSTANCE, IMAGE, "{}", 7},
+	};
+
+	(void)data;
+	g_assert_cmpint(journal_casts_add(fixture->journal, casts, G_N_ELEMENTS(casts), NULL), ==,
+			0);
+	g_assert_cmpint(casts[0].job, >, 0);
+	g_assert_cmpint(casts[1].job, >, casts[0].job);
+	g_assert_cmpint(casts[2].job, ==, 0);
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 2));
+}
+
 static void test_steps(struct fixture *fixture, gconstpointer data)
 {
 	int64_t job = add(fixture, "one");
@@ -146,7 +163,7 @@ static void test_end(struct fixture *fixture, gconstpointer data)
 	g_assert_cmpint(journal_job_end(fixture->journal, good, NULL, NULL), ==, 0);
 	g_assert_cmpint(journal_job_end(fixture->journal, bad, "the disk is full", NULL), ==, 0);
 	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
-	/* A fact is no leftover, a step is until it is cleared. */
+	/* A step is a leftover until it is cleared; a fact is none. */
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
 	g_assert_cmpint(journal_step_clear(fixture->journal, bad, "copy", NULL), ==, 0);
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
@@ -202,7 +219,8 @@ static void test_many(struct fixture *fixture, gconstpointer data)
 	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
 }
 
-/* As when the disk is full: nothing that failed is there, and nothing that did not is lost. */
+/* As when the disk is full. Casts are added all together or not at all, and what was written before
+ * stays. */
 static void test_full(struct fixture *fixture, gconstpointer data)
 {
 	g_autofree char *text = g_strnfill(1 << 20, 'x');
@@ -260,8 +278,8 @@ static void test_old(struct fixture *fixture, gconstpointer data)
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
 }
 
-/* The clock was set back since: what came and ended in the future is neither forgotten nor taken
- * for the newest. */
+/* The clock was set back since. Jobs of the future are not deleted as old, and the newest job is
+ * the one that was added last. */
 static void test_clock(struct fixture *fixture, gconstpointer data)
 {
 	int64_t ended = add(fixture, "ended"), left = add(fixture, "left"), later;
@@ -335,15 +353,16 @@ static void test_nonsense(struct fixture *fixture, gconstpointer data)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	TEST("a cast is there, and once", test_cast);
+	TEST("a cast is added once", test_cast);
+	TEST("a cast that is twice in a batch is added once", test_batch);
 	TEST("steps", test_steps);
-	TEST("ends and leftovers", test_end);
+	TEST("ended jobs and leftovers", test_end);
 	TEST("many threads", test_many);
 	TEST("a full disk", test_full);
-	TEST("what is old is forgotten", test_old);
-	TEST("of times to come", test_clock);
-	TEST("others", test_others);
-	TEST("of a newer version", test_newer);
-	TEST("no journal at all", test_nonsense);
+	TEST("old jobs are deleted", test_old);
+	TEST("jobs of the future", test_clock);
+	TEST("a second process", test_others);
+	TEST("a newer version", test_newer);
+	TEST("a file that is no database", test_nonsense);
 	return g_test_run();
 }
