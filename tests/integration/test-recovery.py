@@ -13,38 +13,15 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from environment import Environment  # noqa: E402
-from standin_glance import GlanceStandIn  # noqa: E402
+from case import CaseEnvironment  # noqa: E402
 
 RUNS = 3  # that a job has at most
 
 
-class Recovery(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
-
-    def set_up(self):
-        self.guest = self.make_guest(size_mib=64, data_mib=4)
-        self.guest.start()
-        self.wait_services()
-        self.front = self.enter(GlanceStandIn(self.glance))
-
+class Recovery(CaseEnvironment):
     def before_test(self):
-        self.conductor.reset()
-        self.front.reset()
-        self.guest.reset()
-        self.agent = self.start_agent(sections={"glance_url": self.front.url}, shutdown_grace="60",
-                                      image_poll_interval="60")
-
-    def hold(self, times=1):
-        """A snapshot whose upload is held up, as are those that follow it."""
-        self.front.reset(*["hold"] * times)
-        case = Case(self, self.agent).send()
-        self.wait_held(1)
-        return case
-
-    def wait_held(self, count):
-        tap.wait_for("upload", lambda: self.front.puts() == ["hold"] * count, 30)
+        super().before_test()
+        self.agent = self.start_agent(shutdown_grace="60", image_poll_interval="60")
 
     def restart(self):
         self.agent.kill()
@@ -52,7 +29,7 @@ class Recovery(Environment):
 
     def kill_during_upload(self, change=lambda case: None):
         """The snapshot, at its end; `change` is what happens before the next start."""
-        case = self.hold()
+        case = self.hold(self.agent)
         self.agent.kill()
         change(case)
         self.agent.start()
@@ -121,7 +98,7 @@ def test_the_steps_of_an_unreadable_job_are_rolled_back(env):
 
 
 def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
-    case = env.hold(RUNS)
+    case = env.hold(env.agent, RUNS)
     for run in range(2, RUNS + 1):
         env.restart()
         env.wait_held(run)
@@ -132,7 +109,7 @@ def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
 
 
 def test_sigterm_lets_the_snapshot_end(env):
-    case = env.hold()
+    case = env.hold(env.agent)
     env.agent.process.send_signal(signal.SIGTERM)
     tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
     time.sleep(1)
@@ -143,7 +120,7 @@ def test_sigterm_lets_the_snapshot_end(env):
 
 
 def test_a_second_sigterm_ends_the_snapshot(env):
-    case = env.hold()
+    case = env.hold(env.agent)
     env.agent.process.send_signal(signal.SIGTERM)
     tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
     env.agent.process.send_signal(signal.SIGTERM)
