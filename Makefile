@@ -1,18 +1,29 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Builds novasnapd and novasnap, and runs what shows and proves them. `make help` lists the targets.
+# Builds novasnapd and novasnap, and runs the tests. `make help` lists the targets.
+# On the command line or in the environment:
+#   SANITIZE=address,undefined   build and test with these sanitizers (or SANITIZE=thread)
+#   WERROR=1                     treat warnings as errors
+#   NOVASNAP_BUILD=FOLDER        build there instead of in build/
+#   DESTDIR, prefix              where `make install` installs
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
 
 VERSION := 0.1.0
-BUILD   ?= build
 comma   := ,
 CC      ?= cc
 AR      ?= ar
-PKGS    := glib-2.0 libvirt librabbitmq libcurl libcjson libnbd libxml-2.0 inih sqlite3 libsystemd libssl libcrypto zlib \
-           libzstd
 
-# make SANITIZE=address,undefined or SANITIZE=thread builds with that sanitizer, in a folder of its own.
+# The folder of the build. Each kind of build has a folder of its own, whose name ends in that kind.
+NOVASNAP_BUILD ?= build
+BUILD := $(NOVASNAP_BUILD)
+
+# The libraries: pkg-config's name and Debian's package of each.
+LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev librabbitmq:librabbitmq-dev libcurl:libcurl4-openssl-dev \
+             libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
+             libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev
+PKGS := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
+
 ifdef SANITIZE
 BUILD    := $(BUILD)-$(subst $(comma),-,$(SANITIZE))
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
@@ -21,27 +32,27 @@ SANFLAGS += -include tests/lib/tsan.h
 endif
 endif
 
-# make COVERAGE=1 builds what counts how often each line runs.
+# COVERAGE=1: the programs count how often each line runs.
 ifdef COVERAGE
 BUILD    := $(BUILD)-coverage
 SANFLAGS := --coverage -fprofile-update=atomic -DNOVASNAP_COVERAGE
 endif
 
-# make FAULTS=1 builds with points at which faults can be put in (agent/task/fault-point.h), in a folder of its own too.
+# FAULTS=1: the programs have points at which a test can make them fail (agent/task/fault-point.h).
 ifdef FAULTS
 BUILD      := $(BUILD)-faults
 FAULTFLAGS := -DNOVASNAP_FAULTS
 endif
 
-# make FUZZING=1 is what `make fuzz` builds with: clang, and all of the code tells libFuzzer where it goes.
+# FUZZING=1: clang's libFuzzer sees which code runs.
 ifdef FUZZING
 BUILD    := $(BUILD)-fuzz
-CC       := clang-14
+CC       := clang
 SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
-CFLAGS   := -O1 -g -Wno-string-concatenation
+CFLAGS   := -O1 -g
 endif
 
-# Asked only when something is compiled, so that `make deps` runs on a machine that has no pkg-config yet.
+# Expanded only when something is compiled, so that `make deps` works where pkg-config is missing.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS) 2>/dev/null))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS) 2>/dev/null))$(PKG_LIBS)
 
@@ -53,19 +64,22 @@ endif
 ifdef COVERAGE
 CFLAGS := -O0 -g
 endif
-WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+WARN   := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
           -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(PKG_CFLAGS) \
+# libvirt's own macro for callbacks, VIR_DOMAIN_EVENT_CALLBACK, casts in a way that clang 19 and later warn of.
+CC_WARN = $(eval CC_WARN := $$(if $$(findstring clang,$$(shell $(CC) --version)),-Wno-unknown-warning-option \
+            -Wno-cast-function-type-mismatch))$(CC_WARN)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
              $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 LIBS = $(PKG_LIBS)
 
 ROOMS := rpc virt image agent
-# Programs have their main in agent/<program>.c; all else in a room is its library.
+# Each program has its main() in agent/PROGRAM.c; the other files of a room are its library.
 MAINS := agent/novasnapd.c agent/novasnap.c agent/novasnap-thaw.c
 SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS),$(sort $(shell find $(r) -name "*.c"))))
 OBJ   := $(SRC:%.c=$(BUILD)/%.o)
-# Order matters to the linker: who uses stands before who is used.
+# In the linker's order: a library stands before those that it uses.
 LINK  := $(BUILD)/agent.a $(BUILD)/virt.a $(BUILD)/image.a $(BUILD)/rpc.a
 UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test-*.c))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
@@ -73,7 +87,7 @@ FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard test
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
 PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
 
-all: $(PROGS)
+all: $(PROGS) ## Build novasnapd, novasnap and novasnap-thaw.
 
 $(foreach r,$(ROOMS),$(eval $(BUILD)/$(r).a: $(filter $(BUILD)/$(r)/%,$(OBJ))))
 $(LINK):
@@ -82,7 +96,7 @@ $(LINK):
 	@$(AR) rcs $@ $^
 
 # The log domain of each room is its name.
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c | check-libraries
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
@@ -99,17 +113,17 @@ $(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# The no-op handler stands where a cast would become a job.
+# The benchmark's handler does nothing where a cast would become a job.
 $(BUILD)/tests/bench/casts: ALL_LDFLAGS += -Wl,--wrap=jobs_submit
 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# The linker puts functions of the program in the place of those that would send something.
+# The linker replaces these functions with the test program's own.
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 $(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,jobs_submit consumer_ack consumer_want publisher_send)
-$(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_perform http_pause)
+$(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_request_send image_cancel_sleep)
 host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectOpen virConnectIsAlive \
 	virConnectRegisterCloseCallback
 $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
@@ -139,7 +153,7 @@ $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,jobs_submit consumer_ack 
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
 $(BUILD)/tests/fuzz/fuzz-chain: WRAP := $(call wrap,process_run)
-$(BUILD)/tests/fuzz/fuzz-glance $(BUILD)/tests/fuzz/fuzz-keystone: WRAP := $(call wrap,http_perform http_pause)
+$(BUILD)/tests/fuzz/fuzz-glance $(BUILD)/tests/fuzz/fuzz-keystone: WRAP := $(call wrap,http_request_send image_cancel_sleep)
 
 $(BUILD)/tests/fuzz/fuzz-%: $(BUILD)/tests/fuzz/fuzz-%.o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/answers.o $(LINK)
 	@echo "  LINK  $@"
@@ -150,103 +164,117 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 tools: $(TOOLS)
 bench-programs: $(BENCH)
 
-deps:
+# A clear message in place of a missing header.
+check-libraries:
+	@command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) || tests/lib/libraries.sh $(LIBRARIES)
+
+# What is built before a test: in parallel, also where `make` was called without -j.
+JOBS  ?= $(shell nproc)
+BUILDER = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
+
+deps: ## Install the packages that are missing for the build and for running novasnapd (as root).
 	@tests/lib/deps.sh build run
 
-# --- what shows it ---------------------------------------------------------------------------
+check: ## Run the unit tests; T=FILE runs one test file of any kind, T=FILE:TEST one test of it.
+ifdef T
+	@BUILD=$(BUILD) tests/lib/check-one.sh '$(T)'
+else
+	@$(BUILDER) unit-programs
+	@BUILD=$(BUILD) prove --jobs $(JOBS) --exec tests/lib/one.sh $(UNIT)
+endif
 
-demo:
-	@tests/lib/deps.sh build run$(if $(filter directory,$(IMAGES)),-directory)
-	@$(MAKE) --no-print-directory all
-	@IMAGES=$(or $(IMAGES),glance) ACCEL=$(or $(ACCEL),tcg) /usr/bin/python3 tests/demo/demo.py
-
-# --- what proves it --------------------------------------------------------------------------
-
-# With the kills of stream, by a build that has fault points and the sanitizers.
-test: check-deps
-	@$(MAKE) --no-print-directory all unit-programs tools
-	@$(MAKE) --no-print-directory SANITIZE=address,undefined FAULTS=1 all unit-programs check-unit
+test: check-deps ## Run the unit and integration tests, and kill novasnapd at each step of a streamed snapshot.
+	@$(BUILDER) all unit-programs tools
+	@$(BUILDER) FAULTS=1 all
 	tests/faults/check-points.py
 	BUILD=$(BUILD) tests/lib/run.sh
-	BUILD=build-address-undefined-faults NOVASNAP_FAULT_METHODS=stream,cold NOVASNAP_FAULT_KINDS=kill \
-		NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/faults/test-faults.py
 
-# A fault at each step of each method, and KILLS at random moments; then libvirtd and the host fail. A quarter of an
-# hour.
-faults: check-deps
-	@$(MAKE) --no-print-directory FAULTS=1 all
-	BUILD=build-faults NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_TIMEOUT=3000 \
-		tests/lib/run.sh tests/faults/test-*.py
-	cat build-faults/faults.md build-faults/faults-methods.md
+print-cflags:
+	@echo $(PKG_CFLAGS)
 
-# What comes from outside, made up by libFuzzer: SECONDS for each target; FUZZ names one of tests/fuzz/fuzz-*.c.
-fuzz:
-	@tests/lib/deps.sh build fuzz
-	@$(MAKE) --no-print-directory FUZZING=1 fuzz-programs
-	@BUILD=build-fuzz SECONDS_EACH=$(or $(SECONDS),60) FUZZ=$(FUZZ) tests/fuzz/run.sh
+lint: ## Compile with -Werror, and run the linters (Debian 12's versions are the reference).
+	@tests/lib/deps.sh build lint
+	@$(BUILDER) NOVASNAP_BUILD=$(NOVASNAP_BUILD)-lint WERROR=1 all unit-programs tools bench-programs
+	tests/lib/lint.sh
 
-e2e:
+matrix: ## Build and run the unit tests on Debian 12, 13 and sid, with GCC and Clang.
+	@tests/lib/deps.sh roots
+	tests/lib/matrix.sh $(RELEASES)
+
+e2e: ## Compare novasnapd with nova-compute in a real OpenStack control plane.
 	@tests/lib/deps.sh build run test e2e
-	@$(MAKE) --no-print-directory all
-	NOVASNAP_TEST_TIMEOUT=600 tests/lib/run.sh tests/e2e/test-*.py
+	@$(BUILDER) all
+	BUILD=$(BUILD) tests/lib/run.sh tests/e2e/test-*.py
 
-# What a kill of nova-compute leaves, and the same kill of novasnapd, at moments that are seen from outside and at KILLS
-# random ones of each guest; half an hour.
-kills:
+faults: check-deps ## Put a fault in at each step of each method, then kill novasnapd at KILLS random moments (200).
+	@$(BUILDER) FAULTS=1 all
+	BUILD=$(BUILD) NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_JOBS=1 tests/lib/run.sh tests/faults/test-*.py
+	cat $(BUILD)-faults/faults.md $(BUILD)-faults/faults-methods.md
+
+kills: ## Kill nova-compute and novasnapd at the same moments, and compare what each leaves.
 	@tests/lib/deps.sh build run test e2e
-	@$(MAKE) --no-print-directory all
+	@$(BUILDER) all
 	BUILD=$(BUILD) tests/e2e/kills.py --random $(or $(KILLS),3)
 
-# A thousand snapshots of eight guests at a time, with a fault every few seconds.
-soak: check-deps
+soak: check-deps ## Take SNAPSHOTS snapshots (1000) of eight guests, with a fault every few seconds.
 	@tests/lib/deps.sh bench
-	@$(MAKE) --no-print-directory all
-	tests/faults/soak.py --snapshots $(or $(SNAPSHOTS),1000) --json $(BUILD)/soak.json --svg $(BUILD)/soak.svg
+	@$(BUILDER) all
+	BUILD=$(BUILD) tests/faults/soak.py --snapshots $(or $(SNAPSHOTS),1000) --json $(BUILD)/soak.json \
+		--svg $(BUILD)/soak.svg
 
-# The integration tests that merely need a broker, against a RabbitMQ in a container.
-test-container: check-deps
+fuzz: ## Fuzz what comes from outside, each target for SECONDS (60); FUZZ=NAME picks one of tests/fuzz/fuzz-*.c.
+	@tests/lib/deps.sh build fuzz
+	@$(BUILDER) FUZZING=1 fuzz-programs
+	@BUILD=$(BUILD)-fuzz SECONDS_EACH=$(or $(SECONDS),60) FUZZ=$(FUZZ) tests/fuzz/run.sh
+
+test-container: check-deps ## Run the tests that need only a broker against a RabbitMQ in a container.
 	@tests/lib/deps.sh container
-	@$(MAKE) --no-print-directory all tools
-	/usr/bin/python3 tests/container/rabbitmq.py
+	@$(BUILDER) all tools
+	BUILD=$(BUILD) /usr/bin/python3 tests/container/rabbitmq.py
 
-# The slow rest, before an issue is resolved: everything, also with the sanitizers.
-check-all: lint test e2e faults test-container
-	@$(MAKE) --no-print-directory SANITIZE=address,undefined all tools unit-programs check-unit
-	BUILD=build-address-undefined tests/lib/run.sh
-	@$(MAKE) --no-print-directory SANITIZE=thread all tools unit-programs check-unit
-	BUILD=build-thread tests/lib/run.sh $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot left recovery)
-	@$(MAKE) --no-print-directory check-valgrind
-	NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
+check-address: ## Run `make test` with AddressSanitizer and UndefinedBehaviorSanitizer.
+	@$(MAKE) --no-print-directory SANITIZE=address,undefined test
 
-# Beside nova-compute, and beside what Glance can receive; most of half an hour, on a machine that does nothing else.
-bench:
-	@tests/lib/deps.sh build run test e2e bench
-	@$(MAKE) --no-print-directory all bench-programs
-	/usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
-	tests/bench/report.py $(BUILD)/bench.json --svg $(BUILD)/bench.svg
+THREAD_TESTS := $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot left recovery)
+check-thread: check-deps ## Run the unit tests and some integration tests with ThreadSanitizer.
+	@$(BUILDER) SANITIZE=thread all tools unit-programs
+	BUILD=$(BUILD)-thread tests/lib/run.sh $(THREAD_TESTS) $(UNIT:$(BUILD)/%=$(BUILD)-thread/%)
 
-check-unit: $(UNIT)
-	@prove --exec tests/lib/one.sh $(UNIT)
-
-# What is used before it is set, which the sanitizers do not see, and what is lost for good; ten minutes.
-check-valgrind:
+check-valgrind: ## Run the unit tests in valgrind, which finds uninitialised values and lost memory.
 	@tests/lib/deps.sh build run test valgrind
 	@NOVASNAP_UNIT_UNDER="valgrind --quiet --error-exitcode=99 --suppressions=tests/lib/valgrind.supp \
 		--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" \
-		NOVASNAP_UNIT_TIMEOUT=1200 NOVASNAP_LAYOUTS=5 $(MAKE) --no-print-directory check-unit
+		NOVASNAP_UNIT_TIMEOUT=1200 NOVASNAP_LAYOUTS=5 $(MAKE) --no-print-directory check
 
-# What of the rooms runs in the unit tests and in COVERAGE_TESTS: per file its lines, and which never ran. With fault
-# points, for most of recovery runs after a kill at one of them. Three quarters of an hour; COVERAGE_TESTS= takes one
-# minute.
+check-layouts: ## Check the encoders with a thousand random layouts of a disk.
+	@$(BUILDER) unit-programs
+	@BUILD=$(BUILD) NOVASNAP_LAYOUTS=1000 tests/lib/run.sh $(BUILD)/tests/unit/test-encoders
+
+check-all: ## Run everything that must pass before a release; parts that have passed for this commit are not repeated.
+	@tests/lib/check-all.sh $(PARTS)
+
+demo: ## Show a snapshot of a small guest with a private RabbitMQ and Glance (IMAGES=directory: without Glance).
+	@tests/lib/deps.sh build run$(if $(filter directory,$(IMAGES)),-directory)
+	@$(BUILDER) all
+	@BUILD=$(BUILD) IMAGES=$(or $(IMAGES),glance) ACCEL=$(or $(ACCEL),tcg) /usr/bin/python3 tests/demo/demo.py
+
+bench: ## Measure novasnapd beside nova-compute, on a machine that does nothing else; writes conf/docs/performance.md.
+	@tests/lib/deps.sh build run test e2e bench
+	@$(BUILDER) all bench-programs
+	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
+	tests/bench/report.py $(BUILD)/bench.json --svg conf/docs/bench.svg --page conf/docs/performance.md
+
+# With fault points, since most of the recovery runs after a kill at one of them. COVERAGE_TESTS= runs only the unit
+# tests, in a minute.
 COVERED        := $(BUILD)-coverage-faults
 COVERAGE_TESTS ?= $(patsubst %,tests/integration/test-%.py,rpc rpc-faults conductor others-rpc snapshot stream \
                     recovery quiesce disks glance volumes security headers tls check) $(wildcard tests/faults/test-*.py)
-coverage:
+coverage: ## Count the lines that the unit, integration and fault tests run, and name those that never run.
 	@tests/lib/deps.sh build run test coverage
-	@$(MAKE) --no-print-directory COVERAGE=1 FAULTS=1 all tools unit-programs
+	@$(BUILDER) COVERAGE=1 FAULTS=1 all tools unit-programs
 	find $(COVERED) -name '*.gcda' -delete
 	-BUILD=$(COVERED) NOVASNAP_TEST_TIMEOUT=3000 \
-		tests/lib/run.sh $(UNIT:$(BUILD)/%=$(COVERED)/%) $(COVERAGE_TESTS)
+		tests/lib/run.sh $(COVERAGE_TESTS) $(UNIT:$(BUILD)/%=$(COVERED)/%)
 	gcovr --exclude-unreachable-branches $(ROOMS:%=--filter %/) --object-directory $(COVERED) \
 		--output $(COVERED)/coverage.txt $(COVERED)
 	cat $(COVERED)/coverage.txt
@@ -254,21 +282,50 @@ coverage:
 check-deps:
 	@tests/lib/deps.sh build run test
 
-lint:
-	@tests/lib/deps.sh build lint
-	tests/lib/lint.sh
+format: ## Format the C code with clang-format 14.
+	@tests/lib/lint.sh format
 
-format:
-	clang-format -i $$(git ls-files '*.c' '*.h')
+prefix     ?= /usr
+bindir     ?= $(prefix)/bin
+docdir     ?= $(prefix)/share/doc/novasnap
+sysconfdir ?= /etc
+unitdir    ?= $(prefix)/lib/systemd/system
+DOCUMENTS  := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/docs/*.svg)
 
-clean:
-	rm -rf $(BUILD) $(BUILD)-*
+install: all ## Install the programs, the sample configuration, the systemd files and the documents (DESTDIR, prefix).
+	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir) $(sysconfdir)/novasnap $(unitdir) $(prefix)/lib/tmpfiles.d \
+		$(prefix)/lib/sysusers.d)
+	install -m 755 $(PROGS) $(DESTDIR)$(bindir)/
+	install -m 644 $(DOCUMENTS) conf/novasnap.conf conf/apparmor-libvirt-qemu $(DESTDIR)$(docdir)/
+	# There the pages are in one folder, without HACKING.md.
+	sed -i 's,](conf/docs/,](,g; s,](\.\./\.\./,](,g; s,\[\(HACKING.md\)\]([^)]*),\1,g' \
+		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(filter %.md,$(DOCUMENTS))))
+	sed 's,/usr/bin/novasnapd,$(bindir)/novasnapd,; s,/usr/share/doc/novasnap,$(docdir),' conf/novasnapd.service \
+		>$(DESTDIR)$(unitdir)/novasnapd.service
+	chmod 644 $(DESTDIR)$(unitdir)/novasnapd.service
+	install -m 644 conf/novasnap.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/novasnap.conf
+	install -m 644 conf/novasnap.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/novasnap.conf
+	@if [ -e $(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf ]; then \
+		echo "$(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf exists and is kept; the sample is in $(DESTDIR)$(docdir)"; \
+	else \
+		install -m 644 conf/novasnap.conf $(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf; \
+	fi
 
-help:
-	@sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)) | sort -u
+uninstall: ## Remove what `make install` has installed, but not /etc/novasnap/novasnap.conf.
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(PROGS))) $(DESTDIR)$(unitdir)/novasnapd.service \
+		$(DESTDIR)$(prefix)/lib/tmpfiles.d/novasnap.conf $(DESTDIR)$(prefix)/lib/sysusers.d/novasnap.conf
+	rm -rf $(DESTDIR)$(docdir)
+
+clean: ## Remove all that was built.
+	rm -rf $(NOVASNAP_BUILD) $(NOVASNAP_BUILD)-*
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS=@ read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
 
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps demo test e2e test-container check-all check-unit check-deps lint format clean help unit-programs tools \
-        bench-programs bench faults kills soak fuzz fuzz-programs check-valgrind coverage
+.PHONY: all deps check test lint matrix e2e faults kills soak fuzz test-container check-address check-thread \
+        check-valgrind check-layouts check-all demo bench coverage check-deps check-libraries print-cflags format install uninstall \
+        clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

@@ -2,133 +2,145 @@
 /*
  * novasnap: the operators' command.
  */
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
 #include "agent/daemon/process.h"
-
-#define CONNECT_S 30
 
 static const struct {
 	const char *name;
 	int (*run)(const struct command_context *context, int argc, char **argv);
 	const char *summary;
 } commands[] = {
-	{"send", command_send, "publish a cast, as nova-api does"},
-	{"watch", command_watch, "show how far the snapshots are"},
-	{"jobs", command_jobs, "list what novasnapd took"},
-	{"show", command_show, "tell all that is known of a job"},
-	{"cancel", command_cancel, "end a snapshot that is under way"},
-	{"record", command_record, "keep copies of what reaches this host"},
-	{"replay", command_replay, "serve a recorded message again"},
-	{"snapshot", command_snapshot, "take a snapshot of a guest, without any cloud"},
-	{"check", command_check, "look at all that novasnapd needs"},
-	{"decode", command_decode, "make a message readable, its secrets hidden"},
+	{"check", command_check, "check all that novasnapd needs"},
+	{"snapshot", command_snapshot, "make a snapshot of a guest, without a cloud"},
+	{"send", command_send, "send a snapshot cast, as nova-api does"},
+	{"watch", command_watch, "show the progress of snapshots"},
+	{"jobs", command_jobs, "list the jobs of this host's novasnapd"},
+	{"show", command_show, "show a job and its steps"},
+	{"cancel", command_cancel, "cancel running snapshots"},
+	{"record", command_record, "record the messages to this host"},
+	{"replay", command_replay, "send or serve recorded messages again"},
+	{"decode", command_decode, "print a message in a readable form"},
 };
 
-static void usage(FILE *out)
+/* How long a message is not printed again. */
+#define REPEAT_US (60 * G_USEC_PER_SEC)
+#define REMEMBERED_MAX 100
+
+/* What is printed of the log. */
+struct log_filter {
+	GLogLevelFlags level;
+	pthread_mutex_t lock;
+	GHashTable *printed; /* message -> gint64 *, when it was printed; guarded by the lock */
+};
+
+/* It is never freed: threads may log until the process ends. */
+static struct log_filter *log_filter_new(void)
 {
-	(void)fprintf(out, "Usage: novasnap [--config-file FILE]... COMMAND [ARGUMENTS]\n\n");
-	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
-		(void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
-	(void)fprintf(out, "\nnovasnap COMMAND --help tells more.\n");
+	struct log_filter *filter = g_new0(struct log_filter, 1);
+
+	filter->level = G_LOG_LEVEL_WARNING;
+	pthread_mutex_init(&filter->lock, NULL);
+	filter->printed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	return filter;
 }
 
-int command_parse(int *argc, char ***argv, const GOptionEntry *entries, const char *parameters,
-		  const char *summary)
+/* A broker that is away is reported at every attempt to reach it. */
+static bool was_just_printed(struct log_filter *filter, const char *message)
 {
-	g_autoptr(GOptionContext) options = g_option_context_new(parameters);
-	g_autoptr(GError) error = NULL;
-	g_autofree char *program = g_strdup_printf("novasnap %s", (*argv)[0]);
+	gint64 now = g_get_monotonic_time();
+	const gint64 *before;
+	bool repeated;
 
-	g_set_prgname(program);
-	g_option_context_set_summary(options, summary);
-	g_option_context_add_main_entries(options, entries, NULL);
-	if (g_option_context_parse(options, argc, argv, &error))
-		return 0;
-	(void)fprintf(stderr, "%s: %s; see --help\n", program, error->message);
-	return -1;
+	pthread_mutex_lock(&filter->lock);
+	before = g_hash_table_lookup(filter->printed, message);
+	repeated = before && now - *before < REPEAT_US;
+	if (!repeated) {
+		if (g_hash_table_size(filter->printed) >= REMEMBERED_MAX)
+			g_hash_table_remove_all(filter->printed);
+		g_hash_table_insert(filter->printed, g_strdup(message),
+				    g_memdup2(&now, sizeof(now)));
+	}
+	pthread_mutex_unlock(&filter->lock);
+	return repeated;
 }
 
-int command_fail(const char *command, const GError *error)
+/* A GLogWriterFunc. The operator reads standard error, so messages have no time and no level. */
+static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields, gsize count,
+				  gpointer opaque)
 {
-	(void)fprintf(stderr, "novasnap %s: %s\n", command, error->message);
-	return EXIT_FAILURE;
-}
+	struct log_filter *filter = opaque;
 
-int command_wait_ready(struct rpc *rpc, GError **error)
-{
-	if (rpc_wait_ready(rpc, CONNECT_S))
-		return 0;
-	g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "RabbitMQ did not answer in %d s",
-		    CONNECT_S);
-	return -1;
-}
+	for (gsize i = 0; i < count && level <= filter->level; i++) {
+		const char *message = fields[i].value;
 
-struct config *command_config(const struct command_context *context, const char *command)
-{
-	g_autoptr(GError) error = NULL;
-	struct config *config = config_load(context->files, &error);
-
-	if (!config)
-		(void)command_fail(command, error);
-	return config;
-}
-
-/* The operator reads standard error: warnings alone, without their times. */
-static GLogWriterOutput write_plain(GLogLevelFlags level, const GLogField *fields, gsize count,
-				    gpointer opaque)
-{
-	const GLogLevelFlags *told = opaque;
-
-	for (gsize i = 0; i < count && level <= *told; i++) {
-		if (g_str_equal(fields[i].key, "MESSAGE"))
-			(void)fprintf(stderr, "novasnap: %s\n", (const char *)fields[i].value);
+		if (g_str_equal(fields[i].key, "MESSAGE") && !was_just_printed(filter, message))
+			(void)fprintf(stderr, "novasnap: %s\n", message);
 	}
 	return G_LOG_WRITER_HANDLED;
 }
 
+static char *list_commands(void)
+{
+	GString *text = g_string_new("Commands:\n");
+
+	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
+		g_string_append_printf(text, "  %-8s  %s\n", commands[i].name, commands[i].summary);
+	g_string_append(text, "\n`novasnap COMMAND --help` describes a command.");
+	return g_string_free(text, FALSE);
+}
+
+static int run_command(const struct command_context *context, int argc, char **argv)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+		if (g_str_equal(commands[i].name, argv[0]))
+			return commands[i].run(context, argc, argv);
+	}
+	(void)fprintf(stderr, "novasnap: there is no command \"%s\"; see novasnap --help\n",
+		      argv[0]);
+	return EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
-	g_autoptr(GPtrArray) files = g_ptr_array_new();
-	GLogLevelFlags told = G_LOG_LEVEL_WARNING;
-	struct command_context context = {.told = &told};
-	int at = 1;
+	g_auto(GStrv) files = NULL;
+	gboolean version = FALSE, help = FALSE;
+	const GOptionEntry entries[] = {
+		{"config-file", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &files,
+		 COMMAND_CONFIG_FILE_HELP, "FILE"},
+		{"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Print this help", NULL},
+		{"version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL},
+		G_OPTION_ENTRY_NULL,
+	};
+	g_autoptr(GOptionContext) options = g_option_context_new("COMMAND [ARGUMENTS]");
+	g_autofree char *summary = list_commands();
+	g_autoptr(GError) error = NULL;
+	struct log_filter *filter = log_filter_new();
+	struct command_context context = {.log_level = &filter->level};
 
 	process_keep_secrets();
-	g_log_set_writer_func(write_plain, &told, NULL);
-	while (at < argc && argv[at][0] == '-') {
-		const char *name = "--config-file";
-
-		if (g_str_has_prefix(argv[at], "--config-file=")) {
-			g_ptr_array_add(files, argv[at] + strlen("--config-file="));
-			at++;
-		} else if ((g_str_equal(argv[at], name) || g_str_equal(argv[at], "-c")) &&
-			   at + 1 < argc) {
-			g_ptr_array_add(files, argv[at + 1]);
-			at += 2;
-		} else if (g_str_equal(argv[at], "--version")) {
-			printf("novasnap %s\n", NOVASNAP_VERSION);
-			return EXIT_SUCCESS;
-		} else {
-			bool help = g_str_equal(argv[at], "--help") || g_str_equal(argv[at], "-h");
-
-			usage(help ? stdout : stderr);
-			return help ? EXIT_SUCCESS : EXIT_USAGE;
-		}
+	g_log_set_writer_func(write_log, filter, NULL);
+	/* Options behind the command are the command's. */
+	g_option_context_set_strict_posix(options, TRUE);
+	g_option_context_set_help_enabled(options, FALSE);
+	g_option_context_set_summary(options, summary);
+	g_option_context_add_main_entries(options, entries, NULL);
+	if (!g_option_context_parse(options, &argc, &argv, &error)) {
+		(void)fprintf(stderr, "novasnap: %s; see novasnap --help\n", error->message);
+		return EXIT_USAGE;
 	}
-	if (files->len > 0) {
-		g_ptr_array_add(files, NULL);
-		context.files = (const char *const *)files->pdata;
+	if (version) {
+		printf("novasnap %s\n", NOVASNAP_VERSION);
+		return EXIT_SUCCESS;
 	}
-	for (size_t i = 0; at < argc && i < G_N_ELEMENTS(commands); i++) {
-		if (g_str_equal(commands[i].name, argv[at]))
-			return commands[i].run(&context, argc - at, argv + at);
+	if (help || argc < 2) {
+		command_print_help(options, help ? stdout : stderr);
+		return help ? EXIT_SUCCESS : EXIT_USAGE;
 	}
-	if (at < argc)
-		(void)fprintf(stderr, "novasnap: there is no command \"%s\"\n\n", argv[at]);
-	usage(stderr);
-	return EXIT_USAGE;
+	context.files = (const char *const *)files;
+	return run_command(&context, argc - 1, argv + 1);
 }

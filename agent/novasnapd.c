@@ -11,7 +11,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
 #include "agent/config/config.h"
 #include "agent/daemon/log.h"
 #include "agent/daemon/manager.h"
@@ -157,18 +157,34 @@ static int serve(const struct config *config)
 	return status;
 }
 
+static const char summary[] =
+	"Makes the snapshots of this compute host in nova-compute's place: takes nova's casts from "
+	"RabbitMQ,\nhas libvirt and QEMU make the snapshots, and uploads them to Glance. SIGTERM "
+	"or "
+	"Ctrl-C stops it: running\njobs may go on for [novasnap]shutdown_grace; a second signal "
+	"cancels "
+	"them.";
+
+static const char description[] =
+	"Exit status:\n"
+	"  0  it was stopped\n"
+	"  1  it could not begin to serve; the log says why\n"
+	"  2  wrong option, or wrong configuration\n\n"
+	"Example:\n"
+	"  novasnapd --config-file /etc/nova/nova.conf --config-file /etc/novasnap/novasnap.conf";
+
 int main(int argc, char **argv)
 {
 	g_auto(GStrv) files = NULL;
-	gboolean version = FALSE;
+	gboolean version = FALSE, help = FALSE;
 	const GOptionEntry entries[] = {
 		{"config-file", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &files,
-		 "Read this configuration, after those named before", "FILE"},
-		{"version", 'V', 0, G_OPTION_ARG_NONE, &version, "Say the version", NULL},
+		 COMMAND_CONFIG_FILE_HELP, "FILE"},
+		{"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Print this help", NULL},
+		{"version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL},
 		G_OPTION_ENTRY_NULL,
 	};
-	g_autoptr(GOptionContext) options =
-		g_option_context_new("- nova's snapshots, on this host");
+	g_autoptr(GOptionContext) options = g_option_context_new(NULL);
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
 
@@ -178,11 +194,18 @@ int main(int argc, char **argv)
 	/* Few arenas: threads come and go, and what they free is to be free for all. */
 	(void)mallopt(M_ARENA_MAX, 2);
 	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+	g_option_context_set_help_enabled(options, FALSE);
+	g_option_context_set_summary(options, summary);
+	g_option_context_set_description(options, description);
 	g_option_context_add_main_entries(options, entries, NULL);
 	if (!g_option_context_parse(options, &argc, &argv, &error) || argc > 1) {
-		(void)fprintf(stderr, "novasnapd: %s\n",
-			      error ? error->message : "it takes options alone; see --help");
+		(void)fprintf(stderr, "novasnapd: %s; see novasnapd --help\n",
+			      error ? error->message : "it takes no arguments, only options");
 		return EXIT_USAGE;
+	}
+	if (help) {
+		command_print_help(options, stdout);
+		return EXIT_SUCCESS;
 	}
 	if (version) {
 		printf("novasnapd %s\n", NOVASNAP_VERSION);

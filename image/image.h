@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The image room: takes the bytes of an image source into an image store (Glance, or a directory),
- * hashing them on the way. A store is used by many threads at once; each call blocks until it is
- * done, has failed, or its cancel flag is seen.
+ * The public interface of image/: sends the bytes of an image source to an image store (Glance or
+ * a directory) and hashes them on the way.
+ *
+ * Many threads may use one store at the same time. Each call blocks until it is done, has failed or
+ * sees that its cancel flag is set. The other public headers are source.h and cinder.h.
  */
 #ifndef NOVASNAP_IMAGE_IMAGE_H
 #define NOVASNAP_IMAGE_IMAGE_H
@@ -18,182 +20,227 @@
 #define IMAGE_ERROR image_error_quark()
 GQuark image_error_quark(void);
 
+/* The codes of IMAGE_ERROR. Numbers in parentheses are HTTP status codes. */
 enum image_error {
-	IMAGE_ERROR_FAILED,	 /* anything else; the message says it */
-	IMAGE_ERROR_NOT_FOUND,	 /* the image is not there (404) */
-	IMAGE_ERROR_GONE,	 /* the image was deleted during the upload (404, 410 on the PUT) */
-	IMAGE_ERROR_AUTH,	 /* 401 and no token of our own helps, or Keystone refuses */
-	IMAGE_ERROR_FORBIDDEN,	 /* 403 */
-	IMAGE_ERROR_CONFLICT,	 /* 409: the image is in a state that takes no data */
-	IMAGE_ERROR_TOO_LARGE,	 /* 413: quota or image_size_cap */
-	IMAGE_ERROR_UNAVAILABLE, /* no server could be reached, or all said 5xx, retries used up */
+	IMAGE_ERROR_FAILED,	 /* any other failure; the message describes it */
+	IMAGE_ERROR_NOT_FOUND,	 /* the image does not exist (404) */
+	IMAGE_ERROR_GONE,	 /* the image was deleted during its upload (404 or 410 on PUT) */
+	IMAGE_ERROR_AUTH,	 /* 401 although our own tokens were tried, or Keystone refused */
+	IMAGE_ERROR_FORBIDDEN,	 /* the identity may not do this (403) */
+	IMAGE_ERROR_CONFLICT,	 /* the image is in a state that accepts no data (409) */
+	IMAGE_ERROR_TOO_LARGE,	 /* over a quota or image_size_cap (413), or the disk is full */
+	IMAGE_ERROR_UNAVAILABLE, /* no answer, 429 or 5xx from each server, after all retries */
 	IMAGE_ERROR_MISMATCH,	 /* size or hash in the store differ from what was sent */
 	IMAGE_ERROR_CANCELLED,	 /* the cancel flag was set */
 	IMAGE_ERROR_CONFIG,	 /* the configuration cannot work */
 };
 
-/* How to get a token of our own; oslo's keystoneauth names. A NULL auth_url: not configured. */
+/*
+ * One of our own Keystone users. The names are those of keystoneauth's password options. Strings
+ * may be NULL. The user is configured if both auth_url and username are set.
+ */
 struct keystone_config {
-	const char *auth_url;
+	const char *auth_url; /* with or without "/v3" at its end */
 	const char *username;
 	const char *password;
-	const char *user_domain_name; /* or user_domain_id */
+	const char *user_domain_name; /* if user_domain_id is NULL; both NULL: "Default" */
 	const char *user_domain_id;
-	const char *project_name; /* or project_id */
+	const char *project_name; /* if project_id is NULL; both NULL: an unscoped token */
 	const char *project_id;
-	const char *project_domain_name; /* or project_domain_id */
+	const char *project_domain_name; /* if project_domain_id is NULL; both NULL: "Default" */
 	const char *project_domain_id;
-	const char *cafile; /* NULL: the system's */
-	const char *certfile;
+	const char *cafile;   /* PEM; NULL: the system's certificate authorities */
+	const char *certfile; /* PEM, our client certificate */
 	const char *keyfile;
-	bool insecure; /* certificates are not checked */
+	bool insecure; /* do not verify the server's certificate */
 };
 
-/* All strings belong to the caller and live as long as the store. */
+/* How to reach the image store. The caller owns all strings and keeps them as long as the store. */
 struct image_config {
-	bool directory;		/* [novasnap]images = directory */
-	const char *images_dir; /* with directory: absolute path */
+	bool directory;		/* [novasnap]images is "directory" */
+	const char *images_dir; /* absolute path of the directory store */
 	const char *const
-		*api_servers; /* [glance]api_servers, NULL-terminated; NULL or empty: none */
-	const char *endpoint_override;	     /* [glance]endpoint_override */
-	const char *region_name;	     /* [glance]region_name; NULL: any */
-	const char *const *valid_interfaces; /* [glance]valid_interfaces; NULL: internal, public */
-	unsigned num_retries;		     /* [glance]num_retries: tries after the first */
-	const char *cafile;		     /* [glance]cafile; NULL: the system's */
+		*api_servers; /* [glance]api_servers, NULL-terminated; NULL or empty: not set */
+	const char *endpoint_override;	     /* [glance]endpoint_override; used if there are no
+						api_servers */
+	const char *region_name;	     /* [glance]region_name; NULL: any region */
+	const char *const *valid_interfaces; /* [glance]valid_interfaces, NULL-terminated; NULL or
+						empty: internal, then public */
+	unsigned num_retries; /* [glance]num_retries: how often a failed request is repeated */
+	const char *cafile;   /* [glance]cafile; NULL: the system's certificate authorities */
 	const char *certfile;
 	const char *keyfile;
-	bool insecure;			/* [glance]insecure */
-	unsigned connect_timeout_s;	/* for a TCP or TLS connection */
-	unsigned request_timeout_s;	/* for a reply to a request without a body */
-	unsigned stall_timeout_s;	/* an upload that moves nothing for so long has failed */
-	unsigned saving_timeout_s;	/* how long an image found `saving` is waited for */
-	struct keystone_config auth;	/* [keystone_authtoken]: our own token and the catalogue */
+	bool insecure;			/* [glance]insecure: do not verify certificates */
+	unsigned connect_timeout_s;	/* seconds to establish a TCP or TLS connection */
+	unsigned request_timeout_s;	/* seconds for a complete request that is not an upload */
+	unsigned stall_timeout_s;	/* an upload that moves no byte for so many seconds fails */
+	unsigned saving_timeout_s;	/* how many seconds to wait for an image that is `saving` */
+	struct keystone_config auth;	/* [keystone_authtoken]: our own token, the catalogue */
 	struct keystone_config service; /* [service_user] */
 	bool send_service_user_token;	/* [service_user]send_service_user_token */
-	unsigned upload_bytes_per_second; /* of all uploads together; 0: no limit */
+	unsigned upload_bytes_per_second; /* limit of all uploads together; 0: no limit */
 };
 
-/* Who asks: taken from the cast's context. */
+/* On whose behalf a request is made. Comes from the context of the cast. */
 struct image_identity {
-	const char *token;	/* the user's; NULL: the store's own is used */
-	const char *request_id; /* req-<uuid>, sent as X-OpenStack-Request-ID; may be NULL */
-	const char *user_id;	/* for a Glance without Keystone, sent as nova does; may be NULL */
+	const char *token;	/* the user's token; NULL: use the store's own user */
+	const char *request_id; /* "req-<uuid>", sent as X-OpenStack-Request-ID; may be NULL */
+	/* For a Glance without Keystone, sent as nova.image.glance.generate_identity_headers does.
+	 * Each may be NULL. */
+	const char *user_id;
 	const char *project_id;
-	const char *const *roles; /* NULL-terminated, may be NULL */
+	const char *const *roles; /* NULL-terminated */
 };
 
-/* What nova writes into the image's record before the data. */
+/* What nova writes into the record of an image before it sends the data. */
 struct image_meta {
-	const char *name;	      /* NULL: left as it is */
+	const char *name;	      /* NULL: unchanged */
 	const char *disk_format;      /* raw, qcow2, vmdk, vdi, ami */
 	const char *container_format; /* bare, ami, ... */
-	const char *visibility;	      /* NULL: left as it is */
-	const cJSON *properties;      /* object of strings, belongs to the caller; may be NULL */
+	const char *visibility;	      /* NULL: unchanged */
+	const cJSON *properties;      /* object of strings, owned by the caller; may be NULL */
 };
 
-/* A record as the store has it; freed with image_record_free. */
+/* The record of an image, as the store has it. */
 struct image_record {
 	char *id;
-	char *name;
+	char *name;   /* may be NULL */
 	char *status; /* queued, saving, active, killed, deleted, ... */
 	char *disk_format;
 	char *container_format;
-	char *os_hash_algo; /* NULL until it is active */
-	char *os_hash_value;
-	char *created_at; /* ISO 8601; NULL: not told */
-	int64_t size;	  /* bytes; -1: not known */
-	cJSON *document;  /* the whole record, as answered */
+	char *os_hash_algo;  /* hashlib's name; NULL until the image is active */
+	char *os_hash_value; /* hex */
+	char *created_at;    /* ISO 8601; NULL: the store did not report it */
+	int64_t size;	     /* bytes; -1: unknown */
+	cJSON *document;     /* the complete record; properties are members of it */
 };
+/* Frees the record and all that it refers to. Accepts NULL. */
 void image_record_free(struct image_record *record);
 typedef struct image_record image_record_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_record_t, image_record_free)
 
-/* What an image is, once all of it has been sent. */
+/* Describes a complete image. */
 struct image_checksum {
-	const char *hash_name; /* the algorithm, by Glance's name */
+	const char *hash_name; /* the hash algorithm, by Glance's name */
 	const char *hash;      /* hex */
 	uint64_t size;	       /* bytes */
 };
 
+/* Enough for 512 bits in hex with a terminating NUL. */
+#define IMAGE_HASH_TEXT_SIZE 129
+
+/* One upload: what to send, whom to inform, and what was sent. */
 struct image_upload {
-	struct image_source *source; /* stays the caller's */
-	const atomic_int *cancel;    /* looked at at least once a second; may be NULL */
-	/* Called from the upload's own threads as bytes are taken by the store, with 0 when an
-	 * attempt starts anew; it must return quickly. May be NULL. */
+	struct image_source *source; /* owned by the caller */
+	const atomic_int *cancel;    /* checked at least once a second; may be NULL */
+	/* Reports how many of `total` bytes the store has accepted, and 0 when an attempt starts.
+	 * Called from threads of the upload; must return quickly. May be NULL. */
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
-	/* Called from the reading thread once all of an attempt's bytes are hashed, before the last
-	 * of them may be sent: what the image will be. -1 fails the attempt. May be NULL. */
+	/* Reports the checksum of the image. Called from the reading thread of each attempt when it
+	 * has hashed all bytes, before the last of them can be sent. -1 with an error makes the
+	 * upload fail. May be NULL. */
 	int (*checksum)(void *opaque, const struct image_checksum *checksum, GError **error);
-	void *opaque;
-	const char *hash_algo; /* a name of Glance's: "sha512", ...; NULL, or not known here: that
-				  one */
-	/* An earlier upload into the image was broken off: it is looked at before the first try. */
-	bool resuming;
-	/* Set on success: what was sent. */
-	char hash[129];	       /* hex */
-	const char *hash_name; /* the algorithm that was used */
-	uint64_t sent;	       /* bytes */
-	unsigned attempts;
-	/* The store's own. */
-	struct pace *pace;
+	void *opaque;	       /* passed to both callbacks */
+	const char *hash_algo; /* Glance's name of a hash; NULL or unknown to OpenSSL: "sha512" */
+	bool resuming; /* an earlier upload may have sent data: check the image before sending */
+	/* Set by image_store_upload. */
+	char hash[IMAGE_HASH_TEXT_SIZE]; /* hex, "" if it is not known */
+	const char *hash_name;		 /* the hash algorithm that was used */
+	uint64_t sent;			 /* bytes, valid after success */
+	unsigned attempts;		 /* how many times sending was started */
+	/* Private to the store. */
+	struct rate_limit *rate_limit;
 };
 
-/* Compares what the store says of an image with what was sent: its hash, or where the store hashes
- * with something else its size. 0, or -1 with IMAGE_ERROR_MISMATCH. */
+/*
+ * Compares the record of an image with what was sent: the status must be `active`, and size and
+ * hash must match. If the store uses another hash algorithm, only the size is compared and a
+ * message is logged. Returns 0, or -1 with IMAGE_ERROR_MISMATCH.
+ */
 int image_record_verify(const struct image_record *record, const struct image_checksum *checksum,
 			GError **error);
 
 struct image_store;
 
-/* Opens the store that the configuration names. Nothing is contacted yet. `config` must outlive it.
- * NULL with IMAGE_ERROR_CONFIG. */
+/*
+ * Opens the store that the configuration names. This contacts no server, but creates the folder of
+ * a directory store. `config` must outlive the store. Free the store with image_store_free().
+ * Returns NULL with IMAGE_ERROR_CONFIG.
+ */
 struct image_store *image_store_new(const struct image_config *config, GError **error);
+/* No call on the store may be in progress. Accepts NULL. */
 void image_store_free(struct image_store *store);
 typedef struct image_store image_store_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_store_t, image_store_free)
 
-/* GET of the record (nova.image.glance show). Returns 0, or -1 with IMAGE_ERROR_NOT_FOUND, ... */
-int image_store_get(struct image_store *store, const struct image_identity *who, const char *id,
-		    struct image_record **ret_record, GError **error);
-
-/* PATCH of the record: what differs is replaced or added, nothing is purged (nova's update with
- * purge_props=False). In a directory store a record that does not exist is made. */
-int image_store_update(struct image_store *store, const struct image_identity *who, const char *id,
-		       const struct image_meta *meta, GError **error);
+/*
+ * In the following functions `identity` is on whose behalf the request is made, and `id` is the
+ * UUID of an image; another text is IMAGE_ERROR_FAILED. They return IMAGE_ERROR codes. Requests to
+ * Glance are repeated num_retries times, each time at the next server, as
+ * nova.image.glance.GlanceClientWrapper.call does.
+ */
 
 /*
- * Sends the source's bytes, from byte 0 at each try, until the image is active, and checks what the
- * store says of size and hash. Never two PUTs at once: before a retry the image is looked at. An
- * image that differs is an error (the caller deletes it). Returns 0 or -1.
+ * Reads the record of an image (nova.image.glance.GlanceImageServiceV2.show). On success
+ * `*ret_record` belongs to the caller. Returns 0, or -1 with IMAGE_ERROR_NOT_FOUND or another code.
  */
-int image_store_upload(struct image_store *store, const struct image_identity *who, const char *id,
-		       struct image_upload *upload, GError **error);
+int image_store_get(struct image_store *store, const struct image_identity *identity,
+		    const char *id, struct image_record **ret_record, GError **error);
+
+/*
+ * Replaces or adds what differs from `meta` in the record of an image and removes nothing
+ * (nova.image.glance.GlanceImageServiceV2.update with purge_props=False). A directory store creates
+ * a record that does not exist. Returns 0 or -1.
+ */
+int image_store_update(struct image_store *store, const struct image_identity *identity,
+		       const char *id, const struct image_meta *meta, GError **error);
+
+/*
+ * Sends the bytes of the source until the image is active, then verifies it as
+ * image_record_verify() does. Each attempt starts at byte 0. Before an attempt is repeated, the
+ * record of the image is checked, so that two uploads never run at the same time and an image that
+ * is complete is not sent again. An image that does not match stays in the store: the caller
+ * deletes it. Returns 0 or -1; errors of the source and of the callbacks keep their domain.
+ */
+int image_store_upload(struct image_store *store, const struct image_identity *identity,
+		       const char *id, struct image_upload *upload, GError **error);
 
 /* A property that an image must have to be listed. */
 struct image_property {
 	const char *name;
 	const char *value;
 };
-/* All images with these properties (`wanted` ends with a NULL name): an array of struct
- * image_record, the caller's to unref, in no order. NULL with an error. */
-GPtrArray *image_store_list(struct image_store *store, const struct image_identity *who,
+/*
+ * Lists all images that have all of these properties. `wanted` ends with an entry whose name is
+ * NULL. Returns an array of struct image_record in no particular order, which the caller frees with
+ * g_ptr_array_unref(), or NULL with an error.
+ */
+GPtrArray *image_store_list(struct image_store *store, const struct image_identity *identity,
 			    const struct image_property *wanted, GError **error);
 
-/* DELETE of the image. An image that is not there is IMAGE_ERROR_NOT_FOUND. */
-int image_store_delete(struct image_store *store, const struct image_identity *who, const char *id,
-		       GError **error);
+/* Deletes an image and its data. Returns 0, or -1 with IMAGE_ERROR_NOT_FOUND or another code. */
+int image_store_delete(struct image_store *store, const struct image_identity *identity,
+		       const char *id, GError **error);
 
-/* Makes a record that waits for data, as nova-api does before it casts; for whoever sends a cast
- * without a nova. Returns its id, which the caller frees, or NULL. */
-char *image_store_create(struct image_store *store, const struct image_identity *who,
+/*
+ * Creates a `queued` record, as nova-api does before it sends a cast; for commands that send a cast
+ * without nova-api. Returns the id, which the caller frees with g_free(), or NULL with an error.
+ */
+char *image_store_create(struct image_store *store, const struct image_identity *identity,
 			 const char *name, GError **error);
 
-/* Whether Keystone gives this user a token. 0 or -1. */
+/*
+ * Checks that Keystone issues a token for `user`. `config` provides the timeouts. Returns 0, or -1
+ * with IMAGE_ERROR_CONFIG if the user is not configured, or another code.
+ */
 int image_check_keystone(const struct keystone_config *user, const struct image_config *config,
 			 GError **error);
 
-/* Where the store is, for messages and `image_ref_url`: "http://127.0.0.1:9292" or a folder; the
- * first of several servers; NULL when it is not known yet. The caller frees it. */
+/*
+ * Returns where the store is, for messages and `image_ref_url`: the URL of the first Glance server
+ * ("http://127.0.0.1:9292") or the path of the folder. Asks Keystone if the URL comes from its
+ * catalogue. The caller frees the text with g_free(). NULL: unknown.
+ */
 char *image_store_location(struct image_store *store);
 
 #endif

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How much of what servers answer is taken: well beyond what they say when all is well.
+ * How much of a server's answers is accepted: well beyond what working servers send.
  */
 #ifndef NOVASNAP_IMAGE_LIMITS_H
 #define NOVASNAP_IMAGE_LIMITS_H
 
 #include <stddef.h>
 
-/* The body of an answer, and what may be in it: values within each other or side by side. */
-#define REPLY_MAX ((size_t)4 * 1024 * 1024)
-#define REPLY_VALUES_MAX 250000
-/* Of a refusal: what is looked at, in bytes, and what is told of it, in characters. */
-#define REFUSAL_MAX ((size_t)16 * 1024)
-#define WORDS_MAX 300
-/* A list of images: pages, and bytes of all of them. */
-#define LIST_PAGES 1000
-#define LIST_BYTES_MAX ((size_t)64 * 1024 * 1024)
+/* The body of a reply, in bytes, and the number of JSON values in it, at all depths. */
+#define HTTP_REPLY_SIZE_MAX ((size_t)4 * 1024 * 1024)
+#define HTTP_REPLY_VALUES_MAX 250000
+/* How much of the body of a refusal is examined, in bytes. */
+#define HTTP_REFUSAL_SIZE_MAX ((size_t)16 * 1024)
+/* How much of a foreign program's or server's text goes into an error message: characters of a
+ * server's, bytes of a program's. */
+#define IMAGE_FOREIGN_TEXT_MAX 300
+/* A list of images: the number of pages, and bytes of all pages together. */
+#define GLANCE_LIST_PAGES_MAX 1000
+#define GLANCE_LIST_SIZE_MAX ((size_t)64 * 1024 * 1024)
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An image source: something with a size whose bytes can be read at any place. virt/ builds one for
- * each snapshot, image/ reads it into a sink. This header is all that virt/ knows of image/.
+ * An image source has a size, and its bytes can be read from any offset. virt/ opens a source for
+ * each snapshot, and image/ sends its bytes to a store. virt/ includes no other header of image/.
  */
 #ifndef NOVASNAP_IMAGE_SOURCE_H
 #define NOVASNAP_IMAGE_SOURCE_H
@@ -14,100 +14,119 @@
 #define IMAGE_SOURCE_ERROR image_source_error_quark()
 GQuark image_source_error_quark(void);
 
+/* The codes of IMAGE_SOURCE_ERROR. */
 enum image_source_error {
-	IMAGE_SOURCE_ERROR_FAILED,
-	IMAGE_SOURCE_ERROR_DISCONNECTED, /* the server is gone: its guest may be */
-	IMAGE_SOURCE_ERROR_CANCELLED,
+	IMAGE_SOURCE_ERROR_FAILED,	 /* any other failure; the message describes it */
+	IMAGE_SOURCE_ERROR_DISCONNECTED, /* the NBD server is gone, and its guest may be, too */
+	IMAGE_SOURCE_ERROR_CANCELLED,	 /* the cancel flag was set */
 };
 
 struct image_source;
 
+/* Receives one extent: `length` bytes from byte `offset`. `data` is false if all of them read as
+ * zeros. */
 typedef void (*image_extent_fn)(uint64_t offset, uint64_t length, bool data, void *opaque);
 
+/* A kind of source. Only one thread at a time may call a source. */
 struct image_source_ops {
-	/* Fills buf with exactly len bytes from offset; a read beyond the size is the caller's bug.
-	 * Returns 0, or -1 with an error that names the source. Called by one thread at a time. */
+	/* Fills `buf` with `len` bytes from byte `offset`. The range must lie within the size of
+	 * the source. Returns 0, or -1 with an error whose message names the source. */
 	int (*read)(struct image_source *source, uint64_t offset, void *buf, size_t len,
 		    GError **error);
-	/* Gives back all that the source holds. */
+	/* Frees the source and all that it refers to. */
 	void (*free)(struct image_source *source);
-	/* Calls back for each extent from the first byte to the last, in order and without gaps:
-	 * `data` is false where it reads as zeros. NULL: the source knows nothing of its extents,
-	 * all of it is data. Returns 0 or -1. */
+	/* Calls `each` with all extents from the first byte to the last, in order and without
+	 * gaps. NULL: the source does not know its extents; treat all of it as data. Returns 0 or
+	 * -1. */
 	int (*extents)(struct image_source *source, image_extent_fn each, void *opaque,
 		       GError **error);
 };
 
-/* The head of every source; a backend embeds it as its first member. */
+/* The common part of all sources. A kind of source embeds it as its first member. */
 struct image_source {
 	const struct image_source_ops *ops;
 	uint64_t size; /* bytes */
 };
 
 /*
- * A source that is a plain file on disk, read as it is. The file is opened at once, so that it may
- * be unlinked while the source lives. Returns NULL with a G_FILE_ERROR.
+ * Opens a regular file, whose bytes are the source. The file may be unlinked while the source
+ * exists. Returns NULL with G_FILE_ERROR.
  */
 struct image_source *image_source_new_file(const char *path, GError **error);
 
-/* What is asked of an NBD server; strings are copied. */
+/* Which NBD export to read. The strings may be freed after image_source_new_nbd(). */
 struct image_nbd {
-	const char *socket;	  /* a unix socket, of a server that runs, or for: */
-	const char *const *argv;  /* a program that serves its one client by socket activation */
-	const char *export_name;  /* "" for the default one */
-	unsigned timeout_s;	  /* how long any answer may take */
-	const atomic_int *cancel; /* looked at while an answer is waited for; may be NULL */
+	const char *socket; /* a unix socket: of a running server if argv is NULL, else a path that
+			       does not exist yet in a folder that only we can access */
+	const char *const *argv;  /* a server to start, by systemd's socket activation; or NULL */
+	const char *export_name;  /* "": the default export */
+	unsigned timeout_s;	  /* how many seconds to wait for any answer */
+	const atomic_int *cancel; /* checked while waiting for an answer; must outlive the source;
+				     may be NULL */
 };
 /*
- * A source that is an NBD export: its extents are the server's base:allocation, and a read has many
- * requests in flight. NULL with IMAGE_SOURCE_ERROR. The program, where there is one, ends with the
- * source, or when the thread that called this dies; its socket, which nobody else may reach, is
- * gone when this returns.
+ * Opens an NBD export. A read sends many requests at once; the extents are those of the metadata
+ * context base:allocation. A server started from `argv` serves no other client. It is stopped with
+ * the source and killed if the calling thread ends, and its socket no longer exists when this
+ * function returns. Returns NULL with IMAGE_SOURCE_ERROR.
  */
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error);
 
 /*
- * Encoders: sources that make an image of another source, which they take (also when they fail).
- * The extents are asked at once, so that the size is known before the first byte; what reads as
- * zeros is not read. Every byte is a function of the other source's bytes and extents: the same
- * place reads the same again.
+ * Encoders are sources that make an image of another source. An encoder takes ownership of that
+ * source, also when it fails. It asks for the extents immediately, so the size of the image is
+ * known before its first byte is read. It does not read extents that are zeros. Each byte of the
+ * image depends only on the bytes and extents of the other source, so reading an offset again
+ * gives the same bytes. Encoders return NULL with IMAGE_SOURCE_ERROR or an error of the other
+ * source.
  */
-/* The bytes as they are. */
-struct image_source *image_source_new_raw(struct image_source *source, GError **error);
-/* Of a disk that any of the encoders takes, in bytes: 8 TiB. */
+
+/* The largest disk that an encoder accepts, in bytes: 8 TiB. */
 #define IMAGE_QCOW2_MAX ((uint64_t)8 << 40)
-/* qcow2 version 3 with clusters of 64 KiB, as one stream: header, refcounts, L1, L2, and the data
- * in the guest's order. */
+
+/* Makes a raw image: the bytes of the other source. */
+struct image_source *image_source_new_raw(struct image_source *source, GError **error);
+
+/*
+ * Makes a qcow2 image of version 3 with clusters of 64 KiB. The file contains the header, the
+ * refcount structures, the L1 table, the L2 tables, and the data in the order of the guest's disk.
+ */
 struct image_source *image_source_new_qcow2(struct image_source *source, GError **error);
 
-/* How to compress; copied, but for the cancel flag, which must outlive the source. */
+/* How to compress. The encoder copies it, except for the cancel flag, which must outlive it. */
 struct image_compression {
-	bool zstd;		  /* read by QEMU 5.1 and later; else zlib: by any */
-	int level;		  /* 0: the library's default */
-	unsigned threads;	  /* 0: all cores but one, at least 1 */
+	bool zstd;		  /* true: zstd, for QEMU 5.1 or later; false: zlib */
+	int level;		  /* 0: the default of the library */
+	unsigned threads;	  /* 0: one less than the number of processors, at least 1 */
 	const atomic_int *cancel; /* may be NULL */
-	const char *spill_dir;	  /* of a temporary file without a name; NULL: the system's */
-	uint64_t spill_bound;	  /* bytes remembered without that file; 0: 16 MiB */
+	const char *spill_dir;	  /* folder of an unlinked temporary file; NULL: g_get_tmp_dir() */
+	uint64_t spill_bound;	  /* bytes of cluster sizes kept in memory, the rest is written to
+				     the temporary file; 0: 16 MiB */
 };
 /*
- * qcow2 as above, its clusters compressed by several threads; those that do not get smaller are
- * stored as they are, those that are all zeros not at all. The size of the image is known only
- * when all of it was compressed: making the source takes as long as reading it, and looks at the
- * cancel flag (IMAGE_SOURCE_ERROR_CANCELLED). Reading compresses again, a little ahead of what is
- * read: best in order, from any place. An error when the other source's bytes have changed.
+ * Makes a qcow2 image whose clusters are compressed by several threads. Clusters that do not get
+ * smaller are stored uncompressed, and clusters of zeros are left out.
+ *
+ * The size of the image is known only after all clusters were compressed. So this function takes as
+ * long as reading the whole source; it fails with IMAGE_SOURCE_ERROR_CANCELLED if the flag is set.
+ * Reading the image compresses the clusters again, a little ahead of the reader. Any offset can be
+ * read, but reading in order is fastest. A read fails if the bytes of the other source have
+ * changed.
  */
 struct image_source *image_source_new_qcow2_compressed(struct image_source *source,
 						       const struct image_compression *how,
 						       GError **error);
 
 /*
- * The source that it takes (also when it fails), with finer extents: all that is called data is
- * read at once, and what is all zeros, in clusters of 64 KiB, is data no more. For what does not
- * look for zeros itself, as the compressing encoder does. The flag may be NULL.
+ * Makes a source with the same bytes and finer extents: reads all data immediately, and reports
+ * clusters of 64 KiB that contain only zeros as zeros. This is for encoders that do not find zeros
+ * themselves, as the compressing encoder does. Takes ownership of `source`, also when it fails.
+ * `cancel` may be NULL. Returns NULL with IMAGE_SOURCE_ERROR or an error of the other source.
  */
 struct image_source *image_source_new_scanned(struct image_source *source, const atomic_int *cancel,
 					      GError **error);
 
+/* Frees a source of any kind. Accepts NULL. */
 void image_source_free(struct image_source *source);
 typedef struct image_source image_source_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_source_t, image_source_free)

@@ -1,201 +1,229 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Calls and casts, and the replies to the calls (oslo_messaging._drivers.amqpdriver ReplyWaiter).
+ * Calls to other services, and their replies.
  */
+#include "rpc/client.h"
+
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
-#include "rpc/internal.h"
+#include "rpc/amqp/publisher.h"
+#include "rpc/amqp/topology.h"
+#include "rpc/base.h"
+#include "rpc/context.h"
+#include "rpc/failure.h"
+#include "rpc/handle.h"
 #include "rpc/json.h"
+#include "rpc/limits.h"
 
-struct pending {
-	cJSON *reply; /* the final one; NULL: not yet */
+/* A call that waits for its reply; on the caller's stack. */
+struct pending_call {
+	cJSON *reply; /* the final one; NULL: it has not come */
 };
 
-struct client_state {
-	char *reply_queue;
+struct rpc_client {
+	char *reply_queue; /* "reply_<hex digits>" */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	GHashTable *pending; /* _msg_id -> struct pending on a caller's stack */
+	GHashTable *pending; /* _msg_id -> struct pending_call */
 };
 
-struct client_state *client_state_new(void)
+struct rpc_client *rpc_client_new(void)
 {
-	struct client_state *state = g_new0(struct client_state, 1);
+	struct rpc_client *client = g_new0(struct rpc_client, 1);
 	g_autofree char *id = rpc_hex_id();
 
-	state->reply_queue = g_strdup_printf("reply_%s", id);
-	state->pending = g_hash_table_new(g_str_hash, g_str_equal);
-	pthread_mutex_init(&state->lock, NULL);
-	pthread_cond_init(&state->changed, NULL);
-	return state;
+	client->reply_queue = g_strdup_printf("reply_%s", id);
+	client->pending = g_hash_table_new(g_str_hash, g_str_equal);
+	pthread_mutex_init(&client->lock, NULL);
+	pthread_cond_init(&client->changed, NULL);
+	return client;
 }
 
-void client_state_free(struct client_state *state)
+void rpc_client_free(struct rpc_client *client)
 {
-	if (!state)
+	if (!client)
 		return;
-	g_hash_table_unref(state->pending);
-	pthread_cond_destroy(&state->changed);
-	pthread_mutex_destroy(&state->lock);
-	g_free(state->reply_queue);
-	g_free(state);
+	g_hash_table_unref(client->pending);
+	pthread_cond_destroy(&client->changed);
+	pthread_mutex_destroy(&client->lock);
+	g_free(client->reply_queue);
+	g_free(client);
 }
 
-const char *client_reply_queue(struct client_state *state)
+static enum broker_result subscribe_replies(struct broker_connection *connection,
+					    amqp_channel_t channel, void *opaque, GError **error)
 {
-	return state->reply_queue;
+	const struct rpc *rpc = opaque;
+	const char *queue = rpc->client->reply_queue;
+	enum broker_result result =
+		topology_declare_reply(connection, channel, rpc->config, queue, error);
+
+	if (result == BROKER_OK)
+		result = topology_consume(connection, channel, queue, queue, true, error);
+	return result;
 }
 
-void client_take_reply(struct rpc *rpc, const char *body, size_t length)
+const struct consumer_channel_ops rpc_client_channel = {
+	.subscribe = subscribe_replies,
+	.deliver = rpc_client_deliver,
+};
+
+static cJSON *decode_reply(const struct delivery *delivery)
 {
-	struct client_state *state = rpc->client;
 	g_autoptr(GError) error = NULL;
-	cJSON *reply = rpc_body_decode(body, length, &error);
-	const char *msg_id = reply ? json_string(reply, "_msg_id") : NULL;
-	struct pending *pending;
+	cJSON *reply;
 
-	if (!msg_id) {
-		g_warning("a reply is dropped: %s", error ? error->message : "it has no _msg_id");
-		cJSON_Delete(reply);
-		return;
+	if (delivery->size > RPC_MAX_BODY_BYTES) {
+		g_warning("a reply is dropped: it has %" G_GUINT64_FORMAT
+			  " bytes, over the limit of %zu",
+			  delivery->size, RPC_MAX_BODY_BYTES);
+		return NULL;
 	}
-	/* "I live": the time limit here is on the whole of the call, so nothing changes. */
+	reply = rpc_body_decode(delivery->body, delivery->length, &error);
+	if (!reply) {
+		g_warning("a reply is dropped: %s", error->message);
+	} else if (!json_string(reply, "_msg_id")) {
+		g_warning("a reply is dropped: it has no _msg_id");
+		g_clear_pointer(&reply, cJSON_Delete);
+	}
+	return reply;
+}
+
+void rpc_client_deliver(const struct delivery *delivery, void *opaque)
+{
+	struct rpc *rpc = opaque;
+	struct rpc_client *client = rpc->client;
+	cJSON *reply = decode_reply(delivery);
+	struct pending_call *pending;
+
+	if (!reply)
+		return;
+	/* A heartbeat. Our time limit is that of the whole call, so it changes nothing. */
 	if (cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(reply, "ending"))) {
 		cJSON_Delete(reply);
 		return;
 	}
-	pthread_mutex_lock(&state->lock);
-	pending = g_hash_table_lookup(state->pending, msg_id);
+	pthread_mutex_lock(&client->lock);
+	pending = g_hash_table_lookup(client->pending, json_string(reply, "_msg_id"));
 	if (pending && !pending->reply) {
 		pending->reply = g_steal_pointer(&reply);
-		pthread_cond_broadcast(&state->changed);
+		pthread_cond_broadcast(&client->changed);
 	}
-	pthread_mutex_unlock(&state->lock);
+	pthread_mutex_unlock(&client->lock);
 	if (reply)
-		g_info("a reply came for a call that nobody waits for any more");
+		g_info("a reply is dropped: no call waits for it any more");
 	cJSON_Delete(reply);
 }
 
-/* The keys in oslo's order. */
-static cJSON *make_message(struct rpc_context *context, const char *method, const char *version,
-			   cJSON *args, const char *msg_id, const char *reply_q)
+/* The body of a call; its keys are in oslo's order. Takes `args`. */
+static char *encode_call(struct rpc_context *context, const char *method, const char *version,
+			 cJSON *args, const char *msg_id, const char *reply_queue)
 {
 	cJSON *message = cJSON_CreateObject();
 	g_autofree char *unique_id = rpc_hex_id();
+	char *body;
 
 	cJSON_AddStringToObject(message, "method", method);
 	cJSON_AddItemToObject(message, "args", args);
 	cJSON_AddStringToObject(message, "version", version);
-	if (msg_id) {
-		cJSON_AddStringToObject(message, "_msg_id", msg_id);
-		cJSON_AddStringToObject(message, "_reply_q", reply_q);
-		cJSON_AddNullToObject(message, "_timeout");
-	}
+	cJSON_AddStringToObject(message, "_msg_id", msg_id);
+	cJSON_AddStringToObject(message, "_reply_q", reply_queue);
+	cJSON_AddNullToObject(message, "_timeout");
 	cJSON_AddStringToObject(message, "_unique_id", unique_id);
 	rpc_context_attach(message, context, NULL);
-	return message;
+	body = rpc_body_encode(message);
+	cJSON_Delete(message);
+	return body;
 }
 
-bool rpc_error_is_unanswered(const GError *error)
+/* Waits for the reply until the deadline (monotonic us). The lock is held. */
+static int wait_for_reply(struct rpc_client *client, const struct pending_call *pending,
+			  gint64 deadline_us)
 {
-	return error->domain == RPC_ERROR &&
-	       (error->code == RPC_ERROR_TIMEOUT || error->code == RPC_ERROR_DISCONNECTED ||
-		error->code == RPC_ERROR_OUTBOX_FULL || error->code == RPC_ERROR_NOT_CONFIRMED);
-}
-
-static int wait_for_reply(struct client_state *state, struct pending *pending, gint64 deadline_us)
-{
-	struct timespec deadline = {deadline_us / G_USEC_PER_SEC,
-				    (deadline_us % G_USEC_PER_SEC) * 1000};
+	struct timespec deadline = rpc_timespec(deadline_us);
 	int rc = 0;
 
 	while (!pending->reply && rc == 0)
-		rc = pthread_cond_clockwait(&state->changed, &state->lock, CLOCK_MONOTONIC,
+		rc = pthread_cond_clockwait(&client->changed, &client->lock, CLOCK_MONOTONIC,
 					    &deadline);
 	return pending->reply ? 0 : -1;
+}
+
+/* Takes the reply, and returns its result or sets an error from its failure. */
+static cJSON *read_result(cJSON *reply, GError **error)
+{
+	const cJSON *failure = cJSON_GetObjectItemCaseSensitive(reply, "failure");
+	cJSON *result = NULL;
+
+	if (failure && !cJSON_IsNull(failure)) {
+		g_propagate_error(error, rpc_failure_decode(failure));
+	} else {
+		result = cJSON_DetachItemFromObjectCaseSensitive(reply, "result");
+		if (!result)
+			result = cJSON_CreateNull();
+	}
+	cJSON_Delete(reply);
+	return result;
 }
 
 cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context, const char *method,
 		const char *version, cJSON *args, unsigned timeout_s, GError **error)
 {
-	struct client_state *state = rpc->client;
-	struct pending pending = {NULL};
+	struct rpc_client *client = rpc->client;
+	struct pending_call pending = {NULL};
 	g_autofree char *msg_id = rpc_hex_id();
-	struct outgoing outgoing = {
+	struct outgoing_message message = {
 		.exchange = rpc->config->control_exchange,
 		.key = topic,
 		.mandatory = true,
 		.retry_unroutable = true,
 	};
 	gint64 deadline;
-	cJSON *message, *failure, *result = NULL;
 	int rc;
 
 	if (timeout_s == 0)
 		timeout_s = rpc->config->response_timeout_s;
 	deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
-	outgoing.timeout_s = timeout_s;
-	outgoing.expiration_ms = timeout_s * 1000;
-	message = make_message(context, method, version, args, msg_id, state->reply_queue);
-	outgoing.body = rpc_body_encode(message);
-	cJSON_Delete(message);
+	message.timeout_s = timeout_s;
+	message.expiration_ms = timeout_s * 1000;
+	message.body = encode_call(context, method, version, args, msg_id, client->reply_queue);
 
 	/* The reply needs its queue. */
-	consumer_want(rpc->consumer, CHANNEL_REPLY, true);
-	if (!consumer_wait(rpc->consumer, CHANNEL_REPLY, true, deadline)) {
-		cJSON_free(outgoing.body);
+	consumer_want(rpc->consumer, CONSUMER_REPLIES, true);
+	if (!consumer_wait(rpc->consumer, CONSUMER_REPLIES, true, deadline)) {
+		cJSON_free(message.body);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "calling %s: no reply can come, for the broker was not reached in %u s",
+			    "calling %s: cannot receive the reply: the broker was not reached in "
+			    "%u s",
 			    method, timeout_s);
 		return NULL;
 	}
-	pthread_mutex_lock(&state->lock);
-	g_hash_table_insert(state->pending, msg_id, &pending);
-	pthread_mutex_unlock(&state->lock);
-	rc = publisher_send(rpc->publisher, &outgoing, true, error);
-	pthread_mutex_lock(&state->lock);
-	if (rc == 0 && wait_for_reply(state, &pending, deadline) < 0) {
+	pthread_mutex_lock(&client->lock);
+	g_hash_table_insert(client->pending, msg_id, &pending);
+	pthread_mutex_unlock(&client->lock);
+	rc = publisher_send(rpc->publisher, &message, true, error);
+	pthread_mutex_lock(&client->lock);
+	if (rc == 0 && wait_for_reply(client, &pending, deadline) < 0) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "%s did not answer in %u s", topic,
 			    timeout_s);
 		rc = -1;
 	}
-	g_hash_table_remove(state->pending, msg_id);
-	pthread_mutex_unlock(&state->lock);
-	if (rc < 0) {
-		cJSON_Delete(pending.reply);
-		g_prefix_error(error, "calling %s: ", method);
-		return NULL;
-	}
-	failure = cJSON_GetObjectItemCaseSensitive(pending.reply, "failure");
-	if (failure && !cJSON_IsNull(failure)) {
-		g_propagate_error(error, rpc_failure_decode(failure));
-	} else {
-		result = cJSON_DetachItemFromObjectCaseSensitive(pending.reply, "result");
-		if (!result)
-			result = cJSON_CreateNull();
-	}
+	g_hash_table_remove(client->pending, msg_id);
+	pthread_mutex_unlock(&client->lock);
+	if (rc == 0)
+		return read_result(pending.reply, error);
 	cJSON_Delete(pending.reply);
-	return result;
-}
-
-int rpc_cast(struct rpc *rpc, const char *topic, struct rpc_context *context, const char *method,
-	     const char *version, cJSON *args, GError **error)
-{
-	cJSON *message = make_message(context, method, version, args, NULL, NULL);
-	char *body = rpc_body_encode(message);
-	int rc = rpc_publish_body(rpc, topic, body, error);
-
-	cJSON_Delete(message);
-	cJSON_free(body);
-	return rc;
+	g_prefix_error(error, "calling %s: ", method);
+	return NULL;
 }
 
 int rpc_publish_body(struct rpc *rpc, const char *topic, const char *body, GError **error)
 {
-	struct outgoing outgoing = {
+	struct outgoing_message message = {
 		.exchange = rpc->config->control_exchange,
 		.key = topic,
 		.mandatory = true,
@@ -203,7 +231,7 @@ int rpc_publish_body(struct rpc *rpc, const char *topic, const char *body, GErro
 	};
 	size_t size = strlen(body) + 1;
 
-	outgoing.body = cJSON_malloc(size);
-	memcpy(outgoing.body, body, size);
-	return publisher_send(rpc->publisher, &outgoing, true, error);
+	message.body = cJSON_malloc(size);
+	memcpy(message.body, body, size);
+	return publisher_send(rpc->publisher, &message, true, error);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The context of a request: the _context_* fields of its message.
+ * The context of a request, and its _context_* members in a message.
  */
+#include "rpc/context.h"
+
 #include <string.h>
 
-#include "rpc/internal.h"
 #include "rpc/json.h"
 
-#define PREFIX "_context_"
+#define CONTEXT_PREFIX "_context_"
 
 struct rpc_context {
 	cJSON *fields;
@@ -52,11 +53,11 @@ struct rpc_context *rpc_context_detach(cJSON *message)
 	while (item) {
 		cJSON *next = item->next;
 
-		if (item->string && g_str_has_prefix(item->string, PREFIX)) {
+		if (item->string && g_str_has_prefix(item->string, CONTEXT_PREFIX)) {
 			(void)cJSON_DetachItemViaPointer(message, item);
-			memmove(item->string, item->string + strlen(PREFIX),
-				strlen(item->string + strlen(PREFIX)) + 1);
-			/* Keeps the item's name. */
+			memmove(item->string, item->string + strlen(CONTEXT_PREFIX),
+				strlen(item->string + strlen(CONTEXT_PREFIX)) + 1);
+			/* Unlike cJSON_AddItemToObject, this keeps the item's name. */
 			cJSON_AddItemToArray(fields, item);
 		}
 		item = next;
@@ -70,7 +71,7 @@ void rpc_context_attach(cJSON *message, const struct rpc_context *context,
 	const cJSON *field;
 
 	cJSON_ArrayForEach (field, context->fields) {
-		g_autofree char *key = g_strconcat(PREFIX, field->string, NULL);
+		g_autofree char *key = g_strconcat(CONTEXT_PREFIX, field->string, NULL);
 
 		if (!replace || !replace(message, key, field->string))
 			cJSON_AddItemToObject(message, key, cJSON_Duplicate(field, true));

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Notifications (oslo_messaging.notify.notifier and its messaging driver), and listening to them.
+ * Sends notifications (oslo_messaging.notify.notifier and its messaging driver).
  */
-#include <string.h>
+#include "rpc/amqp/publisher.h"
+#include "rpc/base.h"
+#include "rpc/context.h"
+#include "rpc/handle.h"
 
-#include "rpc/internal.h"
+#define TRANSIENT_TIMEOUT_S 5
 
-static char *timestamp(char separator)
+/* The time now, as "2026-11-23 04:24:38.000042". */
+static char *timestamp_now(char separator)
 {
 	g_autoptr(GDateTime) now = g_date_time_new_now_utc();
 	g_autofree char *date = g_date_time_format(now, "%Y-%m-%d");
@@ -16,16 +20,16 @@ static char *timestamp(char separator)
 			       g_date_time_get_microsecond(now));
 }
 
-/* nova.rpc.ProfilerRequestContextSerializer and RequestContext.to_dict: a notification carries no
- * token, and the time of its own making. */
-static bool replace_field(cJSON *message, const char *key, const char *field)
+/* As nova.rpc.ProfilerRequestContextSerializer and RequestContext.to_dict: the context of a
+ * notification has no token, and the notification's own time. */
+static bool replace_context_field(cJSON *message, const char *key, const char *field)
 {
 	if (g_str_equal(field, "auth_token") || g_str_equal(field, "remote_address")) {
 		cJSON_AddNullToObject(message, key);
 		return true;
 	}
 	if (g_str_equal(field, "timestamp")) {
-		g_autofree char *now = timestamp('T');
+		g_autofree char *now = timestamp_now('T');
 
 		cJSON_AddStringToObject(message, key, now);
 		return true;
@@ -37,14 +41,15 @@ static bool replace_field(cJSON *message, const char *key, const char *field)
 	return false;
 }
 
-static void notify(struct rpc *rpc, struct outgoing *outgoing, const char *publisher_id,
-		   const char *event_type, const char *priority, struct rpc_context *context,
-		   cJSON *payload)
+/* Completes `notification` with its exchange and body, and sends it. Takes `payload`. */
+static void send_notification(struct rpc *rpc, struct outgoing_message *notification,
+			      const char *publisher_id, const char *event_type,
+			      const char *priority, struct rpc_context *context, cJSON *payload)
 {
 	cJSON *message = cJSON_CreateObject();
 	g_autofree char *message_id = g_uuid_string_random();
 	g_autofree char *unique_id = rpc_hex_id();
-	g_autofree char *now = timestamp(' ');
+	g_autofree char *now = timestamp_now(' ');
 	g_autoptr(GError) error = NULL;
 
 	cJSON_AddStringToObject(message, "message_id", message_id);
@@ -54,11 +59,12 @@ static void notify(struct rpc *rpc, struct outgoing *outgoing, const char *publi
 	cJSON_AddItemToObject(message, "payload", payload);
 	cJSON_AddStringToObject(message, "timestamp", now);
 	cJSON_AddStringToObject(message, "_unique_id", unique_id);
-	rpc_context_attach(message, context, replace_field);
-	outgoing->exchange = rpc->config->control_exchange;
-	outgoing->body = rpc_body_encode(message);
+	rpc_context_attach(message, context, replace_context_field);
+	notification->exchange = rpc->config->control_exchange;
+	notification->body = rpc_body_encode(message);
 	cJSON_Delete(message);
-	if (publisher_send(rpc->publisher, outgoing, false, &error) < 0 && !outgoing->transient)
+	if (publisher_send(rpc->publisher, notification, false, &error) < 0 &&
+	    !notification->transient)
 		g_warning("the notification %s is lost: %s", event_type, error->message);
 }
 
@@ -68,33 +74,18 @@ void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 {
 	bool is_error = priority == RPC_PRIORITY_ERROR;
 	g_autofree char *key = g_strdup_printf("%s.%s", topic, is_error ? "error" : "info");
-	struct outgoing outgoing = {.key = key, .declare = true};
+	struct outgoing_message notification = {.key = key, .declare_queue = true};
 
-	notify(rpc, &outgoing, publisher_id, event_type, is_error ? "ERROR" : "INFO", context,
-	       payload);
+	send_notification(rpc, &notification, publisher_id, event_type, is_error ? "ERROR" : "INFO",
+			  context, payload);
 }
 
 void rpc_notify_transient(struct rpc *rpc, const char *topic, const char *publisher_id,
 			  const char *event_type, struct rpc_context *context, cJSON *payload)
 {
 	g_autofree char *key = g_strdup_printf("%s.info", topic);
-	struct outgoing outgoing = {.key = key, .transient = true, .timeout_s = 5};
+	struct outgoing_message notification = {
+		.key = key, .transient = true, .timeout_s = TRANSIENT_TIMEOUT_S};
 
-	notify(rpc, &outgoing, publisher_id, event_type, "INFO", context, payload);
-}
-
-int rpc_listen(struct rpc *rpc, const char *const *keys,
-	       void (*heard)(const char *event_type, const cJSON *message, void *opaque),
-	       void *opaque, GError **error)
-{
-	if (rpc->listen_keys) {
-		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_FAILED,
-				    "there is a listener already");
-		return -1;
-	}
-	rpc->heard = heard;
-	rpc->heard_opaque = opaque;
-	rpc->listen_keys = g_strdupv((char **)keys);
-	consumer_want(rpc->consumer, CHANNEL_LISTEN, true);
-	return 0;
+	send_notification(rpc, &notification, publisher_id, event_type, "INFO", context, payload);
 }

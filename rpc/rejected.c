@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What cannot be used is kept for an operator to look at: a file each, with the reason in its first
- * line, secrets taken out, the oldest going first when there are too many.
+ * Keeps rejected messages in a bounded folder, with their secrets redacted.
  */
+#include "rpc/rejected.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -10,18 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "rpc/internal.h"
+#include "rpc/base.h"
 #include "rpc/json.h"
+#include "rpc/limits.h"
+#include "rpc/redact.h"
 
-#define SUFFIX ".rejected"
+#define REJECTED_SUFFIX ".rejected"
 
-static char *redact(const char *body, size_t length)
+static char *redact_body(const char *body, size_t length)
 {
-	cJSON *message = length > MAX_KEPT ? NULL : json_parse(body, length, NULL);
+	cJSON *message = length > RPC_MAX_KEPT_BYTES ? NULL : json_parse(body, length, NULL);
 	char *printed, *text;
 
 	if (!message)
-		return rpc_text_redact(body, MIN(length, MAX_KEPT));
+		return rpc_text_redact(body, MIN(length, RPC_MAX_KEPT_BYTES));
 	rpc_body_redact(message);
 	printed = json_print(message);
 	text = g_strdup(printed);
@@ -35,8 +38,9 @@ static int compare_names(gconstpointer a, gconstpointer b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Names begin with their time, so the order of names is that of age. */
-static void make_room(const struct rpc_config *config, uint64_t wanted)
+/* Removes the oldest files until `wanted` bytes fit. File names begin with a time, so sorting by
+ * name sorts by age. */
+static void remove_oldest(const struct rpc_config *config, uint64_t wanted)
 {
 	g_autoptr(GDir) dir = g_dir_open(config->rejected_dir, 0, NULL);
 	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
@@ -44,7 +48,7 @@ static void make_room(const struct rpc_config *config, uint64_t wanted)
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir))) {
-		if (g_str_has_suffix(name, SUFFIX)) {
+		if (g_str_has_suffix(name, REJECTED_SUFFIX)) {
 			char *path = g_build_filename(config->rejected_dir, name, NULL);
 			struct stat st;
 
@@ -65,7 +69,7 @@ static void make_room(const struct rpc_config *config, uint64_t wanted)
 	}
 }
 
-static int write_file(const char *path, const char *content, size_t length)
+static int write_new_file(const char *path, const char *content, size_t length)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	ssize_t written;
@@ -85,7 +89,7 @@ void rejected_keep(const struct rpc_config *config, const char *body, size_t len
 		   const char *reason)
 {
 	g_autofree char *text = NULL;
-	g_autofree char *line = NULL;
+	g_autofree char *first_line = NULL;
 	g_autofree char *content = NULL;
 	g_autofree char *name = NULL;
 	g_autofree char *path = NULL;
@@ -94,28 +98,30 @@ void rejected_keep(const struct rpc_config *config, const char *body, size_t len
 
 	if (!config->rejected_dir || config->rejected_max_files == 0)
 		return;
-	text = redact(body, length);
-	line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
-	content = g_strdup_printf("# %s%s\n%s\n", line, length > MAX_KEPT ? " (cut)" : "", text);
+	text = redact_body(body, length);
+	first_line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
+	content = g_strdup_printf("# %s%s\n%s\n", first_line,
+				  length > RPC_MAX_KEPT_BYTES ? " (cut)" : "", text);
 	size = strlen(content);
 	if (size > config->rejected_max_bytes) {
-		g_warning("a rejected message is not kept: its %zu bytes are more than all of them "
-			  "may have together",
-			  size);
+		g_warning("cannot keep a rejected message: it has %zu bytes, and the folder may "
+			  "hold %" G_GUINT64_FORMAT,
+			  size, config->rejected_max_bytes);
 		return;
 	}
 	if (g_mkdir_with_parents(config->rejected_dir, 0700) < 0) {
-		g_warning("cannot keep a rejected message: making %s: %s", config->rejected_dir,
-			  g_strerror(errno));
+		g_warning("cannot keep a rejected message: cannot create the folder %s: %s",
+			  config->rejected_dir, g_strerror(errno));
 		return;
 	}
-	make_room(config, size);
+	remove_oldest(config, size);
 	id = rpc_hex_id();
-	name = g_strdup_printf("%016" G_GINT64_FORMAT "-%.8s" SUFFIX, g_get_real_time(), id);
+	name = g_strdup_printf("%016" G_GINT64_FORMAT "-%.8s" REJECTED_SUFFIX, g_get_real_time(),
+			       id);
 	path = g_build_filename(config->rejected_dir, name, NULL);
-	if (write_file(path, content, size) < 0)
-		g_warning("cannot keep a rejected message: writing %s: %s", path,
+	if (write_new_file(path, content, size) < 0)
+		g_warning("cannot keep a rejected message: cannot write %s: %s", path,
 			  g_strerror(errno));
 	else
-		g_message("kept as %s", path);
+		g_message("the rejected message is kept as %s", path);
 }

@@ -1,72 +1,87 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A request that came, its ack and its answer.
+ * A request that our server received, its ack and its answer.
  */
+#include "rpc/request.h"
+
 #include <string.h>
 
-#include "rpc/internal.h"
+#include "rpc/amqp/consumer.h"
+#include "rpc/context.h"
+#include "rpc/failure.h"
+#include "rpc/handle.h"
+#include "rpc/inflight.h"
 #include "rpc/json.h"
+#include "rpc/rejected.h"
+#include "rpc/reply.h"
 
-#define REPLY_TIMEOUT_S 60 /* kombu_missing_consumer_retry_timeout */
 #define TIMEOUT_MAX_S (24 * 3600)
 
 struct rpc_request {
-	struct rpc *rpc;
-	cJSON *message; /* less its context */
-	cJSON *empty;	/* stands for args where there are none */
+	struct rpc *rpc;   /* NULL: it came from no broker */
+	uint64_t number;   /* in rpc->inflight */
+	cJSON *message;	   /* without its context */
+	cJSON *empty_args; /* stands for args where the message has none */
 	struct rpc_context *context;
-	const char *msg_id;  /* NULL: a cast */
-	const char *reply_q; /* NULL: a cast */
+	const char *msg_id;	 /* in the message; NULL: a cast */
+	const char *reply_queue; /* in the message; NULL: a cast */
 	bool answered;
 };
 
-struct rpc_request *request_new(struct rpc *rpc, cJSON *message)
-{
-	struct rpc_request *request = g_new0(struct rpc_request, 1);
-
-	request->rpc = rpc;
-	request->context = rpc_context_detach(message);
-	request->message = message;
-	request->msg_id = json_string(message, "_msg_id");
-	request->reply_q = json_string(message, "_reply_q");
-	if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(message, "args")))
-		request->empty = cJSON_CreateObject();
-	return request;
-}
-
-struct rpc_request *rpc_request_new_local(cJSON *message)
-{
-	return request_new(NULL, message);
-}
-
-void rpc_request_free(struct rpc_request *request)
-{
-	struct delivery delivery;
-
-	if (!request)
-		return;
-	if (request->rpc) {
-		(void)server_close_request(request->rpc, request, false, &delivery);
-		server_remove_call(request->rpc, request);
-	}
-	rpc_context_free(request->context);
-	cJSON_Delete(request->message);
-	cJSON_Delete(request->empty);
-	g_free(request);
-}
-
-cJSON *request_message(const struct rpc_request *request)
-{
-	return request->message;
-}
-
-int64_t request_timeout(const struct rpc_request *request)
+/* In seconds, 0 where the caller gave none. */
+static unsigned call_timeout(const struct rpc_request *request)
 {
 	int64_t timeout;
 
 	if (!json_int64(request->message, "_timeout", &timeout))
 		return 0;
-	return CLAMP(timeout, 0, TIMEOUT_MAX_S);
+	return (unsigned)CLAMP(timeout, 0, TIMEOUT_MAX_S);
+}
+
+struct rpc_request *rpc_request_new(struct rpc *rpc, cJSON *message, uint64_t number)
+{
+	struct rpc_request *request = g_new0(struct rpc_request, 1);
+
+	request->rpc = rpc;
+	request->number = number;
+	request->context = rpc_context_detach(message);
+	request->message = message;
+	request->msg_id = json_string(message, "_msg_id");
+	request->reply_queue = json_string(message, "_reply_q");
+	if (!cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(message, "args")))
+		request->empty_args = cJSON_CreateObject();
+	if (rpc_request_is_call(request))
+		inflight_add_call(rpc->inflight, number, call_timeout(request),
+				  request->reply_queue, request->msg_id);
+	return request;
+}
+
+struct rpc_request *rpc_request_new_local(cJSON *message)
+{
+	return rpc_request_new(NULL, message, 0);
+}
+
+void rpc_request_free(struct rpc_request *request)
+{
+	struct delivery_tag tag;
+
+	if (!request)
+		return;
+	if (request->rpc) {
+		(void)inflight_close(request->rpc->inflight, request->number, false, &tag);
+		inflight_remove_call(request->rpc->inflight, request->number);
+	}
+	rpc_context_free(request->context);
+	cJSON_Delete(request->message);
+	cJSON_Delete(request->empty_args);
+	g_free(request);
+}
+
+bool rpc_request_has_namespace(const struct rpc_request *request)
+{
+	const cJSON *namespace = cJSON_GetObjectItemCaseSensitive(request->message, "namespace");
+
+	return namespace && !cJSON_IsNull(namespace);
 }
 
 const char *rpc_request_method(const struct rpc_request *request)
@@ -88,8 +103,8 @@ const char *rpc_request_unique_id(const struct rpc_request *request)
 
 cJSON *rpc_request_args(const struct rpc_request *request)
 {
-	return request->empty ? request->empty
-			      : cJSON_GetObjectItemCaseSensitive(request->message, "args");
+	return request->empty_args ? request->empty_args
+				   : cJSON_GetObjectItemCaseSensitive(request->message, "args");
 }
 
 struct rpc_context *rpc_request_context(const struct rpc_request *request)
@@ -99,47 +114,19 @@ struct rpc_context *rpc_request_context(const struct rpc_request *request)
 
 bool rpc_request_is_call(const struct rpc_request *request)
 {
-	return request->rpc && request->msg_id && request->reply_q;
+	return request->rpc && request->msg_id && request->reply_queue;
 }
 
 void rpc_request_ack(struct rpc_request *request)
 {
-	struct delivery delivery;
+	struct delivery_tag tag;
 
-	if (request->rpc && server_close_request(request->rpc, request, true, &delivery))
-		consumer_ack(request->rpc->consumer, &delivery);
+	if (request->rpc && inflight_close(request->rpc->inflight, request->number, true, &tag))
+		consumer_ack(request->rpc->consumer, &tag);
 }
 
-void request_send(struct rpc_request *request, cJSON *result, char *failure, bool ending)
-{
-	cJSON *message = cJSON_CreateObject();
-	g_autofree char *unique_id = rpc_hex_id();
-	g_autoptr(GError) error = NULL;
-	struct outgoing outgoing = {
-		.exchange = "",
-		.key = request->reply_q,
-		.mandatory = true,
-		.retry_unroutable = ending,
-		.transient = !ending,
-		.timeout_s = REPLY_TIMEOUT_S,
-	};
-
-	cJSON_AddItemToObject(message, "result", result ? result : cJSON_CreateNull());
-	if (failure)
-		cJSON_AddStringToObject(message, "failure", failure);
-	else
-		cJSON_AddNullToObject(message, "failure");
-	cJSON_AddBoolToObject(message, "ending", ending);
-	cJSON_AddStringToObject(message, "_msg_id", request->msg_id);
-	cJSON_AddStringToObject(message, "_unique_id", unique_id);
-	outgoing.body = rpc_body_encode(message);
-	cJSON_Delete(message);
-	cJSON_free(failure);
-	if (publisher_send(request->rpc->publisher, &outgoing, false, &error) < 0)
-		g_warning("the answer to a call is lost: %s", error->message);
-}
-
-static void answer(struct rpc_request *request, cJSON *result, char *failure)
+/* Takes `result` and `failure`. */
+static void answer_call(struct rpc_request *request, cJSON *result, char *failure)
 {
 	if (!rpc_request_is_call(request) || request->answered) {
 		cJSON_Delete(result);
@@ -147,19 +134,21 @@ static void answer(struct rpc_request *request, cJSON *result, char *failure)
 		return;
 	}
 	request->answered = true;
-	server_remove_call(request->rpc, request);
-	request_send(request, result, failure, true);
+	/* First, so that no heartbeat follows the answer. */
+	inflight_remove_call(request->rpc->inflight, request->number);
+	rpc_reply_send(request->rpc->publisher, request->reply_queue, request->msg_id, result,
+		       failure);
 }
 
 void rpc_request_reply(struct rpc_request *request, cJSON *result)
 {
-	answer(request, result, NULL);
+	answer_call(request, result, NULL);
 }
 
 void rpc_request_fail(struct rpc_request *request, const char *class_name, const char *module,
 		      const char *message)
 {
-	answer(request, NULL, rpc_failure_encode(class_name, module, message));
+	answer_call(request, NULL, rpc_failure_encode(class_name, module, message));
 }
 
 char *rpc_request_text(const struct rpc_request *request, cJSON *instance)
@@ -180,20 +169,20 @@ char *rpc_request_text(const struct rpc_request *request, cJSON *instance)
 
 void rpc_request_reject(struct rpc_request *request, const char *reason)
 {
-	g_autofree char *why = g_strdup_printf("%s: %s", rpc_request_method(request), reason);
+	g_autofree char *full_reason =
+		g_strdup_printf("%s: %s", rpc_request_method(request), reason);
 	char *body;
 
 	rpc_context_attach(request->message, request->context, NULL);
 	body = json_print(request->message);
-
 	if (request->rpc) {
-		g_warning("a message that came for us is kept aside: %s", why);
-		rejected_keep(request->rpc->config, body, strlen(body), why);
+		g_warning("a request is rejected: %s", full_reason);
+		rejected_keep(request->rpc->config, body, strlen(body), full_reason);
 	} else {
-		g_warning("the message cannot be used: %s", why);
+		g_warning("the request cannot be used: %s", full_reason);
 	}
 	cJSON_free(body);
-	rpc_request_fail(request, "ValueError", "builtins", why);
+	rpc_request_fail(request, "ValueError", "builtins", full_reason);
 	rpc_request_ack(request);
 	rpc_request_free(request);
 }

@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap check: the folders.
+ * novasnap check: the folders of the configuration.
  */
+#include "agent/check/folders.h"
+
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "agent/check/check.h"
-
 #define MIB ((uint64_t)1024 * 1024)
-#define LITTLE_MIB 64
+/* Enough for the journal, a folder's own files and the like. */
+#define FREE_MIN_MIB 64
+/* With less than this many times the required space free, the result is a warning. */
+#define FREE_WARN_FACTOR 4
 
-enum {
-	FOR_QEMU = 1 << 0, /* its user passes through */
-	SHARED = 1 << 1,   /* and makes something in what we make there */
-	PRIVATE = 1 << 2,  /* nobody else reads in it */
-	OPTIONAL = 1 << 3, /* it is made when it is needed, beside others that are looked at */
+enum folder_flags {
+	FOLDER_FOR_QEMU = 1 << 0,  /* QEMU's user must be able to reach it */
+	FOLDER_SHARED = 1 << 1,	   /* QEMU's user must be able to use what we create there */
+	FOLDER_PRIVATE = 1 << 2,   /* nobody else may read it */
+	FOLDER_ON_DEMAND = 1 << 3, /* it may be missing; its parent is checked */
 };
 
 struct folder {
 	const char *name;
 	const char *path;
 	unsigned flags;
-	uint64_t least_mib; /* free */
+	uint64_t free_min_mib;
 };
 
 static uint64_t free_mib(const char *path)
@@ -34,96 +37,105 @@ static uint64_t free_mib(const char *path)
 	return statvfs(path, &fs) < 0 ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize / MIB;
 }
 
-/* What is wrong with its modes; NULL: nothing. */
-static const char *judge_modes(const struct folder *folder, const struct stat *st)
+/* What is wrong with the folder's permissions; NULL: nothing. */
+static const char *find_mode_problem(const struct folder *folder, const struct stat *st)
 {
 	if (st->st_mode & S_IWOTH)
-		return "everybody may write in it: chmod o-w";
-	if ((folder->flags & PRIVATE) && (st->st_mode & (S_IRWXG | S_IRWXO)))
-		return "others may read in it, and it holds what users sent: chmod 0700";
+		return "everybody may write to it; run chmod o-w";
+	if ((folder->flags & FOLDER_PRIVATE) && (st->st_mode & (S_IRWXG | S_IRWXO)))
+		return "other users may read it, and it holds messages of users; run chmod 0700";
 	if (g_access(folder->path, W_OK | X_OK) != 0)
-		return "this user may not write in it: run novasnap check as novasnapd's user, or "
-		       "give it the folder";
+		return "this user may not write to it; run novasnap check as novasnapd's user, or "
+		       "make that user the owner";
 	return NULL;
 }
 
-static int check_qemu(const struct check *check, const struct folder *folder, GError **error)
+static int check_qemu_access(const struct check *check, const struct folder *folder, GError **error)
 {
 	struct virt_user user;
 
-	if (!check->host || !(folder->flags & FOR_QEMU))
+	if (!check->host || !(folder->flags & FOLDER_FOR_QEMU))
 		return 0;
 	if (virt_host_qemu_user(check->host, &user, error) < 0 ||
 	    virt_user_check_reach(&user, folder->path, error) < 0)
 		return -1;
-	return folder->flags & SHARED ? virt_user_check_shared(&user, folder->path, error) : 0;
+	return folder->flags & FOLDER_SHARED ? virt_user_check_shared(&user, folder->path, error)
+					     : 0;
 }
 
-static void look(struct check *check, const struct folder *folder, const struct stat *st)
+static void check_existing(struct check *check, const struct folder *folder, const struct stat *st)
 {
-	g_autofree char *what = g_strdup_printf("%s %s", folder->name, folder->path);
+	g_autofree char *subject = g_strdup_printf("%s %s", folder->name, folder->path);
 	g_autofree char *owner = virt_user_name(st->st_uid);
 	g_autoptr(GError) error = NULL;
-	const char *wrong = judge_modes(folder, st);
+	const char *problem = find_mode_problem(folder, st);
 	unsigned mode = (unsigned)st->st_mode & 07777;
-	uint64_t room = free_mib(folder->path);
+	uint64_t available = free_mib(folder->path);
 
-	if (wrong)
-		check_say(check, CHECK_FAIL, what, "mode %04o, of %s: %s", mode, owner, wrong);
-	else if (check_qemu(check, folder, &error) < 0)
-		check_say(check, CHECK_FAIL, what,
-			  "%s; conf/novasnap.tmpfiles makes folders that do", error->message);
-	else if (room < folder->least_mib)
-		check_say(check, CHECK_FAIL, what,
-			  "%" G_GUINT64_FORMAT " MiB are free, and %" G_GUINT64_FORMAT
-			  " are the least: make room, or give it another place",
-			  room, folder->least_mib);
+	if (problem)
+		check_report(check, CHECK_FAIL, subject, "mode %04o, owner %s: %s", mode, owner,
+			     problem);
+	else if (check_qemu_access(check, folder, &error) < 0)
+		check_report(check, CHECK_FAIL, subject,
+			     "%s; conf/novasnap.tmpfiles creates the folders with the right "
+			     "owners and modes",
+			     error->message);
+	else if (available < folder->free_min_mib)
+		check_report(check, CHECK_FAIL, subject,
+			     "%" G_GUINT64_FORMAT " MiB free, at least %" G_GUINT64_FORMAT
+			     " MiB are needed; make room, or set %s to another folder",
+			     available, folder->free_min_mib, folder->name);
 	else
-		check_say(check, room < folder->least_mib * 4 ? CHECK_WARN : CHECK_OK, what,
-			  "mode %04o, of %s, %" G_GUINT64_FORMAT " MiB free", mode, owner, room);
+		check_report(check,
+			     available < folder->free_min_mib * FREE_WARN_FACTOR ? CHECK_WARN
+										 : CHECK_OK,
+			     subject, "mode %04o, owner %s, %" G_GUINT64_FORMAT " MiB free", mode,
+			     owner, available);
 }
 
-/* The folder that is there, in which it would be made. */
-static char *nearest(const char *path)
+/* The nearest folder above `path` that exists; the caller frees it. */
+static char *find_existing_parent(const char *path)
 {
-	char *at = g_path_get_dirname(path);
+	char *parent = g_path_get_dirname(path);
 
-	while (!g_file_test(at, G_FILE_TEST_EXISTS)) {
-		char *up = g_path_get_dirname(at);
+	while (!g_file_test(parent, G_FILE_TEST_EXISTS)) {
+		char *next = g_path_get_dirname(parent);
 
-		g_free(at);
-		at = up;
+		g_free(parent);
+		parent = next;
 	}
-	return at;
+	return parent;
 }
 
-static void check_one(struct check *check, const struct folder *folder)
+static void check_missing(struct check *check, const struct folder *folder)
 {
-	g_autofree char *what = g_strdup_printf("%s %s", folder->name, folder->path);
-	g_autofree char *above = NULL;
+	g_autofree char *subject = g_strdup_printf("%s %s", folder->name, folder->path);
+	g_autofree char *parent = find_existing_parent(folder->path);
+
+	if (g_access(parent, W_OK | X_OK) == 0)
+		check_report(check, CHECK_WARN, subject,
+			     "does not exist yet; novasnapd creates it");
+	else
+		check_report(check, CHECK_FAIL, subject,
+			     "does not exist, and this user may not create it in %s; create it as "
+			     "in conf/novasnap.tmpfiles",
+			     parent);
+}
+
+static void check_folder(struct check *check, const struct folder *folder)
+{
+	g_autofree char *subject = g_strdup_printf("%s %s", folder->name, folder->path);
 	struct stat st;
+	bool exists = stat(folder->path, &st) == 0;
 
-	if (stat(folder->path, &st) == 0) {
-		if (S_ISDIR(st.st_mode))
-			look(check, folder, &st);
-		else
-			check_say(check, CHECK_FAIL, what, "it is no folder");
-		return;
-	}
-	if (errno != ENOENT) {
-		check_say(check, CHECK_FAIL, what, "%s", g_strerror(errno));
-		return;
-	}
-	if (folder->flags & OPTIONAL)
-		return;
-	above = nearest(folder->path);
-	if (g_access(above, W_OK | X_OK) == 0)
-		check_say(check, CHECK_WARN, what, "it is not there yet: novasnapd makes it");
-	else
-		check_say(check, CHECK_FAIL, what,
-			  "it is not there, and this user cannot make it in %s: make it, as "
-			  "conf/novasnap.tmpfiles does",
-			  above);
+	if (exists && S_ISDIR(st.st_mode))
+		check_existing(check, folder, &st);
+	else if (exists)
+		check_report(check, CHECK_FAIL, subject, "is not a folder");
+	else if (errno != ENOENT)
+		check_report(check, CHECK_FAIL, subject, "%s", g_strerror(errno));
+	else if (!(folder->flags & FOLDER_ON_DEMAND))
+		check_missing(check, folder);
 }
 
 void check_folders(struct check *check)
@@ -131,19 +143,20 @@ void check_folders(struct check *check)
 	const struct config *config = check->config;
 	g_autofree char *journal = g_build_filename(config->state_dir, "journal", NULL);
 	const struct folder folders[] = {
-		{"state_dir", config->state_dir, 0, LITTLE_MIB},
-		{"journal", journal, PRIVATE | OPTIONAL, 0},
-		{"rejected", config->rpc.rejected_dir, PRIVATE | OPTIONAL, 0},
-		{"run_dir", config->run_dir, FOR_QEMU | SHARED, 1},
-		{"scratch_dir", config->virt.scratch_dir, FOR_QEMU,
+		{"state_dir", config->state_dir, 0, FREE_MIN_MIB},
+		{"journal", journal, FOLDER_PRIVATE | FOLDER_ON_DEMAND, 0},
+		{"rejected", config->rpc.rejected_dir, FOLDER_PRIVATE | FOLDER_ON_DEMAND, 0},
+		{"run_dir", config->run_dir, FOLDER_FOR_QEMU | FOLDER_SHARED, 1},
+		{"scratch_dir", config->virt.scratch_dir, FOLDER_FOR_QEMU,
 		 config->virt.scratch_reserve_mib},
-		{"snapshots_directory", config->virt.snapshots_directory, FOR_QEMU, LITTLE_MIB},
-		{"images_dir", config->image.images_dir, 0, LITTLE_MIB},
+		{"snapshots_directory", config->virt.snapshots_directory, FOLDER_FOR_QEMU,
+		 FREE_MIN_MIB},
+		{"images_dir", config->image.directory ? config->image.images_dir : NULL, 0,
+		 FREE_MIN_MIB},
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
-		if (folders[i].path &&
-		    (folders[i].path != config->image.images_dir || config->image.directory))
-			check_one(check, &folders[i]);
+		if (folders[i].path)
+			check_folder(check, &folders[i]);
 	}
 }

@@ -1,19 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap cancel: ends a snapshot that is under way.
+ * novasnap cancel: cancels running snapshots.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
 #include "agent/daemon/manager.h"
 #include "agent/daemon/status.h"
 
-#define ANSWER_S 10
+#define REPLY_S 10
 
-/* This host's novasnapd, without a broker. -1 with STATUS_ERROR_NOBODY where it is none, or another
- * user's. */
-static int ask_here(const struct config *config, const char *id, GError **error)
+static const struct command_help help = {
+	.arguments = "ID",
+	.summary = "Cancels the snapshot that is made into the image ID, or all snapshots of the "
+		   "instance ID. Each\nfails, and its image is deleted.",
+	.exit_status = "  0    at least one snapshot was cancelled\n"
+		       "  1    no snapshot of this ID is running, or novasnapd does not "
+		       "answer\n" COMMAND_EXIT_USAGE,
+	.example = "novasnap cancel 2f6e1c2e-8f0b-4a58-9d0c-1d2b2f6f8c11",
+};
+
+/* Asks this host's novasnapd by its status socket. Returns how many snapshots were cancelled; -1
+ * with STATUS_ERROR_NOBODY where none runs, or this user may not ask it. */
+static int cancel_by_socket(const struct config *config, const char *id, GError **error)
 {
 	cJSON *answer = status_ask(config->state_dir, "cancel", id, error);
 	const cJSON *cancelled = cJSON_GetObjectItemCaseSensitive(answer, "cancelled");
@@ -22,17 +32,16 @@ static int ask_here(const struct config *config, const char *id, GError **error)
 	if (cJSON_IsNumber(cancelled))
 		count = cancelled->valueint;
 	else if (answer)
-		g_set_error_literal(error, STATUS_ERROR, STATUS_ERROR_FAILED,
-				    "novasnapd refused to cancel it");
+		g_set_error(error, STATUS_ERROR, STATUS_ERROR_FAILED,
+			    "novasnapd refused to cancel the snapshots of %s", id);
 	cJSON_Delete(answer);
 	return count;
 }
 
-static int ask_by_broker(const struct config *config, const char *host, const char *id,
-			 GError **error)
+static int cancel_by_broker(const struct config *config, const char *host, const char *id,
+			    GError **error)
 {
-	g_autofree char *topic =
-		g_strdup_printf("%s.%s", config->rpc.topic, host ? host : config->rpc.host);
+	g_autofree char *topic = g_strdup_printf("%s.%s", config->rpc.topic, host);
 	struct rpc *rpc = rpc_open(&config->rpc, error);
 	g_autoptr(rpc_context_t) context = rpc_context_new(NULL);
 	cJSON *args = cJSON_CreateObject();
@@ -42,7 +51,7 @@ static int ask_by_broker(const struct config *config, const char *host, const ch
 	cJSON_AddStringToObject(args, "id", id);
 	if (rpc && command_wait_ready(rpc, error) == 0)
 		answer = rpc_call(rpc, topic, context, MANAGER_CANCEL, MANAGER_VERSION,
-				  g_steal_pointer(&args), ANSWER_S, error);
+				  g_steal_pointer(&args), REPLY_S, error);
 	if (answer)
 		count = cJSON_IsNumber(answer) ? answer->valueint : 0;
 	cJSON_Delete(answer);
@@ -56,37 +65,30 @@ int command_cancel(const struct command_context *context, int argc, char **argv)
 	g_autofree char *host = NULL;
 	const GOptionEntry entries[] = {
 		{"host", 0, 0, G_OPTION_ARG_STRING, &host,
-		 "At this compute host, by the broker; without it, at this one", "HOST"},
+		 "Cancel on this compute host, through the broker (default: this host)", "HOST"},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
-	int count;
+	int count, status;
 
-	if (command_parse(
-		    &argc, &argv, entries, "ID",
-		    "Ends the snapshots of an instance, or the one into an image: each fails, "
-		    "and its image is deleted.") < 0)
-		return EXIT_USAGE;
-	if (argc != 2 || !g_uuid_string_is_valid(argv[1])) {
-		(void)fprintf(stderr, "novasnap cancel: name one image or instance, by its id; see "
-				      "--help\n");
-		return EXIT_USAGE;
-	}
+	if (!command_parse(&argc, &argv, entries, &help, &status))
+		return status;
+	if (argc != 2 || !g_uuid_string_is_valid(argv[1]))
+		return command_fail_usage("cancel", "name one image or instance by its UUID");
 	config = command_config(context, "cancel");
 	if (!config)
 		return EXIT_USAGE;
-	count = host ? -1 : ask_here(config, argv[1], &error);
+	count = host ? -1 : cancel_by_socket(config, argv[1], &error);
 	if (host || g_error_matches(error, STATUS_ERROR, STATUS_ERROR_NOBODY)) {
 		g_clear_error(&error);
-		count = ask_by_broker(config, host, argv[1], &error);
+		count = cancel_by_broker(config, host ? host : config->rpc.host, argv[1], &error);
 	}
 	if (count < 0)
 		return command_fail("cancel", error);
-	if (count == 0) {
-		(void)fprintf(stderr, "novasnap cancel: no snapshot of %s is under way at %s\n",
-			      argv[1], host ? host : config->rpc.host);
-		return EXIT_FAILURE;
-	}
-	return EXIT_SUCCESS;
+	if (count > 0)
+		return EXIT_SUCCESS;
+	(void)fprintf(stderr, "novasnap cancel: no snapshot of %s is running on host %s\n", argv[1],
+		      host ? host : config->rpc.host);
+	return EXIT_FAILURE;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Casts in files, and casts of our own.
+ * Casts that are read from files, and casts that novasnap makes itself.
  */
+#include "agent/command/cast-file.h"
+
 #include <string.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
 #include "image/image.h"
 #include "virt/virt.h"
 
@@ -17,8 +19,9 @@ static void set_text(cJSON *object, const char *name, const char *text)
 	cJSON_AddStringToObject(object, name, text);
 }
 
-/* A line of a recording holds the body as it was, or the message that was in it. */
-static cJSON *unwrap(cJSON *line, GError **error)
+/* The message of a recorded line, which is taken. The line has it as it came, in `body`, or
+ * decoded, in `message`; or the line itself is a message. */
+static cJSON *unwrap_line(cJSON *line, GError **error)
 {
 	const cJSON *body = cJSON_GetObjectItemCaseSensitive(line, "body");
 	cJSON *message = line;
@@ -32,16 +35,16 @@ static cJSON *unwrap(cJSON *line, GError **error)
 	return message;
 }
 
-/* What is about one instance, and asks something of a compute host. */
+/* Whether a compute host serves the message: it has an instance, and is not for the conductor. */
 static bool is_cast(const cJSON *message)
 {
-	static const char *const conductors[] = {"object_action", "object_class_action_versions",
-						 "instance_update", NULL};
+	static const char *const conductor_methods[] = {
+		"object_action", "object_class_action_versions", "instance_update", NULL};
 	const char *method =
 		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(message, "method"));
 	const cJSON *args = cJSON_GetObjectItemCaseSensitive(message, "args");
 
-	return method && !g_strv_contains(conductors, method) &&
+	return method && !g_strv_contains(conductor_methods, method) &&
 	       (cJSON_HasObjectItem(args, "instance") ||
 		cJSON_HasObjectItem(args, "instance_uuid"));
 }
@@ -55,7 +58,8 @@ cJSON *cast_read_all(const char *path, GError **error)
 	cJSON *message;
 	size_t length;
 
-	if (!g_file_get_contents(path, &text, &length, error))
+	text = command_read_file(path, &length, error);
+	if (!text)
 		return NULL;
 	casts = cJSON_CreateArray();
 	message = rpc_body_decode(text, length, &whole);
@@ -73,7 +77,7 @@ cJSON *cast_read_all(const char *path, GError **error)
 			continue;
 		message = rpc_body_decode(*line, strlen(*line), &local);
 		if (message)
-			message = unwrap(message, &local);
+			message = unwrap_line(message, &local);
 		if (!message) {
 			g_propagate_prefixed_error(error, g_steal_pointer(&local),
 						   "%s, line %u: ", path,
@@ -89,8 +93,8 @@ cJSON *cast_read_all(const char *path, GError **error)
 	if (cJSON_GetArraySize(casts) > 0)
 		return casts;
 	cJSON_Delete(casts);
-	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
-		    "%s holds no message that asks something of a compute host", path);
+	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE, "%s has no message for a compute host",
+		    path);
 	return NULL;
 }
 
@@ -136,19 +140,19 @@ cJSON *cast_for_domain(const struct config *config, const char *name, GError **e
 	return uuid ? make_cast(uuid, name) : NULL;
 }
 
-int cast_point(cJSON *cast, const char *instance, const char *image, GError **error)
+int cast_retarget(cJSON *cast, const char *instance, const char *image, GError **error)
 {
 	cJSON *args = cJSON_GetObjectItemCaseSensitive(cast, "args");
 	cJSON *object = cJSON_GetObjectItemCaseSensitive(args, "instance");
 	cJSON *data = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
 	g_autofree char *id = g_uuid_string_random();
 
-	/* Before nova had objects, a dictionary; before that, an id alone. */
+	/* The instance is an object, before Havana a dictionary, and before that only its ID. */
 	if (!data)
 		data = object;
 	if (!cJSON_IsObject(data) && !cJSON_HasObjectItem(args, "instance_uuid")) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "the message is about no instance");
+				    "the message has no instance");
 		return -1;
 	}
 	if (instance && cJSON_IsObject(data))

@@ -1,42 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap check: whether novasnapd would find what it needs, and what to do where not. Nothing is
- * changed, and a novasnapd that runs is not disturbed.
+ * novasnap check: whether novasnapd would find all that it needs, and what to do if not. It changes
+ * nothing, and does not disturb a running novasnapd.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "agent/check/check.h"
-#include "agent/command/command.h"
+#include "agent/check/folders.h"
+#include "agent/check/services.h"
+#include "agent/command/common.h"
 
-void check_say(struct check *check, enum check_result result, const char *what, const char *format,
-	       ...)
-{
-	static const char *const words[] = {"ok", "warn", "FAIL"};
-	g_autofree char *text = NULL;
-	va_list arguments;
+static const struct command_help help = {
+	.summary =
+		"Checks all that novasnapd needs: the configuration, programs, libvirt, folders, "
+		"RabbitMQ,\nKeystone and Glance. Each result is a line: ok, warn or FAIL, what was "
+		"checked, and what to\ndo. Run it as novasnapd's user. It changes nothing.",
+	.exit_status = "  0    nothing failed; there may be warnings\n"
+		       "  1    something failed, or the configuration is wrong\n"
+		       "  2    wrong option or argument\n",
+	.example = "runuser -u nova -- novasnap check",
+};
 
-	va_start(arguments, format);
-	text = g_strdup_vprintf(format, arguments);
-	va_end(arguments);
-	/* What peers say may have more lines than one. */
-	g_strdelimit(text, "\r\n", ' ');
-	printf("%-4s  %s: %s\n", words[result], what, text);
-	(void)fflush(stdout);
-	check->failed += result == CHECK_FAIL;
-	check->warned += result == CHECK_WARN;
-}
-
-static void check_configuration(struct check *check, const struct command_context *context)
+static void report_configuration(struct check *check, const struct command_context *context)
 {
 	g_autofree char *user = virt_user_name(geteuid());
 	g_autofree char *files = context->files ? g_strjoinv(", ", (char **)context->files)
 						: g_strdup("the usual files");
 
-	check_say(check, CHECK_OK, "configuration", "%s; host %s, looked at as the user %s", files,
-		  check->config->rpc.host, user);
+	check_report(check, CHECK_OK, "configuration", "%s; host %s, checked as user %s", files,
+		     check->config->rpc.host, user);
 }
 
 int command_check(const struct command_context *context, int argc, char **argv)
@@ -45,25 +38,21 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
 	struct check check = {0};
+	int status;
 
-	if (command_parse(
-		    &argc, &argv, entries, NULL,
-		    "Looks at all that novasnapd needs: run it as novasnapd's user. Ends with "
-		    "0 where nothing failed, else with 1.") < 0)
-		return EXIT_USAGE;
-	if (argc != 1) {
-		(void)fprintf(stderr, "novasnap check: it takes no arguments; see --help\n");
-		return EXIT_USAGE;
-	}
+	if (!command_parse(&argc, &argv, entries, &help, &status))
+		return status;
+	if (argc != 1)
+		return command_fail_usage("check", "it takes no arguments");
 	config = config_load(context->files, &error);
 	if (!config) {
-		check_say(&check, CHECK_FAIL, "configuration", "%s", error->message);
+		check_report(&check, CHECK_FAIL, "configuration", "%s", error->message);
 		return EXIT_FAILURE;
 	}
-	/* The reasons are told as results: warnings on the way would tell them twice. */
-	*context->told = G_LOG_LEVEL_CRITICAL;
+	/* The results have what a warning would say. */
+	*context->log_level = G_LOG_LEVEL_CRITICAL;
 	check.config = config;
-	check_configuration(&check, context);
+	report_configuration(&check, context);
 	check_programs(&check);
 	check_libvirt(&check);
 	check_folders(&check);

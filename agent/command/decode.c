@@ -1,43 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap decode: a message made readable. Takes a body (envelope or bare), or a file with one
- * JSON a line whose member `body` is one.
+ * novasnap decode: prints messages in a readable form.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
 #include "rpc/rpc.h"
 
-#define INPUT_MAX ((size_t)256 * 1024 * 1024)
+static const struct command_help help = {
+	.arguments = "FILE|-",
+	.summary = "Prints the RPC messages of FILE (- is standard input) as indented JSON, with "
+		   "tokens and\npasswords replaced. FILE is one message, with its envelope or "
+		   "without, or a recording of\nnovasnap record.",
+	.exit_status = "  0    all messages were printed\n"
+		       "  1    the file cannot be read, or something in it is no message\n"
+		       "  2    wrong option or argument\n",
+	.example = "novasnap decode /var/lib/novasnap/rejected/FILE",
+};
 
-static char *read_input(const char *path, size_t *ret_length, GError **error)
-{
-	g_autoptr(GString) text = g_string_new(NULL);
-	char buffer[65536];
-	char *content;
-	size_t got;
-
-	if (!g_str_equal(path, "-"))
-		return g_file_get_contents(path, &content, ret_length, error) ? content : NULL;
-	while ((got = fread(buffer, 1, sizeof(buffer), stdin)) > 0 && text->len < INPUT_MAX)
-		g_string_append_len(text, buffer, (gssize)got);
-	*ret_length = text->len;
-	return g_strndup(text->str, text->len);
-}
-
-static int show(const char *body, size_t length, GError **error)
+/* A recorded line has the message as text in its member `body`. */
+static int print_message(const char *body, size_t length, GError **error)
 {
 	cJSON *message = rpc_body_decode(body, length, error);
-	const cJSON *wrapped = cJSON_GetObjectItemCaseSensitive(message, "body");
+	const cJSON *recorded = cJSON_GetObjectItemCaseSensitive(message, "body");
 	char *text;
 	int rc = 0;
 
 	if (!message)
 		return -1;
-	if (cJSON_IsString(wrapped)) {
-		rc = show(wrapped->valuestring, strlen(wrapped->valuestring), error);
+	if (cJSON_IsString(recorded)) {
+		rc = print_message(recorded->valuestring, strlen(recorded->valuestring), error);
 	} else {
 		rpc_body_redact(message);
 		text = cJSON_Print(message);
@@ -48,14 +42,18 @@ static int show(const char *body, size_t length, GError **error)
 	return rc;
 }
 
-/* The whole as one message; where it is none, each of its lines. */
-static int show_all(const char *text, size_t length, GError **error)
+/* Prints the text as one message, or else each of its lines as one. */
+static int print_messages(const char *text, size_t length, GError **error)
 {
 	g_autoptr(GError) whole = NULL;
 	g_auto(GStrv) lines = NULL;
-	unsigned shown = 0;
+	unsigned printed = 0;
 
-	if (show(text, length, &whole) == 0)
+	if (length == 0) {
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, "it is empty");
+		return -1;
+	}
+	if (print_message(text, length, &whole) == 0)
 		return 0;
 	lines = g_strsplit(text, "\n", -1);
 	for (char **line = lines; *line && lines[1]; line++) {
@@ -63,16 +61,16 @@ static int show_all(const char *text, size_t length, GError **error)
 
 		if (!*g_strstrip(*line))
 			continue;
-		if (show(*line, strlen(*line), &local) < 0) {
-			if (shown == 0)
+		if (print_message(*line, strlen(*line), &local) < 0) {
+			if (printed == 0)
 				break;
 			g_propagate_prefixed_error(error, g_steal_pointer(&local),
 						   "line %u: ", (unsigned)(line - lines) + 1);
 			return -1;
 		}
-		shown++;
+		printed++;
 	}
-	if (shown > 0)
+	if (printed > 0)
 		return 0;
 	g_propagate_error(error, g_steal_pointer(&whole));
 	return -1;
@@ -84,17 +82,18 @@ int command_decode(const struct command_context *context, int argc, char **argv)
 	g_autoptr(GError) error = NULL;
 	g_autofree char *text = NULL;
 	size_t length;
+	int status;
 
 	(void)context;
-	if (command_parse(&argc, &argv, entries, "FILE|-",
-			  "Makes a message readable, its tokens and passwords hidden.") < 0)
-		return EXIT_USAGE;
-	if (argc != 2) {
-		(void)fprintf(stderr, "novasnap decode: name one file, or - for standard input\n");
-		return EXIT_USAGE;
-	}
-	text = read_input(argv[1], &length, &error);
-	if (!text || show_all(text, length, &error) < 0)
-		return command_fail("decode", error);
-	return EXIT_SUCCESS;
+	if (!command_parse(&argc, &argv, entries, &help, &status))
+		return status;
+	if (argc != 2)
+		return command_fail_usage("decode", "name one file, or - for standard input");
+	text = command_read_file(argv[1], &length, &error);
+	if (text && print_messages(text, length, &error) == 0)
+		return EXIT_SUCCESS;
+	/* An error of the file itself names it. */
+	if (text)
+		g_prefix_error(&error, "%s: ", argv[1]);
+	return command_fail("decode", error);
 }

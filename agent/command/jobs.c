@@ -1,18 +1,44 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap jobs and show: what the journal knows, of this host's novasnapd, running or not.
+ * novasnap jobs and novasnap show: what the journal has of the jobs of this host's novasnapd, which
+ * need not run.
  */
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
 #include "agent/daemon/status.h"
 #include "agent/journal/journal.h"
 #include "rpc/json.h"
 
 #define LATEST 20
 
-static char *time_text(int64_t seconds)
+static const struct command_help jobs_help = {
+	.summary = "Lists the jobs of this host's novasnapd from its journal, the newest first: "
+		   "number, time, open,\ndone or failed, method, instance and image; for an open "
+		   "job also its present step. Only those who\nmay read state_dir/journal can use "
+		   "it.",
+	.exit_status = "  0    the journal was read\n"
+		       "  1    the journal does not exist, or cannot be read\n" COMMAND_EXIT_USAGE,
+	.example = "novasnap jobs --open",
+};
+
+static const struct command_help show_help = {
+	.arguments = "JOB|IMAGE|INSTANCE",
+	.summary =
+		"Shows a job of this host's novasnapd with its steps, from the journal. JOB is "
+		"its number in\n`novasnap jobs`; of an IMAGE or INSTANCE, given by its UUID, the "
+		"newest job is shown.",
+	.exit_status = "  0    the job was shown\n"
+		       "  1    the journal has no such job, does not exist, or cannot be "
+		       "read\n" COMMAND_EXIT_USAGE,
+	.example = "novasnap show --message 17 > message.json",
+};
+
+static char *format_time(int64_t seconds)
 {
 	g_autoptr(GDateTime) when = g_date_time_new_from_unix_local(seconds);
 
@@ -26,53 +52,70 @@ static const char *outcome(const struct journal_job *job)
 	return job->reason ? "failed" : "done";
 }
 
-/* What a job has changed and not taken back. */
-static unsigned count_left(const struct journal_job *job)
+/* How many effects of a job have not been rolled back. */
+static unsigned count_open_steps(const struct journal_job *job)
 {
-	unsigned left = 0;
+	unsigned count = 0;
 
 	for (guint i = 0; i < job->steps->len; i++) {
 		const struct journal_step *step = job->steps->pdata[i];
 
-		left += !step->cleared && *step->undo != '\0';
+		count += !step->cleared && *step->undo != '\0';
 	}
-	return left;
+	return count;
 }
 
-/* What is read: the journal, and what novasnapd says of itself, where it runs. */
-struct view {
+/* The journal, and the status of the novasnapd that writes it. */
+struct journal_view {
 	struct journal *journal;
 	char *state_dir;
-	bool asked;    /* only once, and of an open job: it may not answer for a while */
-	cJSON *status; /* NULL: nobody answers */
+	bool asked;    /* it is asked once, and only if a job is open: an answer may take time */
+	cJSON *status; /* NULL: none runs, or it does not answer this user */
 };
 
-static int view_open(struct view *view, const struct command_context *context, const char *command)
+/* Says why there is no journal to read, where SQLite does not. */
+static void explain_journal_error(const char *state_dir, GError **error)
+{
+	g_autofree char *path = g_build_filename(state_dir, "journal", "journal.db", NULL);
+	int problem = g_access(path, R_OK) == 0 ? 0 : errno;
+
+	if (problem == ENOENT)
+		g_prefix_error(error,
+			       "there is no journal; novasnapd has not run with "
+			       "[novasnap]state_dir = %s: ",
+			       state_dir);
+	else if (problem != 0)
+		g_prefix_error(error, "this user may not read the journal; run novasnap as "
+				      "novasnapd's user: ");
+}
+
+/* Returns EXIT_SUCCESS, or another exit status after it has printed the error. */
+static int view_open(struct journal_view *view, const struct command_context *context,
+		     const char *command)
 {
 	g_autoptr(config_t) config = command_config(context, command);
 	g_autoptr(GError) error = NULL;
 
 	if (!config)
-		return -1;
+		return EXIT_USAGE;
 	view->journal = journal_open_to_read(config->state_dir, &error);
 	if (!view->journal) {
-		(void)command_fail(command, error);
-		return -1;
+		explain_journal_error(config->state_dir, &error);
+		return command_fail(command, error);
 	}
 	view->state_dir = g_strdup(config->state_dir);
-	return 0;
+	return EXIT_SUCCESS;
 }
 
-static void view_close(struct view *view)
+static void view_close(struct journal_view *view)
 {
 	journal_close(view->journal);
 	g_free(view->state_dir);
 	cJSON_Delete(view->status);
 }
 
-/* What an open job is at by now, for a line of its own; the caller frees it. NULL where it has
- * ended. */
-static char *describe_now(struct view *view, const struct journal_job *job)
+/* What an open job is doing; the caller frees it. NULL for a job that has ended. */
+static char *describe_open_job(struct journal_view *view, const struct journal_job *job)
 {
 	const cJSON *running;
 
@@ -95,21 +138,21 @@ static char *describe_now(struct view *view, const struct journal_job *job)
 				 : g_strdup(step);
 	}
 	return g_strdup(view->status ? "waits for its turn"
-				     : "novasnapd does not run, or does not answer this user: it "
-				       "takes it up when it starts");
+				     : "novasnapd does not run, or does not answer this user; it "
+				       "resumes the job when it starts");
 }
 
-static void print_job(struct view *view, const struct journal_job *job)
+static void print_job_line(struct journal_view *view, const struct journal_job *job)
 {
-	g_autofree char *came = time_text(job->came_at);
-	g_autofree char *now = describe_now(view, job);
-	unsigned left = count_left(job);
+	g_autofree char *came = format_time(job->came_at);
+	g_autofree char *now = describe_open_job(view, job);
+	unsigned left = count_open_steps(job);
 
 	printf("%6" G_GINT64_FORMAT "  %s  %-7s %-18s instance %s%s%s", job->id, came, outcome(job),
 	       job->method, job->instance, job->image ? " image " : "",
 	       job->image ? job->image : "");
 	if (job->ended_at > 0 && left > 0)
-		printf("  (%u steps to be taken back)", left);
+		printf("  (%u steps still to be rolled back)", left);
 	if (now)
 		printf("  (%s)", now);
 	printf("\n");
@@ -119,36 +162,40 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 {
 	gboolean all = FALSE, open = FALSE;
 	const GOptionEntry entries[] = {
-		{"all", 'a', 0, G_OPTION_ARG_NONE, &all, "Not the latest twenty alone", NULL},
-		{"open", 'o', 0, G_OPTION_ARG_NONE, &open, "Those alone that have not ended", NULL},
+		{"all", 'a', 0, G_OPTION_ARG_NONE, &all,
+		 "List all jobs (default: the newest twenty)", NULL},
+		{"open", 'o', 0, G_OPTION_ARG_NONE, &open,
+		 "List only jobs that have not ended, the oldest first", NULL},
 		G_OPTION_ENTRY_NULL,
 	};
-	struct view view = {0};
+	struct journal_view view = {0};
 	g_autoptr(GPtrArray) jobs = NULL;
 	g_autoptr(GError) error = NULL;
+	int status;
 
-	if (command_parse(&argc, &argv, entries, NULL,
-			  "Lists the casts that this host's novasnapd took, from its journal, the "
-			  "newest first.") < 0)
-		return EXIT_USAGE;
-	if (view_open(&view, context, "jobs") < 0)
-		return EXIT_FAILURE;
+	if (!command_parse(&argc, &argv, entries, &jobs_help, &status))
+		return status;
+	if (argc != 1)
+		return command_fail_usage("jobs", "it takes no arguments, only options");
+	status = view_open(&view, context, "jobs");
+	if (status != EXIT_SUCCESS)
+		return status;
 	jobs = journal_list(view.journal, open ? JOURNAL_OPEN : JOURNAL_ALL,
 			    all || open ? 0 : LATEST, &error);
 	for (guint i = 0; jobs && i < jobs->len; i++)
-		print_job(&view, jobs->pdata[i]);
+		print_job_line(&view, jobs->pdata[i]);
 	view_close(&view);
 	return jobs ? EXIT_SUCCESS : command_fail("jobs", error);
 }
 
-static void show(struct view *view, const struct journal_job *job)
+static void print_job(struct journal_view *view, const struct journal_job *job)
 {
-	g_autofree char *now = describe_now(view, job);
-	g_autofree char *came = time_text(job->came_at);
-	g_autofree char *ended = job->ended_at > 0 ? time_text(job->ended_at) : NULL;
+	g_autofree char *now = describe_open_job(view, job);
+	g_autofree char *came = format_time(job->came_at);
+	g_autofree char *ended = job->ended_at > 0 ? format_time(job->ended_at) : NULL;
 
 	printf("job       %" G_GINT64_FORMAT "\nmethod    %s\ninstance  %s\nimage     %s\n"
-	       "came      %s\nruns      %u\noutcome   %s%s%s\n",
+	       "received  %s\nstarts    %u\noutcome   %s%s%s\n",
 	       job->id, job->method, job->instance, job->image ? job->image : "-", came, job->runs,
 	       outcome(job), ended ? " " : "", ended ? ended : "");
 	if (now)
@@ -157,7 +204,7 @@ static void show(struct view *view, const struct journal_job *job)
 		printf("reason    %s\n", job->reason);
 	for (guint i = 0; i < job->steps->len; i++) {
 		const struct journal_step *step = job->steps->pdata[i];
-		g_autofree char *at = time_text(step->at);
+		g_autofree char *at = format_time(step->at);
 
 		printf("step      %s  %-12s %s%s%s\n", at, step->name,
 		       step->cleared ? "over" : "open", *step->undo ? "  " : "", step->undo);
@@ -169,31 +216,31 @@ int command_show(const struct command_context *context, int argc, char **argv)
 	gboolean message = FALSE;
 	const GOptionEntry entries[] = {
 		{"message", 'm', 0, G_OPTION_ARG_NONE, &message,
-		 "The message alone, its secrets hidden, as novasnap replay takes it", NULL},
+		 "Print only the job's message without its secrets, ready for novasnap replay",
+		 NULL},
 		G_OPTION_ENTRY_NULL,
 	};
-	struct view view = {0};
+	struct journal_view view = {0};
 	g_autoptr(journal_job_t) job = NULL;
 	g_autoptr(GError) error = NULL;
+	int status;
 
-	if (command_parse(&argc, &argv, entries, "JOB|IMAGE|INSTANCE",
-			  "Shows a job of the journal with its steps; of an image or an instance "
-			  "the newest.") < 0)
-		return EXIT_USAGE;
-	if (argc != 2) {
-		(void)fprintf(stderr, "novasnap show: name one job, image or instance; see "
-				      "--help\n");
-		return EXIT_USAGE;
-	}
-	if (view_open(&view, context, "show") < 0)
-		return EXIT_FAILURE;
+	if (!command_parse(&argc, &argv, entries, &show_help, &status))
+		return status;
+	if (argc != 2)
+		return command_fail_usage("show", "name one job, image or instance");
+	status = view_open(&view, context, "show");
+	if (status != EXIT_SUCCESS)
+		return status;
 	job = journal_find(view.journal, argv[1], &error);
 	if (job && message)
 		printf("%s\n", job->message);
 	else if (job)
-		show(&view, job);
+		print_job(&view, job);
 	else if (!error)
-		(void)fprintf(stderr, "novasnap show: the journal knows nothing of %s\n", argv[1]);
+		(void)fprintf(stderr,
+			      "novasnap show: the journal has no job, image or instance %s\n",
+			      argv[1]);
 	view_close(&view);
 	if (error)
 		return command_fail("show", error);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Progress bars: one line for each snapshot that is under way, from the agent's notifications.
+ * Shows the progress of snapshots on standard output.
  */
+#include "agent/command/progress-bar.h"
+
 #include <glib-unix.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -9,12 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/command/command.h"
 #include "rpc/json.h"
-#include "rpc/nova.h"
 
 #define BAR_WIDTH 28
-#define LOOK_MS 100
+#define POLL_MS 100
 #define EXIT_SIGNAL 130
 #define MEBI (1024.0 * 1024.0)
 
@@ -26,10 +26,10 @@ struct progress_view {
 	int status;
 
 	pthread_mutex_t lock;
-	GQueue events; /* cJSON payloads from the consuming thread; guarded by the lock */
+	GQueue events; /* cJSON payloads from other threads; guarded by the lock */
 
-	/* The main thread's own. */
-	bool bar_open; /* the line on the screen is a bar that may be drawn over */
+	/* Only the thread of progress_view_run uses this. */
+	bool bar_open; /* the cursor stands behind a bar, which may be drawn over */
 };
 
 static double number_of(const cJSON *payload, const char *name)
@@ -39,7 +39,7 @@ static double number_of(const cJSON *payload, const char *name)
 	return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
-static bool concerns(const struct progress_view *view, const cJSON *payload)
+static bool is_shown(const struct progress_view *view, const cJSON *payload)
 {
 	const char *image = json_string(payload, "image_id");
 	const char *instance = json_string(payload, "instance_id");
@@ -50,7 +50,7 @@ static bool concerns(const struct progress_view *view, const cJSON *payload)
 	       (!view->instance || g_str_equal(view->instance, instance));
 }
 
-void progress_view_take(const struct nova_progress *progress, void *opaque)
+void progress_view_push(const struct nova_progress *progress, void *opaque)
 {
 	struct progress_view *view = opaque;
 	cJSON *payload = nova_progress_payload(progress);
@@ -61,12 +61,12 @@ void progress_view_take(const struct nova_progress *progress, void *opaque)
 }
 
 /* In the consuming thread. */
-static void take_notification(const char *event_type, const cJSON *message, void *opaque)
+static void queue_notification(const char *event_type, const cJSON *message, void *opaque)
 {
 	struct progress_view *view = opaque;
 	const cJSON *payload = cJSON_GetObjectItemCaseSensitive(message, "payload");
 
-	if (!g_str_equal(event_type, NOVA_PROGRESS_EVENT) || !concerns(view, payload))
+	if (!g_str_equal(event_type, NOVA_PROGRESS_EVENT) || !is_shown(view, payload))
 		return;
 	pthread_mutex_lock(&view->lock);
 	g_queue_push_tail(&view->events, cJSON_Duplicate(payload, true));
@@ -95,7 +95,8 @@ static void draw_bar(struct progress_view *view, const cJSON *payload)
 	(void)fflush(stdout);
 }
 
-static void say(struct progress_view *view, const char *image, const char *what, const char *detail)
+static void print_line(struct progress_view *view, const char *image, const char *what,
+		       const char *detail)
 {
 	printf("%s%.8s %s%s%s\n", view->bar_open ? "\n" : "", image, what, detail ? ": " : "",
 	       detail ? detail : "");
@@ -103,7 +104,7 @@ static void say(struct progress_view *view, const char *image, const char *what,
 	(void)fflush(stdout);
 }
 
-static void show(struct progress_view *view, const cJSON *payload)
+static void show_event(struct progress_view *view, const cJSON *payload)
 {
 	const char *image = json_string(payload, "image_id");
 	const char *phase = json_string(payload, "phase");
@@ -113,11 +114,11 @@ static void show(struct progress_view *view, const cJSON *payload)
 	if (g_str_equal(phase, "uploading")) {
 		draw_bar(view, payload);
 	} else if (g_str_equal(phase, "state")) {
-		say(view, image, "task state", state ? state : "none");
+		print_line(view, image, "task state", state ? state : "none");
 	} else if (g_str_equal(phase, "taking")) {
-		say(view, image, "method", json_string(payload, "method"));
+		print_line(view, image, "method", json_string(payload, "method"));
 	} else if (done || g_str_equal(phase, "failed")) {
-		say(view, image, phase, json_string(payload, "detail"));
+		print_line(view, image, phase, json_string(payload, "detail"));
 		if (view->image || view->instance) {
 			view->status = done ? EXIT_SUCCESS : EXIT_FAILURE;
 			g_main_loop_quit(view->loop);
@@ -125,7 +126,7 @@ static void show(struct progress_view *view, const cJSON *payload)
 	}
 }
 
-static gboolean look(gpointer opaque)
+static gboolean show_events(gpointer opaque)
 {
 	struct progress_view *view = opaque;
 	cJSON *payload;
@@ -136,12 +137,12 @@ static gboolean look(gpointer opaque)
 		pthread_mutex_unlock(&view->lock);
 		if (!payload)
 			return G_SOURCE_CONTINUE;
-		show(view, payload);
+		show_event(view, payload);
 		cJSON_Delete(payload);
 	}
 }
 
-static gboolean take_signal(gpointer opaque)
+static gboolean end_by_signal(gpointer opaque)
 {
 	struct progress_view *view = opaque;
 
@@ -150,11 +151,11 @@ static gboolean take_signal(gpointer opaque)
 	return G_SOURCE_CONTINUE;
 }
 
-static gboolean time_over(gpointer opaque)
+static gboolean end_by_timeout(gpointer opaque)
 {
 	struct progress_view *view = opaque;
 
-	(void)fprintf(stderr, "novasnap: nothing more came in the time that was given\n");
+	(void)fprintf(stderr, "novasnap: the snapshot did not end within the timeout\n");
 	view->status = EXIT_FAILURE;
 	g_main_loop_quit(view->loop);
 	return G_SOURCE_CONTINUE;
@@ -172,7 +173,7 @@ struct progress_view *progress_view_new(struct rpc *rpc, const char *image, cons
 	view->loop = g_main_loop_new(NULL, FALSE);
 	pthread_mutex_init(&view->lock, NULL);
 	g_queue_init(&view->events);
-	if (!rpc || rpc_listen(rpc, keys, take_notification, view, error) == 0)
+	if (!rpc || rpc_listen(rpc, keys, queue_notification, view, error) == 0)
 		return view;
 	progress_view_free(view);
 	return NULL;
@@ -181,10 +182,10 @@ struct progress_view *progress_view_new(struct rpc *rpc, const char *image, cons
 int progress_view_run(struct progress_view *view, unsigned timeout_s)
 {
 	guint sources[4] = {
-		g_timeout_add(LOOK_MS, look, view),
-		g_unix_signal_add(SIGINT, take_signal, view),
-		g_unix_signal_add(SIGTERM, take_signal, view),
-		timeout_s > 0 ? g_timeout_add_seconds(timeout_s, time_over, view) : 0,
+		g_timeout_add(POLL_MS, show_events, view),
+		g_unix_signal_add(SIGINT, end_by_signal, view),
+		g_unix_signal_add(SIGTERM, end_by_signal, view),
+		timeout_s > 0 ? g_timeout_add_seconds(timeout_s, end_by_timeout, view) : 0,
 	};
 
 	g_main_loop_run(view->loop);

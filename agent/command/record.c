@@ -1,78 +1,99 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap record: copies of the messages that reach this host, one JSON a line, to be replayed.
- * They are taken from a queue of our own: whoever serves this host gets them as ever.
+ * novasnap record: writes copies of the messages to this host into a file, a JSON object in each
+ * line, for `novasnap replay`. They come from a queue of its own, so the agent that serves this
+ * host gets every message as before.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
+
+static const struct command_help help = {
+	.arguments = "FILE",
+	.summary =
+		"Writes copies of the messages that are sent to this host into the new file "
+		"FILE, until Ctrl-C,\nwith their tokens removed. The agent that serves this host "
+		"gets them as before. The file is for\n`novasnap replay` and `novasnap decode`.",
+	.exit_status = "  0    the recording ended by --count or Ctrl-C\n"
+		       "  1    the file exists or cannot be written, or the broker cannot be "
+		       "reached\n" COMMAND_EXIT_USAGE,
+	.example = "novasnap record --count 1 cast.jsonl",
+};
 
 struct recorder {
 	GMainLoop *loop;
 	FILE *file;
-	const char *key;
-	gint64 began;
-	atomic_uint left; /* how many more; 0 in `all` */
-	bool all;
-	atomic_bool failed;
+	const char *routing_key;
+	gint64 began_us;
+	atomic_uint left; /* how many messages are still to be recorded, unless `unlimited` */
+	bool unlimited;
+	atomic_int problem; /* the errno of a write that failed; 0: none did */
 };
 
-static gboolean quit(gpointer opaque)
+static gboolean end_recording(gpointer opaque)
 {
 	g_main_loop_quit(opaque);
 	return G_SOURCE_CONTINUE;
 }
 
-/* In the consuming thread. */
-static void take(const char *event_type, const cJSON *message, void *opaque)
+/* The line of a message: when it came, in seconds since the start, and its body without secrets. */
+static char *format_line(const struct recorder *recorder, const cJSON *message)
 {
-	struct recorder *recorder = opaque;
+	double at_s = (double)(g_get_monotonic_time() - recorder->began_us) / G_USEC_PER_SEC;
 	cJSON *copy = cJSON_Duplicate(message, true);
 	cJSON *line = cJSON_CreateObject();
 	char *body;
 	char *text;
 
-	(void)event_type;
-	if (!recorder->all && atomic_load(&recorder->left) == 0) {
-		cJSON_Delete(copy);
-		cJSON_Delete(line);
-		return;
-	}
 	rpc_body_redact(copy);
 	body = rpc_body_encode(copy);
-	cJSON_AddNumberToObject(line, "at",
-				(double)(g_get_monotonic_time() - recorder->began) / 1e6);
-	cJSON_AddStringToObject(line, "routing_key", recorder->key);
+	cJSON_AddNumberToObject(line, "at", at_s);
+	cJSON_AddStringToObject(line, "routing_key", recorder->routing_key);
 	cJSON_AddStringToObject(line, "body", body);
 	text = cJSON_PrintUnformatted(line);
-	if (fprintf(recorder->file, "%s\n", text) < 0 || fflush(recorder->file) != 0)
-		atomic_store(&recorder->failed, true);
-	(void)fprintf(stderr, "recorded: %s\n",
-		      cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(copy, "method")));
-	cJSON_free(text);
 	cJSON_free(body);
 	cJSON_Delete(line);
 	cJSON_Delete(copy);
-	if (!recorder->all && atomic_fetch_sub(&recorder->left, 1) == 1)
-		g_main_loop_quit(recorder->loop);
-	if (atomic_load(&recorder->failed))
+	return text;
+}
+
+/* Called in the consuming thread. */
+static void record_message(const char *event_type, const cJSON *message, void *opaque)
+{
+	struct recorder *recorder = opaque;
+	const char *method =
+		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(message, "method"));
+	char *line;
+
+	(void)event_type;
+	if (!recorder->unlimited && atomic_load(&recorder->left) == 0)
+		return;
+	line = format_line(recorder, message);
+	if (fprintf(recorder->file, "%s\n", line) < 0 || fflush(recorder->file) != 0)
+		atomic_store(&recorder->problem, errno);
+	cJSON_free(line);
+	if (atomic_load(&recorder->problem) == 0)
+		(void)fprintf(stderr, "recorded: %s\n", method ? method : "a message");
+	if (atomic_load(&recorder->problem) != 0 ||
+	    (!recorder->unlimited && atomic_fetch_sub(&recorder->left, 1) == 1))
 		g_main_loop_quit(recorder->loop);
 }
 
-/* For its owner alone: a cast holds what a user said. */
-static FILE *open_file(const char *path, GError **error)
+/* Only its owner may read the file: messages hold what users sent. */
+static FILE *create_file(const char *path, GError **error)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
 
 	if (!file)
 		g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(errno),
-			    "making %s: %s", path, g_strerror(errno));
+			    "cannot create %s: %s", path, g_strerror(errno));
 	return file;
 }
 
@@ -80,33 +101,42 @@ static int record(const struct config *config, const char *path, unsigned count,
 {
 	g_autofree char *key = g_strdup_printf("%s.%s", config->rpc.topic, config->rpc.host);
 	const char *const keys[] = {key, NULL};
-	struct recorder recorder = {.key = key, .all = count == 0};
+	struct recorder recorder = {.routing_key = key, .unlimited = count == 0};
 	struct rpc *rpc = NULL;
+	int problem;
 	int status = -1;
 
-	recorder.file = open_file(path, error);
+	recorder.file = create_file(path, error);
 	if (!recorder.file)
 		return -1;
-	recorder.began = g_get_monotonic_time();
+	recorder.began_us = g_get_monotonic_time();
 	recorder.loop = g_main_loop_new(NULL, FALSE);
 	atomic_init(&recorder.left, count);
-	(void)g_unix_signal_add(SIGINT, quit, recorder.loop);
-	(void)g_unix_signal_add(SIGTERM, quit, recorder.loop);
+	atomic_init(&recorder.problem, 0);
+	(void)g_unix_signal_add(SIGINT, end_recording, recorder.loop);
+	(void)g_unix_signal_add(SIGTERM, end_recording, recorder.loop);
 	rpc = rpc_open(&config->rpc, error);
-	if (rpc && rpc_listen(rpc, keys, take, &recorder, error) == 0 &&
+	if (rpc && rpc_listen(rpc, keys, record_message, &recorder, error) == 0 &&
 	    command_wait_ready(rpc, error) == 0) {
-		(void)fprintf(stderr, "recording what is sent to %s into %s; Ctrl-C ends it\n", key,
+		(void)fprintf(stderr, "recording messages to %s into %s; Ctrl-C ends it\n", key,
 			      path);
 		g_main_loop_run(recorder.loop);
 		status = EXIT_SUCCESS;
 	}
 	rpc_close(rpc, 0);
-	if (fclose(recorder.file) != 0 || atomic_load(&recorder.failed)) {
-		g_clear_error(error);
-		g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "writing %s failed", path);
+	problem = fclose(recorder.file) != 0 ? errno : 0;
+	if (atomic_load(&recorder.problem) != 0)
+		problem = atomic_load(&recorder.problem);
+	g_main_loop_unref(recorder.loop);
+	/* The next attempt creates it again. */
+	if (status != EXIT_SUCCESS)
+		(void)unlink(path);
+	if (status == EXIT_SUCCESS && problem != 0) {
+		g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(problem),
+			    "cannot write to %s: %s; its last line is not complete", path,
+			    g_strerror(problem));
 		status = -1;
 	}
-	g_main_loop_unref(recorder.loop);
 	return status;
 }
 
@@ -114,22 +144,20 @@ int command_record(const struct command_context *context, int argc, char **argv)
 {
 	int count = 0;
 	const GOptionEntry entries[] = {
-		{"count", 0, 0, G_OPTION_ARG_INT, &count, "End after so many messages", "N"},
+		{"count", 0, 0, G_OPTION_ARG_INT, &count,
+		 "End after this number of messages (default: 0, no limit)", "N"},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
 	int status;
 
-	if (command_parse(
-		    &argc, &argv, entries, "FILE",
-		    "Keeps copies of the messages that reach this host, their tokens cut out; "
-		    "nothing is taken from whoever serves it.") < 0)
-		return EXIT_USAGE;
-	if (argc != 2 || count < 0) {
-		(void)fprintf(stderr, "novasnap record: name one file; see --help\n");
-		return EXIT_USAGE;
-	}
+	if (!command_parse(&argc, &argv, entries, &help, &status))
+		return status;
+	if (argc != 2)
+		return command_fail_usage("record", "name one file, which does not exist yet");
+	if (count < 0)
+		return command_fail_usage("record", "--count must not be negative");
 	config = command_config(context, "record");
 	if (!config)
 		return EXIT_USAGE;

@@ -1,25 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap replay: recorded messages again, through the broker or here.
+ * novasnap replay: sends recorded casts again, or serves them in this process.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/command/command.h"
+#include "agent/command/cast-file.h"
+#include "agent/command/common.h"
+#include "agent/command/serve-local.h"
 #include "rpc/json.h"
 
-struct options {
+static const struct command_help help = {
+	.arguments = "FILE",
+	.summary = "Sends the casts in FILE again, which `novasnap record` or `novasnap show "
+		   "--message` wrote. They\nhave no user's token, so the agent uses "
+		   "[keystone_authtoken]. With --local no broker and no\nconductor are needed: the "
+		   "casts are served in this process, and only snapshots can be.",
+	.exit_status = "  0    all casts were sent; with --local, all snapshots succeeded\n"
+		       "  1    the file cannot be read, a cast could not be sent, or a snapshot "
+		       "failed\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL ", with --local\n",
+	.example = "novasnap replay --local --instance 7d9f5c1e-6f3a-4a57-8c39-0b7f43a5b0c2 "
+		   "cast.jsonl",
+};
+
+struct replay_options {
 	gboolean local;
 	char *instance;
 	char *image;
 	char *host;
 };
 
-static int publish(const struct config *config, const struct options *options, const cJSON *casts,
-		   GError **error)
+static int publish_casts(const struct config *config, const char *host, const cJSON *casts,
+			 GError **error)
 {
-	g_autofree char *topic = g_strdup_printf("%s.%s", config->rpc.topic,
-						 options->host ? options->host : config->rpc.host);
+	g_autofree char *topic = g_strdup_printf("%s.%s", config->rpc.topic, host);
 	struct rpc *rpc = rpc_open(&config->rpc, error);
 	const cJSON *cast;
 	int status = rpc ? command_wait_ready(rpc, error) : -1;
@@ -39,72 +53,93 @@ static int publish(const struct config *config, const struct options *options, c
 	return status;
 }
 
-static int serve(const struct config *config, cJSON *casts, GError **error)
+static int serve_casts(const struct config *config, cJSON *casts, GError **error)
 {
 	int status = EXIT_SUCCESS;
 
 	while (status == EXIT_SUCCESS && cJSON_GetArraySize(casts) > 0) {
 		cJSON *cast = cJSON_DetachItemFromArray(casts, 0);
+		const char *image =
+			json_string(cJSON_GetObjectItemCaseSensitive(cast, "args"), "image_id");
 
-		printf("%s, image %s\n", json_string(cast, "method"),
-		       json_string(cJSON_GetObjectItemCaseSensitive(cast, "args"), "image_id"));
+		printf("%s, image %s\n", json_string(cast, "method"), image ? image : "none");
 		(void)fflush(stdout);
-		status = local_serve(config, cast, error);
+		status = serve_locally(config, cast, error);
 	}
 	return status;
 }
 
-static int replay(const struct config *config, const struct options *options, const char *path,
-		  GError **error)
+static int replay(const struct config *config, const struct replay_options *options,
+		  const char *path, GError **error)
 {
+	const char *host = options->host ? options->host : config->rpc.host;
 	cJSON *casts = cast_read_all(path, error);
 	cJSON *cast;
 	int status = casts ? EXIT_SUCCESS : -1;
 
 	cJSON_ArrayForEach (cast, casts) {
+		if (status != EXIT_SUCCESS)
+			break;
 		rpc_message_prepare_replay(cast);
-		if (status == EXIT_SUCCESS)
-			status = cast_point(cast, options->instance, options->image, error);
+		status = cast_retarget(cast, options->instance, options->image, error);
+		if (status < 0)
+			g_prefix_error(error, "%s: ", path);
 	}
 	if (status == EXIT_SUCCESS)
-		status = options->local ? serve(config, casts, error)
-					: publish(config, options, casts, error);
+		status = options->local ? serve_casts(config, casts, error)
+					: publish_casts(config, host, casts, error);
 	cJSON_Delete(casts);
 	return status;
 }
 
-int command_replay(const struct command_context *context, int argc, char **argv)
+static const char *find_usage_problem(const struct replay_options *options, int argc)
 {
-	struct options options = {0};
-	const GOptionEntry entries[] = {
-		{"local", 0, 0, G_OPTION_ARG_NONE, &options.local,
-		 "Here, without any broker or conductor, into the image store of the configuration",
-		 NULL},
-		{"instance", 0, 0, G_OPTION_ARG_STRING, &options.instance,
-		 "Of this guest, not of the recorded one", "UUID"},
-		{"image", 0, 0, G_OPTION_ARG_STRING, &options.image,
-		 "Into this image, not into the recorded one", "ID"},
-		{"host", 0, 0, G_OPTION_ARG_STRING, &options.host,
-		 "To this compute host; without it, the configuration's", "HOST"},
-		G_OPTION_ENTRY_NULL,
-	};
+	if (argc != 2)
+		return "name one file";
+	if (options->instance && !g_uuid_string_is_valid(options->instance))
+		return "--instance must be a UUID";
+	if (options->image && !g_uuid_string_is_valid(options->image))
+		return "--image must be a UUID";
+	if (options->local && options->host)
+		return "--local and --host exclude each other";
+	return NULL;
+}
+
+static int run_replay(const struct command_context *context, const struct replay_options *options,
+		      int argc, char **argv)
+{
+	const char *problem = find_usage_problem(options, argc);
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
-	int status = EXIT_USAGE;
+	int status;
 
-	if (command_parse(&argc, &argv, entries, "FILE",
-			  "Sends recorded messages again, or serves them here.") < 0)
+	if (problem)
+		return command_fail_usage("replay", problem);
+	config = command_config(context, "replay");
+	if (!config)
 		return EXIT_USAGE;
-	if (argc != 2 || (options.instance && !g_uuid_string_is_valid(options.instance)) ||
-	    (options.image && !g_uuid_string_is_valid(options.image)))
-		(void)fprintf(stderr, "novasnap replay: name one file; --instance and --image take "
-				      "uuids; see --help\n");
-	else
-		config = command_config(context, "replay");
-	if (config)
-		status = replay(config, &options, argv[1], &error);
-	if (status < 0)
-		status = command_fail("replay", error);
+	status = replay(config, options, argv[1], &error);
+	return status < 0 ? command_fail("replay", error) : status;
+}
+
+int command_replay(const struct command_context *context, int argc, char **argv)
+{
+	struct replay_options options = {0};
+	const GOptionEntry entries[] = {
+		{"local", 0, 0, G_OPTION_ARG_NONE, &options.local,
+		 "Serve the casts here, into the image store of the configuration", NULL},
+		{"instance", 0, 0, G_OPTION_ARG_STRING, &options.instance,
+		 "Use this instance instead of the recorded one", "UUID"},
+		{"image", 0, 0, G_OPTION_ARG_STRING, &options.image,
+		 "Use this image instead of the recorded one", "ID"},
+		{"host", 0, 0, G_OPTION_ARG_STRING, &options.host,
+		 "Send to this compute host (default: this host)", "HOST"},
+		G_OPTION_ENTRY_NULL,
+	};
+	int status;
+
+	if (command_parse(&argc, &argv, entries, &help, &status))
+		status = run_replay(context, &options, argc, argv);
 	g_free(options.instance);
 	g_free(options.image);
 	g_free(options.host);

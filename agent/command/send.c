@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap send: a cast as nova-api publishes it, from a recorded one or for a guest of this host.
+ * novasnap send: publishes a cast as nova-api does, a recorded one or one for a guest of this host.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/command/command.h"
+#include "agent/command/cast-file.h"
+#include "agent/command/common.h"
+#include "agent/command/progress-bar.h"
 
 #define METHOD "snapshot_instance"
 
-struct options {
+static const struct command_help help = {
+	.arguments = METHOD,
+	.summary = "Sends the cast snapshot_instance to a compute host, as nova-api does, and "
+		   "prints the image's ID.\nThe cast comes from --file, or is made for the guest "
+		   "--domain. Without --image the image is created\nfirst.",
+	.exit_status = "  0    the cast was sent; with --watch, the snapshot succeeded\n"
+		       "  1    the cast could not be sent, the snapshot failed, or the time is "
+		       "over\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL ", with --watch\n",
+	.example = "novasnap send snapshot_instance --domain instance-0000002a --watch",
+};
+
+struct send_options {
 	char *file;
 	char *domain;
 	char *instance;
@@ -21,102 +34,132 @@ struct options {
 	int timeout;
 };
 
-static int publish(const struct config *config, const struct options *options, const cJSON *message,
-		   const char *image, GError **error)
+/* Publishes the cast into an image, and with --watch shows the progress. The view listens before
+ * the cast is sent. */
+static int publish_cast(const struct config *config, const struct send_options *options,
+			struct rpc *rpc, struct progress_view *view, const cJSON *message,
+			const char *image, GError **error)
 {
 	g_autofree char *topic = g_strdup_printf("%s.%s", config->rpc.topic,
 						 options->host ? options->host : config->rpc.host);
-	struct rpc *rpc = rpc_open(&config->rpc, error);
-	struct progress_view *view = NULL;
 	char *body = rpc_body_encode(message);
-	int status = -1;
+	int rc = rpc_publish_body(rpc, topic, body, error);
 
-	if (rpc && options->watch)
-		view = progress_view_new(rpc, image, NULL, error);
-	if (rpc && (view || !options->watch) && command_wait_ready(rpc, error) == 0)
-		status = rpc_publish_body(rpc, topic, body, error);
-	if (status == 0) {
-		printf("%s\n", image);
-		(void)fflush(stdout);
-	}
-	if (status == 0 && view)
-		status = progress_view_run(view, (unsigned)MAX(options->timeout, 0));
 	cJSON_free(body);
-	rpc_close(rpc, 0);
-	progress_view_free(view);
-	return status;
+	if (rc < 0)
+		return -1;
+	printf("%s\n", image);
+	(void)fflush(stdout);
+	return view ? progress_view_run(view, (unsigned)options->timeout) : EXIT_SUCCESS;
 }
 
-static int send_cast(const struct config *config, struct options *options, GError **error)
+/* Creates the image unless it is given, and sends the cast. The broker has been reached. */
+static int send_by(struct rpc *rpc, const struct config *config, const struct send_options *options,
+		   cJSON *message, struct progress_view **ret_view, GError **error)
 {
-	cJSON *message = options->file ? cast_read(options->file, error)
-				       : cast_for_domain(config, options->domain, error);
 	g_autofree char *name =
 		options->name ? g_strdup(options->name)
 			      : g_strdup_printf("snapshot of %s",
 						options->domain ? options->domain : "a guest");
+	g_autofree char *image = options->image ? g_strdup(options->image)
+						: cast_create_image(config, message, name, error);
 	int status = -1;
 
-	if (message && !options->image)
-		options->image = cast_create_image(config, message, name, error);
-	if (message && options->image &&
-	    cast_point(message, options->instance, options->image, error) == 0)
-		status = publish(config, options, message, options->image, error);
+	if (!image)
+		return -1;
+	if (cast_retarget(message, options->instance, image, error) == 0) {
+		if (options->watch)
+			*ret_view = progress_view_new(rpc, image, NULL, error);
+		if ((*ret_view || !options->watch) && command_wait_ready(rpc, error) == 0)
+			status = publish_cast(config, options, rpc, *ret_view, message, image,
+					      error);
+	}
+	if (status < 0 && !options->image)
+		g_prefix_error(error, "image %s was created, and the cast was not sent: ", image);
+	return status;
+}
+
+static int send_cast(const struct config *config, const struct send_options *options,
+		     GError **error)
+{
+	cJSON *message = options->file ? cast_read(options->file, error)
+				       : cast_for_domain(config, options->domain, error);
+	struct rpc *rpc = message ? rpc_open(&config->rpc, error) : NULL;
+	struct progress_view *view = NULL;
+	int status = -1;
+
+	/* First of all, so that no image is created in vain. */
+	if (rpc && command_wait_ready(rpc, error) == 0)
+		status = send_by(rpc, config, options, message, &view, error);
+	rpc_close(rpc, 0);
+	progress_view_free(view);
 	cJSON_Delete(message);
 	return status;
 }
 
-static const char *what_is_wrong(const struct options *options, int argc, char **argv)
+static const char *find_usage_problem(const struct send_options *options, int argc, char **argv)
 {
 	if (argc != 2 || !g_str_equal(argv[1], METHOD))
-		return "name the method: snapshot_instance";
+		return "name the method, which is " METHOD;
 	if (!options->file == !options->domain)
 		return "give either --file or --domain";
 	if (options->instance && !g_uuid_string_is_valid(options->instance))
-		return "--instance takes a uuid";
+		return "--instance must be a UUID";
 	if (options->image && !g_uuid_string_is_valid(options->image))
-		return "--image takes a uuid";
+		return "--image must be a UUID";
+	if (options->image && options->name)
+		return "--name is for a new image, and --image for an existing one";
+	if (options->timeout < 0)
+		return "--timeout must not be negative";
+	if (options->timeout > 0 && !options->watch)
+		return "--timeout needs --watch";
 	return NULL;
+}
+
+static int run_send(const struct command_context *context, const struct send_options *options,
+		    int argc, char **argv)
+{
+	const char *problem = find_usage_problem(options, argc, argv);
+	g_autoptr(config_t) config = NULL;
+	g_autoptr(GError) error = NULL;
+	int status;
+
+	if (problem)
+		return command_fail_usage("send", problem);
+	config = command_config(context, "send");
+	if (!config)
+		return EXIT_USAGE;
+	status = send_cast(config, options, &error);
+	return status < 0 ? command_fail("send", error) : status;
 }
 
 int command_send(const struct command_context *context, int argc, char **argv)
 {
-	struct options options = {0};
+	struct send_options options = {0};
 	const GOptionEntry entries[] = {
-		{"file", 0, 0, G_OPTION_ARG_FILENAME, &options.file, "A recorded cast",
-		 "CAST.json"},
+		{"file", 0, 0, G_OPTION_ARG_FILENAME, &options.file,
+		 "Send the first cast in this file", "FILE"},
 		{"domain", 0, 0, G_OPTION_ARG_STRING, &options.domain,
-		 "A guest of this host that no nova knows", "NAME"},
+		 "Make a cast for this libvirt domain of this host, which nova need not know",
+		 "NAME"},
 		{"instance", 0, 0, G_OPTION_ARG_STRING, &options.instance,
-		 "Put this instance into the cast", "UUID"},
+		 "Use this instance instead of the one in the file", "UUID"},
 		{"image", 0, 0, G_OPTION_ARG_STRING, &options.image,
-		 "Into this image; without it one is made", "ID"},
+		 "Use this image, which must have the status queued", "ID"},
 		{"name", 0, 0, G_OPTION_ARG_STRING, &options.name,
-		 "The name of an image that is made", "NAME"},
+		 "The name of the image that is created", "NAME"},
 		{"host", 0, 0, G_OPTION_ARG_STRING, &options.host,
-		 "To this compute host; without it, the configuration's", "HOST"},
-		{"watch", 0, 0, G_OPTION_ARG_NONE, &options.watch, "Show how far it is, to its end",
-		 NULL},
+		 "Send to this compute host (default: this host)", "HOST"},
+		{"watch", 0, 0, G_OPTION_ARG_NONE, &options.watch,
+		 "Show the progress of the snapshot until its end", NULL},
 		{"timeout", 0, 0, G_OPTION_ARG_INT, &options.timeout,
-		 "With --watch: give up after so long", "SECONDS"},
+		 "With --watch: end after this time (default: 0, no limit)", "SECONDS"},
 		G_OPTION_ENTRY_NULL,
 	};
-	g_autoptr(config_t) config = NULL;
-	g_autoptr(GError) error = NULL;
-	const char *wrong;
 	int status;
 
-	if (command_parse(&argc, &argv, entries, "snapshot_instance",
-			  "Publishes a cast, as nova-api does, and prints the image's id.") < 0)
-		return EXIT_USAGE;
-	wrong = what_is_wrong(&options, argc, argv);
-	if (wrong)
-		(void)fprintf(stderr, "novasnap send: %s; see --help\n", wrong);
-	else
-		config = command_config(context, "send");
-	status = config ? send_cast(config, &options, &error) : EXIT_USAGE;
-	if (status < 0)
-		status = command_fail("send", error);
+	if (command_parse(&argc, &argv, entries, &help, &status))
+		status = run_send(context, &options, argc, argv);
 	g_free(options.file);
 	g_free(options.domain);
 	g_free(options.instance);

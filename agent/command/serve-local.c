@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A cast served here, by no broker and no conductor: the same manager and the same tasks, which
- * tell this terminal alone.
+ * Serves a cast in this process, by the manager and the tasks of novasnapd. Progress is reported to
+ * standard output instead of a conductor and listeners.
  */
+#include "agent/command/serve-local.h"
+
 #include <signal.h>
 #include <stdlib.h>
 
-#include "agent/command/command.h"
+#include "agent/command/progress-bar.h"
 #include "agent/daemon/manager.h"
 
-/* What cannot be used is told by a warning, and no task comes of it. */
-static bool is_usable(const struct rpc_request *request, GError **error)
+/* The manager only logs what is wrong with a message; here the operator gets it as an error. */
+static bool check_request(const struct rpc_request *request, GError **error)
 {
 	const cJSON *args = rpc_request_args(request);
 	struct nova_instance *instance = nova_instance_from_args(args, error);
@@ -18,14 +20,15 @@ static bool is_usable(const struct rpc_request *request, GError **error)
 
 	if (instance && !has_image)
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "the message has no image: only snapshots are served here");
+				    "the message has no image; only snapshots can be served "
+				    "without a broker");
 	nova_instance_free(instance);
 	return instance && has_image;
 }
 
-int local_serve(const struct config *config, cJSON *cast, GError **error)
+int serve_locally(const struct config *config, cJSON *cast, GError **error)
 {
-	struct config here = *config;
+	struct config local = *config;
 	struct rpc_request *request = rpc_request_new_local(cast);
 	const cJSON *args = rpc_request_args(request);
 	const char *image =
@@ -35,24 +38,25 @@ int local_serve(const struct config *config, cJSON *cast, GError **error)
 	int status = -1;
 
 	(void)signal(SIGPIPE, SIG_IGN);
-	here.control = false;
-	here.notify.enabled = false;
-	here.shutdown_grace_s = 0;
-	if (is_usable(request, error))
+	local.control = false;
+	local.notify.enabled = false;
+	local.shutdown_grace_s = 0;
+	if (check_request(request, error))
 		view = progress_view_new(NULL, image, NULL, error);
 	if (view)
-		manager = manager_open(&here, NULL, error);
+		manager = manager_open(&local, NULL, error);
 	if (!manager) {
 		rpc_request_free(request);
 		progress_view_free(view);
 		return -1;
 	}
-	manager->progress = progress_view_take;
+	manager->progress = progress_view_push;
 	manager->progress_opaque = view;
 	status = manager_take(manager, request) ? progress_view_run(view, 0) : EXIT_FAILURE;
-	/* After a signal: what is under way is undone. */
+	/* After a signal the job still runs: it is cancelled and undone. */
 	if (manager_stop(manager) > 0) {
-		g_warning("it did not end in time; what it left is named in its last words");
+		g_warning(
+			"the job did not end in time; the last messages name what it left behind");
 		return EXIT_FAILURE;
 	}
 	manager_free(manager);

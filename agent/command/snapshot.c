@@ -1,15 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap snapshot: of a guest that no cloud knows, by no broker.
+ * novasnap snapshot: makes a snapshot of a guest in this process, without broker and conductor.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/command/command.h"
+#include "agent/command/cast-file.h"
+#include "agent/command/common.h"
+#include "agent/command/serve-local.h"
 
-struct options {
-	char *name;
-	char *to;
+static const struct command_help help = {
+	.arguments = "DOMAIN",
+	.summary =
+		"Makes a snapshot of the guest DOMAIN, a libvirt domain of this host, and prints "
+		"the image's ID.\nIt works in this process: no broker, conductor or novasnapd is "
+		"needed. --to DIR puts the image and\na JSON record into a folder; --to glance "
+		"into the Glance of the configuration.",
+	.exit_status =
+		"  0    the snapshot succeeded\n"
+		"  1    it failed, and has been undone\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL
+		"; the snapshot has been undone\n",
+	.example = "novasnap snapshot --to /var/tmp/images instance-0000002a",
 };
 
 static void choose_store(struct config *config, const char *to)
@@ -21,57 +32,51 @@ static void choose_store(struct config *config, const char *to)
 		config->image.images_dir = to;
 }
 
-static int take(struct config *config, const struct options *options, const char *domain,
-		GError **error)
+static int make_snapshot(const struct config *config, const char *domain, const char *name,
+			 GError **error)
 {
-	g_autofree char *name =
-		options->name ? g_strdup(options->name) : g_strdup_printf("snapshot of %s", domain);
-	g_autofree char *image = NULL;
-	cJSON *cast;
+	cJSON *cast = cast_for_domain(config, domain, error);
+	g_autofree char *image = cast ? cast_create_image(config, cast, name, error) : NULL;
 
-	choose_store(config, options->to);
-	cast = cast_for_domain(config, domain, error);
-	if (cast)
-		image = cast_create_image(config, cast, name, error);
-	if (!image || cast_point(cast, NULL, image, error) < 0) {
+	if (!image || cast_retarget(cast, NULL, image, error) < 0) {
 		cJSON_Delete(cast);
 		return -1;
 	}
 	printf("%s\n", image);
 	(void)fflush(stdout);
-	return local_serve(config, cast, error);
+	return serve_locally(config, cast, error);
 }
 
 int command_snapshot(const struct command_context *context, int argc, char **argv)
 {
-	struct options options = {0};
+	g_autofree char *name = NULL;
+	g_autofree char *to = NULL;
 	const GOptionEntry entries[] = {
-		{"name", 0, 0, G_OPTION_ARG_STRING, &options.name, "The image's name", "NAME"},
-		{"to", 0, 0, G_OPTION_ARG_STRING, &options.to,
-		 "A folder with an image and a JSON record each, or glance; without it, the "
-		 "configuration's",
+		{"name", 0, 0, G_OPTION_ARG_STRING, &name,
+		 "The image's name (default: snapshot of DOMAIN)", "NAME"},
+		{"to", 0, 0, G_OPTION_ARG_FILENAME, &to,
+		 "Where to put the image: a folder, by its absolute path, or glance (default: the "
+		 "configuration's)",
 		 "DIR|glance"},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
-	int status = EXIT_USAGE;
+	int status;
 
-	if (command_parse(&argc, &argv, entries, "DOMAIN",
-			  "Takes a snapshot of a guest of this host and prints the image's id.") <
-	    0)
+	if (!command_parse(&argc, &argv, entries, &help, &status))
+		return status;
+	if (argc != 2)
+		return command_fail_usage("snapshot", "name one libvirt domain");
+	if (to && !g_str_equal(to, "glance") && !g_path_is_absolute(to))
+		return command_fail_usage("snapshot",
+					  "--to must be the absolute path of a folder, or glance");
+	config = command_config(context, "snapshot");
+	if (!config)
 		return EXIT_USAGE;
-	if (argc != 2 ||
-	    (options.to && !g_str_equal(options.to, "glance") && !g_path_is_absolute(options.to)))
-		(void)fprintf(stderr, "novasnap snapshot: name one domain; --to takes a folder's "
-				      "whole path, or glance; see --help\n");
-	else
-		config = command_config(context, "snapshot");
-	if (config)
-		status = take(config, &options, argv[1], &error);
-	if (status < 0)
-		status = command_fail("snapshot", error);
-	g_free(options.name);
-	g_free(options.to);
-	return status;
+	choose_store(config, to);
+	if (!name)
+		name = g_strdup_printf("snapshot of %s", argv[1]);
+	status = make_snapshot(config, argv[1], name, &error);
+	return status < 0 ? command_fail("snapshot", error) : status;
 }

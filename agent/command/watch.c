@@ -1,11 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap watch: a progress bar for each snapshot.
+ * novasnap watch: the progress of snapshots.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/command/command.h"
+#include "agent/command/common.h"
+#include "agent/command/progress-bar.h"
+
+static const struct command_help help = {
+	.summary = "Shows the progress of the snapshots of all hosts, from now on: task states, "
+		   "methods, and a bar\nfor each upload. Without --image or --instance it goes on "
+		   "until Ctrl-C.",
+	.exit_status = "  0    the snapshot of the image or instance succeeded\n"
+		       "  1    it failed, the time is over, or the broker cannot be "
+		       "reached\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL "\n",
+	.example = "novasnap watch --image 2f6e1c2e-8f0b-4a58-9d0c-1d2b2f6f8c11 --timeout 600",
+};
+
+static int watch(const struct config *config, const char *image, const char *instance,
+		 unsigned timeout_s)
+{
+	g_autoptr(GError) error = NULL;
+	struct rpc *rpc = rpc_open(&config->rpc, &error);
+	struct progress_view *view = rpc ? progress_view_new(rpc, image, instance, &error) : NULL;
+	int status;
+
+	if (!view || command_wait_ready(rpc, &error) < 0)
+		status = command_fail("watch", error);
+	else
+		status = progress_view_run(view, timeout_s);
+	rpc_close(rpc, 0);
+	progress_view_free(view);
+	return status;
+}
 
 int command_watch(const struct command_context *context, int argc, char **argv)
 {
@@ -13,35 +41,23 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 	g_autofree char *instance = NULL;
 	int timeout = 0;
 	const GOptionEntry entries[] = {
-		{"image", 0, 0, G_OPTION_ARG_STRING, &image, "Only this image; ends with it", "ID"},
+		{"image", 0, 0, G_OPTION_ARG_STRING, &image,
+		 "Show only the snapshot into this image, and end with it", "ID"},
 		{"instance", 0, 0, G_OPTION_ARG_STRING, &instance,
-		 "Only this instance; ends with its snapshot", "UUID"},
-		{"timeout", 0, 0, G_OPTION_ARG_INT, &timeout, "Give up after so long", "SECONDS"},
+		 "Show only the snapshots of this instance, and end with the first", "UUID"},
+		{"timeout", 0, 0, G_OPTION_ARG_INT, &timeout,
+		 "End after this time (default: 0, no limit)", "SECONDS"},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
-	g_autoptr(GError) error = NULL;
-	struct progress_view *view;
-	struct rpc *rpc;
-	int status = EXIT_FAILURE;
+	int status;
 
-	if (command_parse(&argc, &argv, entries, NULL,
-			  "Shows how far the snapshots are, from the agent's notifications.\n"
-			  "Exits with 0 when the named image is done, with 1 when it failed.") < 0)
-		return EXIT_USAGE;
+	if (!command_parse(&argc, &argv, entries, &help, &status))
+		return status;
+	if (argc != 1)
+		return command_fail_usage("watch", "it takes no arguments, only options");
+	if (timeout < 0)
+		return command_fail_usage("watch", "--timeout must not be negative");
 	config = command_config(context, "watch");
-	if (!config)
-		return EXIT_USAGE;
-	rpc = rpc_open(&config->rpc, &error);
-	if (!rpc)
-		return command_fail("watch", error);
-	view = progress_view_new(rpc, image, instance, &error);
-	if (!view || command_wait_ready(rpc, &error) < 0)
-		status = command_fail("watch", error);
-	else
-		status = progress_view_run(view, (unsigned)MAX(timeout, 0));
-	/* The connection goes first: its thread calls the view. */
-	rpc_close(rpc, 0);
-	progress_view_free(view);
-	return status;
+	return config ? watch(config, image, instance, (unsigned)timeout) : EXIT_USAGE;
 }

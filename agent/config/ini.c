@@ -1,329 +1,249 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reading oslo's INI with inih. Debian's inih cuts lines at 200 bytes and takes " ;" for a comment,
- * which oslo does not: the reader below hands long lines over in pieces and hides that semicolon.
+ * Reads configuration files as oslo.config does.
  */
 #include "agent/config/ini.h"
 
 #include <errno.h>
-#include <ini.h>
+#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "agent/config/config.h"
+#include "agent/config/error.h"
 
-/* Stands for a semicolon that inih would take for the start of a comment. */
-#define HIDDEN_SEMICOLON '\x01'
-#define MAX_FILE_LINES 200000
-#define MAX_EXPANSIONS 16
-
-struct config_store {
-	GHashTable *values; /* "section\nname" -> struct config_value */
-	GPtrArray *kept;
+struct ini {
+	GArray *settings;      /* struct ini_setting */
+	GStringChunk *strings; /* holds their strings */
+	unsigned files;
 };
 
-struct reading {
-	struct config_store *store;
+/* A file while it is read. */
+struct ini_reader {
+	struct ini *ini;
 	const char *path;
-	FILE *file;
-	char *line; /* the line that is being handed over */
-	size_t capacity;
-	size_t at; /* what of it was handed over already */
-	size_t length;
-	int number;
-	bool piece;	  /* what inih parses now continues a piece, not a line */
-	bool oversized;	  /* a line has no place where it could be cut, or there are too many */
-	GHashTable *seen; /* keys set in this file: their first value replaces an earlier file's */
-	GArray *numbers;  /* int: the line of each piece, for inih counts pieces */
+	unsigned line;
+	const char *section; /* NULL before the first */
+	const char *name;    /* of the value that the next line may continue; NULL: none */
+	unsigned name_line;
+	GString *value;
 };
 
-static void value_free(gpointer data)
+struct ini *ini_new(void)
 {
-	struct config_value *value = data;
+	struct ini *ini = g_new0(struct ini, 1);
 
-	g_free(value->section);
-	g_free(value->name);
-	g_ptr_array_unref(value->texts);
-	g_free(value->file);
-	g_free(value);
+	ini->settings = g_array_new(FALSE, FALSE, sizeof(struct ini_setting));
+	ini->strings = g_string_chunk_new(4096);
+	return ini;
 }
 
-struct config_store *config_store_new(void)
+void ini_free(struct ini *ini)
 {
-	struct config_store *store = g_new0(struct config_store, 1);
-
-	store->values = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, value_free);
-	store->kept = g_ptr_array_new_with_free_func(g_free);
-	return store;
-}
-
-void config_store_free(struct config_store *store)
-{
-	if (!store)
+	if (!ini)
 		return;
-	g_hash_table_unref(store->values);
-	g_ptr_array_unref(store->kept);
-	g_free(store);
+	g_array_unref(ini->settings);
+	g_string_chunk_free(ini->strings);
+	g_free(ini);
 }
 
-/* Where a piece of at most `most` bytes may end: between two characters that no rule of inih trims
- * or takes for a comment. 0 when there is no such place. */
-static size_t piece_end(const char *text, size_t most)
+const struct ini_setting *ini_settings(const struct ini *ini, unsigned *ret_count)
 {
-	for (size_t end = most; end > most / 2; end--) {
-		if (!g_ascii_isspace(text[end - 1]) && !g_ascii_isspace(text[end]) &&
-		    text[end] != '#' && text[end] != ';')
-			return end;
-	}
-	return 0;
+	*ret_count = ini->settings->len;
+	return (const struct ini_setting *)(const void *)ini->settings->data;
 }
 
-static bool next_line(struct reading *reading)
+/* What Python's str.isspace() takes for whitespace. */
+static bool is_space(const char *at)
 {
-	ssize_t length = getline(&reading->line, &reading->capacity, reading->file);
-	const char *first;
+	gunichar c = g_utf8_get_char(at);
 
-	if (length < 0)
-		return false;
-	reading->length = strcspn(reading->line, "\r\n");
-	reading->line[reading->length] = '\0';
-	reading->at = 0;
-	if (++reading->number > MAX_FILE_LINES) {
-		reading->oversized = true;
-		return false;
-	}
-	first = reading->line + strspn(reading->line, " \t");
-	if (*first == '#' || *first == ';') {
-		reading->length = 0;
-		return true;
-	}
-	for (char *c = reading->line + (first - reading->line); *c; c++) {
-		if (*c == ';' && c > reading->line && g_ascii_isspace(c[-1]))
-			*c = HIDDEN_SEMICOLON;
-	}
-	return true;
+	return g_unichar_isspace(c) || c == '\v' || (c >= 0x1c && c <= 0x1f) || c == 0x85;
 }
 
-/* inih's fgets. A piece after the first begins with a blank, and so continues the value. */
-static char *read_piece(char *buffer, int capacity, void *opaque)
+static char *strip_start(char *text)
 {
-	struct reading *reading = opaque;
-	size_t most = (size_t)capacity - 3, length, start = 0;
-
-	reading->piece = reading->at < reading->length;
-	if (!reading->piece && !next_line(reading))
-		return NULL;
-	if (reading->piece)
-		buffer[start++] = ' ';
-	length = reading->length - reading->at;
-	if (length > most) {
-		length = piece_end(reading->line + reading->at, most);
-		if (length == 0) {
-			reading->oversized = true;
-			return NULL;
-		}
-	}
-	memcpy(buffer + start, reading->line + reading->at, length);
-	reading->at += length;
-	g_array_append_val(reading->numbers, reading->number);
-	buffer[start + length] = '\n';
-	buffer[start + length + 1] = '\0';
-	return buffer;
-}
-
-static char *lookup_key(const char *section, const char *name)
-{
-	return g_strconcat(section, "\n", name, NULL);
-}
-
-/* A key seen again in one file is a further value of a multi-valued key; a piece belongs to the
- * value before it; a continuation line is joined to it with a newline, as oslo does. */
-static int take_value(void *opaque, const char *section, const char *name, const char *text)
-{
-	struct reading *reading = opaque;
-	g_autofree char *shown = g_strdup(text ? text : "");
-	g_autofree char *key = NULL;
-	struct config_value *value;
-	bool continues;
-
-	if (*section == '\0')
-		section = "DEFAULT";
-	key = lookup_key(section, name);
-	g_strdelimit(shown, (const char[]){HIDDEN_SEMICOLON, '\0'}, ';');
-	value = g_hash_table_lookup(reading->store->values, key);
-	if (!value) {
-		value = g_new0(struct config_value, 1);
-		value->section = g_strdup(section);
-		value->name = g_strdup(name);
-		value->texts = g_ptr_array_new_with_free_func(g_free);
-		g_hash_table_insert(reading->store->values, g_strdup(key), value);
-	}
-	continues = reading->piece || g_ascii_isspace(reading->line[0]);
-	if (continues && value->texts->len > 0) {
-		char **last = (char **)&value->texts->pdata[value->texts->len - 1];
-		g_autofree char *before = *last;
-
-		*last = g_strconcat(before, reading->piece ? "" : "\n", shown, NULL);
-		return 1;
-	}
-	if (g_hash_table_add(reading->seen, g_strdup(key)))
-		g_ptr_array_set_size(value->texts, 0);
-	g_ptr_array_add(value->texts, g_steal_pointer(&shown));
-	g_free(value->file);
-	value->file = g_strdup(reading->path);
-	value->line = reading->number;
-	return 1;
-}
-
-int config_store_read(struct config_store *store, const char *path, GError **error)
-{
-	struct reading reading = {.store = store, .path = path};
-	int rc;
-
-	reading.file = fopen(path, "re");
-	if (!reading.file) {
-		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "cannot read the configuration file %s: %s", path, g_strerror(errno));
-		return -1;
-	}
-	reading.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	reading.numbers = g_array_new(FALSE, FALSE, sizeof(int));
-	rc = ini_parse_stream(read_piece, &reading, take_value, &reading);
-	if (ferror(reading.file))
-		rc = -1;
-	else if (rc > 0 && (guint)rc <= reading.numbers->len)
-		rc = g_array_index(reading.numbers, int, rc - 1);
-	g_hash_table_unref(reading.seen);
-	g_array_unref(reading.numbers);
-	(void)fclose(reading.file);
-	free(reading.line);
-	if (reading.oversized) {
-		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "%s:%d: the line or the file is too long", path, reading.number);
-		return -1;
-	}
-	if (rc < 0) {
-		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "cannot read the configuration file %s: %s", path, g_strerror(errno));
-		return -1;
-	}
-	if (rc > 0) {
-		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "%s:%d: neither a [section], nor key = value, nor a comment", path, rc);
-		return -1;
-	}
-	return 0;
-}
-
-const struct config_value *config_store_get(const struct config_store *store, const char *section,
-					    const char *name)
-{
-	g_autofree char *key = lookup_key(section, name);
-
-	return g_hash_table_lookup(store->values, key);
-}
-
-void config_store_foreach(const struct config_store *store,
-			  void (*each)(const struct config_value *value, void *opaque),
-			  void *opaque)
-{
-	GHashTableIter iter;
-	gpointer value;
-
-	g_hash_table_iter_init(&iter, store->values);
-	while (g_hash_table_iter_next(&iter, NULL, &value))
-		each(value, opaque);
-}
-
-const char *config_store_keep(struct config_store *store, char *text)
-{
-	g_ptr_array_add(store->kept, text);
+	while (*text && is_space(text))
+		text = g_utf8_next_char(text);
 	return text;
 }
 
-struct expansion {
-	struct config_store *store;
-	config_fallback_fn fallback;
-	unsigned left; /* substitutions that may still be made: a cycle ends there */
-};
-
-static const char *named_text(struct expansion *expansion, const char *section, const char *name)
+static void strip_end(char *text)
 {
-	const struct config_value *value = config_store_get(expansion->store, section, name);
+	char *end = text + strlen(text);
 
-	if (!value)
-		value = config_store_get(expansion->store, "DEFAULT", name);
-	if (value)
-		return g_ptr_array_index(value->texts, value->texts->len - 1);
-	return expansion->fallback ? expansion->fallback(section, name) : NULL;
+	while (end > text && is_space(g_utf8_prev_char(end)))
+		end = g_utf8_prev_char(end);
+	*end = '\0';
 }
 
-static const char *expand(struct expansion *expansion, const char *section, const char *text,
-			  const char **ret_unknown);
-
-/* Reads the name behind a dollar sign and appends what it stands for. Returns where the text goes
- * on, NULL when the name stands for nothing. */
-static const char *substitute(struct expansion *expansion, const char *section, const char *after,
-			      GString *out, const char **ret_unknown)
+char *ini_strip(char *text)
 {
-	bool braced = *after == '{';
-	const char *start = after + (braced ? 1 : 0);
-	const char *end = start;
-	g_autofree char *name = NULL;
-	g_auto(GStrv) parts = NULL;
-	const char *text, *group;
+	strip_end(text);
+	return strip_start(text);
+}
 
-	while (g_ascii_isalnum(*end) || *end == '_' || (braced && *end == '.'))
-		end++;
-	if (end == start || (braced && *end != '}')) {
-		g_string_append_c(out, '$');
-		return after;
+/* Messages do not quote the line: it may hold a password. */
+static int set_line_error(const struct ini_reader *reader, const char *what, GError **error)
+{
+	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE, "%s:%u: %s", reader->path, reader->line,
+		    what);
+	return -1;
+}
+
+static void end_value(struct ini_reader *reader)
+{
+	GStringChunk *strings = reader->ini->strings;
+	struct ini_setting setting = {.section = reader->section,
+				      .name = reader->name,
+				      .path = reader->path,
+				      .line = reader->name_line,
+				      .file = reader->ini->files};
+
+	if (!reader->name)
+		return;
+	setting.text = g_string_chunk_insert(strings, reader->value->str);
+	g_array_append_val(reader->ini->settings, setting);
+	reader->name = NULL;
+}
+
+static int read_section(struct ini_reader *reader, char *line, GError **error)
+{
+	size_t length = strlen(line);
+
+	if (line[length - 1] != ']')
+		return set_line_error(reader, "a line that begins with [ must end with ]", error);
+	if (length == 2)
+		return set_line_error(reader, "the section has no name", error);
+	line[length - 1] = '\0';
+	line++;
+	if (!g_str_equal(line, "DEFAULT")) {
+		for (char *c = line; *c; c++)
+			*c = g_ascii_tolower(*c);
 	}
-	name = g_strndup(start, (gsize)(end - start));
-	parts = g_strsplit(name, ".", 2);
-	group = parts[1] ? parts[0] : section;
-	text = named_text(expansion, group, parts[1] ? parts[1] : parts[0]);
-	if (text && expansion->left > 0) {
-		expansion->left--;
-		text = expand(expansion, group, text, ret_unknown);
-	} else {
-		text = NULL;
+	reader->section = g_string_chunk_insert_const(reader->ini->strings, line);
+	return 0;
+}
+
+static int read_key(struct ini_reader *reader, char *line, GError **error)
+{
+	char *sign = line + strcspn(line, "=:");
+	char *value = sign + 1;
+	size_t length;
+
+	if (!*sign)
+		return set_line_error(reader, "neither a [section], nor key = value, nor a comment",
+				      error);
+	if (!reader->section)
+		return set_line_error(reader, "a key stands before the first [section]", error);
+	*sign = '\0';
+	line = ini_strip(line);
+	if (!*line)
+		return set_line_error(reader, "the key has no name", error);
+	value = ini_strip(value);
+	length = strlen(value);
+	if ((*value == '"' || *value == '\'') && value[length - 1] == *value) {
+		value[length - 1] = '\0';
+		/* A single quotation mark is both of them. */
+		value += length > 1 ? 1 : 0;
 	}
-	if (!text) {
-		if (!*ret_unknown)
-			*ret_unknown = config_store_keep(expansion->store, g_steal_pointer(&name));
+	reader->name = g_string_chunk_insert_const(reader->ini->strings, line);
+	reader->name_line = reader->line;
+	g_string_assign(reader->value, value);
+	return 0;
+}
+
+static int read_line(struct ini_reader *reader, char *line, GError **error)
+{
+	strip_end(line);
+	if (*line == ' ' || *line == '\t') {
+		if (!reader->name)
+			return set_line_error(reader,
+					      "the line is indented, and there is no value above "
+					      "it that it could continue",
+					      error);
+		g_string_append_c(reader->value, '\n');
+		g_string_append(reader->value, strip_start(line));
+		return 0;
+	}
+	end_value(reader);
+	if (*line == '[')
+		return read_section(reader, line, error);
+	if (*line == '\0' || *line == '#' || *line == ';')
+		return 0;
+	return read_key(reader, line, error);
+}
+
+/* Ends a line in place. Returns where the next one begins, NULL after the last. */
+static char *cut_line(char *line)
+{
+	char *end = line + strcspn(line, "\r\n");
+	char *next = end + (end[0] == '\r' && end[1] == '\n' ? 2 : 1);
+
+	if (!*end)
 		return NULL;
-	}
-	g_string_append(out, text);
-	return braced ? end + 1 : end;
+	*end = '\0';
+	return next;
 }
 
-static const char *expand(struct expansion *expansion, const char *section, const char *text,
-			  const char **ret_unknown)
+static int set_file_error(const char *path, const char *problem, GError **error)
 {
-	g_autoptr(GString) out = g_string_new(NULL);
-
-	while (*text) {
-		if (text[0] == '$' && text[1] == '$') {
-			g_string_append_c(out, '$');
-			text += 2;
-		} else if (text[0] == '$') {
-			text = substitute(expansion, section, text + 1, out, ret_unknown);
-			if (!text)
-				return NULL;
-		} else {
-			g_string_append_c(out, *text++);
-		}
-	}
-	return config_store_keep(expansion->store, g_strdup(out->str));
+	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
+		    "cannot read the configuration file %s: %s", path, problem);
+	return -1;
 }
 
-const char *config_store_expand(struct config_store *store, const char *section, const char *text,
-				config_fallback_fn fallback, const char **ret_unknown)
+static int read_bytes(const char *path, GString *text, GError **error)
 {
-	struct expansion expansion = {store, fallback, MAX_EXPANSIONS};
+	FILE *file = fopen(path, "re");
+	char buffer[16384];
+	size_t length;
+	int problem;
 
-	*ret_unknown = NULL;
-	return expand(&expansion, section, text, ret_unknown);
+	if (!file)
+		return set_file_error(path, g_strerror(errno), error);
+	while ((length = fread(buffer, 1, sizeof(buffer), file)) > 0 && text->len <= INI_FILE_MAX)
+		g_string_append_len(text, buffer, (gssize)length);
+	problem = ferror(file) ? errno : 0;
+	(void)fclose(file);
+	if (problem != 0)
+		return set_file_error(path, g_strerror(problem), error);
+	if (text->len > INI_FILE_MAX)
+		return set_file_error(path, "it is larger than 4 MiB", error);
+	return 0;
+}
+
+/* Reads a file, and checks that it is UTF-8 without NUL. */
+static int read_text(const char *path, GString *text, GError **error)
+{
+	const char *invalid;
+	unsigned line = 1;
+
+	if (read_bytes(path, text, error) < 0)
+		return -1;
+	if (g_utf8_validate_len(text->str, text->len, &invalid))
+		return 0;
+	for (const char *c = text->str; c < invalid; c++)
+		line += *c == '\n' || (*c == '\r' && c[1] != '\n');
+	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE, "%s:%u: the line is not UTF-8 text",
+		    path, line);
+	return -1;
+}
+
+int ini_read(struct ini *ini, const char *path, GError **error)
+{
+	g_autoptr(GString) text = g_string_new(NULL);
+	g_autoptr(GString) value = g_string_new(NULL);
+	struct ini_reader reader = {.ini = ini, .value = value};
+	int rc = read_text(path, text, error);
+	char *next;
+
+	reader.path = g_string_chunk_insert(ini->strings, path);
+	for (char *line = text->str; line && rc == 0; line = next) {
+		next = cut_line(line);
+		reader.line++;
+		rc = read_line(&reader, line, error);
+	}
+	end_value(&reader);
+	ini->files++;
+	return rc;
 }

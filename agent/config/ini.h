@@ -1,51 +1,53 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The raw text of the configuration: what each key of each section was set to, and where. Knows how
- * oslo.config reads a file (continuation lines, $substitution, repeated keys), nothing of any key.
+ * Reads configuration files by the rules of oslo.config (oslo_config/iniparser.py, and ConfigParser
+ * in cfg.py):
+ *
+ * - A file is UTF-8. A line ends with LF, CR LF or CR. Whitespace at its end is removed.
+ * - "[section]" begins a section. The same section may begin again. Its name is not case-sensitive,
+ *   except for DEFAULT. Every key belongs to a section.
+ * - "key = value" and "key: value" set a key; the first of the two signs counts. Whitespace around
+ *   key and value is removed, then one pair of ' or " around the value.
+ * - A line that begins with a space or a tab continues the value of the line above it. The parts of
+ *   a value are joined by a newline. A blank line, a comment or a section ends the value.
+ * - A line that begins with # or ; is a comment. Anywhere else both characters are ordinary.
+ * - A key may be set several times, in one file or in several.
+ *
+ * Unlike oslo.config, this reader refuses NUL bytes and files of more than INI_FILE_MAX bytes.
+ * Substitution and types are not its concern: see expand.h and table.h.
  */
-#ifndef NOVASNAP_AGENT_CONFIG_STORE_H
-#define NOVASNAP_AGENT_CONFIG_STORE_H
+#ifndef NOVASNAP_AGENT_CONFIG_INI_H
+#define NOVASNAP_AGENT_CONFIG_INI_H
 
 #include <glib.h>
 
-struct config_store;
+#define INI_FILE_MAX ((size_t)4 * 1024 * 1024)
 
-struct config_value {
-	char *section;
-	char *name;
-	GPtrArray *texts; /* char *: one for each time the key was set, in the order of reading */
-	char *file;	  /* where it was set last; NULL: nowhere, the default is meant */
-	int line;
+/* What has been read, of all files. */
+struct ini;
+
+/* One setting of one key. All strings belong to the struct ini. */
+struct ini_setting {
+	const char *section; /* in lower case, or DEFAULT */
+	const char *name;
+	const char *text; /* the value, before substitution */
+	const char *path; /* the file, as the caller named it */
+	unsigned line;	  /* where the key stands, from 1 */
+	unsigned file;	  /* the number of the file in the order of reading, from 0 */
 };
 
-struct config_store *config_store_new(void);
-void config_store_free(struct config_store *store);
-typedef struct config_store config_store_t;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(config_store_t, config_store_free)
+struct ini *ini_new(void);
+void ini_free(struct ini *ini); /* NULL is allowed */
 
-/* Reads a file over what was read before. Returns 0, or -1 with CONFIG_ERROR_FILE. */
-int config_store_read(struct config_store *store, const char *path, GError **error);
+/* Reads a file and adds its settings to those of the files before it. Returns 0, or -1 with
+ * CONFIG_ERROR_FILE; then the caller frees the struct ini, for part of the file may be in it. */
+int ini_read(struct ini *ini, const char *path, GError **error);
 
-/* NULL when the key was never set. */
-const struct config_value *config_store_get(const struct config_store *store, const char *section,
-					    const char *name);
+/* All settings, in the order of reading. The array is valid until the next ini_read. */
+const struct ini_setting *ini_settings(const struct ini *ini, unsigned *ret_count);
 
-/* Calls back for every value that was set, in no order. */
-void config_store_foreach(const struct config_store *store,
-			  void (*each)(const struct config_value *value, void *opaque),
-			  void *opaque);
-
-/* The text of a key that was not set, NULL where the key is not known. */
-typedef const char *(*config_fallback_fn)(const char *section, const char *name);
-
-/* Replaces $name, ${name} and ${group.name} as oslo.config does, from the same section, then from
- * [DEFAULT]; `fallback` answers for keys that were not set and may be NULL. `$$` is a dollar sign.
- * The result belongs to the store. NULL where a name is not known or refers to itself; *ret_unknown
- * is then that name, and belongs to the store. */
-const char *config_store_expand(struct config_store *store, const char *section, const char *text,
-				config_fallback_fn fallback, const char **ret_unknown);
-
-/* Keeps a string as long as the store lives, and returns it. */
-const char *config_store_keep(struct config_store *store, char *text);
+/* Removes what Python's str.strip() removes, in place, and returns where the rest begins. `text` is
+ * UTF-8. */
+char *ini_strip(char *text);
 
 #endif

@@ -222,19 +222,18 @@ void manager_hold(struct manager *manager, const GError *error)
 	pthread_mutex_lock(&manager->hold_lock);
 	if (manager->holds++ == 0) {
 		g_warning("%s: no cast is taken until it can be written again", error->message);
-		rpc_server_stop(manager->rpc);
+		rpc_server_pause(manager->rpc);
 	}
 	pthread_mutex_unlock(&manager->hold_lock);
 }
 
 void manager_release(struct manager *manager)
 {
-	struct rpc_server_ops ops = manager_server_ops(manager);
 	g_autoptr(GError) error = NULL;
 
 	pthread_mutex_lock(&manager->hold_lock);
 	if (--manager->holds == 0 && !manager->stopping) {
-		if (rpc_server_start(manager->rpc, &ops, &error) < 0)
+		if (rpc_server_resume(manager->rpc, &error) < 0)
 			g_warning("casts cannot be taken again: %s", error->message);
 		else
 			g_message("the journal can be written again: casts are taken");

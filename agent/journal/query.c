@@ -116,8 +116,8 @@ GPtrArray *journal_list(struct journal *journal, enum journal_which which, unsig
 		[JOURNAL_ALL] = "ORDER BY id DESC",
 		[JOURNAL_OPEN] = "WHERE ended_at IS NULL ORDER BY id",
 		[JOURNAL_LEFTOVERS] =
-			"WHERE ended_at IS NOT NULL AND id IN (SELECT job FROM steps WHERE "
-			"cleared_at IS NULL AND undo <> '') ORDER BY id",
+			("WHERE ended_at IS NOT NULL AND id IN (SELECT job FROM steps WHERE "
+			 "cleared_at IS NULL AND undo <> '') ORDER BY id"),
 	};
 	g_autofree char *sql =
 		g_strdup_printf("SELECT " COLUMNS " FROM jobs %s LIMIT ?", where[which]);

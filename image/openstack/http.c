@@ -1,85 +1,89 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One HTTP request with libcurl, and reading a refusal.
+ * One HTTP request, sent by libcurl.
  */
+#include "image/openstack/http.h"
+
 #include <curl/curl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "image/internal.h"
+#include "image/cancel.h"
+#include "image/limits.h"
 
-#define WORDS_MAX 300
-#define HIDDEN "***"
+#define HIDDEN_SECRET "***"
 #define EXPECT_TIMEOUT_MS 5000L
-#define UPLOAD_BUFFER (256L * 1024)
+#define UPLOAD_BUFFER_SIZE (256L * 1024)
 
+/* One request on its way, passed to curl's callbacks. */
 struct transfer {
 	const struct http_request *request;
 	struct http_reply *reply;
-	bool read_failed;
+	GError *read_error; /* why the upload could not be read; NULL: it could */
 	bool cancelled;
-	gint64 patience_us;
-	gint64 answer_by; /* monotonic us: all was sent, and so long is waited; 0: not yet */
-	bool late;
+	gint64 reply_timeout_us; /* for the reply to an upload after its last byte was sent */
+	gint64 reply_deadline;	 /* monotonic us; 0: the upload was not sent completely yet */
+	bool reply_late;
 };
 
-static size_t take_body(char *data, size_t size, size_t count, void *opaque)
+static size_t transfer_take_body(char *data, size_t size, size_t count, void *opaque)
 {
 	struct transfer *transfer = opaque;
 	size_t length = size * count;
 
-	if (length > REPLY_MAX - transfer->reply->body->len)
+	if (length > HTTP_REPLY_SIZE_MAX - transfer->reply->body->len)
 		return 0;
 	g_string_append_len(transfer->reply->body, data, (gssize)length);
 	return length;
 }
 
-static void keep_header(const char *name, const char *data, size_t length, char **ret_value)
+/* Stores the value of the header line `data` in `*ret_value` if `name` ("name:") begins it. */
+static void header_copy_value(const char *name, const char *data, size_t length, char **ret_value)
 {
-	size_t skipped = strlen(name);
+	size_t name_length = strlen(name);
 
-	if (length <= skipped || g_ascii_strncasecmp(data, name, skipped) != 0)
+	if (length <= name_length || g_ascii_strncasecmp(data, name, name_length) != 0)
 		return;
 	g_free(*ret_value);
-	*ret_value = g_strstrip(g_strndup(data + skipped, length - skipped));
+	*ret_value = g_strstrip(g_strndup(data + name_length, length - name_length));
 }
 
-static size_t take_header(char *data, size_t size, size_t count, void *opaque)
+static size_t transfer_take_header(char *data, size_t size, size_t count, void *opaque)
 {
 	struct transfer *transfer = opaque;
 
-	keep_header("x-subject-token:", data, size * count, &transfer->reply->subject_token);
-	keep_header("location:", data, size * count, &transfer->reply->location);
+	header_copy_value("x-subject-token:", data, size * count, &transfer->reply->subject_token);
+	header_copy_value("location:", data, size * count, &transfer->reply->location);
 	return size * count;
 }
 
-static size_t give_body(char *buffer, size_t size, size_t count, void *opaque)
+static size_t transfer_give_body(char *buffer, size_t size, size_t count, void *opaque)
 {
 	struct transfer *transfer = opaque;
-	ssize_t got = pipeline_read(transfer->request->upload, buffer, size * count);
+	const struct http_upload *upload = transfer->request->upload;
+	ssize_t got = upload->read(upload->opaque, buffer, size * count, &transfer->read_error);
 
-	if (got >= 0)
-		return (size_t)got;
-	transfer->read_failed = true;
-	return CURL_READFUNC_ABORT;
+	return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
 }
 
-/* An answer to an upload that comes byte by byte is not waited for longer than one that does not
- * come, and one to a request without a body. */
-static bool is_late(struct transfer *transfer, uint64_t sent)
+/* A server that sends its reply to an upload byte by byte makes progress all the time, which curl's
+ * low speed limit accepts. */
+static bool transfer_check_late(struct transfer *transfer, uint64_t sent)
 {
 	gint64 now = g_get_monotonic_time();
 
-	if (!transfer->request->upload || sent < transfer->request->upload_size)
+	if (!transfer->request->upload || sent < transfer->request->upload->size)
 		return false;
-	if (transfer->answer_by == 0)
-		transfer->answer_by = now + transfer->patience_us;
-	transfer->late = now > transfer->answer_by;
-	return transfer->late;
+	if (transfer->reply_deadline == 0)
+		transfer->reply_deadline = now + transfer->reply_timeout_us;
+	transfer->reply_late = now > transfer->reply_deadline;
+	return transfer->reply_late;
 }
 
-static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
-		       curl_off_t up)
+/* Called by curl several times a second. A value other than 0 ends the transfer. */
+static int transfer_note_progress(void *opaque, curl_off_t down_total, curl_off_t down,
+				  curl_off_t up_total, curl_off_t up)
 {
 	struct transfer *transfer = opaque;
 	const struct http_request *request = transfer->request;
@@ -87,16 +91,16 @@ static int look_around(void *opaque, curl_off_t down_total, curl_off_t down, cur
 	(void)down_total;
 	(void)down;
 	(void)up_total;
-	if (request->cancel && atomic_load(request->cancel) != 0) {
+	if (image_cancel_is_set(request->cancel)) {
 		transfer->cancelled = true;
 		return 1;
 	}
-	if (request->upload && request->sent)
-		request->sent(request->opaque, (uint64_t)up);
-	return is_late(transfer, (uint64_t)up);
+	if (request->upload && request->upload->sent)
+		request->upload->sent(request->upload->opaque, (uint64_t)up);
+	return transfer_check_late(transfer, (uint64_t)up);
 }
 
-/* Programs that are started meanwhile must not keep a connection open that we close. */
+/* Sets close-on-exec, so that a program that we start does not keep our connections open. */
 static curl_socket_t open_socket(void *opaque, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	(void)opaque;
@@ -104,36 +108,27 @@ static curl_socket_t open_socket(void *opaque, curlsocktype purpose, struct curl
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-static void set_options(CURL *curl, const struct http_config *config,
-			const struct http_request *request, struct transfer *transfer, char *words)
+static void set_callbacks(CURL *curl, struct transfer *transfer)
 {
-	curl_easy_setopt(curl, CURLOPT_URL, request->url);
-	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
-	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words);
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	/* A token goes to the server that is configured, and nowhere else: neither to where that
-	 * one points, nor to a proxy that the environment names. */
-	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(curl, CURLOPT_PROXY, "");
-	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(curl, CURLOPT_USERAGENT, "novasnap/" NOVASNAP_VERSION);
-	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)config->connect_timeout_s);
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, transfer_take_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
-	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, transfer_take_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_around);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, transfer_note_progress);
 	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
+}
+
+static void set_tls(CURL *curl, const struct http_config *config)
+{
 	if (config->insecure) {
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
-	curl_easy_setopt(curl, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	if (config->cafile) {
-		/* It alone is trusted. */
+		/* Trust only this file, not also the system's folder. */
 		curl_easy_setopt(curl, CURLOPT_CAINFO, config->cafile);
 		curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
 	}
@@ -141,60 +136,80 @@ static void set_options(CURL *curl, const struct http_config *config,
 		curl_easy_setopt(curl, CURLOPT_SSLCERT, config->certfile);
 	if (config->keyfile)
 		curl_easy_setopt(curl, CURLOPT_SSLKEY, config->keyfile);
-	/* Nobody is there to be asked for one. */
+	/* Never prompt for a passphrase: a daemon has no terminal. */
 	curl_easy_setopt(curl, CURLOPT_KEYPASSWD, "");
+}
 
+static void set_body(CURL *curl, const struct http_config *config,
+		     const struct http_request *request, struct transfer *transfer)
+{
 	if (request->upload) {
 		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-		curl_easy_setopt(curl, CURLOPT_READFUNCTION, give_body);
+		curl_easy_setopt(curl, CURLOPT_READFUNCTION, transfer_give_body);
 		curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
-		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->upload_size);
-		curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER);
+		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->upload->size);
+		curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_SIZE);
 		curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_TIMEOUT_MS);
 		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
 		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)config->stall_timeout_s);
-	} else {
-		curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)config->request_timeout_s);
-		if (request->body) {
-			curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
-			curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
-		}
+		return;
+	}
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)config->request_timeout_s);
+	if (request->body) {
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
 	}
 }
 
-/* A refusal may quote what was sent, and refusals are logged. */
+static void set_options(CURL *curl, const struct http_config *config,
+			const struct http_request *request, struct transfer *transfer,
+			char *error_text)
+{
+	curl_easy_setopt(curl, CURLOPT_URL, request->url);
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error_text);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(curl, CURLOPT_USERAGENT, "novasnap/" NOVASNAP_VERSION);
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)config->connect_timeout_s);
+	set_callbacks(curl, transfer);
+	set_tls(curl, config);
+	set_body(curl, config, request, transfer);
+}
+
+/* A refusal may quote the request, and refusals are logged. */
 static void hide_secrets(const struct http_request *request, GString *body)
 {
 	if (request->secret && *request->secret)
-		g_string_replace(body, request->secret, HIDDEN, 0);
+		g_string_replace(body, request->secret, HIDDEN_SECRET, 0);
 	for (guint i = 0; request->headers && i < request->headers->len; i++) {
 		const char *header = g_ptr_array_index(request->headers, i);
-		const char *value = strstr(header, "-Token: ");
+		const char *token = strstr(header, "-Token: ");
 
-		value = value ? value + strlen("-Token: ") : "";
-		if (*value)
-			g_string_replace(body, value, HIDDEN, 0);
+		token = token ? token + strlen("-Token: ") : "";
+		if (*token)
+			g_string_replace(body, token, HIDDEN_SECRET, 0);
 	}
 }
 
-static int perform(CURL *curl, struct transfer *transfer, char *words, GError **error)
+static int transfer_perform(CURL *curl, struct transfer *transfer, const char *error_text,
+			    GError **error)
 {
 	const struct http_request *request = transfer->request;
+	struct http_reply *reply = transfer->reply;
 	CURLcode code = curl_easy_perform(curl);
 
-	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer->reply->status);
-	/* Only the last status counts: 100 says no more than "go on". */
-	if (transfer->reply->status < 200)
-		transfer->reply->status = 0;
-	if (transfer->reply->status >= 300)
-		hide_secrets(request, transfer->reply->body);
-	if (transfer->read_failed) {
-		GError *why = pipeline_error(request->upload);
-
-		if (!why)
-			why = g_error_new_literal(IMAGE_ERROR, IMAGE_ERROR_FAILED,
-						  "reading the image failed");
-		g_propagate_error(error, why);
+	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);
+	/* 100 Continue is not the reply. */
+	if (reply->status < 200)
+		reply->status = 0;
+	if (reply->status >= 300)
+		hide_secrets(request, reply->body);
+	if (transfer->read_error) {
+		g_propagate_error(error, transfer->read_error);
 		return -1;
 	}
 	if (transfer->cancelled) {
@@ -202,155 +217,62 @@ static int perform(CURL *curl, struct transfer *transfer, char *words, GError **
 				    "the request to the image store was cancelled");
 		return -1;
 	}
-	/* A refusal that came while the body was still being sent breaks the sending, and counts.
-	 */
-	if (code == CURLE_OK || (transfer->reply->status >= 300 && !transfer->late))
+	/* A server that refuses an upload may close the connection before it has read all of it.
+	 * Its refusal counts. */
+	if (code == CURLE_OK || (reply->status >= 300 && !transfer->reply_late))
 		return 0;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "%s %s: %s", request->method,
 		    request->url,
-		    transfer->late ? "the server's answer does not come to an end"
-		    : *words	   ? words
-				   : curl_easy_strerror(code));
+		    transfer->reply_late ? "the server did not complete its reply in time"
+		    : *error_text	 ? error_text
+					 : curl_easy_strerror(code));
 	return -1;
 }
 
-int http_perform(const struct http_config *config, const struct http_request *request,
-		 struct http_reply *reply, GError **error)
+static void init_curl(void)
 {
+	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+int http_request_send(const struct http_config *config, const struct http_request *request,
+		      struct http_reply *reply, GError **error)
+{
+	static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 	struct transfer transfer = {
 		.request = request,
 		.reply = reply,
-		.patience_us = (gint64)(config->stall_timeout_s + config->request_timeout_s) *
-			       G_USEC_PER_SEC,
+		.reply_timeout_us = (gint64)(config->stall_timeout_s + config->request_timeout_s) *
+				    G_USEC_PER_SEC,
 	};
-	char words[CURL_ERROR_SIZE] = "";
+	char error_text[CURL_ERROR_SIZE] = "";
 	struct curl_slist *headers = NULL;
-	CURL *curl = curl_easy_init();
+	CURL *curl;
 	int rc;
 
+	(void)pthread_once(&curl_once, init_curl);
+	curl = curl_easy_init();
 	http_reply_clear(reply);
 	reply->body = g_string_new(NULL);
 	for (guint i = 0; request->headers && i < request->headers->len; i++)
 		headers = curl_slist_append(headers, g_ptr_array_index(request->headers, i));
 	if (request->upload)
 		headers = curl_slist_append(headers, "Expect: 100-continue");
-	set_options(curl, config, request, &transfer, words);
+	set_options(curl, config, request, &transfer, error_text);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-	rc = perform(curl, &transfer, words, error);
+	rc = transfer_perform(curl, &transfer, error_text, error);
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
 	return rc;
 }
 
-void http_reply_clear(struct http_reply *reply)
+void http_header_add(GPtrArray *headers, const char *name, const char *value)
 {
-	if (reply->body)
-		g_string_free(reply->body, TRUE);
-	g_free(reply->subject_token);
-	g_free(reply->location);
-	*reply = (struct http_reply){0};
+	if (value && !strpbrk(value, "\r\n"))
+		g_ptr_array_add(headers, g_strdup_printf("%s: %s", name, value));
 }
 
-/* A value has a comma or a bracket before it, but for the first. Those that stand in texts are
- * counted too: there is room for them. */
-static bool has_few_values(const GString *body)
+void http_url_trim(char *url)
 {
-	size_t count = 0;
-
-	for (size_t i = 0; i < body->len; i++)
-		count += body->str[i] == ',' || body->str[i] == '[' || body->str[i] == '{';
-	return count <= REPLY_VALUES_MAX;
-}
-
-cJSON *http_reply_document(const struct http_reply *reply)
-{
-	return has_few_values(reply->body)
-		       ? cJSON_ParseWithLength(reply->body->str, reply->body->len)
-		       : NULL;
-}
-
-/* The references that Python's html.escape writes. */
-static void unescape(char *line)
-{
-	static const struct {
-		const char *reference;
-		char meant;
-	} references[] = {
-		{"&#x27;", '\''}, {"&quot;", '"'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&amp;", '&'},
-	};
-
-	for (size_t i = 0; i < G_N_ELEMENTS(references); i++) {
-		size_t length = strlen(references[i].reference);
-		char *at = line;
-
-		while ((at = strstr(at, references[i].reference))) {
-			*at++ = references[i].meant;
-			memmove(at, at + length - 1, strlen(at + length - 1) + 1);
-		}
-	}
-}
-
-/* What a server says of a refusal, without its HTML or JSON around it. */
-static char *reply_words(const struct http_reply *reply)
-{
-	size_t length = MIN(reply->body->len, REFUSAL_MAX);
-	g_autofree char *valid = g_utf8_make_valid(reply->body->str, (gssize)length);
-	g_autoptr(GRegex) tags = g_regex_new("<(title|style)>.*?</\\1>|<[^>]*>",
-					     G_REGEX_CASELESS | G_REGEX_DOTALL, 0, NULL);
-	g_autoptr(GRegex) blanks = g_regex_new("\\s+", 0, 0, NULL);
-	g_autofree char *text = g_regex_replace(tags, valid, -1, 0, " ", 0, NULL);
-	g_autofree char *line = g_regex_replace(blanks, text ? text : valid, -1, 0, " ", 0, NULL);
-
-	unescape(line);
-	g_strstrip(line);
-	return g_utf8_strlen(line, -1) > WORDS_MAX ? g_utf8_substring(line, 0, WORDS_MAX)
-						   : g_steal_pointer(&line);
-}
-
-static enum image_error status_code(long status)
-{
-	switch (status) {
-	case 401:
-		return IMAGE_ERROR_AUTH;
-	case 403:
-		return IMAGE_ERROR_FORBIDDEN;
-	case 404:
-		return IMAGE_ERROR_NOT_FOUND;
-	case 409:
-		return IMAGE_ERROR_CONFLICT;
-	case 410:
-		return IMAGE_ERROR_GONE;
-	case 413:
-		return IMAGE_ERROR_TOO_LARGE;
-	default:
-		return status >= 500 || status == 429 ? IMAGE_ERROR_UNAVAILABLE
-						      : IMAGE_ERROR_FAILED;
-	}
-}
-
-void http_reply_error(const struct http_reply *reply, const char *what, GError **error)
-{
-	g_autofree char *words = reply_words(reply);
-	g_autofree char *place = NULL;
-
-	if (reply->status >= 300 && reply->status < 400 && reply->location) {
-		place = g_utf8_make_valid(reply->location, -1);
-		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
-			    "%s: answered %ld, that it is to be found at %.*s: this is not "
-			    "followed; if it is right, it must be configured",
-			    what, reply->status, WORDS_MAX, place);
-		return;
-	}
-	g_set_error(error, IMAGE_ERROR, status_code(reply->status), "%s: answered %ld: %s", what,
-		    reply->status, *words ? words : "(no words)");
-}
-
-bool http_pause(unsigned seconds, const atomic_int *cancel)
-{
-	for (unsigned i = 0; i < seconds * 10; i++) {
-		if (cancel && atomic_load(cancel) != 0)
-			return false;
-		g_usleep(G_USEC_PER_SEC / 10);
-	}
-	return true;
+	for (size_t length = strlen(url); length > 0 && url[length - 1] == '/'; length--)
+		url[length - 1] = '\0';
 }

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Who we are to an OpenStack service: the user's token, our own in its place, a service token
- * beside it.
+ * The tokens of requests to OpenStack services.
  */
-#include <string.h>
+#include "image/openstack/session.h"
 
-#include "image/internal.h"
-
-void session_open(struct session *session, const struct image_config *config)
+void openstack_session_open(struct openstack_session *session, const struct image_config *config)
 {
 	session->http = (struct http_config){
 		.cafile = config->cafile,
@@ -18,69 +15,99 @@ void session_open(struct session *session, const struct image_config *config)
 		.request_timeout_s = config->request_timeout_s,
 		.stall_timeout_s = config->stall_timeout_s,
 	};
-	session->own = keystone_new(&config->auth, config);
-	session->service =
-		config->send_service_user_token ? keystone_new(&config->service, config) : NULL;
+	session->own = keystone_client_new(&config->auth, config);
+	session->service = config->send_service_user_token
+				   ? keystone_client_new(&config->service, config)
+				   : NULL;
 }
 
-void session_close(struct session *session)
+void openstack_session_close(struct openstack_session *session)
 {
-	keystone_free(session->own);
-	keystone_free(session->service);
+	keystone_client_free(session->own);
+	keystone_client_free(session->service);
 }
 
-void session_add_header(GPtrArray *headers, const char *name, const char *value)
+/* A service without Keystone knows the user by these headers, as
+ * nova.image.glance.generate_identity_headers sends them. */
+static void add_identity_headers(GPtrArray *headers, const struct image_identity *identity)
 {
-	/* What comes from a cast must not be able to add lines of its own. */
-	if (value && !strpbrk(value, "\r\n"))
-		g_ptr_array_add(headers, g_strdup_printf("%s: %s", name, value));
+	g_autofree char *roles = identity->roles ? g_strjoinv(",", (char **)identity->roles) : NULL;
+
+	http_header_add(headers, "X-User-Id", identity->user_id);
+	http_header_add(headers, "X-Tenant-Id", identity->project_id);
+	http_header_add(headers, "X-Roles", roles);
+	http_header_add(headers, "X-Identity-Status", "Confirmed");
 }
 
-int session_add_tokens(const struct session *session, const struct image_identity *who,
-		       const struct session_use *use, GPtrArray *headers, GError **error)
+static int add_tokens(const struct openstack_session *session,
+		      const struct image_identity *identity, const struct openstack_tokens *tokens,
+		      GPtrArray *headers, GError **error)
 {
 	g_autofree char *own = NULL;
 	g_autofree char *service = NULL;
 
-	if ((!who->token || use->own) && session->own) {
-		own = keystone_token(session->own, false, error);
+	if ((!identity->token || tokens->user_refused) && session->own) {
+		own = keystone_client_token(session->own, false, error);
 		if (!own)
 			return -1;
 	}
-	session_add_header(headers, "X-Auth-Token", own ? own : who->token);
+	http_header_add(headers, "X-Auth-Token", own ? own : identity->token);
 	if (session->service) {
-		service = keystone_token(session->service, use->renewed, error);
+		service = keystone_client_token(session->service, tokens->renewed, error);
 		if (!service)
 			return -1;
-		session_add_header(headers, "X-Service-Token", service);
+		http_header_add(headers, "X-Service-Token", service);
 	}
-	/* A service without Keystone knows who asks by these (generate_identity_headers). */
-	if (!session->own) {
-		g_autofree char *roles = who->roles ? g_strjoinv(",", (char **)who->roles) : NULL;
-
-		session_add_header(headers, "X-User-Id", who->user_id);
-		session_add_header(headers, "X-Tenant-Id", who->project_id);
-		session_add_header(headers, "X-Roles", roles);
-		session_add_header(headers, "X-Identity-Status", "Confirmed");
-	}
-	session_add_header(headers, "X-OpenStack-Request-ID", who->request_id);
+	if (!session->own)
+		add_identity_headers(headers, identity);
+	http_header_add(headers, "X-OpenStack-Request-ID", identity->request_id);
 	return 0;
 }
 
-bool session_change_token(const struct session *session, const struct image_identity *who,
-			  struct session_use *use)
+/* After a 401. Returns whether there are other tokens to try. */
+static bool change_tokens(const struct openstack_session *session,
+			  const struct image_identity *identity, struct openstack_tokens *tokens)
 {
 	if (!session->own && !session->service)
 		return false;
-	if (!use->own && who->token && session->own) {
-		g_info("the user's token is refused, ours is used");
-		use->own = true;
+	if (!tokens->user_refused && identity->token && session->own) {
+		g_info("the user's token was refused; using our own");
+		tokens->user_refused = true;
 		return true;
 	}
-	if (use->renewed)
+	if (tokens->renewed)
 		return false;
-	use->renewed = true;
+	tokens->renewed = true;
 	if (session->own)
-		g_free(keystone_token(session->own, true, NULL));
+		g_free(keystone_client_token(session->own, true, NULL));
 	return true;
+}
+
+int openstack_session_send(const struct openstack_session *session,
+			   const struct image_identity *identity, struct openstack_tokens *tokens,
+			   const struct http_request *request, struct http_reply *reply,
+			   bool *ret_retry, GError **error)
+{
+	for (;;) {
+		g_autoptr(GPtrArray) headers = g_ptr_array_new_with_free_func(g_free);
+		struct http_request with_tokens = *request;
+		g_autofree char *action = NULL;
+
+		with_tokens.headers = headers;
+		for (guint i = 0; request->headers && i < request->headers->len; i++)
+			g_ptr_array_add(headers, g_strdup(request->headers->pdata[i]));
+		if (add_tokens(session, identity, tokens, headers, error) < 0 ||
+		    http_request_send(&session->http, &with_tokens, reply, error) < 0)
+			return -1;
+		if (reply->status >= 200 && reply->status < 300)
+			return 0;
+		if (reply->status == 401 && change_tokens(session, identity, tokens)) {
+			if (!request->upload)
+				continue;
+			*ret_retry = true;
+		}
+		action = g_strdup_printf("%s %s", request->method, request->url);
+		http_reply_set_error(reply, action, error);
+		return -1;
+	}
 }

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A cluster compressed as QEMU reads it: a raw deflate stream with a window of 4 KiB, or one frame
- * of zstd. The same cluster gives the same bytes whatever was compressed before it.
+ * The compression of single clusters by zlib or zstd.
  */
+#include "image/source/codec.h"
+
 #include <zlib.h>
 #include <zstd.h>
 
-#include "image/source/compressed.h"
+#include "image/source/cluster-map.h"
 
-#define WINDOW_BITS (-12)
-#define MEMORY_LEVEL 9
-/* The largest size that is none of those with a meaning of their own. */
-#define CAPACITY (SIZE_PLAIN - 1)
+#define WINDOW_BITS (-12) /* as QEMU's block/qcow2-threads.c; negative: no zlib header */
+#define MEMORY_LEVEL 9	  /* the highest: uses most memory and is fastest */
+/* The largest compressed size that has no other meaning. */
+#define CAPACITY (CODEC_SIZE_UNCOMPRESSED - 1)
 
 struct codec {
-	bool deflating; /* the stream was set up */
+	bool deflate_ready; /* `stream` is initialized */
 	z_stream stream;
-	ZSTD_CCtx *zstd; /* NULL: it is deflate */
+	ZSTD_CCtx *zstd; /* NULL: use `stream` */
 };
 
-static int wrong_level(const struct image_compression *how, GError **error)
+static int set_level_error(const struct image_compression *how, GError **error)
 {
 	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-		    "%s has no compression level %d: it goes from 1 to %d",
+		    "%s has no compression level %d: levels are 1 to %d",
 		    how->zstd ? "zstd" : "zlib", how->level,
 		    how->zstd ? ZSTD_maxCLevel() : Z_BEST_COMPRESSION);
 	return -1;
@@ -33,13 +34,13 @@ static int open_zstd(struct codec *codec, const struct image_compression *how, G
 	int level = how->level == 0 ? ZSTD_CLEVEL_DEFAULT : how->level;
 
 	if (level < 1 || level > ZSTD_maxCLevel())
-		return wrong_level(how, error);
+		return set_level_error(how, error);
 	codec->zstd = ZSTD_createCCtx();
 	if (codec->zstd &&
 	    !ZSTD_isError(ZSTD_CCtx_setParameter(codec->zstd, ZSTD_c_compressionLevel, level)))
 		return 0;
 	g_set_error_literal(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-			    "zstd does not start");
+			    "initializing zstd failed");
 	return -1;
 }
 
@@ -48,13 +49,13 @@ static int open_zlib(struct codec *codec, const struct image_compression *how, G
 	int level = how->level == 0 ? Z_DEFAULT_COMPRESSION : how->level;
 
 	if (how->level < 0 || how->level > Z_BEST_COMPRESSION)
-		return wrong_level(how, error);
-	codec->deflating = deflateInit2(&codec->stream, level, Z_DEFLATED, WINDOW_BITS,
-					MEMORY_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK;
-	if (codec->deflating)
+		return set_level_error(how, error);
+	codec->deflate_ready = deflateInit2(&codec->stream, level, Z_DEFLATED, WINDOW_BITS,
+					    MEMORY_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK;
+	if (codec->deflate_ready)
 		return 0;
 	g_set_error_literal(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-			    "zlib does not start");
+			    "initializing zlib failed");
 	return -1;
 }
 
@@ -73,7 +74,7 @@ void codec_free(struct codec *codec)
 {
 	if (!codec)
 		return;
-	if (codec->deflating)
+	if (codec->deflate_ready)
 		(void)deflateEnd(&codec->stream);
 	ZSTD_freeCCtx(codec->zstd);
 	g_free(codec);
@@ -85,11 +86,11 @@ static uint16_t deflate_cluster(struct codec *codec, const unsigned char *from, 
 
 	(void)deflateReset(stream);
 	stream->next_in = (unsigned char *)from;
-	stream->avail_in = CLUSTER;
+	stream->avail_in = CLUSTER_SIZE;
 	stream->next_out = to;
 	stream->avail_out = CAPACITY;
 	if (deflate(stream, Z_FINISH) != Z_STREAM_END)
-		return SIZE_PLAIN;
+		return CODEC_SIZE_UNCOMPRESSED;
 	return (uint16_t)(CAPACITY - stream->avail_out);
 }
 
@@ -99,6 +100,6 @@ uint16_t codec_compress(struct codec *codec, const unsigned char *from, unsigned
 
 	if (!codec->zstd)
 		return deflate_cluster(codec, from, to);
-	size = ZSTD_compress2(codec->zstd, to, CAPACITY, from, CLUSTER);
-	return ZSTD_isError(size) ? SIZE_PLAIN : (uint16_t)size;
+	size = ZSTD_compress2(codec->zstd, to, CAPACITY, from, CLUSTER_SIZE);
+	return ZSTD_isError(size) ? CODEC_SIZE_UNCOMPRESSED : (uint16_t)size;
 }

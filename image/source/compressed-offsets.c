@@ -1,114 +1,109 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where the compressed clusters are: their sizes, and where each group of them begins. The places
- * within a group are found by walking.
+ * The locations of compressed clusters. Stored are only the size of each cluster and the offset of
+ * each group; locations within a group are found by adding up the sizes.
  */
-#include "image/source/compressed.h"
+#include "image/source/compressed-offsets.h"
 
-struct places {
-	const struct clusters *clusters;
-	struct sizes *sizes;
-	uint64_t *starts;     /* of each group's data, of those that were reached */
-	uint64_t group_count; /* how many were */
+#include "image/source/codec.h"
+#include "image/source/compressed-sizes.h"
+
+struct compressed_offsets {
+	const struct cluster_map *clusters;
+	struct compressed_sizes *sizes;
+	uint64_t *group_starts; /* the offset of each group that was reached */
+	uint64_t group_count;	/* how many groups were reached */
 	uint64_t end;
 };
 
-struct places *places_new(const struct clusters *clusters, const struct image_compression *how)
+struct compressed_offsets *compressed_offsets_new(const struct cluster_map *clusters,
+						  const struct image_compression *how)
 {
-	struct places *places = g_new0(struct places, 1);
+	struct compressed_offsets *offsets = g_new0(struct compressed_offsets, 1);
 
-	places->clusters = clusters;
-	places->sizes = sizes_new(clusters_data_count(clusters), how);
-	places->starts = g_new0(uint64_t, clusters_groups(clusters) + 1);
-	return places;
+	offsets->clusters = clusters;
+	offsets->sizes = compressed_sizes_new(cluster_map_data_count(clusters), how);
+	offsets->group_starts = g_new0(uint64_t, cluster_map_group_count(clusters) + 1);
+	return offsets;
 }
 
-void places_free(struct places *places)
+void compressed_offsets_free(struct compressed_offsets *offsets)
 {
-	if (!places)
+	if (!offsets)
 		return;
-	sizes_free(places->sizes);
-	g_free(places->starts);
-	g_free(places);
+	compressed_sizes_free(offsets->sizes);
+	g_free(offsets->group_starts);
+	g_free(offsets);
 }
 
-static struct place place_at(uint64_t at, uint64_t index, uint16_t size)
+/* Returns the location of a cluster whose predecessor ends at `offset`. */
+static struct compressed_location make_location(uint64_t offset, uint64_t index, uint16_t size)
 {
-	struct place place = {.index = index, .start = at, .from = at, .size = size};
+	struct compressed_location location = {
+		.index = index, .padding = offset, .start = offset, .size = size};
 
-	if (size == SIZE_PLAIN) {
-		place.from = (at + CLUSTER - 1) & ~(CLUSTER - 1);
-		place.end = place.from + CLUSTER;
+	if (size == CODEC_SIZE_UNCOMPRESSED) {
+		location.start = (offset + CLUSTER_SIZE - 1) & ~(CLUSTER_SIZE - 1);
+		location.end = location.start + CLUSTER_SIZE;
 	} else {
-		place.end = at + size;
+		location.end = offset + size;
 	}
-	return place;
+	return location;
 }
 
-int places_add(struct places *places, uint64_t index, uint16_t size, GError **error)
+int compressed_offsets_append(struct compressed_offsets *offsets, uint64_t index, uint16_t size,
+			      GError **error)
 {
-	while (places->group_count <= index / GROUP)
-		places->starts[places->group_count++] = places->end;
-	places->end = place_at(places->end, index, size).end;
-	return sizes_append(places->sizes, size, error);
+	while (offsets->group_count <= index / CLUSTER_GROUP_SIZE)
+		offsets->group_starts[offsets->group_count++] = offsets->end;
+	offsets->end = make_location(offsets->end, index, size).end;
+	return compressed_sizes_append(offsets->sizes, size, error);
 }
 
-uint64_t places_end(const struct places *places)
+uint64_t compressed_offsets_end(const struct compressed_offsets *offsets)
 {
-	return places->end;
+	return offsets->end;
 }
 
-struct walk places_of_group(const struct places *places, uint64_t group)
+struct compressed_cursor compressed_offsets_group_cursor(const struct compressed_offsets *offsets,
+							 uint64_t group)
 {
-	return (struct walk){
-		.index = group * GROUP,
-		.n = clusters_data_before_group(places->clusters, group),
-		.at = places->starts[group],
+	return (struct compressed_cursor){
+		.index = group * CLUSTER_GROUP_SIZE,
+		.n = cluster_map_data_before_group(offsets->clusters, group),
+		.end = offsets->group_starts[group],
 	};
 }
 
-int places_next(const struct places *places, struct walk *walk, struct place *ret_place,
-		GError **error)
+int compressed_offsets_next(const struct compressed_offsets *offsets,
+			    struct compressed_cursor *cursor,
+			    struct compressed_location *ret_location, GError **error)
 {
-	uint64_t index = clusters_next_data(places->clusters, walk->index);
+	uint64_t index = cluster_map_next_data(offsets->clusters, cursor->index);
 	uint16_t size;
 
-	if (index >= clusters_count(places->clusters))
+	if (index >= cluster_map_count(offsets->clusters))
 		return 0;
-	if (sizes_get(places->sizes, walk->n, &size, error) < 0)
+	if (compressed_sizes_get(offsets->sizes, cursor->n, &size, error) < 0)
 		return -1;
-	*ret_place = place_at(walk->at, index, size);
-	walk->index = index + 1;
-	walk->n++;
-	walk->at = ret_place->end;
+	*ret_location = make_location(cursor->end, index, size);
+	cursor->index = index + 1;
+	cursor->n++;
+	cursor->end = ret_location->end;
 	return 1;
 }
 
-/* The last group that begins no later. */
-static uint64_t find_group(const struct places *places, uint64_t offset)
+int compressed_offsets_seek(const struct compressed_offsets *offsets, uint64_t offset,
+			    struct compressed_cursor *ret_cursor, GError **error)
 {
-	uint64_t low = 0, high = places->group_count;
-
-	while (high - low > 1) {
-		uint64_t middle = low + (high - low) / 2;
-
-		if (places->starts[middle] <= offset)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-int places_find(const struct places *places, uint64_t offset, struct walk *ret_walk, GError **error)
-{
-	struct walk next = places_of_group(places, find_group(places, offset));
-	struct place place;
+	uint64_t group = cluster_group_search(offsets->group_starts, offsets->group_count, offset);
+	struct compressed_cursor next = compressed_offsets_group_cursor(offsets, group);
+	struct compressed_location location;
 	int rc;
 
 	do {
-		*ret_walk = next;
-		rc = places_next(places, &next, &place, error);
-	} while (rc > 0 && place.end <= offset);
+		*ret_cursor = next;
+		rc = compressed_offsets_next(offsets, &next, &location, error);
+	} while (rc > 0 && location.end <= offset);
 	return MIN(rc, 0);
 }

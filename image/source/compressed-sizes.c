@@ -1,154 +1,137 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The sizes of the compressed clusters. 8 TiB have 256 MiB of them: what is over the bound is
- * written to a file and read again window by window.
+ * The list of compressed sizes. A disk of 8 TiB has 256 MiB of them. What does not fit into memory
+ * is written to a file, of which one window is in memory.
  */
+#include "image/source/compressed-sizes.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "image/source/compressed.h"
+#include "image/file-io.h"
 
 #define DEFAULT_BOUND ((uint64_t)16 << 20) /* bytes: the clusters of 512 GiB */
-#define WINDOW ((uint64_t)2048)
+#define WINDOW_COUNT ((uint64_t)2048)
+#define WINDOW_SIZE ((size_t)WINDOW_COUNT * sizeof(uint16_t))
 
-struct sizes {
-	uint16_t *first; /* as many as the bound has room for */
-	uint64_t room;
-	uint64_t count;
+struct compressed_sizes {
+	uint16_t *in_memory; /* the first `capacity` sizes */
+	uint64_t capacity;
+	uint64_t count; /* of all sizes */
 	char *spill_dir;
-	int fd;		  /* of what comes after `first`, -1: not yet needed */
-	uint16_t *window; /* of the file */
-	uint64_t window_at;
-	bool window_dirty;
+	int fd; /* holds all further sizes; -1: not created yet */
+	uint16_t *window;
+	uint64_t window_start; /* the position in the file of the window, in sizes */
+	bool window_dirty;     /* the window must be written */
 };
 
-struct sizes *sizes_new(uint64_t count, const struct image_compression *how)
+struct compressed_sizes *compressed_sizes_new(uint64_t count, const struct image_compression *how)
 {
-	struct sizes *sizes = g_new0(struct sizes, 1);
+	struct compressed_sizes *sizes = g_new0(struct compressed_sizes, 1);
 	uint64_t bound = how->spill_bound > 0 ? how->spill_bound : DEFAULT_BOUND;
 
-	sizes->room = MIN(count, bound / sizeof(uint16_t));
-	sizes->first = g_new(uint16_t, sizes->room + 1);
+	sizes->capacity = MIN(count, bound / sizeof(uint16_t));
+	sizes->in_memory = g_new(uint16_t, sizes->capacity + 1);
 	sizes->spill_dir = g_strdup(how->spill_dir ? how->spill_dir : g_get_tmp_dir());
 	sizes->fd = -1;
 	return sizes;
 }
 
-void sizes_free(struct sizes *sizes)
+void compressed_sizes_free(struct compressed_sizes *sizes)
 {
 	if (!sizes)
 		return;
 	if (sizes->fd >= 0)
-		close(sizes->fd);
-	g_free(sizes->first);
+		(void)close(sizes->fd);
+	g_free(sizes->in_memory);
 	g_free(sizes->window);
 	g_free(sizes->spill_dir);
 	g_free(sizes);
 }
 
-static int fail(const struct sizes *sizes, const char *what, int why, GError **error)
+static int set_spill_error(const struct compressed_sizes *sizes, const char *action, int code,
+			   GError **error)
 {
-	g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(why),
-		    "%s a temporary file in %s, of the sizes of compressed clusters: %s", what,
-		    sizes->spill_dir, g_strerror(why));
+	g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(code),
+		    "%s the temporary file for the sizes of compressed clusters in %s: %s", action,
+		    sizes->spill_dir, g_strerror(code));
 	return -1;
 }
 
-static int open_file(struct sizes *sizes, GError **error)
+static int create_spill_file(struct compressed_sizes *sizes, GError **error)
 {
 	g_autofree char *path = g_build_filename(sizes->spill_dir, "novasnap-XXXXXX", NULL);
 
 	sizes->fd = g_mkstemp_full(path, O_RDWR | O_CLOEXEC, 0600);
 	if (sizes->fd < 0)
-		return fail(sizes, "making", errno, error);
+		return set_spill_error(sizes, "creating", errno, error);
 	if (unlink(path) < 0)
-		return fail(sizes, "unlinking", errno, error);
-	sizes->window = g_new0(uint16_t, WINDOW);
+		return set_spill_error(sizes, "unlinking", errno, error);
+	sizes->window = g_new0(uint16_t, WINDOW_COUNT);
 	return 0;
 }
 
-static int write_window(struct sizes *sizes, GError **error)
+static int write_window(struct compressed_sizes *sizes, GError **error)
 {
-	const char *from = (const char *)sizes->window;
-	size_t left = WINDOW * sizeof(uint16_t);
-	off_t at = (off_t)(sizes->window_at * sizeof(uint16_t));
-
-	while (left > 0) {
-		ssize_t n = pwrite(sizes->fd, from, left, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return fail(sizes, "writing to", n < 0 ? errno : EIO, error);
-		from += n;
-		at += n;
-		left -= (size_t)n;
-	}
+	if (image_file_write(sizes->fd, sizes->window, WINDOW_SIZE,
+			     sizes->window_start * sizeof(uint16_t)) < 0)
+		return set_spill_error(sizes, "writing to", errno, error);
 	sizes->window_dirty = false;
 	return 0;
 }
 
-static int read_window(struct sizes *sizes, uint64_t window_at, GError **error)
+static int read_window(struct compressed_sizes *sizes, uint64_t start, GError **error)
 {
-	char *to = (char *)sizes->window;
-	size_t left = WINDOW * sizeof(uint16_t);
-	off_t at = (off_t)(window_at * sizeof(uint16_t));
+	ssize_t got =
+		image_file_read(sizes->fd, sizes->window, WINDOW_SIZE, start * sizeof(uint16_t));
 
-	sizes->window_at = UINT64_MAX;
-	while (left > 0) {
-		ssize_t n = pread(sizes->fd, to, left, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return fail(sizes, "reading", n < 0 ? errno : EIO, error);
-		to += n;
-		at += n;
-		left -= (size_t)n;
-	}
-	sizes->window_at = window_at;
+	sizes->window_start = UINT64_MAX;
+	if (got != (ssize_t)WINDOW_SIZE)
+		return set_spill_error(sizes, "reading", got < 0 ? errno : EIO, error);
+	sizes->window_start = start;
 	return 0;
 }
 
-int sizes_append(struct sizes *sizes, uint16_t size, GError **error)
+int compressed_sizes_append(struct compressed_sizes *sizes, uint16_t size, GError **error)
 {
-	uint64_t spilled;
+	uint64_t position;
 
-	if (sizes->count < sizes->room) {
-		sizes->first[sizes->count++] = size;
+	if (sizes->count < sizes->capacity) {
+		sizes->in_memory[sizes->count++] = size;
 		return 0;
 	}
-	spilled = sizes->count - sizes->room;
-	if (spilled == 0 && open_file(sizes, error) < 0)
+	position = sizes->count - sizes->capacity;
+	if (position == 0 && create_spill_file(sizes, error) < 0)
 		return -1;
-	if (spilled > 0 && spilled % WINDOW == 0) {
+	if (position > 0 && position % WINDOW_COUNT == 0) {
 		if (write_window(sizes, error) < 0)
 			return -1;
-		sizes->window_at = spilled;
+		sizes->window_start = position;
 	}
-	sizes->window[spilled % WINDOW] = size;
+	sizes->window[position % WINDOW_COUNT] = size;
 	sizes->window_dirty = true;
 	sizes->count++;
 	return 0;
 }
 
-int sizes_get(struct sizes *sizes, uint64_t n, uint16_t *ret_size, GError **error)
+int compressed_sizes_get(struct compressed_sizes *sizes, uint64_t n, uint16_t *ret_size,
+			 GError **error)
 {
-	uint64_t spilled, window_at;
+	uint64_t position, start;
 
-	if (n < sizes->room) {
-		*ret_size = sizes->first[n];
+	if (n < sizes->capacity) {
+		*ret_size = sizes->in_memory[n];
 		return 0;
 	}
-	spilled = n - sizes->room;
-	window_at = spilled - spilled % WINDOW;
-	if (window_at != sizes->window_at) {
+	position = n - sizes->capacity;
+	start = position - position % WINDOW_COUNT;
+	if (start != sizes->window_start) {
 		if (sizes->window_dirty && write_window(sizes, error) < 0)
 			return -1;
-		if (read_window(sizes, window_at, error) < 0)
+		if (read_window(sizes, start, error) < 0)
 			return -1;
 	}
-	*ret_size = sizes->window[spilled % WINDOW];
+	*ret_size = sizes->window[position % WINDOW_COUNT];
 	return 0;
 }

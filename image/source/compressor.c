@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A ring of clusters: the caller's thread reads them into it, some at once, threads compress them,
- * and the caller takes them out in the order of the guest.
+ * A ring of slots, one cluster each. The caller's thread reads clusters into free slots, the worker
+ * threads compress them in any order, and the caller's thread takes them out in their order.
  */
+#include "image/source/compressor.h"
+
 #include <pthread.h>
 #include <string.h>
 
-#include "image/internal.h"
-#include "image/source/compressed.h"
+#include "image/cancel.h"
+#include "image/source/codec.h"
+#include "image/source/zeros.h"
+#include "image/thread.h"
 
-#define SLOTS 32
-#define STACK_SIZE ((size_t)512 * 1024)
+#define SLOT_COUNT 32
 
 struct slot {
-	uint64_t index;
-	uint16_t size;
-	bool done; /* guarded by the lock; what else there is belongs to who has the slot */
+	uint64_t index; /* of the cluster */
+	uint16_t size;	/* compressed */
+	bool done;	/* guarded by `lock`; the other fields belong to the slot's owner */
 };
 
 struct worker {
@@ -26,56 +29,62 @@ struct worker {
 
 struct compressor {
 	struct image_source *source;
-	const struct clusters *clusters;
+	const struct cluster_map *clusters;
 	const atomic_int *cancel;
 	struct worker *workers;
-	unsigned worker_count; /* those that run */
+	unsigned worker_count; /* those that were started */
 
-	/* The caller's thread's own. */
-	uint64_t next;	/* where to look for the next cluster to be read */
-	bool delivered; /* the oldest slot is what the caller was given */
+	/* Used only by the caller's thread. */
+	uint64_t next_index; /* where to look for the next cluster to read */
+	bool delivered;	     /* the caller has the oldest slot */
 
-	/* A cluster for each slot: the caller's until it is filled, then a worker's, and the
-	 * caller's again when it is done. */
-	struct slot slots[SLOTS];
-	unsigned char *inputs;
-	unsigned char *outputs;
+	/* A slot and its buffers belong to the caller's thread until it is filled, then to a worker
+	 * until it is done, and then again to the caller's thread. */
+	struct slot slots[SLOT_COUNT];
+	unsigned char *inputs;	/* one cluster for each slot */
+	unsigned char *outputs; /* one cluster for each slot */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	/* Guarded by the lock. How many slots were filled, taken by workers, and emptied in all. */
-	uint64_t filled; /* changed by the caller's thread alone */
-	uint64_t taken;
-	uint64_t emptied; /* the caller's thread's own */
-	unsigned busy;	  /* workers that are compressing */
-	bool ended;
+	/* How many slots were ever filled, claimed by workers, and emptied. Guarded by `lock`, but
+	 * only the caller's thread changes `filled`, and only it uses `emptied`. */
+	uint64_t filled;
+	uint64_t claimed;
+	uint64_t emptied;
+	unsigned busy; /* workers that are compressing; guarded by `lock` */
+	bool stopping; /* guarded by `lock` */
 };
 
-static unsigned char *input_of(const struct compressor *compressor, uint64_t n)
+static unsigned char *slot_input(const struct compressor *compressor, uint64_t n)
 {
-	return compressor->inputs + n % SLOTS * CLUSTER;
+	return compressor->inputs + n % SLOT_COUNT * CLUSTER_SIZE;
 }
 
-static unsigned char *output_of(const struct compressor *compressor, uint64_t n)
+static unsigned char *slot_output(const struct compressor *compressor, uint64_t n)
 {
-	return compressor->outputs + n % SLOTS * CLUSTER;
+	return compressor->outputs + n % SLOT_COUNT * CLUSTER_SIZE;
 }
 
-/* The next slot to compress. False when there will be none. */
-static bool take(struct compressor *compressor, uint64_t *ret_n)
+static uint64_t free_slots(const struct compressor *compressor)
 {
-	bool ended;
+	return SLOT_COUNT - (compressor->filled - compressor->emptied);
+}
+
+/* Waits for a filled slot. Returns false if the worker must end. */
+static bool claim_slot(struct compressor *compressor, uint64_t *ret_n)
+{
+	bool stopping;
 
 	pthread_mutex_lock(&compressor->lock);
-	while (compressor->taken == compressor->filled && !compressor->ended)
+	while (compressor->claimed == compressor->filled && !compressor->stopping)
 		pthread_cond_wait(&compressor->changed, &compressor->lock);
-	ended = compressor->ended;
-	if (!ended) {
-		*ret_n = compressor->taken++;
+	stopping = compressor->stopping;
+	if (!stopping) {
+		*ret_n = compressor->claimed++;
 		compressor->busy++;
 	}
 	pthread_mutex_unlock(&compressor->lock);
-	return !ended;
+	return !stopping;
 }
 
 static void *worker_main(void *opaque)
@@ -84,14 +93,14 @@ static void *worker_main(void *opaque)
 	struct compressor *compressor = worker->compressor;
 	uint64_t n;
 
-	while (take(compressor, &n)) {
-		struct slot *slot = &compressor->slots[n % SLOTS];
-		const unsigned char *input = input_of(compressor, n);
+	while (claim_slot(compressor, &n)) {
+		struct slot *slot = &compressor->slots[n % SLOT_COUNT];
+		const unsigned char *input = slot_input(compressor, n);
 
 		slot->size =
-			is_all_zeros(input, CLUSTER)
-				? SIZE_OF_ZEROS
-				: codec_compress(worker->codec, input, output_of(compressor, n));
+			image_is_zeros(input, CLUSTER_SIZE)
+				? CODEC_SIZE_ZEROS
+				: codec_compress(worker->codec, input, slot_output(compressor, n));
 		pthread_mutex_lock(&compressor->lock);
 		slot->done = true;
 		compressor->busy--;
@@ -105,47 +114,42 @@ static int start_worker(struct compressor *compressor, const struct image_compre
 			GError **error)
 {
 	struct worker *worker = &compressor->workers[compressor->worker_count];
-	pthread_attr_t attributes;
 	int rc;
 
 	worker->compressor = compressor;
 	worker->codec = codec_new(how, error);
 	if (!worker->codec)
 		return -1;
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	rc = pthread_create(&worker->thread, &attributes, worker_main, worker);
-	pthread_attr_destroy(&attributes);
+	rc = image_thread_start(&worker->thread, worker_main, worker);
 	if (rc == 0) {
 		compressor->worker_count++;
 		return 0;
 	}
 	codec_free(worker->codec);
 	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-		    "cannot start a compressing thread: %s", g_strerror(rc));
+		    "starting a thread that compresses: %s", g_strerror(rc));
 	return -1;
 }
 
-/* More threads than slots have nothing to do. */
-static unsigned thread_count(const struct image_compression *how)
+static unsigned wanted_threads(const struct image_compression *how)
 {
 	unsigned cores = g_get_num_processors();
 	unsigned wanted = how->threads > 0 ? how->threads : MAX(cores, 2) - 1;
 
-	return MIN(wanted, SLOTS);
+	return MIN(wanted, SLOT_COUNT);
 }
 
-struct compressor *compressor_new(struct image_source *source, const struct clusters *clusters,
+struct compressor *compressor_new(struct image_source *source, const struct cluster_map *clusters,
 				  const struct image_compression *how, GError **error)
 {
 	struct compressor *compressor = g_new0(struct compressor, 1);
-	unsigned threads = thread_count(how);
+	unsigned threads = wanted_threads(how);
 
 	compressor->source = source;
 	compressor->clusters = clusters;
 	compressor->cancel = how->cancel;
-	compressor->inputs = g_malloc(SLOTS * CLUSTER);
-	compressor->outputs = g_malloc(SLOTS * CLUSTER);
+	compressor->inputs = g_malloc(SLOT_COUNT * CLUSTER_SIZE);
+	compressor->outputs = g_malloc(SLOT_COUNT * CLUSTER_SIZE);
 	compressor->workers = g_new0(struct worker, threads);
 	pthread_mutex_init(&compressor->lock, NULL);
 	pthread_cond_init(&compressor->changed, NULL);
@@ -163,7 +167,7 @@ void compressor_free(struct compressor *compressor)
 	if (!compressor)
 		return;
 	pthread_mutex_lock(&compressor->lock);
-	compressor->ended = true;
+	compressor->stopping = true;
 	pthread_cond_broadcast(&compressor->changed);
 	pthread_mutex_unlock(&compressor->lock);
 	for (unsigned i = 0; i < compressor->worker_count; i++) {
@@ -181,28 +185,25 @@ void compressor_free(struct compressor *compressor)
 void compressor_seek(struct compressor *compressor, uint64_t index)
 {
 	pthread_mutex_lock(&compressor->lock);
-	compressor->taken = compressor->filled;
+	compressor->claimed = compressor->filled;
 	while (compressor->busy > 0)
 		pthread_cond_wait(&compressor->changed, &compressor->lock);
 	compressor->emptied = compressor->filled;
 	pthread_mutex_unlock(&compressor->lock);
 	compressor->delivered = false;
-	compressor->next = index;
+	compressor->next_index = index;
 }
 
-static int check_cancel(const struct compressor *compressor, GError **error)
+static int check_cancelled(const struct compressor *compressor, GError **error)
 {
-	if (!compressor->cancel || atomic_load(compressor->cancel) == 0)
-		return 0;
-	g_set_error_literal(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED,
-			    "compressing the disk was cancelled");
-	return -1;
+	return image_cancel_check(compressor->cancel, "compressing the disk", error);
 }
 
-static void hand_over(struct compressor *compressor, uint64_t index, unsigned count)
+/* Gives the workers `count` slots, which hold the clusters from `index` on. */
+static void publish_slots(struct compressor *compressor, uint64_t index, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		compressor->slots[(compressor->filled + i) % SLOTS] =
+		compressor->slots[(compressor->filled + i) % SLOT_COUNT] =
 			(struct slot){index + i, 0, false};
 	pthread_mutex_lock(&compressor->lock);
 	compressor->filled += count;
@@ -210,57 +211,58 @@ static void hand_over(struct compressor *compressor, uint64_t index, unsigned co
 	pthread_mutex_unlock(&compressor->lock);
 }
 
-/* Clusters that are neighbours in the guest, and whose slots are neighbours. */
-static int fill_some(struct compressor *compressor, uint64_t index, GError **error)
+/* Reads adjacent clusters from `index` on with one request, into slots that are adjacent, too. */
+static int read_clusters(struct compressor *compressor, uint64_t index, GError **error)
 {
 	struct image_source *source = compressor->source;
-	uint64_t room = SLOTS - (compressor->filled - compressor->emptied);
-	uint64_t most = MIN(MIN(room, SLOTS - compressor->filled % SLOTS), CLUSTERS_AT_ONCE);
-	uint64_t end = clusters_data_end(compressor->clusters, index, most);
+	uint64_t until_wrap = SLOT_COUNT - compressor->filled % SLOT_COUNT;
+	uint64_t limit = MIN(MIN(free_slots(compressor), until_wrap), CLUSTER_READ_MAX);
+	uint64_t end = cluster_map_data_end(compressor->clusters, index, limit);
 	uint64_t offset = index << CLUSTER_BITS;
 	size_t length = (size_t)((end - index) << CLUSTER_BITS);
-	size_t there = (size_t)MIN((uint64_t)length, source->size - offset);
-	unsigned char *to = input_of(compressor, compressor->filled);
+	size_t present = (size_t)MIN((uint64_t)length, source->size - offset);
+	unsigned char *to = slot_input(compressor, compressor->filled);
 
-	if (check_cancel(compressor, error) < 0 ||
-	    source->ops->read(source, offset, to, there, error) < 0)
+	if (check_cancelled(compressor, error) < 0 ||
+	    source->ops->read(source, offset, to, present, error) < 0)
 		return -1;
-	memset(to + there, 0, length - there);
-	hand_over(compressor, index, (unsigned)(end - index));
-	compressor->next = end;
+	memset(to + present, 0, length - present);
+	publish_slots(compressor, index, (unsigned)(end - index));
+	compressor->next_index = end;
 	return 0;
 }
 
-/* Reads when there is room for a large read, so that there are no small ones. */
-static int fill(struct compressor *compressor, GError **error)
+/* Reads only if there is room for a large request, so that there are no small ones. */
+static int fill_slots(struct compressor *compressor, GError **error)
 {
-	uint64_t count = clusters_count(compressor->clusters);
+	uint64_t count = cluster_map_count(compressor->clusters);
 
-	while (SLOTS - (compressor->filled - compressor->emptied) >= CLUSTERS_AT_ONCE) {
-		uint64_t index = clusters_next_data(compressor->clusters, compressor->next);
+	while (free_slots(compressor) >= CLUSTER_READ_MAX) {
+		uint64_t index =
+			cluster_map_next_data(compressor->clusters, compressor->next_index);
 
 		if (index >= count)
 			break;
-		if (fill_some(compressor, index, error) < 0)
+		if (read_clusters(compressor, index, error) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int wait_for(struct compressor *compressor, const struct slot *slot, GError **error)
+static int wait_until_done(struct compressor *compressor, const struct slot *slot, GError **error)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&compressor->lock);
 	while (rc == 0 && !slot->done) {
-		image_wait_a_little(&compressor->changed, &compressor->lock);
-		rc = check_cancel(compressor, error);
+		image_thread_wait(&compressor->changed, &compressor->lock);
+		rc = check_cancelled(compressor, error);
 	}
 	pthread_mutex_unlock(&compressor->lock);
 	return rc;
 }
 
-int compressor_next(struct compressor *compressor, struct compressed *ret_compressed,
+int compressor_next(struct compressor *compressor, struct compressed_cluster *ret_compressed,
 		    GError **error)
 {
 	const struct slot *slot;
@@ -268,18 +270,19 @@ int compressor_next(struct compressor *compressor, struct compressed *ret_compre
 	if (compressor->delivered)
 		compressor->emptied++;
 	compressor->delivered = false;
-	if (fill(compressor, error) < 0)
+	if (fill_slots(compressor, error) < 0)
 		return -1;
 	if (compressor->emptied == compressor->filled)
 		return 0;
-	slot = &compressor->slots[compressor->emptied % SLOTS];
-	if (wait_for(compressor, slot, error) < 0)
+	slot = &compressor->slots[compressor->emptied % SLOT_COUNT];
+	if (wait_until_done(compressor, slot, error) < 0)
 		return -1;
-	*ret_compressed = (struct compressed){
+	*ret_compressed = (struct compressed_cluster){
 		.index = slot->index,
 		.size = slot->size,
-		.bytes = slot->size == SIZE_PLAIN ? input_of(compressor, compressor->emptied)
-						  : output_of(compressor, compressor->emptied),
+		.bytes = slot->size == CODEC_SIZE_UNCOMPRESSED
+				 ? slot_input(compressor, compressor->emptied)
+				 : slot_output(compressor, compressor->emptied),
 	};
 	compressor->delivered = true;
 	return 1;

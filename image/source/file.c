@@ -1,51 +1,42 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The image source that is a plain file: its bytes as they are, read with pread.
+ * The image source that is a regular file.
  */
-#include "image/source.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
-#include <inttypes.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "image/file-io.h"
+#include "image/source.h"
 
 struct file_source {
 	struct image_source head;
 	int fd;
-	char *path; /* for messages alone: the file may be unlinked */
+	char *path; /* only for messages: the file may be unlinked */
 };
 
 static int file_source_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
 			    GError **error)
 {
 	struct file_source *file = (struct file_source *)source;
-	char *at = buf;
+	ssize_t got = image_file_read(file->fd, buf, len, offset);
 
-	while (len > 0) {
-		ssize_t n = pread(file->fd, at, len, (off_t)offset);
+	if (got < 0) {
+		int saved = errno;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			int saved = errno;
-			g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved),
-				    "reading %s at byte %" PRIu64 ": %s", file->path, offset,
-				    g_strerror(saved));
-			return -1;
-		}
-		if (n == 0) {
-			g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_IO,
-				    "%s ends at byte %" PRIu64 ", it had %" PRIu64
-				    " bytes when it was opened: somebody cut it short",
-				    file->path, offset, source->size);
-			return -1;
-		}
-		at += n;
-		offset += (uint64_t)n;
-		len -= (size_t)n;
+		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved),
+			    "reading %s at byte %" G_GUINT64_FORMAT ": %s", file->path, offset,
+			    g_strerror(saved));
+		return -1;
+	}
+	if ((size_t)got < len) {
+		g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_IO,
+			    "%s ends at byte %" G_GUINT64_FORMAT ", but had %" G_GUINT64_FORMAT
+			    " bytes when it was opened: another program truncated it",
+			    file->path, offset + (uint64_t)got, source->size);
+		return -1;
 	}
 	return 0;
 }
@@ -54,7 +45,7 @@ static void file_source_free(struct image_source *source)
 {
 	struct file_source *file = (struct file_source *)source;
 
-	close(file->fd);
+	(void)close(file->fd);
 	g_free(file->path);
 	g_free(file);
 }
@@ -77,13 +68,13 @@ struct image_source *image_source_new_file(const char *path, GError **error)
 		saved = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
 	if (saved) {
 		if (fd >= 0)
-			close(fd);
+			(void)close(fd);
 		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved),
 			    "opening %s to read an image: %s", path,
 			    saved == EINVAL ? "not a regular file" : g_strerror(saved));
 		return NULL;
 	}
-	/* Advice only: the file is read once, from its start to its end. */
+	/* Only advice: the file is read once from start to end. */
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 
 	file = g_new0(struct file_source, 1);
@@ -92,10 +83,4 @@ struct image_source *image_source_new_file(const char *path, GError **error)
 	file->fd = fd;
 	file->path = g_strdup(path);
 	return &file->head;
-}
-
-void image_source_free(struct image_source *source)
-{
-	if (source)
-		source->ops->free(source);
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A program that serves a disk to us alone (qemu-nbd), by systemd's socket activation. libnbd can
- * start one too, but then it outlives us when we are killed before it has its client, and leaves
- * its socket in the system's temporary folder. Ours ends with the thread that started it.
+ * A program that serves a disk by NBD.
  */
+#include "image/source/nbd-server.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -17,41 +18,47 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "image/internal.h"
+#include "image/limits.h"
+#include "image/source.h"
 
-#define END_MS 5000
-#define KILL_MS 2000
-#define WORDS_MS 500
-#define LOOK_MS 20
+#define TERMINATE_TIMEOUT_MS 5000
+#define KILL_TIMEOUT_MS 2000
+#define ERROR_TEXT_TIMEOUT_MS 500
+#define POLL_INTERVAL_MS 20
 #define ACTIVATED_FD 3 /* SD_LISTEN_FDS_START */
 #define PID_DIGITS 10
+#define EXIT_NOT_STARTED 127
 
 struct nbd_server {
 	pid_t pid;
-	int pidfd;
-	int words; /* its standard error */
+	int pidfd;    /* -1: the kernel has none */
+	int error_fd; /* the read end of its standard error */
 };
 
-/* All that the child needs, made before it is. */
+/* What the child process needs. It is prepared before the fork, because the child must not allocate
+ * memory. */
 struct launch {
 	char *const *argv;
 	char *program; /* its path */
 	char **environment;
-	char *pid_digits; /* of LISTEN_PID, in the environment */
+	char *pid_digits; /* the value of LISTEN_PID in `environment` */
 	pid_t parent;
 	int listener;
-	int words;
+	int error_fd;
 };
 
-static int fail(GError **error, const char *what, const char *on, int code)
+static int set_errno_error(GError **error, const char *action, const char *object)
 {
-	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED, "%s %s: %s", what, on,
-		    g_strerror(code));
+	int saved = errno;
+
+	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED, "%s %s: %s", action,
+		    object, g_strerror(saved));
 	return -1;
 }
 
-/* Listens at the socket, connects to it, and removes it: nobody else ever can. -1 with an error. */
-static int make_ends(const char *path, int *ret_listener, int *ret_client, GError **error)
+/* Listens on a socket, connects to it, and unlinks it, so that no other program can connect. The
+ * caller closes both descriptors if they are not -1, also after an error. */
+static int make_connection(const char *path, int *ret_listener, int *ret_client, GError **error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const struct sockaddr *name = (const struct sockaddr *)&address;
@@ -61,110 +68,121 @@ static int make_ends(const char *path, int *ret_listener, int *ret_client, GErro
 
 	*ret_listener = listener;
 	*ret_client = client;
-	if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
-		return fail(error, "making the socket", path, ENAMETOOLONG);
+	if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >=
+	    sizeof(address.sun_path)) {
+		errno = ENAMETOOLONG;
+		return set_errno_error(error, "creating the socket", path);
+	}
 	if (listener < 0 || client < 0 || bind(listener, name, sizeof(address)) < 0)
-		return fail(error, "making the socket", path, errno);
+		return set_errno_error(error, "creating the socket", path);
 	if (listen(listener, 1) < 0 || connect(client, name, sizeof(address)) < 0)
-		rc = fail(error, "connecting to the socket", path, errno);
+		rc = set_errno_error(error, "connecting to the socket", path);
 	(void)g_unlink(path);
 	return rc;
 }
 
-/* Only what may be called between fork and exec. */
+/* Runs in the child process: calls only functions that are safe between fork and exec. */
 static G_NORETURN void run_child(const struct launch *launch)
 {
-	static const char cannot[] = "it cannot be run";
-	sigset_t none;
+	static const char failure[] = "it cannot be executed";
+	sigset_t no_signals;
 	char digits[PID_DIGITS];
 	int count = 0;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* The parent may have ended before prctl(). */
 	if (getppid() != launch->parent)
-		_exit(127);
+		_exit(EXIT_NOT_STARTED);
 	for (pid_t pid = getpid(); pid > 0 && count < PID_DIGITS; pid /= 10)
 		digits[count++] = (char)('0' + pid % 10);
 	for (int i = 0; i < count; i++)
 		launch->pid_digits[i] = digits[count - 1 - i];
 	launch->pid_digits[count] = '\0';
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)sigemptyset(&no_signals);
+	(void)sigprocmask(SIG_SETMASK, &no_signals, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
-	if (dup2(launch->words, STDERR_FILENO) >= 0 &&
+	if (dup2(launch->error_fd, STDERR_FILENO) >= 0 &&
 	    (launch->listener == ACTIVATED_FD ? fcntl(ACTIVATED_FD, F_SETFD, 0)
 					      : dup2(launch->listener, ACTIVATED_FD)) >= 0)
 		(void)execve(launch->program, launch->argv, launch->environment);
-	(void)!write(STDERR_FILENO, cannot, strlen(cannot));
-	_exit(127);
+	(void)!write(STDERR_FILENO, failure, strlen(failure));
+	_exit(EXIT_NOT_STARTED);
 }
 
-static pid_t launch(struct launch *launch, GError **error)
+/* The environment of sd_listen_fds(3), with room for the process id, which the child fills in. */
+static void prepare_environment(struct launch *launch)
 {
-	char *digits = g_strdup("LISTEN_PID=0000000000");
+	char *listen_pid = g_strdup("LISTEN_PID=0000000000");
 	char **environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
 	guint count;
-	pid_t pid;
 
 	environment = g_environ_setenv(environment, "LISTEN_FDS", "1", TRUE);
 	environment = g_environ_unsetenv(environment, "LISTEN_FDNAMES");
 	environment = g_environ_unsetenv(environment, "LISTEN_PID");
 	count = g_strv_length(environment);
 	environment = g_renew(char *, environment, count + 2);
-	environment[count] = digits;
+	environment[count] = listen_pid;
 	environment[count + 1] = NULL;
 	launch->environment = environment;
-	launch->pid_digits = digits + strlen("LISTEN_PID=");
+	launch->pid_digits = listen_pid + strlen("LISTEN_PID=");
+}
+
+static pid_t start_process(struct launch *launch, GError **error)
+{
+	pid_t pid;
+
+	prepare_environment(launch);
 	launch->parent = getpid();
 	pid = fork();
 	if (pid == 0)
 		run_child(launch);
 	if (pid < 0)
-		(void)fail(error, "starting", launch->argv[0], errno);
-	g_strfreev(environment);
+		(void)set_errno_error(error, "starting", launch->argv[0]);
+	g_strfreev(launch->environment);
 	return pid;
 }
 
-static struct nbd_server *start(const char *const *argv, int listener, GError **error)
+static struct nbd_server *start_server(const char *const *argv, int listener, GError **error)
 {
 	g_autofree char *program = g_find_program_in_path(argv[0]);
-	struct launch what = {
+	struct launch launch = {
 		.argv = (char *const *)argv, .program = program, .listener = listener};
 	struct nbd_server *server;
-	int words[2];
+	int error_pipe[2];
 	pid_t pid;
 
 	if (!program) {
 		g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-			    "there is no %s: install qemu-utils", argv[0]);
+			    "the program %s was not found: install qemu-utils", argv[0]);
 		return NULL;
 	}
-	/* It must not wait for us to read its words. */
-	if (pipe2(words, O_CLOEXEC | O_NONBLOCK) < 0) {
-		(void)fail(error, "making a pipe for", argv[0], errno);
+	/* Non-blocking, so that the server never waits for us to read its messages. */
+	if (pipe2(error_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+		(void)set_errno_error(error, "creating a pipe for", argv[0]);
 		return NULL;
 	}
-	what.words = words[1];
-	pid = launch(&what, error);
-	(void)close(words[1]);
+	launch.error_fd = error_pipe[1];
+	pid = start_process(&launch, error);
+	(void)close(error_pipe[1]);
 	if (pid < 0) {
-		(void)close(words[0]);
+		(void)close(error_pipe[0]);
 		return NULL;
 	}
 	server = g_new0(struct nbd_server, 1);
 	server->pid = pid;
 	server->pidfd = pidfd_open(pid, 0);
-	server->words = words[0];
+	server->error_fd = error_pipe[0];
 	return server;
 }
 
-struct nbd_server *nbd_server_start(const char *const *argv, const char *socket, int *ret_client,
-				    GError **error)
+struct nbd_server *nbd_server_start(const char *const *argv, const char *socket_path,
+				    int *ret_client, GError **error)
 {
 	struct nbd_server *server = NULL;
 	int listener, client;
 
-	if (make_ends(socket, &listener, &client, error) == 0)
-		server = start(argv, listener, error);
+	if (make_connection(socket_path, &listener, &client, error) == 0)
+		server = start_server(argv, listener, error);
 	if (listener >= 0)
 		(void)close(listener);
 	if (!server && client >= 0)
@@ -173,53 +191,55 @@ struct nbd_server *nbd_server_start(const char *const *argv, const char *socket,
 	return server;
 }
 
-/* Until it has ended, which is its parent's to wait for. */
+/* Returns whether the server has ended within the time. */
 static bool wait_end(const struct nbd_server *server, int timeout_ms)
 {
 	struct pollfd fd = {.fd = server->pidfd, .events = POLLIN};
-	gint64 until = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
-	gint64 left = timeout_ms;
+	gint64 until_us = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
+	gint64 left_ms = timeout_ms;
 	pid_t ended;
 
 	do {
-		/* Of a kernel without pidfds nobody tells. */
-		(void)poll(&fd, 1, (int)(server->pidfd >= 0 ? left : MIN(left, LOOK_MS)));
+		/* Without a pidfd nothing wakes us. */
+		(void)poll(&fd, 1,
+			   (int)(server->pidfd >= 0 ? left_ms : MIN(left_ms, POLL_INTERVAL_MS)));
 		ended = waitpid(server->pid, NULL, WNOHANG);
-		left = (until - g_get_monotonic_time()) / 1000;
-	} while (ended == 0 && left > 0);
+		left_ms = (until_us - g_get_monotonic_time()) / 1000;
+	} while (ended == 0 && left_ms > 0);
 	return ended != 0;
 }
 
-char *nbd_server_words(struct nbd_server *server)
+char *nbd_server_error_text(struct nbd_server *server)
 {
-	char words[WORDS_MAX + 1];
+	char text[IMAGE_FOREIGN_TEXT_MAX + 1];
 	ssize_t got;
 
-	/* One that goes on has nothing to say of why it failed. */
-	(void)poll(&(struct pollfd){.fd = server->pidfd, .events = POLLIN}, 1, WORDS_MS);
-	got = read(server->words, words, WORDS_MAX);
-	words[MAX(got, 0)] = '\0';
-	g_strstrip(g_strdelimit(words, "\r\n", ' '));
-	return g_utf8_make_valid(words, -1);
+	/* A server that failed writes its message before it ends. */
+	(void)poll(&(struct pollfd){.fd = server->pidfd, .events = POLLIN}, 1,
+		   ERROR_TEXT_TIMEOUT_MS);
+	got = read(server->error_fd, text, IMAGE_FOREIGN_TEXT_MAX);
+	text[MAX(got, 0)] = '\0';
+	g_strstrip(g_strdelimit(text, "\r\n", ' '));
+	return g_utf8_make_valid(text, -1);
 }
 
-void nbd_server_end(struct nbd_server *server)
+void nbd_server_stop(struct nbd_server *server)
 {
 	if (!server)
 		return;
 	(void)kill(server->pid, SIGTERM);
-	if (!wait_end(server, END_MS)) {
-		g_warning("the program that serves a disk (pid %d) did not end in %d s: it is "
-			  "killed",
-			  (int)server->pid, END_MS / 1000);
+	if (!wait_end(server, TERMINATE_TIMEOUT_MS)) {
+		g_warning("the NBD server of a disk (pid %d) did not end within %d s of SIGTERM; "
+			  "sending SIGKILL",
+			  (int)server->pid, TERMINATE_TIMEOUT_MS / 1000);
 		(void)kill(server->pid, SIGKILL);
-		if (!wait_end(server, KILL_MS))
-			g_warning("the program that serves a disk (pid %d) cannot be ended: it is "
-				  "left to itself",
-				  (int)server->pid);
+		if (!wait_end(server, KILL_TIMEOUT_MS))
+			g_warning("the NBD server of a disk (pid %d) did not end within %d s of "
+				  "SIGKILL; check this process",
+				  (int)server->pid, KILL_TIMEOUT_MS / 1000);
 	}
 	if (server->pidfd >= 0)
 		(void)close(server->pidfd);
-	(void)close(server->words);
+	(void)close(server->error_fd);
 	g_free(server);
 }

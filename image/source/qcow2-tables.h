@@ -1,47 +1,61 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the encoders of qcow2 (version 3, docs/interop/qcow2.txt of QEMU) share: all of the file
- * before its data, made from the map of clusters when it is read.
+ * What the qcow2 encoders share: the structures before the data of a qcow2 image of version 3 (see
+ * QEMU's docs/interop/qcow2.txt). They are made from a cluster map, each part when it is read.
  *
- *     header | refcount table | refcount blocks | L1 | L2 tables | data in the guest's order
+ *     header | refcount table | refcount blocks | L1 table | L2 tables | data
+ *
+ * Each part occupies complete clusters. A group of the cluster map without data has no L2 table.
  */
-#ifndef NOVASNAP_IMAGE_QCOW2_H
-#define NOVASNAP_IMAGE_QCOW2_H
+#ifndef NOVASNAP_IMAGE_QCOW2_TABLES_H
+#define NOVASNAP_IMAGE_QCOW2_TABLES_H
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
-#define QCOW2_COPIED ((uint64_t)1 << 63) /* the refcount is exactly 1 */
+#define QCOW2_COPIED ((uint64_t)1 << 63) /* flag of a table entry: the refcount is exactly 1 */
 
-/* What is said of the data. A callback gets `to` zeroed, fills it in the file's byte order, and
- * returns 0, or -1 with an error. */
-struct qcow2_shape {
-	const struct clusters *clusters; /* which have an entry in an L2 table; must outlive it */
-	uint64_t size;			 /* of the guest's disk */
-	uint64_t data;			 /* how many clusters of the file hold data */
-	bool zstd;			 /* how those are compressed that are */
-	/* The 8192 entries of a group's L2 table. */
-	int (*make_l2)(void *opaque, uint64_t group, unsigned char *to, GError **error);
-	/* The refcounts of clusters that hold data; the first of them is 0. NULL: they are 1. */
-	int (*make_refcounts)(void *opaque, uint64_t first, uint64_t count, unsigned char *to,
+/*
+ * Describes the data of an image. The callbacks get `opaque`; they return 0, or -1 with an error.
+ * Buffers for tables are zeroed before the call and filled in big-endian order.
+ */
+struct qcow2_layout {
+	const struct cluster_map *clusters; /* which clusters have an L2 entry; outlives the image
+					     */
+	uint64_t disk_size;		    /* bytes of the guest's disk */
+	uint64_t data_clusters;		    /* how many clusters of the file hold data */
+	bool zstd;			    /* how compressed clusters are compressed */
+	/* Fills the L2 table of a group that has data, CLUSTER_GROUP_SIZE entries of 8 bytes. */
+	int (*fill_l2_table)(void *opaque, uint64_t group, unsigned char *to, GError **error);
+	/* Fills the refcounts, 2 bytes each, of `count` data clusters of the file from `first` on,
+	 * counted from 0. NULL: all are 1. */
+	int (*fill_refcounts)(void *opaque, uint64_t first, uint64_t count, unsigned char *to,
 			      GError **error);
-	/* What is at an offset of the data, as much of it as is at hand: at least a byte. */
+	/* Reads at least one byte and at most `len` bytes at an offset from the start of the data.
+	 */
 	int (*read_data)(void *opaque, uint64_t offset, unsigned char *to, size_t len,
 			 size_t *ret_length, GError **error);
 	void *opaque;
 };
 
+/* A qcow2 image. */
 struct qcow2_tables;
-struct qcow2_tables *qcow2_tables_new(const struct qcow2_shape *shape);
-void qcow2_tables_free(struct qcow2_tables *tables);
-/* In bytes, whole clusters: where the data begins, and where the file ends. */
-uint64_t qcow2_tables_size(const struct qcow2_tables *tables);
-uint64_t qcow2_size(const struct qcow2_tables *tables);
-/* Of the whole file, its data too. */
-int qcow2_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to, size_t len,
-	       GError **error);
 
-void put16(unsigned char *to, uint16_t value);
-void put32(unsigned char *to, uint32_t value);
-void put64(unsigned char *to, uint64_t value);
+/* Makes an image of this layout, which is copied. */
+struct qcow2_tables *qcow2_tables_new(const struct qcow2_layout *layout);
+/* Accepts NULL. */
+void qcow2_tables_free(struct qcow2_tables *tables);
+
+/* Returns the offset of the data in the file, and the size of the file, in bytes. */
+uint64_t qcow2_tables_data_offset(const struct qcow2_tables *tables);
+uint64_t qcow2_tables_file_size(const struct qcow2_tables *tables);
+
+/* Reads `len` bytes of the file, tables and data. Returns 0, or -1 with the error of a callback. */
+int qcow2_tables_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to,
+		      size_t len, GError **error);
+
+/* Write a big-endian number. */
+void qcow2_put16(unsigned char *to, uint16_t value);
+void qcow2_put32(unsigned char *to, uint32_t value);
+void qcow2_put64(unsigned char *to, uint64_t value);
 
 #endif

@@ -1,54 +1,56 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The encoder raw: the bytes as they are, where zeros need not be read.
+ * The encoder of raw images: passes data through, and does not read clusters of zeros.
  */
 #include <string.h>
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
-struct raw {
+struct raw_encoder {
 	struct image_source head;
 	struct image_source *source;
-	struct clusters *clusters;
+	struct cluster_map *clusters;
 };
 
-/* How far from here the clusters are of one kind, in bytes, at most `len`. */
-static size_t run_length(const struct raw *raw, uint64_t offset, size_t len)
+/* Returns how many bytes from `offset`, at most `len`, lie in clusters that all have data or all
+ * have none. */
+static size_t uniform_length(const struct raw_encoder *raw, uint64_t offset, size_t len)
 {
 	uint64_t index = offset >> CLUSTER_BITS;
-	bool data = clusters_has_data(raw->clusters, index);
+	bool data = cluster_map_has_data(raw->clusters, index);
 	uint64_t end = (index + 1) << CLUSTER_BITS;
 
-	while (end < offset + len && clusters_has_data(raw->clusters, end >> CLUSTER_BITS) == data)
-		end += CLUSTER;
+	while (end < offset + len &&
+	       cluster_map_has_data(raw->clusters, end >> CLUSTER_BITS) == data)
+		end += CLUSTER_SIZE;
 	return (size_t)MIN(end - offset, (uint64_t)len);
 }
 
 static int raw_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
 		    GError **error)
 {
-	struct raw *raw = (struct raw *)source;
+	struct raw_encoder *raw = (struct raw_encoder *)source;
 	char *to = buf;
 
 	while (len > 0) {
-		size_t run = run_length(raw, offset, len);
+		size_t length = uniform_length(raw, offset, len);
 
-		if (!clusters_has_data(raw->clusters, offset >> CLUSTER_BITS))
-			memset(to, 0, run);
-		else if (raw->source->ops->read(raw->source, offset, to, run, error) < 0)
+		if (!cluster_map_has_data(raw->clusters, offset >> CLUSTER_BITS))
+			memset(to, 0, length);
+		else if (raw->source->ops->read(raw->source, offset, to, length, error) < 0)
 			return -1;
-		to += run;
-		offset += run;
-		len -= run;
+		to += length;
+		offset += length;
+		len -= length;
 	}
 	return 0;
 }
 
 static void raw_free(struct image_source *source)
 {
-	struct raw *raw = (struct raw *)source;
+	struct raw_encoder *raw = (struct raw_encoder *)source;
 
-	clusters_free(raw->clusters);
+	cluster_map_free(raw->clusters);
 	image_source_free(raw->source);
 	g_free(raw);
 }
@@ -57,12 +59,12 @@ static const struct image_source_ops raw_ops = {.read = raw_read, .free = raw_fr
 
 struct image_source *image_source_new_raw(struct image_source *source, GError **error)
 {
-	struct raw *raw = g_new0(struct raw, 1);
+	struct raw_encoder *raw = g_new0(struct raw_encoder, 1);
 
 	raw->head.ops = &raw_ops;
 	raw->head.size = source->size;
 	raw->source = source;
-	raw->clusters = clusters_new(source, error);
+	raw->clusters = cluster_map_new(source, error);
 	if (raw->clusters)
 		return &raw->head;
 	raw_free(&raw->head);

@@ -1,24 +1,42 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The data of an image, into Glance. Each try begins at byte 0, and none begins before the image
- * has been looked at: a try that seemed to fail may have arrived, or may still be under way there.
+ * The data of an image, sent to Glance. Each attempt starts at byte 0, and only after the image was
+ * checked: an attempt that seems to have failed may have arrived, or Glance may still be storing
+ * it.
  */
-#include <string.h>
+#include "image/store/glance-upload.h"
 
-#include "image/store/glance.h"
+#include "image/cancel.h"
+#include "image/store/glance-client.h"
+#include "image/store/glance-image.h"
+#include "image/store/pipeline.h"
 
 #define RETRY_PAUSE_S 1
-#define SAVING_LOOK_S 1
+#define SAVING_POLL_S 1
 
-static void note_sent(void *opaque, uint64_t bytes)
+/* One upload with all its attempts. */
+struct glance_upload {
+	struct glance_client *client;
+	const struct image_identity *identity;
+	const char *id;
+	struct image_upload *upload;
+	struct pipeline *pipeline; /* of the attempt under way */
+};
+
+static void note_bytes_sent(void *opaque, uint64_t bytes)
 {
-	struct image_upload *upload = opaque;
+	const struct image_upload *upload = ((struct glance_upload *)opaque)->upload;
 
 	if (upload->progress)
 		upload->progress(upload->opaque, bytes, upload->source->size);
 }
 
-/* Keeps the hash of a source that has been read to its end. */
+static ssize_t read_pipeline(void *opaque, void *buffer, size_t size, GError **error)
+{
+	return pipeline_read(((struct glance_upload *)opaque)->pipeline, buffer, size, error);
+}
+
+/* Keeps the hash if the pipeline has read the whole source. */
 static void keep_hash(struct image_upload *upload, struct pipeline *pipeline)
 {
 	const char *hash = pipeline_hash(pipeline);
@@ -27,27 +45,27 @@ static void keep_hash(struct image_upload *upload, struct pipeline *pipeline)
 		g_strlcpy(upload->hash, hash, sizeof(upload->hash));
 }
 
-static int put_once(struct glance *glance, struct glance_call *call, struct image_upload *upload,
-		    bool *ret_again, GError **error)
+static int put_once(struct glance_upload *self, struct glance_request *request, bool *ret_retry,
+		    GError **error)
 {
+	struct image_upload *upload = self->upload;
 	struct http_reply reply = {0};
-	struct pipeline *pipeline = pipeline_start(upload, error);
 	int rc;
 
-	if (!pipeline)
+	self->pipeline = pipeline_start(upload, error);
+	if (!self->pipeline)
 		return -1;
 	upload->attempts++;
-	note_sent(upload, 0);
-	call->upload = pipeline;
-	rc = glance_try(glance, call, &reply, ret_again, error);
+	note_bytes_sent(self, 0);
+	rc = glance_request_send_once(self->client, request, &reply, ret_retry, error);
 	if (rc == 0 || reply.status == 0)
-		keep_hash(upload, pipeline);
+		keep_hash(upload, self->pipeline);
 	http_reply_clear(&reply);
-	pipeline_free(pipeline);
+	pipeline_free(self->pipeline);
 	return rc;
 }
 
-/* The hash of the whole source, when no try got so far. */
+/* Reads the source only for its hash, if no attempt has read it to its end. */
 static int hash_source(struct image_upload *upload, GError **error)
 {
 	struct pipeline *pipeline;
@@ -58,10 +76,8 @@ static int hash_source(struct image_upload *upload, GError **error)
 	pipeline = pipeline_start(upload, error);
 	if (!pipeline)
 		return -1;
-	rc = pipeline_drain(pipeline);
+	rc = pipeline_drain(pipeline, error);
 	keep_hash(upload, pipeline);
-	if (rc < 0)
-		g_propagate_error(error, pipeline_error(pipeline));
 	pipeline_free(pipeline);
 	return rc;
 }
@@ -74,113 +90,129 @@ static int verify_record(const struct image_record *record, const struct image_u
 	return image_record_verify(record, &checksum, error);
 }
 
-enum look { LOOK_FAILED = -1, LOOK_GO, LOOK_DONE };
-
-/* What a try that failed has left behind. */
-static enum look look_at_image(struct glance *glance, const struct image_identity *who,
-			       const char *id, struct image_upload *upload, GError **error)
-{
-	for (unsigned waited = 0;; waited += SAVING_LOOK_S) {
-		g_autoptr(image_record_t) record = NULL;
-
-		if (glance_get(glance, who, id, &record, error) < 0)
-			return LOOK_FAILED;
-		if (g_strcmp0(record->status, "queued") == 0)
-			return LOOK_GO;
-		if (g_strcmp0(record->status, "active") == 0) {
-			if (hash_source(upload, error) < 0)
-				return LOOK_FAILED;
-			return verify_record(record, upload, error) == 0 ? LOOK_DONE : LOOK_FAILED;
-		}
-		if (g_strcmp0(record->status, "saving") != 0) {
-			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT,
-				    "image %s is %s: it takes no data", id, record->status);
-			return LOOK_FAILED;
-		}
-		if (waited >= glance->config->saving_timeout_s) {
-			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
-				    "image %s is still saving, %u s after its upload broke; no "
-				    "second upload is begun beside the first",
-				    id, waited);
-			return LOOK_FAILED;
-		}
-		if (!http_pause(SAVING_LOOK_S, upload->cancel)) {
-			g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
-					    "the upload was cancelled");
-			return LOOK_FAILED;
-		}
-	}
-}
-
-static int verify(struct glance *glance, const struct image_identity *who, const char *id,
-		  struct image_upload *upload, GError **error)
+static int verify_image(const struct glance_upload *self, GError **error)
 {
 	g_autoptr(image_record_t) record = NULL;
 
-	if (glance_get(glance, who, id, &record, error) < 0)
+	if (glance_image_get(self->client, self->identity, self->id, &record, error) < 0)
 		return -1;
-	return verify_record(record, upload, error);
+	return verify_record(record, self->upload, error);
 }
 
-/* What the PUT's own refusals mean: the image was there a moment ago. */
-static void translate(GError *error)
+/* What is known of an image that an earlier attempt may have changed. */
+enum image_check {
+	IMAGE_CHECK_FAILED = -1, /* nothing can be sent; there is an error */
+	IMAGE_CHECK_EMPTY,	 /* it waits for data */
+	IMAGE_CHECK_COMPLETE,	 /* it holds what was to be sent */
+};
+
+static enum image_check check_complete(const struct glance_upload *self,
+				       const struct image_record *record, GError **error)
 {
-	if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		error->code = IMAGE_ERROR_GONE;
+	if (hash_source(self->upload, error) < 0 || verify_record(record, self->upload, error) < 0)
+		return IMAGE_CHECK_FAILED;
+	return IMAGE_CHECK_COMPLETE;
 }
 
-int glance_upload(void *self, const struct image_identity *who, const char *id,
-		  struct image_upload *upload, GError **error)
+/* Checks the image. Waits while Glance is still saving what an earlier attempt has sent. */
+static enum image_check check_image(const struct glance_upload *self, GError **error)
 {
-	struct glance *glance = self;
-	struct glance_call call = {
-		.who = who,
-		.method = "PUT",
-		.id = id,
-		.tail = "/file",
-		.content_type = "application/octet-stream",
-		.upload_size = upload->source->size,
-		.sent = note_sent,
-		.opaque = upload,
-		.cancel = upload->cancel,
-	};
-	unsigned failed = 0;
+	unsigned timeout_s = self->client->config->saving_timeout_s;
 
-	upload->sent = upload->source->size;
-	if (upload->resuming) {
-		enum look look = look_at_image(glance, who, id, upload, error);
+	for (unsigned waited_s = 0;; waited_s += SAVING_POLL_S) {
+		g_autoptr(image_record_t) record = NULL;
 
-		if (look != LOOK_GO)
-			return look == LOOK_DONE ? 0 : -1;
+		if (glance_image_get(self->client, self->identity, self->id, &record, error) < 0)
+			return IMAGE_CHECK_FAILED;
+		if (g_strcmp0(record->status, "queued") == 0)
+			return IMAGE_CHECK_EMPTY;
+		if (g_strcmp0(record->status, "active") == 0)
+			return check_complete(self, record, error);
+		if (g_strcmp0(record->status, "saving") != 0) {
+			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT,
+				    "image %s is %s and accepts no data", self->id, record->status);
+			return IMAGE_CHECK_FAILED;
+		}
+		if (waited_s >= timeout_s) {
+			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
+				    "image %s is still saving %u s after its upload was "
+				    "interrupted; it is not uploaded a second time meanwhile",
+				    self->id, waited_s);
+			return IMAGE_CHECK_FAILED;
+		}
+		if (!image_cancel_sleep(self->upload->cancel, SAVING_POLL_S)) {
+			g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
+					    "the upload was cancelled");
+			return IMAGE_CHECK_FAILED;
+		}
 	}
+}
+
+/* Sends the image until it has arrived. */
+static int put_until_complete(struct glance_upload *self, struct glance_request *request,
+			      GError **error)
+{
+	unsigned retries = 0;
+
 	for (;;) {
 		GError *local = NULL;
-		enum look look;
-		bool again = false;
+		enum image_check check;
+		bool other_token = false;
 
-		if (put_once(glance, &call, upload, &again, &local) == 0) {
-			note_sent(upload, upload->sent);
-			return verify(glance, who, id, upload, error);
+		if (put_once(self, request, &other_token, &local) == 0) {
+			note_bytes_sent(self, self->upload->sent);
+			return verify_image(self, error);
 		}
-		if (!again && (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) ||
-			       failed++ >= glance->config->num_retries)) {
-			translate(local);
+		if (!other_token &&
+		    (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) ||
+		     retries++ >= self->client->config->num_retries)) {
+			/* The image existed a moment ago. */
+			if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
+				local->code = IMAGE_ERROR_GONE;
 			g_propagate_error(error, local);
 			return -1;
 		}
-		g_message("image %s: upload %u failed: %s; tried again", id, upload->attempts,
-			  local->message);
+		g_message("image %s: upload attempt %u failed: %s; trying again", self->id,
+			  self->upload->attempts, local->message);
 		g_clear_error(&local);
-		if (!again) {
-			call.server++;
-			(void)http_pause(RETRY_PAUSE_S, upload->cancel);
+		if (!other_token) {
+			request->server++;
+			(void)image_cancel_sleep(self->upload->cancel, RETRY_PAUSE_S);
 		}
-		look = look_at_image(glance, who, id, upload, error);
-		if (look == LOOK_DONE) {
-			note_sent(upload, upload->sent);
+		check = check_image(self, error);
+		if (check == IMAGE_CHECK_FAILED)
+			return -1;
+		if (check == IMAGE_CHECK_COMPLETE) {
+			note_bytes_sent(self, self->upload->sent);
 			return 0;
 		}
-		if (look == LOOK_FAILED)
-			return -1;
 	}
+}
+
+int glance_image_upload(void *self, const struct image_identity *identity, const char *id,
+			struct image_upload *upload, GError **error)
+{
+	struct glance_upload state = {
+		.client = self, .identity = identity, .id = id, .upload = upload};
+	const struct http_upload body = {.read = read_pipeline,
+					 .sent = note_bytes_sent,
+					 .opaque = &state,
+					 .size = upload->source->size};
+	struct glance_request request = {
+		.identity = identity,
+		.method = "PUT",
+		.image_id = id,
+		.url_suffix = "/file",
+		.content_type = "application/octet-stream",
+		.upload = &body,
+		.cancel = upload->cancel,
+	};
+	enum image_check check = IMAGE_CHECK_EMPTY;
+
+	upload->sent = upload->source->size;
+	if (upload->resuming)
+		check = check_image(&state, error);
+	if (check != IMAGE_CHECK_EMPTY)
+		return check == IMAGE_CHECK_COMPLETE ? 0 : -1;
+	return put_until_complete(&state, &request, error);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Opening an AMQP connection, and reading the broker's replies by their type.
+ * Opens a connection to a broker, and decodes the broker's replies by their type.
  */
-#include <amqp_tcp_socket.h>
+#include "rpc/amqp/connection.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,116 +14,120 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "rpc/internal.h"
+#include "rpc/amqp/tls.h"
 
 #define CONNECT_TIMEOUT_S 10
 #define RPC_TIMEOUT_S 20
 #define CLOSE_TIMEOUT_S 2
-#define POLL_MAX_MS 1000 /* heartbeats are looked at so often */
-#define FRAME_MAX 131072
-#define TEXT_MAX 500 /* of what the broker says */
+#define WAIT_MAX_MS 1000 /* librabbitmq sends heartbeats when it is called */
+#define FRAME_MAX_BYTES 131072
+#define REPLY_TEXT_MAX_BYTES 500
 
-struct link {
+struct broker_connection {
 	amqp_connection_state_t state;
 	char *peer;
-	int code;
-	struct tls_check tls;
+	int reply_code; /* of the last close */
+	struct tls_verification tls;
 };
 
-amqp_connection_state_t link_state(struct link *link)
+amqp_connection_state_t broker_amqp_state(struct broker_connection *connection)
 {
-	return link->state;
+	return connection->state;
 }
 
-int link_fd(struct link *link)
+int broker_fd(struct broker_connection *connection)
 {
-	return amqp_get_sockfd(link->state);
+	return amqp_get_sockfd(connection->state);
 }
 
-const char *link_peer(const struct link *link)
+const char *broker_peer(const struct broker_connection *connection)
 {
-	return link->peer;
+	return connection->peer;
 }
 
-int link_code(const struct link *link)
+int broker_reply_code(const struct broker_connection *connection)
 {
-	return link->code;
+	return connection->reply_code;
 }
 
-/* What the broker says when it closes a channel or the connection. It waits for our "ok" before the
- * channel's number can be used again. */
-static enum link_result take_close(struct link *link, amqp_channel_t channel,
-				   const amqp_method_t *method, const char *what, GError **error)
+/* The broker closes a channel or the connection. It waits for our close-ok before the channel's
+ * number can be used again. */
+static enum broker_result handle_close(struct broker_connection *connection, amqp_channel_t channel,
+				       const amqp_method_t *method, const char *action,
+				       GError **error)
 {
-	bool whole = method->id == AMQP_CONNECTION_CLOSE_METHOD;
+	bool is_connection = method->id == AMQP_CONNECTION_CLOSE_METHOD;
 	const amqp_bytes_t *text;
 
-	if (whole) {
+	if (is_connection) {
 		const amqp_connection_close_t *closed = method->decoded;
 		amqp_connection_close_ok_t ok = {0};
 
 		text = &closed->reply_text;
-		link->code = closed->reply_code;
-		(void)amqp_send_method(link->state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
+		connection->reply_code = closed->reply_code;
+		(void)amqp_send_method(connection->state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
 	} else {
 		const amqp_channel_close_t *closed = method->decoded;
 		amqp_channel_close_ok_t ok = {0};
 
 		text = &closed->reply_text;
-		link->code = closed->reply_code;
-		(void)amqp_send_method(link->state, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+		connection->reply_code = closed->reply_code;
+		(void)amqp_send_method(connection->state, channel, AMQP_CHANNEL_CLOSE_OK_METHOD,
+				       &ok);
 	}
-	g_set_error(error, RPC_ERROR, whole ? RPC_ERROR_DISCONNECTED : RPC_ERROR_FAILED,
-		    "%s at %s: the broker closed the %s: %d %.*s", what, link->peer,
-		    whole ? "connection" : "channel", link->code, (int)MIN(text->len, TEXT_MAX),
-		    (const char *)text->bytes);
-	return whole ? LINK_LOST : LINK_CHANNEL_CLOSED;
+	g_set_error(error, RPC_ERROR, is_connection ? RPC_ERROR_DISCONNECTED : RPC_ERROR_FAILED,
+		    "%s at %s: the broker closed the %s: %d %.*s", action, connection->peer,
+		    is_connection ? "connection" : "channel", connection->reply_code,
+		    (int)MIN(text->len, REPLY_TEXT_MAX_BYTES), (const char *)text->bytes);
+	return is_connection ? BROKER_LOST : BROKER_CHANNEL_CLOSED;
 }
 
-enum link_result link_check(struct link *link, amqp_channel_t channel, const char *what,
-			    GError **error)
+enum broker_result broker_check_reply(struct broker_connection *connection, amqp_channel_t channel,
+				      const char *action, GError **error)
 {
-	amqp_rpc_reply_t reply = amqp_get_rpc_reply(link->state);
+	amqp_rpc_reply_t reply = amqp_get_rpc_reply(connection->state);
 
 	switch (reply.reply_type) {
 	case AMQP_RESPONSE_NORMAL:
-		return LINK_OK;
+		return BROKER_OK;
 	case AMQP_RESPONSE_SERVER_EXCEPTION:
 		if (reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD ||
 		    reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD)
-			return take_close(link, channel, &reply.reply, what, error);
+			return handle_close(connection, channel, &reply.reply, action, error);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "%s at %s: the broker answered method 0x%08x", what, link->peer,
-			    reply.reply.id);
-		return LINK_LOST;
+			    "%s at %s: the broker answered with the unexpected method 0x%08x",
+			    action, connection->peer, reply.reply.id);
+		return BROKER_LOST;
 	case AMQP_RESPONSE_LIBRARY_EXCEPTION:
 	case AMQP_RESPONSE_NONE:
 	default:
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s at %s: %s", what,
-			    link->peer, amqp_error_string2(reply.library_error));
-		return LINK_LOST;
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s at %s: %s", action,
+			    connection->peer, amqp_error_string2(reply.library_error));
+		return BROKER_LOST;
 	}
 }
 
-enum link_result link_next_frame(struct link *link, amqp_frame_t *frame, GError **error)
+enum broker_result broker_next_frame(struct broker_connection *connection, amqp_frame_t *frame,
+				     GError **error)
 {
 	struct timeval now = {0, 0};
-	int rc = amqp_simple_wait_frame_noblock(link->state, frame, &now);
+	int rc = amqp_simple_wait_frame_noblock(connection->state, frame, &now);
 
 	if (rc == AMQP_STATUS_TIMEOUT) {
 		frame->frame_type = 0;
-		return LINK_OK;
+		return BROKER_OK;
 	}
 	if (rc != AMQP_STATUS_OK) {
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s: %s", link->peer,
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s: %s", connection->peer,
 			    amqp_error_string2(rc));
-		return LINK_LOST;
+		return BROKER_LOST;
 	}
 	if (frame->frame_type == AMQP_FRAME_METHOD &&
 	    (frame->payload.method.id == AMQP_CHANNEL_CLOSE_METHOD ||
 	     frame->payload.method.id == AMQP_CONNECTION_CLOSE_METHOD))
-		return take_close(link, frame->channel, &frame->payload.method, "idle", error);
-	return LINK_OK;
+		return handle_close(connection, frame->channel, &frame->payload.method,
+				    "waiting for frames", error);
+	return BROKER_OK;
 }
 
 static void set_table_bool(amqp_table_entry_t *entry, const char *key)
@@ -132,8 +137,9 @@ static void set_table_bool(amqp_table_entry_t *entry, const char *key)
 	entry->value.value.boolean = 1;
 }
 
-static int log_in(struct link *link, const struct rpc_config *config, const char *vhost,
-		  const struct rpc_server_address *address, const char *name, GError **error)
+static int log_in(struct broker_connection *connection, const struct rpc_config *config,
+		  const char *vhost, const struct broker_address *address, const char *name,
+		  GError **error)
 {
 	amqp_table_entry_t capabilities[5], entries[2];
 	amqp_table_t properties = {G_N_ELEMENTS(entries), entries};
@@ -152,9 +158,10 @@ static int log_in(struct link *link, const struct rpc_config *config, const char
 	entries[1].value.kind = AMQP_FIELD_KIND_UTF8;
 	entries[1].value.value.bytes = amqp_cstring_bytes(name);
 
-	reply = amqp_login_with_properties(
-		link->state, vhost, AMQP_DEFAULT_MAX_CHANNELS, FRAME_MAX, (int)config->heartbeat_s,
-		&properties, AMQP_SASL_METHOD_PLAIN, address->user, address->password);
+	reply = amqp_login_with_properties(connection->state, vhost, AMQP_DEFAULT_MAX_CHANNELS,
+					   FRAME_MAX_BYTES, (int)config->heartbeat_s, &properties,
+					   AMQP_SASL_METHOD_PLAIN, address->user,
+					   address->password);
 	if (reply.reply_type == AMQP_RESPONSE_NORMAL)
 		return 0;
 	if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
@@ -162,129 +169,116 @@ static int log_in(struct link *link, const struct rpc_config *config, const char
 		amqp_connection_close_t *closed = reply.reply.decoded;
 
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %d %.*s", link->peer,
-			    vhost, address->user, closed->reply_code,
-			    (int)MIN(closed->reply_text.len, TEXT_MAX),
+			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %d %.*s",
+			    connection->peer, vhost, address->user, closed->reply_code,
+			    (int)MIN(closed->reply_text.len, REPLY_TEXT_MAX_BYTES),
 			    (const char *)closed->reply_text.bytes);
 	} else {
-		/* A broker that wants a client's certificate says so after the handshake. */
+		/* A broker that requires a client certificate fails after the handshake. */
 		g_autofree char *why =
 			reply.library_error <= AMQP_STATUS_SSL_ERROR
-				? tls_explain(config, &link->tls, reply.library_error)
+				? tls_explain_failure(config, &connection->tls, reply.library_error)
 				: g_strdup_printf(
-					  "%s; is the password right, and does the user have "
-					  "that vhost?",
+					  "%s; check the password, and that the user may use "
+					  "the vhost",
 					  amqp_error_string2(reply.library_error));
 
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %s", link->peer,
-			    vhost, address->user, why);
+			    "cannot log in to RabbitMQ at %s, vhost %s, as %s: %s",
+			    connection->peer, vhost, address->user, why);
 	}
 	return -1;
 }
 
-struct link *link_open(const struct rpc_config *config, const struct rpc_url *url,
-		       const struct link_retry *retry, const char *name, GError **error)
+struct broker_connection *broker_open(const struct rpc_config *config,
+				      const struct transport_url *url,
+				      const struct broker_retry *retry, const char *name,
+				      GError **error)
 {
-	const struct rpc_server_address *address = g_ptr_array_index(url->servers, retry->server);
+	const struct broker_address *address = g_ptr_array_index(url->brokers, retry->broker);
 	struct timeval connect_limit = {CONNECT_TIMEOUT_S, 0}, rpc_limit = {RPC_TIMEOUT_S, 0};
-	struct link *link = g_new0(struct link, 1);
+	struct broker_connection *connection = g_new0(struct broker_connection, 1);
 	unsigned user_timeout_ms = RPC_TIMEOUT_S * 1000;
 	amqp_socket_t *socket;
 	GError *local = NULL;
 	int rc;
 
-	link->peer = g_strdup_printf(strchr(address->host, ':') ? "[%s]:%d" : "%s:%d",
-				     address->host, address->port);
-	link->state = amqp_new_connection();
-	(void)amqp_set_handshake_timeout(link->state, &connect_limit);
-	(void)amqp_set_rpc_timeout(link->state, &rpc_limit);
-	socket = config->ssl
-			 ? tls_socket_new(link->state, config, address->host, &link->tls, &local)
-			 : amqp_tcp_socket_new(link->state);
+	connection->peer = g_strdup_printf(strchr(address->host, ':') ? "[%s]:%d" : "%s:%d",
+					   address->host, address->port);
+	connection->state = amqp_new_connection();
+	(void)amqp_set_handshake_timeout(connection->state, &connect_limit);
+	(void)amqp_set_rpc_timeout(connection->state, &rpc_limit);
+	socket = config->ssl ? tls_socket_new(connection->state, config, address->host,
+					      &connection->tls, &local)
+			     : amqp_tcp_socket_new(connection->state);
 	if (!socket) {
 		if (!local)
 			g_set_error(&local, RPC_ERROR, RPC_ERROR_FAILED,
-				    "cannot make a socket for %s", link->peer);
+				    "cannot create a socket for %s", connection->peer);
 		goto failed;
 	}
 	rc = amqp_socket_open_noblock(socket, address->host, address->port, &connect_limit);
 	if (rc != AMQP_STATUS_OK) {
-		g_autofree char *why =
-			rc <= AMQP_STATUS_SSL_ERROR
-				? tls_explain(config, &link->tls, rc)
-				: g_strdup_printf("%s; does it run there?", amqp_error_string2(rc));
+		g_autofree char *why = rc <= AMQP_STATUS_SSL_ERROR
+					       ? tls_explain_failure(config, &connection->tls, rc)
+					       : g_strdup_printf("%s; is RabbitMQ running there?",
+								 amqp_error_string2(rc));
 
 		g_set_error(&local, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "cannot connect to RabbitMQ at %s: %s", link->peer, why);
+			    "cannot connect to RabbitMQ at %s: %s", connection->peer, why);
 		goto failed;
 	}
-	/* A peer that is gone, or never reads, ends a write that would last for ever. */
-	(void)setsockopt(link_fd(link), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
+	/* Otherwise a write to a peer that is gone, or never reads, would never return. */
+	(void)setsockopt(broker_fd(connection), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
 			 sizeof(user_timeout_ms));
-	if (log_in(link, config, url->vhost, address, name, &local) < 0)
+	if (log_in(connection, config, url->vhost, address, name, &local) < 0)
 		goto failed;
-	return link;
+	return connection;
 
 failed:
 	g_propagate_error(error, local);
-	link_abandon(link);
+	broker_abandon(connection);
 	return NULL;
 }
 
-void link_abandon(struct link *link)
+void broker_abandon(struct broker_connection *connection)
 {
-	if (!link)
+	if (!connection)
 		return;
-	(void)amqp_destroy_connection(link->state);
-	g_free(link->peer);
-	g_free(link);
+	(void)amqp_destroy_connection(connection->state);
+	g_free(connection->peer);
+	g_free(connection);
 }
 
-void link_close(struct link *link)
+void broker_close(struct broker_connection *connection)
 {
 	struct timeval limit = {CLOSE_TIMEOUT_S, 0};
 
-	if (!link)
+	if (!connection)
 		return;
-	(void)amqp_set_rpc_timeout(link->state, &limit);
-	(void)amqp_connection_close(link->state, AMQP_REPLY_SUCCESS);
-	link_abandon(link);
+	(void)amqp_set_rpc_timeout(connection->state, &limit);
+	(void)amqp_connection_close(connection->state, AMQP_REPLY_SUCCESS);
+	broker_abandon(connection);
 }
 
-void link_retry_begin(struct link_retry *retry, const struct rpc_config *config)
+enum broker_result broker_open_channel(struct broker_connection *connection, amqp_channel_t channel,
+				       GError **error)
 {
-	retry->failures = 0;
-	retry->pause_s = config->retry_interval_s;
-	retry->at = g_get_monotonic_time() + (gint64)retry->pause_s * G_USEC_PER_SEC;
+	(void)amqp_channel_open(connection->state, channel);
+	return broker_check_reply(connection, channel, "opening a channel", error);
 }
 
-void link_retry_failed(struct link_retry *retry, const struct rpc_config *config,
-		       const struct rpc_url *url)
-{
-	retry->server = (retry->server + 1) % url->servers->len;
-	if (++retry->failures % url->servers->len != 0)
-		return;
-	retry->at = g_get_monotonic_time() + (gint64)retry->pause_s * G_USEC_PER_SEC;
-	retry->pause_s = MIN(retry->pause_s + config->retry_backoff_s, config->interval_max_s);
-}
-
-enum link_result link_open_channel(struct link *link, amqp_channel_t channel, GError **error)
-{
-	(void)amqp_channel_open(link->state, channel);
-	return link_check(link, channel, "opening a channel", error);
-}
-
-void link_poll(struct link *link, int event_fd, gint64 until)
+void broker_wait(struct broker_connection *connection, int event_fd, gint64 until)
 {
 	struct pollfd fds[2] = {{.fd = event_fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
 	gint64 left_ms = (until - g_get_monotonic_time() + 999) / 1000;
 	uint64_t count;
 
-	left_ms = CLAMP(left_ms, 0, POLL_MAX_MS);
-	if (link) {
-		fds[1].fd = link_fd(link);
-		if (amqp_frames_enqueued(link->state) || amqp_data_in_buffer(link->state))
+	left_ms = CLAMP(left_ms, 0, WAIT_MAX_MS);
+	if (connection) {
+		fds[1].fd = broker_fd(connection);
+		if (amqp_frames_enqueued(connection->state) ||
+		    amqp_data_in_buffer(connection->state))
 			left_ms = 0;
 	}
 	if (poll(fds, 2, (int)left_ms) > 0 && (fds[0].revents & POLLIN))

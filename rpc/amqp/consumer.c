@@ -1,43 +1,47 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The consuming connection and its thread: the server's queues, the reply queue and the listener's,
- * each on a channel of its own. It publishes nothing but acks, so it never blocks for long.
+ * The consuming connection and its thread.
  */
+#include "rpc/amqp/consumer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "rpc/internal.h"
-#include "rpc/json.h"
+#include "rpc/base.h"
+#include "rpc/limits.h"
 
-/* Then acks, and whatever else waits, have their turn: well before all that the prefetch allows is
- * taken, or the broker would wait for our acks, and then we for its deliveries. */
-#define DELIVERIES_A_TURN 32
+/* After this many deliveries, acks and everything else have their turn: the broker sends no more
+ * than the prefetch until it gets acks. */
+#define DELIVERIES_PER_TURN 32
 
 struct consumer {
-	struct rpc *rpc;
+	const struct rpc_config *config;
+	const struct transport_url *url;
+	struct consumer_ops ops;
 	pthread_t thread;
 	int event_fd;
 	atomic_bool stopping;
-	atomic_bool wanted[CHANNELS];
+	atomic_bool wanted[CONSUMER_CHANNELS];
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	/* Guarded by the lock; written by the thread alone. */
-	bool connected; /* and all that was wanted then is consumed */
-	bool consumed[CHANNELS];
+	/* Guarded by the lock; written by the thread only. */
+	bool connected; /* and what was wanted then is consumed */
+	bool consumed[CONSUMER_CHANNELS];
 	/* Guarded by the lock. */
-	GArray *acks; /* struct delivery */
+	GArray *acks; /* struct delivery_tag */
 
 	/* The thread's own. */
-	GArray *acks_taken; /* struct delivery; empty between two turns */
-	struct link *link;
-	struct link_retry retry;
-	unsigned generation;
-	bool open[CHANNELS]; /* the channel is */
-	struct incoming incoming[CHANNELS];
-	char *listen_queue;
+	GArray *acks_to_send; /* struct delivery_tag; empty between two turns */
+	struct broker_connection *connection;
+	struct broker_retry retry;
+	unsigned connection_number;
+	bool channel_open[CONSUMER_CHANNELS];
+	struct delivery_assembler assemblers[CONSUMER_CHANNELS];
 };
 
 static void set_connected(struct consumer *consumer, bool connected)
@@ -58,137 +62,76 @@ static void set_consumed(struct consumer *consumer, enum consumer_channel channe
 	pthread_mutex_unlock(&consumer->lock);
 }
 
-static void disconnect(struct consumer *consumer, GError *why)
+static void consumer_disconnect(struct consumer *consumer, GError *why)
 {
 	bool established = consumer->connected;
 
 	set_connected(consumer, false);
-	link_abandon(g_steal_pointer(&consumer->link));
-	memset(consumer->open, 0, sizeof(consumer->open));
-	for (int i = 0; i < CHANNELS; i++)
-		incoming_forget(&consumer->incoming[i]);
-	consumer->generation++;
+	broker_abandon(g_steal_pointer(&consumer->connection));
+	memset(consumer->channel_open, 0, sizeof(consumer->channel_open));
+	for (int i = 0; i < CONSUMER_CHANNELS; i++)
+		delivery_reset(&consumer->assemblers[i]);
+	consumer->connection_number++;
 	if (established)
-		link_retry_begin(&consumer->retry, consumer->rpc->config);
+		broker_retry_reset(&consumer->retry, consumer->config);
 	else
-		link_retry_failed(&consumer->retry, consumer->rpc->config, consumer->rpc->url);
+		broker_retry_failed(&consumer->retry, consumer->config, consumer->url);
 	g_warning("%s: %s", established ? "the consuming connection is lost" : "cannot consume yet",
 		  why->message);
 	g_error_free(why);
 }
 
-/* The queues that a server of oslo has (AMQPDriverBase.listen). */
-static enum link_result consume_server(struct consumer *consumer, GError **error)
+static int subscribe_channel(struct consumer *consumer, enum consumer_channel channel,
+			     GError **error)
 {
-	const struct rpc_config *config = consumer->rpc->config;
-	const char *fanout = server_fanout_queue(consumer->rpc->server);
-	g_autofree char *own = g_strdup_printf("%s.%s", config->topic, config->host);
-	const char *queues[] = {config->topic, own, fanout};
-	struct link *link = consumer->link;
-	enum link_result result;
-
-	result = topology_declare_exchange(link, CHANNEL_SERVER, config, error);
-	if (result == LINK_OK)
-		result = topology_declare_topic(link, CHANNEL_SERVER, config, config->topic, error);
-	if (result == LINK_OK)
-		result = topology_declare_topic(link, CHANNEL_SERVER, config, own, error);
-	if (result == LINK_OK)
-		result = topology_declare_fanout(link, CHANNEL_SERVER, config, fanout, error);
-	if (result != LINK_OK)
-		return result;
-	(void)amqp_basic_qos(link_state(link), CHANNEL_SERVER, 0, (uint16_t)config->prefetch, 0);
-	result = link_check(link, CHANNEL_SERVER, "setting the prefetch", error);
-	for (size_t i = 0; i < G_N_ELEMENTS(queues) && result == LINK_OK; i++)
-		result = topology_consume(link, CHANNEL_SERVER, queues[i], queues[i], false, error);
-	return result;
+	if (!consumer->channel_open[channel] &&
+	    broker_open_channel(consumer->connection, channel, error) != BROKER_OK)
+		return -1;
+	consumer->channel_open[channel] = true;
+	if (consumer->ops.channels[channel]->subscribe(consumer->connection, channel,
+						       consumer->ops.opaque, error) != BROKER_OK)
+		return -1;
+	g_info("consuming at %s, channel %u", broker_peer(consumer->connection), channel);
+	return 0;
 }
 
-static enum link_result consume_replies(struct consumer *consumer, GError **error)
+static int unsubscribe_channel(struct consumer *consumer, enum consumer_channel channel,
+			       GError **error)
 {
-	const char *queue = client_reply_queue(consumer->rpc->client);
-	enum link_result result = topology_declare_reply(consumer->link, CHANNEL_REPLY,
-							 consumer->rpc->config, queue, error);
-
-	if (result == LINK_OK)
-		result = topology_consume(consumer->link, CHANNEL_REPLY, queue, queue, true, error);
-	return result;
+	return consumer->ops.channels[channel]->unsubscribe(
+		       consumer->connection, channel, consumer->ops.opaque, error) == BROKER_OK
+		       ? 0
+		       : -1;
 }
 
-static enum link_result consume_copies(struct consumer *consumer, GError **error)
+/* Makes what is consumed equal to what is wanted. */
+static int update_subscriptions(struct consumer *consumer, GError **error)
 {
-	const char *const *keys = (const char *const *)consumer->rpc->listen_keys;
-	enum link_result result = topology_declare_exchange(consumer->link, CHANNEL_LISTEN,
-							    consumer->rpc->config, error);
-
-	if (result == LINK_OK)
-		result = topology_declare_listener(consumer->link, CHANNEL_LISTEN,
-						   consumer->rpc->config, &consumer->listen_queue,
-						   keys, error);
-	if (result == LINK_OK)
-		result = topology_consume(consumer->link, CHANNEL_LISTEN, consumer->listen_queue,
-					  "listen", true, error);
-	return result;
-}
-
-/* What was taken keeps its channel, for the acks that it still owes. */
-static enum link_result cancel_server(struct consumer *consumer, GError **error)
-{
-	const struct rpc_config *config = consumer->rpc->config;
-	g_autofree char *own = g_strdup_printf("%s.%s", config->topic, config->host);
-	const char *tags[] = {config->topic, own, server_fanout_queue(consumer->rpc->server)};
-	enum link_result result = LINK_OK;
-
-	for (size_t i = 0; i < G_N_ELEMENTS(tags) && result == LINK_OK; i++) {
-		(void)amqp_basic_cancel(link_state(consumer->link), CHANNEL_SERVER,
-					amqp_cstring_bytes(tags[i]));
-		result = link_check(consumer->link, CHANNEL_SERVER, "ending to consume", error);
-	}
-	return result;
-}
-
-/* Brings what is consumed in line with what is wanted. */
-static int consume_wanted(struct consumer *consumer, GError **error)
-{
-	static enum link_result (*const consume[CHANNELS])(struct consumer *, GError **) = {
-		[CHANNEL_SERVER] = consume_server,
-		[CHANNEL_REPLY] = consume_replies,
-		[CHANNEL_LISTEN] = consume_copies,
-	};
-
-	for (enum consumer_channel i = CHANNEL_SERVER; i < CHANNELS; i++) {
+	for (enum consumer_channel i = CONSUMER_SERVER; i < CONSUMER_CHANNELS; i++) {
 		bool wanted = atomic_load(&consumer->wanted[i]);
 
 		if (wanted == consumer->consumed[i])
 			continue;
-		if (!wanted) {
-			if (cancel_server(consumer, error) != LINK_OK)
-				return -1;
-		} else {
-			if (!consumer->open[i] &&
-			    link_open_channel(consumer->link, i, error) != LINK_OK)
-				return -1;
-			consumer->open[i] = true;
-			if (consume[i](consumer, error) != LINK_OK)
-				return -1;
-			g_info("consuming at %s, channel %u", link_peer(consumer->link), i);
-		}
+		if ((wanted ? subscribe_channel(consumer, i, error)
+			    : unsubscribe_channel(consumer, i, error)) < 0)
+			return -1;
 		set_consumed(consumer, i, wanted);
 	}
 	return 0;
 }
 
-static void connect_now(struct consumer *consumer)
+static void consumer_connect(struct consumer *consumer)
 {
 	GError *error = NULL;
 
-	consumer->link = link_open(consumer->rpc->config, consumer->rpc->url, &consumer->retry,
-				   "novasnap consumer", &error);
-	if (!consumer->link || consume_wanted(consumer, &error) < 0) {
-		disconnect(consumer, error);
+	consumer->connection = broker_open(consumer->config, consumer->url, &consumer->retry,
+					   "novasnap consumer", &error);
+	if (!consumer->connection || update_subscriptions(consumer, &error) < 0) {
+		consumer_disconnect(consumer, error);
 		return;
 	}
 	set_connected(consumer, true);
-	link_retry_begin(&consumer->retry, consumer->rpc->config);
+	broker_retry_reset(&consumer->retry, consumer->config);
 }
 
 static void send_acks(struct consumer *consumer)
@@ -197,136 +140,105 @@ static void send_acks(struct consumer *consumer)
 
 	pthread_mutex_lock(&consumer->lock);
 	acks = consumer->acks;
-	consumer->acks = consumer->acks_taken;
+	consumer->acks = consumer->acks_to_send;
 	pthread_mutex_unlock(&consumer->lock);
-	consumer->acks_taken = acks;
-	for (guint i = 0; i < acks->len && consumer->link; i++) {
-		const struct delivery *delivery = &g_array_index(acks, struct delivery, i);
+	consumer->acks_to_send = acks;
+	for (guint i = 0; i < acks->len && consumer->connection; i++) {
+		const struct delivery_tag *tag = &g_array_index(acks, struct delivery_tag, i);
 		int rc;
 
-		/* Of an older connection: the broker gives that message again. */
-		if (delivery->generation != consumer->generation)
+		/* Of an older connection: the broker delivers that message again. */
+		if (tag->connection != consumer->connection_number)
 			continue;
-		rc = amqp_basic_ack(link_state(consumer->link), delivery->channel, delivery->tag,
-				    0);
+		rc = amqp_basic_ack(broker_amqp_state(consumer->connection), tag->channel,
+				    tag->number, 0);
 		if (rc != AMQP_STATUS_OK)
-			disconnect(consumer,
-				   g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
-					       "acking a message: %s", amqp_error_string2(rc)));
+			consumer_disconnect(consumer, g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
+								  "acking a message: %s",
+								  amqp_error_string2(rc)));
 	}
 	g_array_set_size(acks, 0);
 }
 
-static void take_copy(struct consumer *consumer, const char *body, size_t length)
+static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
 {
-	g_autoptr(GError) error = NULL;
-	cJSON *message = rpc_body_decode(body, length, &error);
-	const char *event_type;
+	const struct delivery_assembler *assembler = &consumer->assemblers[channel];
+	const struct delivery delivery = {
+		.tag = {consumer->connection_number, channel, assembler->number},
+		.body = assembler->body,
+		.length = assembler->length,
+		.size = assembler->size,
+	};
 
-	if (!message) {
-		g_info("a message that was listened for is dropped: %s", error->message);
-		return;
-	}
-	event_type = json_string(message, "event_type");
-	consumer->rpc->heard(event_type ? event_type : "", message, consumer->rpc->heard_opaque);
-	cJSON_Delete(message);
+	if (atomic_load(&consumer->wanted[channel]))
+		consumer->ops.channels[channel]->deliver(&delivery, consumer->ops.opaque);
+	else
+		/* It crossed our unsubscribe; the broker gives it to another server. */
+		(void)amqp_basic_reject(broker_amqp_state(consumer->connection), channel,
+					assembler->number, 1);
 }
 
-static void take_delivery(struct consumer *consumer, enum consumer_channel channel)
+/* Returns 1 when a delivery is complete with this frame, and was delivered. */
+static int handle_content(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
 {
-	const struct incoming *incoming = &consumer->incoming[channel];
-	struct delivery delivery = {consumer->generation, channel, incoming->tag};
-
-	switch (channel) {
-	case CHANNEL_SERVER:
-		if (!atomic_load(&consumer->wanted[channel]))
-			/* It came while we said that we take no more: to another server. */
-			(void)amqp_basic_reject(link_state(consumer->link), channel, incoming->tag,
-						1);
-		else if (incoming->size > MAX_BODY)
-			server_take_too_long(consumer->rpc, incoming->body, incoming->length,
-					     incoming->size, &delivery);
-		else
-			server_take(consumer->rpc, incoming->body, incoming->length, &delivery);
-		break;
-	case CHANNEL_REPLY:
-		if (incoming->size > MAX_BODY)
-			g_warning("a reply is dropped: it has %" G_GUINT64_FORMAT " bytes",
-				  incoming->size);
-		else
-			client_take_reply(consumer->rpc, incoming->body, incoming->length);
-		break;
-	case CHANNEL_LISTEN:
-		if (incoming->size <= MAX_BODY)
-			take_copy(consumer, incoming->body, incoming->length);
-		break;
-	case CHANNELS:
-	default:
-		break;
-	}
-}
-
-/* 1 when a delivery is complete with this frame, and was taken. */
-static int take_piece(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
-{
-	struct incoming *incoming = &consumer->incoming[frame->channel];
-	int rc = incoming_take(incoming, frame, error);
+	struct delivery_assembler *assembler = &consumer->assemblers[frame->channel];
+	int rc = delivery_add_frame(assembler, frame, error);
 
 	if (rc > 0) {
-		take_delivery(consumer, frame->channel);
-		incoming_forget(incoming);
+		deliver_message(consumer, frame->channel);
+		delivery_reset(assembler);
 	}
 	return rc;
 }
 
-static int take_method(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
+static int handle_method(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
 {
-	struct incoming *incoming = &consumer->incoming[frame->channel];
-
 	if (frame->payload.method.id == AMQP_BASIC_DELIVER_METHOD) {
-		const amqp_basic_deliver_t *deliver = frame->payload.method.decoded;
+		const amqp_basic_deliver_t *method = frame->payload.method.decoded;
 
-		incoming_begin(incoming, deliver->delivery_tag);
+		delivery_begin(&consumer->assemblers[frame->channel], method->delivery_tag);
 	} else if (frame->payload.method.id == AMQP_BASIC_CANCEL_METHOD) {
 		const amqp_basic_cancel_t *cancel = frame->payload.method.decoded;
 
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "%s: the queue %.*s was deleted; all are declared again",
-			    link_peer(consumer->link), (int)MIN(cancel->consumer_tag.len, 255),
+			    "%s: the queue %.*s was deleted; all queues are declared again",
+			    broker_peer(consumer->connection),
+			    (int)MIN(cancel->consumer_tag.len, RPC_MAX_NAME_BYTES),
 			    (const char *)cancel->consumer_tag.bytes);
 		return -1;
 	}
 	return 0;
 }
 
-static void take_frames(struct consumer *consumer)
+static void read_frames(struct consumer *consumer)
 {
 	unsigned deliveries = 0;
 
-	while (consumer->link && deliveries < DELIVERIES_A_TURN) {
+	while (consumer->connection && deliveries < DELIVERIES_PER_TURN) {
 		amqp_frame_t frame;
 		GError *error = NULL;
 		int rc;
 
-		if (link_next_frame(consumer->link, &frame, &error) != LINK_OK) {
-			disconnect(consumer, error);
+		if (broker_next_frame(consumer->connection, &frame, &error) != BROKER_OK) {
+			consumer_disconnect(consumer, error);
 			return;
 		}
 		if (frame.frame_type == 0)
 			break;
-		if (frame.channel == 0 || frame.channel >= CHANNELS)
+		if (frame.channel == 0 || frame.channel >= CONSUMER_CHANNELS)
 			continue;
-		rc = frame.frame_type == AMQP_FRAME_METHOD ? take_method(consumer, &frame, &error)
-							   : take_piece(consumer, &frame, &error);
+		rc = frame.frame_type == AMQP_FRAME_METHOD
+			     ? handle_method(consumer, &frame, &error)
+			     : handle_content(consumer, &frame, &error);
 		if (rc < 0) {
-			disconnect(consumer, error);
+			consumer_disconnect(consumer, error);
 			return;
 		}
 		deliveries += (unsigned)rc;
-		amqp_maybe_release_buffers(link_state(consumer->link));
+		amqp_maybe_release_buffers(broker_amqp_state(consumer->connection));
 	}
-	if (consumer->link)
-		amqp_maybe_release_buffers(link_state(consumer->link));
+	if (consumer->connection)
+		amqp_maybe_release_buffers(broker_amqp_state(consumer->connection));
 }
 
 static void *consumer_main(void *opaque)
@@ -337,59 +249,57 @@ static void *consumer_main(void *opaque)
 		GError *error = NULL;
 		gint64 until;
 
-		if (!consumer->link && g_get_monotonic_time() >= consumer->retry.at)
-			connect_now(consumer);
-		else if (consumer->link && consume_wanted(consumer, &error) < 0)
-			disconnect(consumer, error);
+		if (!consumer->connection && g_get_monotonic_time() >= consumer->retry.not_before)
+			consumer_connect(consumer);
+		else if (consumer->connection && update_subscriptions(consumer, &error) < 0)
+			consumer_disconnect(consumer, error);
 		send_acks(consumer);
-		until = server_beat(consumer->rpc);
-		publisher_watch(consumer->rpc->publisher);
-		if (!consumer->link)
-			until = MIN(until, consumer->retry.at);
-		link_poll(consumer->link, consumer->event_fd, until);
-		take_frames(consumer);
+		until = consumer->ops.tick(consumer->ops.opaque);
+		if (!consumer->connection)
+			until = MIN(until, consumer->retry.not_before);
+		broker_wait(consumer->connection, consumer->event_fd, until);
+		read_frames(consumer);
 	}
 	send_acks(consumer);
-	link_close(g_steal_pointer(&consumer->link));
+	broker_close(g_steal_pointer(&consumer->connection));
 	set_connected(consumer, false);
 	return NULL;
 }
 
 static void consumer_free(struct consumer *consumer)
 {
-	for (int i = 0; i < CHANNELS; i++)
-		incoming_forget(&consumer->incoming[i]);
+	for (int i = 0; i < CONSUMER_CHANNELS; i++)
+		delivery_reset(&consumer->assemblers[i]);
 	g_array_unref(consumer->acks);
-	g_array_unref(consumer->acks_taken);
-	g_free(consumer->listen_queue);
+	g_array_unref(consumer->acks_to_send);
 	pthread_cond_destroy(&consumer->changed);
 	pthread_mutex_destroy(&consumer->lock);
 	(void)close(consumer->event_fd);
 	g_free(consumer);
 }
 
-struct consumer *consumer_start(struct rpc *rpc, GError **error)
+struct consumer *consumer_start(const struct rpc_config *config, const struct transport_url *url,
+				const struct consumer_ops *ops, GError **error)
 {
 	struct consumer *consumer = g_new0(struct consumer, 1);
 
-	consumer->rpc = rpc;
+	consumer->config = config;
+	consumer->url = url;
+	consumer->ops = *ops;
 	consumer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	link_retry_begin(&consumer->retry, rpc->config);
-	consumer->retry.at = 0;
-	consumer->acks = g_array_new(FALSE, FALSE, sizeof(struct delivery));
-	consumer->acks_taken = g_array_new(FALSE, FALSE, sizeof(struct delivery));
+	broker_retry_reset(&consumer->retry, config);
+	consumer->retry.not_before = 0;
+	consumer->acks = g_array_new(FALSE, FALSE, sizeof(struct delivery_tag));
+	consumer->acks_to_send = g_array_new(FALSE, FALSE, sizeof(struct delivery_tag));
 	pthread_mutex_init(&consumer->lock, NULL);
 	pthread_cond_init(&consumer->changed, NULL);
-	/* The thread reads it. */
-	rpc->consumer = consumer;
 	if (rpc_thread_start(&consumer->thread, consumer_main, consumer, "consuming", error) == 0)
 		return consumer;
-	rpc->consumer = NULL;
 	consumer_free(consumer);
 	return NULL;
 }
 
-static void kick(struct consumer *consumer)
+static void wake_thread(struct consumer *consumer)
 {
 	uint64_t one = 1;
 
@@ -399,18 +309,18 @@ static void kick(struct consumer *consumer)
 void consumer_stop(struct consumer *consumer)
 {
 	atomic_store(&consumer->stopping, true);
-	kick(consumer);
+	wake_thread(consumer);
 	pthread_join(consumer->thread, NULL);
 	consumer_free(consumer);
 }
 
-bool consumer_ready(struct consumer *consumer)
+bool consumer_is_ready(struct consumer *consumer)
 {
 	bool ready;
 
 	pthread_mutex_lock(&consumer->lock);
 	ready = consumer->connected;
-	for (int i = CHANNEL_SERVER; i < CHANNELS; i++)
+	for (int i = CONSUMER_SERVER; i < CONSUMER_CHANNELS; i++)
 		ready = ready && atomic_load(&consumer->wanted[i]) == consumer->consumed[i];
 	pthread_mutex_unlock(&consumer->lock);
 	return ready;
@@ -419,13 +329,13 @@ bool consumer_ready(struct consumer *consumer)
 void consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted)
 {
 	if (atomic_exchange(&consumer->wanted[channel], wanted) != wanted)
-		kick(consumer);
+		wake_thread(consumer);
 }
 
 bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, bool consumed,
 		   gint64 deadline)
 {
-	struct timespec until = {deadline / G_USEC_PER_SEC, (deadline % G_USEC_PER_SEC) * 1000};
+	struct timespec until = rpc_timespec(deadline);
 	bool reached;
 	int rc = 0;
 
@@ -438,15 +348,15 @@ bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, boo
 	return reached;
 }
 
-void consumer_ack(struct consumer *consumer, const struct delivery *delivery)
+void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 {
 	bool first;
 
 	pthread_mutex_lock(&consumer->lock);
 	first = consumer->acks->len == 0;
-	g_array_append_val(consumer->acks, *delivery);
+	g_array_append_val(consumer->acks, *tag);
 	pthread_mutex_unlock(&consumer->lock);
-	/* The thread takes all of them, and knows already when there are others. */
+	/* The thread takes all acks at once, and was woken for the first of them. */
 	if (first)
-		kick(consumer);
+		wake_thread(consumer);
 }

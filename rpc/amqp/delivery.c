@@ -1,62 +1,68 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The pieces of a delivery put together. The broker is believed nothing of how long they are.
+ * Puts the pieces of a delivery together.
  */
-#include "rpc/internal.h"
+#include "rpc/amqp/delivery.h"
 
-void incoming_forget(struct incoming *incoming)
+#include "rpc/limits.h"
+#include "rpc/rpc.h"
+
+void delivery_reset(struct delivery_assembler *assembler)
 {
-	if (incoming->pieces)
-		g_byte_array_unref(incoming->pieces);
-	*incoming = (struct incoming){0};
+	if (assembler->pieces)
+		g_byte_array_unref(assembler->pieces);
+	*assembler = (struct delivery_assembler){0};
 }
 
-void incoming_begin(struct incoming *incoming, uint64_t tag)
+void delivery_begin(struct delivery_assembler *assembler, uint64_t number)
 {
-	incoming_forget(incoming);
-	incoming->begun = true;
-	incoming->tag = tag;
+	delivery_reset(assembler);
+	assembler->begun = true;
+	assembler->number = number;
 }
 
-/* Of what is over the limit the beginning, to be looked at by an operator. */
-static void keep(struct incoming *incoming, amqp_bytes_t piece)
+/* Of a body over the limit only the beginning is kept, for the operator. */
+static void add_piece(struct delivery_assembler *assembler, amqp_bytes_t piece)
 {
-	size_t most = (size_t)MIN(incoming->size, incoming->size > MAX_BODY ? MAX_KEPT : MAX_BODY);
-	size_t has = incoming->pieces ? incoming->pieces->len : 0;
+	bool too_long = assembler->size > RPC_MAX_BODY_BYTES;
+	size_t limit =
+		(size_t)MIN(assembler->size, too_long ? RPC_MAX_KEPT_BYTES : RPC_MAX_BODY_BYTES);
+	size_t length = assembler->pieces ? assembler->pieces->len : 0;
 
-	if (has == 0 && piece.len == incoming->size && piece.len <= most) {
-		incoming->body = piece.bytes;
-		incoming->length = piece.len;
+	if (length == 0 && piece.len == assembler->size && piece.len <= limit) {
+		assembler->body = piece.bytes;
+		assembler->length = piece.len;
 		return;
 	}
-	if (!incoming->pieces)
-		incoming->pieces = g_byte_array_sized_new((guint)most);
-	g_byte_array_append(incoming->pieces, piece.bytes, (guint)MIN(piece.len, most - has));
-	incoming->body = (const char *)incoming->pieces->data;
-	incoming->length = incoming->pieces->len;
+	if (!assembler->pieces)
+		assembler->pieces = g_byte_array_sized_new((guint)limit);
+	g_byte_array_append(assembler->pieces, piece.bytes, (guint)MIN(piece.len, limit - length));
+	assembler->body = (const char *)assembler->pieces->data;
+	assembler->length = assembler->pieces->len;
 }
 
-int incoming_take(struct incoming *incoming, const amqp_frame_t *frame, GError **error)
+int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t *frame,
+		       GError **error)
 {
-	bool header = frame->frame_type == AMQP_FRAME_HEADER;
+	bool is_header = frame->frame_type == AMQP_FRAME_HEADER;
 
-	/* What follows on a method that is no delivery. */
-	if (!incoming->begun)
+	/* It belongs to a method that is not a delivery. */
+	if (!assembler->begun)
 		return 0;
-	if (header && !incoming->sized) {
-		incoming->sized = true;
-		incoming->size = frame->payload.properties.body_size;
-		incoming->body = "";
-	} else if (frame->frame_type == AMQP_FRAME_BODY && incoming->sized &&
-		   frame->payload.body_fragment.len <= incoming->size - incoming->seen) {
-		incoming->seen += frame->payload.body_fragment.len;
-		keep(incoming, frame->payload.body_fragment);
+	if (is_header && !assembler->has_header) {
+		assembler->has_header = true;
+		assembler->size = frame->payload.properties.body_size;
+		assembler->body = "";
+	} else if (frame->frame_type == AMQP_FRAME_BODY && assembler->has_header &&
+		   frame->payload.body_fragment.len <= assembler->size - assembler->received) {
+		assembler->received += frame->payload.body_fragment.len;
+		add_piece(assembler, frame->payload.body_fragment);
 	} else {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "the broker sent a frame (type %u) that has no place in a message of "
+			    "the broker sent an unexpected frame of type %u in a message of "
 			    "%" G_GUINT64_FORMAT " bytes",
-			    frame->frame_type, incoming->size);
+			    frame->frame_type, assembler->size);
 		return -1;
 	}
-	return incoming->seen == incoming->size;
+	return assembler->received == assembler->size;
 }

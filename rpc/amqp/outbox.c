@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The outbox: what waits for the publishing thread, in order and bounded, and the callers that wait
- * for the broker's word on it.
+ * The outbox: messages on their way to the publishing thread, and the senders that wait for them.
  */
+#include "rpc/amqp/outbox.h"
+
+#include <cjson/cJSON.h>
+#include <pthread.h>
+#include <string.h>
 #include <time.h>
 
-#include "rpc/amqp/outbox.h"
+#include "rpc/base.h"
+#include "rpc/limits.h"
+#include "rpc/rpc.h"
 
 #define WAIT_DEFAULT_S 60
 
@@ -14,10 +20,10 @@ struct outbox {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	GQueue waiting; /* struct letter, not yet published */
+	GQueue waiting; /* struct outbox_message */
 	size_t bytes;	/* of their bodies */
 	bool closed;
-	char *trouble; /* why nothing is taken just now; NULL: nothing known */
+	char *broker_error; /* why the broker accepts nothing; NULL: nothing known */
 };
 
 struct outbox *outbox_new(unsigned max)
@@ -31,88 +37,88 @@ struct outbox *outbox_new(unsigned max)
 	return outbox;
 }
 
-static struct letter *letter_new(const struct outgoing *message, bool waited)
+static struct outbox_message *message_new(const struct outgoing_message *content, bool wait)
 {
-	struct letter *letter = g_new0(struct letter, 1);
-	unsigned timeout_s = message->timeout_s;
+	struct outbox_message *message = g_new0(struct outbox_message, 1);
+	unsigned timeout_s = content->timeout_s;
 
-	letter->message = *message;
-	letter->message.exchange = g_strdup(message->exchange);
-	letter->message.key = g_strdup(message->key);
-	letter->size = strlen(message->body);
-	letter->waited = waited;
-	if (waited && timeout_s == 0)
+	message->content = *content;
+	message->content.exchange = g_strdup(content->exchange);
+	message->content.key = g_strdup(content->key);
+	message->body_bytes = strlen(content->body);
+	message->has_waiter = wait;
+	if (wait && timeout_s == 0)
 		timeout_s = WAIT_DEFAULT_S;
-	letter->message.timeout_s = timeout_s;
+	message->content.timeout_s = timeout_s;
 	if (timeout_s > 0)
-		letter->deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
-	return letter;
+		message->deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
+	return message;
 }
 
-static void letter_free(struct letter *letter)
+static void message_free(struct outbox_message *message)
 {
-	cJSON_free(letter->message.body);
-	g_free((char *)letter->message.exchange);
-	g_free((char *)letter->message.key);
-	g_clear_error(&letter->error);
-	g_free(letter);
+	cJSON_free(message->content.body);
+	g_free((char *)message->content.exchange);
+	g_free((char *)message->content.key);
+	g_clear_error(&message->error);
+	g_free(message);
 }
 
-/* Under the lock, for the reason of the trouble. */
-static GError *too_late(const struct outbox *outbox, const struct letter *letter)
+/* The lock is held, because of `broker_error`. */
+static GError *timeout_error(const struct outbox *outbox, const struct outbox_message *message)
 {
-	if (letter->unroutable)
+	if (message->unroutable)
 		return g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
-				   "no queue takes messages for %s; does its service run?",
-				   letter->message.key);
+				   "no queue takes messages for %s; is its service running?",
+				   message->content.key);
 	return g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			   "the broker did not take a message for %s in %u s: %s",
-			   letter->message.key, letter->message.timeout_s,
-			   outbox->trouble ? outbox->trouble : "it did not confirm it");
+			   "the broker did not accept a message for %s in %u s: %s",
+			   message->content.key, message->content.timeout_s,
+			   outbox->broker_error ? outbox->broker_error : "no confirmation came");
 }
 
-/* Without a caller that waits there is only the log to say it to. */
-static void drop(struct letter *letter, GError *error)
+/* Frees a message that nobody waits for; its error can only be logged. */
+static void drop_message(struct outbox_message *message, GError *error)
 {
-	if (error && letter->message.transient)
-		g_debug("a message for %s is dropped: %s", letter->message.key, error->message);
+	if (error && message->content.transient)
+		g_debug("a message for %s is dropped: %s", message->content.key, error->message);
 	else if (error)
-		g_warning("a message for %s is lost: %s", letter->message.key, error->message);
+		g_warning("a message for %s is lost: %s", message->content.key, error->message);
 	g_clear_error(&error);
-	letter_free(letter);
+	message_free(message);
 }
 
-void outbox_end(struct outbox *outbox, struct letter *letter, GError *error)
+void outbox_end(struct outbox *outbox, struct outbox_message *message, GError *error)
 {
 	bool waited;
 
 	pthread_mutex_lock(&outbox->lock);
-	waited = letter->waited;
+	waited = message->has_waiter;
 	if (waited) {
-		letter->error = error;
-		letter->state = LETTER_ENDED;
+		message->error = error;
+		message->state = OUTBOX_ENDED;
 		pthread_cond_broadcast(&outbox->changed);
 	}
 	pthread_mutex_unlock(&outbox->lock);
 	if (waited)
 		return;
-	if (letter->abandoned)
+	if (message->abandoned)
 		g_clear_error(&error);
-	drop(letter, error);
+	drop_message(message, error);
 }
 
 void outbox_free(struct outbox *outbox)
 {
-	struct letter *letter;
+	struct outbox_message *message;
 
-	while ((letter = g_queue_pop_head(&outbox->waiting)))
+	while ((message = g_queue_pop_head(&outbox->waiting)))
 		outbox_end(
-			outbox, letter,
+			outbox, message,
 			g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
-				    "the connection is closed before the broker has taken it%s%s",
-				    outbox->trouble ? ": " : "",
-				    outbox->trouble ? outbox->trouble : ""));
-	g_free(outbox->trouble);
+				    "the connection was closed before the broker accepted it%s%s",
+				    outbox->broker_error ? ": " : "",
+				    outbox->broker_error ? outbox->broker_error : ""));
+	g_free(outbox->broker_error);
 	pthread_cond_destroy(&outbox->changed);
 	pthread_mutex_destroy(&outbox->lock);
 	g_free(outbox);
@@ -135,28 +141,28 @@ bool outbox_is_empty(struct outbox *outbox)
 	return empty;
 }
 
-void outbox_set_trouble(struct outbox *outbox, const char *trouble)
+void outbox_set_broker_error(struct outbox *outbox, const char *broker_error)
 {
 	pthread_mutex_lock(&outbox->lock);
-	g_free(outbox->trouble);
-	outbox->trouble = g_strdup(trouble);
+	g_free(outbox->broker_error);
+	outbox->broker_error = g_strdup(broker_error);
 	pthread_mutex_unlock(&outbox->lock);
 }
 
-char *outbox_trouble(struct outbox *outbox)
+char *outbox_get_broker_error(struct outbox *outbox)
 {
-	char *trouble;
+	char *broker_error;
 
 	pthread_mutex_lock(&outbox->lock);
-	trouble = g_strdup(outbox->trouble);
+	broker_error = g_strdup(outbox->broker_error);
 	pthread_mutex_unlock(&outbox->lock);
-	return trouble;
+	return broker_error;
 }
 
-struct letter *outbox_add(struct outbox *outbox, const struct outgoing *message, bool wait,
-			  GError **error)
+struct outbox_message *outbox_add(struct outbox *outbox, const struct outgoing_message *content,
+				  bool wait, GError **error)
 {
-	struct letter *letter = letter_new(message, wait);
+	struct outbox_message *message = message_new(content, wait);
 	unsigned waiting;
 	bool full, closed;
 
@@ -164,109 +170,108 @@ struct letter *outbox_add(struct outbox *outbox, const struct outgoing *message,
 	closed = outbox->closed;
 	waiting = g_queue_get_length(&outbox->waiting);
 	full = waiting >= outbox->max ||
-	       (waiting > 0 && outbox->bytes + letter->size > MAX_OUTBOX_BYTES);
+	       (waiting > 0 && outbox->bytes + message->body_bytes > RPC_MAX_OUTBOX_BYTES);
 	if (!full && !closed) {
-		g_queue_push_tail(&outbox->waiting, letter);
-		outbox->bytes += letter->size;
+		g_queue_push_tail(&outbox->waiting, message);
+		outbox->bytes += message->body_bytes;
 	}
 	pthread_mutex_unlock(&outbox->lock);
 	if (!full && !closed)
-		return letter;
+		return message;
 	if (closed)
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "a message for %s is not sent: the connection is being closed",
-			    letter->message.key);
+			    "cannot send a message for %s: the connection is being closed",
+			    message->content.key);
 	else
 		g_set_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL,
-			    "a message for %s is not sent: %u wait for the broker already",
-			    letter->message.key, waiting);
-	letter_free(letter);
+			    "cannot send a message for %s: %u messages already wait for the broker",
+			    message->content.key, waiting);
+	message_free(message);
 	return NULL;
 }
 
-int outbox_wait(struct outbox *outbox, struct letter *letter, GError **error)
+int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **error)
 {
-	struct timespec deadline = {letter->deadline / G_USEC_PER_SEC,
-				    (letter->deadline % G_USEC_PER_SEC) * 1000};
+	struct timespec deadline = rpc_timespec(message->deadline);
 	GError *failure = NULL;
-	bool ours = true;
+	bool is_ours = true;
 	int rc = 0;
 
 	pthread_mutex_lock(&outbox->lock);
-	while (letter->state != LETTER_ENDED && rc == 0)
+	while (message->state != OUTBOX_ENDED && rc == 0)
 		rc = pthread_cond_clockwait(&outbox->changed, &outbox->lock, CLOCK_MONOTONIC,
 					    &deadline);
-	if (letter->state == LETTER_ENDED) {
-		failure = g_steal_pointer(&letter->error);
+	if (message->state == OUTBOX_ENDED) {
+		failure = g_steal_pointer(&message->error);
 	} else {
-		failure = too_late(outbox, letter);
-		if (letter->state == LETTER_WAITS) {
-			g_queue_remove(&outbox->waiting, letter);
-			outbox->bytes -= letter->size;
+		failure = timeout_error(outbox, message);
+		if (message->state == OUTBOX_WAITING) {
+			g_queue_remove(&outbox->waiting, message);
+			outbox->bytes -= message->body_bytes;
 		} else {
-			/* The thread has it in its hands, and frees it. */
-			letter->waited = false;
-			letter->abandoned = true;
-			ours = false;
+			/* The publishing thread has it, and frees it. */
+			message->has_waiter = false;
+			message->abandoned = true;
+			is_ours = false;
 		}
 	}
 	pthread_mutex_unlock(&outbox->lock);
-	if (ours)
-		letter_free(letter);
+	if (is_ours)
+		message_free(message);
 	if (!failure)
 		return 0;
 	g_propagate_error(error, failure);
 	return -1;
 }
 
-struct letter *outbox_take(struct outbox *outbox, gint64 *ret_next)
+struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next)
 {
 	gint64 now = g_get_monotonic_time();
-	struct letter *found = NULL, *late;
+	struct outbox_message *found = NULL, *late;
 	GQueue expired = G_QUEUE_INIT;
 
 	pthread_mutex_lock(&outbox->lock);
-	for (GList *link = outbox->waiting.head, *next; link && !found; link = next) {
-		struct letter *letter = link->data;
+	for (GList *node = outbox->waiting.head, *next; node && !found; node = next) {
+		struct outbox_message *message = node->data;
 
-		next = link->next;
-		/* A caller that waits looks at the deadline itself. */
-		if (letter->deadline > 0 && now > letter->deadline && !letter->waited) {
-			g_queue_delete_link(&outbox->waiting, link);
-			outbox->bytes -= letter->size;
-			letter->error = too_late(outbox, letter);
-			g_queue_push_tail(&expired, letter);
-		} else if (letter->not_before > now) {
-			*ret_next = MIN(*ret_next, letter->not_before);
+		next = node->next;
+		/* A sender that waits watches the deadline itself. */
+		if (message->deadline > 0 && now > message->deadline && !message->has_waiter) {
+			g_queue_delete_link(&outbox->waiting, node);
+			outbox->bytes -= message->body_bytes;
+			message->error = timeout_error(outbox, message);
+			g_queue_push_tail(&expired, message);
+		} else if (message->not_before > now) {
+			*ret_next = MIN(*ret_next, message->not_before);
 		} else {
-			g_queue_delete_link(&outbox->waiting, link);
-			outbox->bytes -= letter->size;
-			letter->state = LETTER_SENT;
-			found = letter;
+			g_queue_delete_link(&outbox->waiting, node);
+			outbox->bytes -= message->body_bytes;
+			message->state = OUTBOX_PUBLISHED;
+			found = message;
 		}
 	}
 	pthread_mutex_unlock(&outbox->lock);
 	while ((late = g_queue_pop_head(&expired)))
-		drop(late, g_steal_pointer(&late->error));
+		drop_message(late, g_steal_pointer(&late->error));
 	return found;
 }
 
-void outbox_put_back(struct outbox *outbox, struct letter *letter, bool unroutable)
+void outbox_requeue(struct outbox *outbox, struct outbox_message *message, bool unroutable)
 {
 	bool abandoned;
 
 	pthread_mutex_lock(&outbox->lock);
-	abandoned = letter->abandoned;
+	abandoned = message->abandoned;
 	if (!abandoned) {
-		letter->state = LETTER_WAITS;
-		letter->unroutable = unroutable;
-		outbox->bytes += letter->size;
+		message->state = OUTBOX_WAITING;
+		message->unroutable = unroutable;
+		outbox->bytes += message->body_bytes;
 		if (unroutable)
-			g_queue_push_tail(&outbox->waiting, letter);
+			g_queue_push_tail(&outbox->waiting, message);
 		else
-			g_queue_push_head(&outbox->waiting, letter);
+			g_queue_push_head(&outbox->waiting, message);
 	}
 	pthread_mutex_unlock(&outbox->lock);
 	if (abandoned)
-		letter_free(letter);
+		message_free(message);
 }

@@ -1,27 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TLS to the broker. OpenSSL checks the certificate and the name during the handshake, and what it
- * found is kept: librabbitmq tells no more than that the handshake failed, and knows no addresses
- * in certificates.
+ * TLS to the broker: certificates, the host name, and why a handshake failed.
  */
-#include <amqp_ssl_socket.h>
+#include "rpc/amqp/tls.h"
+
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "rpc/internal.h"
-
-static int verify(X509_STORE_CTX *store, void *opaque)
+static int verify_certificate(X509_STORE_CTX *store, void *opaque)
 {
-	struct tls_check *check = opaque;
+	struct tls_verification *verification = opaque;
 	int ok = X509_verify_cert(store);
 
-	check->code = X509_STORE_CTX_get_error(store);
+	verification->code = X509_STORE_CTX_get_error(store);
 	return ok;
 }
 
-/* A key that is locked by a passphrase is refused: nobody is there to be asked for it. */
-static int no_passphrase(char *buffer, int size, int writing, void *opaque)
+/* Refuses a key with a passphrase, because nobody can be asked for it. */
+static int refuse_passphrase(char *buffer, int size, int writing, void *opaque)
 {
 	(void)buffer;
 	(void)size;
@@ -30,7 +27,7 @@ static int no_passphrase(char *buffer, int size, int writing, void *opaque)
 	return -1;
 }
 
-static int expect_name(SSL_CTX *context, const char *host)
+static int set_expected_name(SSL_CTX *context, const char *host)
 {
 	X509_VERIFY_PARAM *wanted = SSL_CTX_get0_param(context);
 
@@ -40,8 +37,9 @@ static int expect_name(SSL_CTX *context, const char *host)
 	return X509_VERIFY_PARAM_set1_host(wanted, host, 0) == 1 ? 0 : -1;
 }
 
-/* 0, or what cannot be used. */
-static const char *load(amqp_socket_t *socket, SSL_CTX *context, const struct rpc_config *config)
+/* Returns NULL, or what cannot be used. */
+static const char *load_certificates(amqp_socket_t *socket, SSL_CTX *context,
+				     const struct rpc_config *config)
 {
 	const char *key = config->ssl_key_file ? config->ssl_key_file : config->ssl_cert_file;
 
@@ -59,58 +57,62 @@ static const char *load(amqp_socket_t *socket, SSL_CTX *context, const struct rp
 }
 
 amqp_socket_t *tls_socket_new(amqp_connection_state_t state, const struct rpc_config *config,
-			      const char *host, struct tls_check *check, GError **error)
+			      const char *host, struct tls_verification *verification,
+			      GError **error)
 {
 	amqp_socket_t *socket = amqp_ssl_socket_new(state);
 	SSL_CTX *context = socket ? amqp_ssl_socket_get_context(socket) : NULL;
 	const char *reason;
-	const char *bad = "OpenSSL";
+	const char *unusable = "OpenSSL";
 
 	ERR_clear_error();
-	check->code = X509_V_OK;
+	verification->code = X509_V_OK;
 	if (context) {
-		SSL_CTX_set_default_passwd_cb(context, no_passphrase);
-		bad = load(socket, context, config);
+		SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
+		unusable = load_certificates(socket, context, config);
 	}
-	if (!bad && (amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST) !=
-			     AMQP_STATUS_OK ||
-		     expect_name(context, host) < 0))
-		bad = host;
-	if (bad) {
+	if (!unusable && (amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST) !=
+				  AMQP_STATUS_OK ||
+			  set_expected_name(context, host) < 0))
+		unusable = host;
+	if (unusable) {
 		reason = ERR_reason_error_string(ERR_peek_last_error());
-		g_set_error(error, RPC_ERROR, RPC_ERROR_CONFIG, "TLS cannot use %s: %s", bad,
-			    reason ? reason : "OpenSSL does not say why");
+		g_set_error(error, RPC_ERROR, RPC_ERROR_CONFIG, "cannot use %s for TLS: %s",
+			    unusable, reason ? reason : "OpenSSL gives no reason");
 		return NULL;
 	}
 	amqp_ssl_socket_set_verify_peer(socket, 1);
 	amqp_ssl_socket_set_verify_hostname(socket, 0);
-	SSL_CTX_set_cert_verify_callback(context, verify, check);
+	SSL_CTX_set_cert_verify_callback(context, verify_certificate, verification);
 	return socket;
 }
 
-char *tls_explain(const struct rpc_config *config, const struct tls_check *check, int status)
+char *tls_explain_failure(const struct rpc_config *config,
+			  const struct tls_verification *verification, int status)
 {
 	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
 
-	switch (check->code) {
+	switch (verification->code) {
 	case X509_V_OK:
 		return g_strdup_printf(
-			"%s%s%s; is the port one for TLS, are ssl and transport_url of one mind, "
-			"and is a client's certificate wanted (ssl_cert_file)?",
+			"%s%s%s; check that the port is one for TLS, that ssl and transport_url "
+			"agree, and whether the broker requires a client certificate "
+			"(ssl_cert_file)",
 			amqp_error_string2(status), reason ? ": " : "", reason ? reason : "");
 	case X509_V_ERR_HOSTNAME_MISMATCH:
 	case X509_V_ERR_IP_ADDRESS_MISMATCH:
-		return g_strdup("its certificate is for another host: the host in transport_url "
-				"must be a name in it");
+		return g_strdup("the broker's certificate is for another host: it must contain the "
+				"host in transport_url");
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 	case X509_V_ERR_CERT_NOT_YET_VALID:
-		return g_strdup_printf("its certificate is refused: %s; is this machine's clock "
-				       "right?",
-				       X509_verify_cert_error_string(check->code));
+		return g_strdup_printf("the broker's certificate is refused: %s; check this "
+				       "machine's clock",
+				       X509_verify_cert_error_string(verification->code));
 	default:
-		return g_strdup_printf("its certificate is refused: %s; [oslo_messaging_rabbit]"
-				       "ssl_ca_file (%s) must hold the CA that signed it",
-				       X509_verify_cert_error_string(check->code),
+		return g_strdup_printf("the broker's certificate is refused: %s; "
+				       "[oslo_messaging_rabbit]ssl_ca_file (%s) must contain the "
+				       "CA that signed it",
+				       X509_verify_cert_error_string(verification->code),
 				       config->ssl_ca_file ? config->ssl_ca_file
 							   : "the system's certificates");
 	}

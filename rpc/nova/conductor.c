@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The calls to nova's conductor (nova.conductor.rpcapi.ConductorAPI, RPC 3.0).
+ * The calls to nova's conductor.
  */
-#include "rpc/nova/internal.h"
+#include "rpc/nova/conductor.h"
 
-#define TOPIC "conductor"
-#define VERSION "3.0"
-/* Of Grizzly, whose instances are dictionaries. */
-#define PLAIN_VERSION "1.38"
-#define EVENT "InstanceActionEvent"
+#include "rpc/nova/instance-save.h"
+#include "rpc/nova/value.h"
+
+#define CONDUCTOR_TOPIC "conductor"
+#define CONDUCTOR_VERSION "3.0"
+#define CONDUCTOR_PLAIN_VERSION "1.38" /* of Grizzly, whose instances are dictionaries */
+
+#define EVENT_OBJECT "InstanceActionEvent"
 #define EVENT_VERSION "1.4"
-#define FAULT "InstanceFault"
+#define FAULT_OBJECT "InstanceFault"
 #define FAULT_VERSION "1.2"
 #define FAULT_CODE_INTERNAL 500
-#define INSTANCE "Instance"
 
-/* What an Instance may hold, as nova.objects of the Zed release: the conductor converts what it
- * has to these. */
+/* The objects that an Instance may contain, in the versions of the Zed release. The conductor
+ * converts its objects to these versions. */
 static const struct {
 	const char *name;
 	const char *version;
@@ -64,7 +66,7 @@ static void add_instance_versions(cJSON *to)
 					instance_versions[i].version);
 }
 
-/* Gives out the object_versions to be filled. */
+/* The arguments of object_class_action_versions. The caller fills `ret_versions`. */
 static cJSON *class_action(const char *name, const char *method, cJSON **ret_versions)
 {
 	cJSON *args = cJSON_CreateObject();
@@ -75,15 +77,15 @@ static cJSON *class_action(const char *name, const char *method, cJSON **ret_ver
 	return args;
 }
 
-/* Gives out the kwargs to be filled. */
+/* The arguments of a class method of InstanceActionEvent. The caller fills `ret_kwargs`. */
 static cJSON *event_action(const char *method, const char *uuid, const char *event,
 			   cJSON **ret_kwargs)
 {
 	cJSON *versions;
-	cJSON *args = class_action(EVENT, method, &versions);
+	cJSON *args = class_action(EVENT_OBJECT, method, &versions);
 	cJSON *list = cJSON_AddArrayToObject(args, "args");
 
-	cJSON_AddStringToObject(versions, EVENT, EVENT_VERSION);
+	cJSON_AddStringToObject(versions, EVENT_OBJECT, EVENT_VERSION);
 
 	cJSON_AddItemToArray(list, cJSON_CreateString(uuid));
 	cJSON_AddItemToArray(list, cJSON_CreateString(event));
@@ -108,7 +110,7 @@ cJSON *nova_event_finish_args(const char *uuid, const char *event, const char *e
 	cJSON *args = event_action("event_finish_with_failure", uuid, event, &kwargs);
 
 	nova_add_text(kwargs, "exc_val", exc_val);
-	/* The conductor takes the event for a success when there is no traceback. */
+	/* Without a traceback the conductor records a success. */
 	nova_add_text(kwargs, "exc_tb", exc_val && !exc_tb ? "" : exc_tb);
 	cJSON_AddFalseToObject(kwargs, "want_result");
 	return args;
@@ -125,10 +127,10 @@ cJSON *nova_fault_args(const char *uuid, int code, const char *message, const ch
 	cJSON_AddStringToObject(data, "instance_uuid", uuid);
 	cJSON_AddNumberToObject(data, "code", code);
 	nova_add_text(data, "message", message);
-	/* nova.compute.utils._get_fault_details has none for a fault with a code of its own. */
+	/* As nova.compute.utils._get_fault_details: only internal errors have details. */
 	nova_add_text(data, "details", details && code == FAULT_CODE_INTERNAL ? details : "");
 	cJSON_AddStringToObject(data, "host", host);
-	object = nova_object_wrap(FAULT, FAULT_VERSION, data);
+	object = nova_object_wrap(FAULT_OBJECT, FAULT_VERSION, data);
 	changes = cJSON_AddArrayToObject(object, "nova_object.changes");
 	for (size_t i = 0; i < G_N_ELEMENTS(fields); i++)
 		cJSON_AddItemToArray(changes, cJSON_CreateString(fields[i]));
@@ -142,7 +144,7 @@ cJSON *nova_fault_args(const char *uuid, int code, const char *message, const ch
 cJSON *nova_load_flavor_args(const char *uuid)
 {
 	cJSON *versions;
-	cJSON *args = class_action(INSTANCE, "get_by_uuid", &versions);
+	cJSON *args = class_action("Instance", "get_by_uuid", &versions);
 	cJSON *kwargs;
 
 	add_instance_versions(versions);
@@ -167,29 +169,28 @@ cJSON *nova_load_block_devices_args(const char *uuid)
 	return args;
 }
 
-static cJSON *call(struct rpc *rpc, struct rpc_context *context, const char *method,
-		   const char *version, cJSON *args, const char *doing, GError **error)
+static cJSON *call_conductor(struct rpc *rpc, struct rpc_context *context, const char *method,
+			     const char *version, cJSON *args, const char *action, GError **error)
 {
-	cJSON *reply = rpc_call(rpc, TOPIC, context, method, version, args, 0, error);
+	cJSON *reply = rpc_call(rpc, CONDUCTOR_TOPIC, context, method, version, args, 0, error);
 
 	if (!reply)
-		g_prefix_error(error, "%s: ", doing);
+		g_prefix_error(error, "%s: ", action);
 	return reply;
 }
 
 cJSON *nova_conductor_call(struct rpc *rpc, struct rpc_context *context, const char *method,
-			   cJSON *args, const char *doing, GError **error)
+			   cJSON *args, const char *action, GError **error)
 {
-	return call(rpc, context, method, VERSION, args, doing, error);
+	return call_conductor(rpc, context, method, CONDUCTOR_VERSION, args, action, error);
 }
 
-static int update_plain(struct rpc *rpc, struct rpc_context *context,
-			struct nova_instance *instance, const char *expected_task_state,
-			GError **error)
+static int save_plain(struct rpc *rpc, struct rpc_context *context, struct nova_instance *instance,
+		      const char *expected_task_state, GError **error)
 {
-	cJSON *reply =
-		call(rpc, context, "instance_update", PLAIN_VERSION,
-		     nova_update_args(instance, expected_task_state), "saving the instance", error);
+	cJSON *reply = call_conductor(rpc, context, "instance_update", CONDUCTOR_PLAIN_VERSION,
+				      nova_instance_update_args(instance, expected_task_state),
+				      "saving the instance", error);
 
 	if (!reply)
 		return -1;
@@ -206,9 +207,10 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 	int rc;
 
 	if (nova_instance_is_plain(instance))
-		return update_plain(rpc, context, instance, expected_task_state, error);
-	reply = call(rpc, context, "object_action", VERSION,
-		     nova_save_args(instance, expected_task_state), "saving the instance", error);
+		return save_plain(rpc, context, instance, expected_task_state, error);
+	reply = call_conductor(rpc, context, "object_action", CONDUCTOR_VERSION,
+			       nova_instance_save_args(instance, expected_task_state),
+			       "saving the instance", error);
 	if (!reply)
 		return -1;
 	rc = nova_instance_merge(instance, reply, error);
@@ -219,8 +221,9 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
 				    struct nova_instance *instance, GError **error)
 {
-	cJSON *reply = call(rpc, context, "object_action", VERSION, nova_refresh_args(instance),
-			    "reading the instance", error);
+	cJSON *reply =
+		call_conductor(rpc, context, "object_action", CONDUCTOR_VERSION,
+			       nova_instance_refresh_args(instance), "reading the instance", error);
 	int rc = reply ? nova_instance_merge(instance, reply, error) : -1;
 
 	cJSON_Delete(reply);
@@ -230,7 +233,7 @@ int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context
 int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *context,
 					struct nova_instance *instance, GError **error)
 {
-	g_autoptr(rpc_context_t) reading = NULL;
+	g_autoptr(rpc_context_t) context_with_deleted = NULL;
 	cJSON *fields;
 	cJSON *reply;
 	int rc;
@@ -239,10 +242,11 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 		return 0;
 	fields = cJSON_Duplicate(rpc_context_fields(context), true);
 	nova_put_member(fields, "read_deleted", cJSON_CreateString("yes"));
-	reading = rpc_context_new(fields);
-	reply = call(rpc, reading, "object_class_action_versions", VERSION,
-		     nova_load_flavor_args(nova_instance_uuid(instance)),
-		     "reading the instance's flavor", error);
+	context_with_deleted = rpc_context_new(fields);
+	reply = call_conductor(rpc, context_with_deleted, "object_class_action_versions",
+			       CONDUCTOR_VERSION,
+			       nova_load_flavor_args(nova_instance_uuid(instance)),
+			       "reading the instance's flavor", error);
 	if (!reply)
 		return -1;
 	rc = nova_instance_take_flavor(instance, reply, error);
@@ -253,9 +257,10 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_context *context,
 					       struct nova_instance *instance, GError **error)
 {
-	cJSON *reply = call(rpc, context, "object_class_action_versions", VERSION,
-			    nova_load_block_devices_args(nova_instance_uuid(instance)),
-			    "reading the instance's block devices", error);
+	cJSON *reply =
+		call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
+			       nova_load_block_devices_args(nova_instance_uuid(instance)),
+			       "reading the instance's block devices", error);
 	int rc = reply ? nova_instance_take_block_devices(instance, reply, error) : -1;
 
 	cJSON_Delete(reply);
@@ -263,9 +268,9 @@ int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_conte
 }
 
 static int call_without_result(struct rpc *rpc, struct rpc_context *context, const char *method,
-			       cJSON *args, const char *doing, GError **error)
+			       cJSON *args, const char *action, GError **error)
 {
-	cJSON *reply = call(rpc, context, method, VERSION, args, doing, error);
+	cJSON *reply = call_conductor(rpc, context, method, CONDUCTOR_VERSION, args, action, error);
 
 	cJSON_Delete(reply);
 	return reply ? 0 : -1;
@@ -294,5 +299,5 @@ int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, co
 {
 	return call_without_result(rpc, context, "object_action",
 				   nova_fault_args(uuid, code, message, details, host),
-				   "writing the instance's fault", error);
+				   "creating the instance's fault", error);
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Nova's notifications on their topics (nova.rpc.get_notifier, nova.compute.utils), and our own of
- * how far a snapshot is.
+ * nova's notifications on their topics (nova.rpc.get_notifier, nova.compute.utils), and our own
+ * about the progress of a snapshot.
  */
-#include "rpc/nova/internal.h"
+#include "rpc/nova/notify.h"
 
-#include <string.h>
+#include "rpc/nova/audit-period.h"
+#include "rpc/nova/payload-exception.h"
+#include "rpc/nova/payload-legacy.h"
+#include "rpc/nova/payload-versioned.h"
+#include "rpc/nova/value.h"
 
 struct rpc_context *nova_context_elevated(struct rpc_context *context)
 {
@@ -26,9 +30,10 @@ struct rpc_context *nova_context_elevated(struct rpc_context *context)
 	return rpc_context_new(fields);
 }
 
-static void emit(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
-		 const char *publisher, const char *event_type, struct rpc_context *context,
-		 cJSON *payload)
+/* Sends a notification to each topic. Takes `payload`. */
+static void notify_topics(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
+			  const char *publisher, const char *event_type,
+			  struct rpc_context *context, cJSON *payload)
 {
 	for (; *topics; topics++)
 		rpc_notify(rpc, *topics, priority, publisher, event_type, context,
@@ -36,22 +41,23 @@ static void emit(struct rpc *rpc, const char *const *topics, enum rpc_priority p
 	cJSON_Delete(payload);
 }
 
-static void emit_legacy(struct rpc *rpc, const struct nova_notify_config *config,
-			enum rpc_priority priority, const char *event_type,
-			struct rpc_context *context, cJSON *payload)
+static void notify_legacy(struct rpc *rpc, const struct nova_notify_config *config,
+			  enum rpc_priority priority, const char *event_type,
+			  struct rpc_context *context, cJSON *payload)
 {
 	g_autofree char *publisher = g_strdup_printf("compute.%s", config->host);
 
-	emit(rpc, config->topics, priority, publisher, event_type, context, payload);
+	notify_topics(rpc, config->topics, priority, publisher, event_type, context, payload);
 }
 
-static void emit_versioned(struct rpc *rpc, const struct nova_notify_config *config,
-			   enum rpc_priority priority, const char *event_type,
-			   struct rpc_context *context, cJSON *payload)
+static void notify_versioned(struct rpc *rpc, const struct nova_notify_config *config,
+			     enum rpc_priority priority, const char *event_type,
+			     struct rpc_context *context, cJSON *payload)
 {
 	g_autofree char *publisher = g_strdup_printf("nova-compute:%s", config->host);
 
-	emit(rpc, config->versioned_topics, priority, publisher, event_type, context, payload);
+	notify_topics(rpc, config->versioned_topics, priority, publisher, event_type, context,
+		      payload);
 }
 
 void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config,
@@ -67,43 +73,15 @@ void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config
 		return;
 	elevated = nova_context_elevated(context);
 	if (config->legacy)
-		emit_legacy(rpc, config, RPC_PRIORITY_INFO, legacy, elevated,
-			    nova_legacy_payload(instance, image_location));
+		notify_legacy(rpc, config, RPC_PRIORITY_INFO, legacy, elevated,
+			      nova_legacy_payload(instance, image_location));
 	if (config->versioned)
-		emit_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, elevated,
-			       nova_versioned_payload(instance, elevated, image_id));
+		notify_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, elevated,
+				 nova_versioned_payload(instance, elevated, image_id));
 }
 
-GDateTime *nova_audit_period_end(const char *period, GDateTime *now)
-{
-	const char *at = strchr(period, '@');
-	int offset = at ? (int)g_ascii_strtoll(at + 1, NULL, 10) : 0;
-	int year = g_date_time_get_year(now), month = g_date_time_get_month(now);
-	int day = g_date_time_get_day_of_month(now), hour = g_date_time_get_hour(now);
-	g_autoptr(GDateTime) end = NULL;
-
-	if (g_str_has_prefix(period, "month"))
-		end = g_date_time_new_utc(year, month, MAX(offset, 1), 0, 0, 0);
-	else if (g_str_has_prefix(period, "year"))
-		end = g_date_time_new_utc(year, MAX(offset, 1), 1, 0, 0, 0);
-	else if (g_str_has_prefix(period, "day"))
-		end = g_date_time_new_utc(year, month, day, offset, 0, 0);
-	else
-		end = g_date_time_new_utc(year, month, day, hour, offset, 0);
-	if (!end)
-		return g_date_time_ref(now);
-	if (g_date_time_compare(end, now) < 0)
-		return g_steal_pointer(&end);
-	if (g_str_has_prefix(period, "month"))
-		return g_date_time_add_months(end, -1);
-	if (g_str_has_prefix(period, "year"))
-		return g_date_time_add_years(end, -1);
-	return g_str_has_prefix(period, "day") ? g_date_time_add_days(end, -1)
-					       : g_date_time_add_hours(end, -1);
-}
-
-/* Python's str of a datetime without a zone leaves out microseconds that are zero. */
-static void add_time(cJSON *to, const char *name, GDateTime *time)
+/* As Python's str of a datetime without a time zone, which leaves out microseconds of zero. */
+static void add_period_time(cJSON *to, const char *name, GDateTime *time)
 {
 	g_autofree char *text =
 		g_date_time_format(time, g_date_time_get_microsecond(time) ? "%Y-%m-%d %H:%M:%S.%f"
@@ -117,8 +95,8 @@ static cJSON *legacy_exists_payload(const struct nova_instance *instance, GDateT
 {
 	cJSON *payload = nova_legacy_payload(instance, image_location);
 
-	add_time(payload, "audit_period_beginning", from);
-	add_time(payload, "audit_period_ending", to);
+	add_period_time(payload, "audit_period_beginning", from);
+	add_period_time(payload, "audit_period_ending", to);
 	return payload;
 }
 
@@ -132,11 +110,11 @@ void nova_notify_exists(struct rpc *rpc, const struct nova_notify_config *config
 	if (!config->enabled)
 		return;
 	if (config->legacy)
-		emit_legacy(rpc, config, RPC_PRIORITY_INFO, "compute.instance.exists", context,
-			    legacy_exists_payload(instance, from, now, image_location));
+		notify_legacy(rpc, config, RPC_PRIORITY_INFO, "compute.instance.exists", context,
+			      legacy_exists_payload(instance, from, now, image_location));
 	if (config->versioned)
-		emit_versioned(rpc, config, RPC_PRIORITY_INFO, "instance.exists", context,
-			       nova_versioned_exists_payload(instance, context, from, now));
+		notify_versioned(rpc, config, RPC_PRIORITY_INFO, "instance.exists", context,
+				 nova_versioned_exists_payload(instance, context, from, now));
 }
 
 void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *config,
@@ -146,11 +124,11 @@ void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *con
 	if (!config->enabled)
 		return;
 	if (config->legacy)
-		emit_legacy(rpc, config, RPC_PRIORITY_ERROR, exception->function, context,
-			    nova_legacy_exception_payload(exception, args));
+		notify_legacy(rpc, config, RPC_PRIORITY_ERROR, exception->function, context,
+			      nova_legacy_exception_payload(exception, args));
 	if (config->versioned)
-		emit_versioned(rpc, config, RPC_PRIORITY_ERROR, "compute.exception", context,
-			       nova_versioned_exception_payload(exception));
+		notify_versioned(rpc, config, RPC_PRIORITY_ERROR, "compute.exception", context,
+				 nova_versioned_exception_payload(exception));
 }
 
 cJSON *nova_progress_payload(const struct nova_progress *progress)

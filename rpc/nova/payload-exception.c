@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The payloads of the two notifications of an exception (nova.exception_wrapper). The legacy one
- * holds the call's arguments, and nova's objects in it as oslo_serialization.jsonutils.to_primitive
- * makes them: not as they travel between nova's services.
+ * The payloads of the two notifications of an exception. The legacy one holds the cast's arguments,
+ * with nova's objects in the form that oslo_serialization.jsonutils.to_primitive gives them, which
+ * is not the form in which they travel between nova's services.
  */
-#include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/payload-exception.h"
 
 #include <string.h>
 
-static cJSON *plain(const char *name, const cJSON *item);
+#include "rpc/json.h"
+#include "rpc/nova/value.h"
+
+static cJSON *to_primitive(const char *name, const cJSON *item);
 
 /* Python's repr of a text. */
 static void append_repr(GString *to, const char *text)
@@ -37,7 +39,7 @@ static void append_repr(GString *to, const char *text)
 	g_string_append_c(to, quote);
 }
 
-/* to_primitive makes a text of an exception, the repr of its __dict__ with its class. */
+/* An exception becomes a text: the repr of its __dict__ with its class. */
 static void add_exception(cJSON *to, const struct nova_exception *exception)
 {
 	GString *text = g_string_new(NULL);
@@ -56,7 +58,7 @@ static bool is_any_of(const char *name, const char *const *names)
 	return name && g_strv_contains(names, name);
 }
 
-/* A DateTimeField of an object; on the wire nothing but its name tells it from a text. */
+/* Whether a field is a DateTimeField. On the wire only the name distinguishes it from a text. */
 static bool is_time(const char *name)
 {
 	static const char *const names[] = {"created_at",    "updated_at",   "deleted_at",
@@ -66,7 +68,8 @@ static bool is_time(const char *name)
 	return is_any_of(name, names);
 }
 
-/* Objects that behave like a dictionary (NovaObjectDictCompat): their fields are its items. */
+/* Whether objects of this name are dictionaries too (NovaObjectDictCompat), whose items are their
+ * fields. */
 static bool is_dict(const char *object_name)
 {
 	static const char *const names[] = {"Instance",
@@ -82,15 +85,16 @@ static bool is_dict(const char *object_name)
 	return is_any_of(object_name, names);
 }
 
-/* Of an object's data the names tell what the members are, of a dictionary they do not. */
-static cJSON *plain_members(const cJSON *members, bool are_fields)
+/* The names of members say of what type they are in an object's data (`are_fields`), but not in a
+ * dictionary. */
+static cJSON *primitive_members(const cJSON *members, bool are_fields)
 {
 	cJSON *copy = cJSON_CreateObject();
 	const cJSON *item;
 
 	cJSON_ArrayForEach (item, members)
 		cJSON_AddItemToObject(copy, item->string,
-				      plain(are_fields ? item->string : NULL, item));
+				      to_primitive(are_fields ? item->string : NULL, item));
 	return copy;
 }
 
@@ -106,18 +110,19 @@ static void add_instance_name(cJSON *to, const cJSON *data)
 	cJSON_AddStringToObject(to, "name", name);
 }
 
-static cJSON *plain_list(const cJSON *list)
+static cJSON *primitive_list(const cJSON *list)
 {
 	cJSON *copy = cJSON_CreateArray();
 	const cJSON *item;
 
 	cJSON_ArrayForEach (item, list)
-		cJSON_AddItemToArray(copy, plain(NULL, item));
+		cJSON_AddItemToArray(copy, to_primitive(NULL, item));
 	return copy;
 }
 
-/* Any other object shows its attributes. Of those _context is left out: it holds the token. */
-static cJSON *plain_attributes(const cJSON *object, const cJSON *data)
+/* Any other object becomes a dictionary of its attributes. We leave out _context, which has the
+ * token. */
+static cJSON *primitive_attributes(const cJSON *object, const cJSON *data)
 {
 	cJSON *copy = cJSON_CreateObject();
 	const cJSON *changes = cJSON_GetObjectItemCaseSensitive(object, "nova_object.changes");
@@ -129,28 +134,28 @@ static cJSON *plain_attributes(const cJSON *object, const cJSON *data)
 	cJSON_ArrayForEach (item, data) {
 		g_autofree char *name = g_strconcat("_obj_", item->string, NULL);
 
-		cJSON_AddItemToObject(copy, name, plain(item->string, item));
+		cJSON_AddItemToObject(copy, name, to_primitive(item->string, item));
 	}
 	return copy;
 }
 
-static cJSON *plain_object(const cJSON *object, const cJSON *data)
+static cJSON *primitive_object(const cJSON *object, const cJSON *data)
 {
 	const char *name = json_string(object, "nova_object.name");
 	const cJSON *list = cJSON_GetObjectItemCaseSensitive(data, "objects");
 	cJSON *copy;
 
 	if (cJSON_IsArray(list))
-		return plain_list(list);
+		return primitive_list(list);
 	if (!is_dict(name))
-		return plain_attributes(object, data);
-	copy = plain_members(data, true);
+		return primitive_attributes(object, data);
+	copy = primitive_members(data, true);
 	if (g_str_equal(name, "Instance"))
 		add_instance_name(copy, data);
 	return copy;
 }
 
-static cJSON *plain_text(const char *name, const cJSON *item)
+static cJSON *primitive_text(const char *name, const cJSON *item)
 {
 	g_autofree char *time = NULL;
 	cJSON *parsed = NULL;
@@ -159,25 +164,26 @@ static cJSON *plain_text(const char *name, const cJSON *item)
 		time = nova_time_strtime(item->valuestring);
 		return cJSON_CreateString(time);
 	}
-	/* The one field that is JSON on the wire and a list in memory. */
+	/* This field is JSON text on the wire and a list in memory. */
 	if (name && g_str_equal(name, "network_info"))
 		parsed = json_parse(item->valuestring, strlen(item->valuestring), NULL);
 	return parsed ? parsed : cJSON_Duplicate(item, true);
 }
 
-/* `name` is that of the field, NULL for what is none. */
-static cJSON *plain(const char *name, const cJSON *item)
+/* Converts a value as oslo_serialization.jsonutils.to_primitive does. `name` is the name of the
+ * field; NULL when the value is not a field. */
+static cJSON *to_primitive(const char *name, const cJSON *item)
 {
 	const cJSON *data = cJSON_GetObjectItemCaseSensitive(item, "nova_object.data");
 
 	if (cJSON_IsObject(item) && cJSON_IsObject(data))
-		return plain_object(item, data);
+		return primitive_object(item, data);
 	if (cJSON_IsObject(item))
-		return plain_members(item, false);
+		return primitive_members(item, false);
 	if (cJSON_IsArray(item))
-		return plain_list(item);
+		return primitive_list(item);
 	if (cJSON_IsString(item))
-		return plain_text(name, item);
+		return primitive_text(name, item);
 	return cJSON_Duplicate(item, true);
 }
 
@@ -192,14 +198,14 @@ cJSON *nova_legacy_exception_payload(const struct nova_exception *exception, con
 	cJSON_ArrayForEach (item, args) {
 		/* nova.exception_wrapper._cleanse_dict */
 		if (item->string && !strstr(item->string, "_pass"))
-			cJSON_AddItemToObject(copy, item->string, plain(NULL, item));
+			cJSON_AddItemToObject(copy, item->string, to_primitive(NULL, item));
 	}
 	return payload;
 }
 
 cJSON *nova_versioned_exception_payload(const struct nova_exception *exception)
 {
-	/* Python's last line of a traceback; there are no frames of ours to show. */
+	/* The last line of a traceback in Python; we have no frames to show. */
 	g_autofree char *traceback = g_strdup_printf("%s.%s: %s\n", exception->module,
 						     exception->class_name, exception->message);
 	cJSON *data = cJSON_CreateObject();

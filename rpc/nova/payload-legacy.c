@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The payload of compute.instance.snapshot.start and .end, as info_from_instance of
- * nova.notifications.base builds it.
+ * The payload of compute.instance.<action>.start and .end, as nova.notifications.base builds it.
  */
-#include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/payload-legacy.h"
 
 #include <string.h>
 
-#define IMAGE_PREFIX "image_"
+#include "rpc/json.h"
+#include "rpc/nova/value.h"
+
+#define IMAGE_METADATA_PREFIX "image_"
 
 static void add_copy(cJSON *to, const char *name, const cJSON *from, const char *field)
 {
@@ -21,7 +22,7 @@ static void add_copies(cJSON *to, const cJSON *from, const char *const *fields)
 		add_copy(to, *fields, from, *fields);
 }
 
-/* null_safe_str */
+/* As null_safe_str of nova.notifications.base. */
 static void add_or_empty(cJSON *to, const char *name, const cJSON *from, const char *field)
 {
 	const char *text = json_string(from, field);
@@ -29,8 +30,8 @@ static void add_or_empty(cJSON *to, const char *name, const cJSON *from, const c
 	cJSON_AddStringToObject(to, name, text ? text : "");
 }
 
-/* null_safe_isotime */
-static void add_time(cJSON *to, const cJSON *data, const char *field)
+/* As null_safe_isotime of nova.notifications.base. */
+static void add_isotime(cJSON *to, const cJSON *data, const char *field)
 {
 	const char *text = json_string(data, field);
 	g_autofree char *time = text ? nova_time_strtime(text) : NULL;
@@ -46,7 +47,7 @@ static void add_created_at(cJSON *to, const cJSON *data)
 	cJSON_AddStringToObject(to, "created_at", time ? time : "None");
 }
 
-/* Nothing is an empty text here, not 0. */
+/* No progress is an empty text here, not 0. */
 static void add_progress(cJSON *to, const cJSON *data)
 {
 	int64_t progress;
@@ -57,7 +58,7 @@ static void add_progress(cJSON *to, const cJSON *data)
 		cJSON_AddStringToObject(to, "progress", "");
 }
 
-/* Without a flavor, what the instance itself keeps of one since before there were flavors in it. */
+/* `from` is the flavor; without one the instance's own fields, which are older than flavors. */
 static void add_capacity(cJSON *to, const cJSON *from)
 {
 	int64_t root_gb = 0, ephemeral_gb = 0;
@@ -90,8 +91,8 @@ static void add_image_meta(cJSON *to, const cJSON *data)
 	const cJSON *item;
 
 	cJSON_ArrayForEach (item, cJSON_GetObjectItemCaseSensitive(data, "system_metadata")) {
-		if (item->string && g_str_has_prefix(item->string, IMAGE_PREFIX))
-			cJSON_AddItemToObject(meta, item->string + strlen(IMAGE_PREFIX),
+		if (item->string && g_str_has_prefix(item->string, IMAGE_METADATA_PREFIX))
+			cJSON_AddItemToObject(meta, item->string + strlen(IMAGE_METADATA_PREFIX),
 					      cJSON_Duplicate(item, true));
 	}
 }
@@ -118,9 +119,9 @@ cJSON *nova_legacy_payload(const struct nova_instance *instance, const char *ima
 	add_copies(payload, data, places);
 	add_or_empty(payload, "cell_name", data, "cell_name");
 	add_created_at(payload, data);
-	add_time(payload, data, "terminated_at");
-	add_time(payload, data, "deleted_at");
-	add_time(payload, data, "launched_at");
+	add_isotime(payload, data, "terminated_at");
+	add_isotime(payload, data, "deleted_at");
+	add_isotime(payload, data, "launched_at");
 	add_image_ref_url(payload, data, image_location);
 	add_copies(payload, data, images);
 	add_copy(payload, "state", data, "vm_state");

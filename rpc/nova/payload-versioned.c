@@ -1,43 +1,46 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The payload of instance.snapshot.start and .end: InstanceActionSnapshotPayload of
- * nova.notifications.objects.instance, and what it holds.
+ * The payloads of instance.<action>.start and .end and of instance.exists, and the objects in them.
  */
-#include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/payload-versioned.h"
 
 #include <string.h>
 
-/* A field of a payload, and the field of its source that it is a copy of. */
-struct field {
+#include "rpc/json.h"
+#include "rpc/limits.h"
+#include "rpc/nova/instance.h"
+#include "rpc/nova/value.h"
+
+/* A field of a payload, and the field of its source that it copies. */
+struct copied_field {
 	const char *name;
 	const char *source;
 };
 
-static void add_copies(cJSON *to, const cJSON *from, const struct field *fields)
+static void add_copied_fields(cJSON *to, const cJSON *from, const struct copied_field *fields)
 {
 	for (; fields->name; fields++)
 		cJSON_AddItemToObject(to, fields->name, nova_copy_member(from, fields->source));
 }
 
-/* A BooleanField without a value is false. */
-static void add_bool(cJSON *to, const char *name, const cJSON *from)
+/* As a BooleanField: false without a value. */
+static void add_boolean_field(cJSON *to, const char *name, const cJSON *from)
 {
 	cJSON_AddBoolToObject(to, name, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, name)));
 }
 
 static cJSON *flavor_payload(const cJSON *instance)
 {
-	static const struct field sizes[] = {
+	static const struct copied_field sizes[] = {
 		{"memory_mb", "memory_mb"},	  {"vcpus", "vcpus"}, {"root_gb", "root_gb"},
 		{"ephemeral_gb", "ephemeral_gb"}, {NULL, NULL},
 	};
-	static const struct field weights[] = {
+	static const struct copied_field weights[] = {
 		{"rxtx_factor", "rxtx_factor"},
 		{"vcpu_weight", "vcpu_weight"},
 		{NULL, NULL},
 	};
-	static const struct field rest[] = {
+	static const struct copied_field rest[] = {
 		{"extra_specs", "extra_specs"},
 		{"projects", "projects"},
 		{"description", "description"},
@@ -49,21 +52,21 @@ static cJSON *flavor_payload(const cJSON *instance)
 	int64_t swap;
 
 	cJSON_AddItemToObject(data, "flavorid", nova_copy_member(flavor, "flavorid"));
-	/* Without a flavor, what the instance itself keeps of one. */
-	add_copies(data, flavor ? flavor : instance, sizes);
+	/* Without a flavor: the instance's own fields, which are older than flavors. */
+	add_copied_fields(data, flavor ? flavor : instance, sizes);
 	cJSON_AddStringToObject(data, "name", name ? name : "");
 	if (json_int64(flavor, "swap", &swap))
 		cJSON_AddItemToObject(data, "swap", nova_copy_member(flavor, "swap"));
 	else
 		cJSON_AddNumberToObject(data, "swap", 0);
-	add_copies(data, flavor, weights);
-	add_bool(data, "disabled", flavor);
-	add_bool(data, "is_public", flavor);
-	add_copies(data, flavor, rest);
+	add_copied_fields(data, flavor, weights);
+	add_boolean_field(data, "disabled", flavor);
+	add_boolean_field(data, "is_public", flavor);
+	add_copied_fields(data, flavor, rest);
 	return nova_object_wrap("FlavorPayload", "1.4", data);
 }
 
-/* A DictOfStringsField: what is no text becomes what Python's str makes of it. */
+/* As a DictOfStringsField: values that are not strings are converted as Python's str does. */
 static cJSON *dict_of_strings(const cJSON *dict)
 {
 	cJSON *copy = cJSON_CreateObject();
@@ -88,7 +91,7 @@ static cJSON *dict_of_strings(const cJSON *dict)
 	return copy;
 }
 
-/* A MACAddressField. */
+/* As a MACAddressField. */
 static void add_mac(cJSON *to, const cJSON *vif)
 {
 	const char *address = json_string(vif, "address");
@@ -101,7 +104,7 @@ static void add_mac(cJSON *to, const cJSON *vif)
 
 static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip)
 {
-	static const struct field of_ip[] = {
+	static const struct copied_field of_ip[] = {
 		{"version", "version"},
 		{"address", "address"},
 		{NULL, NULL},
@@ -113,42 +116,42 @@ static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip
 	cJSON_AddItemToObject(data, "meta",
 			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(vif, "meta")));
 	cJSON_AddItemToObject(data, "port_uuid", nova_copy_member(vif, "id"));
-	add_copies(data, ip, of_ip);
+	add_copied_fields(data, ip, of_ip);
 	cJSON_AddItemToObject(data, "device_name", nova_copy_member(vif, "devname"));
 	return nova_object_wrap("IpPayload", "1.0", data);
 }
 
-/* What is said again with each address of an interface must be short: a text of some size with as
- * many addresses would not fit into any memory. */
-static bool is_short(const cJSON *vif, const cJSON *network)
+/* What all addresses of an interface share is repeated for each of them, so it must be short: many
+ * addresses that share a long text would not fit into memory. */
+static bool has_short_payload(const cJSON *vif, const cJSON *network)
 {
-	cJSON *said = ip_payload(vif, network, NULL);
-	char *text = json_print(said);
-	bool fits = strlen(text) <= MAX_ADDRESS_BYTES;
+	cJSON *payload = ip_payload(vif, network, NULL);
+	char *text = json_print(payload);
+	bool is_short = strlen(text) <= NOVA_MAX_ADDRESS_BYTES;
 
 	cJSON_free(text);
-	cJSON_Delete(said);
-	return fits;
+	cJSON_Delete(payload);
+	return is_short;
 }
 
-/* Those of an interface, as far as there is room for more. */
+/* Adds the addresses of an interface, up to the limit. `count` is the number of all addresses. */
 static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
 {
 	const cJSON *network = cJSON_GetObjectItemCaseSensitive(vif, "network");
 	const cJSON *subnet, *ip;
 
-	if (*count >= MAX_ADDRESSES || !is_short(vif, network))
+	if (*count >= NOVA_MAX_ADDRESSES || !has_short_payload(vif, network))
 		return;
 	cJSON_ArrayForEach (subnet, cJSON_GetObjectItemCaseSensitive(network, "subnets")) {
 		cJSON_ArrayForEach (ip, cJSON_GetObjectItemCaseSensitive(subnet, "ips")) {
-			if ((*count)++ >= MAX_ADDRESSES)
+			if ((*count)++ >= NOVA_MAX_ADDRESSES)
 				return;
 			cJSON_AddItemToArray(addresses, ip_payload(vif, network, ip));
 		}
 	}
 }
 
-/* IpPayload.from_network_info, of the info cache's network_info, a JSON text within the JSON. */
+/* IpPayload.from_network_info; the info cache holds network_info as JSON text. */
 static cJSON *ip_addresses(const cJSON *instance)
 {
 	const char *text = json_string(nova_member_data(instance, "info_cache"), "network_info");
@@ -176,10 +179,10 @@ static const char *power_state_name(const cJSON *instance)
 	return names[state];
 }
 
-/* BlockDevicePayload.from_bdms: of volumes alone. */
+/* BlockDevicePayload.from_bdms: of volumes only. */
 static cJSON *block_devices(const struct nova_instance *instance)
 {
-	static const struct field of_device[] = {
+	static const struct copied_field of_device[] = {
 		{"device_name", "device_name"},
 		{"boot_index", "boot_index"},
 		{"delete_on_termination", "delete_on_termination"},
@@ -200,17 +203,17 @@ static cJSON *block_devices(const struct nova_instance *instance)
 		if (!json_string(device, "volume_id"))
 			continue;
 		data = cJSON_CreateObject();
-		add_copies(data, device, of_device);
+		add_copied_fields(data, device, of_device);
 		cJSON_AddItemToArray(payloads, nova_object_wrap("BlockDevicePayload", "1.0", data));
 	}
 	return payloads;
 }
 
-/* What all payloads of an instance have in common (InstancePayload). */
+/* The fields that all payloads of an instance have (InstancePayload). */
 static void add_instance(cJSON *payload, const struct nova_instance *instance,
 			 const struct rpc_context *context)
 {
-	static const struct field before_flavor[] = {
+	static const struct copied_field before_flavor[] = {
 		{"uuid", "uuid"},
 		{"user_id", "user_id"},
 		{"tenant_id", "project_id"},
@@ -225,7 +228,7 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 		{"availability_zone", "availability_zone"},
 		{NULL, NULL},
 	};
-	static const struct field after_flavor[] = {
+	static const struct copied_field after_flavor[] = {
 		{"image_uuid", "image_ref"},
 		{"key_name", "key_name"},
 		{"kernel_id", "kernel_id"},
@@ -238,7 +241,7 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 		{"state", "vm_state"},
 		{NULL, NULL},
 	};
-	static const struct field after_power_state[] = {
+	static const struct copied_field after_power_state[] = {
 		{"task_state", "task_state"},
 		{"progress", "progress"},
 		{NULL, NULL},
@@ -249,16 +252,16 @@ static void add_instance(cJSON *payload, const struct nova_instance *instance,
 
 	nova_add_text(payload, "request_id",
 		      user && project ? rpc_context_string(context, "request_id") : NULL);
-	add_copies(payload, data, before_flavor);
+	add_copied_fields(payload, data, before_flavor);
 	cJSON_AddItemToObject(payload, "flavor", flavor_payload(data));
-	add_copies(payload, data, after_flavor);
+	add_copied_fields(payload, data, after_flavor);
 	nova_add_text(payload, "power_state", power_state_name(data));
-	add_copies(payload, data, after_power_state);
+	add_copied_fields(payload, data, after_power_state);
 	cJSON_AddItemToObject(payload, "ip_addresses", ip_addresses(data));
 	cJSON_AddItemToObject(payload, "block_devices", block_devices(instance));
 	cJSON_AddItemToObject(payload, "metadata",
 			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(data, "metadata")));
-	add_bool(payload, "locked", data);
+	add_boolean_field(payload, "locked", data);
 	cJSON_AddStringToObject(
 		payload, "auto_disk_config",
 		cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(data, "auto_disk_config"))
@@ -283,7 +286,7 @@ cJSON *nova_versioned_payload(const struct nova_instance *instance,
 			: nova_object_wrap("InstanceActionPayload", "1.8", payload);
 }
 
-static void add_time(cJSON *to, const char *name, GDateTime *time)
+static void add_utc_time(cJSON *to, const char *name, GDateTime *time)
 {
 	g_autofree char *text = g_date_time_format(time, "%Y-%m-%dT%H:%M:%SZ");
 
@@ -297,8 +300,8 @@ cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
 	cJSON *payload = cJSON_CreateObject();
 	cJSON *period = cJSON_CreateObject();
 
-	add_time(period, "audit_period_beginning", from);
-	add_time(period, "audit_period_ending", to);
+	add_utc_time(period, "audit_period_beginning", from);
+	add_utc_time(period, "audit_period_ending", to);
 	cJSON_AddItemToObject(payload, "audit_period",
 			      nova_object_wrap("AuditPeriodPayload", "1.0", period));
 	add_instance(payload, instance, context);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Nova's record of a compute service (nova.objects.service.Service), as nova.service and
+ * nova's record of a compute service (nova.objects.service.Service), as nova.service and
  * nova.servicegroup.drivers.db keep it.
  */
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/limits.h"
+#include "rpc/nova/conductor.h"
+#include "rpc/nova/value.h"
 
-#include <string.h>
-
-#define SERVICE "Service"
+#define SERVICE_OBJECT "Service"
 #define SERVICE_VERSION "1.22"
-#define BINARY "nova-compute"
-/* Of a record that has no other to take it from: Zed's. */
-#define COMPUTE_VERSION 64
+#define SERVICE_BINARY "nova-compute"
+/* The version in the first record of a cloud: Zed's. */
+#define SERVICE_COMPUTE_VERSION 64
 
 struct nova_service {
 	cJSON *object; /* as on the wire, without nova_object.changes */
@@ -25,13 +25,13 @@ static cJSON *class_args(const char *method, cJSON *args)
 		const char *name;
 		const char *version;
 	} versions[] = {
-		{SERVICE, SERVICE_VERSION},   {"ComputeNode", "1.19"},	{"HVSpec", "1.2"},
-		{"PciDevicePoolList", "1.1"}, {"PciDevicePool", "1.1"},
+		{SERVICE_OBJECT, SERVICE_VERSION}, {"ComputeNode", "1.19"},  {"HVSpec", "1.2"},
+		{"PciDevicePoolList", "1.1"},	   {"PciDevicePool", "1.1"},
 	};
 	cJSON *action = cJSON_CreateObject();
 	cJSON *list;
 
-	cJSON_AddStringToObject(action, "objname", SERVICE);
+	cJSON_AddStringToObject(action, "objname", SERVICE_OBJECT);
 	cJSON_AddStringToObject(action, "objmethod", method);
 	list = cJSON_AddObjectToObject(action, "object_versions");
 	for (size_t i = 0; i < G_N_ELEMENTS(versions); i++)
@@ -41,11 +41,11 @@ static cJSON *class_args(const char *method, cJSON *args)
 	return action;
 }
 
-static cJSON *ask(struct rpc *rpc, struct rpc_context *context, const char *method, cJSON *args,
-		  GError **error)
+static cJSON *call_class_method(struct rpc *rpc, struct rpc_context *context, const char *method,
+				cJSON *args, GError **error)
 {
 	return nova_conductor_call(rpc, context, "object_class_action_versions",
-				   class_args(method, args), "asking for the service", error);
+				   class_args(method, args), "reading the service's record", error);
 }
 
 static struct nova_service *service_new(cJSON *object)
@@ -66,9 +66,9 @@ void nova_service_free(struct nova_service *service)
 	g_free(service);
 }
 
-/* object_action with the changed fields; the reply's updates are merged. */
-static int act(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,
-	       const char *method, const char *const *changes, GError **error)
+/* Calls a method of the record with its changed fields, and merges the updates of the reply. */
+static int call_method(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,
+		       const char *method, const char *const *changes, GError **error)
 {
 	cJSON *args = cJSON_CreateObject();
 	cJSON *object = cJSON_Duplicate(service->object, true);
@@ -87,7 +87,7 @@ static int act(struct rpc *rpc, struct rpc_context *context, struct nova_service
 	if (!reply)
 		return -1;
 	updates = cJSON_GetArrayItem(reply, 0);
-	if (cJSON_GetArraySize(updates) > MAX_FIELDS)
+	if (cJSON_GetArraySize(updates) > NOVA_MAX_FIELDS)
 		updates = NULL;
 	cJSON_ArrayForEach (update, updates) {
 		if (update->string && !g_str_equal(update->string, "obj_what_changed"))
@@ -98,23 +98,25 @@ static int act(struct rpc *rpc, struct rpc_context *context, struct nova_service
 	return 0;
 }
 
-/* The version of the other compute services: a lower one would hold the whole cloud back. */
+/* The lowest version of all compute services: one that is lower still would hold the whole cloud
+ * back. */
 static int find_version(struct rpc *rpc, struct rpc_context *context)
 {
 	cJSON *args = cJSON_CreateArray();
 	cJSON *reply;
 	int version = 0;
 
-	cJSON_AddItemToArray(args, cJSON_CreateString(BINARY));
-	reply = ask(rpc, context, "get_minimum_version", args, NULL);
+	cJSON_AddItemToArray(args, cJSON_CreateString(SERVICE_BINARY));
+	reply = call_class_method(rpc, context, "get_minimum_version", args, NULL);
 	if (cJSON_IsNumber(reply))
 		version = reply->valueint;
 	cJSON_Delete(reply);
-	return version > 0 ? version : COMPUTE_VERSION;
+	return version > 0 ? version : SERVICE_COMPUTE_VERSION;
 }
 
-static struct nova_service *create(struct rpc *rpc, struct rpc_context *context, const char *host,
-				   const char *topic, const char *reason, GError **error)
+static struct nova_service *create_record(struct rpc *rpc, struct rpc_context *context,
+					  const char *host, const char *topic, const char *reason,
+					  GError **error)
 {
 	static const char *const changes[] = {
 		"host",	   "binary",   "topic",		  "report_count",
@@ -123,14 +125,14 @@ static struct nova_service *create(struct rpc *rpc, struct rpc_context *context,
 	struct nova_service *service;
 
 	cJSON_AddStringToObject(data, "host", host);
-	cJSON_AddStringToObject(data, "binary", BINARY);
+	cJSON_AddStringToObject(data, "binary", SERVICE_BINARY);
 	cJSON_AddStringToObject(data, "topic", topic);
 	cJSON_AddNumberToObject(data, "report_count", 0);
 	cJSON_AddNumberToObject(data, "version", find_version(rpc, context));
 	cJSON_AddTrueToObject(data, "disabled");
 	cJSON_AddStringToObject(data, "disabled_reason", reason);
-	service = service_new(nova_object_wrap(SERVICE, SERVICE_VERSION, data));
-	if (act(rpc, context, service, "create", changes, error) == 0)
+	service = service_new(nova_object_wrap(SERVICE_OBJECT, SERVICE_VERSION, data));
+	if (call_method(rpc, context, service, "create", changes, error) == 0)
 		return service;
 	nova_service_free(service);
 	return NULL;
@@ -144,14 +146,14 @@ struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *cont
 	cJSON *reply;
 
 	cJSON_AddItemToArray(args, cJSON_CreateString(host));
-	cJSON_AddItemToArray(args, cJSON_CreateString(BINARY));
-	reply = ask(rpc, context, "get_by_host_and_binary", args, error);
+	cJSON_AddItemToArray(args, cJSON_CreateString(SERVICE_BINARY));
+	reply = call_class_method(rpc, context, "get_by_host_and_binary", args, error);
 	if (!reply)
 		return NULL;
 	if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data")))
 		return service_new(reply);
 	cJSON_Delete(reply);
-	return create(rpc, context, host, topic, reason, error);
+	return create_record(rpc, context, host, topic, reason, error);
 }
 
 bool nova_service_is_disabled(const struct nova_service *service)
@@ -166,7 +168,7 @@ int nova_service_disable(struct rpc *rpc, struct rpc_context *context, struct no
 
 	nova_put_member(service->data, "disabled", cJSON_CreateTrue());
 	nova_put_member(service->data, "disabled_reason", cJSON_CreateString(reason));
-	return act(rpc, context, service, "save", changes, error);
+	return call_method(rpc, context, service, "save", changes, error);
 }
 
 int nova_service_report(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,
@@ -177,5 +179,5 @@ int nova_service_report(struct rpc *rpc, struct rpc_context *context, struct nov
 
 	(void)json_int64(service->data, "report_count", &count);
 	nova_put_member(service->data, "report_count", cJSON_CreateNumber((double)count + 1));
-	return act(rpc, context, service, "save", changes, error);
+	return call_method(rpc, context, service, "save", changes, error);
 }

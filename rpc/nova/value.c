@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The small change of nova's messages: members, texts, times, the frame of a versioned object.
+ * Small pieces of nova's messages.
  */
+#include "rpc/nova/value.h"
+
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/limits.h"
+#include "rpc/rpc.h"
 
 cJSON *nova_copy_member(const cJSON *object, const char *name)
 {
@@ -27,6 +30,12 @@ void nova_put_member(cJSON *object, const char *name, cJSON *value)
 		cJSON_AddItemToObject(object, name, value);
 }
 
+bool nova_is_object(const cJSON *object, const char *name)
+{
+	return g_strcmp0(json_string(object, "nova_object.name"), name) == 0 &&
+	       cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(object, "nova_object.data"));
+}
+
 const cJSON *nova_member_data(const cJSON *object, const char *name)
 {
 	const cJSON *data = cJSON_GetObjectItemCaseSensitive(
@@ -46,6 +55,19 @@ cJSON *nova_object_wrap(const char *name, const char *version, cJSON *data)
 	return object;
 }
 
+bool nova_is_name_list(const cJSON *list)
+{
+	const cJSON *name;
+
+	if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > NOVA_MAX_FIELDS)
+		return false;
+	cJSON_ArrayForEach (name, list) {
+		if (!cJSON_IsString(name))
+			return false;
+	}
+	return true;
+}
+
 static GDateTime *parse_time(const char *text)
 {
 	g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
@@ -59,7 +81,7 @@ char *nova_time_str(const char *text)
 
 	if (!time)
 		return g_strdup(text);
-	/* Python leaves out what is zero. */
+	/* Python leaves out microseconds that are zero. */
 	return g_date_time_format(time, g_date_time_get_microsecond(time)
 						? "%Y-%m-%d %H:%M:%S.%f%:z"
 						: "%Y-%m-%d %H:%M:%S%:z");
@@ -70,4 +92,10 @@ char *nova_time_strtime(const char *text)
 	g_autoptr(GDateTime) time = parse_time(text);
 
 	return time ? g_date_time_format(time, "%Y-%m-%dT%H:%M:%S.%f") : g_strdup(text);
+}
+
+int nova_decode_error(GError **error, const char *text)
+{
+	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, text);
+	return -1;
 }

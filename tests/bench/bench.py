@@ -14,12 +14,17 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), part) for part in ("lib", "e2e")] + [HERE]
+import supervisor  # noqa: E402
 import tap  # noqa: E402
+from agent import Agent  # noqa: E402
+from broker import broker_for_tests  # noqa: E402
 from cast_rates import CastRates  # noqa: E402
 from cloud import Cloud  # noqa: E402
-from guest import Guest, build_kernel, qemu_img, virsh  # noqa: E402
+from environment import Environment  # noqa: E402
+from guest import build_kernel  # noqa: E402
+from images import qemu_img  # noqa: E402
 from meter import Meter, memory, wait_quiet  # noqa: E402
-from services import Agent, Folder, Glance, Libvirt, broker_for_tests  # noqa: E402
+from process import Folder  # noqa: E402
 
 GIB = 1 << 30
 SLOW = 300  # seconds
@@ -28,8 +33,6 @@ SLOW = 300  # seconds
 def say(text):
     print(f"# {time.strftime('%H:%M:%S')} {text}", flush=True)
 
-
-# --- uploads ----------------------------------------------------------------------------------------
 
 class Uploads:
     def __init__(self, cloud, folder, rounds):
@@ -177,34 +180,33 @@ class Uploads:
 
 def bench_upload(folder, rounds):
     with contextlib.ExitStack() as stack:
-        stack.enter_context(Libvirt(folder))
-        cloud = Cloud(folder)
-        stack.enter_context(cloud)
-        stack.callback(cloud.remove_domains)
+        cloud = stack.enter_context(Cloud(folder))
         return Uploads(cloud, folder, rounds).run()
 
 
-# --- memory -----------------------------------------------------------------------------------------
+class Bench(Environment):
+    services = ("broker", "glance", "libvirt")
+
+    def start_quiet_agent(self, name, **sections):
+        """Which does not write down all it does."""
+        self.wait_services()
+        return self.start_agent(name, {**sections, "DEFAULT": {"debug": "false"}})
+
 
 def bench_memory(folder, _rounds):
     """Anonymous, PSS and RSS in MiB: idle, after 100 snapshots, and with five of 1 TiB under way."""
     with contextlib.ExitStack() as stack:
-        broker = stack.enter_context(broker_for_tests(folder))
-        glance = stack.enter_context(Glance(folder))
-        stack.enter_context(Libvirt(folder))
-        guests = [stack.enter_context(Guest(folder, size_mib=1 << 20, data_mib=64, base=False))
-                  for _ in range(5)]
-        small = stack.enter_context(Guest(folder, size_mib=64, data_mib=2))
+        env = Bench(folder, stack)
+        guests = [env.make_guest(size_mib=1 << 20, data_mib=64, base=False) for _ in range(5)]
+        small = env.make_guest(size_mib=64, data_mib=2)
         for guest in guests:
             guest.start()
-        quick = stack.enter_context(Agent(folder, broker.url, glance.url, name="quick",
-                                          DEFAULT={"debug": "false"},
-                                          novasnap={"scratch_percent": "1"}))
+        quick = env.start_quiet_agent("quick", novasnap={"scratch_percent": "1"})
         found = {"idle": memory(quick.process.pid)}
         for number in range(100):
             image, shown, status = quick.snapshot(small.uuid)
             assert status == 0, shown
-            glance.request("DELETE", f"/v2/images/{image}")
+            env.glance.delete(image)
         found["after 100"] = memory(quick.process.pid)
         say(f"memory {found}")
         with Meter(quick.process.pid) as meter:
@@ -220,8 +222,6 @@ def bench_memory(folder, _rounds):
         return found
 
 
-# --- the guest's own writes -------------------------------------------------------------------------
-
 def seconds_of(guest, offset):
     """(writes, worst us) of each second that the guest told of since."""
     with open(guest.serial, "rb") as file:
@@ -234,16 +234,11 @@ def bench_guest(folder, rounds):
     """A guest that writes one block after the other: its rate and its worst stall, idle and while its disk of
     1 GiB of data is taken."""
     with contextlib.ExitStack() as stack:
-        broker = stack.enter_context(broker_for_tests(folder))
-        glance = stack.enter_context(Glance(folder))
-        stack.enter_context(Libvirt(folder))
+        env = Bench(folder, stack)
         build_kernel()
-        guest = stack.enter_context(Guest(folder, writer=True, size_mib=2048, data_mib=1024,
-                                          base=False))
+        guest = env.make_guest(writer=True, size_mib=2048, data_mib=1024, base=False)
         methods = {"stream": {}, "rebase": {"live_method": "rebase"}}
-        agents = {name: stack.enter_context(Agent(folder, broker.url, glance.url, name=name,
-                                                  DEFAULT={"debug": "false"}, novasnap=keys))
-                  for name, keys in methods.items()}
+        agents = {name: env.start_quiet_agent(name, novasnap=keys) for name, keys in methods.items()}
         guest.start()
         guest.wait_writing()
         results, finished = [], None
@@ -256,19 +251,18 @@ def bench_guest(folder, rounds):
                     time.sleep(8)
                 elif name == "curl":
                     # What sharing two cores with Glance costs the guest, whoever feeds it.
-                    image = glance.request("POST", "/v2/images", {
-                        "name": "x", "disk_format": "qcow2", "container_format": "bare"})["id"]
+                    image = env.glance.create("x", disk_format="qcow2", container_format="bare")
                     subprocess.run(["curl", "-sSf", "-T", finished, "-H",
                                     "Content-Type: application/octet-stream",
-                                    f"{glance.url}/v2/images/{image}/file"], check=True, timeout=SLOW)
-                    glance.request("DELETE", f"/v2/images/{image}")
+                                    f"{env.glance.url}/v2/images/{image}/file"], check=True, timeout=SLOW)
+                    env.glance.delete(image)
                 else:
                     image, shown, status = agents[name].snapshot(guest.uuid)
                     assert status == 0, shown
                     if not finished:
                         finished = folder.file("finished.qcow2")
-                        subprocess.run(["cp", glance.file(image), finished], check=True)
-                    glance.request("DELETE", f"/v2/images/{image}")
+                        subprocess.run(["cp", env.glance.file(image), finished], check=True)
+                    env.glance.delete(image)
                 wall = time.monotonic() - began
                 told = seconds_of(guest, offset)
                 # What QEMU itself does for the method, before the upload, is its hard part.
@@ -277,26 +271,19 @@ def bench_guest(folder, rounds):
                                 "worst": max((worst for _, worst in told), default=0) / 1e6})
                 say(f"guest, {name}: {results[-1]['rate']:.0f} writes a second, worst "
                     f"{results[-1]['worst']:.3f} s, in {wall:.1f} s")
-        virsh("destroy", guest.name)
         return results
 
 
-# --- what compression wins and costs ----------------------------------------------------------------
-
 def bench_compress(folder, rounds):
     with contextlib.ExitStack() as stack:
-        broker = stack.enter_context(broker_for_tests(folder))
-        glance = stack.enter_context(Glance(folder))
-        stack.enter_context(Libvirt(folder))
-        guest = stack.enter_context(Guest(folder, size_mib=4096, data_mib=1024))
+        env = Bench(folder, stack)
+        guest = env.make_guest(size_mib=4096, data_mib=1024)
         kinds = {"plain": ({}, {}),
                  "zlib": ({"snapshot_compression": "true"}, {}),
                  "zstd": ({"snapshot_compression": "true"}, {"compression_type": "zstd"}),
                  "zlib, staged (`qemu-img convert -c`)": ({"snapshot_compression": "true"},
                                                           {"cold_method": "extract"})}
-        agents = {name: stack.enter_context(Agent(folder, broker.url, glance.url, name=name[:11],
-                                                  DEFAULT={"debug": "false"}, libvirt=libvirt,
-                                                  novasnap=ours))
+        agents = {name: env.start_quiet_agent(name[:4], libvirt=libvirt, novasnap=ours)
                   for name, (libvirt, ours) in kinds.items()}
         results = []
         for _ in range(min(rounds, 3)):
@@ -307,15 +294,13 @@ def bench_compress(folder, rounds):
                     image, shown, status = agent.snapshot(guest.uuid)
                     wall = time.monotonic() - began
                 assert status == 0, shown
-                size = glance.get(image)["size"]
-                glance.request("DELETE", f"/v2/images/{image}")
+                size = env.glance.get(image)["size"]
+                env.glance.delete(image)
                 results.append({"who": name, "wall": wall, "cpu": meter.cpu, "size": size,
                                 "written": meter.written, "anonymous": meter.peak_memory[0]})
                 say(f"compression {name}: {wall:.1f} s, {size >> 20} MiB, CPU {meter.cpu:.1f} s")
         return results
 
-
-# --- casts ------------------------------------------------------------------------------------------
 
 def bench_casts(folder, rounds):
     """Casts a second, ours and oslo.messaging's, without a broker and with one."""
@@ -343,7 +328,10 @@ def main():
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--json", default="build/bench.json")
     options = parser.parse_args()
-    tap.handle_signals()
+    sys.exit(supervisor.run(lambda folder: measure(folder, options), "novasnap-bench-"))
+
+
+def measure(_folder, options):
     found = {"rounds": options.rounds, "cores": os.cpu_count()}
     if os.path.exists(options.json):
         with open(options.json) as file:
@@ -359,4 +347,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,8 +7,11 @@ import os
 import time
 
 import amqp
+
 import tap
-from services import BUILD, TOP, Agent, end, spawn
+from agent import Agent
+from paths import BUILD, TOP
+from process import end, spawn
 
 BODY = os.path.join(TOP, "tests/data/wire/snapshot_instance.body")
 # Both are in it, and both are made different: what came lately is dropped, and jobs of one instance wait.

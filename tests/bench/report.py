@@ -1,16 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The figures of a bench as a table and a plot.
-  report.py build/bench.json [--svg FILE] [--readme README.md]"""
+"""Prints the figures of a bench run as tables; draws the plot and puts the tables into a page.
+  report.py build/bench.json [--svg FILE] [--page conf/docs/performance.md]"""
 import argparse
 import json
 import statistics
 import subprocess
+import sys
 
 GIB = 1 << 30
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
-KINDS = {"live": "running, 10 GiB, 2 GiB in it", "cold": "shut down, 10 GiB, 2 GiB in it",
-         "wide": "running, 100 GiB, 20 MiB in it"}
+KINDS = {"live": "running, disk of 10 GiB, 2 GiB allocated", "cold": "shut off, disk of 10 GiB, 2 GiB allocated",
+         "wide": "running, disk of 100 GiB, 20 MiB allocated"}
 WHO = {"stream": "novasnap `stream`", "rebase": "novasnap `rebase`, `extract`",
        "nova-compute": "nova-compute 26.2"}
 
@@ -45,31 +46,31 @@ def uploads(found):
                          f"{column('written', size):.3f}", f"{column('peak_disk', size):.3f}",
                          f"{column('anonymous'):.1f}", f"{column('pss'):.0f}"])
     walls = [entry["wall"] for entry in results if entry["who"] == "curl"]
-    head = ["guest", "by", "seconds: min / median / max", "÷ limit", "CPU s per GiB",
-            "written ÷ image", "peak disk ÷ image", "anonymous MiB, peak", "PSS MiB, peak"]
+    head = ["guest", "agent", "seconds: min / median / max", "÷ limit", "CPU s per GiB",
+            "bytes written ÷ image", "peak disk use ÷ image", "anonymous memory, MiB, peak", "PSS, MiB, peak"]
     return (f"The limit is `curl -T` of the finished image into the same Glance: {spread(walls, 2)} s. "
-            "Seconds are from nova-api's answer to the image being active. CPU, memory and bytes "
-            "written are of the agent with its children, bytes also of QEMU. SHA-512 alone takes "
-            f"{found['sha512_s_per_gib']:.2f} s per GiB here (`openssl speed`).\n\n" + table(head, rows))
+            "Seconds run from nova-api's answer to the image being active. CPU time, memory and bytes "
+            "written count the agent and its children; bytes written also count QEMU. SHA-512 alone takes "
+            f"{found['sha512_s_per_gib']:.2f} s per GiB on this machine (`openssl speed`).\n\n" + table(head, rows))
 
 
 def guests(found):
-    names = {"idle": "idle", "curl": "while a `curl -T` feeds Glance on the same two cores",
-             "stream": "while it is streamed", "rebase": "while `rebase` copies it"}
+    names = {"idle": "no snapshot", "curl": "no snapshot; a `curl -T` feeds Glance on the same two cores",
+             "stream": "`stream`", "rebase": "`rebase`, during its copy"}
     rows = []
     for who, name in names.items():
         these = [entry for entry in found["guest"] if entry["who"] == who]
         if these:
             rows.append([name, spread([entry["rate"] for entry in these], 0),
                          spread([entry["worst"] for entry in these], 3)])
-    return ("A guest (TCG) that writes one block of 4 KiB after the other, each to the disk, while 1 GiB of its "
-            "disk is taken:\n\n" + table(["", "writes a second: min / median / max",
-                                          "worst write, s: min / median / max"], rows))
+    return ("A guest (TCG) writes blocks of 4 KiB, one after the other, each flushed to the disk, while a snapshot "
+            "of 1 GiB is taken:\n\n" + table(["snapshot", "writes per second: min / median / max",
+                                              "slowest write, s: min / median / max"], rows))
 
 
 def memories(found):
     names = {"idle": "idle", "after 100": "after 100 snapshots",
-             "five of 1 TiB": "five under way, disks of 1 TiB (peak)", "after all": "after them"}
+             "five of 1 TiB": "five snapshots at once, disks of 1 TiB (peak)", "after all": "after those five"}
     rows = [[title, *(f"{value:.1f}" for value in found["memory"][name])]
             for name, title in names.items() if name in found["memory"]]
     return "Memory of novasnapd, MiB:\n\n" + table(["", "anonymous", "PSS", "RSS"], rows)
@@ -83,15 +84,16 @@ def compressions(found):
                      *(f"{statistics.median(entry[key] for entry in these) / by:.{digits}f}"
                        for key, by, digits in (("size", 1 << 20, 0), ("cpu", 1, 1),
                                                ("written", 1 << 20, 0), ("anonymous", 1, 0)))])
-    return ("`snapshot_compression`, a disk with 1 GiB in it, half random and half text, shut down:\n\n" + table(
-        ["", "seconds: min / median / max", "image, MiB", "CPU s", "written here, MiB",
-         "anonymous MiB, peak"], rows))
+    head = ["compression", "seconds: min / median / max", "image, MiB", "CPU s", "written locally, MiB",
+            "anonymous memory, MiB, peak"]
+    return ("`snapshot_compression`, a shut-off guest's disk with 1 GiB of data, half random and half text:\n\n" +
+            table(head, rows))
 
 
 def casts(found):
     rows = [[entry["name"], spread(entry["rounds"], 0)] for entry in found["casts"]]
-    return ("Recorded `snapshot_instance` casts a second, checked and dispatched to a handler that does nothing:"
-            "\n\n" + table(["", "min / median / max"], rows))
+    return ("Recorded `snapshot_instance` casts per second, checked and dispatched to a handler that does nothing:"
+            "\n\n" + table(["receiver", "casts per second: min / median / max"], rows))
 
 
 def plot(found, path):
@@ -117,10 +119,20 @@ set ylabel "seconds ÷ seconds of curl -T"
 set grid ytics
 set key top left
 set title "From the request to the active image: 2 GiB in a disk of 10 GiB (median, min to max)"
-plot $data using 2:3:4:xtic(1) title "running", "" using 5:6:7 title "shut down", \\
+plot $data using 2:3:4:xtic(1) title "running", "" using 5:6:7 title "shut off", \\
      1 with lines lc "black" dt 2 title "what Glance can receive"
 """
     subprocess.run(["gnuplot"], input=script, text=True, check=True, timeout=60)
+
+
+def put_into(page, text):
+    with open(page) as file:
+        before, begin, rest = file.read().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"report.py: {page} lacks the markers {BEGIN.strip()} and {END.strip()}")
+    with open(page, "w") as file:
+        file.write(before + BEGIN + text + END + after)
 
 
 def main():
@@ -128,7 +140,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figures")
     parser.add_argument("--svg")
-    parser.add_argument("--readme", help="put the tables between its marks")
+    parser.add_argument("--page", help="put the tables between its markers")
     options = parser.parse_args()
     with open(options.figures) as file:
         found = json.load(file)
@@ -138,12 +150,8 @@ def main():
     print(text)
     if options.svg:
         plot(found, options.svg)
-    if options.readme:
-        with open(options.readme) as file:
-            before, _, rest = file.read().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        with open(options.readme, "w") as file:
-            file.write(before + BEGIN + text + END + after)
+    if options.page:
+        put_into(options.page, text)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,30 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs the integration tests that merely need a broker against a RabbitMQ in a container, as root.
-
-    tests/container/rabbitmq.py         NOVASNAP_TESTS=pattern: only those whose path matches
-
-The image is the official one where a registry is reached; else novasnap-rabbitmq, made of Debian's packages
-and kept as a tar in the build folder. Where no dockerd answers, a private one is started. All that was
-started is ended again, whatever happens.
-"""
+"""Runs the integration tests that need only a broker against a RabbitMQ in a container. Needs root.
+    tests/container/rabbitmq.py
+    NOVASNAP_TESTS=PATTERN: only the files whose path matches
+The image is the official one where a registry can be reached. Otherwise it is made of Debian's packages and kept as a
+tar in the build folder. Where no dockerd answers, a private one is started. Whatever happens, everything that was
+started is ended."""
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import urllib.parse
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-import tap  # noqa: E402
-from services import BUILD, TOP, Folder, end, free_port, spawn, wait_port  # noqa: E402
+import supervisor  # noqa: E402
+from paths import BUILD, TOP  # noqa: E402
+from process import end, free_port, processes, spawn, unmount_below, wait_port  # noqa: E402
 
-# Those left out stop, starve or mute their broker.
+# The other tests stop, starve or mute their broker.
 TESTS = ["test-rpc", "test-broker", "test-glance", "test-snapshot"]
 OFFICIAL, OURS = "rabbitmq:3", "novasnap-rabbitmq"
-SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+RELEASE = "bookworm"
 TAR = os.path.join(BUILD, "container", f"{OURS}.tar")
 
 
@@ -41,7 +38,7 @@ def tail(path):
 
 
 def run(log, argv, seconds, env=None):
-    """Runs a command, which ends with us, its output going to a log."""
+    """Runs a command, whose output goes to a log. It is killed when this process ends."""
     process = spawn(argv, log, env)
     try:
         status = process.wait(seconds)
@@ -51,17 +48,8 @@ def run(log, argv, seconds, env=None):
         raise RuntimeError(f"{' '.join(argv)}: exit status {status}\n{tail(log)}")
 
 
-def unmount(folder):
-    """What dockerd and debootstrap leave mounted below the folder."""
-    with open("/proc/self/mountinfo") as file:
-        points = [line.split()[4] for line in file]
-    for point in reversed(points):
-        if point.startswith(folder + "/"):
-            subprocess.run(["umount", "--lazy", point], check=False, timeout=60)
-
-
 class Docker:
-    """The dockerd that answers, else one of our own: without network, and with all it has in our folder."""
+    """The dockerd that answers, or else a private one without a network, all of whose files are in our folder."""
 
     def __init__(self, folder):
         self.folder = folder.make("docker")
@@ -84,7 +72,7 @@ class Docker:
 
     def start(self):
         if self.answers():
-            say("the dockerd that runs is used")
+            say("using the dockerd that is running")
             return
         socket = os.path.join(self.folder, "sock")
         name = f"novasnap-{uuid.uuid4().hex[:8]}"
@@ -94,7 +82,7 @@ class Docker:
         config = os.path.join(self.folder, "daemon.json")
         with open(config, "w") as file:
             json.dump({}, file)
-        # The names matter where a containerd of the machine runs, which dockerd then uses.
+        # dockerd uses the machine's containerd where one is running, so its names must be unique there.
         self.process = spawn([
             "dockerd", "--config-file", config, "--host", self.env["DOCKER_HOST"],
             "--storage-driver", "vfs", "--iptables=false", "--bridge=none",
@@ -108,7 +96,7 @@ class Docker:
             if self.process.poll() is not None or time.monotonic() > limit:
                 raise RuntimeError(f"dockerd did not come up:\n{tail(self.log)}")
             time.sleep(0.2)
-        say("no dockerd answered: a private one runs")
+        say("no dockerd answered, so a private one was started")
 
     def __enter__(self):
         return self
@@ -116,74 +104,29 @@ class Docker:
     def __exit__(self, *_):
         if self.process:
             end(self.process, 30)
-            unmount(self.folder)
-
-
-def apt_mirror():
-    """Where apt has the suite from, by plain HTTP or TLS; Debian's own else."""
-    done = subprocess.run(["apt-get", "indextargets", "--format",
-                           "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
-                          check=False, capture_output=True, text=True, timeout=60)
-    for line in done.stdout.splitlines():
-        codename, component, uri = (line.split(" ", 2) + ["", ""])[:3]
-        if codename == SUITE and component == "main" and re.match("https?://", uri):
-            return uri
-    return MIRROR
-
-
-def wget_settings(mirror):
-    """apt's proxies and CAs, as lines of a wgetrc: debootstrap fetches with wget."""
-    host = urllib.parse.urlsplit(mirror).hostname
-    done = subprocess.run(["apt-config", "dump"], check=False, capture_output=True, text=True,
-                          timeout=60)
-    apt = {key.lower(): value
-           for key, value in re.findall(r'^(\S+) "(.+)";$', done.stdout, re.MULTILINE)}
-
-    def value(scheme, key):
-        return apt.get(f"acquire::{scheme}::{key}::{host}") or \
-            apt.get(f"acquire::{scheme}::{host}::{key}") or apt.get(f"acquire::{scheme}::{key}")
-
-    http = value("http", "proxy")
-    names = {"http_proxy": http, "https_proxy": value("https", "proxy") or http,
-             "ca_certificate": value("https", "cainfo")}
-    return "".join(f"{name} = {what}\n" for name, what in names.items()
-                   if what and what != "DIRECT") + \
-        ("use_proxy = off\n" if http == "DIRECT" else "")
+            unmount_below(self.folder)
 
 
 def make_tar(folder):
-    """The root of a Debian with a RabbitMQ. No service is started on the way, and none could be reached: the
-    packages are set up in namespaces of their own, without network."""
-    root, log, wgetrc = folder.file("root"), folder.file("debootstrap.log"), folder.file("wgetrc")
-    mirror = apt_mirror()
-    say(f"{OURS} is made of Debian's packages; once, this takes some minutes")
-    with open(wgetrc, "w") as file:
-        os.chmod(wgetrc, 0o600)
-        file.write(wget_settings(mirror))
+    """Makes the root of a Debian with a RabbitMQ, as a tar."""
+    root, log = folder.file("root"), folder.file("bootstrap.log")
+    say(f"making {OURS} of Debian's packages; this takes some minutes, once")
     try:
-        run(log, ["debootstrap", "--foreign", "--variant=minbase", "--include=rabbitmq-server",
-                  SUITE, root, mirror], 1200, {"WGETRC": wgetrc})
-        with open(os.path.join(root, "usr/sbin/policy-rc.d"), "w") as file:
-            os.chmod(file.name, 0o755)
-            file.write("#!/bin/sh\nexit 101\n")
-        run(log, ["unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child",
-                  "chroot", root, "/debootstrap/debootstrap", "--second-stage"], 1200)
+        run(log, [os.path.join(TOP, "tests/lib/bootstrap.sh"), RELEASE, root, "rabbitmq-server"], 3000)
         os.makedirs(os.path.dirname(TAR), exist_ok=True)
         skip = ["dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "var/cache/apt/*", "var/lib/apt/lists/*",
-                "var/lib/rabbitmq/.erlang.cookie", "usr/share/doc/*",
-                "usr/share/locale/*", "usr/share/man/*", "debootstrap"]
+                "var/lib/rabbitmq/.erlang.cookie", "usr/share/doc/*", "usr/share/locale/*", "usr/share/man/*"]
         run(log, ["tar", "--create", "--file", f"{TAR}.part", "--numeric-owner", "--directory", root,
                   *(f"--exclude=./{each}" for each in skip), "."], 300)
         os.rename(f"{TAR}.part", TAR)
     finally:
-        unmount(folder.path)
         shutil.rmtree(root, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.remove(f"{TAR}.part")
 
 
 def image(docker, folder):
-    """The name of an image with a RabbitMQ."""
+    """Returns the name of an image with a RabbitMQ."""
     if docker.run("image", "inspect", OFFICIAL, check=False):
         return OFFICIAL
     try:
@@ -191,7 +134,7 @@ def image(docker, folder):
             return OFFICIAL
     except subprocess.TimeoutExpired:
         pass
-    say(f"{OFFICIAL} is not to be had")
+    say(f"{OFFICIAL} cannot be pulled")
     if not docker.run("image", "inspect", OURS, check=False):
         if not os.path.exists(TAR):
             make_tar(folder)
@@ -202,7 +145,7 @@ def image(docker, folder):
 
 
 class Container:
-    """A RabbitMQ on the loopback of the machine itself, with a node name and an epmd of its own."""
+    """A RabbitMQ on the machine's own loopback, with its own node name and epmd."""
 
     def __init__(self, docker, folder, name):
         self.docker, self.image = docker, name
@@ -222,7 +165,7 @@ class Container:
             "RABBITMQ_NODE_PORT": self.port,
             "RABBITMQ_DIST_PORT": free_port(),
             "RABBITMQ_LOGS": "-",
-            # No plugin: their ports would be those of the machine.
+            # No plugins: they would listen on ports of the machine.
             "RABBITMQ_ENABLED_PLUGINS_FILE": "/tmp/plugins",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS":
                 "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
@@ -249,15 +192,13 @@ class Container:
         self.stop()
 
 
-def of_session(session):
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
-            if os.getsid(int(entry)) == session:
-                yield int(entry)
+def processes_of(session):
+    return [process.pid for process in processes() if process.session == session]
 
 
 def run_tests(tests, url):
-    """Their status. When we are ended they are, too: each of them, for `timeout` has a group of its own."""
+    """Runs the tests and returns their exit status. When this process ends, so do they: all processes of the session,
+    since `timeout` puts each test into a process group of its own."""
     process = subprocess.Popen([os.path.join(TOP, "tests/lib/run.sh"), *tests], cwd=TOP,
                                stdin=subprocess.DEVNULL, start_new_session=True,
                                env={**os.environ, "NOVASNAP_TEST_AMQP_URL": url})
@@ -265,7 +206,7 @@ def run_tests(tests, url):
         return process.wait()
     finally:
         limit = time.monotonic() + 60
-        while left := [pid for pid in of_session(process.pid)
+        while left := [pid for pid in processes_of(process.pid)
                        if pid != process.pid or process.poll() is None]:
             number = signal.SIGTERM if time.monotonic() < limit else signal.SIGKILL
             for pid in left:
@@ -276,16 +217,18 @@ def run_tests(tests, url):
 
 def main():
     if os.geteuid() != 0:
-        print("rabbitmq.py: not root", file=sys.stderr)
+        print("rabbitmq.py: needs root", file=sys.stderr)
         return 1
-    tap.handle_signals()
+    return supervisor.run(run_all, "novasnap-container-")
+
+
+def run_all(folder):
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
         docker = stack.enter_context(Docker(folder))
         docker.start()
         name = image(docker, folder)
         container = stack.enter_context(Container(docker, folder, name))
-        say(f"RabbitMQ of the image {name} runs in a container")
+        say(f"RabbitMQ is running in a container of the image {name}")
         return run_tests([f"tests/integration/{test}.py" for test in TESTS], container.url)
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The main job, to be seen: a recorded cast of nova's goes through a private RabbitMQ to novasnapd, which
-takes a live snapshot of a guest that writes all the time, and stores it in a private Glance (or, with
-IMAGES=directory, in the embedded store). Everything that is started is ended, also on Ctrl-C."""
+"""Shows the main job: a recorded cast of nova's goes through a private RabbitMQ to novasnapd, which takes a live snapshot
+of a guest that writes all the time, and stores it in a private Glance (or, with IMAGES=directory, in the embedded
+store). Everything that is started is ended, also on Ctrl-C."""
 import contextlib
 import hashlib
 import os
@@ -12,10 +12,15 @@ import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import supervisor  # noqa: E402
 import tap  # noqa: E402
-from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
-                   same_content)
-from services import CAST, TOP, Agent, Broker, Folder, Glance, Libvirt  # noqa: E402
+from agent import Agent  # noqa: E402
+from broker import Broker  # noqa: E402
+from glance import Glance  # noqa: E402
+from guest import Guest, build_kernel  # noqa: E402
+from images import WRITTEN, is_one_instant, qemu_img, rounds_in, same_content  # noqa: E402
+from libvirtd import Libvirtd  # noqa: E402
+from paths import BUILD, CAST  # noqa: E402
 
 IMAGES = os.environ.get("IMAGES", "glance")
 ACCEL = os.environ.get("ACCEL", "tcg")
@@ -36,7 +41,7 @@ def sha512(path):
 
 def send(agent, guest):
     """Sends the recorded cast, and shows how far it is until the image is done. Returns the image's id."""
-    command = [os.path.join(TOP, "build/novasnap"), "--config-file", agent.conf, "send",
+    command = [os.path.join(BUILD, "novasnap"), "--config-file", agent.conf, "send",
                "snapshot_instance", "--file", CAST,
                "--instance", guest.uuid, "--name", "demo", "--watch", "--timeout", "120"]
     image = None
@@ -72,10 +77,8 @@ def verify(path, guest):
     ])
 
 
-def main():
-    tap.handle_signals()
+def show(folder):
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder("novasnap-demo-"))
         broker = Broker(folder)
         stack.callback(broker.stop)
         broker.start(wait=False)
@@ -83,10 +86,9 @@ def main():
         if glance:
             stack.callback(glance.stop)
             glance.start(wait=False)
-        stack.enter_context(Libvirt(folder))
+        libvirt = stack.enter_context(Libvirtd(folder))
         build_kernel()
-        guest = stack.enter_context(Guest(folder, writer=True, size_mib=512, data_mib=200,
-                                          accel=ACCEL))
+        guest = stack.enter_context(Guest(libvirt, folder, writer=True, size_mib=512, data_mib=200, accel=ACCEL))
         guest.start()
         say(f"the guest {guest.name} boots ({ACCEL}), with a backing file and 200 MiB of data")
         broker.wait()
@@ -97,8 +99,7 @@ def main():
         guest.wait_writing(1)
         say("the guest writes numbered blocks, round after round")
         images = None if glance else folder.make("images")
-        agent = stack.enter_context(Agent(folder, broker.url, glance.url if glance else None,
-                                          images))
+        agent = stack.enter_context(Agent(folder, broker.url, glance.url if glance else None, images, libvirt.uri))
         say(f"novasnapd serves compute.{agent.host}; the recorded cast is sent")
         began = time.monotonic()
         image = send(agent, guest)
@@ -115,4 +116,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(supervisor.run(show, "novasnap-demo-"))

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A real OpenStack control plane of one's own, from Debian's packages: Keystone, Glance, Placement, nova-api,
-nova-conductor, nova-scheduler, nova-compute, MariaDB and RabbitMQ, all on free ports of the loopback and in
-one folder. Neutron is the one stand-in: the servers have no ports."""
+"""A private, real OpenStack control plane from Debian's packages: Keystone, Glance, Placement, nova-api, nova-conductor,
+nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the loopback and in one folder. Neutron
+is the only stand-in: the servers have no ports."""
 import concurrent.futures
-import http.server
 import json
 import os
 import subprocess
-import threading
 import time
 
 import openstack
-from services import Broker, end, free_port, qemu_may_use_kvm, spawn, wait_port
+
+from broker import Broker
+from libvirtd import Libvirtd, qemu_may_use_kvm
+from process import end, free_port, spawn, wait_port
+from standin_http import Handler, HttpStandIn
 
 PASSWORD = "e2e"
 REGION = "RegionOne"
@@ -19,20 +21,17 @@ MICROVERSION = "2.90"
 DATABASES = ("keystone", "glance", "placement", "nova", "nova_api", "nova_cell0")
 
 
-class NeutronStandIn(http.server.BaseHTTPRequestHandler):
-    """The least that nova asks of a network service when its servers have no ports: empty lists."""
-
+class _NeutronHandler(Handler):
     def do_GET(self):
         name = self.path.split("?")[0].rstrip("/").split("/")[-1].split(".")[0].replace("-", "_")
-        body = json.dumps({"resources": []} if name in ("", "v2_0") else {name: []}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        body = {"resources": []} if name in ("", "v2_0") else {name: []}
+        self.answer(200, json.dumps(body).encode(), Content_Type="application/json")
 
-    def log_message(self, *_):
-        pass
+
+class NeutronStandIn(HttpStandIn):
+    """What nova asks of a network service when its servers have no ports: empty lists. No fault: the real one would only
+    be more to start."""
+    handler = _NeutronHandler
 
 
 def run(argv, log, env=None, seconds=240):
@@ -47,21 +46,19 @@ def run(argv, log, env=None, seconds=240):
 class Cloud:
     def __init__(self, folder, host="lab"):
         self.folder, self.host = folder, host
-        self.broker = Broker(folder)
+        self.broker, self.libvirt, self.neutron = Broker(folder), Libvirtd(folder), NeutronStandIn()
         self.etc, self.logs = folder.make("etc"), folder.make("log")
         self.images, self.state = folder.make("images"), folder.make("nova")
         self.instances = folder.make("nova/instances")
         for name in ("mysql", "fernet", "credentials", "locks"):
             folder.make(name)
-        self.port = {name: free_port() for name in ("mysql", "keystone", "glance", "placement",
-                                                    "nova", "neutron")}
+        self.port = {name: free_port() for name in ("mysql", "keystone", "glance", "placement", "nova")}
+        self.port["neutron"] = self.neutron.port
         self.processes, self.process = [], {}
         self.compute = None
         self.discovered = False
         self._connection = None
         self.nova_conf = os.path.join(self.etc, "nova.conf")
-
-    # --- configuration -------------------------------------------------------------------------
 
     def url(self, name, tail=""):
         return f"http://127.0.0.1:{self.port[name]}{tail}"
@@ -150,6 +147,7 @@ num_retries = 1
 [neutron]
 {self.auth('neutron')}endpoint_override = {self.url('neutron')}
 [libvirt]
+connection_uri = {self.libvirt.uri}
 virt_type = {'kvm' if qemu_may_use_kvm() else 'qemu'}
 cpu_mode = none
 images_type = qcow2
@@ -177,8 +175,6 @@ api_paste_config = /etc/nova/api-paste.ini
         for name, text in files.items():
             with open(os.path.join(self.etc, name), "w") as file:
                 file.write(text)
-
-    # --- start ---------------------------------------------------------------------------------
 
     def log(self, name):
         return os.path.join(self.logs, f"{name}.log")
@@ -265,10 +261,9 @@ api_paste_config = /etc/nova/api-paste.ini
         began = time.monotonic()
         self.write_configuration()
         self.broker.start(wait=False)
-        neutron = http.server.ThreadingHTTPServer(("127.0.0.1", self.port["neutron"]), NeutronStandIn)
-        threading.Thread(target=neutron.serve_forever, daemon=True).start()
+        self.libvirt.start(wait=False)
+        self.neutron.start()
         self.start_mariadb()
-        # A process that we start dies with the thread that started it: that is this one.
         with concurrent.futures.ThreadPoolExecutor() as pool:
             keystone = pool.submit(self.sync_keystone)
             nova = pool.submit(self.sync_nova)
@@ -285,6 +280,7 @@ api_paste_config = /etc/nova/api-paste.ini
                                               {"OS_PLACEMENT_CONFIG_DIR": self.etc})
             nova.result()
         self.broker.wait()
+        self.libvirt.wait()
         for name in ("nova-conductor", "nova-scheduler"):
             self.spawn(name, [name, *self.conf("nova")])
         up["nova"] = self.spawn("nova-api", ["nova-api", *self.conf("nova")])
@@ -294,11 +290,13 @@ api_paste_config = /etc/nova/api-paste.ini
 
     def stop(self):
         self.compute_stop()
+        self.remove_domains()
         # nova-api and conductor first: they complain for long about a database that went away.
         for process in reversed(self.processes):
             end(process, 15)
         self.processes = []
-        self.broker.stop()
+        for service in (self.neutron, self.broker, self.libvirt):
+            service.stop()
 
     def __enter__(self):
         try:
@@ -310,8 +308,6 @@ api_paste_config = /etc/nova/api-paste.ini
 
     def __exit__(self, *_):
         self.stop()
-
-    # --- use -----------------------------------------------------------------------------------
 
     def connection(self):
         if not self._connection:
@@ -396,11 +392,7 @@ api_paste_config = /etc/nova/api-paste.ini
         return os.path.join(self.instances, server, "disk")
 
     def remove_domains(self):
-        """Whatever guests of this cloud are left in libvirt."""
-        listed = subprocess.run(["virsh", "-q", "list", "--all", "--uuid"], capture_output=True,
-                                text=True, check=False, timeout=60).stdout.split()
-        for uuid in listed:
-            if os.path.isdir(os.path.join(self.instances, uuid)):
-                for command in (["destroy", uuid], ["undefine", uuid, "--managed-save", "--nvram"]):
-                    subprocess.run(["virsh", "-q", *command], capture_output=True, check=False,
-                                   timeout=120)
+        """Whatever guests are left in libvirt."""
+        for uuid in self.libvirt.virsh("list", "--all", "--uuid", check=False).split():
+            for command in (["destroy", uuid], ["undefine", uuid, "--managed-save", "--nvram"]):
+                self.libvirt.virsh(*command, check=False)

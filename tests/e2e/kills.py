@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a `kill -9` leaves for ever: of nova-compute, and of novasnapd in its place, at the same moments of a snapshot,
-under one real Nova. The moments are such as can be seen from outside. Whoever was killed is started again and has its
-time to tidy up; then guest, host, image and Nova's records are looked at, and put right by hand for the next kill.
+"""What a `kill -9` leaves for good: of nova-compute, and of novasnapd in its place, at the same moments of a snapshot,
+under one real Nova. The moments are such as can be seen from outside. The process that was killed is started again and
+has its time to tidy up; then guest, host, image and Nova's records are compared, and repaired for the next kill.
   kills.py [--random N] [--guests live,cold,off]
 Each is killed as its systemd unit has it: nova-compute with all processes of its group, novasnapd alone. Prints a table
 in Markdown, which is also written to kills.md in the build's folder. The status is 0 when novasnapd lost nothing and
@@ -21,13 +21,16 @@ import pymysql
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lib"), HERE]
+import supervisor  # noqa: E402
 import tap  # noqa: E402
+from agent import NO_LIVE_SNAPSHOT, Agent  # noqa: E402
 from cloud import PASSWORD, Cloud  # noqa: E402
-from guest import Domain, same_content, virsh  # noqa: E402
+from guest import Domain  # noqa: E402
+from images import MIB, same_content  # noqa: E402
+from paths import BUILD  # noqa: E402
+from process import processes  # noqa: E402
 from server import Server  # noqa: E402
-from services import BUILD, Agent, Folder, Libvirt, end  # noqa: E402
 
-MIB = 1 << 20
 DATA_MIB = 400  # in the disk of each guest, so that each step takes its time
 UPLOADED_MIB = 32
 TRIES = 3  # a moment may be over before the signal comes
@@ -68,7 +71,7 @@ class NovaCompute:
     def start(self):
         before = self.cloud.service()["updated_at"]
         self.cloud.compute_start(*self.more)
-        # Until then the service counts as up because of the life before.
+        # Until then the service counts as up because of the previous process.
         tap.wait_for("heartbeat", lambda: self.cloud.service()["updated_at"] != before, 120, 0.5)
 
     def kill(self):
@@ -89,16 +92,6 @@ class NovaCompute:
 
 
 class Novasnapd(Agent):
-    def start(self, env=None):
-        # A start is waited for in the log.
-        if os.path.exists(self.log):
-            os.replace(self.log, self.log + ".before")
-        super().start(env)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(20)
-
     def settle(self, case):
         with contextlib.suppress(AssertionError):
             tap.wait_for("end of the job", lambda: self.has_ended(case.image), 120, 0.1)
@@ -124,8 +117,8 @@ class Case:
 
     def __init__(self, world, actor, kind, attempt=0):
         self.world, self.actor, self.attempt = world, actor, attempt
-        self.uuid = world.servers[kind]
-        self.server, self.domain = Server(world.cloud, self.uuid), Domain(self.uuid)
+        self.uuid, self.libvirt = world.servers[kind], world.cloud.libvirt
+        self.server, self.domain = Server(world.cloud, self.uuid), Domain(world.cloud.libvirt, self.uuid)
         self.disk = world.cloud.disk(self.uuid)
         self.state, self.definition = self.domain.state(), self.domain.definition()
         self.status = self.server.record()["status"]
@@ -135,20 +128,17 @@ class Case:
         self.began = time.monotonic()
         self.request = self.server.requests("createImage")[0]
 
-    # --- what is seen while it is under way
-
     def task(self):
         return self.world.query("select task_state from instances where uuid = %s", self.uuid)[0]
 
     def programs(self):
         """(name, pid, command line) of the programs that have files of this server open, but for its QEMU."""
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/cmdline") as file:
+        for process in processes():
+            if process.name in ("qemu-img", "qemu-nbd"):
+                with contextlib.suppress(OSError), open(f"/proc/{process.pid}/cmdline") as file:
                     line = file.read()
-                name = os.path.basename(line.split("\0")[0])
-                if name in ("qemu-img", "qemu-nbd") and self.uuid in line:
-                    yield name, int(pid), line
+                    if self.uuid in line:
+                        yield process.name, process.pid, line
 
     def reads(self):
         found = any(name == "qemu-nbd" or "convert" in line for name, _, line in self.programs())
@@ -172,11 +162,9 @@ class Case:
             time.sleep(0.002)
         raise AssertionError("the snapshot does not end")
 
-    # --- what is left
-
     def left(self):
         """The same things as in tests/faults, in words."""
-        if self.uuid in virsh("list", "--all", "--uuid").split():
+        if self.uuid in self.libvirt.virsh("list", "--all", "--uuid").split():
             yield from self.left_of_the_guest()
         else:
             yield "guest and domain gone"
@@ -207,7 +195,7 @@ class Case:
         elif self.domain.definition() != self.definition:
             yield "another definition"
         if self.domain.has_job():
-            yield "mirror running" if "<mirror" in virsh("dumpxml", self.uuid) else "backup running"
+            yield "mirror running" if "<mirror" in self.domain.virsh("dumpxml") else "backup running"
 
     def image_left(self):
         """(words, whether that is all right)"""
@@ -231,16 +219,16 @@ class Case:
         for _, pid, _ in self.programs():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if self.uuid in virsh("list", "--uuid").split():
-            virsh("blockjob", self.uuid, "vda", "--abort", check=False)
-            virsh("domjobabort", self.uuid, check=False)
+        if self.uuid in self.libvirt.virsh("list", "--uuid").split():
+            self.domain.virsh("blockjob", "vda", "--abort", check=False)
+            self.domain.virsh("domjobabort", check=False)
         path = self.world.cloud.folder.file("repair.xml")
         with open(path, "w") as file:
             file.write(self.definition)
-        virsh("define", path)
+        self.libvirt.virsh("define", path)
         if self.domain.state() != self.state:
-            virsh({"running": "start", "shut off": "destroy"}[self.state], self.uuid)
-        virsh("managedsave-remove", self.uuid, check=False)
+            self.domain.virsh({"running": "start", "shut off": "destroy"}[self.state])
+        self.domain.virsh("managedsave-remove", check=False)
         self.world.glance.delete_image(self.image, ignore_missing=True)
         shutil.rmtree(self.world.snapshots, ignore_errors=True)
         self.world.query("update instances set task_state = null, vm_state = %s, power_state = %s where uuid = %s",
@@ -276,8 +264,7 @@ def killed(world, actor, kind, name, moment):
         say(f"{type(actor).__name__}, {kind}, {name}: killed in {at} with {sent} MiB sent"
             f"{'' if met else ', not in time'}: {found}")
         if is_lost and isinstance(actor, Agent):
-            tap.show_tail(actor.log + ".before", 40)
-            tap.show_tail(actor.log, 40)
+            tap.show_tail(actor.log, 80)
         case.repair()
         # What it lost is told whenever it was.
         if met or is_lost and isinstance(actor, Agent):
@@ -316,11 +303,11 @@ def boot(cloud):
             file.write(os.urandom(MIB))
     for kind, uuid in servers.items():
         if kind != "off":
-            virsh("destroy", uuid)
+            cloud.libvirt.virsh("destroy", uuid)
         subprocess.run(["qemu-io", "-f", "qcow2", "-c", f"write -q -s {data} 0 {DATA_MIB}M", cloud.disk(uuid)],
                        check=True, timeout=300)
         if kind != "off":
-            virsh("start", uuid)
+            cloud.libvirt.virsh("start", uuid)
     os.remove(data)
     return servers
 
@@ -339,21 +326,19 @@ def main():
     parser.add_argument("--random", type=int, default=3)
     parser.add_argument("--guests", default=",".join(KINDS))
     options = parser.parse_args()
-    tap.handle_signals()
+    sys.exit(supervisor.run(lambda folder: compare(folder, options), "novasnap-kills-"))
+
+
+def compare(folder, options):
     found = {}
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder("novasnap-kills-"))
-        stack.enter_context(Libvirt(folder))
-        cloud = Cloud(folder)
-        stack.enter_context(cloud)
-        stack.callback(cloud.remove_domains)
+        cloud = stack.enter_context(Cloud(folder))
         world = World(cloud, boot(cloud))
         stack.callback(world.database.close)
-        only_cold = {"workarounds": {"disable_libvirt_livesnapshot": "true"}}
         for kind in options.guests.split(","):
-            sections = only_cold if kind == "cold" else {}
+            sections = NO_LIVE_SNAPSHOT if kind == "cold" else {}
             ours = Novasnapd(folder, base=cloud.nova_conf, name=f"agent-{kind}", **sections)
-            stack.callback(lambda agent=ours: end(agent.process))
+            stack.callback(ours.stop)
             more = folder.file(f"{kind}.conf")
             with open(more, "w") as file:
                 file.writelines(f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
@@ -370,4 +355,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

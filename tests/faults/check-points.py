@@ -27,7 +27,7 @@ FREE = {
     "rejected_keep": "no job", "journal_close": "the journal itself",
 }
 # Files that keep something of their own: a directory store, the journal, what was rejected, the status socket.
-OTHER_FILES = ("image/store/directory.c", "image/source/compressed-offsets.c", "agent/journal/journal.c", "rpc/rejected.c", "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
+OTHER_FILES = ("image/store/directory.c", "image/store/directory-file.c", "agent/journal/journal.c", "rpc/rejected.c", "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
 
 
 # They wait for no answer; call-timeout.c limits virConnectOpen itself.

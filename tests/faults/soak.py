@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A thousand snapshots, live and cold, of eight small guests at a time, with a fault every few seconds: novasnapd
-killed, stopped or held up, the broker restarted or held up, Glance restarted, the conductor late, a snapshot
-cancelled, an image deleted. At the end every image is whole or deleted, every guest as it was, nothing is left, and
-memory and descriptors are flat. Broker, Glance, libvirt and QEMU are real; the conductor is the stand-in.
+"""A thousand snapshots, live and cold, of eight small guests at a time, with a fault every few seconds: novasnapd is
+killed, stopped or held up, the broker restarted or held up, Glance restarted, the conductor late, a snapshot cancelled,
+an image deleted. At the end every image is whole or deleted, every guest as it was, nothing is left, and memory and
+descriptors are flat. Broker, Glance, libvirt and QEMU are real; the conductor is a stand-in.
   soak.py [--snapshots N] [--seed N] [--json FILE] [--svg FILE]"""
 import argparse
 import contextlib
@@ -19,10 +19,11 @@ import time
 import urllib.error
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import supervisor  # noqa: E402
 import tap  # noqa: E402
-from conductor import StandInConductor  # noqa: E402
-from guest import Guest, qemu_img, same_content  # noqa: E402
-from services import CAST, Agent, Broker, Folder, Glance, Libvirt, begin, end  # noqa: E402
+from environment import Environment  # noqa: E402
+from images import qemu_img, same_content  # noqa: E402
+from paths import CAST  # noqa: E402
 
 GUESTS = 8
 EVENT = "compute_snapshot_instance"
@@ -32,25 +33,21 @@ FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,re
                         "restart glance,late conductor,cancel,delete image").split(",")
 
 
-class Soak:
+class Soak(Environment):
+    services = ("broker", "glance", "libvirt", "conductor")
+    own_broker = True
+
     def __init__(self, folder, stack, options):
+        super().__init__(folder, stack)
         self.chance = random.Random(options.seed)
-        self.broker, self.glance = Broker(folder), Glance(folder)
-        begin(stack, self.broker, self.glance)
-        stack.enter_context(Libvirt(folder))
-        self.guests = [stack.enter_context(Guest(folder, size_mib=32, data_mib=8))
-                       for _ in range(GUESTS)]
-        self.broker.wait()
-        self.glance.wait()
-        self.conductor = stack.enter_context(StandInConductor(self.broker.url))
+        self.guests = [self.make_guest(size_mib=32, data_mib=8) for _ in range(GUESTS)]
+        self.wait_services()
         self.conductor.late_seconds = 3
-        self.agent = Agent(folder, self.broker.url, self.glance.url, name="agent",
-                           DEFAULT={"transport_url": self.broker.url, "rpc_response_timeout": "2",
-                                    "max_concurrent_snapshots": str(GUESTS)},
-                           novasnap={"control": "conductor", "saving_timeout": "10",
-                                     "shutdown_grace": "1", "image_poll_interval": "2"})
+        self.agent = self.make_agent(
+            sections={"DEFAULT": {"rpc_response_timeout": "2", "max_concurrent_snapshots": str(GUESTS)}},
+            saving_timeout="10", shutdown_grace="1", image_poll_interval="2")
         self.conductor.host = self.agent.host
-        stack.callback(lambda: end(self.agent.process, 90))
+        self.callback(self.agent.stop)
         self.lock = threading.Lock()  # over the agent: one restarts it at a time
         self.wanted, self.ended = options.snapshots, threading.Event()
         self.done, self.images = 0, {}  # image -> what became of it
@@ -59,10 +56,8 @@ class Soak:
         self.hashes = {}
         self.began = time.monotonic()
 
-    # --- one guest after the other -----------------------------------------------------------
-
     def ask(self, call, *args):
-        """Of a Glance that may be away for a while."""
+        """Calls a function of Glance, which may be away for a while."""
         until = time.monotonic() + 60
         while True:
             try:
@@ -80,7 +75,7 @@ class Soak:
         return done.stdout if done.returncode == 0 else ""
 
     def send(self, guest, image):
-        """As nova-api. A broker that goes down loses what nobody has taken: then it is sent again."""
+        """As nova-api. A broker that goes down loses what novasnapd has not taken: then it is sent again."""
         until = time.monotonic() + LIMIT
         while not self.job(image) and time.monotonic() < until:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -93,9 +88,8 @@ class Soak:
 
     def take(self, guest):
         uuid = guest.uuid
-        image = self.ask(self.glance.request, "POST", "/v2/images", {
-            "name": "soak", "container_format": "bare", "disk_format": "qcow2",
-            "instance_uuid": uuid})["id"]
+        image = self.ask(lambda: self.glance.create(
+            "soak", container_format="bare", disk_format="qcow2", instance_uuid=uuid))
         self.conductor.task_states[uuid] = "image_snapshot_pending"
         self.conductor.events.pop((uuid, EVENT), None)
         self.under_way[uuid] = image
@@ -115,9 +109,9 @@ class Soak:
                 assert same_content(self.glance.file(image), "qcow2", guest.disk, "qcow2")
                 self.images[uuid] = "compared"
             self.images[image] = "whole"
-            # Somebody else may have by now.
+            # A fault may have deleted it by now.
             with contextlib.suppress(urllib.error.HTTPError):
-                self.ask(self.glance.request, "DELETE", f"/v2/images/{image}")
+                self.ask(self.glance.delete, image)
         assert self.conductor.task_states[uuid] is None, self.conductor.task_states[uuid]
         self.done += 1
 
@@ -130,8 +124,6 @@ class Soak:
             self.failures.append(f"guest {guest.uuid}: {error}: {image and self.job(image)}")
             self.ended.set()
 
-    # --- what happens meanwhile ----------------------------------------------------------------
-
     def hold(self, process):
         os.killpg(process.pid, signal.SIGSTOP)
         time.sleep(self.chance.uniform(1, 4))
@@ -142,11 +134,9 @@ class Soak:
         if what in ("kill", "restart"):
             with self.lock:
                 if what == "kill":
-                    self.agent.process.kill()
-                    self.agent.process.wait(20)
+                    self.agent.kill()
                 else:
                     self.agent.stop()
-                os.rename(self.agent.log, f"{self.agent.log}.{len(self.faults)}")
                 self.agent.start()
         elif what == "hold agent":
             self.hold(self.agent.process)
@@ -164,7 +154,7 @@ class Soak:
             self.agent.command("cancel", image, check=False)
         elif image and what == "delete image":
             with contextlib.suppress(OSError):
-                self.glance.request("DELETE", f"/v2/images/{image}")
+                self.glance.delete(image)
 
     def disturb(self):
         try:
@@ -186,8 +176,6 @@ class Soak:
                 self.samples.append((round(time.monotonic() - self.began, 1), self.done, pid,
                                      round(anonymous, 2), len(os.listdir(f"/proc/{pid}/fd"))))
 
-    # --- the whole -------------------------------------------------------------------------------
-
     def run(self):
         for guest in self.guests[::2]:
             guest.start()
@@ -205,7 +193,7 @@ class Soak:
             thread.join()
         assert not self.failures, "\n".join(self.failures + self.agent.text().split("\n")[-100:])
         tap.wait_for("end of all jobs", lambda: not self.agent.command("jobs", "--open").stdout and
-                     "taken back" not in self.agent.command("jobs", "--all").stdout, 60)
+                     "rolled back" not in self.agent.command("jobs", "--all").stdout, 60)
         assert [guest.state() for guest in self.guests] == states
         assert [guest.definition() for guest in self.guests] == definitions
         for guest in self.guests:
@@ -260,10 +248,13 @@ def main():
     parser.add_argument("--json")
     parser.add_argument("--svg")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"# seed {options.seed}", flush=True)
+    sys.exit(supervisor.run(lambda folder: measure(folder, options), "novasnap-soak-"))
+
+
+def measure(folder, options):
     with contextlib.ExitStack() as stack:
-        soak = Soak(stack.enter_context(Folder()), stack, options)
+        soak = Soak(folder, stack, options)
         soak.run()
         found = soak.summary()
     if options.json:
@@ -277,4 +268,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,13 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A fault at each step of each method: novasnapd killed there and started again, or the step failing. Whatever
-happens, the guest must be as it was, the image whole or deleted, the controller told, and nothing left behind.
-Broker, libvirt, QEMU and Glance are real; the conductor is the stand-in. Needs `make FAULTS=1`.
+"""A fault at each step of each snapshot method: novasnapd is killed there and started again, or the step fails. Whatever
+happens, the guest must be as it was, the image whole or deleted, the conductor told, and nothing left behind. Broker,
+libvirt, QEMU and Glance are real; the conductor is a stand-in. Needs `make FAULTS=1`.
   NOVASNAP_FAULT_METHODS=stream,cold,rebase,undefine,extract,internal,failing
-  NOVASNAP_FAULT_KINDS=kill,error,twice (killed again while what it left is taken back); "" for none
+  NOVASNAP_FAULT_KINDS=kill,error,twice (killed again during the rollback of what it left); "" for none
   NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments
 The table of what came of it is written to faults.md in the build's folder."""
-import contextlib
 import os
 import random
 import subprocess
@@ -16,10 +15,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import EVENT, Case, set_up  # noqa: E402
-from faults import World, chosen, fault_test, table  # noqa: E402
-from guest import Guest, virsh  # noqa: E402
-from services import BUILD, end  # noqa: E402
+from agent import NO_LIVE_SNAPSHOT  # noqa: E402
+from case import Case  # noqa: E402
+from faults import FaultEnvironment, chosen, chosen_kinds, ending, fault_test, outcome, table  # noqa: E402
+from paths import BUILD  # noqa: E402
 
 # The configuration of each, and the guest's state. In "failing" the upload fails in any case, in "undefine" libvirt
 # takes no copy on a guest that is defined.
@@ -28,123 +27,93 @@ METHODS = {
     "cold": ({}, "shut off"),
     "rebase": ({"novasnap": {"live_method": "rebase"}}, "running"),
     "undefine": ({"novasnap": {"live_method": "rebase"}}, "running"),
-    "extract": ({"workarounds": {"disable_libvirt_livesnapshot": "true"}}, "running"),
-    "internal": ({"workarounds": {"disable_libvirt_livesnapshot": "true"},
-                  "novasnap": {"cold_method": "internal"}}, "running"),
+    "extract": (NO_LIVE_SNAPSHOT, "running"),
+    "internal": ({**NO_LIVE_SNAPSHOT, "novasnap": {"cold_method": "internal"}}, "running"),
     "failing": ({}, "running"),
 }
 FIRST = {"failing": "upload.before:error,", "undefine": "transient.before:error,"}
 
 
-class FaultCase(Case):
-    """One cast, with a fault or without."""
-
-    def __init__(self, world, name, agent):
-        super().__init__(world.glance, world.conductor, agent, world.guest)
-        world.conductor.events.clear()
-        self.faults = None
-        self.undisturbed = "deleted" if name == "failing" else "whole"
-
-    def outcome(self, alone=True):
-        what = super().outcome(alone)
-        assert self.conductor.events == {(self.guest.uuid, EVENT): True}, self.conductor.events
-        if what == "whole":
-            self.glance.request("DELETE", f"/v2/images/{self.image}")
-        return what
-
-
-class Snapshots(World):
+class Snapshots(FaultEnvironment):
     first = FIRST
 
-    def set_state(self, state):
-        if self.guest.state() != state:
-            (self.guest.start if state == "running" else
-             lambda: virsh("destroy", self.guest.name))()
+    def set_up(self):
+        self.guest = self.make_guest(size_mib=64, data_mib=24)
 
-    def case(self, name):
-        more, state = METHODS[name]
-        self.set_state(state)
-        return FaultCase(self, name, self.make_agent(name, more))
+    def case(self, name, guest=None):
+        sections, state = METHODS[name]
+        guest = guest or self.guest
+        guest.set_condition(state)
+        case = Case(self, self.make_fault_agent(sections), guest)
+        case.faults = None
+        case.undisturbed = "deleted" if name == "failing" else "whole"
+        return case
 
 
-def run_random(world, name, chance):
-    """Killed once, twice or three times, at moments that nobody chose."""
-    case = world.case(name)
-    agent = case.agent
-    agent.start()
-    try:
+def run_random(env, name, chance):
+    """Killed once, twice or three times, at random moments. Returns what came of it."""
+    case = env.case(name)
+    with ending(case, f"{name} killed at random") as agent:
+        agent.start()
         case.send()
         for _ in range(chance.randint(1, 3)):
             time.sleep(chance.uniform(0, 0.8))
-            agent.process.kill()
-            agent.process.wait(20)
-            os.remove(agent.log)
+            agent.kill()
             agent.start()
         case.wait_end()
-        return case.outcome()
-    finally:
-        end(agent.process, 90)
-        os.remove(agent.log)
+        return outcome(case)
 
 
-def main():
-    tap.handle_signals()
-    names = chosen(METHODS)
-    if not names:
-        print("1..0 # SKIP none of these methods is asked for")
-        return 0
-    kinds = list(filter(None, os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error,twice").split(",")))
-    kills = int(os.environ.get("NOVASNAP_FAULT_RANDOM", "0"))
-    found, at_random = {}, []
-    with contextlib.ExitStack() as stack:
-        folder, broker, glance, _libvirt, (guest,), conductor = set_up(stack, size_mib=64, data_mib=24)
-        world = Snapshots(folder, broker, glance, guest, conductor)
+def random_test(names, kills, found):
+    """`found`: a list of what came of each kill."""
+    def test(env):
+        seed = random.randrange(1 << 32)
+        chance = random.Random(seed)
+        print(f"# seed {seed}", flush=True)
+        for number in range(kills):
+            name = names[number % len(names)]
+            try:
+                found.append(run_random(env, name, chance))
+            except Exception as error:
+                raise AssertionError(f"kill {number} of {name}, seed {seed}: {error}") from error
+    test.__name__ = f"test_{kills}_kills_at_random"
+    return test
 
-        def make_random():
-            def test():
-                seed = random.randrange(1 << 32)
-                chance = random.Random(seed)
-                print(f"# seed {seed}", flush=True)
-                for number in range(kills):
-                    name = names[number % len(names)]
-                    try:
-                        at_random.append(run_random(world, name, chance))
-                    except Exception as error:
-                        raise AssertionError(f"kill {number} of {name}, seed {seed}: {error}") \
-                            from error
-            test.__name__ = f"test_{kills}_kills_at_random"
-            return test
 
-        def test_a_password_in_the_definition_is_kept_nowhere():
-            secret = "geheim42"
-            vnc = f"<graphics type='vnc' autoport='yes' passwd='{secret}'/>"
-            with Guest(folder, size_mib=32, data_mib=1, extra_disks=vnc) as other:
-                there = Snapshots(folder, broker, glance, other, conductor)
-                case = there.case("undefine")
-                agent = case.agent
-                agent.start({"NOVASNAP_FAULT": FIRST["undefine"]})
-                try:
-                    case.send()
-                    case.wait_end()
-                finally:
-                    end(agent.process, 90)
-                assert case.outcome() == "deleted" and "set [novasnap]live_method" in agent.text(), agent.text()
-                assert secret not in agent.text()
-                assert subprocess.run(["grep", "-rq", secret, agent.folder], check=False).returncode == 1
-                os.remove(agent.log)
-        tests = [fault_test(world, name, kind, found) for name in names for kind in kinds]
-        if "undefine" in names:
-            tests.append(test_a_password_in_the_definition_is_kept_nowhere)
-        if kills:
-            tests.append(make_random())
-        status = tap.run(tests, [])
+def test_a_password_in_the_definition_is_kept_nowhere(env):
+    secret = "geheim42"
+    guest = env.make_guest(size_mib=32, data_mib=1,
+                           extra_disks=f"<graphics type='vnc' autoport='yes' passwd='{secret}'/>")
+    case = env.case("undefine", guest)
+    with ending(case, "a password in the definition") as agent:
+        agent.start({"NOVASNAP_FAULT": FIRST["undefine"]})
+        case.send()
+        case.wait_end()
+        assert agent.stop() == 0
+        assert case.outcome() == "deleted" and "set [novasnap]live_method" in agent.text(), agent.text()
+        assert secret not in agent.text()
+        assert subprocess.run(["grep", "-rq", secret, agent.folder], check=False).returncode == 1
+
+
+def write_tables(found, at_random, kinds):
     with open(os.path.join(BUILD, "faults.md"), "w") as file:
         file.write("\n".join(table(found, kinds)) + "\n")
         if at_random:
             counts = ", ".join(f"{at_random.count(what)} {what}" for what in sorted(set(at_random)))
             file.write(f"\nKilled at {len(at_random)} random moments: {counts}.\n")
-    return status
+
+
+def main():
+    names, kinds = chosen(METHODS), chosen_kinds(["kill", "error", "twice"])
+    kills = int(os.environ.get("NOVASNAP_FAULT_RANDOM", "0"))
+    found, at_random = {}, []
+    tests = [fault_test(name, kind, found) for name in names for kind in kinds]
+    if "undefine" in names:
+        tests.append(test_a_password_in_the_definition_is_kept_nowhere)
+    if kills and names:
+        tests.append(random_test(names, kills, at_random))
+    tap.main(Snapshots, tests, at_end=lambda: write_tables(found, at_random, kinds))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

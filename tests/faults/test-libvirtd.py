@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""libvirtd is killed and started again, or hangs, while a snapshot is under way: a libvirtd of our own. The conductor
-is the stand-in."""
-import contextlib
+"""libvirtd is killed and started again, or hangs, while a snapshot is under way: the image is whole or deleted, the guest
+is as it was, and the next snapshot succeeds. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up
+are real; the conductor is a stand-in."""
 import os
 import signal
 import sys
@@ -10,124 +10,120 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case, set_up  # noqa: E402
-from faulty_glance import FaultyGlance  # noqa: E402
-from own_libvirt import OwnLibvirt  # noqa: E402
-from services import Agent  # noqa: E402
+from agent import NO_LIVE_SNAPSHOT  # noqa: E402
+from case import Case, is_copying, is_saving  # noqa: E402
+from environment import Environment  # noqa: E402
+from standin_glance import GlanceStandIn  # noqa: E402
 
 
-def main():
-    tap.handle_signals()
-    with contextlib.ExitStack() as stack:
-        folder, broker, glance, libvirt, (guest,), conductor = set_up(
-            stack, libvirt=OwnLibvirt, size_mib=128, data_mib=48)
-        faulty = stack.enter_context(FaultyGlance(glance))
+class LibvirtdFails(Environment):
+    services = ("broker", "glance", "libvirt", "conductor")
 
-        def make_agent(name, more=None, **keys):
-            return stack.enter_context(Agent(
-                folder, broker.url, faulty.url, name=name, **(more or {}),
-                libvirt={"connection_uri": libvirt.uri},
-                novasnap={"control": "conductor", "libvirt_keepalive": "1", "libvirt_call_timeout": "8",
-                          "save_timeout": "8", "libvirt_connect_timeout": "3", **keys}))
-        agent = make_agent("agent")
-        rebase = make_agent("rebase", live_method="rebase")
-        saving = make_agent("saving", {"workarounds": {"disable_libvirt_livesnapshot": "true"}})
+    def set_up(self):
+        self.guest = self.make_guest(size_mib=128, data_mib=48)
+        self.wait_services()
+        self.front = self.enter(GlanceStandIn(self.glance))
 
-        def send(which, moment):
-            case = Case(glance, conductor, which, guest)
-            sender = threading.Thread(target=case.send)
-            sender.start()
-            tap.wait_for("moment", lambda: moment(case), 30, 0.001)
-            return case, sender
+    def before_test(self):
+        self.conductor.reset()
+        self.front.reset()
+        self.guest.reset()
 
-        def restart():
-            libvirt.kill()
-            libvirt.start()
+    def agent(self, sections=None, **novasnap):
+        return self.start_agent(sections={"glance_url": self.front.url, **(sections or {})}, **{
+            "libvirt_keepalive": "1", "libvirt_call_timeout": "8", "save_timeout": "8",
+            "libvirt_connect_timeout": "3", **novasnap})
 
-        def hang(seconds=12):
-            libvirt.signal(signal.SIGSTOP)
-            threading.Event().wait(seconds)
-            libvirt.signal(signal.SIGCONT)
+    def restart(self):
+        self.libvirt.kill()
+        self.libvirt.start()
 
-        def held(_case):
-            return faulty.puts() == ["hold"]
+    def hang(self):
+        self.libvirt.signal(signal.SIGSTOP)
+        threading.Event().wait(12)
+        self.libvirt.signal(signal.SIGCONT)
 
-        def copying(which):
-            return lambda _case: any(os.path.exists(os.path.join(which.snapshots, name, "delta"))
-                                     for name in os.listdir(which.snapshots))
+    def send(self, agent, moment):
+        """A snapshot that has come to a moment: (case, thread that sends it)"""
+        case = Case(self, agent)
+        sender = threading.Thread(target=case.send)
+        sender.start()
+        tap.wait_for("moment", moment, 30, 0.001)
+        return case, sender
 
-        def is_saving(_case):
-            return os.path.exists(os.path.join(libvirt.save, f"{guest.name}.save"))
+    def check(self, agent, moment, fault, *allowed):
+        """A fault at a moment of a snapshot, and what may come of it."""
+        case, sender = self.send(agent, moment)
+        fault()
+        sender.join()
+        self.front.release.set()
+        case.wait_end(120)
+        assert case.outcome() in allowed, case.said()
+        Case(self, agent).send().is_whole()
 
-        def hold():
-            faulty.seen.clear()
-            faulty.release.clear()
-            faulty.faults[:] = ["hold"]
+    def check_read(self, fault):
+        self.front.reset("hold")
+        self.check(self.agent(), lambda: self.front.puts() == ["hold"], fault, "whole")
 
-        def check(which, moment, fault, allowed):
-            case, sender = send(which, moment)
-            fault()
-            sender.join()
-            faulty.release.set()
-            case.wait_end(120)
-            assert case.outcome() in allowed, case.said()
-            Case(glance, conductor, which, guest).send().is_whole()
+    def check_copy(self, fault):
+        agent = self.agent(live_method="rebase")
+        self.check(agent, lambda: is_copying(agent), fault, "deleted", "whole")
 
-        def test_restarted_while_the_disk_is_read():
-            hold()
-            check(agent, held, restart, ["whole"])
+    def check_save(self, fault):
+        self.check(self.agent(NO_LIVE_SNAPSHOT), lambda: is_saving(self.guest), fault, "deleted", "whole")
 
-        def test_restarted_while_the_disk_is_copied():
-            check(rebase, copying(rebase), restart, ["deleted", "whole"])
 
-        def test_restarted_while_the_guest_is_saved():
-            check(saving, is_saving, restart, ["deleted", "whole"])
+def test_restarted_while_the_disk_is_read(env):
+    env.check_read(env.restart)
 
-        def test_hangs_while_the_disk_is_read():
-            hold()
-            check(agent, held, hang, ["whole"])
 
-        def test_hangs_while_the_disk_is_copied():
-            check(rebase, copying(rebase), hang, ["deleted", "whole"])
+def test_restarted_while_the_disk_is_copied(env):
+    env.check_copy(env.restart)
 
-        def test_hangs_while_the_guest_is_saved():
-            check(saving, is_saving, hang, ["deleted", "whole"])
 
-        def test_hangs_when_a_cast_comes():
-            case = Case(glance, conductor, agent, guest)
-            libvirt.signal(signal.SIGSTOP)
-            try:
-                case.send()
-                case.wait_failed()
-                assert "did not answer (virConnectOpen) in 3 s" in case.said(), case.said()
-            finally:
-                libvirt.signal(signal.SIGCONT)
-            case.is_deleted()
+def test_restarted_while_the_guest_is_saved(env):
+    env.check_save(env.restart)
 
-        def test_qemu_hangs_and_libvirt_refuses_what_would_take_it_back():
-            """It lets each wait for half a minute for the save that it is at."""
-            which = make_agent("refused", {"workarounds": {"disable_libvirt_livesnapshot": "true"}},
-                               libvirt_call_timeout="60")
-            case, sender = send(which, is_saving)
-            qemu = libvirt.pid_of(guest)
-            os.kill(qemu, signal.SIGSTOP)
-            try:
-                sender.join()
-                case.wait_failed(90)
-                assert "asking for the guest's jobs: Timed out during operation" in case.said(), case.said()
-                assert is_saving(case)
-            finally:
-                os.kill(qemu, signal.SIGCONT)
-            case.is_deleted()
-            assert which.stop() == 0
 
-        def test_they_stop_and_leave_nothing():
-            for which in (agent, rebase, saving):
-                assert which.stop() == 0, which.text()[-2000:]
+def test_hangs_while_the_disk_is_read(env):
+    env.check_read(env.hang)
 
-        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests, [libvirt.log])
+
+def test_hangs_while_the_disk_is_copied(env):
+    env.check_copy(env.hang)
+
+
+def test_hangs_while_the_guest_is_saved(env):
+    env.check_save(env.hang)
+
+
+def test_hangs_when_a_cast_comes(env):
+    case = Case(env, env.agent())
+    env.libvirt.signal(signal.SIGSTOP)
+    try:
+        case.send()
+        case.wait_failed()
+        assert "did not answer (virConnectOpen) in 3 s" in case.said(), case.said()
+    finally:
+        env.libvirt.signal(signal.SIGCONT)
+    case.is_deleted()
+
+
+def test_qemu_hangs_and_libvirt_refuses_the_rollback(env):
+    """libvirt lets each call wait for half a minute for the save that it is at."""
+    agent = env.agent(NO_LIVE_SNAPSHOT, libvirt_call_timeout="60")
+    case, sender = env.send(agent, lambda: is_saving(env.guest))
+    qemu = env.guest.pid()
+    os.kill(qemu, signal.SIGSTOP)
+    try:
+        sender.join()
+        case.wait_failed(90)
+        assert "asking for the guest's jobs: Timed out during operation" in case.said(), case.said()
+        assert is_saving(env.guest)
+    finally:
+        os.kill(qemu, signal.SIGCONT)
+    case.is_deleted()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(LibvirtdFails)

@@ -1,12 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """As test-faults.py, of the other casts: backup, shelve, suspend, resume, pause, unpause, a volume's snapshots. After a
-kill it must end as it was asked for; a step that fails may fail it, and must leave what nova leaves. Broker, libvirt,
-QEMU and Glance are real; the conductor and Cinder are the stand-ins. Needs `make FAULTS=1`.
+kill each must end as it was asked for; a step that fails may fail it, and must leave what nova leaves. Broker, libvirt,
+QEMU and Glance are real; the conductor and Cinder are stand-ins. Needs `make FAULTS=1`.
   NOVASNAP_FAULT_METHODS=backup,shelve,suspend,resume,pause,unpause,create,create-off,commit,pull,rebase
-  NOVASNAP_FAULT_KINDS=kill,error (and, with kill, killed while libvirt is at it)
+  NOVASNAP_FAULT_KINDS=kill,error (and, with kill, killed while libvirt is at the step)
 The table of what came of it is written to faults-methods.md in the build's folder."""
-import contextlib
 import json
 import os
 import shutil
@@ -14,15 +13,13 @@ import sys
 import uuid
 from collections import namedtuple
 
-import kombu
-
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case, set_up  # noqa: E402
-from cinder import StandInCinder  # noqa: E402
-from faults import World, amid_test, chosen, fault_test, table  # noqa: E402
-from guest import Guest, qemu_img, same_content, virsh  # noqa: E402
-from services import BUILD, CAST  # noqa: E402
+from case import Case  # noqa: E402
+from faults import FaultEnvironment, amid_test, chosen, chosen_kinds, fault_test, table  # noqa: E402
+from images import qemu_img, same_content  # noqa: E402
+from paths import BUILD, CAST  # noqa: E402
+from standin_cinder import CinderStandIn  # noqa: E402
 from volume import FILES, Volume, without_volume  # noqa: E402
 
 # The cast, the task state in which it is sent, and guest and vm_state before and after it.
@@ -54,12 +51,11 @@ AMID = {"shelve": "power-off", "suspend": "change-guest", "resume": "change-gues
 class MethodCase(Case):
     """One cast of a method. What came of it is the instance's vm_state."""
 
-    def __init__(self, world, name, agent):
-        self.world, self.method, conductor = world, METHODS[name], world.conductor
+    def __init__(self, env, name, agent):
+        self.env, self.method, conductor = env, METHODS[name], env.conductor
         self.task_state, self.event = self.method.task_state, f"compute_{self.method.cast}"
         self.args = {}
-        super().__init__(world.glance, conductor, agent, world.guest)
-        conductor.events.clear()
+        super().__init__(env, agent)
         conductor.calls.clear()
         with open(CAST) as file:
             self.message = json.load(file)
@@ -74,14 +70,11 @@ class MethodCase(Case):
         return None
 
     def send(self):
-        fields = self.world.conductor.fields[self.guest.uuid]
+        fields = self.env.conductor.fields[self.guest.uuid]
         self.data.update(uuid=self.guest.uuid, host=self.agent.host, task_state=self.task_state, **fields)
         message = {**self.message, "method": self.method.cast, "_unique_id": uuid.uuid4().hex,
                    "args": {"instance": self.message["args"]["instance"], **self.args}}
-        with kombu.Connection(self.world.broker.url.replace("rabbit://", "amqp://")) as connection:
-            connection.Producer().publish(json.dumps(message), exchange="nova",
-                                          routing_key=f"compute.{self.agent.host}",
-                                          content_type="application/json", content_encoding="utf-8")
+        self.env.broker.publish(message, f"compute.{self.agent.host}")
         return self
 
     def outcome(self, alone=True):
@@ -89,13 +82,13 @@ class MethodCase(Case):
         # One job: the agent, and so its journal, is this case's own.
         assert shown.count(self.guest.uuid) == 1, shown
         self.is_done = " done " in shown
-        # A life that did not see its end may not have failed it.
+        # A process that did not see its end may not have failed it.
         assert self.is_done or self.kind == "error", self.said()[-4000:]
         super().outcome(alone)
         shutil.rmtree(self.agent.folder)
-        return self.word()
+        return self.result()
 
-    def word(self):
+    def result(self):
         return self.vm_state()
 
     def vm_state(self):
@@ -139,15 +132,15 @@ class MethodCase(Case):
 
 
 class ImageCase(MethodCase):
-    def __init__(self, world, name, agent):
-        super().__init__(world, name, agent)
+    def __init__(self, env, name, agent):
+        super().__init__(env, name, agent)
         self.args = {"image_id": self.image, "clean_shutdown": True}
         self.undisturbed = "shelved" if name == "shelve" else "whole"
 
     def make_image(self):
         return Case.make_image(self)
 
-    def word(self):
+    def result(self):
         return self.vm_state() if self.vm_state() == "shelved" else "whole" if self.is_done else "deleted"
 
     def check_image(self):
@@ -156,7 +149,7 @@ class ImageCase(MethodCase):
         shelved = self.conductor.fields[self.guest.uuid]["system_metadata"].get("shelved_image_id")
         assert shelved == (self.image if self.vm_state() == "shelved" else None), shelved
         if what == "whole":
-            self.glance.request("DELETE", f"/v2/images/{self.image}")
+            self.glance.delete(self.image)
         return what
 
 
@@ -164,8 +157,8 @@ class BackupCase(ImageCase):
     """Where there is a whole one already, and one is to be kept."""
     image_properties = {"image_type": "backup", "backup_type": "daily"}
 
-    def __init__(self, world, name, agent):
-        super().__init__(world, name, agent)
+    def __init__(self, env, name, agent):
+        super().__init__(env, name, agent)
         self.args = {"image_id": self.image, "backup_type": "daily", "rotation": 1}
         self.old = self.make_image()
         self.glance.put(self.old, b"whole")
@@ -182,48 +175,48 @@ class BackupCase(ImageCase):
         # A rotation that fails fails nothing.
         assert old == (not new or self.point == "rotate.before" and self.kind == "error"), (old, new)
         if old:
-            self.glance.request("DELETE", f"/v2/images/{self.old}")
+            self.glance.delete(self.old)
         return super().check_image()
 
 
 class VolumeCase(MethodCase):
     """What came of it is what Cinder was told last."""
 
-    def __init__(self, world, name, agent):
-        super().__init__(world, name, agent)
+    def __init__(self, env, name, agent):
+        super().__init__(env, name, agent)
         self.snapshot, self.is_new = str(uuid.uuid4()), self.method.cast == CREATE
-        world.cinder.updates.clear()
-        world.cinder.statuses[self.snapshot] = "creating" if self.is_new else "deleting"
+        env.cinder.updates.clear()
+        env.cinder.statuses[self.snapshot] = "creating" if self.is_new else "deleting"
         # A new one that Cinder has made; the middle one into the one below; or it into the last, down to the base.
         merged = ("middle", "base") if name == "commit" else ("base", None)
         info = ({"create_info": {"snapshot_id": self.snapshot, "new_file": "fresh"}} if self.is_new else
                 {"snapshot_id": self.snapshot,
                  "delete_info": {"file_to_merge": merged[0], "merge_target_file": merged[1]}})
-        self.args = {"volume_id": world.volume.id, **info}
+        self.args = {"volume_id": env.volume.id, **info}
         self.args["create_info" if self.is_new else "delete_info"]["type"] = "qcow2"
         self.before, self.after = ((["base"], ["fresh", "base"]) if self.is_new else
                                    (["last", "middle", "base"], ["last", "base"]))
         self.undisturbed = "creating" if self.is_new else "deleting"
 
-    def word(self):
-        return self.world.cinder.updates[-1][1] if self.world.cinder.updates else "untold"
+    def result(self):
+        return self.env.cinder.updates[-1][1] if self.env.cinder.updates else "untold"
 
     def check_definition(self):
         """The volume's file may be another one."""
-        volume, wanted = self.world.volume, self.after if self.has_changed() else self.before
+        volume, wanted = self.env.volume, self.after if self.has_changed() else self.before
         assert without_volume(self.guest.definition()) == without_volume(self.definition), self.guest.definition()
         chain = volume.chain(self.guest)
         assert chain == wanted, chain
         if self.guest.state() == "running":
             # What QEMU still had in its caches of the files is written then.
-            virsh("suspend", self.guest.name)
-            virsh("resume", self.guest.name)
+            self.guest.virsh("suspend")
+            self.guest.virsh("resume")
         assert same_content(volume.file(chain[0]), "qcow2", volume.reference(self.before[0]), "qcow2")
         assert sorted(os.listdir(volume.share)) == sorted(FILES), os.listdir(volume.share)
 
     def check_told(self):
         super().check_told()
-        told, wanted = self.world.cinder.updates, self.undisturbed
+        told, wanted = self.env.cinder.updates, self.undisturbed
         if not self.is_done:
             wanted = "error" if self.is_new else "error_deleting"
         # Where that fails Cinder's own limit of time ends it.
@@ -231,47 +224,35 @@ class VolumeCase(MethodCase):
         assert all(update == (self.snapshot, wanted, "90%") for update in told), told
 
 
-class Methods(World):
-    def __init__(self, stage, guest, volume, cinder):
-        super().__init__(stage.folder, stage.broker, stage.glance, guest, stage.conductor)
-        self.volume, self.cinder, self.count = volume, cinder, 0
+class Methods(FaultEnvironment):
+    def set_up(self):
+        self.cinder = self.enter(CinderStandIn())
+        self.cinder.settles = True
+        self.volume = Volume(self.folder)
+        self.guest = self.make_guest(size_mib=48, data_mib=4, extra_disks=self.volume.disk())
 
     def case(self, name):
-        self.count += 1
         kind = {"backup": BackupCase, "shelve": ImageCase}.get(
             name, MethodCase if METHODS[name].task_state else VolumeCase)
         if kind == VolumeCase:
             self.volume.define(self.guest, "base" if METHODS[name].cast == CREATE else "last")
         self.guest.set_condition(METHODS[name].guest)
-        return kind(self, name, self.make_agent(f"{name}-{self.count}", {
+        return kind(self, name, self.make_fault_agent({
             "DEFAULT": {"shutdown_timeout": "1"}, "cinder": {"endpoint_template": self.cinder.template},
             "novasnap": {"quiesce_timeout": "5"}}))
 
 
 def main():
-    tap.handle_signals()
-    names = chosen(METHODS)
-    told = os.environ.get("NOVASNAP_FAULT_KINDS", "kill,error").split(",")
-    kinds = [kind for kind in ("kill", "error") if kind in told]
-    if not names or not kinds:
-        print("1..0 # SKIP none of these methods is asked for")
-        return 0
-    found = {}
-    with contextlib.ExitStack() as stack:
-        stage = set_up(stack, guests=0)
-        cinder = stack.enter_context(StandInCinder())
-        cinder.settles = True
-        volume = Volume(stage.folder)
-        guest = stack.enter_context(Guest(stage.folder, size_mib=48, data_mib=4, extra_disks=volume.disk()))
-        world = Methods(stage, guest, volume, cinder)
-        tests = [fault_test(world, name, kind, found) for name in names for kind in kinds]
-        if "kill" in kinds:
-            tests += [amid_test(world, name, AMID[name], found) for name in names if name in AMID]
-        status = tap.run(tests)
-    with open(os.path.join(BUILD, "faults-methods.md"), "w") as file:
-        file.write("\n".join(table(found, kinds, [("kill", "amid")] if "kill" in kinds else [])) + "\n")
-    return status
+    names, kinds, found = chosen(METHODS), chosen_kinds(["kill", "error"]), {}
+    tests = [fault_test(name, kind, found) for name in names for kind in kinds]
+    if "kill" in kinds:
+        tests += [amid_test(name, AMID[name], found) for name in names if name in AMID]
+
+    def write_table():
+        with open(os.path.join(BUILD, "faults-methods.md"), "w") as file:
+            file.write("\n".join(table(found, kinds, [("kill", "amid")] if "kill" in kinds else [])) + "\n")
+    tap.main(Methods, tests, at_end=write_table)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The answers of HTTP servers. The linker puts these functions in the place of
- * image/openstack/http.c's in the targets that want them.
+ * The replies of HTTP servers. The linker replaces http_request_send() and image_cancel_sleep() by
+ * these functions in the targets that want them.
  */
 #include <stdlib.h>
-#include <string.h>
 
-#include "image/internal.h"
+#include "image/cancel.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/upload.h"
 
-/* So the compiler holds them against internal.h. */
-__typeof__(http_perform) __wrap_http_perform;
-__typeof__(http_pause) __wrap_http_pause;
+/* So the compiler compares these functions with those that they replace. */
+__typeof__(http_request_send) __wrap_http_request_send;
+__typeof__(image_cancel_sleep) __wrap_image_cancel_sleep;
 
 static struct fuzz_input answers;
 
@@ -20,8 +20,8 @@ void fuzz_answer_from(const struct fuzz_input *input)
 	answers = *input;
 }
 
-int __wrap_http_perform(const struct http_config *config, const struct http_request *request,
-			struct http_reply *reply, GError **error)
+int __wrap_http_request_send(const struct http_config *config, const struct http_request *request,
+			     struct http_reply *reply, GError **error)
 {
 	size_t length;
 	g_autofree char *answer = fuzz_part(&answers, &length);
@@ -31,10 +31,8 @@ int __wrap_http_perform(const struct http_config *config, const struct http_requ
 	(void)config;
 	http_reply_clear(reply);
 	reply->body = g_string_new(NULL);
-	if (request->upload && pipeline_drain(request->upload) < 0) {
-		g_propagate_error(error, pipeline_error(request->upload));
+	if (request->upload && http_upload_drain(request->upload, error) < 0)
 		return -1;
-	}
 	if (!answer) {
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "no answer");
 		return -1;
@@ -49,9 +47,9 @@ int __wrap_http_perform(const struct http_config *config, const struct http_requ
 	return 0;
 }
 
-bool __wrap_http_pause(unsigned seconds, const atomic_int *cancel)
+bool __wrap_image_cancel_sleep(const atomic_int *cancel, unsigned seconds)
 {
-	(void)seconds;
 	(void)cancel;
+	(void)seconds;
 	return true;
 }

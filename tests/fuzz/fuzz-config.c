@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The configuration: one file, or two where there is a separator.
+ * Loads the configuration from the input: one file, or two where the input has a separator.
  */
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 
 #define FILES 2
 
-/* -1 where there is none. */
+/* Returns a file descriptor of the input's next part; -1 where there is none. */
 static int open_part(struct fuzz_input *input)
 {
 	size_t length;

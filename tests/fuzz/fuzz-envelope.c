@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A body as a broker gives it: to the server, up to where a task would become a job, as a reply,
- * and as a text of which the secrets are cut out. Nothing is sent, and nothing runs.
+ * A body from the broker: as a request, up to where a task would become a job; as a reply; and as a
+ * text to be redacted. Nothing is sent, and no job runs.
  */
 #include <string.h>
 
 #include "agent/task/task.h"
-#include "rpc/internal.h"
+#include "rpc/amqp/consumer.h"
+#include "rpc/amqp/publisher.h"
+#include "rpc/client.h"
+#include "rpc/failure.h"
+#include "rpc/handle.h"
+#include "rpc/inflight.h"
 #include "rpc/json.h"
+#include "rpc/redact.h"
+#include "rpc/server.h"
 #include "tests/fuzz/fuzz.h"
 
-/* What AMQP takes for the name of a queue. */
+/* The longest name of a queue in AMQP. */
 #define KEY_MAX_LENGTH 255
 
 __typeof__(jobs_submit) __wrap_jobs_submit;
@@ -18,10 +25,10 @@ __typeof__(consumer_ack) __wrap_consumer_ack;
 __typeof__(consumer_want) __wrap_consumer_want;
 __typeof__(publisher_send) __wrap_publisher_send;
 
-void __wrap_consumer_ack(struct consumer *consumer, const struct delivery *delivery)
+void __wrap_consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 {
 	(void)consumer;
-	(void)delivery;
+	(void)tag;
 }
 
 void __wrap_consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted)
@@ -31,8 +38,8 @@ void __wrap_consumer_want(struct consumer *consumer, enum consumer_channel chann
 	(void)wanted;
 }
 
-int __wrap_publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
-			  GError **error)
+int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_message *message,
+			  bool wait, GError **error)
 {
 	(void)publisher;
 	(void)wait;
@@ -42,7 +49,7 @@ int __wrap_publisher_send(struct publisher *publisher, const struct outgoing *me
 	return 0;
 }
 
-/* What the journal is given must be fit to be read from it. */
+/* The message that the journal gets must be readable. */
 void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 			const struct job_ops *ops, void *opaque)
 {
@@ -65,7 +72,7 @@ void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 	ops->free(opaque);
 }
 
-/* What is printed of a message reads as it was printed. */
+/* A message that is printed and parsed again stays the same. */
 static void check_text(const uint8_t *data, size_t size)
 {
 	cJSON *message = rpc_body_decode((const char *)data, size, NULL);
@@ -81,7 +88,7 @@ static void check_text(const uint8_t *data, size_t size)
 	body = rpc_body_encode(message);
 	copy = rpc_body_decode(body, strlen(body), NULL);
 	again = copy ? json_print(copy) : NULL;
-	/* A message that looks like an envelope is one to the next reader. */
+	/* A message that looks like an envelope is decoded as one the second time. */
 	if (!cJSON_HasObjectItem(message, "oslo.message"))
 		g_assert_cmpstr(text, ==, again);
 	cJSON_free(again);
@@ -95,24 +102,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct rpc_config config;
 	static struct manager manager;
-	const struct delivery nowhere = {0};
+	const struct delivery delivery = {.body = (const char *)data, .length = size, .size = size};
 	struct rpc rpc = {.config = &config};
 	struct rpc_server_ops ops = manager_server_ops(&manager);
 
 	if (!manager.jobs) {
 		manager.jobs = jobs_new(0);
 		config.topic = "compute";
+		config.host = "node1";
 		config.rejected_dir = g_build_filename(g_get_tmp_dir(), "rejected", NULL);
 		config.rejected_max_files = 2;
 		config.rejected_max_bytes = (uint64_t)1024 * 1024;
 	}
-	rpc.server = server_state_new();
-	rpc.client = client_state_new();
+	rpc.inflight = inflight_new();
+	rpc.server = rpc_server_new(&config);
+	rpc.client = rpc_client_new();
 	g_assert_cmpint(rpc_server_start(&rpc, &ops, NULL), ==, 0);
-	server_take(&rpc, (const char *)data, size, &nowhere);
-	client_take_reply(&rpc, (const char *)data, size);
-	client_state_free(rpc.client);
-	server_state_free(rpc.server);
+	rpc_server_deliver(&delivery, &rpc);
+	rpc_client_deliver(&delivery, &rpc);
+	rpc_client_free(rpc.client);
+	rpc_server_free(rpc.server);
+	inflight_free(rpc.inflight);
 	check_text(data, size);
 	g_free(rpc_text_redact((const char *)data, size));
 	return 0;

@@ -1,35 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What Glance answers. The first byte says what is asked, the parts after it are the answers.
+ * The replies of Glance. The first byte of the input selects the request, and the parts after it
+ * are the replies.
  */
-#include <string.h>
-
-#include "image/internal.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/upload.h"
 
-#define IMAGE "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
+#define IMAGE_ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
 #define SIZE 1000
 
-static int read_zeros(struct image_source *source, uint64_t offset, void *buf, size_t len,
-		      GError **error)
+static void upload_image(struct image_store *store, const struct image_identity *identity,
+			 bool resuming)
 {
-	(void)source;
-	(void)offset;
-	(void)error;
-	memset(buf, 0, len);
-	return 0;
+	struct image_source source = {&zero_source_ops, SIZE};
+	struct image_upload upload = {.source = &source, .resuming = resuming};
+
+	(void)image_store_upload(store, identity, IMAGE_ID, &upload, NULL);
 }
 
-static void upload(struct image_store *store, const struct image_identity *who, bool again)
-{
-	static const struct image_source_ops ops = {.read = read_zeros};
-	struct image_source source = {&ops, SIZE};
-	struct image_upload upload = {.source = &source, .resuming = again};
-
-	(void)image_store_upload(store, who, IMAGE, &upload, NULL);
-}
-
-static void update(struct image_store *store, const struct image_identity *who)
+static void update_image(struct image_store *store, const struct image_identity *identity)
 {
 	cJSON *properties = cJSON_CreateObject();
 	const struct image_meta meta = {.name = "name",
@@ -39,14 +28,14 @@ static void update(struct image_store *store, const struct image_identity *who)
 					.properties = properties};
 
 	cJSON_AddStringToObject(properties, "a~/b", "c");
-	(void)image_store_update(store, who, IMAGE, &meta, NULL);
+	(void)image_store_update(store, identity, IMAGE_ID, &meta, NULL);
 	cJSON_Delete(properties);
 }
 
-static void list(struct image_store *store, const struct image_identity *who)
+static void list_images(struct image_store *store, const struct image_identity *identity)
 {
 	static const struct image_property wanted[] = {{"image_type", "back up"}, {NULL, NULL}};
-	GPtrArray *images = image_store_list(store, who, wanted, NULL);
+	GPtrArray *images = image_store_list(store, identity, wanted, NULL);
 
 	for (guint i = 0; images && i < images->len; i++) {
 		const struct image_record *record = images->pdata[i];
@@ -57,11 +46,11 @@ static void list(struct image_store *store, const struct image_identity *who)
 		g_ptr_array_unref(images);
 }
 
-static void get(struct image_store *store, const struct image_identity *who)
+static void get_image(struct image_store *store, const struct image_identity *identity)
 {
 	struct image_record *record = NULL;
 	g_autoptr(GError) error = NULL;
-	int rc = image_store_get(store, who, IMAGE, &record, &error);
+	int rc = image_store_get(store, identity, IMAGE_ID, &record, &error);
 
 	g_assert_true((rc < 0) == (error != NULL));
 	if (rc == 0)
@@ -73,31 +62,31 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const char *const servers[] = {"http://a", "b/v2/", NULL};
 	static const struct image_config config = {
 		.api_servers = servers, .num_retries = 2, .saving_timeout_s = 3};
-	const struct image_identity who = {.token = "token"};
+	const struct image_identity identity = {.token = "token"};
 	struct fuzz_input input = {data, size};
 	struct image_store *store = image_store_new(&config, NULL);
-	uint8_t what = fuzz_byte(&input);
+	uint8_t kind = fuzz_byte(&input);
 
 	fuzz_answer_from(&input);
-	switch (what) {
+	switch (kind) {
 	case 'l':
-		list(store, &who);
+		list_images(store, &identity);
 		break;
 	case 'p':
-		update(store, &who);
+		update_image(store, &identity);
 		break;
 	case 'c':
-		g_free(image_store_create(store, &who, "name", NULL));
+		g_free(image_store_create(store, &identity, "name", NULL));
 		break;
 	case 'd':
-		(void)image_store_delete(store, &who, IMAGE, NULL);
+		(void)image_store_delete(store, &identity, IMAGE_ID, NULL);
 		break;
 	case 'u':
 	case 'a':
-		upload(store, &who, what == 'a');
+		upload_image(store, &identity, kind == 'a');
 		break;
 	default:
-		get(store, &who);
+		get_image(store, &identity);
 		break;
 	}
 	image_store_free(store);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Nova's objects: the arguments of a cast, and what the conductor answers, one part for each call.
+ * nova's objects: the first part of the input is the arguments of a cast, each further part is the
+ * conductor's reply to one call.
  */
 #include <string.h>
 
 #include "agent/method/image-metadata.h"
-#include "image/internal.h"
+#include "image/store/record.h"
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/instance-save.h"
 #include "tests/fuzz/fuzz.h"
 
 __typeof__(rpc_call) __wrap_rpc_call;
@@ -87,7 +88,7 @@ static void notify(struct rpc_context *context, const struct nova_instance *inst
 	nova_notify_exception(NULL, &config, context, &exception, args);
 }
 
-/* As a task does, whatever comes back. */
+/* The calls that a task makes, whatever the replies are. */
 static void save(struct rpc_context *context, struct nova_instance *instance)
 {
 	(void)nova_conductor_instance_load_flavor(NULL, context, instance, NULL);
@@ -129,7 +130,7 @@ static void read_instance(struct rpc_context *context, struct nova_instance *ins
 	save(context, instance);
 	notify(context, instance, args);
 	cJSON_Delete(metadata_build(&task, "name", "qcow2", &meta));
-	cJSON_Delete(nova_update_args(instance, NULL));
+	cJSON_Delete(nova_instance_update_args(instance, NULL));
 	cJSON_Delete(nova_instance_object(instance));
 }
 

@@ -28,11 +28,8 @@ char *fuzz_part(struct fuzz_input *input, size_t *ret_length);
 uint8_t fuzz_byte(struct fuzz_input *input);
 uint32_t fuzz_u32(struct fuzz_input *input);
 
-/* --- answers.c: the answers of HTTP servers, in the place of http_perform ----------------------
- */
-
-/* Each request is answered by the next part: "STATUS TOKEN\nBODY". After the last one no server is
- * reached any more. */
+/* answers.c: the replies to http_request_send() are the next parts, one for each request: "STATUS
+ * TOKEN\nBODY". After the last part no server answers. */
 void fuzz_answer_from(const struct fuzz_input *input);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Runs the fuzz targets that were built in BUILD, each for SECONDS, one after the other; FUZZ names one. What a target
-# learns is kept in BUILD/corpus, what it finds in BUILD/findings. Fails on a finding.
+# Runs the fuzz targets in the folder BUILD, one after the other, each for SECONDS_EACH; FUZZ=NAME runs only one. Inputs
+# that reach new code are kept in BUILD/corpus, and findings in BUILD/findings. Fails when there is a finding.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build-fuzz}

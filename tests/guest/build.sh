@@ -1,63 +1,82 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Makes the tiny guest: Debian's cloud kernel and guest agent, unpacked and not installed, and an initramfs
-# with busybox, the agent with the libraries it needs (the host's own), and the programs that write. Kept in
-# build/guest; made anew when a file of this folder is newer.
+# Makes the small guest of the tests in BUILD/guest: Debian's cloud kernel and guest agent, which are unpacked and not
+# installed, and an initramfs with busybox, the agent with this machine's libraries, and the programs that write.
+# Makes it again when a file of this folder is newer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-mkdir -p "${BUILD:-build}/guest"
+mkdir -p "${BUILD:-build}/guest" "${NOVASNAP_BUILD:-build}/guest-packages"
 out=$(realpath "${BUILD:-build}/guest")
-exec 9>"$out/lock"
+# The packages are kept, for all kinds of build: the guest is made again without the network.
+packages=$(realpath "${NOVASNAP_BUILD:-build}/guest-packages")
+exec 9>"$packages/lock"
 flock -w 300 9
 if [ -e "$out/vmlinuz" ] && [ -e "$out/initrd" ] && [ -z "$(find tests/guest -newer "$out/initrd")" ]; then
 	exit 0
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# apt's own user must be able to write there.
+# apt's own user must be able to pass through.
 chmod 755 "$work"
 
-# In the order in which they are loaded. What the kernel has built in is no module, and is passed over.
+# In the order in which they are loaded. A kernel that has one built in has no such file.
 modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk virtio_console
-  crc16 crc32c_generic libcrc32c mbcache jbd2 ext4"
+  crc16 crc32c_generic crc32c-cryptoapi libcrc32c mbcache jbd2 ext4"
 
-kernel_package() {
-	apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" { print $2; exit }'
+dependencies() { # package pattern
+	apt-cache depends "$1" | awk -v pattern="$2" '$1 == "Depends:" && $2 ~ pattern { print $2 }'
 }
 
-download() { # packages...
-	(cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$@" >download.log 2>&1)
+# The newest cloud kernel. Before Debian 14 it is one package, later the image and the modules are others.
+kernel_packages() {
+	local image
+	image=$(dependencies linux-image-cloud-amd64 '^linux-image-[0-9]' | head -n 1)
+	[ -n "$image" ] || return 1
+	echo "$image"
+	dependencies "$image" '^linux-(binary|modules)-[0-9]'
 }
 
-# What was downloaded is kept: the guest is made anew without the network.
-if ! ls "$out"/linux-image-*.deb "$out"/qemu-guest-agent_*.deb >"$work/found" 2>/dev/null; then
-	rm -f "$out"/*.deb
-	kernel=$(kernel_package)
-	if [ -z "$kernel" ] || ! download "$kernel" qemu-guest-agent; then
+download() {
+	local names
+	names=$(kernel_packages) || return 1
+	# shellcheck disable=SC2086 # several names
+	(cd "$work" && apt-get -q -o APT::Sandbox::User=root download $names qemu-guest-agent >download.log 2>&1)
+}
+
+if [ ! -e "$packages/complete" ]; then
+	rm -f "$packages"/*.deb
+	if ! download; then
 		apt-get update -qq
-		download "$(kernel_package)" qemu-guest-agent || {
-			cat "$work/download.log" >&2
+		if ! download; then
+			cat "$work/download.log" >&2 || true
+			echo "build.sh: apt-get cannot download a cloud kernel and the guest agent" >&2
 			exit 1
-		}
+		fi
 	fi
-	mv "$work"/*.deb "$out/"
+	mv "$work"/*.deb "$packages/"
+	touch "$packages/complete"
 fi
-for package in linux-image qemu-guest-agent; do
-	dpkg-deb -x "$out/$package"[-_]*.deb "$work/$package"
+for package in "$packages"/*.deb; do
+	dpkg-deb -x "$package" "$work/unpacked"
 done
-cp "$work"/linux-image/boot/vmlinuz-* "$out/vmlinuz"
+kernel=$(find "$work/unpacked" -type f -name 'vmlinuz*' | head -n 1)
+if [ -z "$kernel" ]; then
+	echo "build.sh: there is no kernel in the packages in $packages; remove them to download them again" >&2
+	exit 1
+fi
+cp "$kernel" "$out/vmlinuz"
 
 root=$work/root
 mkdir -p "$root"/{bin,dev,proc,sys,run,mnt,modules}
 for module in $modules; do
-	find "$work/linux-image/lib/modules" -name "$module.ko*" -exec cp {} "$root/modules/" \;
+	find "$work/unpacked" -path '*lib/modules/*' -name "$module.ko*" -exec cp {} "$root/modules/" \;
 done
 find "$root/modules" -name '*.xz' -exec xz -d {} \;
 cp "$(command -v busybox)" "$root/bin/busybox"
-cp "$work/qemu-guest-agent/usr/sbin/qemu-ga" "$root/bin/"
+cp "$work/unpacked/usr/sbin/qemu-ga" "$root/bin/"
 libraries=$(ldd "$root/bin/qemu-ga")
 if [[ $libraries == *"not found"* ]]; then
-	echo "build.sh: the guest agent lacks libraries of the host:" >&2
+	echo "build.sh: this machine has no such libraries, which the guest agent needs:" >&2
 	grep "not found" <<<"$libraries" >&2
 	exit 1
 fi
@@ -83,7 +102,7 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
 	$bb sleep 1
 done
 
-# The agent, where libvirt gave the guest its channel; the port's name comes after its driver.
+# Starts the agent where libvirt has given the guest its channel. The port's name appears after its driver.
 agent() {
 	for try in 1 2 3 4 5 6 7 8 9 10; do
 		for port in /sys/class/virtio-ports/*; do

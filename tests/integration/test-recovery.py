@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What novasnapd finds when it starts again after it was killed, and what SIGTERM does to a snapshot under way.
-Broker, libvirt, QEMU and Glance are real, the last behind a proxy that holds uploads up; the conductor is the
-stand-in. Killed at each single step: tests/faults."""
+"""A snapshot whose novasnapd is killed during the upload is brought to its end by the next start, whatever has become
+of instance, image and guest meanwhile; and SIGTERM lets it end, a second one does not. Broker, libvirt, QEMU and Glance
+are real, the last behind a stand-in that holds uploads up; the conductor is a stand-in. A kill at each single step:
+tests/faults."""
 import contextlib
 import os
 import signal
@@ -12,149 +13,143 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case, set_up  # noqa: E402
-from faulty_glance import FaultyGlance  # noqa: E402
-from guest import virsh  # noqa: E402
-from services import Agent  # noqa: E402
+from case import Case  # noqa: E402
+from environment import Environment  # noqa: E402
+from standin_glance import GlanceStandIn  # noqa: E402
 
 RUNS = 3  # that a job has at most
 
 
-def main():
-    tap.handle_signals()
-    with contextlib.ExitStack() as stack:
-        folder, broker, glance, _libvirt, (guest,), conductor = set_up(stack, size_mib=64, data_mib=4)
-        faulty = stack.enter_context(FaultyGlance(glance))
-        agent = stack.enter_context(Agent(folder, broker.url, faulty.url, novasnap={
-            "control": "conductor", "shutdown_grace": "60", "image_poll_interval": "60"}))
+class Recovery(Environment):
+    services = ("broker", "glance", "libvirt", "conductor")
 
-        def hold(times=1):
-            """A snapshot whose upload is held up, as are those that follow it. Of a life of its own: one that is
-            killed writes no counters of what it ran."""
-            assert agent.stop() == 0
-            os.remove(agent.log)
-            agent.start()
-            faulty.release = type(faulty.release)()
-            faulty.seen.clear()
-            faulty.faults[:] = ["hold"] * times
-            case = Case(glance, conductor, agent, guest).send()
-            wait_held(1)
-            return case
+    def set_up(self):
+        self.guest = self.make_guest(size_mib=64, data_mib=4)
+        self.guest.start()
+        self.wait_services()
+        self.front = self.enter(GlanceStandIn(self.glance))
 
-        def wait_held(count):
-            tap.wait_for("upload", lambda: faulty.puts() == ["hold"] * count, 30)
+    def before_test(self):
+        self.conductor.reset()
+        self.front.reset()
+        self.guest.reset()
+        self.agent = self.start_agent(sections={"glance_url": self.front.url}, shutdown_grace="60",
+                                      image_poll_interval="60")
 
-        def kill():
-            agent.process.kill()
-            agent.process.wait(20)
+    def hold(self, times=1):
+        """A snapshot whose upload is held up, as are those that follow it."""
+        self.front.reset(*["hold"] * times)
+        case = Case(self, self.agent).send()
+        self.wait_held(1)
+        return case
 
-        def restart(case):
-            os.remove(agent.log)
-            case.mark = 0
-            agent.start()
+    def wait_held(self, count):
+        tap.wait_for("upload", lambda: self.front.puts() == ["hold"] * count, 30)
 
-        def killed(change):
-            """Ends where it is; `change` is what happens before the next start."""
-            case = hold()
-            kill()
-            change(case)
-            restart(case)
-            case.wait_end()
-            faulty.release.set()
-            return case
+    def restart(self):
+        self.agent.kill()
+        self.agent.start()
 
-        def is_given_up(case, words, state):
-            """Nothing is left of it, and the instance is somebody else's."""
-            assert words in case.said(), case.said()
-            assert glance.get(case.image) is None
-            assert conductor.task_states[guest.uuid] == state, conductor.task_states
-            assert guest.uuid not in conductor.faults, conductor.faults
-            assert not guest.has_job() and guest.state() == "running"
-            case.nothing_left()
+    def kill_during_upload(self, change=lambda case: None):
+        """The snapshot, at its end; `change` is what happens before the next start."""
+        case = self.hold()
+        self.agent.kill()
+        change(case)
+        self.agent.start()
+        case.wait_end()
+        self.front.release.set()
+        return case
 
-        def test_killed_it_begins_again():
-            killed(lambda case: None).is_whole()
+    def is_given_up(self, case, words, state):
+        """Nothing is left of it, and the instance is left to whoever has it now."""
+        assert words in case.said(), case.said()
+        assert self.glance.get(case.image) is None
+        assert self.conductor.task_states[self.guest.uuid] == state, self.conductor.task_states
+        assert self.guest.uuid not in self.conductor.faults, self.conductor.faults
+        assert not self.guest.has_job() and self.guest.state() == "running"
+        case.nothing_left()
 
-        def test_the_task_state_was_cleared_meanwhile():
-            """As nova-compute's own start does."""
-            killed(lambda case: conductor.task_states.update({guest.uuid: None})).is_whole()
 
-        def test_the_instance_is_on_another_host():
-            def move(_case):
-                conductor.host = "elsewhere"
-            case = killed(move)
-            is_given_up(case, "on another host by now: elsewhere", "image_uploading")
+def test_after_a_kill_the_snapshot_is_taken_again(env):
+    env.kill_during_upload().is_whole()
 
-        def test_the_instance_is_being_deleted():
-            case = killed(lambda case: conductor.task_states.update({guest.uuid: "deleting"}))
-            is_given_up(case, "is being deleted", "deleting")
 
-        def test_somebody_does_something_else_to_the_instance():
-            case = killed(lambda case: conductor.task_states.update({guest.uuid: "rebooting"}))
-            is_given_up(case, "in another task state by now: rebooting", "rebooting")
+def test_the_task_state_was_cleared_meanwhile(env):
+    """As nova-compute's own start does."""
+    env.kill_during_upload(lambda case: env.conductor.task_states.update({env.guest.uuid: None})).is_whole()
 
-        def test_the_image_was_deleted_meanwhile():
-            case = killed(lambda case: glance.request("DELETE", f"/v2/images/{case.image}"))
-            case.faults = 0  # nova knows
-            case.is_deleted("went away")
 
-        def test_the_guest_was_stopped_meanwhile():
-            """It is taken as it is by then, and stays stopped."""
-            case = killed(lambda case: virsh("destroy", guest.name))
-            case.state = "shut off"
-            case.is_whole()
-            guest.start()
+def test_the_instance_moved_to_another_host_meanwhile(env):
+    def move(_case):
+        env.conductor.host = "elsewhere"
+    case = env.kill_during_upload(move)
+    env.is_given_up(case, "on another host by now: elsewhere", "image_uploading")
 
-        def test_a_job_that_cannot_be_read():
-            """Its steps are taken back all the same."""
-            def spoil(_case):
-                with contextlib.closing(sqlite3.connect(os.path.join(agent.state, "journal", "journal.db"))) as db:
-                    db.execute("UPDATE jobs SET message = 'no message' WHERE ended_at IS NULL")
-                    db.commit()
-            case = killed(spoil)
-            assert "of the journal (snapshot_instance) cannot be read" in agent.text(), agent.text()
-            assert not guest.has_job() and guest.state() == "running"
-            case.nothing_left()
 
-        def test_who_died_of_it_three_times_does_not_try_again():
-            case = hold(RUNS)
-            for run in range(2, RUNS + 1):
-                kill()
-                restart(case)
-                wait_held(run)
-            kill()
-            restart(case)
-            case.is_deleted(f"died {RUNS} times")
-            faulty.release.set()
-            assert len(faulty.puts()) == RUNS, faulty.seen
+def test_the_instance_is_being_deleted(env):
+    case = env.kill_during_upload(lambda case: env.conductor.task_states.update({env.guest.uuid: "deleting"}))
+    env.is_given_up(case, "is being deleted", "deleting")
 
-        def test_sigterm_lets_it_end():
-            case = hold()
-            agent.process.send_signal(signal.SIGTERM)
-            tap.wait_for("stop", lambda: "no more casts are taken" in agent.text(), 20)
-            time.sleep(1)
-            assert agent.process.poll() is None
-            faulty.release.set()
-            assert agent.process.wait(60) == 0
-            case.is_whole()
-            restart(case)
 
-        def test_a_second_sigterm_ends_it():
-            case = hold()
-            agent.process.send_signal(signal.SIGTERM)
-            tap.wait_for("stop", lambda: "no more casts are taken" in agent.text(), 20)
-            agent.process.send_signal(signal.SIGTERM)
-            assert agent.process.wait(20) == 0
-            case.is_deleted("novasnapd is stopping")
-            faulty.release.set()
-            restart(case)
+def test_the_instance_is_in_another_task_meanwhile(env):
+    case = env.kill_during_upload(lambda case: env.conductor.task_states.update({env.guest.uuid: "rebooting"}))
+    env.is_given_up(case, "in another task state by now: rebooting", "rebooting")
 
-        def test_it_stops():
-            assert agent.stop() == 0
 
-        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests, [agent.log])
+def test_the_image_was_deleted_meanwhile(env):
+    case = env.kill_during_upload(lambda case: env.glance.delete(case.image))
+    case.faults = 0  # nova knows
+    case.is_deleted("went away")
+
+
+def test_the_guest_was_stopped_meanwhile(env):
+    """It is taken as it is by then, and stays stopped."""
+    case = env.kill_during_upload(lambda case: env.guest.virsh("destroy"))
+    case.state = "shut off"
+    case.is_whole()
+
+
+def test_the_steps_of_an_unreadable_job_are_rolled_back(env):
+    def spoil(_case):
+        with contextlib.closing(sqlite3.connect(os.path.join(env.agent.state, "journal", "journal.db"))) as db:
+            db.execute("UPDATE jobs SET message = 'no message' WHERE ended_at IS NULL")
+            db.commit()
+    case = env.kill_during_upload(spoil)
+    assert "of the journal (snapshot_instance) cannot be read" in env.agent.text(), env.agent.text()
+    assert not env.guest.has_job() and env.guest.state() == "running"
+    case.nothing_left()
+
+
+def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
+    case = env.hold(RUNS)
+    for run in range(2, RUNS + 1):
+        env.restart()
+        env.wait_held(run)
+    env.restart()
+    case.is_deleted(f"died {RUNS} times")
+    assert len(env.front.puts()) == RUNS, env.front.seen
+    env.front.release.set()
+
+
+def test_sigterm_lets_the_snapshot_end(env):
+    case = env.hold()
+    env.agent.process.send_signal(signal.SIGTERM)
+    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    time.sleep(1)
+    assert env.agent.is_running()
+    env.front.release.set()
+    assert env.agent.process.wait(60) == 0
+    case.is_whole()
+
+
+def test_a_second_sigterm_ends_the_snapshot(env):
+    case = env.hold()
+    env.agent.process.send_signal(signal.SIGTERM)
+    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    env.agent.process.send_signal(signal.SIGTERM)
+    assert env.agent.process.wait(20) == 0
+    case.is_deleted("novasnapd is stopping")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Recovery)

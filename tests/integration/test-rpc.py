@@ -1,39 +1,34 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The rpc room against the real oslo.messaging on a real RabbitMQ, in fair weather.
-
-With NOVASNAP_TEST_AMQP_URL in the environment that RabbitMQ is used, else a private one.
-"""
-
+"""The rpc room and the real oslo.messaging understand each other over a real RabbitMQ: casts, calls, notifications and
+refusals, to the letter of nova's messages. Our side is tests/tools/rpc-peer. The RabbitMQ of NOVASNAP_TEST_AMQP_URL is
+used where that is set."""
 import glob
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-
-# pylint: disable=wrong-import-position
 import oslo_messaging
 
-import tap
-from rpc_peers import LIMIT_S, Names, Oslo, Peer, check, equal, wait_until
-from services import Folder, broker_for_tests
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import tap  # noqa: E402
+from environment import Environment  # noqa: E402
+from rpc_peers import LIMIT_S, Names, Oslo, Peer, check, equal, wait_until  # noqa: E402
 
-URL = ""
 CONTEXT = {"user_id": "u1", "project_id": "p1", "auth_token": "gAAAAAsecret", "roles": ["r"]}
 
 
-def names():
-    return Names(URL)
+class Rpc(Environment):
+    services = ("broker",)
+
+    def names(self):
+        return Names(self.broker.url)
 
 
-def test_cast_and_call():
-    """oslo's client casts to and calls our server"""
-    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+def test_casts_and_calls_of_oslo_reach_our_server(env):
+    with env.names() as n, Peer(n) as peer, Oslo(n) as oslo:
         peer.serve()
         client = oslo.client()
         client.cast(CONTEXT, "echo", text="cast", ratio=1.0, big=2**70)
@@ -61,9 +56,8 @@ def raises(function, kind):
     raise AssertionError(f"no {kind}, but {result!r}")
 
 
-def test_refusals():
-    """what our server refuses reaches oslo's client as oslo's own exceptions"""
-    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+def test_refusals_reach_oslo_as_its_own_exceptions(env):
+    with env.names() as n, Peer(n) as peer, Oslo(n) as oslo:
         peer.serve()
         client = oslo.client()
         said = raises(lambda: client.call({}, "no_such", a=1), "NoSuchMethod")
@@ -75,7 +69,7 @@ def test_refusals():
         raises(lambda: client.prepare(namespace="baseapi").call({}, "echo"), "UnsupportedVersion")
         raises(lambda: client.call({}, "raise"), "ValueError")
         said = raises(lambda: client.call({}, "refuse"), "ValueError")
-        check("make no sense" in said, said)
+        check("cannot be used" in said, said)
         for version in ("5.0", "5.13", "6.5"):
             equal(client.prepare(version=version).call({}, "echo"), {}, "a version served")
         # Casts leave no trace but the log, and do not come again.
@@ -86,9 +80,8 @@ def test_refusals():
         check("gAAAAA" not in peer.text(), "a token in the log")
 
 
-def test_call_heartbeats():
-    """a call that takes its time is kept alive for oslo's call monitor"""
-    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+def test_a_slow_call_is_kept_alive_for_the_call_monitor_of_oslo(env):
+    with env.names() as n, Peer(n) as peer, Oslo(n) as oslo:
         peer.serve()
         client = oslo.client().prepare(call_monitor_timeout=2, timeout=LIMIT_S)
         equal(client.call({}, "slow", seconds=5), {"seconds": 5}, "the reply")
@@ -122,9 +115,8 @@ FAILED, CONFIG, DECODE, DISCONNECTED, OUTBOX_FULL, NOT_CONFIRMED, TIMEOUT, REMOT
 UNEXPECTED_TASK_STATE, UNEXPECTED_DELETING, INSTANCE_NOT_FOUND = range(8, 11)
 
 
-def test_client():
-    """our client calls oslo's server"""
-    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+def test_our_client_calls_the_server_of_oslo(env):
+    with env.names() as n, Peer(n) as peer, Oslo(n) as oslo:
         endpoint = Endpoint()
         oslo.serve(endpoint)
 
@@ -158,9 +150,8 @@ def test_client():
         equal(peer.run("call", **call("none", timeout=LIMIT_S)), None, "the next result")
 
 
-def test_no_queue():
-    """a message that no queue takes is an error"""
-    with names() as n, Peer(n) as peer:
+def test_a_message_that_no_queue_takes_is_an_error(env):
+    with env.names() as n, Peer(n) as peer:
         for what, more in (("call", {"timeout": 1}), ("cast", {})):
             failure = peer.fails(what, topic="nobody", method="m", version="1.0", args={}, **more)
             equal(failure["code"], NOT_CONFIRMED, failure["error"])
@@ -191,9 +182,8 @@ PROPERTIES = {
 }
 
 
-def test_wire():
-    """properties and the order of keys are those of a real nova"""
-    with names() as n, Peer(n) as peer:
+def test_properties_and_the_order_of_keys_are_those_of_nova(env):
+    with env.names() as n, Peer(n) as peer:
         send = dict(method="m", version="3.0", args={"b": 1, "a": 2}, context=CONTEXT)
         context = [f"_context_{key}" for key in CONTEXT]
 
@@ -242,10 +232,9 @@ def delete_queues(n, *queues):
             connection.channel().queue_delete(name)
 
 
-def test_notifier():
-    """oslo's listener takes our notifications; without one they stay in their queue"""
+def test_the_listener_of_oslo_takes_our_notifications(env):
     topic = "notifications-test"
-    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+    with env.names() as n, Peer(n) as peer, Oslo(n) as oslo:
         try:
             peer.run("notify", topic=topic, event_type="first", args={"p": 1}, context=CONTEXT)
             wait_until("it is in its queue", lambda: n.depth(f"{topic}.info") == 1)
@@ -266,9 +255,8 @@ def test_notifier():
             delete_queues(n, f"{topic}.info", f"{topic}.error")
 
 
-def test_listen():
-    """we listen to oslo's notifications beside others"""
-    with names() as n, Peer(n) as peer, Oslo(n) as oslo:
+def test_we_listen_to_notifications_of_oslo_beside_others(env):
+    with env.names() as n, Peer(n) as peer, Oslo(n) as oslo:
         peer.run("listen")
         peer.run("ready", timeout=LIMIT_S)
         transport = oslo_messaging.get_notification_transport(oslo.conf, n.url)
@@ -291,57 +279,52 @@ def test_listen():
                     connection.channel().queue_unbind(name, n.exchange, name)
 
 
-def test_rejected():
-    """what cannot be decoded is kept without its token, acked, and disturbs nothing else"""
-    folder = tempfile.mkdtemp(prefix="novasnap-rejected-")
-    try:
-        with names() as n, Peer(n, "--rejected-dir", folder) as peer:
-            peer.serve()
-            own = f"{n.topic}.{n.host}"
-            bodies = [
-                b"no json",
-                b"",
-                b"\xff\xfe",
-                b"[1, 2]",
-                b'{"args": {}}',
-                b'{"oslo.version": "2.0", "oslo.message": "{\\"_context_auth_token\\": '
-                b'\\"gAAAAAsecret\\", \\"_context_user_id\\": \\"u1\\""}',
-                b'{"a":' + b"[" * 500 + b"]" * 500 + b"}",
-            ]
-            for body in bodies:
-                n.publish(own, body)
-            n.publish(own, json.dumps({
-                "method": "refuse", "version": "6.0", "args": {"password": "secret"},
-                "_context_auth_token": "secret", "_context_user_id": "u1"}).encode())
-            n.publish(own, b'{"method": "echo", "version": "6.0", "args": {}}')
-            n.publish(own, b'{"method": "%s"}' % (b"x" * (17 * 1024 * 1024)))
-            n.publish(own, b'{"method": "echo", "version": "6.0", "args": {"p": "%s"}}'
-                      % (b"x" * 1000000))
-            peer.request("refuse")
-            equal(peer.request("echo")["args"], {}, "the next good one")
-            equal(len(peer.request("echo")["args"]["p"]), 1000000, "one of many frames")
-            peer.wait_log("over the limit")
-            files = wait_until(
-                "all are kept",
-                lambda: (lambda found: found if len(found) == len(bodies) + 2 else None)(
-                    glob.glob(f"{folder}/*")))
-            text = ""
-            for path in files:
-                equal(os.stat(path).st_mode & 0o777, 0o600, "the file's mode")
-                with open(path, encoding="utf-8") as file:
-                    text += file.read()
-            check("secret" not in text, f"a secret is kept: {text}")
-            check(text.count("u1") == 2, f"the rest is not kept: {text}")
-            check("secret" not in peer.text(), "a secret is logged")
-            equal(peer.close(), 0, "the end")
-            equal(n.depth(own), 0, "messages not acked")
-    finally:
-        shutil.rmtree(folder)
+def test_a_message_that_cannot_be_decoded_is_kept_without_its_token(env):
+    folder = env.folder.make("rejected")
+    with env.names() as n, Peer(n, "--rejected-dir", folder) as peer:
+        peer.serve()
+        own = f"{n.topic}.{n.host}"
+        bodies = [
+            b"no json",
+            b"",
+            b"\xff\xfe",
+            b"[1, 2]",
+            b'{"args": {}}',
+            b'{"oslo.version": "2.0", "oslo.message": "{\\"_context_auth_token\\": '
+            b'\\"gAAAAAsecret\\", \\"_context_user_id\\": \\"u1\\""}',
+            b'{"a":' + b"[" * 500 + b"]" * 500 + b"}",
+        ]
+        for body in bodies:
+            n.publish(own, body)
+        n.publish(own, json.dumps({
+            "method": "refuse", "version": "6.0", "args": {"password": "secret"},
+            "_context_auth_token": "secret", "_context_user_id": "u1"}).encode())
+        n.publish(own, b'{"method": "echo", "version": "6.0", "args": {}}')
+        n.publish(own, b'{"method": "%s"}' % (b"x" * (17 * 1024 * 1024)))
+        n.publish(own, b'{"method": "echo", "version": "6.0", "args": {"p": "%s"}}'
+                  % (b"x" * 1000000))
+        peer.request("refuse")
+        equal(peer.request("echo")["args"], {}, "the next good one")
+        equal(len(peer.request("echo")["args"]["p"]), 1000000, "one of many frames")
+        peer.wait_log("over the limit")
+        files = wait_until(
+            "all are kept",
+            lambda: (lambda found: found if len(found) == len(bodies) + 2 else None)(
+                glob.glob(f"{folder}/*")))
+        text = ""
+        for path in files:
+            equal(os.stat(path).st_mode & 0o777, 0o600, "the file's mode")
+            with open(path, encoding="utf-8") as file:
+                text += file.read()
+        check("secret" not in text, f"a secret is kept: {text}")
+        check(text.count("u1") == 2, f"the rest is not kept: {text}")
+        check("secret" not in peer.text(), "a secret is logged")
+        equal(peer.close(), 0, "the end")
+        equal(n.depth(own), 0, "messages not acked")
 
 
-def test_duplicates():
-    """what has the _unique_id of another is dropped; what was not acked comes again"""
-    with names() as n, Peer(n) as peer:
+def test_duplicates_are_dropped_and_what_was_not_acked_comes_again(env):
+    with env.names() as n, Peer(n) as peer:
         peer.serve()
         own = f"{n.topic}.{n.host}"
 
@@ -365,25 +348,25 @@ def test_duplicates():
         equal(n.depth(own), 1, "messages not acked")
 
 
-def test_stop():
-    """a server that is stopped takes nothing more, and may be started again"""
-    with names() as n, Peer(n, "--prefetch", "10") as peer, Oslo(n) as oslo:
+def test_a_server_that_is_stopped_or_paused_serves_again_afterwards(env):
+    with env.names() as n, Peer(n, "--prefetch", "10") as peer, Oslo(n) as oslo:
         peer.serve()
         client = oslo.client()
         equal(client.call({}, "echo", n=1), {"n": 1}, "the reply")
         peer.request("echo")
         slow = client.prepare(timeout=LIMIT_S)
-        peer.run("stop")
-        slow.cast({}, "echo", n=2)
-        wait_until("it stays", lambda: n.depth(f"{n.topic}.{n.host}") == 1)
-        check(not peer.seen(lambda e: e["event"] == "request"), "a request after the stop")
-        peer.serve()
-        equal(peer.request("echo")["args"], {"n": 2}, "the request that waited")
+        peer.fails("resume")
+        for number, (stop, start) in enumerate((("stop", "serve"), ("pause", "resume")), 2):
+            peer.run(stop)
+            slow.cast({}, "echo", n=number)
+            wait_until("it stays", lambda: n.depth(f"{n.topic}.{n.host}") == 1)
+            check(not peer.seen(lambda e: e["event"] == "request"), f"a request after {stop}")
+            peer.run(start)
+            equal(peer.request("echo")["args"], {"n": number}, "the request that waited")
 
 
-def test_declared_otherwise():
-    """exchange and queues that others declared durable are used as they are, and the log says so"""
-    with names() as n:
+def test_exchange_and_queues_that_others_declared_durable_are_used(env):
+    with env.names() as n:
         with n.connection() as connection:
             channel = connection.channel()
             channel.exchange_declare(n.exchange, "topic", durable=True, auto_delete=False)
@@ -399,9 +382,8 @@ def test_declared_otherwise():
             peer.run("cast", topic=f"{n.topic}.{n.host}", method="echo", version="6.0", args={})
 
 
-def test_durable():
-    """with amqp_durable_queues all is declared as oslo does"""
-    with names() as n, Peer(n, "--durable") as peer, Oslo(n, durable=True) as oslo:
+def test_with_amqp_durable_queues_all_is_declared_as_oslo_does(env):
+    with env.names() as n, Peer(n, "--durable") as peer, Oslo(n, durable=True) as oslo:
         peer.serve()
         equal(oslo.client().call({}, "echo", n=1), {"n": 1}, "the reply")
         with n.connection() as connection:
@@ -413,20 +395,5 @@ def test_durable():
         check("PRECONDITION_FAILED" not in peer.text(), "a declaration was refused")
 
 
-TESTS = [
-    test_cast_and_call, test_refusals, test_call_heartbeats, test_client, test_no_queue, test_wire,
-    test_notifier, test_listen, test_rejected, test_duplicates, test_stop,
-    test_declared_otherwise, test_durable,
-]
-
-
-def main():
-    global URL  # pylint: disable=global-statement
-    tap.handle_signals()
-    with Folder() as folder, broker_for_tests(folder) as broker:
-        URL = broker.url
-        return tap.run(TESTS, [broker.log])
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Rpc)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What may happen to a guest, its image and its host while its disk is streamed: slow uploads into a real Glance,
-by a limit of ours."""
-import contextlib
+"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills its
+scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU and
+Glance are real; uploads are slow by novasnap's own limit."""
 import json
 import os
 import re
@@ -17,17 +17,64 @@ import psutil
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from faulty_glance import FaultyGlance  # noqa: E402
-from guest import (Guest, WRITTEN, build_kernel, is_one_instant, qemu_img, rounds_in,  # noqa: E402
-                   same_content, virsh)
-from own_libvirt import OwnLibvirt  # noqa: E402
-from services import CAST, Agent, Folder, Glance, begin, broker_for_tests  # noqa: E402
+from environment import Environment  # noqa: E402
+from images import MIB, WRITTEN, is_one_instant, qemu_img, rounds_in, same_content  # noqa: E402
+from paths import CAST  # noqa: E402
+from standin_glance import GlanceStandIn  # noqa: E402
 
-SLOW = str(12 << 20)  # bytes a second: four seconds for a guest of 48 MiB
+SLOW = str(12 * MIB)  # bytes a second: three seconds for a guest of 36 MiB
+
+
+class Streams(Environment):
+    services = ("broker", "glance", "libvirt", "kernel")
+
+    def __init__(self, folder, stack):
+        # libvirtd sees only what was mounted before it.
+        self.small = folder.make("small")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", self.small], check=True, timeout=20)
+        stack.callback(subprocess.run, ["umount", self.small], check=True, timeout=20)
+        super().__init__(folder, stack)
+
+    def set_up(self):
+        self.guest = self.make_guest(writer=True, size_mib=128, data_mib=36)
+        self.guest.start()
+        self.wait_services()
+
+    def before_test(self):
+        self.guest.reset()
+        self.guest.wait_writing(1)
+
+    def agent(self, sections=None, **novasnap):
+        return self.start_agent(sections=sections, **{"upload_bytes_per_second": SLOW, "image_poll_interval": "1",
+                                                      **novasnap})
+
+    def upload(self, agent=None, guest=None):
+        return Upload(agent or self.agent(), guest or self.guest)
+
+    def check_whole(self, upload, whole=False):
+        """`whole`: the guest was shut off, and has not written since."""
+        assert upload.status == 0, (upload.shown, upload.said())
+        path = self.glance.file(upload.image)
+        assert self.glance.get(upload.image)["status"] == "active"
+        assert "method: stream" in upload.shown, upload.shown
+        qemu_img("check", "-f", "qcow2", path)
+        rounds = rounds_in(path, "qcow2")
+        assert is_one_instant(rounds) and max(rounds) > 0, rounds
+        assert same_content(path, "qcow2", self.guest.disk, "qcow2", 0 if whole else WRITTEN)
+        self.nothing_left(upload.agent)
+
+    def check_failed(self, upload, words):
+        assert upload.status == 1 and words in upload.shown, (upload.shown, upload.said())
+        tap.wait_for("deletion of the image", lambda: self.glance.get(upload.image) is None, 10)
+        self.nothing_left(upload.agent)
+
+    def nothing_left(self, agent):
+        assert not self.guest.has_job() and agent.left() == [], agent.left()
+        assert os.listdir(self.small) == []
 
 
 class Upload(threading.Thread):
-    """A snapshot under way."""
+    """A snapshot; in a `with` block, from the moment that its upload is under way."""
 
     def __init__(self, agent, guest):
         super().__init__()
@@ -39,12 +86,17 @@ class Upload(threading.Thread):
         self.image, self.shown, self.status = self.agent.snapshot(self.guest.uuid)
 
     def said(self):
+        """The log since the snapshot was asked for."""
         return self.agent.text()[self.offset:]
+
+    def image_in_log(self):
+        """Its id, while the upload is not over."""
+        return self.said().split("snapshot into image ")[1][:36]
 
     def __enter__(self):
         self.start()
-        tap.wait_for("upload", lambda: "bytes to upload" in self.said(), 30, 0.05)
-        time.sleep(0.7)
+        tap.wait_for("upload", lambda: "bytes to upload" in self.said(), 30)
+        time.sleep(0.5)
         assert self.is_alive(), (self.shown, self.said())
         return self
 
@@ -59,257 +111,212 @@ class Upload(threading.Thread):
         return time.monotonic() - begin
 
 
-def main():
-    tap.handle_signals()
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker = broker_for_tests(folder)
-        glance = Glance(folder)
-        begin(stack, broker, glance)
-        small = folder.make("small")
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", small], check=True,
-                       timeout=20)
-        stack.callback(subprocess.run, ["umount", small], check=False, timeout=20)
-        libvirt = stack.enter_context(OwnLibvirt(folder))
-        build_kernel()
-        broker.wait()
-        glance.wait()
-        faulty = stack.enter_context(FaultyGlance(glance))
-        guest = stack.enter_context(Guest(folder, writer=True, data_mib=48))
+def disk_server(agent):
+    """The qemu-nbd that serves the disk of a guest that is shut off."""
+    return tap.wait_for("qemu-nbd", lambda: next(
+        (child for child in psutil.Process(agent.process.pid).children() if child.name() == "qemu-nbd"), None),
+        30, 0.001)
 
-        def make_agent(name, url=glance.url, **more):
-            keys = {"upload_bytes_per_second": SLOW, "image_poll_interval": "1", **more}
-            return stack.enter_context(Agent(folder, broker.url, url, name=name, novasnap=keys,
-                                             libvirt={"connection_uri": libvirt.uri}))
-        agent = make_agent("agent")
-        agents = [agent]
 
-        def check(upload, method, whole=False):
-            assert upload.status == 0, (upload.shown, upload.said())
-            path = glance.file(upload.image)
-            assert glance.get(upload.image)["status"] == "active"
-            assert f"method: {method}" in upload.shown, upload.shown
-            qemu_img("check", "-f", "qcow2", path)
-            rounds = rounds_in(path, "qcow2")
-            assert is_one_instant(rounds) and max(rounds) > 0, rounds
-            assert same_content(path, "qcow2", guest.disk, "qcow2", 0 if whole else WRITTEN)
+def test_the_guest_writes(env):
+    with env.upload() as upload:
+        assert env.guest.has_job()
+        before = env.guest.rounds()
+        upload.end()
+        assert env.guest.rounds() > before
+    env.check_whole(upload)
+    assert "s left" in upload.shown, upload.shown
+    assert "does not report when the scratch file grows" not in upload.said(), upload.said()
 
-        def nothing_left():
-            assert not guest.has_job()
-            for which in agents:
-                assert which.left() == [], which.left()
-            assert os.listdir(small) == []
 
-        def failed(upload, words):
-            assert upload.status == 1 and words in upload.shown, (upload.shown, upload.said())
-            tap.wait_for("deletion of the image", lambda: glance.get(upload.image) is None, 10)
-            nothing_left()
+def test_a_paused_guest_goes_on(env):
+    env.guest.virsh("suspend")
+    with env.upload() as upload:
+        env.guest.virsh("resume")
+        upload.end()
+    env.check_whole(upload)
+    env.guest.wait_writing(1)
 
-        def test_a_guest_that_writes_meanwhile():
-            guest.start()
-            guest.wait_writing()
-            with Upload(agent, guest) as upload:
-                assert guest.has_job()
-                before = guest.rounds()
-                upload.end()
-                assert guest.rounds() > before
-            check(upload, "stream")
-            assert "s left" in upload.shown, upload.shown
-            assert "does not report when the scratch file grows" not in upload.said(), upload.said()
-            nothing_left()
 
-        def test_a_guest_that_is_paused_and_goes_on_meanwhile():
-            virsh("suspend", guest.name)
-            with Upload(agent, guest) as upload:
-                virsh("resume", guest.name)
-                upload.end()
-            check(upload, "stream")
-            guest.wait_writing(1)
+def test_the_guest_stops_and_the_upload_begins_again(env):
+    with env.upload() as upload:
+        env.guest.virsh("destroy")
+        upload.end()
+    assert "begun anew" in upload.said(), upload.said()
+    env.check_whole(upload, whole=True)
 
-        def test_a_guest_that_stops_meanwhile_is_begun_anew():
-            with Upload(agent, guest) as upload:
-                virsh("destroy", guest.name)
-                upload.end()
-            assert "begun anew" in upload.said(), upload.said()
-            check(upload, "stream", whole=True)
-            nothing_left()
 
-        def test_a_guest_that_starts_meanwhile_is_not_kept_from_it():
-            with Upload(agent, guest) as upload:
-                begin = time.monotonic()
-                guest.start()
-                assert time.monotonic() - begin < 20
-                upload.end()
-            assert "begun anew" in upload.said(), upload.said()
-            check(upload, "stream")
-            guest.wait_writing(1)
+def test_the_guest_starts_and_the_upload_begins_again(env):
+    env.guest.virsh("destroy")
+    with env.upload() as upload:
+        begin = time.monotonic()
+        env.guest.start()
+        assert time.monotonic() - begin < 20
+        upload.end()
+    assert "begun anew" in upload.said(), upload.said()
+    env.check_whole(upload)
+    env.guest.wait_writing(1)
 
-        def server_of(which):
-            """The qemu-nbd that serves a cold guest's disk."""
-            return tap.wait_for("qemu-nbd", lambda: next(
-                (child for child in psutil.Process(which.process.pid).children()
-                 if child.name() == "qemu-nbd"), None), 30, 0.001)
 
-        def test_an_export_that_hangs_is_killed():
-            virsh("destroy", guest.name)
-            which = make_agent("hanging", nbd_timeout="2")
-            agents.append(which)
-            with Upload(which, guest) as upload:
-                server = server_of(which)
-                server.suspend()
-                upload.end()
-            # The next attempt has a server of its own.
-            assert "no answer in 2 s" in upload.said() and "it is killed" in upload.said()
-            assert not server.is_running()
-            check(upload, "stream", whole=True)
-            nothing_left()
+def test_an_export_that_hangs_is_killed(env):
+    env.guest.virsh("destroy")
+    with env.upload(env.agent(nbd_timeout="2")) as upload:
+        server = disk_server(upload.agent)
+        server.suspend()
+        upload.end()
+    # The next attempt has a server of its own.
+    assert "no answer within 2 s" in upload.said() and "sending SIGKILL" in upload.said()
+    assert not server.is_running()
+    env.check_whole(upload, whole=True)
 
-        def test_an_image_that_is_deleted_before_its_upload():
-            which = make_agent("looking", detect_zeroes="scan")
-            agents.append(which)
-            upload = Upload(which, guest)
-            upload.start()
-            server = server_of(which)
-            server.suspend()
-            glance.request("DELETE", "/v2/images/" +
-                           upload.said().split("snapshot into image ")[1][:36])
-            assert upload.end() < 15
-            failed(upload, "was deleted")
-            assert "bytes to upload" not in upload.said()
-            assert not server.is_running()
-            guest.start()
-            guest.wait_writing(1)
 
-        def test_a_store_that_fails_once_gets_the_same_instant():
-            faulty.faults.append("cut")
-            through = make_agent("through", faulty.url, upload_bytes_per_second="0")
-            agents.append(through)
-            image, shown, status = through.snapshot(guest.uuid)
-            assert status == 0, (shown, through.text())
-            assert "attempts 2" in through.text() and "begun anew" not in through.text()
-            rounds = rounds_in(glance.file(image), "qcow2")
-            assert is_one_instant(rounds), rounds
+def test_the_image_is_deleted_before_its_upload(env):
+    env.guest.virsh("destroy")
+    upload = env.upload(env.agent(detect_zeroes="scan"))
+    upload.start()
+    server = disk_server(upload.agent)
+    server.suspend()
+    env.glance.delete(upload.image_in_log())
+    assert upload.end() < 15
+    env.check_failed(upload, "was deleted")
+    assert "bytes to upload" not in upload.said()
+    assert not server.is_running()
 
-        def test_cancelled():
-            with Upload(agent, guest) as upload:
-                agent.command("cancel", guest.uuid)
-                assert upload.end() < 4
-            failed(upload, "cancelled")
-            other = agent.command("cancel", str(uuid.uuid4()), check=False)
-            assert other.returncode == 1 and "under way" in other.stderr, other
-            assert agent.command("cancel", "nonsense", check=False).returncode == 2
 
-        def test_cancelled_by_the_broker():
-            with Upload(agent, guest) as upload:
-                agent.command("cancel", guest.uuid, "--host", agent.host)
-                assert upload.end() < 4
-            failed(upload, "cancelled")
+def test_after_a_failed_upload_the_same_instant_is_sent(env):
+    front = env.enter(GlanceStandIn(env.glance))
+    front.faults.append("cut")
+    agent = env.agent({"glance_url": front.url}, upload_bytes_per_second="0")
+    image, shown, status = agent.snapshot(env.guest.uuid)
+    assert status == 0, (shown, agent.text())
+    assert "attempts 2" in agent.text() and "begun anew" not in agent.text()
+    rounds = rounds_in(env.glance.file(image), "qcow2")
+    assert is_one_instant(rounds), rounds
 
-        def test_how_far_it_is():
-            with Upload(agent, guest) as upload:
-                time.sleep(0.5)
-                listed = agent.command("jobs", "--open").stdout
-                shown = agent.command("show", guest.uuid).stdout
-                upload.end()
-            assert re.search(r"uploading the image, [1-9]\d? %\)", listed), listed
-            assert re.search(r"now       uploading the image, [1-9]\d? %\n", shown), shown
-            assert "now" not in agent.command("show", guest.uuid).stdout
-            check(upload, "stream")
 
-        def test_nonsense_at_the_status_socket():
-            def visit(*packets):
-                visitor = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-                # Waits while others are before it, as one with a time limit of Python's would not.
-                visitor.connect(os.path.join(agent.state, "journal", "status"))
-                visitor.settimeout(10)
-                for packet in packets:
-                    visitor.send(packet)
-                return visitor
-            for packet in (b"nonsense", b"[" * 1000, b"{" + b" " * 5000, b'{"ask": 1}', b'{"ask": "cancel"}',
-                           b'{"ask": "cancel", "id": {}}', b"\0\xff"):
-                assert b'"error"' in visit(packet).recv(1 << 16), packet
-            # Who does not ask is sent away, and while there are many of them whoever comes next.
-            silent = [visit() for _ in range(20)]
-            assert all(visitor.recv(1) == b"" for visitor in silent)
-            status = json.loads(visit(b'{"ask": "status"}').recv(1 << 16))
-            assert status["ready"] and not status["held"] and status["jobs"] == [], status
-            assert status["pid"] == agent.process.pid, status
+def test_cancelled_through_the_status_socket(env):
+    with env.upload() as upload:
+        upload.agent.command("cancel", env.guest.uuid)
+        assert upload.end() < 4
+    env.check_failed(upload, "cancelled")
+    other = upload.agent.command("cancel", str(uuid.uuid4()), check=False)
+    assert other.returncode == 1 and "no snapshot of" in other.stderr, other
+    assert upload.agent.command("cancel", "nonsense", check=False).returncode == 2
 
-        def test_an_image_that_is_deleted_meanwhile():
-            with Upload(agent, guest) as upload:
-                image = upload.said().split("snapshot into image ")[1][:36]
-                glance.request("DELETE", f"/v2/images/{image}")
-                assert upload.end() < 5
-            failed(upload, "deleted during its upload")
 
-        def test_a_backup_that_somebody_ends_is_begun_anew():
-            with Upload(agent, guest) as upload:
-                virsh("domjobabort", guest.name)
-                upload.end()
-            assert "begun anew" in upload.said(), upload.said()
-            check(upload, "stream")
+def test_cancelled_through_the_broker(env):
+    with env.upload() as upload:
+        upload.agent.command("cancel", env.guest.uuid, "--host", upload.agent.host)
+        assert upload.end() < 4
+    env.check_failed(upload, "cancelled")
 
-        def test_no_room_to_begin_with():
-            which = make_agent("tight", scratch_dir=small, scratch_percent="10")
-            _image, shown, status = which.snapshot(guest.uuid)
-            assert status == 1 and "scratch_dir" in shown and "make room" in shown, shown
-            assert guest.state() == "running"
-            nothing_left()
 
-        def test_a_scratch_file_that_grows_does_not_stop_the_guest():
-            which = make_agent("growing", scratch_dir=small, scratch_percent="0",
-                               scratch_reserve="1", upload_bytes_per_second=str(1 << 19))
-            guest.wait_writing(1)
-            upload = Upload(which, guest)
-            upload.run()
-            failed(upload, "nearly full")
-            assert "has taken half of its room" in upload.said(), upload.said()
-            assert guest.state() == "running"
-            guest.wait_writing(2)
+def test_progress_is_shown(env):
+    with env.upload() as upload:
+        time.sleep(0.5)
+        listed = upload.agent.command("jobs", "--open").stdout
+        shown = upload.agent.command("show", env.guest.uuid).stdout
+        upload.end()
+    assert re.search(r"uploading the image, [1-9]\d? %\)", listed), listed
+    assert re.search(r"now       uploading the image, [1-9]\d? %\n", shown), shown
+    assert "now" not in upload.agent.command("show", env.guest.uuid).stdout
+    env.check_whole(upload)
 
-        def test_another_hash_is_said_and_the_size_compared():
-            which = make_agent("sha256", hash_algo="sha256", upload_bytes_per_second="0")
-            _image, _shown, status = which.snapshot(guest.uuid)
-            assert status == 0 and "size alone was compared" in which.text(), which.text()
-            assert "attempts 1, sha256 " in which.text()
 
-        def test_killed_its_export_is_ended_at_the_next_start():
-            victim = make_agent("victim")
-            agents.append(victim)
-            victim.command("send", "snapshot_instance", "--file", CAST, "--instance", guest.uuid)
-            tap.wait_for("upload", lambda: "bytes to upload" in victim.text(), 30, 0.05)
-            # The export of a process that lives is not ended by another.
-            said = victim.command("snapshot", guest.name, "--to", folder.make("there"), check=False)
-            assert said.returncode == 1 and "another program has started" in said.stdout, said
-            assert guest.has_job()
-            victim.process.kill()
-            victim.process.wait(20)
-            assert guest.has_job()
-            os.remove(victim.log)
-            os.mkdir(os.path.join(victim.folder, "run", "nbd-stale"))
-            victim.start()
-            tap.wait_for("end of the export", lambda: not guest.has_job(), 20)
-            assert "taken up again" in victim.text(), victim.text()
-            tap.wait_for("end of its second life", lambda: " is active: " in victim.text(), 60)
-            tap.wait_for("end of the folders", lambda: victim.left() == [], 10)
-            assert guest.state() == "running"
-            nothing_left()
+def test_nonsense_at_the_status_socket(env):
+    agent = env.agent()
 
-        def test_a_guest_that_is_deleted_meanwhile():
-            with Upload(agent, guest) as upload:
-                virsh("destroy", guest.name)
-                virsh("undefine", guest.name)
-                assert upload.end() < 4
-            assert upload.status == 1, upload.shown
-            tap.wait_for("deletion of the image", lambda: glance.get(upload.image) is None, 10)
+    def visit(*packets):
+        visitor = env.enter(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        # It waits while others are before it, as a socket with a time limit of Python's would not.
+        visitor.connect(os.path.join(agent.state, "journal", "status"))
+        visitor.settimeout(10)
+        for packet in packets:
+            visitor.send(packet)
+        return visitor
+    for packet in (b"nonsense", b"[" * 1000, b"{" + b" " * 5000, b'{"ask": 1}', b'{"ask": "cancel"}',
+                   b'{"ask": "cancel", "id": {}}', b"\0\xff"):
+        assert b'"error"' in visit(packet).recv(1 << 16), packet
+    # Visitors that ask nothing are sent away; while there are many of them, at once.
+    silent = [visit() for _ in range(20)]
+    assert all(visitor.recv(1) == b"" for visitor in silent)
+    status = json.loads(visit(b'{"ask": "status"}').recv(1 << 16))
+    assert status["ready"] and not status["held"] and status["jobs"] == [], status
+    assert status["pid"] == agent.process.pid, status
 
-        def test_they_stop():
-            for which in agents:
-                assert which.stop() == 0
 
-        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests, [agent.log])
+def test_the_image_is_deleted(env):
+    with env.upload() as upload:
+        env.glance.delete(upload.image_in_log())
+        assert upload.end() < 5
+    env.check_failed(upload, "deleted during its upload")
+
+
+def test_the_backup_job_is_ended_by_somebody_else_and_begins_again(env):
+    with env.upload() as upload:
+        env.guest.virsh("domjobabort")
+        upload.end()
+    assert "begun anew" in upload.said(), upload.said()
+    env.check_whole(upload)
+
+
+def test_no_room_for_the_scratch_file(env):
+    agent = env.agent(scratch_dir=env.small, scratch_percent="10")
+    _image, shown, status = agent.snapshot(env.guest.uuid)
+    assert status == 1 and "scratch_dir" in shown and "make room" in shown, shown
+    assert env.guest.state() == "running"
+    env.nothing_left(agent)
+
+
+def test_a_scratch_file_that_grows_does_not_stop_the_guest(env):
+    agent = env.agent(scratch_dir=env.small, scratch_percent="0", scratch_reserve="1",
+                      upload_bytes_per_second=str(MIB // 2))
+    upload = env.upload(agent)
+    upload.run()
+    env.check_failed(upload, "nearly full")
+    assert "has taken half of its room" in upload.said(), upload.said()
+    assert env.guest.state() == "running"
+    env.guest.wait_writing(2)
+
+
+def test_with_another_hash_only_the_size_is_compared(env):
+    agent = env.agent(hash_algo="sha256", upload_bytes_per_second="0")
+    _image, _shown, status = agent.snapshot(env.guest.uuid)
+    assert status == 0 and "only the size was compared" in agent.text(), agent.text()
+    assert "attempts 1, sha256 " in agent.text()
+
+
+def test_the_export_of_a_killed_novasnapd_is_ended_by_the_next_start(env):
+    agent = env.agent()
+    agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid)
+    tap.wait_for("upload", lambda: "bytes to upload" in agent.text(), 30)
+    # Another process does not end the export of a novasnapd that runs.
+    said = agent.command("snapshot", env.guest.name, "--to", env.folder.make("there"), check=False)
+    assert said.returncode == 1 and "another program has started" in said.stdout, said
+    assert env.guest.has_job()
+    agent.kill()
+    assert env.guest.has_job()
+    os.mkdir(os.path.join(agent.run_dir, "nbd-stale"))
+    mark = len(agent.text())
+    agent.start()
+    tap.wait_for("end of the export", lambda: not env.guest.has_job(), 20)
+    assert "taken up again" in agent.text()[mark:], agent.text()
+    tap.wait_for("end of the job", lambda: " is active: " in agent.text()[mark:], 60)
+    tap.wait_for("end of the folders", lambda: agent.left() == [], 10)
+    assert env.guest.state() == "running"
+    env.nothing_left(agent)
+
+
+def test_the_guest_is_deleted(env):
+    guest = env.make_guest(size_mib=64, data_mib=48)
+    guest.start()
+    with env.upload(guest=guest) as upload:
+        guest.virsh("destroy")
+        guest.virsh("undefine")
+        assert upload.end() < 4
+    assert upload.status == 1, upload.shown
+    tap.wait_for("deletion of the image", lambda: env.glance.get(upload.image) is None, 10)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Streams)

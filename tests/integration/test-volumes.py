@@ -1,182 +1,185 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Snapshots of volumes that Cinder keeps in files: the broker, oslo.messaging, libvirt and QEMU are real, Cinder's
-API is the stand-in of tests/lib/cinder.py."""
-import contextlib
+"""Snapshots of volumes that Cinder keeps in files: its casts put a file over a volume or merge one, and Cinder is told
+what came of it. RabbitMQ, oslo.messaging, libvirt and QEMU are real; Cinder's API is a stand-in."""
 import json
 import os
 import sys
 import uuid
 
+import oslo_messaging
+
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-import oslo_messaging  # noqa: E402
-
 import tap  # noqa: E402
-from cinder import StandInCinder  # noqa: E402
 from compute import Compute, instance_of  # noqa: E402
-from guest import Guest, qemu_img, virsh  # noqa: E402
-from services import Agent, Folder, Libvirt, broker_for_tests  # noqa: E402
+from environment import Environment  # noqa: E402
+from images import qemu_img, same_content  # noqa: E402
+from standin_cinder import CinderStandIn  # noqa: E402
+from volume import Volume  # noqa: E402
 
-def main():
-    tap.handle_signals()
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Folder())
-        broker = stack.enter_context(broker_for_tests(folder))
-        stack.enter_context(Libvirt(folder))
-        cinder = stack.enter_context(StandInCinder())
-        volume = str(uuid.uuid4())
-        share = folder.make("share")
-        os.chmod(share, 0o777)
-        base = os.path.join(share, f"volume-{volume}")
-        qemu_img("create", "-q", "-f", "qcow2", base, "32M")
-        extra = (f"<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/>"
-                 f"<source file='{base}'/><target dev='vdb' bus='virtio'/><serial>{volume}</serial>"
-                 "</disk>")
-        guest = stack.enter_context(Guest(folder, size_mib=32, data_mib=1, extra_disks=extra))
-        guest.start()
-        agent = stack.enter_context(Agent(folder, broker.url, images=folder.make("images"),
-                                          cinder={"endpoint_template": cinder.template},
-                                          novasnap={"quiesce_timeout": "8"}))
-        compute = Compute(broker.url, agent.host)
 
-        def overlay(name, below):
-            """The file that Cinder's driver makes over a volume's."""
-            path = os.path.join(share, name)
-            qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, path)
-            os.chmod(path, 0o666)
-            return path
+class Volumes(Environment):
+    services = ("broker", "libvirt")
 
-        def chain():
-            xml = virsh("dumpxml", guest.name)
-            disk = [part for part in xml.split("<disk ") if f"<serial>{volume}</serial>" in part][0]
-            return [piece.split("'")[0] for piece in disk.split("file='")[1:]
-                    if piece.startswith(share)]
+    def set_up(self):
+        self.cinder = self.enter(CinderStandIn())
+        self.volume = Volume(self.folder)
+        self.guest = self.make_guest(size_mib=32, data_mib=1, extra_disks=self.volume.disk())
+        self.images = self.folder.make("images")
 
-        def create(new_file, instance=None):
-            snapshot = str(uuid.uuid4())
-            cinder.statuses[snapshot] = "creating"
-            cinder.updates.clear()
-            compute.cast("volume_snapshot_create", instance=instance or instance_of(guest),
-                         volume_id=volume, create_info={"snapshot_id": snapshot, "type": "qcow2",
-                                                        "new_file": new_file})
-            tap.wait_for("word to Cinder", lambda: cinder.updates, 60)
-            cinder.statuses[snapshot] = "available"
-            return snapshot, cinder.updates[0]
+    def before_test(self):
+        self.cinder.updates.clear()
+        self.agent = self.start_agent(sections={
+            "images": self.images, "cinder": {"endpoint_template": self.cinder.template}}, quiesce_timeout="8")
+        self.compute = self.enter(Compute(self.broker.url, self.agent.host))
 
-        def delete(merge, target):
-            snapshot = str(uuid.uuid4())
-            cinder.updates.clear()
-            compute.cast("volume_snapshot_delete", instance=instance_of(guest), volume_id=volume,
-                         snapshot_id=snapshot, delete_info={"type": "qcow2", "file_to_merge": merge,
-                                                            "merge_target_file": target})
-            tap.wait_for("word to Cinder", lambda: cinder.updates, 60)
-            return cinder.updates[0][1:]
+    def start_guest(self, name="base"):
+        """With this file as the uppermost of its volume."""
+        self.volume.define(self.guest, name)
+        self.guest.start()
 
-        def test_a_snapshot_puts_a_file_over_the_volume():
-            first = overlay("first.qcow2", base)
-            snapshot, told = create("first.qcow2")
-            assert told == (snapshot, "creating", "90%"), told
-            assert chain() == [first, base], chain()
-            assert "novasnap" not in virsh("snapshot-list", guest.name)
+    def create(self, new_file, **metadata):
+        """The cast of a new snapshot, whose file is there already: (its id, what Cinder was told)."""
+        snapshot = str(uuid.uuid4())
+        self.cinder.statuses[snapshot] = "creating"
+        self.cinder.updates.clear()
+        self.compute.cast("volume_snapshot_create", instance=instance_of(self.guest, **metadata),
+                          volume_id=self.volume.id,
+                          create_info={"snapshot_id": snapshot, "type": "qcow2", "new_file": new_file})
+        tap.wait_for("report to Cinder", lambda: self.cinder.updates)
+        self.cinder.statuses[snapshot] = "available"
+        return snapshot, self.cinder.updates[0]
 
-        def test_more_of_them():
-            for name, below in (("second.qcow2", "first.qcow2"), ("third.qcow2", "second.qcow2")):
-                overlay(name, os.path.join(share, below))
-                _, told = create(name)
-                assert told[1] == "creating", told
-            assert [os.path.basename(path) for path in chain()] == [
-                "third.qcow2", "second.qcow2", "first.qcow2", os.path.basename(base)], chain()
+    def delete(self, merge, target):
+        """The cast that merges a file into another, or (`target`: None) into the uppermost: what Cinder was told."""
+        snapshot = str(uuid.uuid4())
+        self.cinder.updates.clear()
+        self.compute.cast("volume_snapshot_delete", instance=instance_of(self.guest), volume_id=self.volume.id,
+                          snapshot_id=snapshot, delete_info={"type": "qcow2", "file_to_merge": merge,
+                                                             "merge_target_file": target})
+        tap.wait_for("report to Cinder", lambda: self.cinder.updates)
+        return self.cinder.updates[0][1:]
 
-        def test_one_in_the_middle_is_merged_down():
-            assert delete("second.qcow2", "first.qcow2") == ("deleting", "90%")
-            assert [os.path.basename(path) for path in chain()] == [
-                "third.qcow2", "first.qcow2", os.path.basename(base)], chain()
+    def check_content(self, name, reference):
+        """The volume reads as it did, with what QEMU still had in its caches of the files."""
+        if self.guest.state() == "running":
+            self.guest.virsh("suspend")
+            self.guest.virsh("resume")
+        assert same_content(self.volume.file(name), "qcow2", self.volume.reference(reference), "qcow2")
 
-        def test_the_last_is_merged_up():
-            assert delete(os.path.basename(base), None) == ("deleting", "90%")
-            assert [os.path.basename(path) for path in chain()] == [
-                "third.qcow2", os.path.basename(base)], chain()
+    def info(self, name):
+        return json.loads(qemu_img("info", "-f", "qcow2", "--output=json", self.volume.file(name)))
 
-        def test_of_a_guest_that_does_not_run():
-            virsh("destroy", guest.name)
-            assert delete(None, None) == ("deleting", "90%")
-            info = json.loads(qemu_img("info", "-f", "qcow2", "--output=json",
-                                       os.path.join(share, "third.qcow2")))
-            assert "backing-filename" not in info, info
-            guest.start()
 
-        def test_of_a_guest_that_does_not_run_down_to_a_file():
-            third = os.path.join(share, "third.qcow2")
-            for name, below in (("fourth.qcow2", third), ("fifth.qcow2", os.path.join(share, "fourth.qcow2"))):
-                overlay(name, below)
-                assert create(name)[1][1] == "creating"
-            virsh("destroy", guest.name)
-            # Neither what is not in the chain, nor into a file below.
-            for merge, target in (("second.qcow2", None), ("fourth.qcow2", "third.qcow2")):
-                assert delete(merge, target) == ("error_deleting", "90%")
-            assert "is not in the chain" in agent.text() and "below the one" in agent.text()
-            assert delete("third.qcow2", None) == ("deleting", "90%")
-            info = json.loads(qemu_img("info", "-f", "qcow2", "--output=json",
-                                       os.path.join(share, "fifth.qcow2")))
-            assert info["full-backing-filename"] == third, info
-            assert info["backing-filename-format"] == "qcow2", info
-            guest.start()
+def test_a_snapshot_puts_a_file_over_the_volume(env):
+    env.start_guest()
+    snapshot, told = env.create("fresh")
+    assert told == (snapshot, "creating", "90%"), told
+    assert env.volume.chain(env.guest) == ["fresh", "base"]
+    assert "novasnap" not in env.guest.virsh("snapshot-list")
 
-        def test_what_fails_is_told():
-            _, told = create("missing.qcow2")
-            assert told[1] == "error", told
-            assert delete("nowhere.qcow2", "neither.qcow2") == ("error_deleting", "90%")
-            assert "/missing.qcow2" in agent.text()
 
-        def test_a_path_is_no_name():
-            before = agent.text()
-            compute.cast("volume_snapshot_create", instance=instance_of(guest), volume_id=volume,
-                         create_info={"snapshot_id": str(uuid.uuid4()), "type": "qcow2",
-                                      "new_file": "../../etc/passwd"})
-            tap.wait_for("refusal", lambda: "beside the volume's" in agent.text()[len(before):], 20)
+def test_several_snapshots_of_one_volume(env):
+    env.start_guest()
+    for name, below in (("fresh", "base"), ("second", "fresh"), ("third", "second")):
+        if name != "fresh":
+            env.volume.overlay(name, below)
+        _, told = env.create(name)
+        assert told[1] == "creating", told
+    assert env.volume.chain(env.guest) == ["third", "second", "fresh", "base"]
+    env.check_content("third", "base")
 
-        def test_quiesce_is_required_and_cannot_be():
-            overlay("sixth.qcow2", os.path.join(share, "fifth.qcow2"))
-            before = chain()
-            _, told = create("sixth.qcow2", instance_of(guest, image_os_require_quiesce="yes"))
-            assert told[1] == "error", told
-            assert chain() == before, chain()
 
-        def test_quiesce_without_an_agent_is_refused():
-            for metadata, kind in (({}, "QemuGuestAgentNotEnabled"),
-                                   ({"image_hw_qemu_guest_agent": "yes"}, "InternalError")):
-                try:
-                    compute.call("quiesce_instance", instance=instance_of(guest, **metadata))
-                    raise AssertionError("it was frozen")
-                except oslo_messaging.RemoteError as error:
-                    assert error.exc_type == kind, error
+def test_a_file_in_the_middle_is_merged_down(env):
+    env.start_guest("last")
+    assert env.delete("middle", "base") == ("deleting", "90%")
+    assert env.volume.chain(env.guest) == ["last", "base"]
+    env.check_content("last", "last")
 
-        def test_a_resize_that_is_not_ours_is_refused():
-            try:
-                compute.call("prep_snapshot_based_resize_at_source", instance=instance_of(guest),
-                             migration={}, snapshot_id=None)
-                raise AssertionError("it was done")
-            except oslo_messaging.RemoteError as error:
-                assert error.exc_type == "InstanceFaultRollback", error
-                assert "neither ports nor volumes" in error.value, error.value
 
-        def test_unquiesce_does_not_wait_for_ever():
-            snapshot = str(uuid.uuid4())
-            cinder.statuses[snapshot] = "creating"
-            before, asked = agent.text(), cinder.asked
-            compute.cast("unquiesce_instance", instance=instance_of(guest),
-                         mapping=[{"source_type": "volume"},
-                                  {"source_type": "snapshot", "snapshot_id": snapshot}])
-            tap.wait_for("end of the wait", lambda: "is still creating; the guest is thawed"
-                         in agent.text()[len(before):], 40)
-            assert cinder.asked > asked + 5
+def test_a_file_in_the_middle_is_merged_up(env):
+    env.start_guest("last")
+    assert env.delete("base", None) == ("deleting", "90%")
+    assert env.volume.chain(env.guest) == ["last", "base"]
+    env.check_content("last", "last")
 
-        def test_it_stops():
-            assert agent.stop() == 0
 
-        tests = [value for name, value in list(locals().items()) if name.startswith("test_")]
-        return tap.run(tests, [agent.log])
+def test_all_files_of_a_guest_that_is_shut_off_are_merged(env):
+    env.volume.define(env.guest, "last")
+    assert env.delete(None, None) == ("deleting", "90%")
+    assert "backing-filename" not in env.info("last"), env.info("last")
+    env.check_content("last", "last")
+
+
+def test_a_file_of_a_guest_that_is_shut_off_is_merged_up(env):
+    env.volume.define(env.guest, "last")
+    assert env.delete("base", None) == ("deleting", "90%")
+    info = env.info("last")
+    assert info["full-backing-filename"] == env.volume.file("base"), info
+    assert info["backing-filename-format"] == "qcow2", info
+    env.check_content("last", "last")
+
+
+def test_a_merge_of_a_file_outside_the_chain_or_downwards_fails_when_the_guest_is_shut_off(env):
+    env.volume.define(env.guest, "last")
+    for merge, target in (("fresh", None), ("middle", "base")):
+        assert env.delete(merge, target) == ("error_deleting", "90%")
+    assert "is not in the chain" in env.agent.text() and "below the one" in env.agent.text()
+    assert env.volume.chain(env.guest) == ["last", "middle", "base"]
+
+
+def test_cinder_is_told_of_failures(env):
+    env.start_guest()
+    _, told = env.create("missing")
+    assert told[1] == "error", told
+    assert env.delete("nowhere", "neither") == ("error_deleting", "90%")
+    assert "/missing" in env.agent.text()
+    assert env.volume.chain(env.guest) == ["base"]
+
+
+def test_a_path_is_no_name(env):
+    env.compute.cast("volume_snapshot_create", instance=instance_of(env.guest), volume_id=env.volume.id,
+                     create_info={"snapshot_id": str(uuid.uuid4()), "type": "qcow2", "new_file": "../../etc/passwd"})
+    tap.wait_for("refusal", lambda: "beside the volume's" in env.agent.text(), 20)
+
+
+def test_a_guest_that_must_be_frozen_and_cannot(env):
+    env.start_guest()
+    _, told = env.create("fresh", image_os_require_quiesce="yes")
+    assert told[1] == "error", told
+    assert env.volume.chain(env.guest) == ["base"]
+
+
+def test_quiesce_without_a_guest_agent_is_refused(env):
+    env.start_guest()
+    for metadata, kind in (({}, "QemuGuestAgentNotEnabled"), ({"image_hw_qemu_guest_agent": "yes"}, "InternalError")):
+        try:
+            env.compute.call("quiesce_instance", instance=instance_of(env.guest, **metadata))
+            raise AssertionError("it was frozen")
+        except oslo_messaging.RemoteError as error:
+            assert error.exc_type == kind, error
+
+
+def test_a_resize_is_refused(env):
+    try:
+        env.compute.call("prep_snapshot_based_resize_at_source", instance=instance_of(env.guest),
+                         migration={}, snapshot_id=None)
+        raise AssertionError("it was done")
+    except oslo_messaging.RemoteError as error:
+        assert error.exc_type == "InstanceFaultRollback", error
+        assert "neither ports nor volumes" in error.value, error.value
+
+
+def test_unquiesce_waits_for_cinder_only_for_a_while(env):
+    env.start_guest()
+    snapshot = str(uuid.uuid4())
+    env.cinder.statuses[snapshot] = "creating"
+    asked = env.cinder.asked
+    env.compute.cast("unquiesce_instance", instance=instance_of(env.guest),
+                     mapping=[{"source_type": "volume"}, {"source_type": "snapshot", "snapshot_id": snapshot}])
+    tap.wait_for("end of the wait", lambda: "is still creating; the guest is thawed" in env.agent.text(), 40)
+    assert env.cinder.asked > asked + 5
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    tap.main(Volumes)

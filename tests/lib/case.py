@@ -1,58 +1,45 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a test of casts needs, and one cast of a guest of ours, with what must be true of guest, image, controller and
-host after its end."""
-from collections import namedtuple
-
+"""One cast of a snapshot of one guest, with what must be true of guest, image, controller and host after its end."""
+import os
 
 import tap
-from conductor import StandInConductor
-from guest import Guest, qemu_img, same_content
-from services import CAST, Broker, Folder, Glance, Libvirt, begin
-
-EVENT = "compute_snapshot_instance"
-
-Stage = namedtuple("Stage", "folder broker glance libvirt guests conductor")
-
-
-def set_up(stack, guests=1, libvirt=Libvirt, **kind):
-    """A broker, a Glance, a libvirtd, so many guests of that kind (Guest's arguments), which run, and the stand-in
-    conductor; all end with the stack."""
-    folder = stack.enter_context(Folder())
-    broker, glance = Broker(folder), Glance(folder)
-    begin(stack, broker, glance)
-    libvirtd = stack.enter_context(libvirt(folder))
-    made = [stack.enter_context(Guest(folder, **kind)) for _ in range(guests)]
-    for guest in made:
-        guest.start()
-    broker.wait()
-    glance.wait()
-    return Stage(folder, broker, glance, libvirtd, made, stack.enter_context(StandInConductor(broker.url)))
+from images import qemu_img, same_content
+from paths import CAST
 
 
 class Case:
-    """`conductor` is the stand-in, or None with control = none. What is sent may be lost: the broker may be away."""
-    event = EVENT
+    """What is sent may be lost: the broker may be away."""
+    event = "compute_snapshot_instance"
     task_state = "image_snapshot_pending"  # in which the cast is sent
     image_properties = {}
+    undisturbed = "whole"  # what comes of it without a fault
     point = kind = None  # of the fault that is put in
 
-    def __init__(self, glance, conductor, agent, guest):
-        self.glance, self.conductor, self.agent, self.guest = glance, conductor, agent, guest
-        self.state, self.definition = guest.state(), guest.definition()
+    def __init__(self, env, agent, guest=None):
+        """`env`: whose Glance and conductor (if any) it uses, and whose guest, where no other is given."""
+        self.glance, self.conductor, self.agent, self.guest = env.glance, env.conductor, agent, guest or env.guest
+        self.state, self.definition = self.guest.state(), self.guest.definition()
         self.mark = len(agent.text())
-        self.faults = 1  # that a failure writes; None: once more, after a kill
-        if conductor:
-            conductor.host = agent.host
-            conductor.events.pop((guest.uuid, self.event), None)
-            conductor.faults[:] = [uuid for uuid in conductor.faults if uuid != guest.uuid]
-            conductor.task_states[guest.uuid] = self.task_state
+        self.faults = 1  # that a failure writes; None: any number, as a killed process may have written one
+        if self.conductor:
+            self._prepare_conductor()
         self.image = self.make_image()
+
+    def _prepare_conductor(self):
+        conductor, uuid = self.conductor, self.guest.uuid
+        conductor.host = self.agent.host
+        for key in self._events():
+            del conductor.events[key]
+        conductor.faults[:] = [other for other in conductor.faults if other != uuid]
+        conductor.task_states[uuid] = self.task_state
+
+    def _events(self):
+        return {key: ended for key, ended in self.conductor.events.items() if key[0] == self.guest.uuid}
 
     def make_image(self):
         """As nova-api does: the id of one that waits for data."""
-        return self.glance.request("POST", "/v2/images", {
-            "name": "case", "container_format": "bare", "disk_format": "qcow2",
-            "instance_uuid": self.guest.uuid, **self.image_properties})["id"]
+        return self.glance.create("case", container_format="bare", disk_format="qcow2",
+                                  instance_uuid=self.guest.uuid, **self.image_properties)
 
     def send(self):
         self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance",
@@ -60,9 +47,8 @@ class Case:
         return self
 
     def said(self):
-        """The log's lines on the instance, of this cast."""
-        return "\n".join(line for line in self.agent.text()[self.mark:].split("\n")
-                         if self.guest.uuid in line)
+        """The log's lines on the instance since the case was made."""
+        return "\n".join(line for line in self.agent.text()[self.mark:].split("\n") if self.guest.uuid in line)
 
     def shown(self):
         return self.agent.shown(self.image or self.guest.uuid)
@@ -71,7 +57,7 @@ class Case:
         return self.agent.has_ended(self.image or self.guest.uuid)
 
     def wait_end(self, seconds=90):
-        tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds)
+        tap.wait_for(f"end of the job; the log: {self.agent.log}", self.has_ended, seconds, 0.2)
         return self
 
     def wait_failed(self, seconds=60):
@@ -79,7 +65,7 @@ class Case:
         tap.wait_for("failure", lambda: (shown := self.shown()) and " open " not in shown, seconds, 0.2)
 
     def check_dead(self):
-        """What must be true also while nobody is there."""
+        """What must be true also while no novasnapd runs."""
 
     def outcome(self, alone=True):
         """"whole" or "deleted", after everything else was found as it must be. `alone`: no other is under way."""
@@ -102,7 +88,7 @@ class Case:
     def check_told(self):
         uuid = self.guest.uuid
         assert self.conductor.task_states[uuid] is None, self.conductor.task_states[uuid]
-        assert self.conductor.events[uuid, self.event], self.conductor.events
+        assert self._events() == {(uuid, self.event): True}, self.conductor.events
 
     def check_image(self):
         record = self.glance.get(self.image)
@@ -115,6 +101,11 @@ class Case:
     def nothing_left(self):
         assert self.agent.left() == [], self.agent.left()
 
+    def forget(self):
+        """Deletes its image, which takes room."""
+        if self.image and self.glance.get(self.image):
+            self.glance.delete(self.image)
+
     def is_whole(self, alone=True):
         self.wait_end()
         assert self.outcome(alone) == "whole", self.said()
@@ -123,3 +114,13 @@ class Case:
         self.wait_end()
         assert self.outcome() == "deleted", self.said()
         assert words is None or words in self.said(), self.said()
+
+
+def is_copying(agent):
+    """Whether the method rebase has begun its copy."""
+    return any(os.path.exists(os.path.join(agent.snapshots, name, "delta")) for name in os.listdir(agent.snapshots))
+
+
+def is_saving(guest):
+    """Whether libvirt has begun to write the guest's memory."""
+    return os.path.exists(os.path.join(guest.libvirt.save, f"{guest.name}.save"))

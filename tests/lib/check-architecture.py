@@ -47,11 +47,11 @@ MAY_INCLUDE = {
 # From another room, only these headers.
 PUBLIC = {
     "rpc": {"rpc/rpc.h", "rpc/nova.h", "rpc/json.h"},
-    "image": {"image/image.h", "image/source.h"},
+    "image": {"image/image.h", "image/source.h", "image/cinder.h"},
     "virt": {"virt/virt.h"},
 }
 # A library's header and the one room that may include it.
-LIBRARIES = {"amqp": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image",
+LIBRARIES = {"amqp": "rpc", "rabbitmq-c/": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image",
              "sqlite3": "agent", "systemd/": "agent"}
 
 

@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What nova-api and Cinder's drivers send to a compute host, by the real oslo.messaging."""
 import json
-import logging
 
 import oslo_messaging
-from cinder import PROJECT
-from oslo_config import cfg
-from oslo_messaging._metrics import client as oslo_metrics
-from services import CAST
 
-# At the end the broker goes before the client, which says so.
-for name in ("oslo", "oslo_messaging", "oslo.messaging", "amqp"):
-    logging.getLogger(name).setLevel(logging.CRITICAL)
+from oslo_conf import make_conf
+from paths import CAST
+from standin_cinder import PROJECT
 
 CONTEXT = {"project_id": PROJECT, "user_id": "u1", "roles": ["admin"]}
 
 
 class Compute:
+    """A client of one compute host."""
+
     def __init__(self, url, host):
-        conf = cfg.ConfigOpts()
-        conf([])
-        # Left to the program, in this release.
-        conf.register_opts(oslo_metrics.oslo_messaging_metrics, group="oslo_messaging_metrics")
-        transport = oslo_messaging.get_rpc_transport(conf, url)
-        target = oslo_messaging.Target(exchange="nova", topic="compute", version="6.0", server=host)
-        self.client = oslo_messaging.get_rpc_client(transport, target, timeout=60)
+        self.transport = oslo_messaging.get_rpc_transport(make_conf(), url)
+        self.host = host
+        self.client = self.make_client("6.0")
+
+    def make_client(self, version):
+        target = oslo_messaging.Target(exchange="nova", topic="compute", version=version, server=self.host)
+        return oslo_messaging.get_rpc_client(self.transport, target, timeout=60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.transport.cleanup()
 
     def cast(self, method, **args):
         self.client.cast(CONTEXT, method, **args)
@@ -34,7 +37,7 @@ class Compute:
 
 
 def instance_of(guest, **system_metadata):
-    """The instance of the recorded cast, for a guest of ours."""
+    """The instance of the recorded cast, with the uuid of a guest."""
     with open(CAST) as file:
         instance = json.load(file)["args"]["instance"]
     instance["nova_object.data"]["uuid"] = guest.uuid

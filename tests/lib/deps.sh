@@ -1,23 +1,28 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Installs what is missing of the named groups of packages (Debian 12, as root). Does nothing, and takes no
-# time, when all of it is there. Starts no service.
-#   tests/lib/deps.sh build|run|run-directory|test|e2e|container|bench|lint|fuzz|valgrind|coverage ...
+# Installs the missing packages of the named groups (Debian 12, 13 and sid, as root). Takes no time when nothing is
+# missing. Starts no service.
+#   tests/lib/deps.sh build|check|run|run-directory|test|e2e|roots|container|bench|lint|fuzz|valgrind|coverage ...
+# "a|b" means either package: what is installed, or else the first that the release has.
 set -euo pipefail
 
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
-  libnbd-dev libxml2-dev libinih-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev"
+  libnbd-dev libxml2-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev"
+# What the unit tests need, with another compiler for `make matrix`.
+check="perl qemu-utils clang"
 run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
-test="perl python3-oslo.messaging python3-psutil libvirt-daemon-driver-lxc e2fsprogs mount util-linux
-  openssl systemd apparmor python3-seccomp libfaketime"
-e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-qemu placement-api mariadb-server
-  uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
-container="docker.io debootstrap debian-archive-keyring"
+test="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
+  libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
+# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
+e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-kvm|nova-compute-qemu placement-api
+  mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
+roots="debootstrap debian-archive-keyring iproute2 mount util-linux"
+container="docker.io $roots"
 bench="gnuplot-nox curl openssl procps"
-lint="clang-format clang-tidy cppcheck shellcheck"
-fuzz="clang-14 libclang-rt-14-dev"
+lint="clang-format clang-tidy cppcheck git shellcheck"
+fuzz="clang libclang-rt-dev"
 valgrind="valgrind"
 coverage="gcovr"
 
@@ -25,10 +30,12 @@ wanted=""
 for group in "$@"; do
 	case $group in
 	build) wanted+=" $build" ;;
+	check) wanted+=" $check" ;;
 	run) wanted+=" $run" ;;
 	run-directory) wanted+=" $run_directory" ;;
 	test) wanted+=" $test" ;;
 	e2e) wanted+=" $e2e" ;;
+	roots) wanted+=" $roots" ;;
 	container) wanted+=" $container" ;;
 	bench) wanted+=" $bench" ;;
 	lint) wanted+=" $lint" ;;
@@ -42,37 +49,66 @@ for group in "$@"; do
 	esac
 done
 
+is_installed() { # package
+	local status
+	status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null || true)
+	[ "${status:0:2}" = ii ]
+}
+
+any_installed() { # package|package...
+	local package
+	for package in ${1//|/ }; do
+		if is_installed "$package"; then
+			return 0
+		fi
+	done
+	return 1
+}
+
 missing=""
 for package in $wanted; do
-	status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
-	[ "${status:0:2}" = ii ] || missing+=" $package"
+	any_installed "$package" || missing+=" $package"
 done
-[ -n "$missing" ] || exit 0
-
+if [ -z "$missing" ]; then
+	exit 0
+fi
 if [ ! -e /etc/debian_version ]; then
-	echo "deps.sh: this is no Debian; install what corresponds to:$missing" >&2
+	echo "deps.sh: this is not Debian; install what corresponds to:$missing" >&2
 	exit 1
 fi
 if [ "$(id -u)" != 0 ]; then
-	echo "deps.sh: not root; as root: apt-get install$missing" >&2
+	echo "deps.sh: packages are missing; as root: apt-get install --no-install-recommends$missing" >&2
 	exit 1
 fi
 
-# Packages must not start their services here: the tests start their own.
+log=$(mktemp)
 policy=/usr/sbin/policy-rc.d
+made_policy=
+trap 'rm -f "$log" ${made_policy:+"$policy"}' EXIT
+# The tests start their own services, so the packages must not start theirs.
 if [ ! -e "$policy" ]; then
-	trap 'rm -f "$policy"' EXIT
+	made_policy=yes
 	printf '#!/bin/sh\nexit 101\n' >"$policy"
 	chmod 755 "$policy"
 fi
-export DEBIAN_FRONTEND=noninteractive
+run_apt() { # argument...
+	if ! DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1 </dev/null; then
+		tail -n 20 "$log" >&2
+		echo "deps.sh: \"apt-get $*\" failed" >&2
+		exit 1
+	fi
+}
+
 echo "installing:$missing" >&2
-log=$(mktemp)
-# shellcheck disable=SC2086
-if ! { apt-get -o DPkg::Lock::Timeout=300 update -qq && apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
-	tail -n 20 "$log" >&2
-	rm -f "$log"
-	echo "deps.sh: apt-get failed" >&2
-	exit 1
-fi
-rm -f "$log"
+run_apt update
+chosen=()
+for package in $missing; do
+	for each in ${package//|/ }; do
+		if [ -n "$(apt-cache madison "$each" 2>/dev/null)" ]; then
+			break
+		fi
+		each=${package%%|*}
+	done
+	chosen+=("$each")
+done
+run_apt install -y --no-install-recommends "${chosen[@]}"

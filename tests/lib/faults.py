@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One cast with a fault put in at one of its points: novasnapd killed there and started again, or the step failing.
-What the tests of faults share; their casts are a World's. Needs `make FAULTS=1`."""
+"""One cast with a fault put in at one of its points: novasnapd is killed there and started again, or the step fails.
+What the tests of faults share. Needs `make FAULTS=1`."""
 import contextlib
 import os
 import signal
@@ -8,26 +8,25 @@ import sys
 import time
 
 import tap
-from services import Agent, end
+from environment import Environment
 
 
-class World:
-    """What the casts need, all of them one after the other. A kind of it has `case(name)`, which makes a Case of that
-    name with an agent of its own; the case knows what a cast `undisturbed` comes to."""
+class FaultEnvironment(Environment):
+    """A kind of it has `case(name)`, which makes a Case of that name with an agent of its own that does not run yet;
+    the case knows what a cast `undisturbed` comes to."""
+    services = ("broker", "glance", "libvirt", "conductor")
     first = {}  # name -> faults that are put in in any case, with a comma after them
 
-    def __init__(self, folder, broker, glance, guest, conductor):
-        self.folder, self.broker, self.glance = folder, broker, glance
-        self.guest, self.conductor = guest, conductor
+    def __init__(self, folder, stack):
+        super().__init__(folder, stack)
         self.points = {}
 
-    def make_agent(self, name, more):
-        """Its sections are these and `more`."""
-        sections = {"DEFAULT": {"transport_url": self.broker.url, "debug": "true", "rpc_response_timeout": "3",
-                                **more.get("DEFAULT", {})},
-                    "novasnap": {"control": "conductor", **more.get("novasnap", {})},
-                    **{key: value for key, value in more.items() if key not in ("DEFAULT", "novasnap")}}
-        return Agent(self.folder, self.broker.url, self.glance.url, name=name, **sections)
+    def before_test(self):
+        self.conductor.reset()
+
+    def make_fault_agent(self, sections):
+        return self.make_agent(sections={**sections, "DEFAULT": {"rpc_response_timeout": "3",
+                                                                 **sections.get("DEFAULT", {})}})
 
     def points_of(self, name):
         """Those that a cast without a fault passes, in order."""
@@ -36,50 +35,45 @@ class World:
         return self.points[name]
 
 
-def _trace(world, name):
-    case = world.case(name)
-    agent, path = case.agent, os.path.join(case.agent.folder, "points")
-    agent.start({"NOVASNAP_FAULT_TRACE": path, "NOVASNAP_FAULT": world.first.get(name, "")})
-    try:
+def _trace(env, name):
+    case = env.case(name)
+    path = os.path.join(case.agent.folder, "points")
+    with ending(case, f"{name} without a fault") as agent:
+        agent.start({"NOVASNAP_FAULT_TRACE": path, "NOVASNAP_FAULT": env.first.get(name, "")})
         case.send()
         case.wait_end()
-    finally:
-        end(agent.process, 90)
-        os.remove(agent.log)
-    with open(path) as file:
-        points = list(dict.fromkeys(file.read().split()))
-    os.remove(path)
-    what = case.outcome()
-    assert what == case.undisturbed, what
+        assert agent.stop() == 0
+        with open(path) as file:
+            points = list(dict.fromkeys(file.read().split()))
+        what = case.outcome()
+        assert what == case.undisturbed, what
+        case.forget()
     return points
 
 
 def wait_killed(agent):
     assert agent.process.wait(60) == -signal.SIGKILL
-    os.remove(agent.log)
 
 
 @contextlib.contextmanager
 def ending(case, words):
-    """Ends its agent, whose log is shown where something was not as it must be."""
+    """Ends its agent. Where something was not as it must be, the end of its log is shown."""
     try:
         yield case.agent
     except Exception:
         print(f"# {words}:\n# " + "\n# ".join(case.agent.text().split("\n")[-60:]), file=sys.stderr)
         raise
     finally:
-        end(case.agent.process, 90)
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(case.agent.log)
+        case.agent.stop()
 
 
-def run_fault(world, name, point, kind):
-    """kill: it dies at the point; twice: and again while what it left is taken back; error: the step fails."""
-    case = world.case(name)
+def run_fault(env, name, point, kind):
+    """kill: novasnapd dies at the point; twice: and again during the rollback of what it left; error: the step fails."""
+    case = env.case(name)
     case.point, case.kind = point, kind
     what = "error" if kind == "error" else "kill"
     with ending(case, f"{name} {point}:{kind}") as agent:
-        agent.start({"NOVASNAP_FAULT": f"{world.first.get(name, '')}{point}:{what}"})
+        agent.start({"NOVASNAP_FAULT": f"{env.first.get(name, '')}{point}:{what}"})
         case.send()
         if what == "kill":
             wait_killed(agent)
@@ -97,12 +91,12 @@ def run_fault(world, name, point, kind):
                 agent.start()
         case.wait_end()
         assert what == "kill" or "a fault is put in" in agent.text()
-        return case.outcome()
+        return outcome(case)
 
 
-def run_amid(world, name, step):
-    """Killed while libvirt is at the step: the guest's QEMU, which is held up, does it when the next life looks."""
-    case = world.case(name)
+def run_amid(env, name, step):
+    """Killed while libvirt is at the step: the guest's QEMU is stopped, and does it only when novasnapd runs again."""
+    case = env.case(name)
     case.point, case.kind = f"{step}.amid", "kill"
     path = os.path.join(case.agent.folder, "points")
 
@@ -112,7 +106,7 @@ def run_amid(world, name, step):
         return []
 
     def hold():
-        """It may be about to start."""
+        """Stops the guest's QEMU, which may be about to start."""
         pid = tap.wait_for("QEMU", case.guest.pid, 30, 0.005)
         os.kill(pid, signal.SIGSTOP)
         held.callback(_go_on, pid)
@@ -127,13 +121,19 @@ def run_amid(world, name, step):
             hold()
         time.sleep(0.5)
         assert f"{step}.after" not in passed(), "libvirt was not held up"
-        agent.process.kill()
-        wait_killed(agent)
+        agent.kill()
         agent.start()
         time.sleep(1)
         held.close()
         case.wait_end()
-        return case.outcome()
+        return outcome(case)
+
+
+def outcome(case):
+    """What came of it; its image is deleted."""
+    what = case.outcome()
+    case.forget()
+    return what
 
 
 def _go_on(pid):
@@ -142,20 +142,25 @@ def _go_on(pid):
 
 
 def chosen(names):
-    """Those that NOVASNAP_FAULT_METHODS picks; the others' names are of other files."""
-    told = os.environ.get("NOVASNAP_FAULT_METHODS")
-    return [name for name in names if told is None or name in told.split(",")]
+    """Those that NOVASNAP_FAULT_METHODS picks; other names in it are those of other files."""
+    picked = os.environ.get("NOVASNAP_FAULT_METHODS")
+    return [name for name in names if picked is None or name in picked.split(",")]
 
 
-def fault_test(world, name, kind, found):
+def chosen_kinds(kinds):
+    picked = os.environ.get("NOVASNAP_FAULT_KINDS")
+    return [kind for kind in kinds if picked is None or kind in picked.split(",")]
+
+
+def fault_test(name, kind, found):
     """The test of one cast with one kind of fault, at each point. `found`: (name, point, kind) -> what came of it."""
-    def test():
+    def test(env):
         failed = []
-        for point in world.points_of(name):
-            if (point.endswith(".half") and kind == "error") or point in world.first.get(name, ""):
+        for point in env.points_of(name):
+            if (point.endswith(".half") and kind == "error") or point in env.first.get(name, ""):
                 continue
             try:
-                found[name, point, kind] = run_fault(world, name, point, kind)
+                found[name, point, kind] = run_fault(env, name, point, kind)
             except Exception as error:  # all are tried
                 found[name, point, kind] = "LOST"
                 failed.append(f"{point}: {error} {getattr(error, 'stderr', '')}")
@@ -164,11 +169,11 @@ def fault_test(world, name, kind, found):
     return test
 
 
-def amid_test(world, name, step, found):
-    def test():
+def amid_test(name, step, found):
+    def test(env):
         found[name, f"{step}.amid", "kill"] = "LOST"
-        found[name, f"{step}.amid", "kill"] = run_amid(world, name, step)
-    test.__name__ = f"test_{name}_killed_amid"
+        found[name, f"{step}.amid", "kill"] = run_amid(env, name, step)
+    test.__name__ = f"test_{name}_killed_during_the_step"
     return test
 
 

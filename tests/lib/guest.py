@@ -1,34 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Guests of one's own in libvirt: a tiny Linux that writes numbered blocks or into a filesystem, with a
-guest agent or without, or a blank one."""
+"""Guests of a private libvirtd: a tiny Linux that writes numbered blocks or into a filesystem, with a guest agent or
+without, or one that boots nothing."""
 import json
 import os
 import shutil
-import struct
 import subprocess
-import tempfile
 import time
 import uuid
 
-from services import BUILD, TOP
-
-URI = "qemu:///system"  # of the libvirtd that is used, unless it is one of our own
-WRITTEN = 16 * 1024 * 1024  # the head of the disk, where the guest may write
-BLOCK, BLOCKS = 4096, 1024
-
-
-def virsh(*args, check=True, seconds=120):
-    uri = os.environ.get("NOVASNAP_TEST_LIBVIRT_URI", URI)
-    done = subprocess.run(["virsh", "-q", "-c", uri, *args], capture_output=True, text=True,
-                          timeout=seconds)
-    if check and done.returncode != 0:
-        raise RuntimeError(f"virsh {' '.join(args)}: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def qemu_img(*args):
-    return subprocess.run(["qemu-img", *args], check=True, capture_output=True, text=True,
-                          timeout=300).stdout
+from images import MIB, WRITTEN, qemu_img, run_e2fs
+from paths import BUILD, TOP
 
 
 def build_kernel():
@@ -36,36 +17,46 @@ def build_kernel():
 
 
 class Domain:
-    """A guest that libvirt has, whoever made it; `name` may be its uuid."""
+    """A guest of a libvirtd, whoever made it; `name` may be its uuid."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, libvirt, name):
+        self.libvirt, self.name = libvirt, name
+
+    def virsh(self, command, *args, **how):
+        """A command of virsh on this guest."""
+        return self.libvirt.virsh(command, self.name, *args, **how)
 
     def state(self):
-        return virsh("domstate", self.name)
+        return self.virsh("domstate")
+
+    def _says(self, key):
+        return "yes" in self.virsh("dominfo").split(f"{key}:")[1].split("\n")[0]
 
     def is_persistent(self):
-        return "yes" in virsh("dominfo", self.name).split("Persistent:")[1].split("\n")[0]
+        return self._says("Persistent")
 
     def is_saved(self):
-        return "yes" in virsh("dominfo", self.name).split("Managed save:")[1].split("\n")[0]
+        return self._says("Managed save")
 
     def has_job(self):
-        return ("<mirror" in virsh("dumpxml", self.name) or
-                "<domainbackup" in virsh("backup-dumpxml", self.name, check=False))
+        return "<mirror" in self.virsh("dumpxml") or "<domainbackup" in self.virsh("backup-dumpxml", check=False)
+
+    def has_block_job(self, disk):
+        """Also one that shows nowhere else, such as a merge."""
+        return self.state() != "shut off" and self.virsh("blockjob", disk, "--raw") != ""
 
     def definition(self):
-        return virsh("dumpxml", "--inactive", self.name)
+        return self.virsh("dumpxml", "--inactive")
 
 
 class Guest(Domain):
-    """writer: boots the tiny Linux, which writes numbered blocks. fs: it writes into an ext4 on the disk
-    instead. agent: it runs qemu-guest-agent, and has the channel for it."""
+    """writer: it boots the tiny Linux, which writes numbered blocks. fs: it writes into an ext4 on the disk instead.
+    agent: it runs qemu-guest-agent, and has the channel for it."""
 
-    def __init__(self, folder, name=None, writer=False, size_mib=512, data_mib=64, accel="tcg",
+    def __init__(self, libvirt, folder, name=None, writer=False, size_mib=512, data_mib=64, accel="tcg",
                  disk="qcow2", extra_disks="", base=True, agent=False, fs=False):
         self.uuid = str(uuid.uuid4())
-        super().__init__(name or f"novasnap-{self.uuid[:8]}")
+        super().__init__(libvirt, name or f"novasnap-{self.uuid[:8]}")
         self.folder = folder.make(self.name)
         self.writer = (writer or agent) and not fs
         self.has_fs, self.has_agent, self.boots = fs, agent, writer or agent or fs
@@ -84,14 +75,13 @@ class Guest(Domain):
             os.mkdir(os.path.dirname(data))
         with open(data, "wb") as file:
             if not self.has_fs:
-                file.truncate(size_mib << 20)
+                file.truncate(size_mib * MIB)
                 file.seek(WRITTEN)
             for number in range(data_mib):
                 random = number % 2 == 0
-                file.write(os.urandom(1 << 20) if random else
-                           (b"%08d a line of text\n" % number) * ((1 << 20) // 24))
+                file.write(os.urandom(MIB) if random else (b"%08d a line of text\n" % number) * (MIB // 24))
         if self.has_fs:
-            _run_e2fs("mkfs.ext4", "-q", "-d", os.path.dirname(data), raw, f"{size_mib}M")
+            run_e2fs("mkfs.ext4", "-q", "-d", os.path.dirname(data), raw, f"{size_mib}M")
             shutil.rmtree(os.path.dirname(data))
         if self.base and self.format == "qcow2":
             qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, self.base)
@@ -124,29 +114,64 @@ class Guest(Domain):
 <serial type='file'><source path='{self.serial}'/><target port='0'/></serial>
 {channel}<memballoon model='none'/></devices></domain>"""
 
-    def __enter__(self):
+    def define(self, xml=None):
+        """Defines it, also when it is defined already."""
         path = os.path.join(self.folder, "domain.xml")
         with open(path, "w") as file:
-            file.write(self.xml())
+            file.write(xml or self.xml())
+        self.libvirt.virsh("define", path)
+
+    def __enter__(self):
         try:
-            virsh("define", path)
+            self.define()
         except Exception:
-            self.__exit__()  # it may be done late
+            self.__exit__()  # libvirt may have defined it after all
             raise
         return self
 
     def __exit__(self, *_):
-        virsh("destroy", self.name, check=False)
-        virsh("undefine", self.name, "--managed-save", "--nvram", check=False)
+        self.virsh("destroy", check=False)
+        self.virsh("undefine", "--managed-save", "--nvram", check=False)
 
     def start(self):
-        virsh("start", self.name)
+        self.virsh("start")
+
+    def pid(self):
+        """The pid of its QEMU; None: there is none."""
+        return self.libvirt.pid_of(self)
+
+    # What a test does to it, and how it is brought back.
+
+    def condition(self):
+        """Its state, or "saved"."""
+        return "saved" if self.is_saved() else self.state()
+
+    def set_condition(self, wanted):
+        """Running, paused, saved or shut off, whatever it is now."""
+        now = self.condition()
+        if wanted == "shut off" and now != wanted:
+            self.virsh("managedsave-remove" if now == "saved" else "destroy")
+        elif wanted != now and now in ("shut off", "saved"):
+            self.start()
+        elif wanted != now and now == "paused":
+            self.virsh("resume")
+        if wanted in ("saved", "paused") and self.condition() != wanted:
+            self.virsh("managedsave" if wanted == "saved" else "suspend")
+
+    def reset(self, wanted="running"):
+        """Into a condition, without the jobs that a test which failed may have left."""
+        if self.has_job():
+            self.virsh("blockjob", "vda", "--abort", check=False)
+            self.virsh("domjobabort", check=False)
+        self.set_condition(wanted)
+
+    # What its agent and its writer tell.
 
     def agent(self, command, seconds=10, **arguments):
         """What the guest agent answers to a command; RuntimeError where it does not."""
         request = {"execute": command, **({"arguments": arguments} if arguments else {})}
-        return json.loads(virsh("qemu-agent-command", self.name, "--timeout", str(seconds),
-                                json.dumps(request)))["return"]
+        return json.loads(self.virsh("qemu-agent-command", "--timeout", str(seconds),
+                                     json.dumps(request)))["return"]
 
     def wait_agent(self, seconds=90):
         """Until the guest agent answers."""
@@ -190,99 +215,3 @@ class Guest(Domain):
 
     def rounds(self):
         return self._console().count("round ")
-
-    def condition(self):
-        """Its state, or "saved"."""
-        return "saved" if self.is_saved() else self.state()
-
-    def set_condition(self, wanted):
-        """Running, paused, saved or shut off, whatever it is now."""
-        now = self.condition()
-        if wanted == "shut off" and now != wanted:
-            virsh(*(("managedsave-remove",) if now == "saved" else ("destroy",)), self.name)
-        elif wanted != now and now in ("shut off", "saved"):
-            self.start()
-        elif wanted != now and now == "paused":
-            virsh("resume", self.name)
-        if wanted in ("saved", "paused") and self.condition() != wanted:
-            virsh("managedsave" if wanted == "saved" else "suspend", self.name)
-
-    def pid(self):
-        """Of its QEMU; None: there is none."""
-        try:
-            with open(f"/run/libvirt/qemu/{self.name}.pid") as file:
-                return int(file.read())
-        except (FileNotFoundError, ValueError):
-            return None
-
-    def has_block_job(self, disk):
-        """Also one that shows nowhere else, such as a merge."""
-        return self.state() != "shut off" and virsh("blockjob", self.name, disk, "--raw") != ""
-
-
-def same_content(one, one_format, other, other_format, offset=0):
-    """Whether two images hold the same bytes, from an offset on."""
-    if not offset:
-        done = subprocess.run(["qemu-img", "compare", "-U", "-f", one_format, "-F", other_format,
-                               one, other], capture_output=True, text=True, timeout=300)
-        if done.returncode > 1:
-            raise RuntimeError(done.stderr)
-        return done.returncode == 0
-    raws = [one + ".one", one + ".other"]
-    try:
-        for path, image_format, raw in ((one, one_format, raws[0]), (other, other_format, raws[1])):
-            qemu_img("convert", "-U", "-f", image_format, "-O", "raw", path, raw)
-        return subprocess.run(["cmp", "-s", "-i", str(offset), *raws], timeout=300).returncode == 0
-    finally:
-        for raw in raws:
-            if os.path.exists(raw):
-                os.remove(raw)
-
-
-def _run_e2fs(program, *args, allowed=(0,)):
-    """One of the programs of e2fsprogs, which may not be on the path of who is not root."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    done = subprocess.run([program, *args], env={**os.environ, "PATH": path, "LC_ALL": "C"},
-                          capture_output=True, text=True, timeout=300)
-    if done.returncode not in allowed:
-        raise RuntimeError(f"{program} {' '.join(args)}: {done.returncode}: "
-                           f"{done.stdout[-1500:]}{done.stderr[-1500:]}")
-    return done
-
-
-def filesystem_state(image, image_format):
-    """Of the ext4 that is the whole of an image: (whether its journal needs to be replayed, whether it
-    is clean then). The image is not changed."""
-    with tempfile.TemporaryDirectory(prefix="novasnap-fs-", dir="/var/tmp") as folder:
-        raw = os.path.join(folder, "raw")
-        qemu_img("convert", "-U", "-f", image_format, "-O", "raw", image, raw)
-        features = [line for line in _run_e2fs("dumpe2fs", "-h", raw).stdout.splitlines()
-                    if line.startswith("Filesystem features:")]
-        needs_replay = "needs_recovery" in features[0].split()
-        # Without -f, what a mount does: it replays the journal and frees orphaned inodes. With -f it would
-        # also mend what is broken, and a bad copy would be clean afterwards.
-        mounted = _run_e2fs("e2fsck", "-p", raw, allowed=range(16))
-        checked = _run_e2fs("e2fsck", "-fn", raw, allowed=range(16))
-        return needs_replay, ": clean, " in mounted.stdout and checked.returncode == 0
-
-
-def rounds_in(path, image_format):
-    """The round that each numbered block of an image is of; 0 where it was never written."""
-    raw = path + ".head"
-    subprocess.run(["qemu-img", "dd", "-f", image_format, "-O", "raw", f"bs={BLOCK}",
-                    f"count={BLOCKS}", f"if={path}", f"of={raw}"], check=True,
-                   capture_output=True, timeout=120)
-    found = []
-    with open(raw, "rb") as file:
-        for index in range(BLOCKS):
-            magic, number, at = struct.unpack("<8sQQ", file.read(BLOCK)[:24])
-            assert number == 0 or (magic == b"NUMBERED" and at == index), f"block {index} is torn"
-            found.append(number)
-    os.remove(raw)
-    return found
-
-
-def is_one_instant(rounds):
-    """In an image of one instant the rounds go down once at most, by one."""
-    edges = [(a, b) for a, b in zip(rounds, rounds[1:]) if a != b]
-    return not edges or (len(edges) == 1 and edges[0][0] == edges[0][1] + 1)

@@ -10,14 +10,13 @@ import uuid
 
 import kombu
 import oslo_messaging
-from oslo_config import cfg
-from oslo_messaging._metrics import client as oslo_metrics
 
-import services
 import tap
+from oslo_conf import make_conf
+from paths import BUILD
 
 LIMIT_S = 60
-PEER = os.path.join(services.BUILD, "tests", "tools", "rpc-peer")
+PEER = os.path.join(BUILD, "tests", "tools", "rpc-peer")
 
 
 def check(condition, why):
@@ -31,23 +30,6 @@ def equal(got, expected, what):
 
 def wait_until(what, condition):
     return tap.wait_for(what, condition, LIMIT_S)
-
-
-class TlsBroker(services.Broker):
-    """With a port for TLS beside the plain one."""
-
-    def __init__(self, folder, ca, certificate, key):
-        super().__init__(folder)
-        self.host = f"127.0.0.1:{self.port}"
-        self.tls_port = services.free_port()
-        with open(self.env["RABBITMQ_CONFIG_FILE"] + ".conf", "w", encoding="utf-8") as file:
-            file.write(f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
-                       f"ssl_options.cacertfile = {ca}\n"
-                       f"ssl_options.certfile = {certificate}\n"
-                       f"ssl_options.keyfile = {key}\n")
-
-    def is_up(self):
-        return self.process is not None
 
 
 class Names:
@@ -224,11 +206,7 @@ class Oslo:
 
     def __init__(self, names, durable=False):
         self.names = names
-        self.conf = cfg.ConfigOpts()
-        self.conf([])
-        # Left to the program, in this release.
-        self.conf.register_opts(
-            oslo_metrics.oslo_messaging_metrics, group="oslo_messaging_metrics")
+        self.conf = make_conf()
         self.rpc = oslo_messaging.get_rpc_transport(self.conf, names.url, allowed_remote_exmods=[
             "oslo_messaging.rpc.dispatcher", "oslo_messaging.exceptions"])
         self.conf.set_override("control_exchange", names.exchange)

@@ -7,10 +7,10 @@ import re
 import shutil
 import uuid
 
-from guest import qemu_img, virsh
+from images import MIB, qemu_img
 
-MIB = 1 << 20
-# The files and what each is put over; there is data in the base and in the middle.
+# The files and the backing file of each; base and middle have data of their own. "fresh" is as Cinder makes it for a new
+# snapshot of a volume that has only its base.
 FILES = {"base": None, "middle": "base", "last": "middle", "fresh": "base"}
 DATA_AT = {"base": 0, "middle": 4 * MIB}
 DATA, SIZE = 2 * MIB, 16 * MIB
@@ -37,7 +37,9 @@ class Volume:
                 f"'{self.file(name)}'/><target dev='vdb' bus='virtio'/><serial>{self.id}</serial></disk>")
 
     def renew(self):
-        """All files, as they were at first."""
+        """All files, as they were at first, and no other."""
+        for name in set(os.listdir(self.share)) - set(FILES):
+            os.remove(self.file(name))
         for name, below in FILES.items():
             kept = os.path.join(self.kept, name)
             with contextlib.suppress(FileNotFoundError):
@@ -51,18 +53,20 @@ class Volume:
             shutil.copy(kept, self.file(name))
             os.chmod(self.file(name), 0o666)
 
+    def overlay(self, name, below):
+        """One more file, as Cinder's driver makes it over another."""
+        qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", self.file(below), self.file(name))
+        os.chmod(self.file(name), 0o666)
+
     def define(self, guest, name):
-        """The guest, shut off, anew with this file of fresh ones."""
+        """Shuts the guest off and defines it with this file; all files are as they were at first."""
         guest.set_condition("shut off")
         self.renew()
-        path = os.path.join(guest.folder, "domain.xml")
-        with open(path, "w") as file:
-            file.write(guest.xml().replace(self.disk(), self.disk(name)))
-        virsh("define", path)
+        guest.define(guest.xml().replace(self.disk(), self.disk(name)))
 
     def chain(self, guest):
-        """The names of its files, the uppermost first; both of the guest's definitions must say the same of that."""
-        first = [re.search(rf"<source file='{self.share}/([^']*)'", virsh("dumpxml", guest.name, *more))[1]
+        """The names of its files, the uppermost first; both of the guest's definitions must name the same as that."""
+        first = [re.search(rf"<source file='{self.share}/([^']*)'", guest.virsh("dumpxml", *more))[1]
                  for more in ((), ("--inactive",))]
         assert first[0] == first[1], first
         infos = json.loads(qemu_img("info", "-U", "-f", "qcow2", "--backing-chain", "--output=json",
@@ -75,7 +79,7 @@ def without_volume(definition):
 
 
 def _write(path, at):
-    """Data that is no zeros."""
+    """Random data, at an offset."""
     raw = path + ".raw"
     try:
         with open(raw, "wb") as file:

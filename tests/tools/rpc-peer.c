@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The rpc room as a program, for tests that hold it against real peers: options say where the
- * broker is, a JSON object on each line of standard input says what to do, and what happens is told
- * in a JSON object on each line of standard output. It ends at the end of its input.
+ * The rpc room as a program, for tests with real peers. Options say where the broker is. Each line
+ * of standard input is a command, each line of standard output an event; both are JSON objects. The
+ * program ends at the end of its input.
+ *
+ * Commands (member `do`): serve, pause, resume, stop, listen, ready, call, cast, publish, notify.
+ * Each has an `id`, which its event "done" repeats, with the result or the error.
  *
  * The server has the methods echo, slow (args.seconds), raise, refuse (rejects its arguments), and
- * keep (is never acked), in versions 5.13 and 6.5.
+ * keep (never acks), in versions 5.13 and 6.5.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -16,11 +19,11 @@
 struct peer {
 	struct rpc *rpc;
 	struct rpc_server_ops ops;
-	pthread_mutex_t lock; /* guards standard output, and what follows */
+	pthread_mutex_t lock; /* guards standard output, and the jobs */
 	GPtrArray *jobs;      /* struct job, to be joined */
 };
 
-/* A command, or a request, in a thread of its own. */
+/* A command or a request, which has a thread of its own. */
 struct job {
 	struct peer *peer;
 	cJSON *command;
@@ -28,7 +31,7 @@ struct job {
 	pthread_t thread;
 };
 
-static void tell(struct peer *peer, cJSON *event)
+static void print_event(struct peer *peer, cJSON *event)
 {
 	char *text = cJSON_PrintUnformatted(event);
 
@@ -40,26 +43,26 @@ static void tell(struct peer *peer, cJSON *event)
 	cJSON_Delete(event);
 }
 
-static const char *string_of(const cJSON *object, const char *name)
+static const char *get_string(const cJSON *object, const char *name)
 {
 	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 }
 
-static unsigned number_of(const cJSON *object, const char *name, unsigned otherwise)
+static unsigned get_number(const cJSON *object, const char *name, unsigned otherwise)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
 
 	return cJSON_IsNumber(item) ? (unsigned)item->valuedouble : otherwise;
 }
 
-static cJSON *copy_of(const cJSON *object, const char *name)
+static cJSON *copy_member(const cJSON *object, const char *name)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
 
 	return item ? cJSON_Duplicate(item, true) : cJSON_CreateObject();
 }
 
-static void tell_request(struct peer *peer, const struct rpc_request *request)
+static void print_request(struct peer *peer, const struct rpc_request *request)
 {
 	cJSON *event = cJSON_CreateObject();
 	const char *unique_id = rpc_request_unique_id(request);
@@ -72,7 +75,7 @@ static void tell_request(struct peer *peer, const struct rpc_request *request)
 	cJSON_AddBoolToObject(event, "call", rpc_request_is_call(request));
 	cJSON_AddStringToObject(event, "unique_id", unique_id ? unique_id : "");
 	cJSON_AddStringToObject(event, "user", user ? user : "");
-	tell(peer, event);
+	print_event(peer, event);
 }
 
 static void start_job(struct job *job, void *(*run)(void *job))
@@ -95,21 +98,21 @@ static void join_jobs(struct peer *peer)
 	g_ptr_array_unref(peer->jobs);
 }
 
-static void *serve(void *opaque)
+static void *serve_request(void *opaque)
 {
 	struct job *job = opaque;
 	struct rpc_request *request = job->request;
 	const char *method = rpc_request_method(request);
 
 	if (g_str_equal(method, "refuse")) {
-		tell_request(job->peer, request);
-		rpc_request_reject(request, "its arguments make no sense");
+		print_request(job->peer, request);
+		rpc_request_reject(request, "its arguments cannot be used");
 		return NULL;
 	}
 	rpc_request_ack(request);
-	tell_request(job->peer, request);
+	print_request(job->peer, request);
 	if (g_str_equal(method, "slow"))
-		g_usleep((gulong)number_of(rpc_request_args(request), "seconds", 1) * 1000000);
+		g_usleep((gulong)get_number(rpc_request_args(request), "seconds", 1) * 1000000);
 	if (g_str_equal(method, "raise"))
 		rpc_request_fail(request, "ValueError", "builtins", "raised as asked");
 	else
@@ -118,20 +121,20 @@ static void *serve(void *opaque)
 	return NULL;
 }
 
-static void handle(struct rpc_request *request, const void *what, void *opaque)
+static void handle_request(struct rpc_request *request, const void *what, void *opaque)
 {
 	(void)what;
 	struct job *job = g_new0(struct job, 1);
 
 	job->peer = opaque;
 	job->request = request;
-	start_job(job, serve);
+	start_job(job, serve_request);
 }
 
-static void keep(struct rpc_request *request, const void *what, void *opaque)
+static void keep_request(struct rpc_request *request, const void *what, void *opaque)
 {
 	(void)what;
-	tell_request(opaque, request);
+	print_request(opaque, request);
 	rpc_request_free(request);
 }
 
@@ -142,7 +145,7 @@ static void unhandled(const char *method, const struct rpc_request *request, voi
 	(void)request;
 	cJSON_AddStringToObject(event, "event", "unhandled");
 	cJSON_AddStringToObject(event, "method", method);
-	tell(opaque, event);
+	print_event(opaque, event);
 }
 
 static void notified(const char *event_type, const cJSON *message, void *opaque)
@@ -152,16 +155,16 @@ static void notified(const char *event_type, const cJSON *message, void *opaque)
 	cJSON_AddStringToObject(event, "event", "notified");
 	cJSON_AddStringToObject(event, "event_type", event_type);
 	cJSON_AddItemToObject(event, "message", cJSON_Duplicate(message, true));
-	tell(opaque, event);
+	print_event(opaque, event);
 }
 
-static void tell_done(struct job *job, cJSON *result, GError *error)
+static void print_done(struct job *job, cJSON *result, GError *error)
 {
 	cJSON *event = cJSON_CreateObject();
 	const char *class_name, *module;
 
 	cJSON_AddStringToObject(event, "event", "done");
-	cJSON_AddItemToObject(event, "id", copy_of(job->command, "id"));
+	cJSON_AddItemToObject(event, "id", copy_member(job->command, "id"));
 	if (error) {
 		cJSON_AddStringToObject(event, "error", error->message);
 		cJSON_AddNumberToObject(event, "code", error->code);
@@ -173,7 +176,31 @@ static void tell_done(struct job *job, cJSON *result, GError *error)
 		cJSON_AddItemToObject(event, "result", result ? result : cJSON_CreateTrue());
 	}
 	g_clear_error(&error);
-	tell(job->peer, event);
+	print_event(job->peer, event);
+}
+
+/* Casts as a client of oslo does, with the context of the command. */
+static void cast(struct rpc *rpc, const char *topic, const cJSON *command, GError **error)
+{
+	cJSON *message = cJSON_CreateObject();
+	const cJSON *context = cJSON_GetObjectItemCaseSensitive(command, "context");
+	const cJSON *field;
+	g_autofree char *unique_id = g_uuid_string_random();
+	char *body;
+
+	cJSON_AddStringToObject(message, "method", get_string(command, "method"));
+	cJSON_AddItemToObject(message, "args", copy_member(command, "args"));
+	cJSON_AddStringToObject(message, "version", get_string(command, "version"));
+	cJSON_AddStringToObject(message, "_unique_id", unique_id);
+	cJSON_ArrayForEach (field, context) {
+		g_autofree char *key = g_strconcat("_context_", field->string, NULL);
+
+		cJSON_AddItemToObject(message, key, cJSON_Duplicate(field, true));
+	}
+	body = rpc_body_encode(message);
+	(void)rpc_publish_body(rpc, topic, body, error);
+	cJSON_free(body);
+	cJSON_Delete(message);
 }
 
 /* call, cast, publish and notify. */
@@ -181,52 +208,55 @@ static void *run_job(void *opaque)
 {
 	struct job *job = opaque;
 	const cJSON *command = job->command;
-	const char *what = string_of(command, "do"), *topic = string_of(command, "topic");
-	g_autoptr(rpc_context_t) context = rpc_context_new(copy_of(command, "context"));
+	const char *what = get_string(command, "do"), *topic = get_string(command, "topic");
+	g_autoptr(rpc_context_t) context = rpc_context_new(copy_member(command, "context"));
 	struct rpc *rpc = job->peer->rpc;
 	cJSON *result = NULL;
 	GError *error = NULL;
 
 	if (g_str_equal(what, "call"))
-		result = rpc_call(rpc, topic, context, string_of(command, "method"),
-				  string_of(command, "version"), copy_of(command, "args"),
-				  number_of(command, "timeout", 20), &error);
+		result = rpc_call(rpc, topic, context, get_string(command, "method"),
+				  get_string(command, "version"), copy_member(command, "args"),
+				  get_number(command, "timeout", 20), &error);
 	else if (g_str_equal(what, "cast"))
-		(void)rpc_cast(rpc, topic, context, string_of(command, "method"),
-			       string_of(command, "version"), copy_of(command, "args"), &error);
+		cast(rpc, topic, command, &error);
 	else if (g_str_equal(what, "publish"))
-		(void)rpc_publish_body(rpc, topic, string_of(command, "body"), &error);
+		(void)rpc_publish_body(rpc, topic, get_string(command, "body"), &error);
 	else
 		rpc_notify(rpc, topic,
-			   number_of(command, "error", 0) ? RPC_PRIORITY_ERROR : RPC_PRIORITY_INFO,
-			   "peer", string_of(command, "event_type"), context,
-			   copy_of(command, "args"));
-	tell_done(job, result, error);
+			   get_number(command, "error", 0) ? RPC_PRIORITY_ERROR : RPC_PRIORITY_INFO,
+			   "peer", get_string(command, "event_type"), context,
+			   copy_member(command, "args"));
+	print_done(job, result, error);
 	return NULL;
 }
 
-/* What has to be done before the next command. */
+/* Runs a command that must be done before the next one; returns false for any other. */
 static bool run_now(struct peer *peer, cJSON *command)
 {
 	static const char *const keys[] = {"notifications.info", "notifications.error",
 					   "versioned_notifications.info",
 					   "versioned_notifications.error", NULL};
 	struct job job = {.peer = peer, .command = command};
-	const char *what = string_of(command, "do");
+	const char *what = get_string(command, "do");
 	GError *error = NULL;
 
 	if (g_str_equal(what, "serve"))
 		(void)rpc_server_start(peer->rpc, &peer->ops, &error);
+	else if (g_str_equal(what, "pause"))
+		rpc_server_pause(peer->rpc);
+	else if (g_str_equal(what, "resume"))
+		(void)rpc_server_resume(peer->rpc, &error);
 	else if (g_str_equal(what, "stop"))
 		rpc_server_stop(peer->rpc);
 	else if (g_str_equal(what, "listen"))
 		(void)rpc_listen(peer->rpc, keys, notified, peer, &error);
 	else if (g_str_equal(what, "ready")) {
-		if (!rpc_wait_ready(peer->rpc, number_of(command, "timeout", 20)))
+		if (!rpc_wait_ready(peer->rpc, get_number(command, "timeout", 20)))
 			error = g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED, "not ready");
 	} else
 		return false;
-	tell_done(&job, NULL, error);
+	print_done(&job, NULL, error);
 	return true;
 }
 
@@ -241,8 +271,9 @@ static int usage(GOptionContext *context, const char *why)
 int main(int argc, char **argv)
 {
 	static const struct rpc_method methods[] = {
-		{"echo", handle, NULL},	  {"slow", handle, NULL}, {"raise", handle, NULL},
-		{"refuse", handle, NULL}, {"keep", keep, NULL},	  {NULL, NULL, NULL},
+		{"echo", handle_request, NULL},	 {"slow", handle_request, NULL},
+		{"raise", handle_request, NULL}, {"refuse", handle_request, NULL},
+		{"keep", keep_request, NULL},	 {NULL, NULL, NULL},
 	};
 	static const char *const versions[] = {"5.13", "6.5", NULL};
 	struct peer peer = {.ops = {methods, versions, unhandled, &peer},
@@ -284,7 +315,7 @@ int main(int argc, char **argv)
 	if (!g_option_context_parse(context, &argc, &argv, &error))
 		return usage(context, error->message);
 	if (!url || !host)
-		return usage(context, "--url and --host are needed");
+		return usage(context, "--url and --host are required");
 	config.transport_url = url;
 	config.host = host;
 	config.control_exchange = exchange ? exchange : "nova";
@@ -305,8 +336,8 @@ int main(int argc, char **argv)
 	while (getline(&line, &size, stdin) > 0) {
 		cJSON *command = cJSON_Parse(line);
 
-		if (!string_of(command, "do")) {
-			(void)fprintf(stderr, "no command: %s", line);
+		if (!get_string(command, "do")) {
+			(void)fprintf(stderr, "not a command: %s", line);
 			g_ptr_array_unref(peer.jobs);
 			return 1;
 		}

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Shared by the tests of image sources: a disk in memory, and calls of qemu-img, which checks
- * images.
+ * What the tests of image sources share: a disk in memory, and qemu-img, which checks images.
  */
 #ifndef NOVASNAP_TESTS_DISK_H
 #define NOVASNAP_TESTS_DISK_H
 
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
 
 #define TIB ((uint64_t)1 << 40)
 #define MIB ((uint64_t)1 << 20)
+#define SECTOR ((size_t)512)
 
 struct extent {
 	uint64_t offset;
@@ -20,23 +21,24 @@ struct extent {
 	bool data;
 };
 
-/* A disk in memory. Extents of data are filled; the others read as zeros. */
-struct memory {
+/* A source with any extents. Extents that are not data read as zeros. */
+struct memory_disk {
 	struct image_source head;
 	GArray *extents;
-	unsigned char *bytes; /* NULL: the data is computed from its offset */
-	bool marks;	      /* data only in the first sector of each cluster */
+	unsigned char *bytes; /* NULL: a byte that depends on the offset */
+	bool marked;	      /* the contents are memory_disk_mark() */
 	uint64_t reads_of_zeros;
 	unsigned reads;
-	unsigned special;   /* the number of a read, from 1; 0: none. That read ... */
-	bool fails;	    /* ... fails */
-	atomic_int *cancel; /* ... sets this flag; NULL: none */
+	/* The effects of one read, counted from 1; 0: none. */
+	unsigned special_read;
+	bool special_fails;
+	atomic_int *special_sets; /* the flag that it sets; NULL: none */
 };
 
-static inline bool is_data(const struct memory *memory, uint64_t offset)
+static inline bool memory_disk_has_data(const struct memory_disk *disk, uint64_t offset)
 {
-	for (guint i = 0; i < memory->extents->len; i++) {
-		const struct extent *extent = &g_array_index(memory->extents, struct extent, i);
+	for (guint i = 0; i < disk->extents->len; i++) {
+		const struct extent *extent = &g_array_index(disk->extents, struct extent, i);
 
 		if (offset >= extent->offset && offset - extent->offset < extent->length)
 			return extent->data;
@@ -44,102 +46,152 @@ static inline bool is_data(const struct memory *memory, uint64_t offset)
 	return false;
 }
 
-/* Fills a sector with data that differs from cluster to cluster. */
-static inline void memory_mark(unsigned char *sector, uint64_t offset)
+/* Fills a sector with bytes that no other cluster has. */
+static inline void memory_disk_mark(unsigned char *sector, uint64_t offset)
 {
 	uint64_t seed = (offset >> CLUSTER_BITS) + 1;
 
-	memset(sector, 0, 512);
+	memset(sector, 0, SECTOR);
 	for (unsigned i = 0; i < 64 && i < seed % 61 + 1; i++) {
 		seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
 		memcpy(sector + (size_t)8 * i, &seed, 8);
 	}
 }
 
-/* `offset` is that of a cluster. */
-static inline void memory_read_marks(uint64_t offset, unsigned char *to, size_t len)
+/* The first sector of each cluster is marked, and the others are zeros. */
+static inline void memory_disk_read_marks(uint64_t offset, unsigned char *to, size_t len)
 {
-	unsigned char sector[512];
+	unsigned char sector[SECTOR];
 
-	g_assert_cmpuint(offset % CLUSTER, ==, 0);
+	g_assert_cmpuint(offset % CLUSTER_SIZE, ==, 0);
 	memset(to, 0, len);
-	for (size_t at = 0; at < len; at += CLUSTER) {
-		memory_mark(sector, offset + at);
+	for (size_t at = 0; at < len; at += CLUSTER_SIZE) {
+		memory_disk_mark(sector, offset + at);
 		memcpy(to + at, sector, MIN(sizeof(sector), len - at));
 	}
 }
 
-static inline int memory_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
-			      GError **error)
+static inline int memory_disk_read(struct image_source *source, uint64_t offset, void *buf,
+				   size_t len, GError **error)
 {
-	struct memory *memory = (struct memory *)source;
+	struct memory_disk *disk = (struct memory_disk *)source;
+	bool special = ++disk->reads == disk->special_read;
 
 	g_assert_cmpuint(offset + len, <=, source->size);
-	if (!is_data(memory, offset) && !is_data(memory, offset + len - 1))
-		memory->reads_of_zeros++;
-	if (++memory->reads == memory->special && memory->cancel)
-		atomic_store(memory->cancel, 1);
-	if (memory->reads == memory->special && memory->fails) {
+	if (!memory_disk_has_data(disk, offset) && !memory_disk_has_data(disk, offset + len - 1))
+		disk->reads_of_zeros++;
+	if (special && disk->special_sets)
+		atomic_store(disk->special_sets, 1);
+	if (special && disk->special_fails) {
 		g_set_error_literal(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED,
 				    "the disk is gone");
 		return -1;
 	}
-	if (memory->marks)
-		memory_read_marks(offset, buf, len);
-	else if (memory->bytes)
-		memcpy(buf, memory->bytes + offset, len);
+	if (disk->marked)
+		memory_disk_read_marks(offset, buf, len);
+	else if (disk->bytes)
+		memcpy(buf, disk->bytes + offset, len);
 	else
 		memset(buf, (int)(offset >> CLUSTER_BITS) | 1, len);
 	return 0;
 }
 
-static inline int memory_extents(struct image_source *source, image_extent_fn each, void *opaque,
-				 GError **error)
+static inline int memory_disk_extents(struct image_source *source, image_extent_fn each,
+				      void *opaque, GError **error)
 {
-	struct memory *memory = (struct memory *)source;
+	struct memory_disk *disk = (struct memory_disk *)source;
 
 	(void)error;
-	for (guint i = 0; i < memory->extents->len; i++) {
-		const struct extent *extent = &g_array_index(memory->extents, struct extent, i);
+	for (guint i = 0; i < disk->extents->len; i++) {
+		const struct extent *extent = &g_array_index(disk->extents, struct extent, i);
 
 		each(extent->offset, extent->length, extent->data, opaque);
 	}
 	return 0;
 }
 
-static inline void memory_free(struct image_source *source)
+static inline void memory_disk_free(struct image_source *source)
 {
-	struct memory *memory = (struct memory *)source;
+	struct memory_disk *disk = (struct memory_disk *)source;
 
-	g_array_unref(memory->extents);
-	g_free(memory->bytes);
-	g_free(memory);
+	g_array_unref(disk->extents);
+	g_free(disk->bytes);
+	g_free(disk);
 }
 
-static const struct image_source_ops memory_ops = {
-	.read = memory_read,
-	.free = memory_free,
-	.extents = memory_extents,
+static const struct image_source_ops memory_disk_ops = {
+	.read = memory_disk_read,
+	.free = memory_disk_free,
+	.extents = memory_disk_extents,
 };
 
-static inline struct memory *memory_new(uint64_t size)
+/* Makes a disk without extents. */
+static inline struct memory_disk *memory_disk_new(uint64_t size)
 {
-	struct memory *memory = g_new0(struct memory, 1);
+	struct memory_disk *disk = g_new0(struct memory_disk, 1);
 
-	memory->head.ops = &memory_ops;
-	memory->head.size = size;
-	memory->extents = g_array_new(FALSE, FALSE, sizeof(struct extent));
-	return memory;
+	disk->head.ops = &memory_disk_ops;
+	disk->head.size = size;
+	disk->extents = g_array_new(FALSE, FALSE, sizeof(struct extent));
+	return disk;
 }
 
-static inline void add_extent(struct memory *memory, uint64_t offset, uint64_t length, bool data)
+static inline void memory_disk_add_extent(struct memory_disk *disk, uint64_t offset,
+					  uint64_t length, bool data)
 {
 	struct extent extent = {offset, length, data};
 
-	g_array_append_val(memory->extents, extent);
+	g_array_append_val(disk->extents, extent);
 }
 
-static inline void store(struct image_source *source, const char *path, size_t chunk)
+/* Fills the next extent, whose bytes are zeros, and returns whether it is data. */
+typedef bool (*memory_disk_fill_fn)(GRand *rand, unsigned char *bytes, uint64_t length);
+
+/* Makes a disk of up to `sectors_max` sectors, with extents of 1 to 4 << `scale_max` sectors, so
+ * that their edges are anywhere in a cluster. */
+static inline struct memory_disk *memory_disk_new_random(GRand *rand, int sectors_max,
+							 int scale_max, memory_disk_fill_fn fill)
+{
+	uint64_t size = SECTOR * (uint64_t)g_rand_int_range(rand, 1, sectors_max);
+	struct memory_disk *disk = memory_disk_new(size);
+	uint64_t at = 0;
+
+	disk->bytes = g_malloc0(size);
+	while (at < size) {
+		uint64_t scale = (uint64_t)1 << g_rand_int_range(rand, 0, scale_max + 1);
+		uint64_t wanted = SECTOR * scale * (uint64_t)g_rand_int_range(rand, 1, 5);
+		uint64_t length = MIN(size - at, wanted);
+		bool data = fill(rand, disk->bytes + at, length);
+
+		memory_disk_add_extent(disk, at, length, data);
+		at += length;
+	}
+	return disk;
+}
+
+/* How many random disks to try: NOVASNAP_LAYOUTS, or `usual`. */
+static inline int random_layouts(int usual)
+{
+	const char *wanted = g_getenv("NOVASNAP_LAYOUTS");
+
+	return wanted ? atoi(wanted) : usual;
+}
+
+/* Reads a source from start to end in pieces of `chunk` bytes. The caller frees the bytes. */
+static inline unsigned char *source_read_all(struct image_source *source, size_t chunk)
+{
+	unsigned char *all = g_malloc(source->size);
+
+	for (uint64_t at = 0; at < source->size; at += chunk) {
+		size_t length = (size_t)MIN((uint64_t)chunk, source->size - at);
+
+		g_assert_cmpint(source->ops->read(source, at, all + at, length, NULL), ==, 0);
+	}
+	return all;
+}
+
+/* Writes the source to a file, reading pieces of `chunk` bytes. */
+static inline void source_write_file(struct image_source *source, const char *path, size_t chunk)
 {
 	FILE *file = fopen(path, "wb");
 	g_autofree char *buffer = g_malloc(chunk);
@@ -155,15 +207,57 @@ static inline void store(struct image_source *source, const char *path, size_t c
 	g_assert_cmpint(fclose(file), ==, 0);
 }
 
-static inline void run_qemu_img(const char *command, const char *one, const char *other)
+/* A folder with the contents of a disk and the image that an encoder made of it. */
+struct image_files {
+	char *folder;
+	char *plain; /* the path of the raw disk */
+	char *image; /* the path of the image */
+};
+
+static inline struct image_files image_files_new(void)
 {
-	g_autofree char *line = g_strdup_printf("qemu-img %s %s %s", command, one, other);
-	g_autofree char *errors = NULL;
+	struct image_files files = {.folder = g_dir_make_tmp("novasnap-image-XXXXXX", NULL)};
+
+	g_assert_nonnull(files.folder);
+	files.plain = g_build_filename(files.folder, "plain", NULL);
+	files.image = g_build_filename(files.folder, "image", NULL);
+	return files;
+}
+
+/* Fails if there are other files in the folder. */
+static inline void image_files_clear(struct image_files *files)
+{
+	(void)g_unlink(files->plain);
+	(void)g_unlink(files->image);
+	g_assert_cmpint(g_rmdir(files->folder), ==, 0);
+	g_free(files->folder);
+	g_free(files->plain);
+	g_free(files->image);
+}
+
+static inline void image_files_set_plain(const struct image_files *files,
+					 const struct memory_disk *disk)
+{
+	g_assert_true(g_file_set_contents(files->plain, (const char *)disk->bytes,
+					  (gssize)disk->head.size, NULL));
+}
+
+static inline void qemu_img_run(const char *command, const char *first, const char *second)
+{
+	g_autofree char *line = g_strdup_printf("qemu-img %s %s %s", command, first, second);
+	g_autofree char *messages = NULL;
 	int status = -1;
 
-	g_assert_true(g_spawn_command_line_sync(line, NULL, &errors, &status, NULL));
+	g_assert_true(g_spawn_command_line_sync(line, NULL, &messages, &status, NULL));
 	if (status != 0)
-		g_error("%s: %s", line, errors);
+		g_error("%s: %s", line, messages);
+}
+
+/* The image must be a qcow2 image without errors whose contents are those of the disk. */
+static inline void image_files_check(const struct image_files *files)
+{
+	qemu_img_run("check -q -f qcow2", files->image, "");
+	qemu_img_run("compare -q -f raw -F qcow2", files->plain, files->image);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Messages that nobody of good will sends, through novasnapd's own server up to where a job would
- * begin: each is served, or kept with a reason, and acked once in either case. The linker puts the
- * functions below in the place of those that would send something, or run.
+ * Malformed and hostile messages, from the delivery through novasnapd's own server up to where a
+ * job would begin: each is served, or rejected and kept with a reason, and acked once in either
+ * case. The linker replaces the functions that would send something or run a job by those below.
  */
 #include <glib/gstdio.h>
 #include <string.h>
@@ -10,13 +10,19 @@
 #include <time.h>
 
 #include "agent/task/task.h"
-#include "rpc/internal.h"
+#include "rpc/amqp/consumer.h"
+#include "rpc/amqp/publisher.h"
+#include "rpc/handle.h"
+#include "rpc/inflight.h"
 #include "rpc/json.h"
+#include "rpc/limits.h"
+#include "rpc/redact.h"
+#include "rpc/server.h"
 
 #define BODY "tests/data/wire/snapshot_instance.body"
 #define FILES_MAX 2
 #define BYTES_MAX ((uint64_t)4 * 1024 * 1024)
-/* CPU time of what is linear in its length and not slow, also with a sanitizer. */
+/* The CPU time that linear work takes at most, also with a sanitizer. */
 #define QUICK_US ((gint64)5 * G_USEC_PER_SEC)
 
 static gint64 cpu_us(void)
@@ -34,10 +40,10 @@ __typeof__(publisher_send) __wrap_publisher_send;
 
 static unsigned taken, acked, answered;
 
-void __wrap_consumer_ack(struct consumer *consumer, const struct delivery *delivery)
+void __wrap_consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 {
 	(void)consumer;
-	(void)delivery;
+	(void)tag;
 	acked++;
 }
 
@@ -48,19 +54,19 @@ void __wrap_consumer_want(struct consumer *consumer, enum consumer_channel chann
 	(void)wanted;
 }
 
-int __wrap_publisher_send(struct publisher *publisher, const struct outgoing *message, bool wait,
-			  GError **error)
+int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_message *message,
+			  bool wait, GError **error)
 {
 	(void)publisher;
 	(void)wait;
 	(void)error;
-	g_assert_cmpuint(strlen(message->key), <=, MAX_NAME);
+	g_assert_cmpuint(strlen(message->key), <=, RPC_MAX_NAME_BYTES);
 	cJSON_free(message->body);
 	answered++;
 	return 0;
 }
 
-/* What a job is given is fit for the journal. */
+/* The message of a job can be written to the journal and read again. */
 void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
 			const struct job_ops *ops, void *opaque)
 {
@@ -86,7 +92,7 @@ struct fixture {
 	struct rpc_config config;
 	struct manager manager;
 	char *tmp;
-	char *body; /* as it was recorded */
+	char *body; /* a recorded cast */
 	size_t length;
 };
 
@@ -97,17 +103,19 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	fixture->tmp = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	fixture->config.topic = "compute";
+	fixture->config.host = "node1";
 	fixture->config.rejected_dir = g_build_filename(fixture->tmp, "rejected", NULL);
 	fixture->config.rejected_max_files = FILES_MAX;
 	fixture->config.rejected_max_bytes = BYTES_MAX;
 	fixture->rpc.config = &fixture->config;
-	fixture->rpc.server = server_state_new();
+	fixture->rpc.inflight = inflight_new();
+	fixture->rpc.server = rpc_server_new(&fixture->config);
 	g_assert_cmpint(rpc_server_start(&fixture->rpc, &ops, NULL), ==, 0);
 	g_assert_true(g_file_get_contents(BODY, &fixture->body, &fixture->length, NULL));
 }
 
-/* The newest file of those that were rejected, all others removed; NULL: there is none. */
-static char *take_kept(const struct fixture *fixture)
+/* Returns the content of the newest rejected message, and removes all of them; NULL: none. */
+static char *take_rejected(const struct fixture *fixture)
 {
 	g_autoptr(GDir) dir = g_dir_open(fixture->config.rejected_dir, 0, NULL);
 	g_autofree char *newest = NULL;
@@ -139,8 +147,9 @@ static char *take_kept(const struct fixture *fixture)
 static void tear_down(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	g_free(take_kept(fixture));
-	server_state_free(fixture->rpc.server);
+	g_free(take_rejected(fixture));
+	rpc_server_free(fixture->rpc.server);
+	inflight_free(fixture->rpc.inflight);
 	g_rmdir(fixture->config.rejected_dir);
 	g_rmdir(fixture->tmp);
 	g_free((char *)fixture->config.rejected_dir);
@@ -150,51 +159,50 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 
 static void forget_ids(struct fixture *fixture)
 {
-	struct rpc_server_ops ops = manager_server_ops(&fixture->manager);
-
-	server_state_free(fixture->rpc.server);
-	fixture->rpc.server = server_state_new();
-	g_assert_cmpint(rpc_server_start(&fixture->rpc, &ops, NULL), ==, 0);
+	inflight_free(fixture->rpc.inflight);
+	fixture->rpc.inflight = inflight_new();
 }
 
-/* True when it became a job. It is acked once in any case. The body ends where its memory does. */
-static bool give(struct fixture *fixture, const char *body, size_t length)
+/* Delivers a copy of the body that ends where its memory ends. It must be acked once. Returns
+ * whether it became a job. */
+static bool deliver_body(struct fixture *fixture, const char *body, size_t length)
 {
 	g_autofree char *exact = g_memdup2(body, MAX(length, 1));
-	const struct delivery nowhere = {0};
+	const struct delivery delivery = {.body = exact, .length = length, .size = length};
 	unsigned taken_before = taken, acked_before = acked;
 
-	server_take(&fixture->rpc, exact, length, &nowhere);
+	rpc_server_deliver(&delivery, &fixture->rpc);
 	g_assert_cmpuint(acked - acked_before, ==, 1);
 	forget_ids(fixture);
 	return taken > taken_before;
 }
 
-static void expect_kept(const struct fixture *fixture, const char *why)
+static void expect_rejected(const struct fixture *fixture, const char *reason_part)
 {
-	g_autofree char *content = take_kept(fixture);
+	g_autofree char *content = take_rejected(fixture);
 	g_autofree char *reason = content ? g_strndup(content, strcspn(content, "\n")) : NULL;
 
-	if (!reason || !g_str_has_prefix(reason, "# ") || !strstr(reason, why))
-		g_error("kept is \"%s\", not for \"%s\"", reason, why);
+	if (!reason || !g_str_has_prefix(reason, "# ") || !strstr(reason, reason_part))
+		g_error("the reason is \"%s\", without \"%s\"", reason, reason_part);
 }
 
-static bool give_message(struct fixture *fixture, const cJSON *message)
+static bool deliver_message(struct fixture *fixture, const cJSON *message)
 {
 	char *text = json_print(message);
-	bool became_job = give(fixture, text, strlen(text));
+	bool became_job = deliver_body(fixture, text, strlen(text));
 
 	cJSON_free(text);
 	return became_job;
 }
 
-static void expect_refused(struct fixture *fixture, const cJSON *message, const char *why)
+static void expect_message_rejected(struct fixture *fixture, const cJSON *message,
+				    const char *reason_part)
 {
-	g_assert_false(give_message(fixture, message));
-	expect_kept(fixture, why);
+	g_assert_false(deliver_message(fixture, message));
+	expect_rejected(fixture, reason_part);
 }
 
-static cJSON *recorded(const struct fixture *fixture)
+static cJSON *recorded_message(const struct fixture *fixture)
 {
 	cJSON *message = rpc_body_decode(fixture->body, fixture->length, NULL);
 
@@ -202,7 +210,7 @@ static cJSON *recorded(const struct fixture *fixture)
 	return message;
 }
 
-static cJSON *json(const char *text)
+static cJSON *parse_json(const char *text)
 {
 	cJSON *value = json_parse(text, strlen(text), NULL);
 
@@ -215,7 +223,7 @@ static cJSON *member(cJSON *object, const char *name)
 	return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-static void put(cJSON *object, const char *name, cJSON *value)
+static void set_member(cJSON *object, const char *name, cJSON *value)
 {
 	if (member(object, name))
 		cJSON_ReplaceItemInObjectCaseSensitive(object, name, value);
@@ -227,13 +235,13 @@ static void test_cut_at_each_byte(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	for (size_t length = 0; length < fixture->length; length++) {
-		g_assert_false(give(fixture, fixture->body, length));
-		expect_kept(fixture, "not JSON");
+		g_assert_false(deliver_body(fixture, fixture->body, length));
+		expect_rejected(fixture, "not JSON");
 	}
-	g_assert_true(give(fixture, fixture->body, fixture->length));
+	g_assert_true(deliver_body(fixture, fixture->body, fixture->length));
 }
 
-static void test_no_utf8(struct fixture *fixture, gconstpointer unused)
+static void test_invalid_utf8(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const broken[] = {"\xff", "\xc0\x80", "\xed\xa0\x80",
 					     "\xf4\x90\x80\x80"};
@@ -245,13 +253,13 @@ static void test_no_utf8(struct fixture *fixture, gconstpointer unused)
 
 		for (size_t i = 0; bytes[i]; i++)
 			body[at + i] = bytes[i];
-		g_assert_false(give(fixture, body, fixture->length));
-		expect_kept(fixture, "no UTF-8");
+		g_assert_false(deliver_body(fixture, body, fixture->length));
+		expect_rejected(fixture, "invalid UTF-8");
 	}
 }
 
-/* Where the members are that something is read of: paths from the message. */
-static const char *const used[] = {
+/* The members that are read, as paths from the message. */
+static const char *const read_members[] = {
 	"method",
 	"version",
 	"namespace",
@@ -287,7 +295,7 @@ static const char *const used[] = {
 	"args/instance/nova_object.data/created_at",
 };
 
-static const char *const values[] = {
+static const char *const odd_values[] = {
 	"null",
 	"true",
 	"0",
@@ -313,23 +321,24 @@ static const char *const values[] = {
 static void test_wrong_types(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	for (size_t i = 0; i < G_N_ELEMENTS(used); i++) {
-		g_auto(GStrv) path = g_strsplit(used[i], "/", -1);
+	for (size_t i = 0; i < G_N_ELEMENTS(read_members); i++) {
+		g_auto(GStrv) path = g_strsplit(read_members[i], "/", -1);
 
-		for (size_t j = 0; j < G_N_ELEMENTS(values); j++) {
-			cJSON *message = recorded(fixture);
+		for (size_t j = 0; j < G_N_ELEMENTS(odd_values); j++) {
+			cJSON *message = recorded_message(fixture);
 			cJSON *parent = message;
 			unsigned answers = answered;
 			g_autofree char *kept = NULL;
 
 			for (char **name = path; name[1]; name++)
 				parent = member(parent, *name);
-			put(parent, path[g_strv_length(path) - 1], json(values[j]));
-			g_test_message("%s is %s", used[i], values[j]);
-			/* A method that is not ours is dropped, a version too; and answered to a
-			 * call. */
-			if (!give_message(fixture, message)) {
-				kept = take_kept(fixture);
+			set_member(parent, path[g_strv_length(path) - 1],
+				   parse_json(odd_values[j]));
+			g_test_message("%s is %s", read_members[i], odd_values[j]);
+			/* A message with an unknown method or version is dropped, and a call is
+			 * answered. */
+			if (!deliver_message(fixture, message)) {
+				kept = take_rejected(fixture);
 				if (!kept && answered == answers)
 					g_assert_true(i <= 2);
 			}
@@ -338,30 +347,31 @@ static void test_wrong_types(struct fixture *fixture, gconstpointer unused)
 	}
 }
 
-/* Without them there is nothing to be done. */
-static void test_what_is_needed(struct fixture *fixture, gconstpointer unused)
+/* A message without a usable image_id or instance is rejected. */
+static void test_required_arguments(struct fixture *fixture, gconstpointer unused)
 {
 	static const struct {
 		const char *name;
 		const char *why;
-	} needed[] = {
+	} required[] = {
 		{"image_id", "its argument image_id is no uuid"},
 		{"instance", "the argument instance"},
 	};
 
 	(void)unused;
-	for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
-		for (size_t j = 0; j < G_N_ELEMENTS(values); j++) {
-			cJSON *message = recorded(fixture);
+	for (size_t i = 0; i < G_N_ELEMENTS(required); i++) {
+		for (size_t j = 0; j < G_N_ELEMENTS(odd_values); j++) {
+			cJSON *message = recorded_message(fixture);
 
-			put(member(message, "args"), needed[i].name, json(values[j]));
-			expect_refused(fixture, message, needed[i].why);
+			set_member(member(message, "args"), required[i].name,
+				   parse_json(odd_values[j]));
+			expect_message_rejected(fixture, message, required[i].why);
 			cJSON_Delete(message);
 		}
 	}
 }
 
-/* `count` members, or with `key` NULL values, are added. */
+/* Adds `count` members to an object; with `key` NULL, values to an array. */
 static void add_many(cJSON *to, const char *key, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -376,7 +386,7 @@ static void add_many(cJSON *to, const char *key, unsigned count)
 
 static void test_unknown_keys(struct fixture *fixture, gconstpointer unused)
 {
-	cJSON *message = recorded(fixture);
+	cJSON *message = recorded_message(fixture);
 	gint64 began = cpu_us();
 	cJSON *data;
 
@@ -384,10 +394,10 @@ static void test_unknown_keys(struct fixture *fixture, gconstpointer unused)
 	add_many(message, "unknown", 10000);
 	add_many(message, "_context_unknown", 10000);
 	add_many(member(message, "args"), "unknown", 10000);
-	g_assert_true(give_message(fixture, message));
+	g_assert_true(deliver_message(fixture, message));
 	data = member(member(member(message, "args"), "instance"), "nova_object.data");
 	add_many(data, "unknown", 10000);
-	expect_refused(fixture, message, "too many fields");
+	expect_message_rejected(fixture, message, "too many fields");
 	g_assert_cmpint(cpu_us() - began, <, QUICK_US);
 	cJSON_Delete(message);
 }
@@ -399,9 +409,10 @@ static void test_plain_metadata(struct fixture *fixture, gconstpointer unused)
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		cJSON *message = recorded(fixture);
+		cJSON *message = recorded_message(fixture);
 		cJSON *list = cJSON_CreateArray();
-		cJSON *instance = json("{\"uuid\": \"2b5a5b29-ff82-456a-8cb5-56c0ad05b188\"}");
+		cJSON *instance =
+			parse_json("{\"uuid\": \"2b5a5b29-ff82-456a-8cb5-56c0ad05b188\"}");
 
 		for (unsigned j = 0; j < 60000; j++) {
 			g_autofree char *key = g_strdup_printf("%u", j);
@@ -411,8 +422,8 @@ static void test_plain_metadata(struct fixture *fixture, gconstpointer unused)
 			cJSON_AddItemToArray(list, item);
 		}
 		cJSON_AddItemToObject(instance, names[i], list);
-		put(member(message, "args"), "instance", instance);
-		expect_refused(fixture, message, "too much metadata");
+		set_member(member(message, "args"), "instance", instance);
+		expect_message_rejected(fixture, message, "too much metadata");
 		cJSON_Delete(message);
 	}
 	g_assert_cmpint(cpu_us() - began, <, 2 * QUICK_US);
@@ -425,7 +436,7 @@ static void test_depth(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(depths); i++) {
 		g_autoptr(GString) nested = g_string_new("{\"args\":{\"deep\":");
-		bool taken_too;
+		bool became_job;
 
 		for (unsigned j = 0; j < depths[i]; j++)
 			g_string_append_c(nested, '[');
@@ -435,23 +446,23 @@ static void test_depth(struct fixture *fixture, gconstpointer unused)
 				",\"image_id\":\"71e5a7b0-1730-41f5-afda-ba2a6f00b7f6\","
 				"\"instance_uuid\":\"2b5a5b29-ff82-456a-8cb5-56c0ad05b188\"},"
 				"\"version\":\"1.0\",\"method\":\"snapshot_instance\"}");
-		taken_too = give(fixture, nested->str, nested->len);
-		g_assert_cmpint(taken_too, ==, i == 0);
-		if (!taken_too)
-			expect_kept(fixture, "nested too deeply");
+		became_job = deliver_body(fixture, nested->str, nested->len);
+		g_assert_cmpint(became_job, ==, i == 0);
+		if (!became_job)
+			expect_rejected(fixture, "nested too deeply");
 	}
 }
 
 static void test_values(struct fixture *fixture, gconstpointer unused)
 {
-	cJSON *message = recorded(fixture);
+	cJSON *message = recorded_message(fixture);
 	cJSON *list = cJSON_AddArrayToObject(member(message, "args"), "list");
 
 	(void)unused;
 	add_many(list, NULL, 100000);
-	g_assert_true(give_message(fixture, message));
+	g_assert_true(deliver_message(fixture, message));
 	add_many(list, NULL, JSON_MAX_VALUES);
-	expect_refused(fixture, message, "too many values");
+	expect_message_rejected(fixture, message, "too many values");
 	cJSON_Delete(message);
 }
 
@@ -459,59 +470,60 @@ static void test_names(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const names[] = {"method", "version", "_unique_id", "_msg_id",
 					    "_reply_q"};
-	g_autofree char *longest = g_strnfill(MAX_NAME, 'x');
-	g_autofree char *too_long = g_strnfill(MAX_NAME + 1, 'x');
+	g_autofree char *longest = g_strnfill(RPC_MAX_NAME_BYTES, 'x');
+	g_autofree char *too_long = g_strnfill(RPC_MAX_NAME_BYTES + 1, 'x');
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		cJSON *message = recorded(fixture);
+		cJSON *message = recorded_message(fixture);
 		g_autofree char *kept = NULL;
 
-		put(message, names[i], cJSON_CreateString(longest));
-		g_assert_cmpint(give_message(fixture, message), ==, i >= 2);
-		kept = take_kept(fixture);
+		set_member(message, names[i], cJSON_CreateString(longest));
+		g_assert_cmpint(deliver_message(fixture, message), ==, i >= 2);
+		kept = take_rejected(fixture);
 		g_assert_null(kept);
-		put(message, names[i], cJSON_CreateString(too_long));
-		expect_refused(fixture, message, names[i]);
+		set_member(message, names[i], cJSON_CreateString(too_long));
+		expect_message_rejected(fixture, message, names[i]);
 		cJSON_Delete(message);
 	}
 }
 
-/* Of what is too long the beginning is kept, its secrets cut out, and never more than the bound. */
+/* Only the beginning of a body that is too long is kept, redacted and within the limit. */
 static void test_too_long(struct fixture *fixture, gconstpointer unused)
 {
-	g_autofree char *body = g_strnfill(MAX_BODY + 1, ' ');
+	g_autofree char *body = g_strnfill(RPC_MAX_BODY_BYTES + 1, ' ');
 	static const char begin[] = "{\"_context_auth_token\": \"SECRET\", \"keep\": \"";
-	const struct delivery nowhere = {0};
+	const struct delivery delivery = {
+		.body = body, .length = RPC_MAX_KEPT_BYTES, .size = (uint64_t)1 << 40};
 	unsigned acked_before;
 	g_autofree char *kept = NULL;
 
 	(void)unused;
 	memcpy(body, begin, sizeof(begin) - 1);
-	g_assert_false(give(fixture, body, MAX_BODY + 1));
-	expect_kept(fixture, "over the limit of 16777216 (cut)");
-	g_assert_false(give(fixture, body, MAX_BODY));
-	expect_kept(fixture, "not JSON");
+	g_assert_false(deliver_body(fixture, body, RPC_MAX_BODY_BYTES + 1));
+	expect_rejected(fixture, "over the limit of 16777216 (cut)");
+	g_assert_false(deliver_body(fixture, body, RPC_MAX_BODY_BYTES));
+	expect_rejected(fixture, "not JSON");
 	acked_before = acked;
-	server_take_too_long(&fixture->rpc, body, MAX_KEPT, (uint64_t)1 << 40, &nowhere);
+	rpc_server_deliver(&delivery, &fixture->rpc);
 	g_assert_cmpuint(acked - acked_before, ==, 1);
-	kept = take_kept(fixture);
+	kept = take_rejected(fixture);
 	g_assert_true(g_str_has_prefix(kept, "# it has 1099511627776 bytes, over the limit"));
 	g_assert_nonnull(strstr(kept, "keep"));
 	g_assert_null(strstr(kept, "SECRET"));
-	g_assert_cmpuint(strlen(kept), <, MAX_KEPT + 1024);
+	g_assert_cmpuint(strlen(kept), <, RPC_MAX_KEPT_BYTES + 1024);
 }
 
-static void test_kept_is_bounded(struct fixture *fixture, gconstpointer unused)
+static void test_rejected_folder_is_bounded(struct fixture *fixture, gconstpointer unused)
 {
 	g_autofree char *body = g_strnfill((size_t)3 * 1024 * 1024, 'x');
 	g_autofree char *kept = NULL;
 
 	(void)unused;
 	for (int i = 0; i < 20; i++)
-		g_assert_false(give(fixture, body, (size_t)3 * 1024 * 1024));
-	/* It looks at how many there are. */
-	kept = take_kept(fixture);
+		g_assert_false(deliver_body(fixture, body, (size_t)3 * 1024 * 1024));
+	/* take_rejected checks the limits. */
+	kept = take_rejected(fixture);
 	g_assert_nonnull(kept);
 }
 
@@ -525,26 +537,27 @@ static void test_rotation(struct fixture *fixture, gconstpointer unused)
 
 	(void)unused;
 	for (size_t i = 0; i < 2 * (G_N_ELEMENTS(good) + G_N_ELEMENTS(bad)); i++) {
-		cJSON *message = recorded(fixture);
+		cJSON *message = recorded_message(fixture);
 		cJSON *args = member(message, "args");
 		size_t j = i / 2;
 		bool fine = j < G_N_ELEMENTS(good);
 
-		put(message, "method", cJSON_CreateString(methods[i % 2]));
-		put(args, "image_type", cJSON_CreateString("backup"));
-		put(args, "backup_type", cJSON_CreateString("daily"));
-		put(args, "rotation", json(fine ? good[j] : bad[j - G_N_ELEMENTS(good)]));
-		g_assert_cmpint(give_message(fixture, message), ==, fine);
+		set_member(message, "method", cJSON_CreateString(methods[i % 2]));
+		set_member(args, "image_type", cJSON_CreateString("backup"));
+		set_member(args, "backup_type", cJSON_CreateString("daily"));
+		set_member(args, "rotation",
+			   parse_json(fine ? good[j] : bad[j - G_N_ELEMENTS(good)]));
+		g_assert_cmpint(deliver_message(fixture, message), ==, fine);
 		if (!fine)
-			expect_kept(fixture, "rotation");
-		put(args, "backup_type", cJSON_CreateNumber(1));
-		expect_refused(fixture, message, fine ? "backup_type" : "rotation");
+			expect_rejected(fixture, "rotation");
+		set_member(args, "backup_type", cJSON_CreateNumber(1));
+		expect_message_rejected(fixture, message, fine ? "backup_type" : "rotation");
 		cJSON_Delete(message);
 	}
 }
 
-/* A text that is made of nothing but what a secret's name looks like. */
-static void test_names_of_secrets(void)
+/* A text of nothing but names of secrets is redacted in linear time. */
+static void test_redaction_time(void)
 {
 	static const char *const words[] = {"token",	  "token ", "token\\",	"token=",
 					    "\"token\":", "gAAAAA", "token=\\", "token='"};
@@ -554,19 +567,20 @@ static void test_names_of_secrets(void)
 		g_autofree char *redacted = NULL;
 		gint64 began = cpu_us();
 
-		while (text->len < MAX_KEPT)
+		while (text->len < RPC_MAX_KEPT_BYTES)
 			g_string_append(text, words[i]);
 		redacted = rpc_text_redact(text->str, text->len);
 		g_test_message("%s: %" G_GINT64_FORMAT " us", words[i], cpu_us() - began);
 		g_assert_cmpint(cpu_us() - began, <, QUICK_US);
-		/* There is no secret in these, so all of it is kept. */
+		/* These contain no secret, so all of the text is kept. */
 		if (i < 3)
 			g_assert_cmpuint(strlen(redacted), ==, text->len);
 	}
 }
 
-/* What is refused is warned of, many thousands of times. */
-static void pass_over(const char *domain, GLogLevelFlags level, const char *text, gpointer opaque)
+/* Each rejected message logs a warning, and there are thousands of them. */
+static void ignore_warnings(const char *domain, GLogLevelFlags level, const char *text,
+			    gpointer opaque)
 {
 	if (level & (G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR))
 		g_log_default_handler(domain, level, text, opaque);
@@ -579,24 +593,24 @@ int main(int argc, char **argv)
 		void (*test)(struct fixture *fixture, gconstpointer unused);
 	} tests[] = {
 		{"/input/cut-at-each-byte", test_cut_at_each_byte},
-		{"/input/no-utf8", test_no_utf8},
+		{"/input/invalid-utf8", test_invalid_utf8},
 		{"/input/wrong-types", test_wrong_types},
-		{"/input/what-is-needed", test_what_is_needed},
+		{"/input/required-arguments", test_required_arguments},
 		{"/input/unknown-keys", test_unknown_keys},
 		{"/input/plain-metadata", test_plain_metadata},
-		{"/input/depth", test_depth},
-		{"/input/values", test_values},
-		{"/input/names", test_names},
+		{"/input/too-deep", test_depth},
+		{"/input/too-many-values", test_values},
+		{"/input/name-lengths", test_names},
 		{"/input/too-long", test_too_long},
-		{"/input/kept-is-bounded", test_kept_is_bounded},
+		{"/input/rejected-folder-is-bounded", test_rejected_folder_is_bounded},
 		{"/input/rotation", test_rotation},
 	};
 
 	g_test_init(&argc, &argv, NULL);
 	g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
-	g_log_set_default_handler(pass_over, NULL);
+	g_log_set_default_handler(ignore_warnings, NULL);
 	for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
 		g_test_add(tests[i].path, struct fixture, NULL, set_up, tests[i].test, tear_down);
-	g_test_add_func("/input/names-of-secrets", test_names_of_secrets);
+	g_test_add_func("/input/redaction-time", test_redaction_time);
 	return g_test_run();
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reading oslo's INI files.
+ * The configuration: how files are read, errors and where they point, the rules between keys, and
+ * the sample. tests/integration/test-config-oslo.py compares the reader with oslo.config.
  */
 #include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/config/config.h"
+#include "agent/config/table.h"
 
 #define MAX_FILES 3
 
@@ -106,7 +108,7 @@ static void test_later_file_wins(void)
 
 static void test_long_lines_and_semicolons(void)
 {
-	g_autofree char *password = g_strnfill(900, 'x');
+	g_autofree char *password = g_strnfill(100000, 'x');
 	g_autofree char *text =
 		g_strdup_printf("# [comment]\n[keystone_authtoken]\n"
 				"password = %s ; not a comment\n"
@@ -137,10 +139,10 @@ static void test_substitution(void)
 	g_assert_cmpstr(config->image.service.password, ==, "a$b");
 }
 
-/* An empty text counts as not set: what has a default has it. */
+/* An empty text counts as not set: a key with a default has it. */
 static void test_empty(void)
 {
-	const char *texts[] = {"[DEFAULT]\ntransport_url =\ncontrol_exchange =\n"
+	const char *texts[] = {"[DEFAULT]\ntransport_url =\ncontrol_exchange =\nreport_interval =\n"
 			       "[libvirt]\nimages_type =\nvirt_type =\nsnapshots_directory =\n"
 			       "[novasnap]\nstate_dir =\nrun_dir =\nlive_method =\ncontrol =\n"
 			       "compression_type =\n[notifications]\nnotification_format =\n",
@@ -153,37 +155,227 @@ static void test_empty(void)
 	g_assert_cmpstr(config->state_dir, ==, "/var/lib/novasnap");
 	g_assert_cmpstr(config->virt.live_method, ==, "stream");
 	g_assert_cmpstr(config->virt.container_format, ==, "qcow2");
+	g_assert_cmpuint(config->report_interval_s, ==, 10);
 	expect_error("[DEFAULT]\nmy =\n[libvirt]\nimages_type = $my\n",
-		     ":4: [libvirt]images_type: comes to nothing");
+		     ":4: [libvirt]images_type: is empty once its references are replaced");
 }
 
-static void test_errors(void)
+/* All settings of a multi-valued key count, those of every file. */
+static void test_multi(void)
+{
+	const char *texts[] = {"[oslo_messaging_notifications]\ndriver = log\n",
+			       "[DEFAULT]\nnotification_driver = messagingv2\n", NULL};
+	g_autoptr(config_t) config = load(texts, NULL);
+
+	g_assert_true(config->notify.enabled);
+}
+
+static void test_rules(void)
+{
+	const char *texts[] = {"[DEFAULT]\nuse_cow_images = no\n[libvirt]\nvirt_type = lxc\n"
+			       "[oslo_messaging_rabbit]\nrabbit_quorum_queue = on\n"
+			       "[ephemeral_storage_encryption]\nenabled = yes\n",
+			       NULL};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) config = load(texts, &error);
+
+	g_assert_no_error(error);
+	g_assert_cmpstr(config->virt.connection_uri, ==, "lxc:///");
+	g_assert_cmpstr(config->virt.container_format, ==, "raw");
+	g_assert_true(config->virt.disable_livesnapshot);
+	g_assert_true(config->rpc.durable);
+	g_assert_cmpuint(config->rpc.prefetch, ==, 100);
+	g_assert_cmpstr(config->rpc.rejected_dir, ==, "/var/lib/novasnap/rejected");
+	g_assert_true(g_path_is_absolute(config->virt.thaw_program));
+	g_assert_cmpstr(config->rpc.host, !=, "");
+	g_assert_cmpstr(config->notify.host, ==, config->rpc.host);
+}
+
+static void test_value_errors(void)
 {
 	expect_error("[novasnap]\nstate_dri = /x\n", ":2: [novasnap] has no key \"state_dri\"");
-	expect_error("[novasnap]\ncontrol = maybe\n", ":2: [novasnap]control: is \"maybe\"");
-	expect_error("[DEFAULT]\nmax_concurrent_snapshots = -1\n", "must be a whole number");
+	expect_error("[NovaSnap]\nstate_dri = /x\n", ":2: [novasnap] has no key \"state_dri\"");
+	expect_error("[novasnap]\ncontrol = maybe\n",
+		     ":2: [novasnap]control: is \"maybe\", must be one of: none, conductor");
+	expect_error("[libvirt]\nsnapshot_image_format = tar\n",
+		     ":2: [libvirt]snapshot_image_format: is \"tar\"");
+	expect_error("[DEFAULT]\nmax_concurrent_snapshots = -1\n",
+		     "must be a whole number from 0 to 1000");
+	expect_error("[novasnap]\nscratch_reserve = 0\n",
+		     "must be a whole number of MiB from 1 to 1000000");
+	expect_error("[novasnap]\nagent_timeout = 18446744073709551617\n",
+		     "must be a whole number of seconds from 1 to 604800");
 	expect_error("[DEFAULT]\ndebug = perhaps\n", ":2: [DEFAULT]debug: must be true or false");
-	expect_error("[DEFAULT]\nhost = $nothing\n", "refers to $nothing");
-	/* What may be a part of a password is not said. */
-	expect_error("[keystone_authtoken]\npassword = a$secret\n",
-		     "another key with a dollar sign");
-	expect_error("[DEFAULT]\ntransport_url = rabbit://u:a$secret@h/\n",
-		     "another key with a dollar sign");
-	expect_error("[DEFAULT]\nhost = ${host}\n", "refers to $host");
 	expect_error("[novasnap]\nimages = directory\n", "images_dir: must be set");
-	expect_error("[novasnap]\nstate_dir = relative\n", "must be an absolute path");
-	expect_error("[DEFAULT]\nhost = h\nnonsense\n", ":3: neither");
+	expect_error("[novasnap]\nstate_dir = relative\n",
+		     ":2: [novasnap]state_dir: must be an absolute path");
+	expect_error("[DEFAULT]\nstate_path = relative\n",
+		     "[libvirt]snapshots_directory: must be an absolute path");
+	expect_error("[novasnap]\ncontrol = none\nreport_state = true\n",
+		     ":3: [novasnap]report_state: needs control = conductor");
 	expect_error("[oslo_messaging_notifications]\ntransport_url = rabbit://other/\n",
 		     "is not supported");
 }
 
-static void test_missing_file(void)
+static void test_reference_errors(void)
 {
-	const char *const files[] = {"/nonexistent/novasnap.conf", NULL};
+	expect_error("[DEFAULT]\nhost = $nothing\n",
+		     ":2: [DEFAULT]host: refers to $nothing, which is not set (write $$");
+	expect_error("[DEFAULT]\nhost = ${host}\n", "refers to $host, which refers to itself");
+	expect_error("[DEFAULT]\nhost = $a\na = $b$b\nb = $a\n", "which refers to itself");
+	expect_error("[DEFAULT]\nhost = ${notifications.versioned_notifications_topics}\n",
+		     "refers to $notifications.versioned_notifications_topics, which is a list");
+	/* It may be part of a password: it is in no message. */
+	expect_error("[keystone_authtoken]\npassword = a$secret\n",
+		     "password: refers to another key with a dollar sign, which is not set");
+	expect_error("[DEFAULT]\ntransport_url = rabbit://u:a$secret@h/\n",
+		     "another key with a dollar sign");
+}
+
+/* A few lines that would come to billions of references. */
+static void test_reference_limit(void)
+{
+	g_autoptr(GString) text = g_string_new("[DEFAULT]\nhost = $a0\n");
+
+	for (int i = 0; i < 30; i++)
+		g_string_append_printf(text, "a%d = $a%d$a%d$a%d\n", i, i + 1, i + 1, i + 1);
+	g_string_append(text, "a30 = x\n");
+	expect_error(text->str, ":2: [DEFAULT]host: refers to $");
+}
+
+static void test_line_errors(void)
+{
+	expect_error("[DEFAULT]\nhost = h\nnonsense\n", ":3: neither");
+	expect_error("[DEFAULT]\r\nhost = h\rnonsense\n", ":3: neither");
+	expect_error("[DEFAULT\nhost = h\n", ":1: a line that begins with [ must end with ]");
+	expect_error("[]\n", ":1: the section has no name");
+	expect_error("host = h\n", ":1: a key stands before the first [section]");
+	expect_error("[DEFAULT]\n= h\n", ":2: the key has no name");
+	expect_error("[DEFAULT]\n\n  host = h\n", ":3: the line is indented");
+	expect_error("[DEFAULT]\n# \xff\n", ":2: the line is not UTF-8");
+}
+
+static void expect_file_error(const char *path, const char *words)
+{
+	const char *const files[] = {path, NULL};
 	g_autoptr(GError) error = NULL;
 
 	g_assert_null(config_load(files, &error));
 	g_assert_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE);
+	if (!strstr(error->message, words) || !strstr(error->message, path))
+		g_error("\"%s\" does not say \"%s\"", error->message, words);
+}
+
+static void test_unreadable_files(void)
+{
+	expect_file_error("/nonexistent/novasnap.conf", "No such file");
+	expect_file_error("/", "Is a directory");
+	expect_file_error("/dev/zero", "is larger than");
+}
+
+/* What the sample says of the section's keys: from "#name = default" lines to the text above. */
+struct sample_key {
+	char *default_text;
+	char *comment;
+};
+
+static void sample_key_free(gpointer data)
+{
+	struct sample_key *key = data;
+
+	g_free(key->default_text);
+	g_free(key->comment);
+	g_free(key);
+}
+
+/* "section name" -> struct sample_key. */
+static GHashTable *read_sample(void)
+{
+	GHashTable *keys = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, sample_key_free);
+	g_autoptr(GString) comment = g_string_new(NULL);
+	g_autofree char *section = NULL;
+	g_autofree char *text = NULL;
+	g_auto(GStrv) lines = NULL;
+
+	g_assert_true(g_file_get_contents("conf/novasnap.conf", &text, NULL, NULL));
+	lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		if (**line == '[') {
+			g_free(section);
+			section = g_strndup(*line + 1, strlen(*line) - 2);
+		} else if (g_str_has_prefix(*line, "# ")) {
+			g_string_append(comment, *line + 1);
+			continue;
+		} else if (**line == '#') {
+			g_auto(GStrv) parts = g_strsplit(*line + 1, " =", 2);
+			struct sample_key *key = g_new0(struct sample_key, 1);
+			char *name;
+
+			g_assert_nonnull(parts[1]);
+			key->default_text = g_strdup(g_strstrip(parts[1]));
+			key->comment = g_strdup(comment->str);
+			name = g_strdup_printf("%s %s", section, parts[0]);
+			if (!g_hash_table_insert(keys, name, key))
+				g_error("the sample has a key twice: %s", name);
+		} else if (**line != '\0') {
+			g_error("the sample sets something: %s", *line);
+		}
+		g_string_truncate(comment, 0);
+	}
+	return keys;
+}
+
+static void test_sample(void)
+{
+	g_autoptr(GHashTable) documented = read_sample();
+	GHashTableIter rest;
+	gpointer name;
+
+	for (size_t i = 0; i < config_table_size; i++) {
+		const struct config_key *key = &config_table[i];
+		g_autofree char *id = g_strdup_printf("%s %s", key->section, key->name);
+		const struct sample_key *sample = g_hash_table_lookup(documented, id);
+		const char *default_text = key->default_text ? key->default_text : "";
+
+		if (!sample)
+			g_error("the sample does not have [%s]%s", key->section, key->name);
+		if (!g_str_equal(sample->default_text, default_text))
+			g_error("[%s]%s has the default \"%s\", in the sample \"%s\"", key->section,
+				key->name, default_text, sample->default_text);
+		if (!*sample->comment || (key->unit && !strstr(sample->comment, key->unit)))
+			g_error("the sample does not say what [%s]%s is, or its unit", key->section,
+				key->name);
+		for (int c = 0; key->choices && key->choices[c]; c++) {
+			g_autofree char *quoted = g_strdup_printf("`%s`", key->choices[c]);
+
+			if (!strstr(sample->comment, quoted))
+				g_error("the sample does not say that [%s]%s may be %s",
+					key->section, key->name, quoted);
+		}
+		g_hash_table_remove(documented, id);
+	}
+	g_hash_table_iter_init(&rest, documented);
+	if (g_hash_table_iter_next(&rest, &name, NULL))
+		g_error("the sample has a key that does not exist: %s", (const char *)name);
+}
+
+/* The sample with every key set to its default, and as it is. */
+static void test_sample_loads(void)
+{
+	g_autofree char *text = NULL;
+	g_autofree char *set = NULL;
+	g_autoptr(GRegex) comment = g_regex_new("^#(\\w+ =)", G_REGEX_MULTILINE, 0, NULL);
+
+	g_assert_true(g_file_get_contents("conf/novasnap.conf", &text, NULL, NULL));
+	set = g_regex_replace(comment, text, -1, 0, "\\1", 0, NULL);
+	for (int i = 0; i < 2; i++) {
+		const char *texts[] = {i == 0 ? text : set, NULL};
+		g_autoptr(GError) error = NULL;
+		g_autoptr(config_t) config = load(texts, &error);
+
+		g_assert_no_error(error);
+		g_assert_cmpstr(config->virt.scratch_dir, ==, "/var/lib/novasnap/scratch");
+	}
 }
 
 int main(int argc, char **argv)
@@ -195,7 +387,14 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/long-lines", test_long_lines_and_semicolons);
 	g_test_add_func("/config/substitution", test_substitution);
 	g_test_add_func("/config/empty", test_empty);
-	g_test_add_func("/config/errors", test_errors);
-	g_test_add_func("/config/missing-file", test_missing_file);
+	g_test_add_func("/config/multi", test_multi);
+	g_test_add_func("/config/rules", test_rules);
+	g_test_add_func("/config/value-errors", test_value_errors);
+	g_test_add_func("/config/reference-errors", test_reference_errors);
+	g_test_add_func("/config/reference-limit", test_reference_limit);
+	g_test_add_func("/config/line-errors", test_line_errors);
+	g_test_add_func("/config/unreadable-files", test_unreadable_files);
+	g_test_add_func("/config/sample", test_sample);
+	g_test_add_func("/config/sample-loads", test_sample_loads);
 	return g_test_run();
 }

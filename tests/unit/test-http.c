@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * HTTP servers that answer too much, or never to the end: a thread that takes one connection.
+ * HTTP servers whose reply is too large or never complete. A server is a thread that accepts one
+ * connection.
  */
 #include <netinet/in.h>
 #include <pthread.h>
@@ -8,23 +9,25 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "image/internal.h"
+#include "image/limits.h"
+#include "image/openstack/http.h"
 
-#define SENT ((uint64_t)100000)
+#define UPLOAD_SIZE ((uint64_t)100000)
 #define LIMIT_S 1
-/* Of what has a limit of some seconds. */
-#define SOON_US ((gint64)20 * G_USEC_PER_SEC)
+/* More than the limits of a request together. */
+#define MOST_US ((gint64)20 * G_USEC_PER_SEC)
 
 struct server {
 	int listener;
-	const char *begin; /* of the answer */
-	const char *again; /* what follows, again and again */
-	unsigned pause_us; /* before each */
+	const char *start;  /* of the reply */
+	const char *repeat; /* sent after it until the client closes the connection */
+	unsigned pause_us;  /* after each repetition; 0: the request has no upload */
 };
 
-static void take_request(int fd, size_t body)
+/* Receives the head of a request, and then `body` bytes of an upload. */
+static void receive_request(int fd, size_t body)
 {
-	static const char more[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	static const char proceed[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	g_autoptr(GString) head = g_string_new(NULL);
 	char buffer[4096];
 	char byte;
@@ -32,7 +35,7 @@ static void take_request(int fd, size_t body)
 	while (!g_str_has_suffix(head->str, "\r\n\r\n") && recv(fd, &byte, 1, 0) == 1)
 		g_string_append_c(head, byte);
 	if (body > 0)
-		(void)send(fd, more, strlen(more), MSG_NOSIGNAL);
+		(void)send(fd, proceed, strlen(proceed), MSG_NOSIGNAL);
 	while (body > 0) {
 		ssize_t got = recv(fd, buffer, MIN(sizeof(buffer), body), 0);
 
@@ -42,15 +45,15 @@ static void take_request(int fd, size_t body)
 	}
 }
 
-static void *serve(void *opaque)
+static void *server_main(void *opaque)
 {
 	const struct server *server = opaque;
 	int fd = accept(server->listener, NULL, NULL);
-	size_t length = strlen(server->again);
+	size_t length = strlen(server->repeat);
 
-	take_request(fd, server->pause_us > 0 ? SENT : 0);
-	(void)send(fd, server->begin, strlen(server->begin), MSG_NOSIGNAL);
-	while (length > 0 && send(fd, server->again, length, MSG_NOSIGNAL) == (ssize_t)length) {
+	receive_request(fd, server->pause_us > 0 ? UPLOAD_SIZE : 0);
+	(void)send(fd, server->start, strlen(server->start), MSG_NOSIGNAL);
+	while (length > 0 && send(fd, server->repeat, length, MSG_NOSIGNAL) == (ssize_t)length) {
 		if (server->pause_us > 0)
 			g_usleep(server->pause_us);
 	}
@@ -58,32 +61,11 @@ static void *serve(void *opaque)
 	return NULL;
 }
 
-static int read_zeros(struct image_source *source, uint64_t offset, void *buf, size_t len,
-		      GError **error)
+/* Starts listening. Returns the URL, which the caller frees. */
+static char *server_listen(struct server *server)
 {
-	(void)source;
-	(void)offset;
-	(void)error;
-	memset(buf, 0, len);
-	return 0;
-}
-
-/* An upload where the server has a pause. */
-static int ask(struct server *server, struct http_reply *reply, GError **error)
-{
-	static const struct image_source_ops ops = {.read = read_zeros};
-	static const struct http_config config = {.connect_timeout_s = LIMIT_S,
-						  .request_timeout_s = LIMIT_S,
-						  .stall_timeout_s = LIMIT_S};
-	struct image_source source = {&ops, SENT};
-	struct image_upload upload = {.source = &source};
-	struct pipeline *pipeline = server->pause_us > 0 ? pipeline_start(&upload, NULL) : NULL;
 	struct sockaddr_in address = {.sin_family = AF_INET};
 	socklen_t length = sizeof(address);
-	g_autofree char *url = NULL;
-	struct http_request request = {
-		.method = "PUT", .upload = pipeline, .upload_size = pipeline ? SENT : 0};
-	pthread_t thread;
 	int rc;
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -94,59 +76,84 @@ static int ask(struct server *server, struct http_reply *reply, GError **error)
 	g_assert_cmpint(rc, ==, 0);
 	rc = getsockname(server->listener, (struct sockaddr *)&address, &length);
 	g_assert_cmpint(rc, ==, 0);
-	url = g_strdup_printf("http://127.0.0.1:%d/", ntohs(address.sin_port));
-	request.url = url;
-	rc = pthread_create(&thread, NULL, serve, server);
+	return g_strdup_printf("http://127.0.0.1:%d/", ntohs(address.sin_port));
+}
+
+/* Produces `*opaque` bytes. */
+static ssize_t read_zeros(void *opaque, void *buffer, size_t size, GError **error)
+{
+	uint64_t *left = opaque;
+	size_t length = (size_t)MIN(*left, (uint64_t)size);
+
+	(void)error;
+	memset(buffer, 0, length);
+	*left -= length;
+	return (ssize_t)length;
+}
+
+static int send_request(struct server *server, struct http_reply *reply, GError **error)
+{
+	static const struct http_config config = {.connect_timeout_s = LIMIT_S,
+						  .request_timeout_s = LIMIT_S,
+						  .stall_timeout_s = LIMIT_S};
+	uint64_t left = UPLOAD_SIZE;
+	const struct http_upload upload = {
+		.read = read_zeros, .opaque = &left, .size = UPLOAD_SIZE};
+	g_autofree char *url = server_listen(server);
+	struct http_request request = {
+		.method = "PUT", .url = url, .upload = server->pause_us > 0 ? &upload : NULL};
+	pthread_t thread;
+	int rc;
+
+	rc = pthread_create(&thread, NULL, server_main, server);
 	g_assert_cmpint(rc, ==, 0);
-	rc = http_perform(&config, &request, reply, error);
+	rc = http_request_send(&config, &request, reply, error);
 	(void)pthread_join(thread, NULL);
 	(void)close(server->listener);
-	if (pipeline)
-		pipeline_free(pipeline);
 	return rc;
 }
 
-static void test_good(void)
+static void test_complete(void)
 {
-	struct server server = {.begin = "HTTP/1.1 201 Created\r\nX-Subject-Token:  t \r\n"
+	struct server server = {.start = "HTTP/1.1 201 Created\r\nX-Subject-Token:  t \r\n"
 					 "Content-Length: 2\r\n\r\n{}",
-				.again = ""};
+				.repeat = ""};
 	struct http_reply reply = {0};
 
-	g_assert_cmpint(ask(&server, &reply, NULL), ==, 0);
+	g_assert_cmpint(send_request(&server, &reply, NULL), ==, 0);
 	g_assert_cmpint(reply.status, ==, 201);
 	g_assert_cmpstr(reply.subject_token, ==, "t");
 	g_assert_cmpstr(reply.body->str, ==, "{}");
 	http_reply_clear(&reply);
 }
 
-static void test_no_end(void)
+static void test_endless(void)
 {
-	g_autofree char *much = g_strnfill(10000, 'x');
-	g_autofree char *header = g_strdup_printf("X-%s: x\r\n", much);
+	g_autofree char *text = g_strnfill(10000, 'x');
+	g_autofree char *header = g_strdup_printf("X-%s: x\r\n", text);
 	struct server servers[] = {
-		/* All at once. */
-		{.begin = "HTTP/1.1 200 OK\r\n\r\n", .again = much},
-		{.begin = "HTTP/1.1 200 OK\r\n", .again = much},
-		{.begin = "HTTP/1.1 200 OK\r\n", .again = header},
-		{.begin = "HTTP/1.1 100 Continue\r\n\r\n",
-		 .again = "HTTP/1.1 100 Continue\r\n\r\n"},
-		{.begin = "", .again = much},
-		/* After an upload, byte by byte. */
-		{.begin = "HTTP/1.1 200 OK\r\n\r\n", .again = "xxxx", .pause_us = 200000},
-		{.begin = "HTTP/1.1 200 OK\r\nX: ", .again = "xxxx", .pause_us = 200000},
-		{.begin = "", .again = "HTTP/1.1 100 Continue\r\n\r\n", .pause_us = 200000},
+		/* As fast as possible: a body, header lines, statuses, and no HTTP at all. */
+		{.start = "HTTP/1.1 200 OK\r\n\r\n", .repeat = text},
+		{.start = "HTTP/1.1 200 OK\r\n", .repeat = text},
+		{.start = "HTTP/1.1 200 OK\r\n", .repeat = header},
+		{.start = "HTTP/1.1 100 Continue\r\n\r\n",
+		 .repeat = "HTTP/1.1 100 Continue\r\n\r\n"},
+		{.start = "", .repeat = text},
+		/* Slowly, after an upload. */
+		{.start = "HTTP/1.1 200 OK\r\n\r\n", .repeat = "xxxx", .pause_us = 200000},
+		{.start = "HTTP/1.1 200 OK\r\nX: ", .repeat = "xxxx", .pause_us = 200000},
+		{.start = "", .repeat = "HTTP/1.1 100 Continue\r\n\r\n", .pause_us = 200000},
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(servers); i++) {
 		struct http_reply reply = {0};
-		gint64 began = g_get_monotonic_time();
+		gint64 start_us = g_get_monotonic_time();
 		g_autoptr(GError) error = NULL;
 
-		g_assert_cmpint(ask(&servers[i], &reply, &error), ==, -1);
+		g_assert_cmpint(send_request(&servers[i], &reply, &error), ==, -1);
 		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
-		g_assert_cmpint(g_get_monotonic_time() - began, <, SOON_US);
-		g_assert_cmpuint(reply.body->len, <=, REPLY_MAX);
+		g_assert_cmpint(g_get_monotonic_time() - start_us, <, MOST_US);
+		g_assert_cmpuint(reply.body->len, <=, HTTP_REPLY_SIZE_MAX);
 		g_test_message("%zu: %s", i, error->message);
 		http_reply_clear(&reply);
 	}
@@ -155,7 +162,7 @@ static void test_no_end(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/http/good", test_good);
-	g_test_add_func("/http/no-end", test_no_end);
+	g_test_add_func("/http/complete", test_complete);
+	g_test_add_func("/http/endless", test_endless);
 	return g_test_run();
 }

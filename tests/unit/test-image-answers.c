@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Answers of Glance, Keystone and Cinder that make no sense, or too much of it. The linker puts the
- * functions below in the place of image/openstack/http.c's.
+ * Replies of Glance, Keystone and Cinder that are malformed, too large, refusals, or lost. The
+ * linker replaces http_request_send() and image_cancel_sleep() by the functions below.
  */
-#include <string.h>
 #include <time.h>
 
-#include "image/internal.h"
-#include "image/openstack/cinder.h"
+#include "image/cancel.h"
+#include "image/cinder.h"
+#include "image/limits.h"
+#include "image/store/record.h"
+#include "tests/unit/upload.h"
 
 #define ID "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
-/* CPU time of what is linear in its length and not slow, also with a sanitizer. */
-#define QUICK_US ((gint64)5 * G_USEC_PER_SEC)
+/* CPU time that is enough for any linear algorithm, also with a sanitizer. */
+#define MOST_CPU_US ((gint64)5 * G_USEC_PER_SEC)
 
-static gint64 cpu_us(void)
+static gint64 cpu_time_us(void)
 {
 	struct timespec used;
 
@@ -21,77 +23,78 @@ static gint64 cpu_us(void)
 	return (gint64)used.tv_sec * G_USEC_PER_SEC + used.tv_nsec / 1000;
 }
 
-__typeof__(http_perform) __wrap_http_perform;
-__typeof__(http_pause) __wrap_http_pause;
+__typeof__(http_request_send) __wrap_http_request_send;
+__typeof__(image_cancel_sleep) __wrap_image_cancel_sleep;
 
-#define LOST (-1) /* what was sent arrived, and its answer did not */
+#define LOST (-1) /* the request arrives, but its reply does not */
 
-/* One after the other; the last one again and again. */
+/* The replies, one for each request. The last one is repeated. */
 struct answer {
-	long status;
-	const char *token; /* NULL: none */
+	long status; /* 0 ends the list */
+	const char *subject_token;
 	const char *body;
 };
 static const struct answer *answers;
-static unsigned asked, puts_seen, pauses;
-static bool is_cancelled;
+static unsigned requests_seen, puts_seen, sleeps_seen;
+static bool sleep_is_cancelled;
 
-static void drain(struct pipeline *pipeline)
+static void set_answers(const struct answer *list)
 {
-	char buffer[65536];
-
-	while (pipeline_read(pipeline, buffer, sizeof(buffer)) > 0)
-		;
+	answers = list;
+	requests_seen = puts_seen = sleeps_seen = 0;
 }
 
-int __wrap_http_perform(const struct http_config *config, const struct http_request *request,
-			struct http_reply *reply, GError **error)
+int __wrap_http_request_send(const struct http_config *config, const struct http_request *request,
+			     struct http_reply *reply, GError **error)
 {
 	long status = answers->status;
 
 	(void)config;
 	http_reply_clear(reply);
+	requests_seen++;
 	puts_seen += g_str_equal(request->method, "PUT");
-	/* Who refuses does so before the data. */
+	/* A server that refuses an upload does not read it. */
 	if (request->upload && status < 300)
-		drain(request->upload);
+		(void)http_upload_drain(request->upload, NULL);
 	if (status == LOST) {
 		answers++;
-		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "it is lost");
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
+				    "the reply is lost");
 		return -1;
 	}
 	reply->status = status;
-	reply->subject_token = g_strdup(answers->token);
+	reply->subject_token = g_strdup(answers->subject_token);
 	reply->body = g_string_new(answers->body);
-	asked++;
 	if (answers[1].status)
 		answers++;
 	return 0;
 }
 
-bool __wrap_http_pause(unsigned seconds, const atomic_int *cancel)
+bool __wrap_image_cancel_sleep(const atomic_int *cancel, unsigned seconds)
 {
-	(void)seconds;
 	(void)cancel;
-	pauses++;
-	return !is_cancelled;
+	(void)seconds;
+	sleeps_seen++;
+	return !sleep_is_cancelled;
 }
 
 static const char *const servers[] = {"http://glance", NULL};
 static const struct image_config glance = {
 	.api_servers = servers, .num_retries = 3, .saving_timeout_s = 60};
-static const struct image_identity nobody;
+static const struct image_config keystone = {
+	.auth = {.auth_url = "http://keystone", .username = "nova"}};
+static const struct image_identity no_identity;
 
-static GPtrArray *list(const char *body, GError **error)
+/* Lists images. Each page is `body`. */
+static GPtrArray *list_images(const char *body, GError **error)
 {
 	const struct answer pages[] = {{200, NULL, body}, {0}};
 	const struct image_property wanted[] = {{NULL, NULL}};
 	struct image_store *store = image_store_new(&glance, NULL);
 	GPtrArray *images;
 
-	answers = pages;
-	asked = 0;
-	images = image_store_list(store, &nobody, wanted, error);
+	set_answers(pages);
+	images = image_store_list(store, &no_identity, wanted, error);
 	image_store_free(store);
 	return images;
 }
@@ -106,28 +109,28 @@ static char *page_of(unsigned count, const char *next)
 	return g_strdup(body->str);
 }
 
-static void test_long_page(void)
+static void test_list_long_page(void)
 {
 	g_autofree char *body = page_of(80000, "");
-	gint64 began = cpu_us();
-	GPtrArray *images = list(body, NULL);
+	gint64 start_us = cpu_time_us();
+	GPtrArray *images = list_images(body, NULL);
 
 	g_assert_cmpuint(images->len, ==, 80000);
-	g_assert_cmpint(cpu_us() - began, <, QUICK_US);
+	g_assert_cmpint(cpu_time_us() - start_us, <, MOST_CPU_US);
 	g_ptr_array_unref(images);
 }
 
-static void test_too_many_values(void)
+static void test_list_too_many_values(void)
 {
-	g_autofree char *body = page_of(REPLY_VALUES_MAX / 2, "");
+	g_autofree char *body = page_of(HTTP_REPLY_VALUES_MAX / 2, "");
 	g_autoptr(GError) error = NULL;
 
-	g_assert_null(list(body, &error));
+	g_assert_null(list_images(body, &error));
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
 }
 
-/* A list that comes to no end does. */
-static void test_endless_list(void)
+/* Each page links to another one. */
+static void test_list_endless(void)
 {
 	g_autofree char *text = g_strnfill((size_t)1024 * 1024, 'x');
 	g_autofree char *large =
@@ -136,17 +139,17 @@ static void test_endless_list(void)
 	g_autoptr(GError) error = NULL;
 	GPtrArray *images;
 
-	g_assert_null(list(large, &error));
+	g_assert_null(list_images(large, &error));
 	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
-	g_assert_cmpuint(asked, <=, LIST_BYTES_MAX / strlen(text) + 1);
-	images = list(small, NULL);
-	g_assert_cmpuint(images->len, ==, LIST_PAGES);
+	g_assert_cmpuint(requests_seen, <=, GLANCE_LIST_SIZE_MAX / strlen(text) + 1);
+	images = list_images(small, NULL);
+	g_assert_cmpuint(images->len, ==, GLANCE_LIST_PAGES_MAX);
 	g_ptr_array_unref(images);
 }
 
-static void test_odd_answers(void)
+static void test_list_malformed(void)
 {
-	static const char *const odd[] = {
+	static const char *const bodies[] = {
 		"",
 		"x",
 		"[]",
@@ -160,17 +163,31 @@ static void test_odd_answers(void)
 		"{\"images\"",
 	};
 
-	for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
+	for (size_t i = 0; i < G_N_ELEMENTS(bodies); i++) {
 		g_autoptr(GError) error = NULL;
-		GPtrArray *images = list(odd[i], &error);
+		GPtrArray *images = list_images(bodies[i], &error);
 
-		g_test_message("%s", odd[i]);
+		g_test_message("%s", bodies[i]);
 		g_assert_null(images);
 		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED);
 	}
 }
 
-static void test_sizes(void)
+/* Keystone refuses, so that no request to Glance is sent. */
+static void test_list_without_token(void)
+{
+	const struct answer refusal[] = {{401, NULL, "no"}, {0}};
+	const struct image_property wanted[] = {{NULL, NULL}};
+	struct image_store *store = image_store_new(&keystone, NULL);
+	g_autoptr(GError) error = NULL;
+
+	set_answers(refusal);
+	g_assert_null(image_store_list(store, &no_identity, wanted, &error));
+	g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_AUTH);
+	image_store_free(store);
+}
+
+static void test_record_sizes(void)
 {
 	static const struct {
 		const char *size;
@@ -192,42 +209,66 @@ static void test_sizes(void)
 	}
 }
 
-/* What a refusal says is cut before it is taken apart. */
-static void test_refusals(void)
+static void expect_verified(const char *document, bool verified)
 {
-	static const char *const words[] = {"&amp;", "<title>", "<", "&#x27;", "<style>x</title>",
-					    " ",     "\xff"};
+	const struct image_checksum sent = {.hash = "abcd", .hash_name = "sha512", .size = 10};
+	g_autoptr(image_record_t) record = image_record_parse(cJSON_Parse(document), NULL);
+	g_autoptr(GError) error = NULL;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
+	g_assert_nonnull(record);
+	g_assert_cmpint(image_record_verify(record, &sent, &error), ==, verified ? 0 : -1);
+	if (!verified)
+		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH);
+}
+
+static void test_record_verify(void)
+{
+#define RECORD(status, size) "{\"id\":\"i\",\"status\":\"" status "\",\"size\":" size
+#define HASH(algo, value) ",\"os_hash_algo\":\"" algo "\",\"os_hash_value\":\"" value "\"}"
+	expect_verified(RECORD("active", "10") HASH("sha512", "ABCD"), true);
+	expect_verified(RECORD("active", "10") HASH("sha256", "ee"), true);
+	expect_verified(RECORD("active", "9") "}", false);
+	expect_verified(RECORD("saving", "10") "}", false);
+	expect_verified(RECORD("active", "10") HASH("sha512", "abce"), false);
+#undef HASH
+#undef RECORD
+}
+
+/* The text of a refusal is cut before its markup is removed, which takes time. */
+static void test_large_refusals(void)
+{
+	static const char *const repeated[] = {
+		"&amp;", "<title>", "<", "&#x27;", "<style>x</title>", " ", "\xff"};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(repeated); i++) {
 		struct http_reply reply = {.status = 500, .body = g_string_new(NULL)};
-		gint64 began = cpu_us();
+		gint64 start_us = cpu_time_us();
 		g_autoptr(GError) error = NULL;
 
-		while (reply.body->len + strlen(words[i]) <= REPLY_MAX)
-			g_string_append(reply.body, words[i]);
-		http_reply_error(&reply, "what", &error);
+		while (reply.body->len + strlen(repeated[i]) <= HTTP_REPLY_SIZE_MAX)
+			g_string_append(reply.body, repeated[i]);
+		http_reply_set_error(&reply, "GET http://glance", &error);
 		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
-		g_assert_cmpint(g_utf8_strlen(error->message, -1), <, WORDS_MAX + 100);
-		g_assert_cmpint(cpu_us() - began, <, QUICK_US);
+		g_assert_cmpint(g_utf8_strlen(error->message, -1), <, IMAGE_FOREIGN_TEXT_MAX + 100);
+		g_assert_cmpint(cpu_time_us() - start_us, <, MOST_CPU_US);
 		http_reply_clear(&reply);
 	}
 }
 
 #define TOKEN(catalog)                                                                             \
 	"{\"token\":{\"expires_at\":\"2036-11-23T04:24:38Z\",\"catalog\":" catalog "}}"
-#define ENDPOINT(url)                                                                              \
+#define CATALOG(url)                                                                               \
 	"[{\"type\":\"volumev3\",\"endpoints\":[{\"interface\":\"public\",\"url\":\"" url "\"}]}]"
 
-static void test_catalogues(void)
+/* Whether Cinder is found with such a reply of Keystone. */
+static void test_catalogs(void)
 {
-	static const struct image_config config = {
-		.auth = {.auth_url = "http://keystone", .username = "nova"}};
-	static const struct cinder_config volume = {.catalog_info = "volumev3::publicURL"};
-	static const struct image_identity who = {.token = "token", .project_id = "project"};
+	static const struct cinder_config cinder = {.catalog_info = "volumev3::publicURL"};
+	static const struct image_identity identity = {.token = "token", .project_id = "project"};
 	static const struct {
 		const char *body;
 		bool found;
-	} tokens[] = {
+	} replies[] = {
 		{"", false},
 		{"{\"token\":[]}", false},
 		{"{\"token\":{\"expires_at\":7}}", false},
@@ -236,68 +277,60 @@ static void test_catalogues(void)
 		{TOKEN("{\"a\":[]}"), false},
 		{TOKEN("[[],7,{\"type\":\"volumev3\",\"endpoints\":[7,[],{\"interface\":7}]}]"),
 		 false},
-		{TOKEN(ENDPOINT("http://cinder/v3/abc")), true},
-		/* Neither a scheme nor a path. */
-		{TOKEN(ENDPOINT("cinder")), true},
-		{TOKEN(ENDPOINT("")), true},
+		{TOKEN(CATALOG("http://cinder/v3/abc")), true},
+		/* Without a scheme and a path. */
+		{TOKEN(CATALOG("cinder")), true},
+		{TOKEN(CATALOG("")), true},
 	};
 
-	for (size_t i = 0; i < G_N_ELEMENTS(tokens); i++) {
+	for (size_t i = 0; i < G_N_ELEMENTS(replies); i++) {
 		const struct answer pages[] = {
-			{201, "gAAAAA", tokens[i].body},
+			{201, "gAAAAA", replies[i].body},
 			{200, NULL, "{\"snapshot\":{\"status\":\"creating\"}}"},
 			{0}};
-		struct cinder_service *service = cinder_service_new(&volume, &config);
+		struct cinder_service *service = cinder_service_new(&cinder, &keystone);
 		g_autofree char *status = NULL;
 
-		answers = pages;
-		status = cinder_snapshot_status(service, &who, ID, NULL);
-		g_test_message("%s", tokens[i].body);
-		g_assert_cmpstr(status, ==, tokens[i].found ? "creating" : NULL);
+		set_answers(pages);
+		status = cinder_snapshot_status(service, &identity, ID, NULL);
+		g_test_message("%s", replies[i].body);
+		g_assert_cmpstr(status, ==, replies[i].found ? "creating" : NULL);
 		cinder_service_free(service);
 	}
 }
 
-/* --- an upload that breaks ----------------------------------------------------------------------
- */
-
-#define SIZE ((uint64_t)1024 * 1024)
-
-static int read_zeros(struct image_source *source, uint64_t offset, void *buf, size_t len,
-		      GError **error)
+/* A user is configured only if both its URL and its name are. */
+static void test_cinder_not_configured(void)
 {
-	(void)source;
-	(void)offset;
-	(void)error;
-	memset(buf, 0, len);
-	return 0;
+	static const struct cinder_config cinder = {.catalog_info = "volumev3::publicURL"};
+	static const struct image_config incomplete = {.auth = {.auth_url = "http://keystone"}};
+
+	g_assert_null(cinder_service_new(&cinder, &incomplete));
 }
 
-/* 0, or the code of the failure. `again`: a life before this one may have sent it. */
-static int upload(const struct answer *given, bool again)
+#define SIZE ((uint64_t)1024 * 1024)
+#define DONE (-1)
+
+/* Uploads SIZE zeros. Returns DONE, or the code of the error. */
+static int upload(const struct answer *list, bool resuming)
 {
-	static const struct image_source_ops ops = {.read = read_zeros};
-	struct image_source source = {.ops = &ops, .size = SIZE};
-	struct image_upload upload = {.source = &source, .resuming = again};
+	struct image_source source = {.ops = &zero_source_ops, .size = SIZE};
+	struct image_upload upload = {.source = &source, .resuming = resuming};
 	struct image_store *store = image_store_new(&glance, NULL);
 	g_autoptr(GError) error = NULL;
 	int rc;
 
-	answers = given;
-	puts_seen = pauses = 0;
-	rc = image_store_upload(store, &nobody, ID, &upload, &error);
+	set_answers(list);
+	rc = image_store_upload(store, &no_identity, ID, &upload, &error);
 	image_store_free(store);
-	if (rc == 0) {
-		g_assert_no_error(error);
-		return -1;
-	}
-	g_assert_nonnull(error);
-	return error->code;
+	g_assert_true((rc < 0) == (error != NULL));
+	return error ? error->code : DONE;
 }
-#define DONE (-1)
+
 #define RECORD(status) "{\"id\":\"" ID "\",\"status\":\"" status "\"}"
 
-static char *whole(uint64_t size)
+/* The record of an active image of zeros that claims this size. */
+static char *active_record(uint64_t size)
 {
 	g_autofree unsigned char *zeros = g_malloc0(SIZE);
 	g_autofree char *hash = g_compute_checksum_for_data(G_CHECKSUM_SHA512, zeros, SIZE);
@@ -307,81 +340,85 @@ static char *whole(uint64_t size)
 			       (unsigned)size, hash);
 }
 
-/* It had arrived, and is not sent twice. */
-static void test_answer_is_lost(void)
+/* An image that has arrived is not sent twice. */
+static void test_upload_reply_lost(void)
 {
-	g_autofree char *active = whole(SIZE);
-	g_autofree char *other = whole(SIZE - 1);
-	const struct answer late[] = {{LOST, NULL, NULL},
-				      {200, NULL, RECORD("saving")},
-				      {200, NULL, RECORD("saving")},
-				      {200, NULL, active},
-				      {0}};
-	const struct answer bad[] = {{LOST, NULL, NULL}, {200, NULL, other}, {0}};
+	g_autofree char *active = active_record(SIZE);
+	g_autofree char *other = active_record(SIZE - 1);
+	const struct answer arrives[] = {{LOST, NULL, NULL},
+					 {200, NULL, RECORD("saving")},
+					 {200, NULL, RECORD("saving")},
+					 {200, NULL, active},
+					 {0}};
+	const struct answer differs[] = {{LOST, NULL, NULL}, {200, NULL, other}, {0}};
 
-	g_assert_cmpint(upload(late, false), ==, DONE);
+	g_assert_cmpint(upload(arrives, false), ==, DONE);
 	g_assert_cmpuint(puts_seen, ==, 1);
-	g_assert_cmpuint(pauses, ==, 1 + 2);
-	g_assert_cmpint(upload(bad, false), ==, IMAGE_ERROR_MISMATCH);
+	/* One before the retry, two while the image is saving. */
+	g_assert_cmpuint(sleeps_seen, ==, 1 + 2);
+	g_assert_cmpint(upload(differs, false), ==, IMAGE_ERROR_MISMATCH);
 	g_assert_cmpuint(puts_seen, ==, 1);
 }
 
-static void test_nothing_arrived(void)
+static void test_upload_refused(void)
 {
-	g_autofree char *active = whole(SIZE);
-	const struct answer refused[] = {{503, NULL, ""},
-					 {200, NULL, RECORD("queued")},
-					 {204, NULL, ""},
-					 {200, NULL, active},
-					 {0}};
+	g_autofree char *active = active_record(SIZE);
+	const struct answer once[] = {{503, NULL, ""},
+				      {200, NULL, RECORD("queued")},
+				      {204, NULL, ""},
+				      {200, NULL, active},
+				      {0}};
 	const struct answer always[] = {{503, NULL, ""}, {200, NULL, RECORD("queued")},
 					{503, NULL, ""}, {200, NULL, RECORD("queued")},
 					{503, NULL, ""}, {200, NULL, RECORD("queued")},
 					{503, NULL, ""}, {200, NULL, RECORD("queued")},
 					{503, NULL, ""}, {0}};
 
-	g_assert_cmpint(upload(refused, false), ==, DONE);
+	g_assert_cmpint(upload(once, false), ==, DONE);
 	g_assert_cmpuint(puts_seen, ==, 2);
 	g_assert_cmpint(upload(always, false), ==, IMAGE_ERROR_UNAVAILABLE);
 	g_assert_cmpuint(puts_seen, ==, 4);
 }
 
-/* No second upload is begun beside one that may be under way. */
-static void test_saving_for_ever(void)
+/* The image is not sent a second time while the first upload may be in progress. */
+static void test_upload_saving_forever(void)
 {
 	const struct answer pages[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("saving")}, {0}};
 
 	g_assert_cmpint(upload(pages, false), ==, IMAGE_ERROR_UNAVAILABLE);
 	g_assert_cmpuint(puts_seen, ==, 1);
-	g_assert_cmpuint(pauses, ==, 1 + 60);
-	is_cancelled = true;
+	g_assert_cmpuint(sleeps_seen, ==, 1 + 60);
+	sleep_is_cancelled = true;
 	g_assert_cmpint(upload(pages, false), ==, IMAGE_ERROR_CANCELLED);
-	g_assert_cmpuint(pauses, ==, 1 + 1);
-	is_cancelled = false;
+	g_assert_cmpuint(sleeps_seen, ==, 1 + 1);
+	sleep_is_cancelled = false;
 }
 
-static void test_image_takes_no_data(void)
+static void test_upload_image_unusable(void)
 {
 	const struct answer killed[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("killed")}, {0}};
 	const struct answer gone[] = {{LOST, NULL, NULL}, {404, NULL, ""}, {0}};
+	const struct answer gone_at_once[] = {{404, NULL, ""}, {0}};
 
 	g_assert_cmpint(upload(killed, false), ==, IMAGE_ERROR_CONFLICT);
 	g_assert_cmpint(upload(gone, false), ==, IMAGE_ERROR_NOT_FOUND);
 	g_assert_cmpuint(puts_seen, ==, 1);
+	g_assert_cmpint(upload(gone_at_once, false), ==, IMAGE_ERROR_GONE);
 }
 
-static void test_a_life_before_has_sent_it(void)
+/* A previous process may have sent the image. */
+static void test_upload_resumed(void)
 {
-	g_autofree char *active = whole(SIZE);
-	g_autofree char *other = whole(SIZE - 1);
-	const struct answer sent[] = {{200, NULL, active}, {0}};
-	const struct answer bad[] = {{200, NULL, other}, {0}};
+	g_autofree char *active = active_record(SIZE);
+	g_autofree char *other = active_record(SIZE - 1);
+	const struct answer complete[] = {{200, NULL, active}, {0}};
+	const struct answer differs[] = {{200, NULL, other}, {0}};
 	const struct answer queued[] = {
 		{200, NULL, RECORD("queued")}, {204, NULL, ""}, {200, NULL, active}, {0}};
 
-	g_assert_cmpint(upload(sent, true), ==, DONE);
+	g_assert_cmpint(upload(complete, true), ==, DONE);
 	g_assert_cmpuint(puts_seen, ==, 0);
-	g_assert_cmpint(upload(bad, true), ==, IMAGE_ERROR_MISMATCH);
+	g_assert_cmpint(upload(differs, true), ==, IMAGE_ERROR_MISMATCH);
 	g_assert_cmpuint(puts_seen, ==, 0);
 	g_assert_cmpint(upload(queued, true), ==, DONE);
 	g_assert_cmpuint(puts_seen, ==, 1);
@@ -390,17 +427,20 @@ static void test_a_life_before_has_sent_it(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/answers/long-page", test_long_page);
-	g_test_add_func("/answers/too-many-values", test_too_many_values);
-	g_test_add_func("/answers/endless-list", test_endless_list);
-	g_test_add_func("/answers/odd", test_odd_answers);
-	g_test_add_func("/answers/sizes", test_sizes);
-	g_test_add_func("/answers/refusals", test_refusals);
-	g_test_add_func("/answers/catalogues", test_catalogues);
-	g_test_add_func("/answers/lost", test_answer_is_lost);
-	g_test_add_func("/answers/nothing-arrived", test_nothing_arrived);
-	g_test_add_func("/answers/saving-for-ever", test_saving_for_ever);
-	g_test_add_func("/answers/no-data", test_image_takes_no_data);
-	g_test_add_func("/answers/sent-before", test_a_life_before_has_sent_it);
+	g_test_add_func("/answers/list/long-page", test_list_long_page);
+	g_test_add_func("/answers/list/too-many-values", test_list_too_many_values);
+	g_test_add_func("/answers/list/endless", test_list_endless);
+	g_test_add_func("/answers/list/malformed", test_list_malformed);
+	g_test_add_func("/answers/list/without-token", test_list_without_token);
+	g_test_add_func("/answers/record-sizes", test_record_sizes);
+	g_test_add_func("/answers/record-verify", test_record_verify);
+	g_test_add_func("/answers/large-refusals", test_large_refusals);
+	g_test_add_func("/answers/catalogs", test_catalogs);
+	g_test_add_func("/answers/cinder-not-configured", test_cinder_not_configured);
+	g_test_add_func("/answers/upload/reply-lost", test_upload_reply_lost);
+	g_test_add_func("/answers/upload/refused", test_upload_refused);
+	g_test_add_func("/answers/upload/saving-forever", test_upload_saving_forever);
+	g_test_add_func("/answers/upload/image-unusable", test_upload_image_unusable);
+	g_test_add_func("/answers/upload/resumed", test_upload_resumed);
 	return g_test_run();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What json_parse takes, what it refuses, and that it loses nothing on the way through.
+ * What json_parse accepts and refuses, and that values are passed on without a loss.
  */
 #include "rpc/json.h"
 #include "rpc/rpc.h"
@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Parses a copy that ends where the text ends, so that a sanitizer sees any byte read too many. */
+/* Parses a copy that ends where the text ends, so that a sanitizer notices a read past the end. */
 static cJSON *parse_bytes(const char *text, size_t length, GError **error)
 {
 	g_autofree char *exact = g_memdup2(text, length ? length : 1);
@@ -41,21 +41,21 @@ static void assert_kept(const char *text)
 	assert_kept_as(text, text);
 }
 
-static void assert_refused_bytes(const char *text, size_t length, const char *why)
+static void assert_refused_bytes(const char *text, size_t length, const char *message_part)
 {
 	GError *error = NULL;
 	cJSON *value = parse_bytes(text, length, &error);
 
 	g_assert_null(value);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
-	if (!strstr(error->message, why))
-		g_error("\"%s\" says nothing of \"%s\"", error->message, why);
+	if (!strstr(error->message, message_part))
+		g_error("the error \"%s\" does not contain \"%s\"", error->message, message_part);
 	g_error_free(error);
 }
 
-static void assert_refused(const char *text, const char *why)
+static void assert_refused(const char *text, const char *message_part)
 {
-	assert_refused_bytes(text, strlen(text), why);
+	assert_refused_bytes(text, strlen(text), message_part);
 }
 
 static void test_numbers_kept(void)
@@ -144,7 +144,7 @@ static void test_numbers_read(void)
 	}
 	g_assert_false(json_number(NULL, &number));
 	g_assert_false(json_int64(NULL, "n", &integer));
-	/* Made here, not parsed. */
+	/* Numbers that cJSON made. */
 	cJSON_AddNumberToObject(made, "half", 0.5);
 	cJSON_AddNumberToObject(made, "whole", -3);
 	g_assert_false(json_int64(made, "half", &integer));
@@ -168,8 +168,7 @@ static void test_copies_kept(void)
 	cJSON_Delete(value);
 }
 
-/* Each byte at each place of a string: those that are looked at eight at a time are refused alike.
- */
+/* Each byte at each place of a string, because eight bytes are checked at a time. */
 static void test_bytes_of_strings(void)
 {
 	static const char pattern[] = "\"z1;y2{z3}y4[z5\x7fy6,z7:y8\"";
@@ -209,7 +208,7 @@ static void test_strings(void)
 	cJSON_Delete(value);
 }
 
-static void test_same_key(void)
+static void test_duplicate_keys(void)
 {
 	GString *text = g_string_new("{");
 	GString *expected = g_string_new("{");
@@ -218,7 +217,7 @@ static void test_same_key(void)
 	assert_kept_as("{\"a\":1,\"a\":2,\"a\":3.0}", "{\"a\":3.0}");
 	assert_kept_as("{\"x\":{\"a\":1,\"a\":1.0},\"a\":[{\"b\":1.0,\"b\":2}]}",
 		       "{\"x\":{\"a\":1.0},\"a\":[{\"b\":2}]}");
-	/* Enough of them for the table, and each key twice more. */
+	/* Enough members for the hash table, and each key three times. */
 	for (int i = 0; i < 3000; i++)
 		g_string_append_printf(text, "%s\"k%d\":%d.0", i ? "," : "", i % 1000, i);
 	for (int i = 0; i < 1000; i++)
@@ -230,7 +229,7 @@ static void test_same_key(void)
 	g_string_free(expected, TRUE);
 }
 
-/* Quadratic time would take minutes. */
+/* In quadratic time this would take minutes. */
 static void test_many_members(void)
 {
 	GString *text = g_string_new("{");
@@ -318,7 +317,7 @@ static void test_refused(void)
 	assert_refused("[1, 2, x]", "byte 7 of 9");
 }
 
-/* What is cut short at any byte is refused, or is the shorter number that it looks like. */
+/* A text that is cut at any byte is refused. */
 static void test_cut_short(void)
 {
 	const char *text = "{\"a\":[1.0,\"\\ud83d\\ude00\\u0000\",true,null,-1e5,NaN]}";
@@ -327,7 +326,7 @@ static void test_cut_short(void)
 		assert_refused_bytes(text, length, "not JSON");
 }
 
-/* No error quotes the text: it may hold a token. */
+/* No error quotes the text, because it may hold a token. */
 static void test_errors_quote_nothing(void)
 {
 	GError *error = NULL;
@@ -347,7 +346,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/json/copies-kept", test_copies_kept);
 	g_test_add_func("/json/strings", test_strings);
 	g_test_add_func("/json/bytes-of-strings", test_bytes_of_strings);
-	g_test_add_func("/json/same-key", test_same_key);
+	g_test_add_func("/json/duplicate-keys", test_duplicate_keys);
 	g_test_add_func("/json/many-members", test_many_members);
 	g_test_add_func("/json/depth", test_depth);
 	g_test_add_func("/json/refused", test_refused);

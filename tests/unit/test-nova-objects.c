@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the recordings do not hold: objects of other releases, odd values, replies that make no
- * sense, networks, failures of many kinds.
+ * What the recordings do not contain: objects of other releases, unusual values, malformed replies,
+ * networks, failures of many kinds.
  */
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/limits.h"
+#include "rpc/nova/conductor.h"
+#include "rpc/nova/instance-save.h"
+#include "rpc/nova/notify.h"
+#include "rpc/nova/payload-exception.h"
+#include "rpc/nova/payload-legacy.h"
+#include "rpc/nova/payload-versioned.h"
+#include "rpc/nova/value.h"
 
 #include <string.h>
 
@@ -51,7 +58,8 @@ static void assert_json(cJSON *value, const char *expected)
 	cJSON_Delete(value);
 }
 
-/* Takes `payload`; its member by that name, of its data where it is a versioned object. */
+/* Takes `payload`. Compares its member of that name; of a versioned object, the member of its data.
+ */
 static void assert_member(cJSON *payload, const char *name, const char *expected)
 {
 	const cJSON *data = cJSON_GetObjectItemCaseSensitive(payload, "nova_object.data");
@@ -79,15 +87,15 @@ static void test_refused(void)
 {
 	static const struct {
 		const char *object;
-		const char *why;
+		const char *message_part;
 	} cases[] = {
-		{"null", "no Instance"},
-		{"[]", "no Instance"},
-		{"\"" UUID "\"", "no Instance"},
-		{"{}", "no Instance"},
-		{"{\"uuid\":\"" UUID "\"}", "no Instance"},
-		{OBJECT("Flavor", "1.2", "{\"uuid\":\"" UUID "\"}"), "no Instance"},
-		{INSTANCE("[]"), "no Instance"},
+		{"null", "not an Instance"},
+		{"[]", "not an Instance"},
+		{"\"" UUID "\"", "not an Instance"},
+		{"{}", "not an Instance"},
+		{"{\"uuid\":\"" UUID "\"}", "not an Instance"},
+		{OBJECT("Flavor", "1.2", "{\"uuid\":\"" UUID "\"}"), "not an Instance"},
+		{INSTANCE("[]"), "not an Instance"},
 		{INSTANCE("{}"), "uuid"},
 		{INSTANCE("{\"uuid\":null}"), "uuid"},
 		{INSTANCE("{\"uuid\":7}"), "uuid"},
@@ -106,7 +114,7 @@ static void test_refused(void)
 		g_test_message("%s", cases[i].object);
 		g_assert_null(instance_from(cases[i].object, &error));
 		g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
-		g_assert_nonnull(strstr(error->message, cases[i].why));
+		g_assert_nonnull(strstr(error->message, cases[i].message_part));
 		g_clear_error(&error);
 	}
 	g_assert_null(nova_instance_new(NULL, &error));
@@ -114,8 +122,8 @@ static void test_refused(void)
 	g_error_free(error);
 }
 
-/* Moved out of its arguments where it can be used; else they are as they were, to be shown. */
-static void test_taken(void)
+/* A valid instance is moved out of its arguments; otherwise they stay as they are. */
+static void test_take_from_args(void)
 {
 	cJSON *args = parse("{\"instance\":" INSTANCE("{\"uuid\":\"" UUID "\"}") ",\"image_id\":"
 										 "\"i\"}");
@@ -140,7 +148,7 @@ static void test_taken(void)
 	assert_json(plain, "{\"instance\":{\"uuid\":\"" UUID "\"}}");
 }
 
-/* Another release's object: nothing of it is lost or moved. */
+/* Nothing is lost or moved in an object of another release. */
 static void test_carried_untouched(void)
 {
 	const char *text = "{\"nova_object.name\":\"Instance\",\"nova_object.namespace\":\"nova\","
@@ -173,10 +181,11 @@ static void test_expected_states(void)
 {
 	struct nova_instance *instance = instance_of(INSTANCE("{\"uuid\":\"" UUID "\"}"));
 
-	assert_member(nova_save_args(instance, NULL), "kwargs", "{}");
-	assert_member(nova_save_args(instance, "image_backup"), "kwargs",
+	assert_member(nova_instance_save_args(instance, NULL), "kwargs", "{}");
+	assert_member(nova_instance_save_args(instance, "image_backup"), "kwargs",
 		      "{\"expected_task_state\":\"image_backup\"}");
-	assert_member(nova_save_args(instance, ""), "kwargs", "{\"expected_task_state\":[null]}");
+	assert_member(nova_instance_save_args(instance, ""), "kwargs",
+		      "{\"expected_task_state\":[null]}");
 	nova_instance_free(instance);
 }
 
@@ -187,7 +196,7 @@ static void test_merge(void)
 	GError *error = NULL;
 
 	nova_instance_set_task_state(instance, "b");
-	/* A new field takes its place, nova's own and an unknown one; the uuid stays. */
+	/* New fields get their places, whether nova knows them or not; the uuid does not change. */
 	g_assert_cmpint(merge(instance,
 			      "[{\"task_state\":\"c\",\"id\":12345678901234567890,\"unknown\":1.0,"
 			      "\"uuid\":\"other\",\"vm_state\":null,\"obj_what_changed\":[\"host\","
@@ -201,7 +210,7 @@ static void test_merge(void)
 		    "\"id\":12345678901234567890,\"vm_state\":null,\"task_state\":\"c\","
 		    "\"uuid\":\"" UUID "\",\"hidden\":false,\"unknown\":1.0},"
 		    "\"nova_object.changes\":[\"host\",\"vm_state\"]}");
-	/* Nothing said of changes: none are left. */
+	/* A reply without obj_what_changed leaves nothing to be saved. */
 	g_assert_cmpint(merge(instance, "[{}]", &error), ==, 0);
 	assert_member(nova_instance_object(instance), "nova_object.changes", "null");
 	nova_instance_free(instance);
@@ -330,7 +339,7 @@ static void test_legacy_values(void)
 	assert_legacy(BARE, "image_ref_url", "\"http://glance/images/None\"");
 	assert_legacy(INSTANCE("{\"uuid\":\"" UUID "\",\"progress\":33}"), "progress", "33");
 	assert_legacy(INSTANCE("{\"uuid\":\"" UUID "\",\"progress\":0}"), "progress", "\"\"");
-	/* Of before there were flavors in an instance. */
+	/* From before there were flavors in an instance. */
 	assert_legacy(INSTANCE("{\"uuid\":\"" UUID "\",\"memory_mb\":512}"), "memory_mb", "512");
 	assert_legacy(INSTANCE("{\"uuid\":\"" UUID "\",\"root_gb\":10,\"ephemeral_gb\":5}"),
 		      "disk_gb", "15");
@@ -338,7 +347,7 @@ static void test_legacy_values(void)
 			       "\",\"system_metadata\":{\"image_\":\"\",\"image_a\":1.0,"
 			       "\"my_image_b\":\"x\",\"image_image_c\":null}}"),
 		      "image_meta", "{\"\":\"\",\"a\":1.0,\"image_c\":null}");
-	/* Where nobody knows Glance's address, nova sends the image's id alone. */
+	/* When Glance's address is not known, nova sends only the image's id. */
 	instance = instance_of(INSTANCE("{\"uuid\":\"" UUID "\",\"image_ref\":\"abc\"}"));
 	assert_member(nova_legacy_payload(instance, NULL), "image_ref_url", "\"abc\"");
 	nova_instance_free(instance);
@@ -393,7 +402,7 @@ static void test_versioned_values(void)
 			     "\"rxtx_factor\":null,\"vcpu_weight\":null,\"disabled\":false,"
 			     "\"is_public\":false,\"extra_specs\":null,\"projects\":null,"
 			     "\"description\":null}"));
-	/* A periodic task has a request id, and no user that it would be of. */
+	/* A periodic task has a request id, but no user. */
 	assert_member(versioned(BARE, "{\"request_id\":\"req-1\",\"user_id\":\"u\"}"), "request_id",
 		      "null");
 	assert_member(versioned(BARE, "{\"request_id\":\"req-1\",\"user_id\":\"u\","
@@ -401,7 +410,7 @@ static void test_versioned_values(void)
 		      "request_id", "\"req-1\"");
 }
 
-/* As the info cache holds it: JSON as a text in the JSON. */
+/* The info cache holds network_info as JSON text. */
 static cJSON *with_network_info(const char *network_info)
 {
 	cJSON *object = parse(INSTANCE("{\"uuid\":\"" UUID "\"}"));
@@ -429,16 +438,16 @@ static cJSON *with_network_info(const char *network_info)
 
 static void test_networks(void)
 {
-	static const char *const odd[] = {"",
-					  "nonsense",
-					  "[",
-					  "{}",
-					  "7",
-					  "[7]",
-					  "[{}]",
-					  "[[]]",
-					  "[{\"network\":1}]",
-					  "[{\"network\":{\"subnets\":[1,{\"ips\":7}]}}]"};
+	static const char *const malformed[] = {"",
+						"nonsense",
+						"[",
+						"{}",
+						"7",
+						"[7]",
+						"[{}]",
+						"[[]]",
+						"[{\"network\":1}]",
+						"[{\"network\":{\"subnets\":[1,{\"ips\":7}]}}]"};
 
 	assert_member(
 		with_network_info(
@@ -449,16 +458,16 @@ static void test_networks(void)
 			"{\"ips\":[]},"
 			"{\"ips\":[{\"address\":\"fd00::5\",\"version\":6}]}]}}]"),
 		"ip_addresses", "[" IP("4", "10.0.0.5") "," IP("6", "fd00::5") "]");
-	for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
-		g_test_message("%s", odd[i]);
-		assert_member(with_network_info(odd[i]), "ip_addresses", "[]");
+	for (size_t i = 0; i < G_N_ELEMENTS(malformed); i++) {
+		g_test_message("%s", malformed[i]);
+		assert_member(with_network_info(malformed[i]), "ip_addresses", "[]");
 	}
 }
 
-/* What is said with each address is said no more often than there is room for. */
+/* The number of addresses is limited, and so is what is repeated for each of them. */
 static void test_large_networks(void)
 {
-	static const size_t labels[] = {10, MAX_ADDRESS_BYTES};
+	static const size_t labels[] = {10, NOVA_MAX_ADDRESS_BYTES};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(labels); i++) {
 		g_autofree char *label = g_strnfill(labels[i], 'x');
@@ -474,7 +483,7 @@ static void test_large_networks(void)
 			cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(
 				cJSON_GetObjectItemCaseSensitive(payload, "nova_object.data"),
 				"ip_addresses")),
-			==, i == 0 ? MAX_ADDRESSES : 0);
+			==, i == 0 ? NOVA_MAX_ADDRESSES : 0);
 		cJSON_Delete(payload);
 	}
 }
@@ -496,7 +505,7 @@ static void test_numbers_out_of_range(void)
 	}
 }
 
-/* No field of a wrong type brings anything down. */
+/* Fields of a wrong type do no harm. */
 static void test_wrong_types(void)
 {
 	static const char *const fields[] = {"flavor",		 "info_cache", "system_metadata",
@@ -565,7 +574,7 @@ static void test_exception_text(void)
 
 		g_assert_cmpstr(json_string(payload, "exception"), ==, expected);
 		assert_member(payload, "args", "{}");
-		/* What is sent is UTF-8, whatever a library said. */
+		/* The text that is sent is UTF-8, even when the message is not. */
 		payload = nova_versioned_exception_payload(&exception);
 		text = json_string(cJSON_GetObjectItemCaseSensitive(payload, "nova_object.data"),
 				   "traceback");
@@ -603,7 +612,7 @@ static void test_fault(void)
 {
 	cJSON *args = nova_fault_args(UUID, 404, "gone", "where", "lab");
 
-	/* Only what has no code of its own is explained. */
+	/* Only an internal error has details. */
 	assert_member(nova_copy_member(args, "objinst"), "details", "\"\"");
 	cJSON_Delete(args);
 	assert_member(nova_event_finish_args(UUID, "compute_x", "text", NULL), "kwargs",
@@ -656,7 +665,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/nova/instance/refused", test_refused);
-	g_test_add_func("/nova/instance/taken", test_taken);
+	g_test_add_func("/nova/instance/take-from-args", test_take_from_args);
 	g_test_add_func("/nova/instance/carried-untouched", test_carried_untouched);
 	g_test_add_func("/nova/instance/expected-states", test_expected_states);
 	g_test_add_func("/nova/instance/merge", test_merge);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Instances that are dictionaries (Folsom, Grizzly), the changes that pause, suspend and shelve
- * make, the audit periods of a shelve, and the state that a conductor names when it refuses.
+ * Instances that are dictionaries (Folsom, Grizzly), the changes of pause, suspend and shelve,
+ * audit periods, and the task state that a conductor reports when it refuses a save.
  */
-#include "rpc/internal.h"
+#include "rpc/failure.h"
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/audit-period.h"
+#include "rpc/nova/instance-save.h"
 
 #include <string.h>
 
@@ -44,18 +45,18 @@ static void test_dictionary(void)
 	g_assert_cmpstr(nova_instance_uuid(instance), ==, UUID);
 	g_assert_cmpstr(nova_instance_system_metadata(instance, "a"), ==, "b");
 	nova_instance_set_task_state(instance, "image_pending_upload");
-	assert_json(nova_update_args(instance, "image_snapshot"),
+	assert_json(nova_instance_update_args(instance, "image_snapshot"),
 		    "{\"instance_uuid\":\"" UUID "\",\"updates\":{\"task_state\":"
 		    "\"image_pending_upload\",\"expected_task_state\":\"image_snapshot\"},"
 		    "\"service\":\"conductor\"}");
 	nova_instance_forget_changes(instance);
 	nova_instance_set_task_state(instance, NULL);
-	assert_json(nova_update_args(instance, NULL),
+	assert_json(nova_instance_update_args(instance, NULL),
 		    "{\"instance_uuid\":\"" UUID "\",\"updates\":{\"task_state\":null},"
 		    "\"service\":\"conductor\"}");
 }
 
-static void test_uuid_alone(void)
+static void test_only_uuid(void)
 {
 	g_autoptr(nova_instance_t) instance = from_args("{\"instance_uuid\":\"" UUID "\"}", NULL);
 
@@ -130,10 +131,10 @@ static void test_image_flags(void)
 	g_assert_false(nova_instance_image_flag(instance, "f"));
 }
 
-static void expect_states(const char *expected, const char *json)
+static void expect_kwargs(const char *expected, const char *json)
 {
 	g_autoptr(nova_instance_t) instance = new_object("{}");
-	cJSON *args = nova_save_args(instance, expected);
+	cJSON *args = nova_instance_save_args(instance, expected);
 	cJSON *kwargs = cJSON_DetachItemFromObjectCaseSensitive(args, "kwargs");
 
 	assert_json(kwargs, json);
@@ -142,15 +143,15 @@ static void expect_states(const char *expected, const char *json)
 
 static void test_expected_states(void)
 {
-	expect_states(NULL, "{}");
-	expect_states("pausing", "{\"expected_task_state\":\"pausing\"}");
-	expect_states("", "{\"expected_task_state\":[null]}");
-	expect_states(",image_snapshot", "{\"expected_task_state\":[null,\"image_snapshot\"]}");
-	expect_states("shelving,shelving_image_uploading",
+	expect_kwargs(NULL, "{}");
+	expect_kwargs("pausing", "{\"expected_task_state\":\"pausing\"}");
+	expect_kwargs("", "{\"expected_task_state\":[null]}");
+	expect_kwargs(",image_snapshot", "{\"expected_task_state\":[null,\"image_snapshot\"]}");
+	expect_kwargs("shelving,shelving_image_uploading",
 		      "{\"expected_task_state\":[\"shelving\",\"shelving_image_uploading\"]}");
 }
 
-static void expect_period(const char *period, const char *now, const char *end)
+static void expect_period_end(const char *period, const char *now, const char *end)
 {
 	g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
 	g_autoptr(GDateTime) at = g_date_time_new_from_iso8601(now, utc);
@@ -160,18 +161,18 @@ static void expect_period(const char *period, const char *now, const char *end)
 	g_assert_cmpstr(text, ==, end);
 }
 
-/* As nova.utils.last_completed_audit_period has them. */
+/* The results are those of nova.utils.last_completed_audit_period. */
 static void test_audit_periods(void)
 {
-	expect_period("month", "2026-11-23T10:00:00Z", "2026-11-01T00:00:00");
-	expect_period("month@25", "2026-11-23T10:00:00Z", "2026-10-25T00:00:00");
-	expect_period("month@25", "2026-01-23T10:00:00Z", "2025-12-25T00:00:00");
-	expect_period("day", "2026-11-23T10:00:00Z", "2026-11-23T00:00:00");
-	expect_period("day@18", "2026-11-23T10:00:00Z", "2026-11-22T18:00:00");
-	expect_period("hour", "2026-11-23T10:30:00Z", "2026-11-23T10:00:00");
-	expect_period("hour@45", "2026-11-23T10:30:00Z", "2026-11-23T09:45:00");
-	expect_period("year", "2026-11-23T10:00:00Z", "2026-01-01T00:00:00");
-	expect_period("year@12", "2026-11-23T10:00:00Z", "2025-12-01T00:00:00");
+	expect_period_end("month", "2026-11-23T10:00:00Z", "2026-11-01T00:00:00");
+	expect_period_end("month@25", "2026-11-23T10:00:00Z", "2026-10-25T00:00:00");
+	expect_period_end("month@25", "2026-01-23T10:00:00Z", "2025-12-25T00:00:00");
+	expect_period_end("day", "2026-11-23T10:00:00Z", "2026-11-23T00:00:00");
+	expect_period_end("day@18", "2026-11-23T10:00:00Z", "2026-11-22T18:00:00");
+	expect_period_end("hour", "2026-11-23T10:30:00Z", "2026-11-23T10:00:00");
+	expect_period_end("hour@45", "2026-11-23T10:30:00Z", "2026-11-23T09:45:00");
+	expect_period_end("year", "2026-11-23T10:00:00Z", "2026-01-01T00:00:00");
+	expect_period_end("year@12", "2026-11-23T10:00:00Z", "2025-12-01T00:00:00");
 }
 
 static void expect_actual(const char *kwargs, const char *actual)
@@ -207,7 +208,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/nova/plain/dictionary", test_dictionary);
-	g_test_add_func("/nova/plain/uuid-alone", test_uuid_alone);
+	g_test_add_func("/nova/plain/only-uuid", test_only_uuid);
 	g_test_add_func("/nova/plain/refused", test_refused);
 	g_test_add_func("/nova/instance/changes", test_changes);
 	g_test_add_func("/nova/instance/image-flags", test_image_flags);

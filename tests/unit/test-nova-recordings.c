@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Plays recordings of a real nova-compute: from the cast on, what we would send is compared with
- * what it sent, to the letter and in its order, and the replies that it got are merged. Left aside
- * are ids, times and texts that we cannot know: the text of an exception, its traceback.
+ * Plays recordings of a real nova-compute. Beginning with the cast, the messages that we would send
+ * are compared with those that it sent, to the letter and in order, and the replies that it got are
+ * merged. Ids, times and texts that we cannot know are left out: the text and traceback of an
+ * exception.
  */
 #include "rpc/json.h"
-#include "rpc/nova/internal.h"
+#include "rpc/nova/conductor.h"
+#include "rpc/nova/instance-save.h"
+#include "rpc/nova/payload-exception.h"
+#include "rpc/nova/payload-legacy.h"
+#include "rpc/nova/payload-versioned.h"
+#include "rpc/nova/value.h"
 
 #include <string.h>
 
@@ -14,7 +20,7 @@
 
 struct play {
 	GPtrArray *messages; /* cJSON *: the inner messages */
-	GPtrArray *played;   /* char *: what was compared, once for each time */
+	GPtrArray *played;   /* char *: the kind of each message that was compared */
 	const cJSON *args;   /* of the cast */
 	struct nova_instance *instance;
 	rpc_context_t *context;
@@ -103,7 +109,7 @@ static int by_text(gconstpointer a, gconstpointer b)
 	return strcmp((*(cJSON *const *)a)->valuestring, (*(cJSON *const *)b)->valuestring);
 }
 
-/* The names of changed fields are a set in Python, sent in no order. */
+/* The names of changed fields are a set in Python, which has no order. */
 static void sort_changes(cJSON *object)
 {
 	cJSON *changes = cJSON_GetObjectItemCaseSensitive(object, "nova_object.changes");
@@ -116,7 +122,7 @@ static void sort_changes(cJSON *object)
 		cJSON_AddItemToArray(changes, names->pdata[i]);
 }
 
-G_NORETURN static void tell_difference(const char *ours, const char *theirs)
+G_NORETURN static void report_difference(const char *ours, const char *theirs)
 {
 	size_t same = 0;
 	size_t start;
@@ -138,7 +144,7 @@ static void assert_same(cJSON *ours, const cJSON *recorded)
 	our_text = json_print(ours);
 	their_text = json_print(theirs);
 	if (strcmp(our_text, their_text) != 0)
-		tell_difference(our_text, their_text);
+		report_difference(our_text, their_text);
 	cJSON_free(our_text);
 	cJSON_free(their_text);
 	cJSON_Delete(theirs);
@@ -158,7 +164,7 @@ static const cJSON *reply_to(const struct play *play, const cJSON *call)
 	g_error("no reply to %s", id);
 }
 
-/* Sets what nova-compute had set by then. */
+/* Sets the fields that nova-compute had set at that point. */
 static void set_changes(struct play *play, const cJSON *object)
 {
 	const cJSON *data = member(object, "nova_object.data");
@@ -185,8 +191,8 @@ static void play_save(struct play *play, const cJSON *call)
 	GError *error = NULL;
 
 	set_changes(play, member(args, "objinst"));
-	assert_same(nova_save_args(play->instance,
-				   json_string(member(args, "kwargs"), "expected_task_state")),
+	assert_same(nova_instance_save_args(play->instance, json_string(member(args, "kwargs"),
+									"expected_task_state")),
 		    args);
 	nova_instance_merge(play->instance, reply_to(play, call), &error);
 	g_assert_no_error(error);
@@ -261,8 +267,8 @@ static void drop_member(cJSON *object, const char *name)
 	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
 }
 
-/* What cannot be the same is the exception's text, and must not be the same is the context in the
- * info cache: it holds the token. */
+/* Two things differ: the exception's text, which we cannot know, and the context in the info cache,
+ * which we leave out because it has the token. */
 static void play_legacy_error(struct play *play, const cJSON *recorded)
 {
 	cJSON *args = cJSON_Duplicate(play->args, true);
@@ -341,7 +347,7 @@ static struct play *play_through(const char *name)
 	return play;
 }
 
-/* gconstpointer: the recording's name. */
+/* `name` is the recording's. */
 static void test_success(gconstpointer name)
 {
 	struct play *play = play_through(name);

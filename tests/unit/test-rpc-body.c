@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Bodies, their contexts and failures: what oslo.messaging sends is read, what cannot be read says
- * why, and no secret stays in what is written down.
+ * Bodies, contexts and failures: the bodies of oslo.messaging are decoded, the errors of malformed
+ * ones say why, and no secret remains after redaction.
  */
 #include <string.h>
 
-#include "rpc/internal.h"
+#include "rpc/context.h"
+#include "rpc/failure.h"
 #include "rpc/json.h"
+#include "rpc/limits.h"
+#include "rpc/redact.h"
 
 static cJSON *decode(const char *body, GError **error)
 {
@@ -52,7 +55,7 @@ static void test_decode_errors(void)
 		"{\"oslo.version\": \"2.0\", \"oslo.message\": \"{\"}",
 	};
 	g_autoptr(GString) deep = g_string_new(NULL);
-	g_autofree char *huge = g_malloc0(MAX_BODY + 1);
+	g_autofree char *huge = g_malloc0(RPC_MAX_BODY_BYTES + 1);
 	GError *error = NULL;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(bodies); i++) {
@@ -71,13 +74,13 @@ static void test_decode_errors(void)
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
 	g_clear_error(&error);
 
-	memset(huge, ' ', MAX_BODY + 1);
+	memset(huge, ' ', RPC_MAX_BODY_BYTES + 1);
 	huge[0] = '{';
-	huge[MAX_BODY] = '}';
-	g_assert_null(rpc_body_decode(huge, MAX_BODY + 1, &error));
+	huge[RPC_MAX_BODY_BYTES] = '}';
+	g_assert_null(rpc_body_decode(huge, RPC_MAX_BODY_BYTES + 1, &error));
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
 	g_clear_error(&error);
-	/* A length, no terminator: the byte behind is not looked at. */
+	/* A body has a length and no terminator: the byte after it is not read. */
 	g_assert_null(rpc_body_decode("{}", 1, &error));
 	g_clear_error(&error);
 }
@@ -125,7 +128,7 @@ static void test_context(void)
 	cJSON_Delete(message);
 }
 
-/* A failure as oslo writes it is read; its class survives what callers put in front. */
+/* A failure of oslo is decoded; its class stays with the error when callers add a prefix. */
 static void test_failure_decode(void)
 {
 	static const struct {
@@ -168,7 +171,7 @@ static void test_failure_decode(void)
 	}
 }
 
-static void test_failure_odd(void)
+static void test_failure_malformed(void)
 {
 	static const char *const failures[] = {"", "x", "[]", "{}", "{\"class\": 5}"};
 	const char *class_name, *module;
@@ -227,7 +230,7 @@ static void test_redact(void)
 		}
 		g_assert_nonnull(strstr(text, "user_id"));
 		g_assert_nonnull(strstr(text, "***"));
-		/* Its owner's alone to read, and to be kept. */
+		/* A guest's password is encrypted for its owner, and is kept. */
 		g_assert_nonnull(strstr(text, "encrypted"));
 		cJSON_free(text);
 		cJSON_Delete(messages[i]);
@@ -236,7 +239,7 @@ static void test_redact(void)
 
 static void test_redact_text(void)
 {
-	/* Each holds SECRET in a way that a cut or broken body may. */
+	/* Each holds SECRET as a body that is cut or malformed may hold it. */
 	static const char *const texts[] = {
 		"{\"_context_auth_token\": \"SECRET\", \"keep\": ",
 		"{\"oslo.message\": \"{\\\"_context_auth_token\\\": \\\"SECRET\\\", \\\"keep\\\"",
@@ -268,7 +271,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/body/encode", test_encode);
 	g_test_add_func("/rpc/body/context", test_context);
 	g_test_add_func("/rpc/body/failure-decode", test_failure_decode);
-	g_test_add_func("/rpc/body/failure-odd", test_failure_odd);
+	g_test_add_func("/rpc/body/failure-malformed", test_failure_malformed);
 	g_test_add_func("/rpc/body/failure-encode", test_failure_encode);
 	g_test_add_func("/rpc/body/redact", test_redact);
 	g_test_add_func("/rpc/body/redact-text", test_redact_text);

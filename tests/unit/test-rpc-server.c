@@ -1,52 +1,131 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What stands between deliveries and their handlers without a broker: duplicates, the outbox, and
- * the folder of what was rejected.
+ * The parts of the server and the publisher that need no broker: requests under way and duplicates,
+ * the outbox, the assembly of deliveries, and the folder of rejected messages.
  */
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "rpc/amqp/consumer.h"
 #include "rpc/amqp/outbox.h"
-#include "rpc/internal.h"
+#include "rpc/inflight.h"
+#include "rpc/limits.h"
+#include "rpc/rejected.h"
 
-#define SEEN_MAX 4096
+static enum inflight_verdict open_request(struct inflight *inflight, const char *id,
+					  uint64_t tag_number, uint64_t *ret_number)
+{
+	const struct delivery_tag tag = {.channel = CONSUMER_SERVER, .number = tag_number};
+
+	return inflight_open(inflight, id, &tag, ret_number);
+}
+
+/* Opens and acks a request; returns whether it was new. */
+static bool is_new(struct inflight *inflight, const char *id)
+{
+	struct delivery_tag tag;
+	uint64_t number;
+
+	if (open_request(inflight, id, 1, &number) != INFLIGHT_NEW)
+		return false;
+	g_assert_true(inflight_close(inflight, number, true, &tag));
+	return true;
+}
 
 static void test_duplicates(void)
 {
-	struct server_state *state = server_state_new();
+	struct inflight *inflight = inflight_new();
 	char id[16];
 
-	for (int i = 0; i < SEEN_MAX; i++) {
+	for (int i = 0; i < INFLIGHT_SEEN_MAX; i++) {
 		g_snprintf(id, sizeof(id), "id-%d", i);
-		g_assert_true(server_note_unique(state, id));
-		g_assert_false(server_note_unique(state, id));
+		g_assert_true(is_new(inflight, id));
+		g_assert_false(is_new(inflight, id));
 	}
-	g_assert_false(server_note_unique(state, "id-0"));
+	g_assert_false(is_new(inflight, "id-0"));
 	/* One more, and the oldest is forgotten; the next one is not. */
-	g_assert_true(server_note_unique(state, "id-more"));
-	g_assert_false(server_note_unique(state, "id-1"));
-	g_assert_true(server_note_unique(state, "id-0"));
-	server_state_free(state);
+	g_assert_true(is_new(inflight, "id-more"));
+	g_assert_false(is_new(inflight, "id-1"));
+	g_assert_true(is_new(inflight, "id-0"));
+	inflight_free(inflight);
 }
 
-static struct outgoing a_message(const char *key)
+static void test_redelivered(void)
 {
-	struct outgoing message = {.exchange = "", .key = key, .timeout_s = 60};
+	struct inflight *inflight = inflight_new();
+	struct delivery_tag tag;
+	uint64_t first, again, other;
 
-	message.body = cJSON_malloc(3);
-	memcpy(message.body, "{}", 3);
-	return message;
+	g_assert_cmpint(open_request(inflight, "id", 1, &first), ==, INFLIGHT_NEW);
+	g_assert_cmpint(open_request(inflight, NULL, 2, &other), ==, INFLIGHT_NEW);
+	/* The ack goes to the latest delivery, once. */
+	g_assert_cmpint(open_request(inflight, "id", 3, &again), ==, INFLIGHT_REDELIVERED);
+	g_assert_true(inflight_close(inflight, first, true, &tag));
+	g_assert_cmpuint(tag.number, ==, 3);
+	g_assert_false(inflight_close(inflight, first, true, &tag));
+	g_assert_cmpint(open_request(inflight, "id", 4, &again), ==, INFLIGHT_DUPLICATE);
+	/* A request that was freed without an ack is new again; one without an id is always new. */
+	g_assert_cmpint(open_request(inflight, "other", 5, &first), ==, INFLIGHT_NEW);
+	g_assert_true(inflight_close(inflight, first, false, &tag));
+	g_assert_cmpint(open_request(inflight, "other", 6, &first), ==, INFLIGHT_NEW);
+	g_assert_cmpint(open_request(inflight, NULL, 7, &again), ==, INFLIGHT_NEW);
+	g_assert_true(inflight_close(inflight, other, true, &tag));
+	g_assert_cmpuint(tag.number, ==, 2);
+	inflight_free(inflight);
+}
+
+static void count_heartbeat(const char *reply_queue, const char *msg_id, void *opaque)
+{
+	unsigned *count = opaque;
+
+	g_assert_cmpstr(reply_queue, ==, "reply_1");
+	g_assert_cmpstr(msg_id, ==, "call-2");
+	(*count)++;
+}
+
+static void test_heartbeats(void)
+{
+	struct inflight *inflight = inflight_new();
+	unsigned count = 0;
+	gint64 due;
+
+	/* Too short for a heartbeat. */
+	inflight_add_call(inflight, 1, 1, "reply_1", "call-1");
+	g_assert_cmpint(inflight_send_heartbeats(inflight, count_heartbeat, &count), ==,
+			G_MAXINT64);
+	inflight_add_call(inflight, 2, 2, "reply_1", "call-2");
+	due = inflight_send_heartbeats(inflight, count_heartbeat, &count);
+	g_assert_cmpint(due, <=, g_get_monotonic_time() + G_USEC_PER_SEC);
+	g_assert_cmpuint(count, ==, 0);
+	g_usleep((gulong)MAX(due - g_get_monotonic_time(), 0));
+	due = inflight_send_heartbeats(inflight, count_heartbeat, &count);
+	g_assert_cmpuint(count, ==, 1);
+	g_assert_cmpint(due, >, g_get_monotonic_time());
+	/* It is answered. */
+	inflight_remove_call(inflight, 2);
+	g_assert_cmpint(inflight_send_heartbeats(inflight, count_heartbeat, &count), ==,
+			G_MAXINT64);
+	inflight_free(inflight);
+}
+
+static struct outgoing_message outgoing(const char *key)
+{
+	struct outgoing_message content = {.exchange = "", .key = key, .timeout_s = 60};
+
+	content.body = cJSON_malloc(3);
+	memcpy(content.body, "{}", 3);
+	return content;
 }
 
 static void test_outbox_order(void)
 {
 	struct outbox *outbox = outbox_new(3);
-	struct outgoing a = a_message("a"), b = a_message("b"), c = a_message("c"),
-			d = a_message("d");
+	struct outgoing_message a = outgoing("a"), b = outgoing("b"), c = outgoing("c"),
+				d = outgoing("d");
 	g_autoptr(GError) error = NULL;
 	gint64 next = G_MAXINT64;
-	struct letter *first, *second;
+	struct outbox_message *first, *second;
 
 	g_assert_nonnull(outbox_add(outbox, &a, false, NULL));
 	g_assert_nonnull(outbox_add(outbox, &b, false, NULL));
@@ -54,24 +133,24 @@ static void test_outbox_order(void)
 	g_assert_null(outbox_add(outbox, &d, false, &error));
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL);
 
-	/* What a broken connection left unconfirmed goes first again, in its order. */
+	/* Messages that a broken connection left unconfirmed come first again, in their order. */
 	first = outbox_take(outbox, &next);
 	second = outbox_take(outbox, &next);
-	g_assert_cmpstr(first->message.key, ==, "a");
-	g_assert_cmpstr(second->message.key, ==, "b");
-	outbox_put_back(outbox, second, false);
-	outbox_put_back(outbox, first, false);
+	g_assert_cmpstr(first->content.key, ==, "a");
+	g_assert_cmpstr(second->content.key, ==, "b");
+	outbox_requeue(outbox, second, false);
+	outbox_requeue(outbox, first, false);
 	first = outbox_take(outbox, &next);
-	g_assert_cmpstr(first->message.key, ==, "a");
+	g_assert_cmpstr(first->content.key, ==, "a");
 
-	/* One that no queue took waits behind the others, and not before its time. */
+	/* A message that no queue took becomes the last, and is not taken before its time. */
 	first->not_before = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
-	outbox_put_back(outbox, first, true);
+	outbox_requeue(outbox, first, true);
 	for (const char *const *key = (const char *const[]){"b", "c", NULL}; *key; key++) {
-		struct letter *letter = outbox_take(outbox, &next);
+		struct outbox_message *message = outbox_take(outbox, &next);
 
-		g_assert_cmpstr(letter->message.key, ==, *key);
-		outbox_end(outbox, letter, NULL);
+		g_assert_cmpstr(message->content.key, ==, *key);
+		outbox_end(outbox, message, NULL);
 	}
 	g_assert_null(outbox_take(outbox, &next));
 	g_assert_cmpint(next, ==, first->not_before);
@@ -84,7 +163,7 @@ static void test_outbox_order(void)
 static void test_outbox_closed(void)
 {
 	struct outbox *outbox = outbox_new(3);
-	struct outgoing a = a_message("a");
+	struct outgoing_message a = outgoing("a");
 	g_autoptr(GError) error = NULL;
 
 	outbox_close(outbox);
@@ -93,12 +172,12 @@ static void test_outbox_closed(void)
 	outbox_free(outbox);
 }
 
-/* Who waits is told by its own deadline, whatever the thread does meanwhile. */
+/* A sender that waits gives up at its deadline, whatever the publishing thread does. */
 static void test_outbox_deadline(void)
 {
 	struct outbox *outbox = outbox_new(3);
-	struct outgoing a = a_message("a"), b = a_message("b");
-	struct letter *waits, *sent, *taken;
+	struct outgoing_message a = outgoing("a"), b = outgoing("b");
+	struct outbox_message *waits, *sent, *taken;
 	GError *error = NULL;
 	gint64 next = G_MAXINT64;
 
@@ -107,62 +186,62 @@ static void test_outbox_deadline(void)
 	taken = outbox_take(outbox, &next);
 	g_assert_true(sent == taken);
 	waits = outbox_add(outbox, &b, true, NULL);
-	outbox_set_trouble(outbox, "the broker sleeps");
+	outbox_set_broker_error(outbox, "the broker is blocked");
 	g_assert_cmpint(outbox_wait(outbox, waits, &error), ==, -1);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
-	g_assert_nonnull(strstr(error->message, "the broker sleeps"));
+	g_assert_nonnull(strstr(error->message, "the broker is blocked"));
 	g_clear_error(&error);
 	g_assert_true(outbox_is_empty(outbox));
 
 	g_assert_cmpint(outbox_wait(outbox, sent, &error), ==, -1);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
 	g_clear_error(&error);
-	/* Nobody waits for it: it is not published again. */
-	outbox_put_back(outbox, taken, false);
+	/* Its sender has given up, so it is not published again. */
+	outbox_requeue(outbox, taken, false);
 	g_assert_true(outbox_is_empty(outbox));
 	outbox_free(outbox);
 }
 
-/* What waits is bounded in bytes too; one message is always taken. */
+/* The outbox is bounded in bytes too; one message is always accepted. */
 static void test_outbox_bytes(void)
 {
 	struct outbox *outbox = outbox_new(1000);
-	struct outgoing large = {.exchange = "", .key = "k", .timeout_s = 60};
+	struct outgoing_message large = {.exchange = "", .key = "k", .timeout_s = 60};
 	g_autoptr(GError) error = NULL;
 	gint64 next = G_MAXINT64;
-	struct letter *letter;
+	struct outbox_message *message;
 	unsigned count = 0;
 
 	do {
-		struct outgoing message = large;
-		size_t length = MAX_OUTBOX_BYTES / 3;
+		struct outgoing_message content = large;
+		size_t length = RPC_MAX_OUTBOX_BYTES / 3;
 
-		message.body = cJSON_malloc(length + 1);
-		memset(message.body, 'x', length);
-		message.body[length] = '\0';
-		letter = outbox_add(outbox, &message, false, &error);
-	} while (letter && ++count < 10);
+		content.body = cJSON_malloc(length + 1);
+		memset(content.body, 'x', length);
+		content.body[length] = '\0';
+		message = outbox_add(outbox, &content, false, &error);
+	} while (message && ++count < 10);
 	g_assert_cmpuint(count, ==, 3);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL);
-	/* Each that is gone makes room. */
+	/* Each message that leaves makes room for another one. */
 	for (unsigned i = 0; i < 3; i++) {
-		struct outgoing message = a_message("a");
+		struct outgoing_message content = outgoing("a");
 
-		letter = outbox_take(outbox, &next);
-		g_assert_cmpuint(letter->size, >, 2);
-		outbox_put_back(outbox, letter, false);
-		letter = outbox_take(outbox, &next);
-		outbox_end(outbox, letter, NULL);
-		g_assert_nonnull(outbox_add(outbox, &message, false, NULL));
+		message = outbox_take(outbox, &next);
+		g_assert_cmpuint(message->body_bytes, >, 2);
+		outbox_requeue(outbox, message, false);
+		message = outbox_take(outbox, &next);
+		outbox_end(outbox, message, NULL);
+		g_assert_nonnull(outbox_add(outbox, &content, false, NULL));
 	}
-	while ((letter = outbox_take(outbox, &next)))
-		outbox_end(outbox, letter, NULL);
+	while ((message = outbox_take(outbox, &next)))
+		outbox_end(outbox, message, NULL);
 	outbox_free(outbox);
 }
 
 static amqp_frame_t header_of(uint64_t size)
 {
-	amqp_frame_t frame = {.frame_type = AMQP_FRAME_HEADER, .channel = CHANNEL_SERVER};
+	amqp_frame_t frame = {.frame_type = AMQP_FRAME_HEADER, .channel = CONSUMER_SERVER};
 
 	frame.payload.properties.body_size = size;
 	return frame;
@@ -170,7 +249,7 @@ static amqp_frame_t header_of(uint64_t size)
 
 static amqp_frame_t piece_of(const char *bytes, size_t length)
 {
-	amqp_frame_t frame = {.frame_type = AMQP_FRAME_BODY, .channel = CHANNEL_SERVER};
+	amqp_frame_t frame = {.frame_type = AMQP_FRAME_BODY, .channel = CONSUMER_SERVER};
 
 	frame.payload.body_fragment.bytes = (void *)bytes;
 	frame.payload.body_fragment.len = length;
@@ -179,73 +258,73 @@ static amqp_frame_t piece_of(const char *bytes, size_t length)
 
 static void test_pieces(void)
 {
-	struct incoming incoming = {0};
+	struct delivery_assembler assembler = {0};
 	amqp_frame_t header = header_of(6), empty = header_of(0);
 	amqp_frame_t one = piece_of("abcdef", 6), half = piece_of("abc", 3);
 
-	/* After a method that is no delivery. */
-	g_assert_cmpint(incoming_take(&incoming, &one, NULL), ==, 0);
-	incoming_begin(&incoming, 7);
-	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
-	g_assert_cmpint(incoming_take(&incoming, &one, NULL), ==, 1);
-	g_assert_cmpmem(incoming.body, incoming.length, "abcdef", 6);
-	g_assert_true(incoming.body == one.payload.body_fragment.bytes);
-	incoming_begin(&incoming, 8);
-	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
-	g_assert_cmpint(incoming_take(&incoming, &half, NULL), ==, 0);
-	g_assert_cmpint(incoming_take(&incoming, &half, NULL), ==, 1);
-	g_assert_cmpmem(incoming.body, incoming.length, "abcabc", 6);
-	incoming_begin(&incoming, 9);
-	g_assert_cmpint(incoming_take(&incoming, &empty, NULL), ==, 1);
-	g_assert_cmpuint(incoming.length, ==, 0);
-	incoming_forget(&incoming);
+	/* A frame that follows a method other than a delivery. */
+	g_assert_cmpint(delivery_add_frame(&assembler, &one, NULL), ==, 0);
+	delivery_begin(&assembler, 7);
+	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
+	g_assert_cmpint(delivery_add_frame(&assembler, &one, NULL), ==, 1);
+	g_assert_cmpmem(assembler.body, assembler.length, "abcdef", 6);
+	g_assert_true(assembler.body == one.payload.body_fragment.bytes);
+	delivery_begin(&assembler, 8);
+	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
+	g_assert_cmpint(delivery_add_frame(&assembler, &half, NULL), ==, 0);
+	g_assert_cmpint(delivery_add_frame(&assembler, &half, NULL), ==, 1);
+	g_assert_cmpmem(assembler.body, assembler.length, "abcabc", 6);
+	delivery_begin(&assembler, 9);
+	g_assert_cmpint(delivery_add_frame(&assembler, &empty, NULL), ==, 1);
+	g_assert_cmpuint(assembler.length, ==, 0);
+	delivery_reset(&assembler);
 }
 
-static void expect_no_place(struct incoming *incoming, const amqp_frame_t *frame)
+static void expect_unexpected(struct delivery_assembler *assembler, const amqp_frame_t *frame)
 {
 	g_autoptr(GError) error = NULL;
 
-	g_assert_cmpint(incoming_take(incoming, frame, &error), ==, -1);
+	g_assert_cmpint(delivery_add_frame(assembler, frame, &error), ==, -1);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED);
-	incoming_forget(incoming);
+	delivery_reset(assembler);
 }
 
-static void test_pieces_out_of_place(void)
+static void test_unexpected_frames(void)
 {
-	struct incoming incoming = {0};
+	struct delivery_assembler assembler = {0};
 	amqp_frame_t header = header_of(5), half = piece_of("abc", 3);
-	amqp_frame_t other = {.frame_type = AMQP_FRAME_HEARTBEAT, .channel = CHANNEL_SERVER};
+	amqp_frame_t other = {.frame_type = AMQP_FRAME_HEARTBEAT, .channel = CONSUMER_SERVER};
 
-	incoming_begin(&incoming, 1);
-	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
-	g_assert_cmpint(incoming_take(&incoming, &half, NULL), ==, 0);
-	expect_no_place(&incoming, &half);
-	incoming_begin(&incoming, 2);
-	expect_no_place(&incoming, &half);
-	incoming_begin(&incoming, 3);
-	expect_no_place(&incoming, &other);
-	incoming_begin(&incoming, 4);
-	g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
-	expect_no_place(&incoming, &header);
+	delivery_begin(&assembler, 1);
+	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
+	g_assert_cmpint(delivery_add_frame(&assembler, &half, NULL), ==, 0);
+	expect_unexpected(&assembler, &half);
+	delivery_begin(&assembler, 2);
+	expect_unexpected(&assembler, &half);
+	delivery_begin(&assembler, 3);
+	expect_unexpected(&assembler, &other);
+	delivery_begin(&assembler, 4);
+	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
+	expect_unexpected(&assembler, &header);
 }
 
-/* Of what is too long the beginning is kept, however it is cut. */
-static void test_pieces_too_many(void)
+/* Only the beginning of a body that is too long is kept, in whatever pieces it comes. */
+static void test_too_long(void)
 {
-	static const size_t sizes[] = {1000003, MAX_BODY + 1};
+	static const size_t sizes[] = {1000003, RPC_MAX_BODY_BYTES + 1};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
 		g_autofree char *bytes = g_strnfill(sizes[i], 'x');
-		struct incoming incoming = {0};
+		struct delivery_assembler assembler = {0};
 		amqp_frame_t header = header_of(sizes[i] * 17), piece = piece_of(bytes, sizes[i]);
 
-		incoming_begin(&incoming, 1);
-		g_assert_cmpint(incoming_take(&incoming, &header, NULL), ==, 0);
+		delivery_begin(&assembler, 1);
+		g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
 		for (int j = 1; j <= 17; j++)
-			g_assert_cmpint(incoming_take(&incoming, &piece, NULL), ==, j == 17);
-		g_assert_cmpuint(incoming.size, >, MAX_BODY);
-		g_assert_cmpuint(incoming.length, ==, MAX_KEPT);
-		incoming_forget(&incoming);
+			g_assert_cmpint(delivery_add_frame(&assembler, &piece, NULL), ==, j == 17);
+		g_assert_cmpuint(assembler.size, >, RPC_MAX_BODY_BYTES);
+		g_assert_cmpuint(assembler.length, ==, RPC_MAX_KEPT_BYTES);
+		delivery_reset(&assembler);
 	}
 }
 
@@ -254,7 +333,7 @@ struct kept {
 	guint64 bytes;
 };
 
-static struct kept look_at(const char *path)
+static struct kept list_kept(const char *path)
 {
 	struct kept kept = {g_ptr_array_new_with_free_func(g_free), 0};
 	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
@@ -272,14 +351,14 @@ static struct kept look_at(const char *path)
 	return kept;
 }
 
-static void forget(const struct kept *kept)
+static void remove_kept(const struct kept *kept)
 {
 	for (guint i = 0; i < kept->names->len; i++)
 		g_unlink(g_ptr_array_index(kept->names, i));
 	g_ptr_array_unref(kept->names);
 }
 
-static void test_rejected(void)
+static void test_rejected_limits(void)
 {
 	g_autofree char *tmp = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	g_autofree char *dir = g_build_filename(tmp, "rejected", NULL);
@@ -292,7 +371,7 @@ static void test_rejected(void)
 	struct kept kept;
 
 	rejected_keep(&config, secret, strlen(secret), "first line\nno second");
-	kept = look_at(dir);
+	kept = list_kept(dir);
 	g_assert_cmpuint(kept.names->len, ==, 1);
 	g_assert_true(g_file_get_contents(g_ptr_array_index(kept.names, 0), &content, NULL, NULL));
 	g_assert_true(g_str_has_prefix(content, "# first line no second\n"));
@@ -300,32 +379,32 @@ static void test_rejected(void)
 	g_assert_nonnull(strstr(content, "broken"));
 	g_ptr_array_unref(kept.names);
 
-	/* No more files than allowed, the newest stay. */
+	/* There are no more files than allowed, and the newest stay. */
 	for (int i = 0; i < 5; i++)
 		rejected_keep(&config, "x", 1, "again");
-	kept = look_at(dir);
+	kept = list_kept(dir);
 	g_assert_cmpuint(kept.names->len, ==, 3);
 	g_ptr_array_unref(kept.names);
 
-	/* Nor more bytes: two of 600 do not fit. */
+	/* Nor more bytes than allowed: two files of 600 do not fit. */
 	rejected_keep(&config, long_body, strlen(long_body), "long");
 	rejected_keep(&config, long_body, strlen(long_body), "long");
-	kept = look_at(dir);
+	kept = list_kept(dir);
 	g_assert_cmpuint(kept.names->len, ==, 1);
 	g_assert_cmpuint(kept.bytes, <=, 1000);
 	g_ptr_array_unref(kept.names);
 
-	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*not kept*");
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*cannot keep a rejected message*");
 	rejected_keep(&config, too_long, strlen(too_long), "too long");
 	g_test_assert_expected_messages();
-	kept = look_at(dir);
+	kept = list_kept(dir);
 	g_assert_cmpuint(kept.names->len, ==, 1);
-	forget(&kept);
+	remove_kept(&kept);
 	g_rmdir(dir);
 	g_rmdir(tmp);
 }
 
-static void test_rejected_nowhere(void)
+static void test_rejected_no_folder(void)
 {
 	struct rpc_config config = {.rejected_max_files = 3, .rejected_max_bytes = 1000};
 
@@ -339,15 +418,17 @@ static void test_rejected_nowhere(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/rpc/server/duplicates", test_duplicates);
+	g_test_add_func("/rpc/inflight/duplicates", test_duplicates);
+	g_test_add_func("/rpc/inflight/redelivered", test_redelivered);
+	g_test_add_func("/rpc/inflight/heartbeats", test_heartbeats);
 	g_test_add_func("/rpc/outbox/order", test_outbox_order);
 	g_test_add_func("/rpc/outbox/closed", test_outbox_closed);
 	g_test_add_func("/rpc/outbox/deadline", test_outbox_deadline);
 	g_test_add_func("/rpc/outbox/bytes", test_outbox_bytes);
-	g_test_add_func("/rpc/incoming/pieces", test_pieces);
-	g_test_add_func("/rpc/incoming/out-of-place", test_pieces_out_of_place);
-	g_test_add_func("/rpc/incoming/too-many", test_pieces_too_many);
-	g_test_add_func("/rpc/rejected/caps", test_rejected);
-	g_test_add_func("/rpc/rejected/nowhere", test_rejected_nowhere);
+	g_test_add_func("/rpc/delivery/pieces", test_pieces);
+	g_test_add_func("/rpc/delivery/unexpected-frames", test_unexpected_frames);
+	g_test_add_func("/rpc/delivery/too-long", test_too_long);
+	g_test_add_func("/rpc/rejected/limits", test_rejected_limits);
+	g_test_add_func("/rpc/rejected/no-folder", test_rejected_no_folder);
 	return g_test_run();
 }

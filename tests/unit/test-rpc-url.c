@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * transport_url: what it means, and what is said when it means nothing.
+ * transport_url: how it is parsed, the errors for a malformed one, and in which order and when its
+ * brokers are tried.
  */
-#include "rpc/internal.h"
+#include "rpc/amqp/retry.h"
 
-struct server {
+struct expected_broker {
 	const char *host, *user, *password;
 	int port;
 };
@@ -12,7 +13,7 @@ struct server {
 struct expected {
 	const char *url;
 	const char *vhost;
-	struct server servers[3]; /* ends with a NULL host */
+	struct expected_broker brokers[3]; /* ends with a NULL host */
 };
 
 static void test_parse(void)
@@ -43,24 +44,24 @@ static void test_parse(void)
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		const struct expected *expected = &cases[i];
 		g_autoptr(GError) error = NULL;
-		struct rpc_url *url = rpc_url_parse(expected->url, &error);
+		struct transport_url *url = transport_url_parse(expected->url, &error);
 		guint count = 0;
 
 		g_test_message("%s", expected->url);
 		g_assert_no_error(error);
 		g_assert_cmpstr(url->vhost, ==, expected->vhost);
-		for (; expected->servers[count].host; count++) {
-			const struct rpc_server_address *server;
+		for (; expected->brokers[count].host; count++) {
+			const struct broker_address *address;
 
-			g_assert_cmpuint(count, <, url->servers->len);
-			server = g_ptr_array_index(url->servers, count);
-			g_assert_cmpstr(server->host, ==, expected->servers[count].host);
-			g_assert_cmpstr(server->user, ==, expected->servers[count].user);
-			g_assert_cmpstr(server->password, ==, expected->servers[count].password);
-			g_assert_cmpint(server->port, ==, expected->servers[count].port);
+			g_assert_cmpuint(count, <, url->brokers->len);
+			address = g_ptr_array_index(url->brokers, count);
+			g_assert_cmpstr(address->host, ==, expected->brokers[count].host);
+			g_assert_cmpstr(address->user, ==, expected->brokers[count].user);
+			g_assert_cmpstr(address->password, ==, expected->brokers[count].password);
+			g_assert_cmpint(address->port, ==, expected->brokers[count].port);
 		}
-		g_assert_cmpuint(url->servers->len, ==, count);
-		rpc_url_free(url);
+		g_assert_cmpuint(url->brokers->len, ==, count);
+		transport_url_free(url);
 	}
 }
 
@@ -68,7 +69,7 @@ static void test_errors(void)
 {
 	static const struct {
 		const char *url;
-		const char *says;
+		const char *message_part;
 	} cases[] = {
 		{NULL, "rabbit://"},
 		{"", "rabbit://"},
@@ -81,44 +82,46 @@ static void test_errors(void)
 		{"rabbit://nova:hidden@[::1]5672/", "IPv6"},
 		{"rabbit://nova:hidden%zz@ctl/", "password"},
 		{"rabbit://nova:hidden@ctl/%zz", "vhost"},
-		{"rabbit://nova:hidden@ctl,nova:hidden@two:x/", "2."},
+		{"rabbit://nova:hidden@ctl,nova:hidden@two:x/", "server 2 in the list"},
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(GError) error = NULL;
 
 		g_test_message("%s", cases[i].url);
-		g_assert_null(rpc_url_parse(cases[i].url, &error));
+		g_assert_null(transport_url_parse(cases[i].url, &error));
 		g_assert_error(error, RPC_ERROR, RPC_ERROR_CONFIG);
 		g_assert_nonnull(strstr(error->message, "transport_url"));
-		g_assert_nonnull(strstr(error->message, cases[i].says));
+		g_assert_nonnull(strstr(error->message, cases[i].message_part));
 		g_assert_null(strstr(error->message, "hidden"));
 	}
 }
 
-/* Each server has its turn at once, then a pause that grows and is bounded. */
+/* All brokers are tried at once, one after the other; then there is a pause, which grows up to a
+ * limit.
+ */
 static void test_retry(void)
 {
 	struct rpc_config config = {
 		.retry_interval_s = 1, .retry_backoff_s = 2, .interval_max_s = 4};
-	struct rpc_url *url = rpc_url_parse("rabbit://one,two/", NULL);
-	struct link_retry retry = {0};
+	struct transport_url *url = transport_url_parse("rabbit://one,two/", NULL);
+	struct broker_retry retry = {0};
 	static const unsigned pauses[] = {1, 3, 4, 4};
 
-	link_retry_begin(&retry, &config);
+	broker_retry_reset(&retry, &config);
 	for (size_t round = 0; round < G_N_ELEMENTS(pauses); round++) {
-		g_assert_cmpuint(retry.server, ==, 0);
+		g_assert_cmpuint(retry.broker, ==, 0);
 		g_assert_cmpuint(retry.pause_s, ==, pauses[round]);
-		retry.at = 0;
-		link_retry_failed(&retry, &config, url);
-		g_assert_cmpuint(retry.server, ==, 1);
-		g_assert_cmpint(retry.at, ==, 0);
-		link_retry_failed(&retry, &config, url);
-		g_assert_cmpint(retry.at, >, g_get_monotonic_time());
+		retry.not_before = 0;
+		broker_retry_failed(&retry, &config, url);
+		g_assert_cmpuint(retry.broker, ==, 1);
+		g_assert_cmpint(retry.not_before, ==, 0);
+		broker_retry_failed(&retry, &config, url);
+		g_assert_cmpint(retry.not_before, >, g_get_monotonic_time());
 	}
-	link_retry_begin(&retry, &config);
+	broker_retry_reset(&retry, &config);
 	g_assert_cmpuint(retry.pause_s, ==, 1);
-	rpc_url_free(url);
+	transport_url_free(url);
 }
 
 int main(int argc, char **argv)

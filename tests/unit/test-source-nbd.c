@@ -1,257 +1,221 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An NBD server that does not keep to the protocol. It shakes hands without listening, for libnbd
- * asks the same in the same order each time; then it answers requests.
+ * The NBD source against servers that violate the protocol, and with servers that it starts itself.
  */
 #include <glib/gstdio.h>
+#include <libnbd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "image/source/clusters.h"
+#include "image/source/cluster-map.h"
+#include "tests/unit/nbd-peer.h"
 
 #define SIZE ((uint64_t)1024 * 1024)
-#define OPTION_REPLY 0x0003e889045565a9
-#define REQUEST_MAGIC 0x25609513
-#define CONTEXT "base:allocation"
 
-static void put(GByteArray *to, uint64_t value, unsigned bytes)
-{
-	while (bytes-- > 0) {
-		guint8 byte = (guint8)(value >> (8 * bytes));
+/* libnbd 1.18, the first version with this function, rejects extents that are empty or that end
+ * after the export. */
+#ifdef LIBNBD_HAVE_NBD_SET_REQUEST_EXTENDED_HEADERS
+#define LIBNBD_CHECKS_EXTENTS true
+#else
+#define LIBNBD_CHECKS_EXTENTS false
+#endif
 
-		g_byte_array_append(to, &byte, 1);
-	}
-}
-
-static void put_text(GByteArray *to, const char *text)
-{
-	g_byte_array_append(to, (const guint8 *)text, (guint)strlen(text));
-}
-
-static void put_option(GByteArray *to, unsigned option, unsigned type, unsigned length)
-{
-	put(to, OPTION_REPLY, 8);
-	put(to, option, 4);
-	put(to, type, 4);
-	put(to, length, 4);
-}
-
-/* Up to where an export of this size is ready, and its extents may be asked. */
-static GByteArray *begin(uint64_t size)
-{
-	GByteArray *said = g_byte_array_new();
-
-	put_text(said, "NBDMAGICIHAVEOPT");
-	put(said, 3, 2);
-	put_option(said, 8, 1, 0); /* structured replies */
-	put_option(said, 10, 4, 4 + strlen(CONTEXT));
-	put(said, 7, 4);
-	put_text(said, CONTEXT);
-	put_option(said, 10, 1, 0);
-	put_option(said, 7, 3, 12); /* the export */
-	put(said, 0, 2);
-	put(said, size, 8);
-	put(said, 3, 2);
-	put_option(said, 7, 1, 0);
-	return said;
-}
-
-/* The answer to the request of that number: extents, which end with one of -1. */
-static void put_extents(GByteArray *to, uint64_t number, const int64_t *lengths)
-{
-	unsigned count = 0;
-
-	while (lengths[count] >= 0)
-		count++;
-	put(to, 0x668e33ef, 4);
-	put(to, 1, 2);
-	put(to, 5, 2);
-	put(to, number, 8);
-	put(to, 4 + 8 * count, 4);
-	put(to, 7, 4);
-	for (unsigned i = 0; i < count; i++) {
-		put(to, (uint64_t)lengths[i], 4);
-		put(to, i % 2 ? 3 : 0, 4);
-	}
-}
+/* How a server answers requests for extents. Lists of lengths end with -1. */
+struct script {
+	const int64_t *usual; /* the lengths in each answer but the last */
+	const int64_t *last;  /* the lengths in the last answer */
+	unsigned answers;     /* how many requests are answered */
+};
 
 struct server {
 	int listener;
-	const GByteArray *said;
-	size_t length;	      /* of it */
-	const int64_t *often; /* what each request but the last is answered; NULL: none is */
-	const int64_t *last;
-	unsigned requests;
+	struct script script;
+	struct nbd_peer peer;
 };
 
-/* Passes what is no request. False at the end. */
-static bool next_request(int fd)
+/* Extents of data and of zeros alternate. */
+static bool send_extents(struct nbd_peer *peer, const struct nbd_request *request,
+			 const int64_t *lengths)
 {
-	uint32_t seen = 0;
-	unsigned char byte;
-	char rest[24];
+	g_autoptr(GByteArray) payload = g_byte_array_new();
 
-	while (seen != REQUEST_MAGIC) {
-		if (recv(fd, &byte, 1, 0) != 1)
-			return false;
-		seen = seen << 8 | byte;
+	nbd_put(payload, NBD_CONTEXT_ID, 4);
+	for (unsigned i = 0; lengths[i] >= 0; i++) {
+		nbd_put(payload, (uint64_t)lengths[i], 4);
+		nbd_put(payload, i % 2 ? 3 : 0, 4); /* NBD_STATE_HOLE, NBD_STATE_ZERO */
 	}
-	return recv(fd, rest, sizeof(rest), MSG_WAITALL) == (ssize_t)sizeof(rest);
+	return nbd_peer_send_chunk(peer, request, NBD_CHUNK_BLOCK_STATUS, true, payload);
 }
 
-static void *serve(void *opaque)
+static void serve_requests(struct server *server)
 {
-	const struct server *server = opaque;
-	int fd = accept(server->listener, NULL, NULL);
+	const struct script *script = &server->script;
+	struct nbd_request request;
 
-	(void)send(fd, server->said->data, server->length, MSG_NOSIGNAL);
-	if (!server->often)
-		(void)shutdown(fd, SHUT_WR);
-	for (unsigned i = 1; next_request(fd); i++) {
-		g_autoptr(GByteArray) answer = g_byte_array_new();
-
-		if (!server->often || i > server->requests)
-			break;
-		put_extents(answer, i, i < server->requests ? server->often : server->last);
-		(void)send(fd, answer->data, answer->len, MSG_NOSIGNAL);
+	for (unsigned i = 1; i <= script->answers; i++) {
+		if (!nbd_peer_next_request(&server->peer, &request) ||
+		    !send_extents(&server->peer, &request,
+				  i < script->answers ? script->usual : script->last))
+			return;
 	}
+}
+
+/* Ends sending, and waits until the client has closed the connection. */
+static void end_connection(int fd)
+{
+	char byte;
+
+	(void)shutdown(fd, SHUT_WR);
+	while (recv(fd, &byte, 1, 0) == 1)
+		;
 	(void)close(fd);
+}
+
+static void *server_main(void *opaque)
+{
+	struct server *server = opaque;
+
+	server->peer.fd = accept(server->listener, NULL, NULL);
+	if (nbd_peer_shake_hands(&server->peer))
+		serve_requests(server);
+	end_connection(server->peer.fd);
 	return NULL;
 }
 
-/* The clusters with data; -1: the server was of no use. */
-static int64_t count_data(struct server server)
+/* Returns the number of clusters with data of an export, or -1 if reading the extents failed. */
+static int64_t read_extents(const char *socket_path)
+{
+	struct image_nbd nbd = {.socket = socket_path, .export_name = "", .timeout_s = 5};
+	g_autoptr(GError) error = NULL;
+	struct image_source *source = image_source_new_nbd(&nbd, &error);
+	struct cluster_map *clusters = source ? cluster_map_new(source, &error) : NULL;
+	int64_t count = clusters ? (int64_t)cluster_map_data_count(clusters) : -1;
+
+	g_assert_true((error != NULL) == (count < 0));
+	cluster_map_free(clusters);
+	image_source_free(source);
+	return count;
+}
+
+/* Serves an export that sends at most `send_max` bytes. Returns what read_extents() does, and how
+ * many bytes were sent. */
+static int64_t serve(uint64_t size, struct script script, size_t send_max, size_t *ret_sent)
 {
 	g_autofree char *folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	g_autofree char *path = g_build_filename(folder, "nbd", NULL);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct image_nbd nbd = {.socket = path, .export_name = "", .timeout_s = 5};
-	g_autoptr(GError) error = NULL;
-	struct image_source *source;
-	struct clusters *clusters = NULL;
+	struct server server = {
+		.listener = socket(AF_UNIX, SOCK_STREAM, 0),
+		.script = script,
+		.peer = {.size = size, .structured = true, .context = true, .send_max = send_max},
+	};
 	pthread_t thread;
-	int64_t count = -1;
+	int64_t count;
 	int rc;
 
-	server.listener = socket(AF_UNIX, SOCK_STREAM, 0);
 	g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
-	g_assert_cmpint(bind(server.listener, (struct sockaddr *)&address, sizeof(address)), ==, 0);
-	g_assert_cmpint(listen(server.listener, 1), ==, 0);
-	rc = pthread_create(&thread, NULL, serve, &server);
+	rc = bind(server.listener, (struct sockaddr *)&address, sizeof(address));
 	g_assert_cmpint(rc, ==, 0);
-	source = image_source_new_nbd(&nbd, &error);
-	if (source)
-		clusters = clusters_new(source, &error);
-	if (clusters)
-		count = (int64_t)clusters_data_count(clusters);
-	else
-		g_assert_nonnull(error);
-	clusters_free(clusters);
-	image_source_free(source);
+	rc = listen(server.listener, 1);
+	g_assert_cmpint(rc, ==, 0);
+	rc = pthread_create(&thread, NULL, server_main, &server);
+	g_assert_cmpint(rc, ==, 0);
+	count = read_extents(path);
 	(void)pthread_join(thread, NULL);
 	(void)close(server.listener);
 	(void)g_unlink(path);
 	(void)g_rmdir(folder);
+	if (ret_sent)
+		*ret_sent = server.peer.sent;
 	return count;
 }
 
-static int64_t count_of_first(const GByteArray *said, size_t length)
+static int64_t serve_all(uint64_t size, const int64_t *usual, const int64_t *last, unsigned answers)
 {
-	return count_data((struct server){.said = said, .length = length});
+	return serve(size, (struct script){usual, last, answers}, SIZE_MAX, NULL);
 }
 
-/* After the whole handshake: so many requests, the last of which is answered so. */
-static int64_t count_of(uint64_t size, const int64_t *often, const int64_t *last, unsigned requests)
-{
-	g_autoptr(GByteArray) said = begin(size);
-
-	return count_data((struct server){.said = said,
-					  .length = said->len,
-					  .often = often,
-					  .last = last,
-					  .requests = requests});
-}
-
-static void test_cut_at_each_byte(void)
+/* A server that closes the connection at any byte. */
+static void test_truncated(void)
 {
 	static const int64_t lengths[] = {SIZE / 2, SIZE / 2, -1};
-	g_autoptr(GByteArray) said = begin(SIZE);
+	const struct script script = {NULL, lengths, 1};
+	size_t total = 0;
 
-	put_extents(said, 1, lengths);
-	for (size_t length = 0; length < said->len; length++)
-		g_assert_cmpint(count_of_first(said, length), ==, -1);
-	g_assert_cmpint(count_of_first(said, said->len), ==, SIZE / CLUSTER / 2);
+	g_assert_cmpint(serve(SIZE, script, SIZE_MAX, &total), ==, SIZE / CLUSTER_SIZE / 2);
+	for (size_t length = 0; length < total; length++)
+		g_assert_cmpint(serve(SIZE, script, length, NULL), ==, -1);
 }
 
-/* A server that tells nothing of anything is not asked for ever. */
-static void test_extents_of_nothing(void)
+/* A server that reports only empty extents is not asked forever. */
+static void test_empty_extents(void)
 {
-	static const int64_t nothing[] = {0, 0, -1};
+	static const int64_t empty[] = {0, 0, -1};
 	static const int64_t all[] = {SIZE, -1};
 	static const int64_t some[] = {0, 0, SIZE / 4, 0, 0, SIZE / 4, -1};
 
-	/* Had it gone on, it would have come to all of the disk. */
-	g_assert_cmpint(count_of(SIZE, nothing, all, 3), ==, -1);
-	g_assert_cmpint(count_of(SIZE, some, some, 2), ==, SIZE / CLUSTER / 2);
+	/* The third answer would be complete, but the second request must not be sent. */
+	g_assert_cmpint(serve_all(SIZE, empty, all, 3), ==, -1);
+	g_assert_cmpint(serve_all(SIZE, some, some, 2), ==,
+			LIBNBD_CHECKS_EXTENTS ? -1 : (int64_t)(SIZE / CLUSTER_SIZE / 2));
 }
 
-/* Beyond the end of the disk, and a disk beyond all bounds. */
-static void test_too_much(void)
+/* Extents that end after the disk, and disks that are too large. */
+static void test_too_large(void)
 {
 	static const int64_t beyond[] = {UINT32_MAX, UINT32_MAX, -1};
 	static const uint64_t sizes[] = {IMAGE_QCOW2_MAX + 1, (uint64_t)1 << 62, INT64_MAX,
 					 UINT64_MAX};
 
-	g_assert_cmpint(count_of(SIZE, beyond, beyond, 1), ==, SIZE / CLUSTER);
+	g_assert_cmpint(serve_all(SIZE, beyond, beyond, 1), ==,
+			LIBNBD_CHECKS_EXTENTS ? -1 : (int64_t)(SIZE / CLUSTER_SIZE));
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
-		g_assert_cmpint(count_of(sizes[i], beyond, beyond, 1), ==, -1);
+		g_assert_cmpint(serve_all(sizes[i], beyond, beyond, 1), ==, -1);
 }
 
-/* --- programs that serve ---------------------------------------------------------------------- */
-
-struct place {
+/* A folder for the socket of a server that the source starts. */
+struct socket_folder {
 	char *folder;
 	char *socket;
 };
 
-static struct place make_place(void)
+static struct socket_folder make_socket_folder(void)
 {
-	struct place place = {.folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL)};
+	struct socket_folder where = {.folder = g_dir_make_tmp("novasnap-test-XXXXXX", NULL)};
 
-	place.socket = g_build_filename(place.folder, "socket", NULL);
-	return place;
+	where.socket = g_build_filename(where.folder, "socket", NULL);
+	return where;
 }
 
-/* No socket may be left in it. */
-static void remove_place(struct place *place)
+/* Fails if the socket is still in it. */
+static void remove_socket_folder(struct socket_folder *where)
 {
-	g_assert_cmpint(g_rmdir(place->folder), ==, 0);
-	g_free(place->socket);
-	g_free(place->folder);
+	g_assert_cmpint(g_rmdir(where->folder), ==, 0);
+	g_free(where->socket);
+	g_free(where->folder);
 }
 
-static struct image_source *open_served(const struct place *place, const char *script,
+static struct image_source *open_served(const struct socket_folder *where, const char *script,
 					GError **error)
 {
 	const char *argv[] = {"sh", "-c", script, NULL};
 	struct image_nbd nbd = {
-		.socket = place->socket, .argv = argv, .export_name = "", .timeout_s = 30};
+		.socket = where->socket, .argv = argv, .export_name = "", .timeout_s = 30};
 
 	return image_source_new_nbd(&nbd, error);
 }
 
-static void test_words(void)
+/* The error contains what the server wrote before it ended. */
+static void test_server_error_text(void)
 {
 	static const struct {
 		const char *script;
-		const char *words;
+		const char *expected;
 	} table[] = {
 		{"echo the disk is locked >&2; echo >&2; exit 1", ": the disk is locked"},
 		{"exit 1", "recv: Connection reset"},
@@ -260,39 +224,40 @@ static void test_words(void)
 		 "echo activated >&2",
 		 ": activated"},
 	};
-	struct place place = make_place();
+	struct socket_folder where = make_socket_folder();
 
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
 		g_autoptr(GError) error = NULL;
 
-		g_assert_null(open_served(&place, table[i].script, &error));
+		g_assert_null(open_served(&where, table[i].script, &error));
 		g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED);
 		g_test_message("%s", error->message);
-		g_assert_nonnull(strstr(error->message, table[i].words));
+		g_assert_nonnull(strstr(error->message, table[i].expected));
 		g_assert_cmpuint(strlen(error->message), <, 500);
 	}
-	remove_place(&place);
+	remove_socket_folder(&where);
 }
 
-static void test_no_place(void)
+static void test_server_cannot_start(void)
 {
 	static const char *const argv[] = {"novasnap-no-such-program", NULL};
-	struct place place = make_place();
+	struct socket_folder where = make_socket_folder();
 	struct image_nbd nbd = {
-		.socket = place.socket, .argv = argv, .export_name = "", .timeout_s = 30};
+		.socket = where.socket, .argv = argv, .export_name = "", .timeout_s = 30};
 	g_autoptr(GError) error = NULL;
-	g_autoptr(GError) taken = NULL;
+	g_autoptr(GError) exists_error = NULL;
 
 	g_assert_null(image_source_new_nbd(&nbd, &error));
-	g_assert_nonnull(strstr(error->message, "there is no novasnap-no-such-program"));
-	g_assert_true(g_file_set_contents(place.socket, "", 0, NULL));
-	g_assert_null(open_served(&place, "exit 1", &taken));
-	g_assert_nonnull(strstr(taken->message, place.socket));
-	g_assert_cmpint(g_unlink(place.socket), ==, 0);
-	remove_place(&place);
+	g_assert_nonnull(
+		strstr(error->message, "the program novasnap-no-such-program was not found"));
+	g_assert_true(g_file_set_contents(where.socket, "", 0, NULL));
+	g_assert_null(open_served(&where, "exit 1", &exists_error));
+	g_assert_nonnull(strstr(exists_error->message, where.socket));
+	g_assert_cmpint(g_unlink(where.socket), ==, 0);
+	remove_socket_folder(&where);
 }
 
-/* 0: none yet. */
+/* Returns 0 if there is no child yet. */
 static pid_t child_of(pid_t pid)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)pid, (int)pid);
@@ -301,17 +266,17 @@ static pid_t child_of(pid_t pid)
 	return g_file_get_contents(path, &text, NULL, NULL) ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
-/* A process that is killed before its program has answered takes it along. */
-static void test_killed(void)
+/* The server is killed with the process that started it, also during the handshake. */
+static void test_server_dies_with_parent(void)
 {
-	struct place place = make_place();
+	struct socket_folder where = make_socket_folder();
 	pid_t pid, served = 0;
 	int status = 0;
 
 	g_assert_cmpint(prctl(PR_SET_CHILD_SUBREAPER, 1), ==, 0);
 	pid = fork();
 	if (pid == 0) {
-		(void)open_served(&place, "exec sleep 600", NULL);
+		(void)open_served(&where, "exec sleep 600", NULL);
 		_exit(1);
 	}
 	for (int i = 0; i < 1000 && served == 0; i++) {
@@ -326,17 +291,17 @@ static void test_killed(void)
 		(void)waitpid(served, &status, WNOHANG);
 	}
 	g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	remove_place(&place);
+	remove_socket_folder(&where);
 }
 
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/nbd/cut-at-each-byte", test_cut_at_each_byte);
-	g_test_add_func("/nbd/extents-of-nothing", test_extents_of_nothing);
-	g_test_add_func("/nbd/too-much", test_too_much);
-	g_test_add_func("/nbd/server/words", test_words);
-	g_test_add_func("/nbd/server/no-place", test_no_place);
-	g_test_add_func("/nbd/server/killed", test_killed);
+	g_test_add_func("/nbd/truncated", test_truncated);
+	g_test_add_func("/nbd/empty-extents", test_empty_extents);
+	g_test_add_func("/nbd/too-large", test_too_large);
+	g_test_add_func("/nbd/server/error-text", test_server_error_text);
+	g_test_add_func("/nbd/server/cannot-start", test_server_cannot_start);
+	g_test_add_func("/nbd/server/dies-with-parent", test_server_dies_with_parent);
 	return g_test_run();
 }

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The results of `novasnap check`.
+ */
+#include "agent/check/report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void check_report(struct check *check, enum check_result result, const char *subject,
+		  const char *format, ...)
+{
+	static const char *const words[] = {"ok", "warn", "FAIL"};
+	g_autofree char *text = NULL;
+	va_list arguments;
+
+	va_start(arguments, format);
+	text = g_strdup_vprintf(format, arguments);
+	va_end(arguments);
+	/* A server's error message may have several lines. */
+	g_strdelimit(text, "\r\n", ' ');
+	printf("%-4s  %s: %s\n", words[result], subject, text);
+	(void)fflush(stdout);
+	check->failed += result == CHECK_FAIL;
+	check->warned += result == CHECK_WARN;
+}

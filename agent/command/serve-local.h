@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Serves a cast in this process, without a broker and without a conductor.
+ */
+#ifndef NOVASNAP_AGENT_COMMAND_SERVE_LOCAL_H
+#define NOVASNAP_AGENT_COMMAND_SERVE_LOCAL_H
+
+#include <cjson/cJSON.h>
+
+#include "agent/config/config.h"
+
+/* Serves the cast, which is taken, and shows its progress on standard output. Returns the exit
+ * status: 0 after success, 1 after failure, 130 after SIGINT or SIGTERM, when the snapshot has been
+ * cancelled and undone; or -1 with an error where it could not begin. */
+int serve_locally(const struct config *config, cJSON *cast, GError **error);
+
+#endif

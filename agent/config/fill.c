@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Fills a struct by a table of keys.
+ */
+#include "agent/config/fill.h"
+
+#include "agent/config/substitution.h"
+#include "agent/config/value.h"
+
+/* One key that is being loaded. */
+struct key_loader {
+	const struct config_source *source;
+	const struct config_key *key;
+	const struct ini_setting *setting; /* NULL: the default is loaded */
+	void *target;			   /* where the value is stored */
+	GPtrArray *memory;
+};
+
+static int set_error(const struct key_loader *loader, const char *problem, GError **error)
+{
+	return config_key_set_error(loader->key, loader->setting, problem, error);
+}
+
+/* The items belong to the list already. */
+static void store_list(const struct key_loader *loader, char **items)
+{
+	for (char **item = items; *item; item++)
+		g_ptr_array_add(loader->memory, *item);
+	g_ptr_array_add(loader->memory, items);
+	*(const char *const **)loader->target = (const char *const *)items;
+}
+
+/* The settings of each file by the oldest name first, as _Namespace._get_file_value has them. */
+static int load_multi(const struct key_loader *loader, GError **error)
+{
+	g_autoptr(GPtrArray) items = g_ptr_array_new_with_free_func(g_free);
+	const struct config_key *key = loader->key;
+	unsigned count;
+	const struct ini_setting *settings = ini_settings(loader->source->ini, &count);
+	unsigned files = count > 0 ? settings[count - 1].file + 1 : 0;
+	unsigned ranks = G_N_ELEMENTS(key->old_names) + 1;
+
+	for (unsigned pass = 0; pass < files * ranks; pass++) {
+		int rank = (int)(ranks - 1 - pass % ranks);
+
+		for (unsigned i = 0; i < count; i++) {
+			const struct ini_setting *at = &settings[i];
+			char *item;
+
+			if (at->file != pass / ranks ||
+			    config_key_rank(key, at->section, at->name) != rank)
+				continue;
+			item = config_substitute(loader->source, key, at, at->text, error);
+			if (!item)
+				return -1;
+			g_ptr_array_add(items, item);
+		}
+	}
+	g_ptr_array_add(items, NULL);
+	store_list(loader, (char **)g_ptr_array_steal(items, NULL));
+	return 0;
+}
+
+/* The number of the choice; -1 with an error. */
+static int choose(const struct key_loader *loader, const char *text, GError **error)
+{
+	const char *const *choices = loader->key->choices;
+	g_autofree char *all = g_strjoinv(", ", (char **)choices);
+	g_autofree char *problem = NULL;
+
+	for (int i = 0; choices[i]; i++) {
+		if (g_str_equal(choices[i], text))
+			return i;
+	}
+	problem = g_strdup_printf("is \"%s\", must be one of: %s", text, all);
+	return set_error(loader, problem, error);
+}
+
+static int store_uint(const struct key_loader *loader, const char *text, GError **error)
+{
+	const struct config_key *key = loader->key;
+	g_autofree char *problem = NULL;
+
+	if (config_value_parse_uint(text, key->min, key->max, loader->target))
+		return 0;
+	problem =
+		g_strdup_printf("must be a whole number%s%s from %u to %u", key->unit ? " of " : "",
+				key->unit ? key->unit : "", key->min, key->max);
+	return set_error(loader, problem, error);
+}
+
+/* Stores a value that is set, after its substitution. */
+static int store_value(const struct key_loader *loader, const char *text, GError **error)
+{
+	int choice;
+
+	switch (loader->key->type) {
+	case CONFIG_BOOL:
+		if (!config_value_parse_bool(text, loader->target))
+			return set_error(loader, "must be true or false", error);
+		break;
+	case CONFIG_UINT:
+		return store_uint(loader, text, error);
+	case CONFIG_LIST:
+	case CONFIG_MULTI:
+		store_list(loader, config_value_parse_list(text));
+		break;
+	case CONFIG_CHOICE:
+	case CONFIG_SWITCH:
+		choice = choose(loader, text, error);
+		if (choice < 0)
+			return -1;
+		if (loader->key->type == CONFIG_SWITCH)
+			*(bool *)loader->target = choice == 1;
+		else
+			*(const char **)loader->target = loader->key->choices[choice];
+		break;
+	case CONFIG_PATH:
+		if (!g_path_is_absolute(text))
+			return set_error(loader, "must be an absolute path", error);
+		*(const char **)loader->target = text;
+		break;
+	case CONFIG_STRING:
+	case CONFIG_TEXT:
+		*(const char **)loader->target = text;
+		break;
+	}
+	return 0;
+}
+
+static int load_key(const struct key_loader *loader, GError **error)
+{
+	const struct config_key *key = loader->key;
+	const char *text = config_key_text(key, loader->setting);
+	char *value;
+
+	if (key->type == CONFIG_MULTI)
+		return load_multi(loader, error);
+	if (!text)
+		return key->type == CONFIG_LIST ? store_value(loader, "", error) : 0;
+	value = config_substitute(loader->source, key, loader->setting, text, error);
+	if (!value)
+		return -1;
+	g_ptr_array_add(loader->memory, value);
+	if (!config_key_is_unset(key, value))
+		return store_value(loader, value, error);
+	/* Its references came to nothing. */
+	if (!key->default_text)
+		return 0;
+	return key->type == CONFIG_UINT
+		       ? store_value(loader, key->default_text, error)
+		       : set_error(loader, "is empty once its references are replaced", error);
+}
+
+int config_keys_fill(const struct config_source *source, void *target, GPtrArray *memory,
+		     GError **error)
+{
+	for (size_t i = 0; i < source->key_count; i++) {
+		const struct config_key *key = &source->keys[i];
+		const struct key_loader loader = {source, key, config_key_setting(key, source->ini),
+						  (char *)target + key->offset, memory};
+
+		if (load_key(&loader, error) < 0)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is known of a key, and which of its settings counts. Types and names mean what they mean to
+ * oslo.config (oslo_config/types.py; _Namespace._get_file_value in cfg.py), with these exceptions:
+ *
+ * - An empty CONFIG_STRING, CONFIG_PATH, CONFIG_CHOICE, CONFIG_SWITCH or CONFIG_UINT counts as not
+ *   set.
+ * - A list has no empty items, and no other key can refer to it.
+ */
+#ifndef NOVASNAP_AGENT_CONFIG_KEY_H
+#define NOVASNAP_AGENT_CONFIG_KEY_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/config/ini.h"
+
+enum config_type {
+	CONFIG_BOOL,   /* bool: true, yes, on, 1, or false, no, off, 0, in any case */
+	CONFIG_UINT,   /* unsigned, from `min` to `max` */
+	CONFIG_STRING, /* const char *, or NULL */
+	CONFIG_TEXT,   /* const char *, or NULL; may be empty */
+	CONFIG_PATH,   /* const char *, or NULL: an absolute path */
+	CONFIG_LIST,   /* const char *const *, NULL-terminated: items separated by commas */
+	CONFIG_MULTI, /* const char *const *, NULL-terminated: each setting of the key is an item */
+	CONFIG_CHOICE, /* const char *, or NULL: one of `choices` */
+	CONFIG_SWITCH, /* bool: one of the two `choices`, true for the second */
+};
+
+struct config_key {
+	const char *section;
+	const char *name;
+	enum config_type type;
+	size_t offset;		    /* of the value in the struct that is filled, in bytes */
+	const char *default_text;   /* the default, as it would stand in a file; NULL: none */
+	unsigned min, max;	    /* of a CONFIG_UINT */
+	const char *unit;	    /* of a CONFIG_UINT: "seconds", "MiB"...; NULL: a mere number */
+	const char *const *choices; /* NULL-terminated */
+	/* Names that the key had before, and that files may still use: "name" in the same section,
+	 * or "section.name". */
+	const char *old_names[2];
+	bool secret; /* no part of the value may stand in a message */
+};
+
+/* A table of keys, and the settings that were read. */
+struct config_source {
+	const struct config_key *keys;
+	size_t key_count;
+	const struct ini *ini;
+};
+
+/* 0: section and name are the key's own; 1 and more: an old name's; -1: neither. */
+int config_key_rank(const struct config_key *key, const char *section, const char *name);
+
+/* The key that has this name; old names do not count. NULL: there is none. */
+const struct config_key *config_key_find(const struct config_source *source, const char *section,
+					 const char *name);
+
+/* The setting that counts: the last one in the last file that has any; in that file the key's own
+ * name goes before an old one. NULL: the key is not set. */
+const struct ini_setting *config_key_setting(const struct config_key *key, const struct ini *ini);
+
+/* Whether a key with this text counts as not set. */
+bool config_key_is_unset(const struct config_key *key, const char *text);
+
+/* The text of the setting (which may be NULL), or else the default, before substitution. NULL: the
+ * key has neither. */
+const char *config_key_text(const struct config_key *key, const struct ini_setting *setting);
+
+/* Sets CONFIG_ERROR_VALUE: the setting's file and line (NULL: without them), the key, and what is
+ * wrong with its value. Returns -1. */
+int config_key_set_error(const struct config_key *key, const struct ini_setting *setting,
+			 const char *problem, GError **error);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The rules that need more than one key.
+ */
+#include "agent/config/rules.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define MIB ((uint64_t)1024 * 1024)
+#define DEFAULT_PREFETCH 100
+#define REJECTED_BYTES_MAX (64 * MIB)
+
+static char *keep(struct config_inputs *inputs, char *text)
+{
+	g_ptr_array_add(inputs->memory, text);
+	return text;
+}
+
+static int set_error(const struct config_inputs *inputs, const char *section, const char *name,
+		     const char *problem, GError **error)
+{
+	const struct config_source source = {config_table, config_table_size, inputs->ini};
+	const struct config_key *key = config_key_find(&source, section, name);
+
+	return config_key_set_error(key, config_key_setting(key, inputs->ini), problem, error);
+}
+
+static int check_keys(const struct config_inputs *inputs, GError **error)
+{
+	const struct config *config = &inputs->config;
+	const char *url = inputs->notification_transport_url;
+
+	if (config->image.directory && !config->image.images_dir)
+		return set_error(inputs, CONFIG_OWN_SECTION, "images_dir",
+				 "must be set when images = directory", error);
+	if (config->report_state && !config->control)
+		return set_error(inputs, CONFIG_OWN_SECTION, "report_state",
+				 "needs control = conductor: the conductor keeps the record",
+				 error);
+	if (url && !g_str_equal(url, config->rpc.transport_url))
+		return set_error(inputs, "oslo_messaging_notifications", "transport_url",
+				 "a separate broker for notifications is not supported; set it in "
+				 "a later file to the value of [DEFAULT]transport_url",
+				 error);
+	return 0;
+}
+
+static void apply_rpc_rules(struct config_inputs *inputs)
+{
+	struct rpc_config *rpc = &inputs->config.rpc;
+	char name[256] = "";
+
+	/* nova's default too. */
+	if (!rpc->host) {
+		(void)gethostname(name, sizeof(name) - 1);
+		rpc->host = keep(inputs, g_strdup(name));
+	}
+	/* A quorum queue is always durable. */
+	rpc->durable = rpc->durable || rpc->quorum;
+	/* 0 is no limit to oslo.messaging, which acks at once. Here a message waits to be journaled
+	 * before it is acked, so the number of waiting ones needs a limit. */
+	if (rpc->prefetch == 0)
+		rpc->prefetch = DEFAULT_PREFETCH;
+	rpc->rejected_dir =
+		keep(inputs, g_build_filename(inputs->config.state_dir, "rejected", NULL));
+	rpc->rejected_max_bytes = REJECTED_BYTES_MAX;
+}
+
+static void apply_notification_rules(struct config_inputs *inputs)
+{
+	struct nova_notify_config *notify = &inputs->config.notify;
+	const char *const *drivers = inputs->notification_drivers;
+
+	notify->host = inputs->config.rpc.host;
+	notify->legacy = !g_str_equal(inputs->notification_format, "versioned");
+	notify->versioned = !g_str_equal(inputs->notification_format, "unversioned");
+	notify->enabled =
+		g_strv_contains(drivers, "messagingv2") || g_strv_contains(drivers, "messaging");
+}
+
+/* nova.virt.libvirt.driver.LibvirtDriver._uri */
+static const char *connection_uri(const char *virt_type)
+{
+	if (g_str_equal(virt_type, "lxc"))
+		return "lxc:///";
+	if (g_str_equal(virt_type, "parallels"))
+		return "parallels:///system";
+	return "qemu:///system";
+}
+
+/* The format of a container's disk, which no domain XML has (nova.virt.libvirt.imagebackend.Backend
+ * chooses the class that makes the disk). */
+static const char *container_format(const struct config_inputs *inputs)
+{
+	if (g_str_equal(inputs->images_type, "default"))
+		return inputs->use_cow_images ? "qcow2" : "raw";
+	return g_str_equal(inputs->images_type, "qcow2") ? "qcow2" : "raw";
+}
+
+/* It is installed beside novasnapd. */
+static char *find_thaw_program(void)
+{
+	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+	g_autofree char *folder = self ? g_path_get_dirname(self) : NULL;
+
+	return folder ? g_build_filename(folder, "novasnap-thaw", NULL) : g_strdup("novasnap-thaw");
+}
+
+static void apply_virt_rules(struct config_inputs *inputs)
+{
+	struct virt_config *virt = &inputs->config.virt;
+
+	if (!virt->connection_uri)
+		virt->connection_uri = connection_uri(inputs->virt_type);
+	virt->container_format = container_format(inputs);
+	virt->run_dir = inputs->config.run_dir;
+	if (!virt->thaw_program)
+		virt->thaw_program = keep(inputs, find_thaw_program());
+	/* As nova does: a block copy would write an encrypted disk in plain text. */
+	virt->disable_livesnapshot =
+		virt->disable_livesnapshot || inputs->config.ephemeral_encryption;
+}
+
+int config_rules_apply(struct config_inputs *inputs, GError **error)
+{
+	apply_rpc_rules(inputs);
+	apply_notification_rules(inputs);
+	apply_virt_rules(inputs);
+	return check_keys(inputs, error);
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Every key that novasnap knows. nova's keys have the defaults and old names of nova and of its
+ * libraries; most of the limits are novasnap's. conf/novasnap.conf documents each key, and
+ * tests/unit/test-config.c compares the two.
+ */
+#include "agent/config/table.h"
+
+#include <limits.h>
+
+#define KEY_WEEK_S (7 * 24 * 3600)
+
+/* The offset of a member, which must be of this type: else the compiler refuses the comparison. */
+#define KEY_OFFSET(ctype, member)                                                                  \
+	(offsetof(struct config_inputs, member) +                                                  \
+	 0 * sizeof((ctype *)0 == &((struct config_inputs *)0)->member))
+
+/* The arguments after the default are further members of struct config_key. */
+#define KEY(section_, name_, type_, ctype, member, default_, ...)                                  \
+	{                                                                                          \
+		.section = section_, .name = name_, .type = type_,                                 \
+		.offset = KEY_OFFSET(ctype, member), .default_text = default_, __VA_ARGS__         \
+	}
+#define KEY_BOOL(section, name, member, ...)                                                       \
+	KEY(section, name, CONFIG_BOOL, bool, member, __VA_ARGS__)
+#define KEY_STRING(section, name, member, ...)                                                     \
+	KEY(section, name, CONFIG_STRING, const char *, member, __VA_ARGS__)
+#define KEY_SECRET(section, name, member, ...)                                                     \
+	KEY(section, name, CONFIG_STRING, const char *, member, __VA_ARGS__, .secret = true)
+#define KEY_PATH(section, name, member, ...)                                                       \
+	KEY(section, name, CONFIG_PATH, const char *, member, __VA_ARGS__)
+#define KEY_LIST(section, name, member, ...)                                                       \
+	KEY(section, name, CONFIG_LIST, const char *const *, member, __VA_ARGS__)
+#define KEY_CHOICE(section, name, member, default_, ...)                                           \
+	KEY(section, name, CONFIG_CHOICE, const char *, member, default_,                          \
+	    .choices = (const char *const[]){__VA_ARGS__, NULL})
+#define KEY_SWITCH(section, name, member, default_, off, on)                                       \
+	KEY(section, name, CONFIG_SWITCH, bool, member, default_,                                  \
+	    .choices = (const char *const[]){off, on, NULL})
+#define KEY_UINT(section, name, member, default_, unit_, min_, max_, ...)                          \
+	KEY(section, name, CONFIG_UINT, unsigned, member, default_, .unit = unit_, .min = min_,    \
+	    .max = max_, __VA_ARGS__)
+#define KEY_SECONDS(section, name, member, default_, min_, ...)                                    \
+	KEY_UINT(section, name, member, default_, "seconds", min_, KEY_WEEK_S, __VA_ARGS__)
+#define KEY_OLD(...) .old_names = {__VA_ARGS__}
+
+/* NOLINTBEGIN(bugprone-macro-parentheses): parentheses around a member do not compile. */
+/* A user of a service in Keystone (keystoneauth1's options of the plugin password). */
+#define KEY_KEYSTONE_USER(section, member)                                                         \
+	KEY_STRING(section, "auth_url", member.auth_url, NULL),                                    \
+		KEY_STRING(section, "username", member.username, NULL,                             \
+			   KEY_OLD("user-name", "user_name")),                                     \
+		KEY(section, "password", CONFIG_TEXT, const char *, member.password, NULL,         \
+		    .secret = true),                                                               \
+		KEY_STRING(section, "user_domain_name", member.user_domain_name, NULL),            \
+		KEY_STRING(section, "user_domain_id", member.user_domain_id, NULL),                \
+		KEY_STRING(section, "project_name", member.project_name, NULL,                     \
+			   KEY_OLD("tenant-name", "tenant_name")),                                 \
+		KEY_STRING(section, "project_id", member.project_id, NULL,                         \
+			   KEY_OLD("tenant-id", "tenant_id")),                                     \
+		KEY_STRING(section, "project_domain_name", member.project_domain_name, NULL),      \
+		KEY_STRING(section, "project_domain_id", member.project_domain_id, NULL)
+
+/* How HTTPS is spoken to a service (keystoneauth1.loading.session). */
+#define KEY_TLS(section, member)                                                                   \
+	KEY_STRING(section, "cafile", member.cafile, NULL),                                        \
+		KEY_STRING(section, "certfile", member.certfile, NULL),                            \
+		KEY_STRING(section, "keyfile", member.keyfile, NULL),                              \
+		KEY_BOOL(section, "insecure", member.insecure, "false")
+
+/* NOLINTEND(bugprone-macro-parentheses) */
+
+#define KEY_RABBIT "oslo_messaging_rabbit"
+#define KEY_NOTIFICATIONS "oslo_messaging_notifications"
+#define KEY_OWN CONFIG_OWN_SECTION
+
+const struct config_key config_table[] = {
+	KEY_SECRET("DEFAULT", "transport_url", config.rpc.transport_url, "rabbit://"),
+	KEY_STRING("DEFAULT", "control_exchange", config.rpc.control_exchange, "nova"),
+	KEY_STRING("DEFAULT", "host", config.rpc.host, NULL),
+	KEY_SECONDS("DEFAULT", "rpc_response_timeout", config.rpc.response_timeout_s, "60", 1),
+	KEY_BOOL("DEFAULT", "debug", config.debug, "false"),
+	KEY_STRING("DEFAULT", "log_file", config.log_file, NULL, KEY_OLD("logfile")),
+	KEY_UINT("DEFAULT", "max_concurrent_snapshots", config.max_concurrent_snapshots, "5", NULL,
+		 0, 1000),
+	KEY_SECONDS("DEFAULT", "shutdown_timeout", config.shutdown_timeout_s, "60", 0),
+	KEY_STRING("DEFAULT", "instance_usage_audit_period", config.audit_period, "month"),
+	KEY_SECONDS("DEFAULT", "report_interval", config.report_interval_s, "10", 1),
+	KEY_BOOL("DEFAULT", "use_cow_images", use_cow_images, "true"),
+	KEY_STRING("DEFAULT", "state_path", state_path, "/var/lib/nova"),
+	KEY_STRING("DEFAULT", "instances_path", instances_path, "$state_path/instances"),
+
+	KEY_STRING("compute", "topic", config.rpc.topic, "compute"),
+	KEY_SECONDS("compute", "shutdown_retry_interval", config.shutdown_retry_interval_s, "10",
+		    1),
+
+	KEY_BOOL(KEY_RABBIT, "amqp_durable_queues", config.rpc.durable, "false"),
+	KEY_BOOL(KEY_RABBIT, "rabbit_quorum_queue", config.rpc.quorum, "false"),
+	KEY_BOOL(KEY_RABBIT, "amqp_auto_delete", config.rpc.auto_delete, "false",
+		 KEY_OLD("DEFAULT.amqp_auto_delete")),
+	KEY_SECONDS(KEY_RABBIT, "heartbeat_timeout_threshold", config.rpc.heartbeat_s, "60", 0),
+	KEY_SECONDS(KEY_RABBIT, "rabbit_retry_interval", config.rpc.retry_interval_s, "1", 1),
+	KEY_SECONDS(KEY_RABBIT, "rabbit_retry_backoff", config.rpc.retry_backoff_s, "2", 0,
+		    KEY_OLD("DEFAULT.rabbit_retry_backoff")),
+	KEY_SECONDS(KEY_RABBIT, "rabbit_interval_max", config.rpc.interval_max_s, "30", 1),
+	KEY_SECONDS(KEY_RABBIT, "rabbit_transient_queues_ttl", config.rpc.queue_ttl_s, "1800", 1),
+	KEY_UINT(KEY_RABBIT, "rabbit_qos_prefetch_count", config.rpc.prefetch, "0", NULL, 0, 65535),
+	KEY_BOOL(KEY_RABBIT, "ssl", config.rpc.ssl, "false", KEY_OLD("rabbit_use_ssl")),
+	KEY_STRING(KEY_RABBIT, "ssl_ca_file", config.rpc.ssl_ca_file, NULL,
+		   KEY_OLD("kombu_ssl_ca_certs")),
+	KEY_STRING(KEY_RABBIT, "ssl_cert_file", config.rpc.ssl_cert_file, NULL,
+		   KEY_OLD("kombu_ssl_certfile")),
+	KEY_STRING(KEY_RABBIT, "ssl_key_file", config.rpc.ssl_key_file, NULL,
+		   KEY_OLD("kombu_ssl_keyfile")),
+
+	KEY(KEY_NOTIFICATIONS, "driver", CONFIG_MULTI, const char *const *, notification_drivers,
+	    NULL, KEY_OLD("DEFAULT.notification_driver")),
+	KEY_LIST(KEY_NOTIFICATIONS, "topics", config.notify.topics, "notifications",
+		 KEY_OLD("rpc_notifier2.topics", "DEFAULT.notification_topics")),
+	KEY_SECRET(KEY_NOTIFICATIONS, "transport_url", notification_transport_url, NULL,
+		   KEY_OLD("DEFAULT.notification_transport_url")),
+	KEY("notifications", "notification_format", CONFIG_CHOICE, const char *,
+	    notification_format, "unversioned", KEY_OLD("DEFAULT.notification_format"),
+	    .choices = (const char *const[]){"unversioned", "versioned", "both", NULL}),
+	KEY_LIST("notifications", "versioned_notifications_topics", config.notify.versioned_topics,
+		 "versioned_notifications"),
+
+	KEY_STRING("libvirt", "virt_type", virt_type, "kvm"),
+	KEY_STRING("libvirt", "images_type", images_type, "default"),
+	KEY_STRING("libvirt", "connection_uri", config.virt.connection_uri, NULL),
+	KEY_PATH("libvirt", "snapshots_directory", config.virt.snapshots_directory,
+		 "$instances_path/snapshots"),
+	KEY_CHOICE("libvirt", "snapshot_image_format", config.virt.snapshot_image_format, NULL,
+		   "raw", "qcow2", "vmdk", "vdi"),
+	KEY_BOOL("libvirt", "snapshot_compression", config.snapshot_compression, "false"),
+	KEY_BOOL("workarounds", "disable_libvirt_livesnapshot", config.virt.disable_livesnapshot,
+		 "false"),
+	KEY_BOOL("ephemeral_storage_encryption", "enabled", config.ephemeral_encryption, "false"),
+
+	KEY_LIST("glance", "api_servers", config.image.api_servers, NULL),
+	KEY_STRING("glance", "endpoint_override", config.image.endpoint_override, NULL),
+	KEY_STRING("glance", "region_name", config.image.region_name, NULL),
+	KEY_LIST("glance", "valid_interfaces", config.image.valid_interfaces, "internal,public"),
+	KEY_UINT("glance", "num_retries", config.image.num_retries, "3", NULL, 0, 100),
+	KEY_STRING("glance", "cafile", config.image.cafile, NULL, KEY_OLD("ssl.ca_file")),
+	KEY_STRING("glance", "certfile", config.image.certfile, NULL, KEY_OLD("ssl.cert_file")),
+	KEY_STRING("glance", "keyfile", config.image.keyfile, NULL, KEY_OLD("ssl.key_file")),
+	KEY_BOOL("glance", "insecure", config.image.insecure, "false", KEY_OLD("api_insecure")),
+
+	KEY_STRING("cinder", "endpoint_template", config.volume.endpoint_template, NULL),
+	KEY_STRING("cinder", "catalog_info", config.volume.catalog_info, "volumev3::publicURL"),
+	KEY_STRING("cinder", "os_region_name", config.volume.region_name, NULL),
+	KEY_TLS("cinder", config.volume),
+
+	KEY_KEYSTONE_USER("keystone_authtoken", config.image.auth),
+	KEY_TLS("keystone_authtoken", config.image.auth),
+	KEY_KEYSTONE_USER("service_user", config.image.service),
+	KEY_TLS("service_user", config.image.service),
+	KEY_BOOL("service_user", "send_service_user_token", config.image.send_service_user_token,
+		 "false"),
+
+	KEY_PATH(KEY_OWN, "state_dir", config.state_dir, "/var/lib/novasnap"),
+	KEY_PATH(KEY_OWN, "run_dir", config.run_dir, "/run/novasnap"),
+	KEY_SWITCH(KEY_OWN, "control", config.control, "conductor", "none", "conductor"),
+	KEY_SWITCH(KEY_OWN, "images", config.image.directory, "glance", "glance", "directory"),
+	KEY_PATH(KEY_OWN, "images_dir", config.image.images_dir, NULL),
+	KEY_STRING(KEY_OWN, "live_method", config.virt.live_method, "stream"),
+	KEY_STRING(KEY_OWN, "cold_method", config.virt.cold_method, "stream"),
+	KEY_SWITCH(KEY_OWN, "compression_type", config.compress_zstd, "zlib", "zlib", "zstd"),
+	KEY_SWITCH(KEY_OWN, "detect_zeroes", config.scan_zeroes, "extents", "extents", "scan"),
+	KEY_STRING(KEY_OWN, "hash_algo", config.hash_algo, NULL),
+	KEY_PATH(KEY_OWN, "scratch_dir", config.virt.scratch_dir, "$state_dir/scratch"),
+	KEY_UINT(KEY_OWN, "scratch_percent", config.virt.scratch_percent, "10", "percent", 0, 100),
+	KEY_UINT(KEY_OWN, "scratch_reserve", config.virt.scratch_reserve_mib, "256", "MiB", 1,
+		 1000000),
+	KEY_LIST(KEY_OWN, "backing_dirs", config.virt.backing_dirs, "$instances_path"),
+	KEY_UINT(KEY_OWN, "upload_bytes_per_second", config.image.upload_bytes_per_second, "0",
+		 "bytes per second", 0, UINT_MAX),
+	KEY_UINT(KEY_OWN, "journal_days", config.journal_days, "30", "days", 1, 36500),
+	KEY_UINT(KEY_OWN, "outbox_max", config.rpc.outbox_max, "1000", "messages", 10, 1000000),
+	KEY_UINT(KEY_OWN, "rejected_max_files", config.rpc.rejected_max_files, "100", "files", 0,
+		 100000),
+	KEY_BOOL(KEY_OWN, "report_state", config.report_state, "false"),
+	KEY_PATH(KEY_OWN, "thaw_program", config.virt.thaw_program, NULL),
+	KEY_SECONDS(KEY_OWN, "shutdown_grace", config.shutdown_grace_s, "60", 0),
+	KEY_SECONDS(KEY_OWN, "connect_timeout", config.image.connect_timeout_s, "10", 1),
+	KEY_SECONDS(KEY_OWN, "request_timeout", config.image.request_timeout_s, "60", 1),
+	KEY_SECONDS(KEY_OWN, "stall_timeout", config.image.stall_timeout_s, "120", 1),
+	KEY_SECONDS(KEY_OWN, "saving_timeout", config.image.saving_timeout_s, "120", 0),
+	KEY_SECONDS(KEY_OWN, "image_poll_interval", config.image_poll_interval_s, "10", 1),
+	KEY_SECONDS(KEY_OWN, "job_timeout", config.virt.job_timeout_s, "300", 1),
+	KEY_SECONDS(KEY_OWN, "save_timeout", config.virt.save_timeout_s, "3600", 1),
+	KEY_SECONDS(KEY_OWN, "nbd_timeout", config.virt.nbd_timeout_s, "60", 1),
+	KEY_SECONDS(KEY_OWN, "libvirt_connect_timeout", config.virt.connect_timeout_s, "10", 1),
+	KEY_SECONDS(KEY_OWN, "libvirt_call_timeout", config.virt.call_timeout_s, "300", 1),
+	KEY_SECONDS(KEY_OWN, "libvirt_keepalive", config.virt.keepalive_s, "5", 0),
+	KEY_SECONDS(KEY_OWN, "agent_timeout", config.virt.agent_timeout_s, "10", 1),
+	KEY_SECONDS(KEY_OWN, "freeze_timeout", config.virt.freeze_timeout_s, "30", 1),
+	KEY_SECONDS(KEY_OWN, "quiesce_timeout", config.quiesce_timeout_s, "300", 1),
+};
+
+const size_t config_table_size = G_N_ELEMENTS(config_table);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Values from texts.
+ */
+#include "agent/config/value.h"
+
+#include "agent/config/ini.h"
+
+bool config_value_is_blank(const char *text)
+{
+	g_autofree char *copy = g_strdup(text);
+
+	return *ini_strip(copy) == '\0';
+}
+
+bool config_value_parse_bool(const char *text, bool *ret)
+{
+	static const char *const yes[] = {"true", "1", "on", "yes", NULL};
+	static const char *const no[] = {"false", "0", "off", "no", NULL};
+	g_autofree char *lower = g_ascii_strdown(text, -1);
+
+	*ret = g_strv_contains(yes, lower);
+	return *ret || g_strv_contains(no, lower);
+}
+
+bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret)
+{
+	g_autofree char *copy = g_strdup(text);
+	const char *at = ini_strip(copy);
+	bool negative = *at == '-';
+	guint64 number = 0;
+	bool digit = false; /* the character before is a digit */
+
+	if (negative || *at == '+')
+		at++;
+	for (; *at; at++) {
+		if (*at == '_' && digit) {
+			digit = false;
+			continue;
+		}
+		digit = g_ascii_isdigit(*at);
+		if (!digit)
+			return false;
+		/* It saturates beyond every `max`. */
+		number = MIN(number * 10 + (guint64)g_ascii_digit_value(*at), G_MAXUINT32 + 1ULL);
+	}
+	if (!digit || (negative && number > 0) || number < min || number > max)
+		return false;
+	*ret = (unsigned)number;
+	return true;
+}
+
+char **config_value_parse_list(const char *text)
+{
+	char **items = g_strsplit(text, ",", -1);
+	char **end = items;
+
+	for (char **item = items; *item; item++) {
+		g_autofree char *part = *item;
+		const char *stripped = ini_strip(part);
+
+		if (*stripped)
+			*end++ = g_strdup(stripped);
+	}
+	*end = NULL;
+	return items;
+}

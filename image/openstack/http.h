@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Sends one HTTP request with libcurl.
+ */
+#ifndef NOVASNAP_IMAGE_HTTP_H
+#define NOVASNAP_IMAGE_HTTP_H
+
+#include "image/image.h"
+#include "image/openstack/http-reply.h"
+
+/* How to reach a server: the options of [glance], [cinder], [keystone_authtoken] or [service_user].
+ * The fields have the meaning of those in struct image_config. */
+struct http_config {
+	const char *cafile;
+	const char *certfile;
+	const char *keyfile;
+	bool insecure;
+	unsigned connect_timeout_s;
+	unsigned request_timeout_s;
+	unsigned stall_timeout_s;
+};
+
+/* A request body that is produced while it is sent. Both callbacks are called by the thread that
+ * sends the request. */
+struct http_upload {
+	/* Returns up to `size` bytes in `buffer`, 0 at the end, -1 with an error. May block. */
+	ssize_t (*read)(void *opaque, void *buffer, size_t size, GError **error);
+	/* Reports several times a second how many bytes were sent. May be NULL. */
+	void (*sent)(void *opaque, uint64_t bytes);
+	void *opaque;  /* passed to both callbacks */
+	uint64_t size; /* bytes that `read` returns in all */
+};
+
+struct http_request {
+	const char *method; /* GET, POST, PATCH, PUT, DELETE */
+	const char *url;
+	GPtrArray *headers;		  /* of char *, "Name: value"; may be NULL */
+	const char *body;		  /* NULL: no body, or `upload` */
+	const struct http_upload *upload; /* NULL: no body, or `body` */
+	const char *secret;	  /* a secret in the body, to be hidden in refusals; or NULL.
+				     Tokens in the headers are hidden in any case. */
+	const atomic_int *cancel; /* may be NULL */
+};
+
+/*
+ * Sends a request and receives the reply, whatever its status is. Redirects are not followed, and
+ * proxies named by the environment are not used, so that a token reaches only the configured
+ * server. A request without an upload takes at most request_timeout_s; an upload may take any time,
+ * but fails after stall_timeout_s without progress, and if its reply is not complete
+ * stall_timeout_s + request_timeout_s after the last byte was sent.
+ *
+ * `reply` is zeroed or holds an earlier reply. The caller clears it with http_reply_clear() in all
+ * cases. Returns 0, or -1 with IMAGE_ERROR_UNAVAILABLE if there was no complete reply,
+ * IMAGE_ERROR_CANCELLED, or the error of the upload's `read`.
+ */
+int http_request_send(const struct http_config *config, const struct http_request *request,
+		      struct http_reply *reply, GError **error);
+
+/* Adds the header "name: value" to an array that frees its elements with g_free(). A value that is
+ * NULL, or contains a line break and so could add headers of its own, is ignored. */
+void http_header_add(GPtrArray *headers, const char *name, const char *value);
+
+/* Removes all slashes at the end of a URL. */
+void http_url_trim(char *url);
+
+#endif

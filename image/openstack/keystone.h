@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A client of Keystone's v3 API: obtains a token by password and looks up endpoints in the
+ * catalogue that comes with it. Many threads may use one client.
+ */
+#ifndef NOVASNAP_IMAGE_KEYSTONE_H
+#define NOVASNAP_IMAGE_KEYSTONE_H
+
+#include "image/image.h"
+
+struct keystone_client;
+
+/* Creates a client for one of our own users. `config` provides the timeouts. Both arguments must
+ * outlive the client. Returns NULL without an error if the user is not configured. */
+struct keystone_client *keystone_client_new(const struct keystone_config *user,
+					    const struct image_config *config);
+/* Accepts NULL. */
+void keystone_client_free(struct keystone_client *client);
+
+/*
+ * Returns the current token, and first gets a new one if there is none, if it expires in less than
+ * a minute, or if `renew` is true because a service refused it. The caller frees the token with
+ * g_free(). Returns NULL with IMAGE_ERROR_AUTH or an error of the request.
+ */
+char *keystone_client_token(struct keystone_client *client, bool renew, GError **error);
+
+/* An endpoint to look up in the catalogue. */
+struct keystone_endpoint {
+	const char *type;      /* of the service: "image" */
+	const char *interface; /* "internal", "public" */
+	const char *region;    /* NULL: any region */
+};
+
+/* Returns the URL of the first endpoint that matches, which the caller frees with g_free(), or NULL
+ * with IMAGE_ERROR_CONFIG if there is none, or an error of the request. */
+char *keystone_client_endpoint(struct keystone_client *client,
+			       const struct keystone_endpoint *wanted, GError **error);
+
+#endif

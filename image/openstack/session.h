@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Sends requests to an OpenStack service with the tokens that it expects: the user's token, or that
+ * of our own user in its place, and if configured a service token. Many threads may use one
+ * session.
+ */
+#ifndef NOVASNAP_IMAGE_SESSION_H
+#define NOVASNAP_IMAGE_SESSION_H
+
+#include "image/image.h"
+#include "image/openstack/http.h"
+#include "image/openstack/keystone.h"
+
+struct openstack_session {
+	struct http_config http;
+	struct keystone_client *own;	 /* NULL: [keystone_authtoken] is not configured */
+	struct keystone_client *service; /* NULL: send no service token */
+};
+
+/* Which tokens the service refused during one operation. Zeroed at its start. */
+struct openstack_tokens {
+	bool user_refused; /* the user's token: ours is used in its place */
+	bool renewed;	   /* our tokens: they were renewed once */
+};
+
+/* Initializes a session with the TLS options and timeouts of [glance]. `config` must outlive the
+ * session. openstack_session_close() frees what it refers to. */
+void openstack_session_open(struct openstack_session *session, const struct image_config *config);
+void openstack_session_close(struct openstack_session *session);
+
+/*
+ * Sends a request for `identity` and succeeds if the status of the reply is 2xx. The tokens are
+ * added to the headers of the request. If the service answers 401, the request is repeated with
+ * other tokens, first with our own user's in place of the user's, then with renewed ones.
+ *
+ * An upload cannot be repeated here. If another token may help, `*ret_retry` is set to true and the
+ * caller sends the request again with the same `tokens`. Other requests never set it; `ret_retry`
+ * may be NULL for them.
+ *
+ * The caller clears the reply with http_reply_clear() in all cases. Returns 0, or -1 with an error
+ * of http_request_send(), http_reply_set_error() or keystone_client_token().
+ */
+int openstack_session_send(const struct openstack_session *session,
+			   const struct image_identity *identity, struct openstack_tokens *tokens,
+			   const struct http_request *request, struct http_reply *reply,
+			   bool *ret_retry, GError **error);
+
+#endif

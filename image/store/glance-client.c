@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Requests to Glance.
+ */
+#include "image/store/glance-client.h"
+
+#include <string.h>
+
+#include "image/cancel.h"
+
+#define RETRY_PAUSE_S 1
+
+void glance_client_close(void *self)
+{
+	struct glance_client *client = self;
+
+	openstack_session_close(&client->session);
+	g_free(client);
+}
+
+void *glance_client_open(const struct image_config *config, GError **error)
+{
+	struct glance_client *client = g_new0(struct glance_client, 1);
+
+	client->config = config;
+	openstack_session_open(&client->session, config);
+	if ((config->api_servers && *config->api_servers) || config->endpoint_override ||
+	    client->session.own)
+		return client;
+	g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CONFIG,
+			    "no Glance server is configured: set [glance]api_servers or "
+			    "endpoint_override, or [keystone_authtoken] to use its catalogue, or "
+			    "[novasnap]images = directory");
+	glance_client_close(client);
+	return NULL;
+}
+
+/* Returns the endpoint in the catalogue with the first interface that has one. */
+static char *catalog_endpoint(struct glance_client *client, GError **error)
+{
+	static const char *const default_interfaces[] = {"internal", "public", NULL};
+	const char *const *interfaces = client->config->valid_interfaces;
+	char *found = NULL;
+
+	if (!interfaces || !*interfaces)
+		interfaces = default_interfaces;
+	for (; *interfaces && !found; interfaces++) {
+		const struct keystone_endpoint wanted = {"image", *interfaces,
+							 client->config->region_name};
+
+		g_clear_error(error);
+		found = keystone_client_endpoint(client->session.own, &wanted, error);
+	}
+	if (!found)
+		g_prefix_error(error, "set [glance]api_servers or region_name: ");
+	return found;
+}
+
+/* Gets the URL of a server without "/v2", which the caller frees. A server without a scheme is
+ * reached by http, as nova.image.glance.get_api_servers does. Returns 0 or -1. */
+static int server_url(struct glance_client *client, unsigned server, char **ret_url, GError **error)
+{
+	const struct image_config *config = client->config;
+	g_autofree char *chosen = NULL;
+	char *url;
+
+	if (config->api_servers && *config->api_servers) {
+		chosen = g_strdup(
+			config->api_servers[server % g_strv_length((char **)config->api_servers)]);
+	} else if (config->endpoint_override) {
+		chosen = g_strdup(config->endpoint_override);
+	} else {
+		chosen = catalog_endpoint(client, error);
+		if (!chosen)
+			return -1;
+	}
+	url = strstr(chosen, "://") ? g_strdup(chosen) : g_strconcat("http://", chosen, NULL);
+	http_url_trim(url);
+	if (g_str_has_suffix(url, "/v2"))
+		url[strlen(url) - strlen("/v2")] = '\0';
+	*ret_url = url;
+	return 0;
+}
+
+char *glance_client_location(void *self)
+{
+	char *url = NULL;
+
+	(void)server_url(self, 0, &url, NULL);
+	return url;
+}
+
+int glance_request_send_once(struct glance_client *client, struct glance_request *request,
+			     struct http_reply *reply, bool *ret_retry, GError **error)
+{
+	g_autoptr(GPtrArray) headers = g_ptr_array_new_with_free_func(g_free);
+	g_autofree char *base = NULL;
+	g_autofree char *url = NULL;
+	struct http_request http = {
+		.method = request->method,
+		.headers = headers,
+		.body = request->body,
+		.upload = request->upload,
+		.cancel = request->cancel,
+	};
+
+	if (server_url(client, request->server, &base, error) < 0)
+		return -1;
+	http_header_add(headers, "Content-Type", request->content_type);
+	url = g_strconcat(base, "/v2/images", request->image_id ? "/" : "",
+			  request->image_id ? request->image_id : "",
+			  request->url_suffix ? request->url_suffix : "", NULL);
+	http.url = url;
+	return openstack_session_send(&client->session, request->identity, &request->tokens, &http,
+				      reply, ret_retry, error);
+}
+
+int glance_request_send(struct glance_client *client, struct glance_request *request,
+			struct http_reply *reply, GError **error)
+{
+	for (unsigned retries = 0;; retries++) {
+		GError *local = NULL;
+
+		if (glance_request_send_once(client, request, reply, NULL, &local) == 0)
+			return 0;
+		if (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) ||
+		    retries >= client->config->num_retries) {
+			g_propagate_error(error, local);
+			return -1;
+		}
+		g_info("%s; trying again in %d s", local->message, RETRY_PAUSE_S);
+		g_clear_error(&local);
+		request->server++;
+		(void)image_cancel_sleep(NULL, RETRY_PAUSE_S);
+	}
+}

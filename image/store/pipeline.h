@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pipeline of one upload attempt. A thread of its own reads the source from byte 0 and hashes
+ * it, at most four blocks of 1 MiB ahead of the one consumer and no faster than the rate limit, so
+ * that reading and hashing overlap with sending.
+ */
+#ifndef NOVASNAP_IMAGE_PIPELINE_H
+#define NOVASNAP_IMAGE_PIPELINE_H
+
+#include <sys/types.h>
+
+#include "image/image.h"
+
+struct pipeline;
+
+/* Starts reading. `upload` must outlive the pipeline. Returns NULL with IMAGE_ERROR_FAILED. */
+struct pipeline *pipeline_start(const struct image_upload *upload, GError **error);
+
+/*
+ * Copies the next bytes into `buffer`, at most `size`. Blocks until some are available. Returns
+ * their number, 0 after the last byte, or -1 with IMAGE_ERROR_CANCELLED, IMAGE_ERROR_FAILED, or the
+ * error of the source or of the upload's checksum callback.
+ */
+ssize_t pipeline_read(struct pipeline *pipeline, void *buffer, size_t size, GError **error);
+
+/* Reads and discards what is left, to get the hash. Returns 0, or -1 with an error as
+ * pipeline_read() does. */
+int pipeline_drain(struct pipeline *pipeline, GError **error);
+
+/* Returns the hash in hex, which the pipeline owns, or NULL if the source was not read to its end.
+ * Call it after pipeline_read() has returned 0 or -1, or the consumer has stopped reading. */
+const char *pipeline_hash(struct pipeline *pipeline);
+
+/* Returns the name of the algorithm with which the upload is hashed. */
+const char *pipeline_hash_name(const struct image_upload *upload);
+
+/* Stops the thread and frees the pipeline. Accepts NULL. */
+void pipeline_free(struct pipeline *pipeline);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * transport_url: which brokers to connect to, and as whom.
+ */
+#ifndef NOVASNAP_RPC_AMQP_TRANSPORT_URL_H
+#define NOVASNAP_RPC_AMQP_TRANSPORT_URL_H
+
+#include <glib.h>
+
+/* One broker. No string is NULL. */
+struct broker_address {
+	char *host; /* a name or an address; an IPv6 one without brackets */
+	char *user;
+	char *password;
+	int port;
+};
+
+struct transport_url {
+	GPtrArray *brokers; /* struct broker_address, in the order of the text; at least one */
+	char *vhost;	    /* never empty: "/" is RabbitMQ's default */
+};
+
+/* Parses "rabbit://user:password@host:port,user:password@host:port/vhost", percent-encoded, as
+ * oslo_messaging.transport.TransportURL.parse does. The slash before the vhost may be doubled. What
+ * is absent has the defaults of oslo and kombu: guest, guest, localhost, 5672, "/". The query is
+ * ignored. Returns NULL with RPC_ERROR_CONFIG; the error never quotes the password. */
+struct transport_url *transport_url_parse(const char *text, GError **error);
+/* Takes NULL. */
+void transport_url_free(struct transport_url *url);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Published messages that the broker has not confirmed yet.
+ */
+#include "rpc/amqp/unconfirmed.h"
+
+#include <string.h>
+
+#include "rpc/rpc.h"
+
+#define UNCONFIRMED_MAX 1000
+#define UNCONFIRMED_MAX_BYTES ((size_t)512 * 1024)
+#define UNROUTABLE_PAUSE_US                                                                        \
+	(G_USEC_PER_SEC / 4) /* as oslo_messaging between two tries to reply                       \
+			      */
+
+struct unconfirmed {
+	struct outbox *outbox;
+	GQueue messages; /* struct outbox_message, in the order of their tags */
+	size_t bytes;	 /* of their bodies */
+	uint64_t last_tag;
+};
+
+struct unconfirmed *unconfirmed_new(struct outbox *outbox)
+{
+	struct unconfirmed *unconfirmed = g_new0(struct unconfirmed, 1);
+
+	unconfirmed->outbox = outbox;
+	g_queue_init(&unconfirmed->messages);
+	return unconfirmed;
+}
+
+void unconfirmed_free(struct unconfirmed *unconfirmed)
+{
+	g_assert(g_queue_is_empty(&unconfirmed->messages));
+	g_free(unconfirmed);
+}
+
+bool unconfirmed_is_empty(const struct unconfirmed *unconfirmed)
+{
+	return unconfirmed->messages.length == 0;
+}
+
+bool unconfirmed_has_room(const struct unconfirmed *unconfirmed)
+{
+	return unconfirmed->messages.length < UNCONFIRMED_MAX &&
+	       unconfirmed->bytes < UNCONFIRMED_MAX_BYTES;
+}
+
+void unconfirmed_add(struct unconfirmed *unconfirmed, struct outbox_message *message)
+{
+	message->delivery_tag = ++unconfirmed->last_tag;
+	message->returned = false;
+	g_queue_push_tail(&unconfirmed->messages, message);
+	unconfirmed->bytes += message->body_bytes;
+}
+
+static void end_message(struct unconfirmed *unconfirmed, struct outbox_message *message,
+			bool accepted)
+{
+	GError *error = NULL;
+
+	unconfirmed->bytes -= message->body_bytes;
+	if (message->returned && message->content.retry_unroutable) {
+		message->not_before = g_get_monotonic_time() + UNROUTABLE_PAUSE_US;
+		outbox_requeue(unconfirmed->outbox, message, true);
+		return;
+	}
+	if (message->returned)
+		error = g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
+				    "no queue takes messages for %s; is its service running?",
+				    message->content.key);
+	else if (!accepted)
+		error = g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
+				    "the broker refused a message for %s", message->content.key);
+	outbox_end(unconfirmed->outbox, message, error);
+}
+
+void unconfirmed_confirm(struct unconfirmed *unconfirmed, uint64_t delivery_tag, bool multiple,
+			 bool accepted)
+{
+	for (GList *node = unconfirmed->messages.head, *next; node; node = next) {
+		struct outbox_message *message = node->data;
+
+		next = node->next;
+		if (message->delivery_tag > delivery_tag)
+			return;
+		if (message->delivery_tag < delivery_tag && !multiple)
+			continue;
+		g_queue_delete_link(&unconfirmed->messages, node);
+		end_message(unconfirmed, message, accepted);
+	}
+}
+
+void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *key, size_t key_length)
+{
+	/* A return carries no tag, but returns come in the order of publishing: it is the first
+	 * message of its key that was not returned yet. */
+	for (GList *node = unconfirmed->messages.head; node; node = node->next) {
+		struct outbox_message *message = node->data;
+
+		if (!message->returned && message->content.mandatory &&
+		    strlen(message->content.key) == key_length &&
+		    memcmp(message->content.key, key, key_length) == 0) {
+			message->returned = true;
+			return;
+		}
+	}
+}
+
+void unconfirmed_requeue_all(struct unconfirmed *unconfirmed)
+{
+	struct outbox_message *message;
+
+	while ((message = g_queue_pop_tail(&unconfirmed->messages)))
+		outbox_requeue(unconfirmed->outbox, message, false);
+	unconfirmed->bytes = 0;
+	unconfirmed->last_tag = 0;
+}

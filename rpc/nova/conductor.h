@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Calls to nova's conductor (nova.conductor.rpcapi.ConductorAPI): the call itself, and the
+ * arguments of the calls that are not about the instance's own fields. The arguments are built
+ * apart from the calls, so that tests can compare them with recordings.
+ */
+#ifndef NOVASNAP_RPC_NOVA_CONDUCTOR_H
+#define NOVASNAP_RPC_NOVA_CONDUCTOR_H
+
+#include "rpc/nova.h"
+
+/* Calls a method of the conductor's RPC 3.0. `args` is taken. Returns the result, which the caller
+ * deletes, or NULL with the error of rpc_call, which then begins with `action` ("saving the
+ * instance"). */
+cJSON *nova_conductor_call(struct rpc *rpc, struct rpc_context *context, const char *method,
+			   cJSON *args, const char *action, GError **error);
+
+/* InstanceActionEvent.event_start and event_finish_with_failure. */
+cJSON *nova_event_start_args(const char *uuid, const char *event, const char *host);
+cJSON *nova_event_finish_args(const char *uuid, const char *event, const char *exc_val,
+			      const char *exc_tb);
+/* InstanceFault.create. */
+cJSON *nova_fault_args(const char *uuid, int code, const char *message, const char *details,
+		       const char *host);
+/* Instance.get_by_uuid with the flavor. */
+cJSON *nova_load_flavor_args(const char *uuid);
+/* BlockDeviceMappingList.get_by_instance_uuid. */
+cJSON *nova_load_block_devices_args(const char *uuid);
+
+#endif

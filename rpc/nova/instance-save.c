@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is exchanged with the conductor about an instance.
+ */
+#include "rpc/nova/instance-save.h"
+
+#include <string.h>
+
+#include "rpc/limits.h"
+#include "rpc/nova/instance.h"
+#include "rpc/nova/value.h"
+
+/* A JSON null would mean that any state is expected, so None is sent in a list, as nova does. */
+static void add_expected_states(cJSON *to, const char *expected)
+{
+	g_auto(GStrv) states = NULL;
+	cJSON *list;
+
+	if (!expected)
+		return;
+	if (*expected && !strchr(expected, ',')) {
+		cJSON_AddStringToObject(to, "expected_task_state", expected);
+		return;
+	}
+	list = cJSON_AddArrayToObject(to, "expected_task_state");
+	/* g_strsplit returns no strings for an empty text. */
+	if (!*expected)
+		cJSON_AddItemToArray(list, cJSON_CreateNull());
+	states = g_strsplit(expected, ",", -1);
+	for (char **state = states; *state; state++)
+		cJSON_AddItemToArray(list,
+				     **state ? cJSON_CreateString(*state) : cJSON_CreateNull());
+}
+
+static cJSON *object_action_args(const struct nova_instance *instance, const char *method)
+{
+	cJSON *args = cJSON_CreateObject();
+
+	cJSON_AddItemToObject(args, "objinst", nova_instance_object(instance));
+	cJSON_AddStringToObject(args, "objmethod", method);
+	cJSON_AddArrayToObject(args, "args");
+	cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
+cJSON *nova_instance_save_args(const struct nova_instance *instance,
+			       const char *expected_task_state)
+{
+	cJSON *args = object_action_args(instance, "save");
+
+	add_expected_states(cJSON_GetObjectItemCaseSensitive(args, "kwargs"), expected_task_state);
+	return args;
+}
+
+cJSON *nova_instance_refresh_args(const struct nova_instance *instance)
+{
+	return object_action_args(instance, "refresh");
+}
+
+cJSON *nova_instance_update_args(const struct nova_instance *instance,
+				 const char *expected_task_state)
+{
+	cJSON *args = cJSON_CreateObject();
+	cJSON *updates;
+
+	cJSON_AddStringToObject(args, "instance_uuid", instance->uuid);
+	updates = cJSON_AddObjectToObject(args, "updates");
+	for (guint i = 0; i < instance->changes->len; i++)
+		cJSON_AddItemToObject(
+			updates, instance->changes->pdata[i],
+			nova_copy_member(instance->data, instance->changes->pdata[i]));
+	add_expected_states(updates, expected_task_state);
+	cJSON_AddStringToObject(args, "service", "conductor");
+	return args;
+}
+
+int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GError **error)
+{
+	const cJSON *updates = cJSON_IsArray(reply) ? reply->child : NULL;
+	const cJSON *changed = cJSON_GetObjectItemCaseSensitive(updates, "obj_what_changed");
+	const cJSON *update;
+
+	if (!cJSON_IsObject(updates) || cJSON_GetArraySize(updates) > NOVA_MAX_FIELDS)
+		return nova_decode_error(error,
+					 "the conductor's reply on the instance is not a list of "
+					 "updates and result");
+	if (changed && !nova_is_name_list(changed))
+		return nova_decode_error(error, "obj_what_changed in the conductor's reply on the "
+						"instance is not a list of names");
+	cJSON_ArrayForEach (update, updates) {
+		/* The uuid never changes: everything else refers to it. */
+		if (update != changed && !g_str_equal(update->string, "uuid"))
+			nova_instance_put_field(instance, update->string,
+						cJSON_Duplicate(update, true));
+	}
+	nova_instance_set_changes(instance, changed);
+	return 0;
+}
+
+int nova_instance_take_block_devices(struct nova_instance *instance, const cJSON *list,
+				     GError **error)
+{
+	const cJSON *objects = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(list, "nova_object.data"), "objects");
+	const cJSON *object;
+
+	if (!cJSON_IsArray(objects))
+		return nova_decode_error(error, "the conductor's reply to BlockDeviceMappingList."
+						"get_by_instance_uuid is not a list");
+	cJSON_Delete(instance->block_devices);
+	instance->block_devices = cJSON_CreateArray();
+	cJSON_ArrayForEach (object, objects)
+		cJSON_AddItemToArray(instance->block_devices,
+				     nova_copy_member(object, "nova_object.data"));
+	return 0;
+}
+
+bool nova_instance_has_flavor(const struct nova_instance *instance)
+{
+	return nova_member_data(instance->data, "flavor");
+}
+
+int nova_instance_take_flavor(struct nova_instance *instance, const cJSON *object, GError **error)
+{
+	static const char *const others[] = {"old_flavor", "new_flavor"};
+	const cJSON *data = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
+
+	if (!nova_is_object(object, "Instance") || !nova_member_data(data, "flavor"))
+		return nova_decode_error(error,
+					 "the conductor's reply to Instance.get_by_uuid is not "
+					 "an Instance with a flavor");
+	nova_instance_put_field(instance, "flavor", nova_copy_member(data, "flavor"));
+	for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+		nova_instance_put_field(instance, others[i], nova_copy_member(data, others[i]));
+		nova_instance_note_change(instance, others[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,305 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What novasnapd makes of a job that a previous process left in the journal, by what instance, image and host have come
+to meanwhile. The journals are written here, so that each is that of one moment; the guest is that of libvirt's test
+driver, the images are in a folder, the conductor is a stand-in, the broker is real."""
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+import time
+import uuid
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import tap  # noqa: E402
+from environment import Environment  # noqa: E402
+from paths import CAST  # noqa: E402
+
+GUEST = "6695eb01-f6a4-8304-79aa-97f2502e193f"  # the only one of the test driver
+DATA = b"x" * 100000
+SHELVE = {"clean_shutdown": False, "accel_uuids": []}
+VOLUME = {"volume_id": "v", "create_info": {"snapshot_id": "s", "type": "qcow2", "new_file": "n"}}
+
+
+class Superseded(Environment):
+    services = ("broker", "conductor")
+
+    def before_test(self):
+        self.conductor.reset()
+        if not self.conductor.is_up():
+            self.conductor.start()
+        self.images = self.folder.make(f"images-{uuid.uuid4().hex[:8]}")
+        self.agent = self.make_agent(
+            sections={"libvirt_uri": "test:///default", "images": self.images,
+                      "DEFAULT": {"rpc_response_timeout": "2"}}, saving_timeout="1", shutdown_grace="60")
+        with self.agent:
+            pass  # makes the journal
+
+    def task_state(self, state):
+        self.conductor.task_states[GUEST] = state
+
+    def make_stuck_folder(self):
+        """A snapshot's folder that cannot be removed."""
+        stuck = os.path.join(self.agent.snapshots, "novasnap-stuck")
+        os.makedirs(os.path.join(stuck, "deep/er"))
+        return stuck
+
+
+class Job:
+    """One job in the journal, of a process that has ended."""
+
+    def __init__(self, env, method="snapshot_instance", status=None, args=None, steps=(), reason=None):
+        """`status`: of its image, "active" with the data that its checksum tells of; None: it has none."""
+        self.agent, self.conductor, self.images, self.method = env.agent, env.conductor, env.images, method
+        self.image = str(uuid.uuid4()) if status else None
+        checksum = []
+        if status:
+            checksum = self._make_image(status)
+        self.conductor.host = self.agent.host
+        self.event = GUEST, f"compute_{method}"
+        self.conductor.events[self.event] = False
+        self._write(args or {}, [*steps, *checksum], reason)
+
+    def path(self):
+        return os.path.join(self.images, self.image)
+
+    def _make_image(self, status):
+        """Returns the steps that tell of its checksum."""
+        hashed = hashlib.sha512(DATA).hexdigest()
+        record = {"id": self.image, "status": status, "created_at": "2026-01-01T00:00:00Z"}
+        if status == "active":
+            record.update(size=len(DATA), os_hash_algo="sha512", os_hash_value=hashed)
+        with open(self.path() + ".json", "w") as file:
+            json.dump(record, file)
+        with open(self.path(), "wb") as file:
+            file.write(DATA)
+        return [("upload", ""), (f"checksum sha512 {hashed} {len(DATA)}", "")] if status == "active" else []
+
+    def _write(self, args, steps, reason):
+        with open(CAST) as file:
+            cast = json.load(file)
+        cast = json.loads(cast["oslo.message"]) if "oslo.message" in cast else cast
+        cast.update(method=self.method, _unique_id=uuid.uuid4().hex)
+        cast["args"]["instance"]["nova_object.data"]["uuid"] = GUEST
+        cast["args"].pop("image_id", None)
+        cast["args"].update(args, **({"image_id": self.image} if self.image else {}))
+        with self.database() as db:
+            self.job = db.execute(
+                "INSERT INTO jobs (unique_id, method, instance, image, message, runs, came_at, reason) "
+                "VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
+                (cast["_unique_id"], self.method, GUEST, self.image, json.dumps(cast), int(time.time()),
+                 reason)).lastrowid
+            db.executemany("INSERT INTO steps (job, name, undo, at) VALUES (?, ?, ?, 1)",
+                           [(self.job, name, undo) for name, undo in steps])
+            db.commit()
+
+    @contextlib.contextmanager
+    def database(self):
+        db = sqlite3.connect(os.path.join(self.agent.state, "journal/journal.db"), timeout=20)
+        try:
+            yield db
+        finally:
+            db.close()
+
+    def row(self):
+        """(whether it has ended, why it failed)"""
+        with self.database() as db:
+            return db.execute("SELECT ended_at IS NOT NULL, reason FROM jobs WHERE id = ?", (self.job,)).fetchone()
+
+    def run(self, meanwhile=lambda: None):
+        """novasnapd runs until the job has ended. Returns why it failed; None: it did not."""
+        mark = len(self.agent.text())
+        self.agent.start()
+        try:
+            meanwhile()
+            tap.wait_for("end of the job", lambda: self.row()[0], 60)
+        finally:
+            status = self.agent.stop()
+        assert status == 0, status
+        self.log = self.agent.text()[mark:]
+        with self.database() as db:
+            self.left = [name for name, in db.execute(
+                "SELECT name FROM steps WHERE job = ? AND cleared_at IS NULL", (self.job,))]
+        return self.row()[1]
+
+    def has_image(self):
+        return os.path.exists(self.path())
+
+    def event_has_ended(self):
+        return self.conductor.events[self.event]
+
+    def saved(self):
+        """What was saved of the instance."""
+        return [updates for name, updates, _ in self.conductor.calls if name == "Instance.save"]
+
+
+def keep_whole_image(env, state, host=None):
+    """The job whose image is whole: it ends without a failure, and the image stays."""
+    job = Job(env, status="active")
+    env.task_state(state)
+    env.conductor.host = host or env.agent.host
+    assert job.run() is None and job.has_image() and job.event_has_ended(), job.log
+    assert env.conductor.faults == []
+    return job
+
+
+def test_a_whole_image_whose_instance_waits(env):
+    keep_whole_image(env, "image_uploading")
+    assert env.conductor.task_states[GUEST] is None
+
+
+def test_a_whole_image_whose_instance_went_on(env):
+    assert keep_whole_image(env, "resize_prep").saved() == []
+    assert env.conductor.task_states[GUEST] == "resize_prep"
+
+
+def test_a_whole_image_whose_instance_is_on_another_host(env):
+    assert keep_whole_image(env, None, "other").saved() == []
+
+
+def test_a_whole_image_whose_instance_is_gone(env):
+    keep_whole_image(env, "gone")
+
+
+def test_a_whole_image_whose_instance_is_being_deleted(env):
+    keep_whole_image(env, "deleting")
+
+
+def test_a_whole_image_while_the_conductor_is_away(env):
+    job = Job(env, status="active")
+    env.task_state("image_uploading")
+    env.conductor.stop()
+
+    def come_back():
+        time.sleep(12)
+        env.conductor.start()
+    assert job.run(come_back) is None and job.has_image() and job.event_has_ended(), job.log
+    assert env.conductor.task_states[GUEST] is None
+
+
+def test_a_whole_image_while_the_conductor_fails(env):
+    env.conductor.unwell = 2
+    keep_whole_image(env, "image_uploading")
+    assert env.conductor.task_states[GUEST] is None and env.conductor.unwell == 0
+
+
+def test_a_whole_image_that_was_kept_when_its_job_failed(env):
+    job = Job(env, "backup_instance", "active", {"backup_type": "daily", "rotation": 1},
+              steps=[("keep", "")], reason="the rotation failed")
+    env.task_state("image_uploading")
+    assert job.run() == "the rotation failed" and job.has_image() and job.event_has_ended(), job.log
+    assert env.conductor.faults == [GUEST] and env.conductor.task_states[GUEST] is None
+
+
+def test_a_whole_image_and_a_step_that_cannot_be_rolled_back(env):
+    job = Job(env, status="active", steps=[("folder", json.dumps({"folder": env.make_stuck_folder()}))])
+    env.task_state("image_uploading")
+    assert job.run() is None and job.has_image(), job.log
+    assert env.conductor.task_states[GUEST] is None and job.left == ["folder"]
+
+
+def test_a_shelve_that_is_over_does_not_touch_the_guest(env):
+    job = Job(env, "shelve_instance", "active", SHELVE)
+    env.task_state(None)
+    assert job.run() is None and job.has_image() and job.event_has_ended(), job.log
+    assert job.saved() == [] and "power" not in job.log, job.log
+
+
+def test_a_shelve_whose_state_was_reset_does_not_touch_the_guest(env):
+    job = Job(env, "shelve_instance", "queued", SHELVE)
+    env.task_state(None)
+    assert "does not wait for it any more" in job.run()
+    assert job.saved() == [] and "Guest.power" not in job.log and not job.has_image() and job.event_has_ended()
+
+
+def test_a_volume_snapshot_that_had_not_begun(env):
+    for state in (None, "image_snapshot"):
+        job = Job(env, "volume_snapshot_create", args=VOLUME)
+        env.task_state(state)
+        # It is tried, and this guest has no such volume.
+        assert "volume" in job.run() and "CRITICAL" not in job.log, job.log
+
+
+def test_a_cancel_while_the_conductor_is_away(env):
+    job = Job(env, status="queued", reason="the previous process failed")
+    env.task_state("image_uploading")
+    env.conductor.stop()
+
+    def cancel():
+        tap.wait_for("try", lambda: "asked again" in env.agent.text(), 40)
+        env.agent.command("cancel", GUEST, check=False)
+        tap.wait_for("end's try", lambda: "it is tried again" in env.agent.text(), 60)
+        env.conductor.start()
+    assert job.run(cancel) == "the previous process failed"
+    assert env.conductor.task_states[GUEST] is None and job.event_has_ended() and not job.has_image()
+
+
+def test_sigterm_while_the_image_is_saving(env):
+    job = Job(env, status="saving")
+    env.task_state("image_uploading")
+    env.agent.start()
+    tap.wait_for("look", lambda: "taken up again" in env.agent.text(), 20)
+    time.sleep(1)
+    assert env.agent.stop() == 0
+    assert job.row() == (0, None) and job.has_image(), env.agent.text()
+    assert "saving by now" in job.run() and not job.has_image() and job.event_has_ended()
+
+
+def test_a_step_that_cannot_be_rolled_back_does_not_keep_others_from_it(env):
+    job = Job(env, status="queued", steps=[("save", json.dumps({"paused": False})),
+                                           ("folder", json.dumps({"folder": env.make_stuck_folder()}))])
+    env.task_state("image_uploading")
+    assert "novasnap-stuck" in job.run() and job.left == ["folder"], job.log
+
+
+def leave_a_guest_that_left(env, state, host=None):
+    """The steps of another boot are dropped when the guest is not this host's any more."""
+    other = GUEST.replace("6695eb01", "00000001")
+    definition = f"<domain type='test'><name>z</name><uuid>{other}</uuid><memory>1</memory><os><type>hvm</type></os>" \
+                 "</domain>"
+    job = Job(env, status="queued", steps=[("undefine", json.dumps({"xml": definition, "boot": "another"})),
+                                           ("save", json.dumps({"paused": False, "boot": "another"}))])
+    env.task_state(state)
+    env.conductor.host = host or env.agent.host
+    job.run()
+    assert job.log.count("is left as it is") == 2 and "defined again" not in job.log, job.log
+    assert job.left == [] and not job.has_image() and env.conductor.faults == []
+
+
+def test_a_guest_that_moved_while_the_host_was_down(env):
+    leave_a_guest_that_left(env, None, "other")
+
+
+def test_a_guest_that_was_deleted_while_the_host_was_down(env):
+    leave_a_guest_that_left(env, "gone")
+
+
+def test_a_guest_that_stayed_while_the_host_was_down(env):
+    stuck = env.make_stuck_folder()
+    for state in ("image_uploading", "resize_prep"):
+        job = Job(env, status="queued", steps=[("save", json.dumps({"paused": False, "boot": "another"})),
+                                               ("folder", json.dumps({"folder": stuck}))])
+        env.task_state(state)
+        env.conductor.unwell = 1
+        job.run()
+        assert "is left as it is" not in job.log and job.left == ["folder"] and env.conductor.unwell == 0, job.log
+
+
+def test_a_failure_keeps_its_kind(env):
+    job = Job(env, status="queued", reason="the instance is gone", steps=[("failure rpc 10", "")])
+    env.task_state("image_uploading")
+    job.run()
+    assert env.conductor.faults == [] and not job.has_image(), job.log
+
+
+def test_a_fault_is_not_written_twice(env):
+    job = Job(env, status="queued", reason="the disk burns", steps=[("told-fault", "")])
+    env.task_state("image_uploading")
+    assert job.run() == "the disk burns" and env.conductor.faults == [] and job.event_has_ended(), job.log
+    assert env.conductor.task_states[GUEST] is None
+
+
+if __name__ == "__main__":
+    tap.main(Superseded)

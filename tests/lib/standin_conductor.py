@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A stand-in for nova-conductor, on the real oslo.messaging: for conductors that no Debian has (Grizzly's), and for
+faults that the real one does not produce on demand: replies that come too late, task states that change meanwhile, a
+database that is away. The real one is in make e2e."""
+import threading
+import time
+
+import oslo_messaging
+
+from oslo_conf import make_conf
+
+
+class UnexpectedTaskStateError(Exception):
+    """nova's, as it travels."""
+
+    def __init__(self, actual, expected):
+        super().__init__(f"expected {expected}, actual {actual}")
+        self.kwargs = {"actual": {"task_state": actual}, "expected": {"task_state": expected},
+                       "code": 500}
+
+
+class InstanceNotFound(Exception):
+    def __init__(self, uuid):
+        super().__init__(f"Instance {uuid} could not be found.")
+        self.kwargs = {"instance_id": uuid, "code": 404}
+
+
+class UnexpectedDeletingTaskStateError(UnexpectedTaskStateError):
+    pass
+
+
+class InstanceActionEventNotFound(Exception):
+    def __init__(self, event):
+        super().__init__(f"Event {event} not found for action id 1")
+        self.kwargs = {"event": event, "code": 404}
+
+
+for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskStateError,
+             InstanceActionEventNotFound):
+    kind.__module__ = "nova.exception"
+
+
+# Of every instance: none.
+BLOCK_DEVICES = {"nova_object.name": "BlockDeviceMappingList", "nova_object.namespace": "nova",
+                 "nova_object.version": "1.18", "nova_object.data": {"objects": []}}
+# What is remembered of an instance besides its task state.
+KEPT = ("vm_state", "power_state", "system_metadata")
+
+
+class _State:
+    """What both ages of the conductor share: instances' states, and a list of what was asked."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.reset()
+
+    def reset(self):
+        """As if nobody had asked anything."""
+        self.task_states = {}  # uuid -> state; "gone" and "deleting" stand for themselves
+        self.fields = {}  # uuid -> what else of KEPT was saved of it
+        self.host = None  # of every instance; None: of whoever asks
+        self.events = {}  # (uuid, event) -> whether it has ended
+        self.faults = []  # uuids
+        self.calls = []
+        self.unwell = 0  # so many of the next refreshes fail, as with a database that is away
+        self.late = 0  # so many of the next saves are done, and answered too late
+        self.before_save = None  # called with (uuid, wanted state) before each save
+        self.late_seconds = 4
+
+    def save(self, uuid, updates, expected):
+        with self.lock:
+            if self.before_save:
+                self.before_save(uuid, updates.get("task_state"))
+            actual = self.task_states.get(uuid)
+            if actual == "gone":
+                raise InstanceNotFound(uuid)
+            wanted = expected if isinstance(expected, list) else [expected]
+            if expected is not None and actual not in wanted:
+                raise (UnexpectedDeletingTaskStateError if actual == "deleting" else
+                       UnexpectedTaskStateError)(actual, wanted)
+            if "task_state" in updates:
+                self.task_states[uuid] = updates["task_state"]
+            self.fields.setdefault(uuid, {}).update({key: updates[key] for key in KEPT if key in updates})
+            late = self.late > 0
+            self.late -= late
+        if late:
+            time.sleep(self.late_seconds)
+
+
+class _Objects:
+    """Conductor RPC 3.0."""
+    target = oslo_messaging.Target(version="3.0")
+
+    def __init__(self, state):
+        self.state = state
+
+    def object_action(self, _context, objinst, objmethod, args, kwargs):
+        data = objinst["nova_object.data"]
+        name = objinst["nova_object.name"]
+        changes = objinst.get("nova_object.changes") or []
+        self.state.calls.append((f"{name}.{objmethod}", {key: data.get(key) for key in changes},
+                                 kwargs))
+        if objmethod == "refresh":
+            if self.state.task_states.get(data["uuid"]) == "gone":
+                raise InstanceNotFound(data["uuid"])
+            if self.state.unwell > 0:
+                self.state.unwell -= 1
+                raise RuntimeError("the database is away")
+            return [{**self.state.fields.get(data["uuid"], {}),
+                     "task_state": self.state.task_states.get(data["uuid"]),
+                     "host": self.state.host or data["host"], "obj_what_changed": []}, None]
+        if name == "InstanceFault":
+            self.state.faults.append(data["instance_uuid"])
+        if name == "Instance":
+            self.state.save(data["uuid"], {key: data[key] for key in changes},
+                            kwargs.get("expected_task_state"))
+        return [{"obj_what_changed": []}, None]
+
+    def object_class_action_versions(self, _context, objname, objmethod, object_versions, args, kwargs):
+        self.state.calls.append((f"{objname}.{objmethod}", args, kwargs))
+        if objmethod == "event_start":
+            self.state.events[tuple(args[:2])] = False
+        if objmethod == "event_finish_with_failure":
+            if tuple(args[:2]) not in self.state.events:
+                raise InstanceActionEventNotFound(args[1])
+            self.state.events[tuple(args[:2])] = True
+        return BLOCK_DEVICES if objname == "BlockDeviceMappingList" else None
+
+
+class _Plain:
+    """Conductor RPC 1.38, Grizzly's."""
+    target = oslo_messaging.Target(version="1.38")
+
+    def __init__(self, state):
+        self.state = state
+
+    def instance_update(self, _context, instance_uuid, updates, service=None):
+        self.state.calls.append(("instance_update", dict(updates), {"service": service}))
+        self.state.save(instance_uuid, updates, updates.get("expected_task_state"))
+        return {"uuid": instance_uuid}
+
+
+class ConductorStandIn(_State):
+    def __init__(self, url):
+        super().__init__()
+        self.transport = oslo_messaging.get_rpc_transport(make_conf(), url)
+        self.server = None
+
+    def start(self):
+        self.server = oslo_messaging.get_rpc_server(
+            self.transport, oslo_messaging.Target(exchange="nova", topic="conductor",
+                                                   server="stand-in"),
+            [_Objects(self), _Plain(self)], executor="threading",
+            access_policy=oslo_messaging.DefaultRPCAccessPolicy)
+        self.server.start()
+
+    def stop(self):
+        """It may be started again; what is asked meanwhile waits at the broker."""
+        if self.server:
+            self.server.stop()
+            self.server.wait()
+            self.server = None
+
+    def is_up(self):
+        return self.server is not None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self.transport.cleanup()
+
+    def names(self):
+        return [call[0] for call in self.calls]
+
+    def states(self):
+        """The task states that were asked for, each with the expected one."""
+        return [(updates["task_state"], (kwargs or {}).get("expected_task_state",
+                                                          updates.get("expected_task_state")))
+                for _name, updates, kwargs in self.calls
+                if isinstance(updates, dict) and "task_state" in updates]

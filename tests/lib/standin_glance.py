@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A stand-in between novasnapd and a real Glance, to which it passes all requests on. It injects what the real one does
+not produce on demand: error codes, redirects, cut and stalled uploads, lost replies, uploads that wait for the test."""
+import http.client
+import threading
+
+from standin_http import Handler, HttpStandIn
+
+CHUNK = 256 * 1024
+STALL_SECONDS = 4
+
+
+class _Handler(Handler):
+    fault = None
+
+    def handle_expect_100(self):
+        # A refusal comes before the body, as a real server's does.
+        self.fault = self.stand_in.next_fault(self.command)
+        if isinstance(self.fault, (int, tuple)) or self.fault == "echo":
+            return True
+        return super().handle_expect_100()
+
+    def _handle(self):
+        if self.command != "PUT" or "Expect" not in self.headers:
+            self.fault = self.stand_in.next_fault(self.command)
+        fault, self.fault = self.fault, None
+        self.stand_in.seen.append((self.command, self.path, fault))
+        if isinstance(fault, (int, tuple)) or fault == "echo":
+            self.close_connection = True
+            self._refuse(fault)
+            return
+        if fault == "hold":
+            self.stand_in.release.wait(90)
+        self._forward(fault)
+
+    def _refuse(self, fault):
+        if fault == "echo":
+            self.answer(403, str(self.headers).encode())
+        elif isinstance(fault, tuple):
+            self.answer(fault[0], b"it is elsewhere", Location=fault[1])
+        else:
+            if self.stand_in.before_fault:
+                self.stand_in.before_fault(fault, self.path)
+            self.answer(fault, b"<html><title>%d</title><body>an injected fault</body></html>" % fault,
+                        Content_Type="text/html")
+
+    def _forward(self, fault):
+        upstream = http.client.HTTPConnection("127.0.0.1", self.stand_in.glance.port, timeout=60)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("expect", "connection"):
+                    upstream.putheader(name, value)
+            upstream.endheaders()
+            if not self._forward_body(upstream, fault):
+                self._cut()
+                return
+            reply = upstream.getresponse()
+            body = reply.read()
+        finally:
+            upstream.close()
+        if fault == "cut-reply":
+            self._cut()
+        else:
+            kind = reply.getheader("Content-Type")
+            self.answer(reply.status, body, **({"Content_Type": kind} if kind else {}))
+
+    def _forward_body(self, upstream, fault):
+        """Whether all of it was sent."""
+        length, sent = int(self.headers.get("Content-Length") or 0), 0
+        while sent < length:
+            if fault == "stall" and sent > length // 2:
+                self.stand_in.release.wait(STALL_SECONDS)
+            if fault in ("cut", "stall") and sent > length // 2:
+                return False
+            data = self.rfile.read(min(CHUNK, length - sent))
+            if not data:  # the client went away, which Glance must see
+                return False
+            upstream.send(data)
+            sent += len(data)
+        return True
+
+    def _cut(self):
+        self.connection.close()
+        self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _handle
+
+
+class GlanceStandIn(HttpStandIn):
+    """`faults`: what happens to the next PUTs: a status, (a status, another place), "cut" (in the body), "stall" (the
+    same, after seconds in which nothing moves), "cut-reply" (the body arrived whole), "hold" (until `release` is
+    set), "echo" (refused with what was sent), or None (nothing). `always`: what happens to every request.
+    `before_fault` is called with a status and the path before it is answered."""
+    handler = _Handler
+
+    def __init__(self, glance):
+        super().__init__()
+        self.glance = glance
+        self.faults, self.seen = [], []
+        self.always = self.before_fault = None
+        self.release = threading.Event()
+
+    def next_fault(self, command):
+        if command == "PUT" and self.faults:
+            return self.faults.pop(0)
+        return self.always
+
+    def puts(self):
+        """The fault of each upload that was begun."""
+        return [fault for command, _path, fault in self.seen if command == "PUT"]
+
+    def reset(self, *faults):
+        """What was held goes on. The next uploads meet these faults."""
+        self.release.set()
+        self.release = threading.Event()
+        self.seen.clear()
+        self.faults[:] = faults
+        self.always = self.before_fault = None

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A stand-in for Keystone's tokens. It goes away and comes back within seconds, counts who asks, and says in a refusal
+what it was sent, which the real one does not. The real one is in make e2e."""
+import json
+
+from standin_http import Handler, HttpStandIn
+
+
+class _Handler(Handler):
+    def do_POST(self):
+        keystone, body = self.stand_in, self.body().decode()
+        keystone.asked += 1
+        user = json.loads(body)["auth"]["identity"]["password"]["user"]
+        password, token = keystone.users.get(user["name"], (None, None))
+        if keystone.refuses or user["password"] != password:
+            self.answer(401, f"this was refused: {body}".encode())
+            return
+        answer = {"token": {"expires_at": "2100-01-01T00:00:00.000000Z", "catalog": []}}
+        self.answer(201, json.dumps(answer).encode(), X_Subject_Token=token)
+
+
+class KeystoneStandIn(HttpStandIn):
+    handler = _Handler
+
+    def __init__(self, **users):
+        """`users`: name -> (password, token)."""
+        super().__init__()
+        self.users = users or {"nova": ("secret", "token-of-the-agents-own")}
+        self.asked, self.refuses = 0, False
+
+    def section(self, user="nova", password=None, **more):
+        """What a section of the configuration says of it: its user and that one's password, or a wrong one."""
+        return {"auth_url": f"{self.url}/v3", "username": user, "password": password or self.users[user][0],
+                "project_name": "service", "user_domain_name": "Default", "project_domain_name": "Default", **more}

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A stand-in for the network before a server: a TCP proxy that injects silence and cut connections, which the loopback
+does not produce; and one that speaks TLS, for a server without."""
+import select
+import socket
+import ssl
+import threading
+
+
+class NetworkStandIn:
+    """Passes bytes on to a port of the loopback, until told otherwise."""
+
+    def __init__(self, port):
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._pairs = []  # (client's socket, target's socket); guarded by the lock
+        self._deaf = False  # what the target says is thrown away
+        self._mute = False  # what the clients say is thrown away
+        self._ending = False
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._ending = True
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _accept(self):
+        while not self._ending:
+            try:
+                if not select.select([self._listener], [], [], 0.2)[0]:
+                    continue
+                client = self._listener.accept()[0]
+            except (OSError, ValueError):
+                return
+            thread = threading.Thread(target=self._serve, args=(client,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _open(self, client):
+        """The client's socket as it is read from."""
+        return client
+
+    def _serve(self, plain):
+        client = target = None
+        try:
+            client = self._open(plain)
+            target = socket.create_connection(("127.0.0.1", self._target), 5)
+            with self._lock:
+                self._pairs.append((client, target))
+            self._pass_on(client, target)
+        except (OSError, ValueError):
+            pass
+        finally:
+            with self._lock:
+                self._pairs = [pair for pair in self._pairs if pair[0] is not client]
+            for one in (plain, client, target):
+                if one:
+                    one.close()
+
+    def _pass_on(self, client, target):
+        while not self._ending:
+            decrypted = isinstance(client, ssl.SSLSocket) and client.pending()
+            ready = [client] if decrypted else select.select([client, target], [], [], 0.2)[0]
+            for one in ready:
+                data = one.recv(65536)
+                if not data:
+                    return
+                if one is target and not self._deaf:
+                    client.sendall(data)
+                elif one is client and not self._mute:
+                    target.sendall(data)
+
+    def silence(self, deaf=True, mute=False):
+        self._deaf, self._mute = deaf, mute
+
+    def resume(self):
+        self._deaf = self._mute = False
+
+    def cut(self):
+        """Cuts the connections that there are now."""
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            for one in pair:
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+
+class TlsStandIn(NetworkStandIn):
+    """For a server's own TLS, with a certificate that the test chooses."""
+
+    def __init__(self, port, pair):
+        """`pair`: certificate and key."""
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*pair)
+        super().__init__(port)
+
+    def _open(self, client):
+        client.settimeout(30)
+        return self._context.wrap_socket(client, server_side=True)
