@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnapd: reads its configuration, serves until it is told to stop, and ends what is under way.
+ * novasnapd: reads its configuration, serves until a signal stops it, and lets the running jobs
+ * end.
  */
 #include <glib-unix.h>
 #include <malloc.h>
@@ -20,10 +21,10 @@
 #include "rpc/rpc.h"
 
 #define PUBLISH_GRACE_S 10
-#define READY_LOOK_MS 10
+#define READY_CHECK_MS 10
 
-/* Its main loop has a context of its own: the default one is libvirt's, in the thread of its
- * events. */
+/* The main loop has a context of its own: the default context is used by libvirt, in the thread of
+ * its events. */
 struct daemon {
 	GMainContext *context;
 	GMainLoop *loop;
@@ -35,8 +36,8 @@ struct daemon {
 	bool ready;
 };
 
-/* The first asks to stop; one more while that takes its time asks to hurry. */
-static gboolean take_signal(gpointer opaque)
+/* The first signal stops novasnapd; a second one ends the grace time of its jobs. */
+static gboolean handle_signal(gpointer opaque)
 {
 	struct daemon *daemon = opaque;
 
@@ -44,11 +45,11 @@ static gboolean take_signal(gpointer opaque)
 	if (daemon->signals == 1)
 		g_main_loop_quit(daemon->loop);
 	else if (daemon->manager)
-		manager_hurry(daemon->manager);
+		manager_skip_grace(daemon->manager);
 	return G_SOURCE_CONTINUE;
 }
 
-static gboolean look_ready(gpointer opaque)
+static gboolean check_ready(gpointer opaque)
 {
 	struct daemon *daemon = opaque;
 
@@ -62,22 +63,22 @@ static gboolean look_ready(gpointer opaque)
 
 struct stopping {
 	struct daemon *daemon;
-	unsigned left;
-	atomic_bool over;
+	unsigned jobs_left;
+	atomic_bool done;
 };
 
 static gpointer stop_main(gpointer opaque)
 {
 	struct stopping *stopping = opaque;
 
-	stopping->left = manager_stop(stopping->daemon->manager);
-	atomic_store(&stopping->over, true);
+	stopping->jobs_left = manager_stop(stopping->daemon->manager);
+	atomic_store(&stopping->done, true);
 	g_main_context_wakeup(stopping->daemon->context);
 	return NULL;
 }
 
-/* In a thread of its own, so that a second signal is heard; whom that one tells is freed by this
- * thread, which hears it. */
+/* The manager stops in a thread of its own, so that this one can handle a second signal. Returns
+ * how many jobs did not end. */
 static unsigned stop_serving(struct daemon *daemon)
 {
 	struct stopping stopping = {.daemon = daemon};
@@ -86,21 +87,21 @@ static unsigned stop_serving(struct daemon *daemon)
 	(void)sd_notify(0, "STOPPING=1");
 	g_message("stopping: no more casts are taken");
 	thread = g_thread_new("stop", stop_main, &stopping);
-	/* Not the loop: it does not see that it was asked to quit before it ran. */
-	while (!atomic_load(&stopping.over))
+	/* Not g_main_loop_run: a loop that was quit before it ran does not see it. */
+	while (!atomic_load(&stopping.done))
 		(void)g_main_context_iteration(daemon->context, TRUE);
 	g_thread_join(thread);
-	return stopping.left;
+	return stopping.jobs_left;
 }
 
-static void attach(struct daemon *daemon, GSource *source, GSourceFunc callback)
+static void attach_source(struct daemon *daemon, GSource *source, GSourceFunc callback)
 {
 	g_source_set_callback(source, callback, daemon, NULL);
 	(void)g_source_attach(source, daemon->context);
 	g_source_unref(source);
 }
 
-static int start(struct daemon *daemon, const struct config *config, GError **error)
+static int start_daemon(struct daemon *daemon, const struct config *config, GError **error)
 {
 	daemon->rpc = rpc_open(&config->rpc, error);
 	if (daemon->rpc)
@@ -111,14 +112,14 @@ static int start(struct daemon *daemon, const struct config *config, GError **er
 	return daemon->status ? 0 : -1;
 }
 
-static void run(struct daemon *daemon, const struct config *config)
+static void run_daemon(struct daemon *daemon, const struct config *config)
 {
 	g_message("novasnapd %s serves %s.%s: control %s, images %s, methods %s and %s",
 		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
 		  config->control ? "conductor" : "none",
 		  config->image.directory ? config->image.images_dir : "glance",
 		  config->virt.live_method, config->virt.cold_method);
-	attach(daemon, g_timeout_source_new(READY_LOOK_MS), look_ready);
+	attach_source(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
 	if (daemon->signals == 0)
 		g_main_loop_run(daemon->loop);
 	status_stop(daemon->status);
@@ -130,22 +131,22 @@ static int serve(const struct config *config)
 	struct daemon daemon = {.began = g_get_monotonic_time()};
 	g_autoptr(GError) error = NULL;
 	int status = EXIT_FAILURE;
-	unsigned left;
+	unsigned jobs_left;
 
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
-	attach(&daemon, g_unix_signal_source_new(SIGTERM), take_signal);
-	attach(&daemon, g_unix_signal_source_new(SIGINT), take_signal);
-	if (start(&daemon, config, &error) == 0) {
-		run(&daemon, config);
+	attach_source(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
+	attach_source(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
+	if (start_daemon(&daemon, config, &error) == 0) {
+		run_daemon(&daemon, config);
 		status = EXIT_SUCCESS;
 	} else {
 		g_warning("cannot serve: %s", error->message);
 	}
-	left = daemon.manager ? stop_serving(&daemon) : 0;
-	if (left > 0) {
-		g_warning("%u jobs did not end: the process ends without them", left);
-		/* Their threads still use what would be freed, the configuration too. */
+	jobs_left = daemon.manager ? stop_serving(&daemon) : 0;
+	if (jobs_left > 0) {
+		g_warning("%u jobs did not end in time: the process ends without them", jobs_left);
+		/* Their threads use what would be freed, the configuration too. */
 		_exit(status);
 	}
 	manager_free(daemon.manager);
@@ -189,9 +190,9 @@ int main(int argc, char **argv)
 	g_autoptr(GError) error = NULL;
 
 	process_keep_secrets();
-	/* Whoever is at the other end of a pipe may be gone: the write says so. */
+	/* A write to a pipe or socket whose other end is gone fails instead. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	/* Few arenas: threads come and go, and what they free is to be free for all. */
+	/* Few arenas: threads come and go, and each must be able to use what others freed. */
 	(void)mallopt(M_ARENA_MAX, 2);
 	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
 	g_option_context_set_help_enabled(options, FALSE);

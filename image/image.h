@@ -59,8 +59,8 @@ struct keystone_config {
 struct image_config {
 	bool directory;		/* [novasnap]images is "directory" */
 	const char *images_dir; /* absolute path of the directory store */
-	const char *const
-		*api_servers; /* [glance]api_servers, NULL-terminated; NULL or empty: not set */
+	/* [glance]api_servers, NULL-terminated; NULL or empty: not set */
+	const char *const *api_servers;
 	const char *endpoint_override;	     /* [glance]endpoint_override; used if there are no
 						api_servers */
 	const char *region_name;	     /* [glance]region_name; NULL: any region */

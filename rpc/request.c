@@ -151,15 +151,11 @@ void rpc_request_fail(struct rpc_request *request, const char *class_name, const
 	answer_call(request, NULL, rpc_failure_encode(class_name, module, message));
 }
 
-char *rpc_request_text(const struct rpc_request *request, cJSON *instance)
+char *rpc_request_text(const struct rpc_request *request)
 {
 	cJSON *copy = cJSON_Duplicate(request->message, true);
 	char *text;
 
-	if (instance &&
-	    !cJSON_ReplaceItemInObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(copy, "args"),
-						    "instance", instance))
-		cJSON_Delete(instance);
 	rpc_context_attach(copy, request->context, NULL);
 	rpc_body_redact(copy);
 	text = json_print(copy);

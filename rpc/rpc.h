@@ -135,9 +135,8 @@ void rpc_request_fail(struct rpc_request *request, const char *class_name, const
 void rpc_request_reject(struct rpc_request *request, const char *reason);
 /* Takes NULL. */
 void rpc_request_free(struct rpc_request *request);
-/* Returns the message as JSON text with all secrets redacted; freed with cJSON_free. `instance` is
- * taken: where it is not NULL, it stands for the argument of that name, which was moved out. */
-char *rpc_request_text(const struct rpc_request *request, cJSON *instance);
+/* Returns the message as JSON text with all secrets redacted; freed with cJSON_free. */
+char *rpc_request_text(const struct rpc_request *request);
 /* Makes a request that came from no broker: its ack and its answer go nowhere. The message is
  * taken. */
 struct rpc_request *rpc_request_new_local(cJSON *message);

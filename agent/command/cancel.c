@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/command/common.h"
-#include "agent/daemon/manager.h"
+#include "agent/daemon/dispatch.h"
 #include "agent/daemon/status.h"
 
 #define REPLY_S 10
@@ -50,7 +50,7 @@ static int cancel_by_broker(const struct config *config, const char *host, const
 
 	cJSON_AddStringToObject(args, "id", id);
 	if (rpc && command_wait_ready(rpc, error) == 0)
-		answer = rpc_call(rpc, topic, context, MANAGER_CANCEL, MANAGER_VERSION,
+		answer = rpc_call(rpc, topic, context, DISPATCH_CANCEL, DISPATCH_CANCEL_VERSION,
 				  g_steal_pointer(&args), REPLY_S, error);
 	if (answer)
 		count = cJSON_IsNumber(answer) ? answer->valueint : 0;

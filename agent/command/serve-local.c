@@ -11,21 +11,6 @@
 #include "agent/command/progress-bar.h"
 #include "agent/daemon/manager.h"
 
-/* The manager only logs what is wrong with a message; here the operator gets it as an error. */
-static bool check_request(const struct rpc_request *request, GError **error)
-{
-	const cJSON *args = rpc_request_args(request);
-	struct nova_instance *instance = nova_instance_from_args(args, error);
-	bool has_image = cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "image_id"));
-
-	if (instance && !has_image)
-		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "the message has no image; only snapshots can be served "
-				    "without a broker");
-	nova_instance_free(instance);
-	return instance && has_image;
-}
-
 int serve_locally(const struct config *config, cJSON *cast, GError **error)
 {
 	struct config local = *config;
@@ -41,8 +26,12 @@ int serve_locally(const struct config *config, cJSON *cast, GError **error)
 	local.control = false;
 	local.notify.enabled = false;
 	local.shutdown_grace_s = 0;
-	if (check_request(request, error))
+	if (image)
 		view = progress_view_new(NULL, image, NULL, error);
+	else
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
+				    "the message has no image; only snapshots can be served "
+				    "without a broker");
 	if (view)
 		manager = manager_open(&local, NULL, error);
 	if (!manager) {
@@ -50,9 +39,9 @@ int serve_locally(const struct config *config, cJSON *cast, GError **error)
 		progress_view_free(view);
 		return -1;
 	}
-	manager->progress = progress_view_push;
-	manager->progress_opaque = view;
-	status = manager_take(manager, request) ? progress_view_run(view, 0) : EXIT_FAILURE;
+	manager_set_progress(manager, progress_view_push, view);
+	if (manager_take(manager, request, error))
+		status = progress_view_run(view, 0);
 	/* After a signal the job still runs: it is cancelled and undone. */
 	if (manager_stop(manager) > 0) {
 		g_warning(

@@ -52,10 +52,10 @@ struct config {
 	unsigned report_interval_s;	    /* [DEFAULT]report_interval */
 	unsigned journal_days;		    /* [novasnap]journal_days */
 	unsigned image_poll_interval_s;	    /* [novasnap]image_poll_interval */
-	const char *hash_algo;	   /* [novasnap]hash_algo; NULL: the one of the guest's own image */
-	bool snapshot_compression; /* [libvirt]snapshot_compression: of a qcow2 image */
-	bool compress_zstd;	   /* [novasnap]compression_type is zstd, not zlib */
-	bool scan_zeroes;	   /* [novasnap]detect_zeroes is scan, not extents */
+	bool snapshot_compression;	    /* [libvirt]snapshot_compression: of a qcow2 image */
+	bool compress_zstd;		    /* [novasnap]compression_type is zstd, not zlib */
+	bool scan_zeroes;		    /* [novasnap]detect_zeroes is scan, not extents */
+	const char *hash_algo; /* [novasnap]hash_algo; NULL: the one of the guest's own image */
 };
 
 /*

@@ -1,188 +1,163 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The journal's open jobs at the start, and later the leftovers of jobs that have ended. Each may
- * be interrupted anywhere: it is taken up again.
+ * See leftovers.h.
  */
-#include "agent/recovery/recovery.h"
+#include "agent/daemon/leftovers.h"
 
-#include <time.h>
+#include <pthread.h>
 
-#define UNDO_TRIES 5
-#define LEFTOVERS_S 5
-#define STACK_SIZE ((size_t)512 * 1024)
+#include "agent/daemon/dispatch.h"
+#include "agent/daemon/task-run.h"
+#include "agent/recovery/moved.h"
+#include "agent/recovery/rollback.h"
+#include "agent/task/thread.h"
 
-struct recovery {
-	struct manager *manager;
+#define INTERVAL_S 5
+
+struct leftovers {
+	struct agent *agent;
 	pthread_t thread;
-	bool stopped; /* its owner's */
+	bool joined; /* its owner's */
+
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	bool stopping;
-	unsigned under_way; /* leftovers that are jobs */
+	unsigned jobs; /* that were submitted and have not ended */
 };
 
-/* --- jobs that are open -----------------------------------------------------------------------
- */
-
-int recovery_begin(struct task *task, GError **error)
-{
-	g_autoptr(GError) undone = NULL;
-	int rc;
-
-	task->late = true;
-	task->sent = recovery_knows(task->left, RECOVERY_SENT);
-	task->keep_image = recovery_knows(task->left, RECOVERY_KEEP);
-	g_message("instance %s: novasnapd ended while it served %s%s%s: it is taken up again",
-		  task->left->instance, task->left->method, task->image_id ? " into image " : "",
-		  task->image_id ? task->image_id : "");
-	if (recovery_leave_to_others(task, error) < 0)
-		return -1;
-	task->step = "taking back what an earlier life had done";
-	(void)recovery_undo(task->manager, task->job, task->left, UNDO_TRIES, &undone);
-	rc = recovery_decide(task, undone, error);
-	/* It is said once more from the start. */
-	if (rc == 1 && !task->whole)
-		task->sent = false;
-	return rc;
-}
-
-/* --- leftovers of jobs that have ended --------------------------------------------------------
- */
-
+/* A job that rolls back what is left of an ended one. */
 struct leftover {
-	struct recovery *recovery;
+	struct leftovers *all;
 	struct journal_job *left;
 };
 
 static void leftover_run(struct job *job, void *opaque)
 {
 	struct leftover *leftover = opaque;
-	struct manager *manager = leftover->recovery->manager;
+	struct agent *agent = leftover->all->agent;
 	g_autoptr(GError) error = NULL;
 
-	recovery_leave_after_boot(manager, leftover->left);
-	if (recovery_undo(manager, job, leftover->left, 1, &error) == 0)
-		g_message("instance %s: what a snapshot had left is taken back",
+	recovery_drop_after_reboot(agent, leftover->left);
+	if (recovery_rollback(agent, job, leftover->left, 1, &error) == 0)
+		g_message("instance %s: what an ended job had left is rolled back",
 			  leftover->left->instance);
 	else
-		g_warning("instance %s: %s; tried again in %d s", leftover->left->instance,
-			  error->message, LEFTOVERS_S);
+		g_warning("instance %s: %s; trying again in %d s", leftover->left->instance,
+			  error->message, INTERVAL_S);
 }
 
 static void leftover_free(void *opaque)
 {
 	struct leftover *leftover = opaque;
-	struct recovery *recovery = leftover->recovery;
+	struct leftovers *all = leftover->all;
 
 	journal_job_free(leftover->left);
-	pthread_mutex_lock(&recovery->lock);
-	recovery->under_way--;
-	pthread_cond_broadcast(&recovery->changed);
-	pthread_mutex_unlock(&recovery->lock);
 	g_free(leftover);
+	pthread_mutex_lock(&all->lock);
+	all->jobs--;
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
 }
 
-static void submit_leftovers(struct recovery *recovery)
+static void submit_leftovers(struct leftovers *all)
 {
 	static const struct job_ops ops = {.run = leftover_run, .free = leftover_free};
-	struct manager *manager = recovery->manager;
 	g_autoptr(GError) error = NULL;
-	g_autoptr(GPtrArray) jobs = journal_list(manager->journal, JOURNAL_LEFTOVERS, 0, &error);
+	g_autoptr(GPtrArray) jobs = journal_list(all->agent->journal, JOURNAL_LEFTOVERS, 0, &error);
 
 	if (!jobs)
 		g_warning("%s", error->message);
 	while (jobs && jobs->len > 0) {
 		struct leftover *leftover = g_new0(struct leftover, 1);
 
-		leftover->recovery = recovery;
+		leftover->all = all;
 		leftover->left = g_ptr_array_steal_index(jobs, 0);
-		pthread_mutex_lock(&recovery->lock);
-		recovery->under_way++;
-		pthread_mutex_unlock(&recovery->lock);
-		jobs_submit(manager->jobs, leftover->left->instance, NULL, &ops, leftover);
+		pthread_mutex_lock(&all->lock);
+		all->jobs++;
+		pthread_mutex_unlock(&all->lock);
+		worker_pool_submit(all->agent->pool, leftover->left->instance, NULL, &ops,
+				   leftover);
 	}
 }
 
-static void *recovery_main(void *opaque)
+static void *leftovers_main(void *opaque)
 {
-	struct recovery *recovery = opaque;
+	struct leftovers *all = opaque;
 
-	pthread_mutex_lock(&recovery->lock);
-	while (!recovery->stopping) {
-		struct timespec until;
+	pthread_mutex_lock(&all->lock);
+	while (!all->stopping) {
+		struct timespec next;
 		int rc = 0;
 
-		if (recovery->under_way == 0) {
-			pthread_mutex_unlock(&recovery->lock);
-			submit_leftovers(recovery);
-			pthread_mutex_lock(&recovery->lock);
+		if (all->jobs == 0) {
+			pthread_mutex_unlock(&all->lock);
+			submit_leftovers(all);
+			pthread_mutex_lock(&all->lock);
 		}
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += LEFTOVERS_S;
-		while (!recovery->stopping && rc == 0)
-			rc = pthread_cond_clockwait(&recovery->changed, &recovery->lock,
-						    CLOCK_MONOTONIC, &until);
+		next = thread_deadline(INTERVAL_S * 1000);
+		while (!all->stopping && rc == 0)
+			rc = pthread_cond_clockwait(&all->changed, &all->lock, CLOCK_MONOTONIC,
+						    &next);
 	}
-	pthread_mutex_unlock(&recovery->lock);
+	pthread_mutex_unlock(&all->lock);
 	return NULL;
 }
 
-/* --- both -------------------------------------------------------------------------------------
- */
-
-static void resume_open(struct manager *manager, GPtrArray *jobs)
+static int resume_open_jobs(struct agent *agent, GError **error)
 {
-	while (jobs->len > 0)
-		task_resume(manager, g_ptr_array_steal_index(jobs, 0));
-}
-
-struct recovery *recovery_start(struct manager *manager, GError **error)
-{
-	g_autoptr(GPtrArray) open = journal_list(manager->journal, JOURNAL_OPEN, 0, error);
-	struct recovery *recovery;
-	pthread_attr_t attributes;
-	int rc;
+	g_autoptr(GPtrArray) open = journal_list(agent->journal, JOURNAL_OPEN, 0, error);
 
 	if (!open)
+		return -1;
+	while (open->len > 0) {
+		struct journal_job *left = g_ptr_array_steal_index(open, 0);
+
+		task_resume(agent, dispatch_find_method(left->method), left);
+	}
+	return 0;
+}
+
+struct leftovers *leftovers_start(struct agent *agent, GError **error)
+{
+	struct leftovers *all;
+	int rc;
+
+	if (resume_open_jobs(agent, error) < 0)
 		return NULL;
-	recovery = g_new0(struct recovery, 1);
-	recovery->manager = manager;
-	pthread_mutex_init(&recovery->lock, NULL);
-	pthread_cond_init(&recovery->changed, NULL);
-	resume_open(manager, open);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	rc = pthread_create(&recovery->thread, &attributes, recovery_main, recovery);
-	pthread_attr_destroy(&attributes);
+	all = g_new0(struct leftovers, 1);
+	all->agent = agent;
+	pthread_mutex_init(&all->lock, NULL);
+	pthread_cond_init(&all->changed, NULL);
+	rc = thread_start(&all->thread, THREAD_STACK_SIZE, leftovers_main, all);
 	if (rc == 0)
-		return recovery;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot start recovery's thread: %s",
-		    g_strerror(rc));
-	pthread_cond_destroy(&recovery->changed);
-	pthread_mutex_destroy(&recovery->lock);
-	g_free(recovery);
+		return all;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+		    "cannot start the thread that looks for leftovers: %s", g_strerror(rc));
+	pthread_cond_destroy(&all->changed);
+	pthread_mutex_destroy(&all->lock);
+	g_free(all);
 	return NULL;
 }
 
-void recovery_stop(struct recovery *recovery)
+void leftovers_stop(struct leftovers *all)
 {
-	if (!recovery || recovery->stopped)
+	if (!all || all->joined)
 		return;
-	pthread_mutex_lock(&recovery->lock);
-	recovery->stopping = true;
-	pthread_cond_broadcast(&recovery->changed);
-	pthread_mutex_unlock(&recovery->lock);
-	pthread_join(recovery->thread, NULL);
-	recovery->stopped = true;
+	pthread_mutex_lock(&all->lock);
+	all->stopping = true;
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
+	pthread_join(all->thread, NULL);
+	all->joined = true;
 }
 
-void recovery_free(struct recovery *recovery)
+void leftovers_free(struct leftovers *all)
 {
-	if (!recovery)
+	if (!all)
 		return;
-	recovery_stop(recovery);
-	pthread_cond_destroy(&recovery->changed);
-	pthread_mutex_destroy(&recovery->lock);
-	g_free(recovery);
+	leftovers_stop(all);
+	pthread_cond_destroy(&all->changed);
+	pthread_mutex_destroy(&all->lock);
+	g_free(all);
 }

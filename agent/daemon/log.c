@@ -12,7 +12,7 @@
 
 #define LINE_MAX_BYTES 8192
 
-struct sink {
+struct log_sink {
 	int fd;
 	bool debug;
 	bool journal;
@@ -29,7 +29,7 @@ static const char *level_name(GLogLevelFlags level)
 	return "DEBUG";
 }
 
-static const char *field(const GLogField *fields, gsize count, const char *name)
+static const char *field_text(const GLogField *fields, gsize count, const char *name)
 {
 	for (gsize i = 0; i < count; i++) {
 		if (g_str_equal(fields[i].key, name) && fields[i].length < 0)
@@ -38,8 +38,8 @@ static const char *field(const GLogField *fields, gsize count, const char *name)
 	return "";
 }
 
-/* To some length, at a character's end. */
-static char *cut(const char *text)
+/* At most LINE_MAX_BYTES, of whole characters. The caller frees it. */
+static char *truncate_text(const char *text)
 {
 	const char *end = text + strnlen(text, LINE_MAX_BYTES);
 
@@ -51,7 +51,7 @@ static char *cut(const char *text)
 static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize count,
 				   gpointer opaque)
 {
-	const struct sink *sink = opaque;
+	const struct log_sink *sink = opaque;
 	g_autoptr(GDateTime) now = NULL;
 	g_autofree char *time = NULL;
 	g_autofree char *line = NULL;
@@ -63,18 +63,18 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
 		return g_log_writer_journald(level, fields, count, NULL);
 	now = g_date_time_new_now_local();
 	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
-	/* One event, one line, of some length: what peers say may have more. */
-	text = cut(field(fields, count, "MESSAGE"));
+	/* One line for each event: texts of peers may be long and have several. */
+	text = truncate_text(field_text(fields, count, "MESSAGE"));
 	g_strdelimit(text, "\r\n", ' ');
 	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,
-			       level_name(level), field(fields, count, "GLIB_DOMAIN"), text);
+			       level_name(level), field_text(fields, count, "GLIB_DOMAIN"), text);
 	return write(sink->fd, line, strlen(line)) >= 0 ? G_LOG_WRITER_HANDLED
 							: G_LOG_WRITER_UNHANDLED;
 }
 
 int log_open(const char *path, bool debug, GError **error)
 {
-	struct sink *sink = g_new0(struct sink, 1);
+	struct log_sink *sink = g_new0(struct log_sink, 1);
 
 	sink->fd = STDERR_FILENO;
 	sink->debug = debug;

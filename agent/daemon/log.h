@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where g_log's messages go: standard error or a file, a line each with its time, or the system's
- * journal where standard error leads there.
+ * Where g_log's messages go: to standard error or a file, one line each with its time; or to the
+ * systemd journal where standard error is connected to it.
  */
 #ifndef NOVASNAP_AGENT_LOG_H
 #define NOVASNAP_AGENT_LOG_H
@@ -9,8 +9,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* `path` NULL: standard error. -1 when the file cannot be opened. Call it once, before threads
- * start. */
+/* Call it once, before threads start. `path` NULL: standard error. `debug`: messages of level info
+ * and debug too. Returns 0, or -1 with an error where the file cannot be opened. */
 int log_open(const char *path, bool debug, GError **error);
 
 #endif

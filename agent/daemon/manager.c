@@ -1,118 +1,82 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The table of methods that are served, and the start and stop of all that they need.
+ * See manager.h.
  */
 #include "agent/daemon/manager.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <pthread.h>
 #include <unistd.h>
 
+#include "agent/daemon/dispatch.h"
+#include "agent/daemon/leftovers.h"
 #include "agent/daemon/service-record.h"
-#include "agent/recovery/recovery.h"
-#include "agent/task/task.h"
+#include "agent/daemon/task-run.h"
+#include "agent/task/intake.h"
 
-/* How long cancelled jobs may take to undo what they did and to tell the conductor. */
-#define CANCEL_S 60
+/* How long aborted jobs may take to roll back and to report. */
+#define ABORT_S 60
 
-static void note_unhandled(const char *method, const struct rpc_request *request, void *opaque)
-{
-	struct manager *manager = opaque;
-	unsigned count = atomic_fetch_add(&manager->unhandled, 1) + 1;
+struct manager {
+	struct agent agent;
+	struct intake_ops intake_ops;
+	struct intake *intake;
+	struct dispatch dispatch;
+	struct service_record *service; /* NULL: [novasnap]report_state is off */
+	struct leftovers *leftovers;
 
-	g_warning("the cast %s (request %.64s) is not one that novasnapd serves, and is dropped; "
-		  "%u such so far",
-		  method, rpc_context_string(rpc_request_context(request), "request_id"), count);
-}
-
-static void take(struct rpc_request *request, const void *method, void *opaque)
-{
-	(void)task_submit(opaque, method, request);
-}
-
-unsigned manager_cancel(struct manager *manager, const char *id)
-{
-	unsigned count = jobs_cancel(manager->jobs, id);
-
-	g_message("cancel %.64s: %u snapshots are ended", id, count);
-	return count;
-}
-
-/* Our own: novasnap cancel. Answered with how many snapshots it ends. */
-static void cancel(struct rpc_request *request, const void *method, void *opaque)
-{
-	struct manager *manager = opaque;
-	const char *id = cJSON_GetStringValue(
-		cJSON_GetObjectItemCaseSensitive(rpc_request_args(request), "id"));
-
-	(void)method;
-	if (!id) {
-		rpc_request_reject(request, "its argument id is missing");
-		return;
-	}
-	rpc_request_reply(request, cJSON_CreateNumber(manager_cancel(manager, id)));
-	rpc_request_ack(request);
-	rpc_request_free(request);
-}
-
-/* It would have to unplug ports and volumes too, which is not ours to do: better no resize than
- * half of one. */
-static void refuse_resize(struct rpc_request *request, const void *method, void *opaque)
-{
-	(void)method;
-	(void)opaque;
-	g_warning("prep_snapshot_based_resize_at_source is refused: novasnapd takes snapshots, and "
-		  "unplugs neither ports nor volumes");
-	rpc_request_fail(request, "InstanceFaultRollback", "nova.exception",
-			 "novasnapd cannot prepare a cross-cell resize: it takes snapshots, and "
-			 "unplugs neither ports nor volumes; let nova-compute run on this host for "
-			 "that");
-	rpc_request_ack(request);
-	rpc_request_free(request);
-}
-
-static const struct rpc_method methods[] = {
-	{"snapshot_instance", take, &method_snapshot_instance},
-	{"backup_instance", take, &method_backup_instance},
-	{"pause_instance", take, &method_pause_instance},
-	{"unpause_instance", take, &method_unpause_instance},
-	{"suspend_instance", take, &method_suspend_instance},
-	{"resume_instance", take, &method_resume_instance},
-	{"shelve_instance", take, &method_shelve_instance},
-	{"quiesce_instance", take, &method_quiesce_instance},
-	{"unquiesce_instance", take, &method_unquiesce_instance},
-	{"volume_snapshot_create", take, &method_volume_snapshot_create},
-	{"volume_snapshot_delete", take, &method_volume_snapshot_delete},
-	{"prep_snapshot_based_resize_at_source", refuse_resize, NULL},
-	{MANAGER_CANCEL, cancel, NULL},
-	{NULL, NULL, NULL},
+	pthread_mutex_t lock;
+	/* Guarded by the lock. */
+	bool paused; /* no requests are taken, because the journal cannot be written */
+	bool stopping;
 };
 
-/* Folsom and Grizzly sent 2.x, and 1.x before; Zed sends 6.0 or, pinned, 5.x. The newest known
- * minor of each. */
-static const char *const versions[] = {"1.44", "2.49", "5.13", "6.5", NULL};
-
-struct rpc_server_ops manager_server_ops(struct manager *manager)
+static void pause_consuming(const GError *why, void *opaque)
 {
-	return (struct rpc_server_ops){methods, versions, note_unhandled, manager};
+	struct manager *manager = opaque;
+
+	g_warning("%s: no cast is taken until the journal can be written again", why->message);
+	pthread_mutex_lock(&manager->lock);
+	manager->paused = true;
+	rpc_server_pause(manager->agent.rpc);
+	pthread_mutex_unlock(&manager->lock);
+}
+
+static void resume_consuming(void *opaque)
+{
+	struct manager *manager = opaque;
+	g_autoptr(GError) error = NULL;
+
+	pthread_mutex_lock(&manager->lock);
+	manager->paused = false;
+	if (manager->stopping)
+		g_message("the journal can be written again");
+	else if (rpc_server_resume(manager->agent.rpc, &error) < 0)
+		g_warning("the journal can be written again, but no casts can be taken: %s",
+			  error->message);
+	else
+		g_message("the journal can be written again: casts are taken");
+	pthread_mutex_unlock(&manager->lock);
 }
 
 void manager_free(struct manager *manager)
 {
 	if (!manager)
 		return;
-	recovery_free(manager->recovery);
-	service_stop(manager->service);
-	cinder_service_free(manager->volumes);
-	virt_host_close(manager->host);
-	image_store_free(manager->store);
-	jobs_free(manager->jobs);
-	journal_close(manager->journal);
-	pthread_mutex_destroy(&manager->hold_lock);
+	leftovers_free(manager->leftovers);
+	service_record_stop(manager->service);
+	intake_free(manager->intake);
+	cinder_service_free(manager->agent.volumes);
+	virt_host_close(manager->agent.host);
+	image_store_free(manager->agent.store);
+	worker_pool_free(manager->agent.pool);
+	journal_close(manager->agent.journal);
+	pthread_mutex_destroy(&manager->lock);
 	g_free(manager);
 }
 
-/* QEMU's user passes through them to what it is given there. */
+/* QEMU's user must pass through them to the files that it is given there. */
 static int make_folders(const struct config *config, GError **error)
 {
 	const char *const folders[] = {config->state_dir, config->run_dir,
@@ -132,127 +96,113 @@ static int make_folders(const struct config *config, GError **error)
 struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error)
 {
 	struct manager *manager = g_new0(struct manager, 1);
+	struct agent *agent = &manager->agent;
 
-	manager->config = config;
-	manager->rpc = rpc;
-	pthread_mutex_init(&manager->hold_lock, NULL);
-	manager->jobs = jobs_new(config->max_concurrent_snapshots);
+	pthread_mutex_init(&manager->lock, NULL);
+	agent->config = config;
+	agent->rpc = rpc;
+	agent->pool = worker_pool_new(config->max_concurrent_snapshots);
+	manager->intake_ops =
+		(struct intake_ops){&task_job_ops, pause_consuming, resume_consuming, manager};
+	manager->intake = intake_new(agent, &manager->intake_ops);
+	manager->dispatch.agent = agent;
+	manager->dispatch.intake = manager->intake;
 	if (make_folders(config, error) == 0)
-		manager->store = image_store_new(&config->image, error);
-	if (manager->store)
-		manager->host = virt_host_open(&config->virt, error);
-	if (manager->host) {
-		manager->volumes = cinder_service_new(&config->volume, &config->image);
+		agent->store = image_store_new(&config->image, error);
+	if (agent->store)
+		agent->host = virt_host_open(&config->virt, error);
+	if (agent->host) {
+		agent->volumes = cinder_service_new(&config->volume, &config->image);
 		return manager;
 	}
 	manager_free(manager);
 	return NULL;
 }
 
-static int start(struct manager *manager, GError **error)
+void manager_set_progress(struct manager *manager,
+			  void (*progress)(const struct nova_progress *progress, void *opaque),
+			  void *opaque)
 {
-	const struct config *config = manager->config;
-	struct rpc_server_ops ops = manager_server_ops(manager);
+	manager->agent.progress = progress;
+	manager->agent.progress_opaque = opaque;
+}
+
+static int start_serving(struct manager *manager, GError **error)
+{
+	struct agent *agent = &manager->agent;
+	const struct config *config = agent->config;
+	struct rpc_server_ops ops = dispatch_server_ops(&manager->dispatch);
 	bool reports = config->report_state && config->control;
 
-	manager->journal = journal_open(config->state_dir, config->journal_days, error);
-	/* Before any cast: those for the same instances wait behind. */
-	if (manager->journal)
-		manager->recovery = recovery_start(manager, error);
-	if (!manager->recovery)
+	agent->journal = journal_open(config->state_dir, config->journal_days, error);
+	/* The open jobs before any cast: casts for the same instances wait behind them. */
+	if (agent->journal)
+		manager->leftovers = leftovers_start(agent, error);
+	if (!manager->leftovers || intake_start(manager->intake, error) < 0)
 		return -1;
-	virt_host_sweep(manager->host);
+	virt_host_sweep(agent->host);
 	if (reports)
-		manager->service = service_start(config, manager->rpc, error);
+		manager->service = service_record_start(config, agent->rpc, error);
 	if (reports && !manager->service)
 		return -1;
-	return rpc_server_start(manager->rpc, &ops, error);
+	return rpc_server_start(agent->rpc, &ops, error);
 }
 
 int manager_start(struct manager *manager, GError **error)
 {
-	int rc = start(manager, error);
+	int rc = start_serving(manager, error);
 
-	/* Recovery's jobs may run, also where recovery itself does not: none gets a grace time. */
+	/* The jobs that recovery has submitted get no grace time. */
 	if (rc < 0)
-		jobs_hurry(manager->jobs);
+		manager_skip_grace(manager);
 	return rc;
 }
 
-const struct task_method *manager_find_method(const char *name)
+bool manager_take(struct manager *manager, struct rpc_request *request, GError **error)
 {
-	for (const struct rpc_method *method = methods; method->name; method++) {
-		if (method->what && g_str_equal(method->name, name))
-			return method->what;
-	}
-	return NULL;
-}
-
-bool manager_take(struct manager *manager, struct rpc_request *request)
-{
-	const struct task_method *method = manager_find_method(rpc_request_method(request));
-
-	if (method)
-		return task_submit(manager, method, request);
-	rpc_request_reject(request, "this method is not served here");
-	return false;
+	return dispatch_take(&manager->dispatch, request, error);
 }
 
 cJSON *manager_describe(struct manager *manager)
 {
 	cJSON *status = cJSON_CreateObject();
 	cJSON *jobs = cJSON_CreateArray();
-	bool held;
+	unsigned waiting = worker_pool_describe(manager->agent.pool, jobs) +
+			   intake_count_waiting(manager->intake);
+	bool paused;
 
-	pthread_mutex_lock(&manager->hold_lock);
-	held = manager->holds > 0;
-	pthread_mutex_unlock(&manager->hold_lock);
+	pthread_mutex_lock(&manager->lock);
+	paused = manager->paused;
+	pthread_mutex_unlock(&manager->lock);
 	cJSON_AddNumberToObject(status, "pid", getpid());
 	cJSON_AddStringToObject(status, "version", NOVASNAP_VERSION);
-	cJSON_AddBoolToObject(status, "ready", rpc_wait_ready(manager->rpc, 0));
-	cJSON_AddBoolToObject(status, "held", held);
-	cJSON_AddNumberToObject(status, "waiting", jobs_tell(manager->jobs, jobs));
-	cJSON_AddNumberToObject(status, "unhandled", atomic_load(&manager->unhandled));
+	cJSON_AddBoolToObject(status, "ready", rpc_wait_ready(manager->agent.rpc, 0));
+	cJSON_AddBoolToObject(status, "paused", paused);
+	cJSON_AddNumberToObject(status, "waiting", waiting);
+	cJSON_AddNumberToObject(status, "unhandled", atomic_load(&manager->dispatch.unhandled));
 	cJSON_AddItemToObject(status, "jobs", jobs);
 	return status;
 }
 
-void manager_hold(struct manager *manager, const GError *error)
+unsigned manager_cancel(struct manager *manager, const char *id)
 {
-	pthread_mutex_lock(&manager->hold_lock);
-	if (manager->holds++ == 0) {
-		g_warning("%s: no cast is taken until it can be written again", error->message);
-		rpc_server_pause(manager->rpc);
-	}
-	pthread_mutex_unlock(&manager->hold_lock);
-}
-
-void manager_release(struct manager *manager)
-{
-	g_autoptr(GError) error = NULL;
-
-	pthread_mutex_lock(&manager->hold_lock);
-	if (--manager->holds == 0 && !manager->stopping) {
-		if (rpc_server_resume(manager->rpc, &error) < 0)
-			g_warning("casts cannot be taken again: %s", error->message);
-		else
-			g_message("the journal can be written again: casts are taken");
-	}
-	pthread_mutex_unlock(&manager->hold_lock);
+	return dispatch_cancel(&manager->dispatch, id);
 }
 
 unsigned manager_stop(struct manager *manager)
 {
-	pthread_mutex_lock(&manager->hold_lock);
+	pthread_mutex_lock(&manager->lock);
 	manager->stopping = true;
-	if (manager->rpc)
-		rpc_server_stop(manager->rpc);
-	pthread_mutex_unlock(&manager->hold_lock);
-	recovery_stop(manager->recovery);
-	return jobs_stop(manager->jobs, manager->config->shutdown_grace_s, CANCEL_S);
+	if (manager->agent.rpc)
+		rpc_server_stop(manager->agent.rpc);
+	pthread_mutex_unlock(&manager->lock);
+	intake_stop(manager->intake);
+	leftovers_stop(manager->leftovers);
+	return worker_pool_stop(manager->agent.pool, manager->agent.config->shutdown_grace_s,
+				ABORT_S);
 }
 
-void manager_hurry(struct manager *manager)
+void manager_skip_grace(struct manager *manager)
 {
-	jobs_hurry(manager->jobs);
+	worker_pool_skip_grace(manager->agent.pool);
 }

@@ -1,84 +1,43 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The manager: takes the requests that rpc/ hands over, and makes a job of each method that is
- * ours. What stands here is shared by all jobs; each job's own state is a struct task (task.h).
+ * The manager: opens, starts and stops what novasnapd serves with.
  */
 #ifndef NOVASNAP_AGENT_MANAGER_H
 #define NOVASNAP_AGENT_MANAGER_H
 
-#include <glib.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include "agent/task/agent.h"
 
-#include "agent/config/config.h"
-#include "agent/journal/journal.h"
-#include "agent/task/worker-pool.h"
-#include "image/image.h"
-#include "rpc/rpc.h"
-#include "virt/virt.h"
+struct manager;
 
-/* The method of `novasnap cancel`, a call with the argument id: an image's or an instance's. */
-#define MANAGER_CANCEL "novasnap_cancel"
-#define MANAGER_VERSION "6.0"
-
-struct recovery;
-struct task_method;
-
-struct manager {
-	const struct config *config;
-	struct rpc *rpc;
-	struct virt_host *host;
-	struct image_store *store;
-	struct cinder_service *volumes; /* NULL: Cinder is not configured */
-	struct service *service;	/* NULL: [novasnap]report_state is off */
-	struct jobs *jobs;
-	struct journal *journal;   /* NULL: none is kept */
-	struct recovery *recovery; /* NULL: none is needed */
-	pthread_mutex_t hold_lock;
-	/* Guarded by it. */
-	unsigned holds; /* jobs that wait for the journal */
-	bool stopping;
-	atomic_uint unhandled; /* casts of methods that are not ours */
-	/* Told of every progress beside the broker's listeners; may be NULL. Any thread. */
-	void (*progress)(const struct nova_progress *progress, void *opaque);
-	void *progress_opaque;
-};
-
-/* Opens libvirt and the image store. The rpc must live longer; NULL: there is no broker, and
- * `config` has no conductor and no notifications. It serves what manager_take is given. NULL with
- * the error of whatever could not be opened. */
+/* Opens libvirt and the image store. `config` and `rpc` must live longer. `rpc` NULL: there is no
+ * broker, and `config` has no conductor and no notifications; manager_take gives it requests. NULL
+ * with the error of what could not be opened. */
 struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error);
-/* Takes up what the journal has open, and starts to serve. Also when it failed, jobs may run:
- * manager_stop is called in either case. */
+/* Before the first request: `progress` receives each progress report, in any thread. */
+void manager_set_progress(struct manager *manager,
+			  void (*progress)(const struct nova_progress *progress, void *opaque),
+			  void *opaque);
+/* Takes up what the journal has open, and starts to serve. Returns 0, or -1 with an error. Call
+ * manager_stop in either case: jobs may run. */
 int manager_start(struct manager *manager, GError **error);
 
-/* What a manager serves: its methods, in the versions that we know. */
-struct rpc_server_ops manager_server_ops(struct manager *manager);
+/* Takes a request that came from no broker. False with RPC_ERROR_DECODE where its method is not
+ * served or its arguments make no sense. */
+bool manager_take(struct manager *manager, struct rpc_request *request, GError **error);
 
-/* Takes a request. False, after it was rejected, when it is none of our methods', or makes no
- * sense. */
-bool manager_take(struct manager *manager, struct rpc_request *request);
-
-/* The method of that name, if a task can be made of it; else NULL. */
-const struct task_method *manager_find_method(const char *name);
-
-/* What novasnapd is doing, as status.h has it. The caller deletes it. Any thread, until
- * manager_stop is called. */
+/* What novasnapd is doing, as in status.h. The caller deletes it. Any thread, until manager_stop is
+ * called. */
 cJSON *manager_describe(struct manager *manager);
-/* Ends the snapshots of an instance, or the one into an image. Returns how many. The same. */
+/* Cancels the snapshots of an instance, or the one into an image. Returns how many. Any thread,
+ * until manager_stop is called. */
 unsigned manager_cancel(struct manager *manager, const char *id);
 
-/* From a job, while the journal cannot be written: no more casts are taken until the last such job
- * has called manager_release. */
-void manager_hold(struct manager *manager, const GError *error);
-void manager_release(struct manager *manager);
-
-/* Takes no more casts, and lets what is under way end within the configured grace time; what does
- * not is cancelled and ends as a failure. Returns how many jobs even so did not end: their threads
- * still use the manager, which is then not to be freed. */
+/* Takes no more requests, and lets the running jobs end within [novasnap]shutdown_grace; those that
+ * do not are aborted and end as failures. Returns how many jobs run even so: their threads use the
+ * manager, so it must not be freed then. May be called again. */
 unsigned manager_stop(struct manager *manager);
-/* From another thread, while manager_stop waits, until manager_free: cancel now. */
-void manager_hurry(struct manager *manager);
+/* Ends the grace time. From another thread, before or while manager_stop waits. */
+void manager_skip_grace(struct manager *manager);
 /* After manager_stop has returned 0. Takes NULL. */
 void manager_free(struct manager *manager);
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Keeping what is in memory there.
+ * See process.h.
  */
 #include "agent/daemon/process.h"
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-/* Not dumpable, because a limit does not hold for cores that are piped to a program, and because
- * it keeps others of the same user from attaching too. The limit is for our children, who forget
- * the former when they begin and hold what is on guests' disks. */
+/* Not dumpable: a limit has no effect on cores that are piped to a program, and does not keep other
+ * processes of the same user from attaching. The limit is for child processes, which lose the
+ * former at exec and hold data of guests' disks. */
 void process_keep_secrets(void)
 {
 	const struct rlimit none = {0, 0};

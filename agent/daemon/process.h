@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the programs do to their own process.
+ * Settings of this process.
  */
 #ifndef NOVASNAP_AGENT_PROCESS_H
 #define NOVASNAP_AGENT_PROCESS_H
 
-/* Tokens and passwords are in its memory: there is to be no core file of it, nor anybody but root
- * who reads it. */
+/* Tokens and passwords are in the process's memory: forbids core files, and that anybody but root
+ * reads the memory. */
 void process_keep_secrets(void);
 
 #endif

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reports each report_interval, as nova.servicegroup.drivers.db does. Trouble is told once, and its
- * end.
+ * Reports once in report_interval, as nova.servicegroup.drivers.db does. The first failure is
+ * logged, and the end of the failures.
  */
 #include "agent/daemon/service-record.h"
 
 #include <pthread.h>
-#include <string.h>
-#include <time.h>
+
+#include "agent/task/thread.h"
 
 #define REASON "snapshots only"
 
-struct service {
+struct service_record {
 	const struct config *config;
 	struct rpc *rpc;
 	pthread_t thread;
@@ -20,13 +20,13 @@ struct service {
 	pthread_cond_t changed;
 	bool stopping; /* guarded by the lock */
 
-	/* The thread's own. */
+	/* Used by the thread only. */
 	struct rpc_context *context;
 	struct nova_service *record; /* NULL: not taken over yet */
-	bool in_trouble;
+	bool is_failing;
 };
 
-static int take_over(struct service *service, GError **error)
+static int take_over(struct service_record *service, GError **error)
 {
 	struct nova_service *record =
 		nova_service_take(service->rpc, service->context, service->config->rpc.host,
@@ -40,14 +40,14 @@ static int take_over(struct service *service, GError **error)
 		nova_service_free(record);
 		return -1;
 	}
-	g_message("the compute service's record of %s is kept alive; it is disabled, for boots are "
-		  "not served here",
+	g_message("the record of the compute service on %s is kept alive; the service is disabled, "
+		  "because novasnapd does not serve boots",
 		  service->config->rpc.host);
 	service->record = record;
 	return 0;
 }
 
-static void report(struct service *service)
+static void report_alive(struct service_record *service)
 {
 	g_autoptr(GError) error = NULL;
 	int rc = 0;
@@ -57,26 +57,26 @@ static void report(struct service *service)
 	if (rc == 0)
 		rc = nova_service_report(service->rpc, service->context, service->record, &error);
 	if (rc < 0) {
-		/* It may have been deleted: then it is found, or made, anew. */
+		/* It may have been deleted: the next report finds or makes it again. */
 		g_clear_pointer(&service->record, nova_service_free);
-		if (!service->in_trouble)
-			g_warning("the service's record cannot be kept alive: %s", error->message);
-	} else if (service->in_trouble) {
-		g_message("the service's record is kept alive again");
+		if (!service->is_failing)
+			g_warning("the record of the compute service cannot be kept alive: %s",
+				  error->message);
+	} else if (service->is_failing) {
+		g_message("the record of the compute service is kept alive again");
 	}
-	service->in_trouble = rc < 0;
+	service->is_failing = rc < 0;
 }
 
 static void *service_main(void *opaque)
 {
-	struct service *service = opaque;
-	struct timespec next;
+	struct service_record *service = opaque;
+	struct timespec next = thread_deadline(0);
 
-	clock_gettime(CLOCK_MONOTONIC, &next);
 	pthread_mutex_lock(&service->lock);
 	while (!service->stopping) {
 		pthread_mutex_unlock(&service->lock);
-		report(service);
+		report_alive(service);
 		next.tv_sec += service->config->report_interval_s;
 		pthread_mutex_lock(&service->lock);
 		while (!service->stopping &&
@@ -88,9 +88,10 @@ static void *service_main(void *opaque)
 	return NULL;
 }
 
-struct service *service_start(const struct config *config, struct rpc *rpc, GError **error)
+struct service_record *service_record_start(const struct config *config, struct rpc *rpc,
+					    GError **error)
 {
-	struct service *service = g_new0(struct service, 1);
+	struct service_record *service = g_new0(struct service_record, 1);
 	int rc;
 
 	service->config = config;
@@ -98,7 +99,7 @@ struct service *service_start(const struct config *config, struct rpc *rpc, GErr
 	service->context = rpc_context_new(NULL);
 	pthread_mutex_init(&service->lock, NULL);
 	pthread_cond_init(&service->changed, NULL);
-	rc = pthread_create(&service->thread, NULL, service_main, service);
+	rc = thread_start(&service->thread, THREAD_STACK_SIZE, service_main, service);
 	if (rc == 0)
 		return service;
 	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,
@@ -108,7 +109,7 @@ struct service *service_start(const struct config *config, struct rpc *rpc, GErr
 	return NULL;
 }
 
-void service_stop(struct service *service)
+void service_record_stop(struct service_record *service)
 {
 	if (!service)
 		return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The status socket's server, in the main loop: a visitor that does not ask is sent away.
+ * Both sides of the status socket. The server runs in the main loop and drops clients that do not
+ * ask.
  */
 #include "agent/daemon/status.h"
 
@@ -16,15 +17,16 @@
 
 #define SOCKET_NAME "journal/status"
 #define BACKLOG 8
-#define VISITORS_MAX 8
-#define PATIENCE_MS 2000
+#define CLIENTS_MAX 8
+/* How long a client may take to ask. */
+#define CLIENT_LIMIT_MS 2000
 #define QUESTION_MAX 1024
 #define ANSWER_MAX ((size_t)128 * 1024)
 #define ASK_S 10
 
 G_DEFINE_QUARK(status - error - quark, status_error)
 
-struct visitor {
+struct status_client {
 	struct status *status;
 	int fd;
 	GSource *question;
@@ -36,11 +38,12 @@ struct status {
 	GMainContext *context;
 	char *path;
 	int fd;
-	GSource *arrivals;
-	GPtrArray *visitors; /* struct visitor */
+	GSource *connections;
+	GPtrArray *clients; /* struct status_client */
 };
 
-static int fail(enum status_error code, const char *what, const char *path, GError **error)
+static int fail_with_errno(enum status_error code, const char *what, const char *path,
+			   GError **error)
 {
 	g_set_error(error, STATUS_ERROR, code, "%s the status socket %s: %s", what, path,
 		    g_strerror(errno));
@@ -55,14 +58,14 @@ static int open_socket(const char *path, struct sockaddr_un *ret_address, GError
 	if (g_strlcpy(ret_address->sun_path, path, sizeof(ret_address->sun_path)) >=
 	    sizeof(ret_address->sun_path)) {
 		errno = ENAMETOOLONG;
-		return fail(STATUS_ERROR_FAILED, "naming", path, error);
+		return fail_with_errno(STATUS_ERROR_FAILED, "naming", path, error);
 	}
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	return fd >= 0 ? fd : fail(STATUS_ERROR_FAILED, "making", path, error);
+	return fd >= 0 ? fd : fail_with_errno(STATUS_ERROR_FAILED, "making", path, error);
 }
 
-static GSource *attach(GMainContext *context, GSource *source, GSourceFunc callback,
-		       gpointer opaque)
+static GSource *attach_source(GMainContext *context, GSource *source, GSourceFunc callback,
+			      gpointer opaque)
 {
 	g_source_set_callback(source, callback, opaque, NULL);
 	(void)g_source_attach(source, context);
@@ -75,14 +78,14 @@ static void drop_source(GSource *source)
 	g_source_unref(source);
 }
 
-static void visitor_free(void *opaque)
+static void client_free(void *opaque)
 {
-	struct visitor *visitor = opaque;
+	struct status_client *client = opaque;
 
-	drop_source(visitor->question);
-	drop_source(visitor->limit);
-	(void)close(visitor->fd);
-	g_free(visitor);
+	drop_source(client->question);
+	drop_source(client->limit);
+	(void)close(client->fd);
+	g_free(client);
 }
 
 static cJSON *answer_to(struct manager *manager, const cJSON *question)
@@ -98,56 +101,57 @@ static cJSON *answer_to(struct manager *manager, const cJSON *question)
 		cJSON_AddNumberToObject(answer, "cancelled", manager_cancel(manager, id));
 	else
 		cJSON_AddStringToObject(answer, "error",
-					"it is asked \"status\", or \"cancel\" with an id");
+					"ask \"status\", or \"cancel\" with an id");
 	return answer;
 }
 
-static gboolean send_away(gpointer opaque)
+static gboolean drop_client(gpointer opaque)
 {
-	struct visitor *visitor = opaque;
+	struct status_client *client = opaque;
 
-	(void)g_ptr_array_remove(visitor->status->visitors, visitor);
+	(void)g_ptr_array_remove(client->status->clients, client);
 	return G_SOURCE_REMOVE;
 }
 
-static gboolean hear(gint fd, GIOCondition condition, gpointer opaque)
+static gboolean answer_client(gint fd, GIOCondition condition, gpointer opaque)
 {
-	struct visitor *visitor = opaque;
+	struct status_client *client = opaque;
 	char text[QUESTION_MAX];
 	ssize_t length = recv(fd, text, sizeof(text), MSG_DONTWAIT);
 	cJSON *question = length > 0 ? json_parse(text, (size_t)length, NULL) : NULL;
-	cJSON *answer = answer_to(visitor->status->manager, question);
-	char *told = cJSON_PrintUnformatted(answer);
+	cJSON *answer = answer_to(client->status->manager, question);
+	char *reply = cJSON_PrintUnformatted(answer);
 
 	(void)condition;
-	/* Who does not take it has gone. */
+	/* A client that does not take it has gone. */
 	if (length > 0)
-		(void)send(fd, told, strlen(told), MSG_DONTWAIT | MSG_NOSIGNAL);
-	cJSON_free(told);
+		(void)send(fd, reply, strlen(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
+	cJSON_free(reply);
 	cJSON_Delete(answer);
 	cJSON_Delete(question);
-	return send_away(visitor);
+	return drop_client(client);
 }
 
-static gboolean receive(gint fd, GIOCondition condition, gpointer opaque)
+static gboolean accept_client(gint fd, GIOCondition condition, gpointer opaque)
 {
 	struct status *status = opaque;
-	int visitor_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct visitor *visitor;
+	int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct status_client *client;
 
 	(void)condition;
-	if (visitor_fd >= 0 && status->visitors->len >= VISITORS_MAX)
-		(void)close(visitor_fd);
-	else if (visitor_fd >= 0) {
-		visitor = g_new0(struct visitor, 1);
-		visitor->status = status;
-		visitor->fd = visitor_fd;
-		visitor->question =
-			attach(status->context, g_unix_fd_source_new(visitor_fd, G_IO_IN),
-			       G_SOURCE_FUNC(hear), visitor);
-		visitor->limit = attach(status->context, g_timeout_source_new(PATIENCE_MS),
-					send_away, visitor);
-		g_ptr_array_add(status->visitors, visitor);
+	if (client_fd >= 0 && status->clients->len >= CLIENTS_MAX)
+		(void)close(client_fd);
+	else if (client_fd >= 0) {
+		client = g_new0(struct status_client, 1);
+		client->status = status;
+		client->fd = client_fd;
+		client->question =
+			attach_source(status->context, g_unix_fd_source_new(client_fd, G_IO_IN),
+				      G_SOURCE_FUNC(answer_client), client);
+		client->limit =
+			attach_source(status->context, g_timeout_source_new(CLIENT_LIMIT_MS),
+				      drop_client, client);
+		g_ptr_array_add(status->clients, client);
 	}
 	return G_SOURCE_CONTINUE;
 }
@@ -159,12 +163,12 @@ static int listen_at(struct status *status, GError **error)
 	status->fd = open_socket(status->path, &address, error);
 	if (status->fd < 0)
 		return -1;
-	/* What a life before this one left: the journal is held by us by now. */
+	/* A socket that is there is an earlier process's: this one has locked the journal. */
 	if ((g_unlink(status->path) == 0 || errno == ENOENT) &&
 	    bind(status->fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
 	    listen(status->fd, BACKLOG) == 0)
 		return 0;
-	return fail(STATUS_ERROR_FAILED, "opening", status->path, error);
+	return fail_with_errno(STATUS_ERROR_FAILED, "opening", status->path, error);
 }
 
 struct status *status_start(const char *state_dir, struct manager *manager, GMainContext *context,
@@ -175,17 +179,17 @@ struct status *status_start(const char *state_dir, struct manager *manager, GMai
 	status->manager = manager;
 	status->context = context;
 	status->path = g_build_filename(state_dir, SOCKET_NAME, NULL);
-	status->visitors = g_ptr_array_new_with_free_func(visitor_free);
+	status->clients = g_ptr_array_new_with_free_func(client_free);
 	if (listen_at(status, error) < 0) {
 		if (status->fd >= 0)
 			(void)close(status->fd);
-		g_ptr_array_unref(status->visitors);
+		g_ptr_array_unref(status->clients);
 		g_free(status->path);
 		g_free(status);
 		return NULL;
 	}
-	status->arrivals = attach(context, g_unix_fd_source_new(status->fd, G_IO_IN),
-				  G_SOURCE_FUNC(receive), status);
+	status->connections = attach_source(context, g_unix_fd_source_new(status->fd, G_IO_IN),
+					    G_SOURCE_FUNC(accept_client), status);
 	return status;
 }
 
@@ -193,28 +197,25 @@ void status_stop(struct status *status)
 {
 	if (!status)
 		return;
-	drop_source(status->arrivals);
+	drop_source(status->connections);
 	(void)g_unlink(status->path);
 	(void)close(status->fd);
-	g_ptr_array_unref(status->visitors);
+	g_ptr_array_unref(status->clients);
 	g_free(status->path);
 	g_free(status);
 }
 
-/* --- who asks ---------------------------------------------------------------------------------
- */
-
-static cJSON *hear_answer(int fd, const char *path, GError **error)
+static cJSON *receive_answer(int fd, const char *path, GError **error)
 {
 	g_autofree char *text = g_malloc(ANSWER_MAX);
 	ssize_t length = recv(fd, text, ANSWER_MAX, 0);
 	cJSON *answer = length > 0 ? json_parse(text, (size_t)length, NULL) : NULL;
 
 	if (length < 0)
-		(void)fail(STATUS_ERROR_FAILED, "hearing from", path, error);
+		(void)fail_with_errno(STATUS_ERROR_FAILED, "reading from", path, error);
 	else if (!cJSON_IsObject(answer)) {
 		g_set_error(error, STATUS_ERROR, STATUS_ERROR_FAILED,
-			    "the status socket %s gave no answer that makes sense", path);
+			    "the answer of the status socket %s is no JSON object", path);
 		g_clear_pointer(&answer, cJSON_Delete);
 	}
 	return answer;
@@ -247,11 +248,11 @@ cJSON *status_ask(const char *state_dir, const char *ask, const char *id, GError
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-			(void)fail(STATUS_ERROR_NOBODY, "asking at", path, error);
+			(void)fail_with_errno(STATUS_ERROR_NOBODY, "asking at", path, error);
 		else if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
-			(void)fail(STATUS_ERROR_FAILED, "asking at", path, error);
+			(void)fail_with_errno(STATUS_ERROR_FAILED, "asking at", path, error);
 		else
-			answer = hear_answer(fd, path, error);
+			answer = receive_answer(fd, path, error);
 		(void)close(fd);
 	}
 	cJSON_free(text);

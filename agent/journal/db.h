@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the journal's two files, of writing and of reading, share.
+ * The journal's database: what opening, writing and reading share.
  */
 #ifndef NOVASNAP_AGENT_JOURNAL_DB_H
 #define NOVASNAP_AGENT_JOURNAL_DB_H
@@ -13,24 +13,16 @@
 struct journal {
 	char *folder;
 	char *path;
-	int lock_fd; /* -1: it is not held */
+	int lock_fd; /* of the lock file; -1: not locked */
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	/* Guarded by the lock. */
-	sqlite3 *db;
-	bool committing;     /* the thread that does has the database, without the lock */
-	unsigned pending;    /* threads that are about to write */
-	struct batch *batch; /* what is written and not committed; NULL: nothing */
+	sqlite3 *db; /* guarded by the lock */
 };
-
-/* Locks it for the use of its database, which no commit has then. */
-void journal_lock(struct journal *journal);
 
 /* What is bound to a statement's `?`. */
 struct journal_value {
 	bool is_number;
 	int64_t number;
-	const char *text; /* NULL: SQL's */
+	const char *text; /* NULL: SQL's NULL */
 };
 #define JOURNAL_NUMBER(value)                                                                      \
 	{                                                                                          \
@@ -41,10 +33,19 @@ struct journal_value {
 		.text = (value)                                                                    \
 	}
 
-/* With the lock held; NULL with SQLite's error. The values must live as long as the statement. */
-sqlite3_stmt *journal_prepare(struct journal *journal, const char *sql,
-			      const struct journal_value *values, size_t count);
-/* SQLite's words as ours. Returns -1. */
-int journal_fail(const struct journal *journal, const char *what, GError **error);
+/* The functions below are called with the lock held, or before other threads know the journal. */
+
+/* NULL on failure; journal_db_fail then says why. The values must live as long as the statement. */
+sqlite3_stmt *journal_db_prepare(struct journal *journal, const char *sql,
+				 const struct journal_value *values, size_t count);
+/* Runs one statement that changes rows. `what` is for the error: "noting a step". Returns how many
+ * rows it changed, or -1 with JOURNAL_ERROR_FAILED. `ret_id`: the number of the inserted row; may
+ * be NULL. */
+int journal_db_change(struct journal *journal, const char *sql, const struct journal_value *values,
+		      size_t count, const char *what, int64_t *ret_id, GError **error);
+/* Runs statements that have no values. Returns 0, or -1 with JOURNAL_ERROR_FAILED. */
+int journal_db_execute(struct journal *journal, const char *sql, const char *what, GError **error);
+/* Sets JOURNAL_ERROR_FAILED with SQLite's message. Returns -1. */
+int journal_db_fail(const struct journal *journal, const char *what, GError **error);
 
 #endif

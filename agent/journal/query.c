@@ -9,12 +9,12 @@
 
 #define COLUMNS "id, unique_id, method, instance, image, message, runs, came_at, ended_at, reason"
 
-static char *text_at(sqlite3_stmt *statement, int column)
+static char *column_text(sqlite3_stmt *statement, int column)
 {
 	return g_strdup((const char *)sqlite3_column_text(statement, column));
 }
 
-static void step_free(void *opaque)
+static void free_step(void *opaque)
 {
 	struct journal_step *step = opaque;
 
@@ -37,7 +37,7 @@ void journal_job_free(struct journal_job *job)
 	g_free(job);
 }
 
-static void job_free(void *opaque)
+static void free_job(void *opaque)
 {
 	journal_job_free(opaque);
 }
@@ -47,18 +47,18 @@ static int read_steps(struct journal *journal, struct journal_job *job)
 {
 	const struct journal_value values[] = {JOURNAL_NUMBER(job->id)};
 	sqlite3_stmt *statement =
-		journal_prepare(journal,
-				"SELECT id, name, undo, at, cleared_at FROM steps WHERE job = ? "
-				"ORDER BY id",
-				values, G_N_ELEMENTS(values));
+		journal_db_prepare(journal,
+				   "SELECT id, name, undo, at, cleared_at FROM steps WHERE job = ? "
+				   "ORDER BY id",
+				   values, G_N_ELEMENTS(values));
 	int rc = SQLITE_ERROR;
 
 	while (statement && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
 		struct journal_step *step = g_new0(struct journal_step, 1);
 
 		step->id = sqlite3_column_int64(statement, 0);
-		step->name = text_at(statement, 1);
-		step->undo = text_at(statement, 2);
+		step->name = column_text(statement, 1);
+		step->undo = column_text(statement, 2);
 		step->at = sqlite3_column_int64(statement, 3);
 		step->cleared = sqlite3_column_type(statement, 4) != SQLITE_NULL;
 		g_ptr_array_add(job->steps, step);
@@ -72,28 +72,28 @@ static struct journal_job *read_job(sqlite3_stmt *statement)
 	struct journal_job *job = g_new0(struct journal_job, 1);
 
 	job->id = sqlite3_column_int64(statement, 0);
-	job->unique_id = text_at(statement, 1);
-	job->method = text_at(statement, 2);
-	job->instance = text_at(statement, 3);
-	job->image = text_at(statement, 4);
-	job->message = text_at(statement, 5);
+	job->unique_id = column_text(statement, 1);
+	job->method = column_text(statement, 2);
+	job->instance = column_text(statement, 3);
+	job->image = column_text(statement, 4);
+	job->message = column_text(statement, 5);
 	job->runs = (unsigned)sqlite3_column_int(statement, 6);
 	job->came_at = sqlite3_column_int64(statement, 7);
 	job->ended_at = sqlite3_column_int64(statement, 8);
-	job->reason = text_at(statement, 9);
-	job->steps = g_ptr_array_new_with_free_func(step_free);
+	job->reason = column_text(statement, 9);
+	job->steps = g_ptr_array_new_with_free_func(free_step);
 	return job;
 }
 
 static GPtrArray *read_jobs(struct journal *journal, const char *sql,
 			    const struct journal_value *values, size_t count, GError **error)
 {
-	GPtrArray *jobs = g_ptr_array_new_with_free_func(job_free);
+	GPtrArray *jobs = g_ptr_array_new_with_free_func(free_job);
 	sqlite3_stmt *statement;
 	int rc = SQLITE_ERROR;
 
-	journal_lock(journal);
-	statement = journal_prepare(journal, sql, values, count);
+	pthread_mutex_lock(&journal->lock);
+	statement = journal_db_prepare(journal, sql, values, count);
 	while (statement && (rc = sqlite3_step(statement)) == SQLITE_ROW)
 		g_ptr_array_add(jobs, read_job(statement));
 	for (guint i = 0; rc == SQLITE_DONE && i < jobs->len; i++) {
@@ -101,7 +101,7 @@ static GPtrArray *read_jobs(struct journal *journal, const char *sql,
 			rc = SQLITE_ERROR;
 	}
 	if (rc != SQLITE_DONE) {
-		(void)journal_fail(journal, "reading", error);
+		(void)journal_db_fail(journal, "reading", error);
 		g_clear_pointer(&jobs, g_ptr_array_unref);
 	}
 	(void)sqlite3_finalize(statement);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One thread looks four times a second at what costs nothing, another now and then at the image: a
- * store that hangs makes nobody deaf.
+ * One thread checks four times a second what needs no request. Another asks the image store now and
+ * then, so that a store that hangs does not delay the first.
  */
 #include "agent/method/abort-monitor.h"
 
 #include <pthread.h>
-#include <time.h>
 
-#define LOOK_MS 250
-#define STACK_SIZE ((size_t)512 * 1024)
+#include "agent/task/thread.h"
 
-struct lookout {
+#define INTERVAL_MS 250
+
+/* Values of the flag. */
+enum { GO_ON, ABORT };
+
+struct abort_monitor {
 	struct task *task;
 	pthread_t thread;
 	pthread_t image_thread;
@@ -21,33 +24,34 @@ struct lookout {
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	bool stopping;
-	struct snapshot *snapshot; /* NULL: none to look after */
-	GError *seen;
-	gint64 image_at; /* when the image is looked at next; 0: never */
+	struct snapshot *snapshot; /* whose guest is watched; NULL: none */
+	GError *reason;		   /* found by a check; NULL: none */
+	gint64 image_at;	   /* monotonic us at which the image is checked next; 0: never */
 };
 
-/* With the lock held, so that the snapshot stays. */
-static void look_at_guest(struct lookout *lookout)
+/* With the lock held, so that the snapshot is not freed meanwhile. */
+static void check_guest(struct abort_monitor *monitor)
 {
-	if (lookout->snapshot && !lookout->seen &&
-	    snapshot_verify_instant(lookout->snapshot, &lookout->seen) < 0)
-		atomic_store(&lookout->flag, JOB_STOPPING);
+	if (monitor->snapshot && !monitor->reason &&
+	    snapshot_verify_instant(monitor->snapshot, &monitor->reason) < 0)
+		atomic_store(&monitor->flag, ABORT);
 }
 
-static gint64 next_look(const struct lookout *lookout)
+static gint64 next_image_check(const struct abort_monitor *monitor)
 {
 	return g_get_monotonic_time() +
-	       (gint64)lookout->task->manager->config->image_poll_interval_s * G_USEC_PER_SEC;
+	       (gint64)monitor->task->agent->config->image_poll_interval_s * G_USEC_PER_SEC;
 }
 
-/* Without the lock: it takes as long as the store takes. What cannot be asked is not gone. */
-static bool image_is_gone(const struct task *task, GError **error)
+/* Without the lock: it takes as long as the store takes. A store that does not answer does not mean
+ * that the image is gone. */
+static bool is_image_gone(const struct task *task, GError **error)
 {
 	g_autoptr(image_record_t) record = NULL;
 	g_autoptr(GError) local = NULL;
 
-	if (image_store_get(task->manager->store, &task->identity, task->image_id, &record,
-			    &local) < 0) {
+	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, &local) <
+	    0) {
 		if (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
 			return false;
 	} else if (g_strcmp0(record->status, "deleted") != 0 &&
@@ -60,148 +64,142 @@ static bool image_is_gone(const struct task *task, GError **error)
 	return true;
 }
 
-/* With the lock held, which is given back for the time of the asking. */
-static void look_at_image(struct lookout *lookout)
+/* With the lock held; it is released while the store is asked. */
+static void check_image(struct abort_monitor *monitor)
 {
-	g_autoptr(GError) gone = NULL;
+	g_autoptr(GError) local = NULL;
 	bool is_gone;
 
-	pthread_mutex_unlock(&lookout->lock);
-	is_gone = image_is_gone(lookout->task, &gone);
-	pthread_mutex_lock(&lookout->lock);
-	lookout->image_at = next_look(lookout);
-	if (!is_gone || lookout->seen)
+	pthread_mutex_unlock(&monitor->lock);
+	is_gone = is_image_gone(monitor->task, &local);
+	pthread_mutex_lock(&monitor->lock);
+	monitor->image_at = next_image_check(monitor);
+	if (!is_gone || monitor->reason)
 		return;
-	lookout->seen = g_steal_pointer(&gone);
-	atomic_store(&lookout->flag, JOB_STOPPING);
+	monitor->reason = g_steal_pointer(&local);
+	atomic_store(&monitor->flag, ABORT);
 }
 
-static void wait_a_little(struct lookout *lookout)
+/* With the lock held. */
+static void wait_interval(struct abort_monitor *monitor)
 {
-	struct timespec until;
+	struct timespec deadline = thread_deadline(INTERVAL_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += LOOK_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	(void)pthread_cond_clockwait(&lookout->changed, &lookout->lock, CLOCK_MONOTONIC, &until);
+	(void)pthread_cond_clockwait(&monitor->changed, &monitor->lock, CLOCK_MONOTONIC, &deadline);
 }
 
-static void *lookout_main(void *opaque)
+static void *monitor_main(void *opaque)
 {
-	struct lookout *lookout = opaque;
-	const atomic_int *cancel = job_cancel_flag(lookout->task->job);
+	struct abort_monitor *monitor = opaque;
+	const atomic_int *job_flag = job_abort_flag(monitor->task->job);
 
-	pthread_mutex_lock(&lookout->lock);
-	while (!lookout->stopping) {
-		if (atomic_load(cancel) != JOB_GOES_ON)
-			atomic_store(&lookout->flag, atomic_load(cancel));
-		look_at_guest(lookout);
-		wait_a_little(lookout);
+	pthread_mutex_lock(&monitor->lock);
+	while (!monitor->stopping) {
+		if (atomic_load(job_flag) != 0)
+			atomic_store(&monitor->flag, ABORT);
+		check_guest(monitor);
+		wait_interval(monitor);
 	}
-	pthread_mutex_unlock(&lookout->lock);
+	pthread_mutex_unlock(&monitor->lock);
 	return NULL;
 }
 
 static void *image_main(void *opaque)
 {
-	struct lookout *lookout = opaque;
+	struct abort_monitor *monitor = opaque;
 
-	pthread_mutex_lock(&lookout->lock);
-	while (!lookout->stopping) {
-		if (lookout->image_at > 0 && !lookout->seen &&
-		    g_get_monotonic_time() >= lookout->image_at)
-			look_at_image(lookout);
+	pthread_mutex_lock(&monitor->lock);
+	while (!monitor->stopping) {
+		if (monitor->image_at > 0 && !monitor->reason &&
+		    g_get_monotonic_time() >= monitor->image_at)
+			check_image(monitor);
 		else
-			wait_a_little(lookout);
+			wait_interval(monitor);
 	}
-	pthread_mutex_unlock(&lookout->lock);
+	pthread_mutex_unlock(&monitor->lock);
 	return NULL;
 }
 
-static void end_thread(struct lookout *lookout, pthread_t thread)
+static void join_thread(struct abort_monitor *monitor, pthread_t thread)
 {
-	pthread_mutex_lock(&lookout->lock);
-	lookout->stopping = true;
-	lookout->snapshot = NULL;
-	pthread_cond_broadcast(&lookout->changed);
-	pthread_mutex_unlock(&lookout->lock);
+	pthread_mutex_lock(&monitor->lock);
+	monitor->stopping = true;
+	monitor->snapshot = NULL;
+	pthread_cond_broadcast(&monitor->changed);
+	pthread_mutex_unlock(&monitor->lock);
 	pthread_join(thread, NULL);
 }
 
-struct lookout *lookout_start(struct task *task, GError **error)
+static void free_monitor(struct abort_monitor *monitor)
 {
-	struct lookout *lookout = g_new0(struct lookout, 1);
-	pthread_attr_t attributes;
+	g_clear_error(&monitor->reason);
+	pthread_cond_destroy(&monitor->changed);
+	pthread_mutex_destroy(&monitor->lock);
+	g_free(monitor);
+}
+
+struct abort_monitor *abort_monitor_start(struct task *task, GError **error)
+{
+	struct abort_monitor *monitor = g_new0(struct abort_monitor, 1);
 	int rc;
 
-	lookout->task = task;
-	pthread_mutex_init(&lookout->lock, NULL);
-	pthread_cond_init(&lookout->changed, NULL);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	rc = pthread_create(&lookout->thread, &attributes, lookout_main, lookout);
+	monitor->task = task;
+	pthread_mutex_init(&monitor->lock, NULL);
+	pthread_cond_init(&monitor->changed, NULL);
+	rc = thread_start(&monitor->thread, THREAD_STACK_SIZE, monitor_main, monitor);
 	if (rc == 0) {
-		rc = pthread_create(&lookout->image_thread, &attributes, image_main, lookout);
-		if (rc == 0) {
-			pthread_attr_destroy(&attributes);
-			return lookout;
-		}
-		end_thread(lookout, lookout->thread);
+		rc = thread_start(&monitor->image_thread, THREAD_STACK_SIZE, image_main, monitor);
+		if (rc == 0)
+			return monitor;
+		join_thread(monitor, monitor->thread);
 	}
-	pthread_attr_destroy(&attributes);
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "cannot start the lookout's thread: %s",
-		    g_strerror(rc));
-	g_free(lookout);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+		    "cannot start the thread that watches the snapshot: %s", g_strerror(rc));
+	free_monitor(monitor);
 	return NULL;
 }
 
-const atomic_int *lookout_flag(const struct lookout *lookout)
+const atomic_int *abort_monitor_flag(const struct abort_monitor *monitor)
 {
-	return &lookout->flag;
+	return &monitor->flag;
 }
 
-void lookout_watch_image(struct lookout *lookout)
+void abort_monitor_watch_image(struct abort_monitor *monitor)
 {
-	pthread_mutex_lock(&lookout->lock);
-	if (lookout->image_at == 0)
-		lookout->image_at = next_look(lookout);
-	pthread_mutex_unlock(&lookout->lock);
+	pthread_mutex_lock(&monitor->lock);
+	if (monitor->image_at == 0)
+		monitor->image_at = next_image_check(monitor);
+	pthread_mutex_unlock(&monitor->lock);
 }
 
-void lookout_watch(struct lookout *lookout, struct snapshot *snapshot)
+void abort_monitor_watch_guest(struct abort_monitor *monitor, struct snapshot *snapshot)
 {
-	pthread_mutex_lock(&lookout->lock);
-	lookout->snapshot = snapshot;
-	pthread_mutex_unlock(&lookout->lock);
+	pthread_mutex_lock(&monitor->lock);
+	monitor->snapshot = snapshot;
+	pthread_mutex_unlock(&monitor->lock);
 }
 
-void lookout_explain(struct lookout *lookout, GError **error)
+void abort_monitor_explain(struct abort_monitor *monitor, GError **error)
 {
-	const struct task *task = lookout->task;
+	const struct task *task = monitor->task;
 
-	pthread_mutex_lock(&lookout->lock);
-	if (atomic_load(job_cancel_flag(task->job)) != JOB_GOES_ON) {
+	pthread_mutex_lock(&monitor->lock);
+	if (atomic_load(job_abort_flag(task->job)) != 0) {
 		g_clear_error(error);
-		(void)task_set_cancelled(task, error);
-	} else if (lookout->seen) {
+		(void)task_fail_cancelled(task, error);
+	} else if (monitor->reason) {
 		g_clear_error(error);
-		g_propagate_error(error, g_steal_pointer(&lookout->seen));
-		atomic_store(&lookout->flag, JOB_GOES_ON);
+		g_propagate_error(error, g_steal_pointer(&monitor->reason));
+		atomic_store(&monitor->flag, GO_ON);
 	}
-	pthread_mutex_unlock(&lookout->lock);
+	pthread_mutex_unlock(&monitor->lock);
 }
 
-void lookout_stop(struct lookout *lookout)
+void abort_monitor_stop(struct abort_monitor *monitor)
 {
-	if (!lookout)
+	if (!monitor)
 		return;
-	end_thread(lookout, lookout->thread);
-	end_thread(lookout, lookout->image_thread);
-	g_clear_error(&lookout->seen);
-	pthread_cond_destroy(&lookout->changed);
-	pthread_mutex_destroy(&lookout->lock);
-	g_free(lookout);
+	join_thread(monitor, monitor->thread);
+	join_thread(monitor, monitor->image_thread);
+	free_monitor(monitor);
 }

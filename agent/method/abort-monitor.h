@@ -1,26 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The lookout of a snapshot: a thread that sees why it has no more sense to go on, while others
- * read and send: it was cancelled, its guest started, stopped or went, its image was deleted.
+ * The abort monitor of a snapshot: it watches for reasons to abort while other threads read and
+ * send. The job was cancelled or is out of time; the guest started, stopped or was deleted; the
+ * image was deleted.
  */
-#ifndef NOVASNAP_AGENT_LOOKOUT_H
-#define NOVASNAP_AGENT_LOOKOUT_H
+#ifndef NOVASNAP_AGENT_ABORT_MONITOR_H
+#define NOVASNAP_AGENT_ABORT_MONITOR_H
 
 #include "agent/task/task.h"
 
-struct lookout;
+struct abort_monitor;
 
-/* `task` must outlive it. NULL with an error. */
-struct lookout *lookout_start(struct task *task, GError **error);
-/* Set when something was seen; what is to end looks at it. */
-const atomic_int *lookout_flag(const struct lookout *lookout);
-/* From now on it looks after the task's image, which is there. */
-void lookout_watch_image(struct lookout *lookout);
-/* From now on it looks after this snapshot's guest; NULL: after none. */
-void lookout_watch(struct lookout *lookout, struct snapshot *snapshot);
-/* What was seen takes the place of an error that came of it. Forgets it: what begins anew is not
- * ended by what ended the last. */
-void lookout_explain(struct lookout *lookout, GError **error);
-void lookout_stop(struct lookout *lookout);
+/* Starts its threads. `task` must live longer. NULL with an error. */
+struct abort_monitor *abort_monitor_start(struct task *task, GError **error);
+/* Not zero once there is a reason to abort. */
+const atomic_int *abort_monitor_flag(const struct abort_monitor *monitor);
+/* From now on it watches the task's image, which exists. */
+void abort_monitor_watch_image(struct abort_monitor *monitor);
+/* From now on it watches the guest of this snapshot. NULL: no guest; the snapshot may be freed
+ * then. */
+void abort_monitor_watch_guest(struct abort_monitor *monitor, struct snapshot *snapshot);
+/* Where there was a reason to abort, replaces the error that followed from it by the reason. Clears
+ * a reason that concerns one attempt only, so that a further attempt is not aborted by it. */
+void abort_monitor_explain(struct abort_monitor *monitor, GError **error);
+/* Takes NULL. */
+void abort_monitor_stop(struct abort_monitor *monitor);
 
 #endif

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * backup_instance: a snapshot, and then the oldest of its kind go (nova.compute.manager
- * backup_instance and _rotate_backups).
+ * backup_instance: a snapshot; then the oldest backups of its kind are deleted
+ * (nova.compute.manager backup_instance and _rotate_backups).
  */
-#include "agent/task/task.h"
+#include "agent/method/backup.h"
+
+#include "agent/method/methods.h"
+#include "agent/method/take-and-upload.h"
+#include "agent/task/args.h"
+#include "agent/task/facts.h"
+#include "agent/task/step.h"
 
 #define STATE_BACKUP "image_backup"
 
-/* Glance's times are whole seconds: the image that was just made is before any other of its own. */
-static gint newest_first(gconstpointer a, gconstpointer b, gpointer made)
+/* Glance's times are whole seconds: of those of the same second the image that was just made is the
+ * newest. */
+static gint compare_newest_first(gconstpointer a, gconstpointer b, gpointer made)
 {
 	const struct image_record *one = *(struct image_record *const *)a;
 	const struct image_record *other = *(struct image_record *const *)b;
@@ -29,12 +36,12 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 		{"instance_uuid", uuid},
 		{NULL, NULL},
 	};
-	struct image_store *store = task->manager->store;
+	struct image_store *store = task->agent->store;
 	g_autoptr(GPtrArray) images = image_store_list(store, &task->identity, wanted, error);
 
 	if (!images)
 		return -1;
-	g_ptr_array_sort_with_data(images, newest_first, (gpointer)task->image_id);
+	g_ptr_array_sort_with_data(images, compare_newest_first, (gpointer)task->image_id);
 	for (guint i = images->len; i > (guint)MAX(rotation, 0); i--) {
 		const struct image_record *image = images->pdata[i - 1];
 		g_autoptr(GError) local = NULL;
@@ -42,34 +49,36 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 		if (task_step_begin(task, "rotate", NULL, &local) == 0 &&
 		    image_store_delete(store, &task->identity, image->id, &local) == 0 &&
 		    task_step_end(task, "rotate", &local) == 0)
-			g_message("instance %s: backup %s of %s is rotated out", uuid, image->id,
-				  image->created_at);
+			g_message("instance %s: backup %s of %s is deleted by the rotation", uuid,
+				  image->id, image->created_at);
 		else
-			g_message("instance %s: backup %s cannot be deleted, the others are: %s",
+			g_message("instance %s: backup %s cannot be deleted: %s; the rotation goes "
+				  "on",
 				  uuid, image->id, local->message);
 	}
 	return 0;
 }
 
-static int run(struct task *task, GError **error)
+static int run_backup(struct task *task, GError **error)
 {
-	/* When the instance or the image went away meanwhile, nova rotates all the same, which
-	 * leaves one backup fewer than was asked for: not here. */
+	/* Where the instance or the image is gone, nova rotates all the same, which leaves one
+	 * backup fewer than was asked for. This does not rotate then. */
 	if (snapshot_instance_steps(task, STATE_BACKUP, error) < 0)
 		return -1;
-	task->keep_image = true;
+	if (fact_keep_image(task, error) < 0)
+		return -1;
 	task->step = "rotating the backups";
 	return backup_rotate(task, task_arg_string(task, "backup_type"),
 			     task_arg_int(task, "rotation", 1), error);
 }
 
-static int check(const cJSON *args, GError **error)
+static int check_backup_args(const cJSON *args, GError **error)
 {
 	if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "backup_type")) &&
-	    task_is_rotation(cJSON_GetObjectItemCaseSensitive(args, "rotation")))
+	    task_arg_is_rotation(cJSON_GetObjectItemCaseSensitive(args, "rotation")))
 		return 0;
 	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-			    "a backup needs the arguments backup_type, a text, and rotation, a "
+			    "a backup needs the arguments backup_type, a string, and rotation, a "
 			    "whole number that is not negative");
 	return -1;
 }
@@ -77,8 +86,8 @@ static int check(const cJSON *args, GError **error)
 const struct task_method method_backup_instance = {
 	.name = "backup_instance",
 	.event = "compute_backup_instance",
-	.flags = TASK_EVENT | TASK_FAULT | TASK_IMAGE | TASK_GONE_IS_NO_FAILURE,
-	.states = "image_backup,image_pending_upload,image_uploading",
-	.run = run,
-	.check = check,
+	.flags = METHOD_HAS_EVENT | METHOD_HAS_FAULT | METHOD_HAS_IMAGE | METHOD_TOLERATES_GONE,
+	.task_states = "image_backup,image_pending_upload,image_uploading",
+	.run = run_backup,
+	.check_args = check_backup_args,
 };

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See nova.virt.libvirt.driver.LibvirtDriver._create_snapshot_metadata, and for a plain instance
- * LibvirtDriver.snapshot of Folsom and Grizzly.
+ * See image-metadata.h.
  */
 #include "agent/method/image-metadata.h"
 
@@ -14,45 +13,45 @@ static void copy_field(cJSON *properties, const struct nova_instance *instance, 
 {
 	const char *text = nova_instance_string(instance, field);
 
-	/* Glance takes no empty kernel_id, and nova leaves such out (glance._convert_to_v2). */
+	/* Glance refuses an empty kernel_id; nova leaves it out (glance._convert_to_v2). */
 	if (text && *text)
 		cJSON_AddStringToObject(properties, property, text);
 }
 
-static const char *property_of(const struct image_record *base, const char *name)
+static const char *image_property(const struct image_record *image, const char *name)
 {
-	return base ? cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(base->document, name))
-		    : NULL;
+	return image ? cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(image->document, name))
+		     : NULL;
 }
 
-/* Until Grizzly the base image itself was asked; later the instance remembers it. */
-static void read_base(const struct task *task, struct image_record **ret_base)
+/* Until Grizzly nova read the base image's record; later the instance has what is needed of it. */
+static struct image_record *read_base_image(const struct task *task)
 {
 	const char *ref = nova_instance_string(task->instance, "image_ref");
+	struct image_record *base = NULL;
 
-	*ret_base = NULL;
 	if (!nova_instance_is_plain(task->instance) || !ref || !g_uuid_string_is_valid(ref))
-		return;
-	if (image_store_get(task->manager->store, &task->identity, ref, ret_base, NULL) < 0)
-		g_message("instance %s: its base image %s is not to be had; the snapshot's record "
-			  "goes without what it says",
+		return NULL;
+	if (image_store_get(task->agent->store, &task->identity, ref, &base, NULL) < 0)
+		g_message("instance %s: its base image %s cannot be read; the snapshot's record "
+			  "does not get the base image's properties",
 			  nova_instance_uuid(task->instance), ref);
+	return base;
 }
 
-cJSON *metadata_build(const struct task *task, const char *name, const char *disk_format,
-		      struct image_meta *ret)
+cJSON *image_metadata_build(const struct task *task, const char *name, const char *disk_format,
+			    struct image_meta *ret)
 {
 	const struct nova_instance *instance = task->instance;
-	g_autoptr(image_record_t) base = NULL;
+	g_autoptr(image_record_t) base = read_base_image(task);
 	cJSON *properties = cJSON_CreateObject();
 	const char *base_format, *container, *architecture;
 
-	read_base(task, &base);
 	base_format = base ? base->disk_format
 			   : nova_instance_system_metadata(instance, "image_disk_format");
 	container = base ? base->container_format
 			 : nova_instance_system_metadata(instance, "image_container_format");
-	architecture = property_of(base, "architecture");
+	architecture = image_property(base, "architecture");
 	copy_field(properties, instance, "kernel_id", "kernel_id");
 	cJSON_AddStringToObject(properties, "image_location", "snapshot");
 	cJSON_AddStringToObject(properties, "image_state", "available");
@@ -65,7 +64,7 @@ cJSON *metadata_build(const struct task *task, const char *name, const char *dis
 
 	*ret = (struct image_meta){
 		.name = name,
-		/* Glance takes no other format in the container ami. */
+		/* Glance accepts no other format in the container ami. */
 		.disk_format = g_strcmp0(base_format, AMI) == 0 ? AMI : disk_format,
 		.container_format = "bare",
 		.properties = properties,

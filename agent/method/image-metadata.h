@@ -2,19 +2,22 @@
 /*
  * The metadata that a snapshot's image gets before its data.
  */
-#ifndef NOVASNAP_AGENT_METADATA_H
-#define NOVASNAP_AGENT_METADATA_H
+#ifndef NOVASNAP_AGENT_IMAGE_METADATA_H
+#define NOVASNAP_AGENT_IMAGE_METADATA_H
 
 #include "agent/task/task.h"
 
 /*
- * Builds what nova builds: format (ami where the base image is ami), the base image's container
- * format (else bare), and the properties kernel_id, ramdisk_id, image_location, image_state,
- * owner_id and, where the instance has one, os_type; of a plain instance instead the base image's
- * architecture. The strings of `ret` live as long as the task and the arguments; the properties are
- * the caller's to free, with cJSON_Delete.
+ * Builds what nova builds: the format (ami where the base image is ami), the base image's container
+ * format (otherwise bare), and the properties kernel_id, ramdisk_id, image_location, image_state,
+ * owner_id and os_type; for a plain instance the base image's architecture instead of os_type.
+ * Sources: nova.virt.libvirt.driver.LibvirtDriver._create_snapshot_metadata and, for a plain
+ * instance, LibvirtDriver.snapshot of Folsom and Grizzly.
+ *
+ * Returns the properties, which the caller frees with cJSON_Delete; `ret` refers to them. The
+ * strings of `ret` live as long as the task and the arguments.
  */
-cJSON *metadata_build(const struct task *task, const char *name, const char *disk_format,
-		      struct image_meta *ret);
+cJSON *image_metadata_build(const struct task *task, const char *name, const char *disk_format,
+			    struct image_meta *ret);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * quiesce_instance and unquiesce_instance: the guest's filesystems stand still while Cinder takes
- * snapshots of its volumes (nova.compute.manager's methods of these names). Who forgets to
- * unquiesce has them thawed after [novasnap]quiesce_timeout.
+ * quiesce_instance and unquiesce_instance: the guest's filesystems are frozen while Cinder takes
+ * snapshots of its volumes (nova.compute.manager's methods of these names). They are thawed after
+ * [novasnap]quiesce_timeout at the latest.
  */
-#include "agent/task/task.h"
+#include "agent/method/methods.h"
+#include "agent/task/step.h"
 
 #define POLL_US (G_USEC_PER_SEC / 2)
 
@@ -23,26 +24,28 @@ static int run_quiesce(struct task *task, GError **error)
 	task->step = "freezing the guest's filesystems";
 	if (check_agent(task, error) < 0)
 		return -1;
-	/* A call is in no journal: the process that thaws in our stead stands for it. */
+	/* A call is not journaled: if novasnapd dies, novasnap-thaw thaws the guest. */
 	if (task_step_begin(task, "quiesce", NULL, error) < 0 ||
-	    virt_guest_freeze(task->manager->host, nova_instance_uuid(task->instance),
-			      task->manager->config->quiesce_timeout_s, error) < 0)
+	    virt_guest_freeze(task->agent->host, nova_instance_uuid(task->instance),
+			      task->agent->config->quiesce_timeout_s, error) < 0)
 		return -1;
 	return task_step_end(task, "quiesce", error);
 }
 
-/* A snapshot that cannot be asked for is not waited for: the guest comes first. */
-static bool is_creating(struct task *task, const char *snapshot)
+/* Not where Cinder does not answer: a guest must not stay frozen for that. */
+static bool is_being_created(struct task *task, const char *snapshot)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *status = NULL;
 
-	if (!task->manager->volumes) {
-		g_warning("instance %s: Cinder is not configured: its snapshots are not waited for",
+	if (!task->agent->volumes) {
+		g_warning("instance %s: Cinder is not configured: the guest is thawed without "
+			  "waiting for "
+			  "the volume snapshots",
 			  nova_instance_uuid(task->instance));
 		return false;
 	}
-	status = cinder_snapshot_status(task->manager->volumes, &task->identity, snapshot, &error);
+	status = cinder_snapshot_status(task->agent->volumes, &task->identity, snapshot, &error);
 	if (!status)
 		g_warning("instance %s: volume snapshot %s: %s", nova_instance_uuid(task->instance),
 			  snapshot, error->message);
@@ -51,9 +54,9 @@ static bool is_creating(struct task *task, const char *snapshot)
 
 static void wait_for_snapshots(struct task *task)
 {
-	const atomic_int *cancel = job_cancel_flag(task->job);
+	const atomic_int *cancel = job_abort_flag(task->job);
 	gint64 deadline = g_get_monotonic_time() +
-			  (gint64)task->manager->config->quiesce_timeout_s * G_USEC_PER_SEC;
+			  (gint64)task->agent->config->quiesce_timeout_s * G_USEC_PER_SEC;
 	const cJSON *entry;
 
 	cJSON_ArrayForEach (entry, cJSON_GetObjectItemCaseSensitive(task->args, "mapping")) {
@@ -64,10 +67,10 @@ static void wait_for_snapshots(struct task *task)
 
 		if (!snapshot || g_strcmp0(type, "snapshot") != 0)
 			continue;
-		while (is_creating(task, snapshot)) {
+		while (is_being_created(task, snapshot)) {
 			if (g_get_monotonic_time() > deadline || atomic_load(cancel) != 0) {
-				g_warning("instance %s: volume snapshot %s is still creating; the "
-					  "guest is thawed all the same",
+				g_warning("instance %s: volume snapshot %s is still being created; "
+					  "the guest is thawed all the same",
 					  nova_instance_uuid(task->instance), snapshot);
 				return;
 			}
@@ -82,7 +85,7 @@ static int run_unquiesce(struct task *task, GError **error)
 	wait_for_snapshots(task);
 	task->step = "thawing the guest's filesystems";
 	if (task_step_begin(task, "unquiesce", NULL, error) < 0 ||
-	    virt_guest_thaw(task->manager->host, nova_instance_uuid(task->instance), error) < 0)
+	    virt_guest_thaw(task->agent->host, nova_instance_uuid(task->instance), error) < 0)
 		return -1;
 	return task_step_end(task, "unquiesce", error);
 }

@@ -2,9 +2,15 @@
 /*
  * shelve_instance: power off, snapshot, and the state `shelved` (nova.compute.manager
  * _shelve_instance). It never goes on to `shelving_offloading`, whatever shelved_offload_time says:
- * that takes the guest from the host, which is not ours to do, and nobody would end that state.
+ * offloading removes the guest from the host, which novasnapd does not do, and nothing would end
+ * that state.
  */
-#include "agent/task/task.h"
+#include "agent/method/methods.h"
+#include "agent/method/take-and-upload.h"
+#include "agent/task/args.h"
+#include "agent/task/facts.h"
+#include "agent/task/report.h"
+#include "agent/task/step.h"
 
 #define STATE_SHELVING "shelving"
 #define STATE_PENDING_UPLOAD "shelving_image_pending_upload"
@@ -12,7 +18,7 @@
 
 static int power_off(struct task *task, GError **error)
 {
-	const struct config *config = task->manager->config;
+	const struct config *config = task->agent->config;
 	bool clean =
 		task_arg_bool(task, "clean_shutdown", true) &&
 		nova_instance_int(task->instance, "power_state", GUEST_NOSTATE) != GUEST_PAUSED;
@@ -24,9 +30,9 @@ static int power_off(struct task *task, GError **error)
 		(void)g_ascii_string_to_unsigned(limit, 10, 0, 24 * 3600, &seconds, NULL);
 	task->step = "powering off the guest";
 	if (task_step_begin(task, "power-off", NULL, error) < 0 ||
-	    virt_guest_power_off(task->manager->host, nova_instance_uuid(task->instance),
+	    virt_guest_power_off(task->agent->host, nova_instance_uuid(task->instance),
 				 clean ? (unsigned)seconds : 0, config->shutdown_retry_interval_s,
-				 job_cancel_flag(task->job), error) < 0)
+				 job_abort_flag(task->job), error) < 0)
 		return -1;
 	return task_step_end(task, "power-off", error);
 }
@@ -42,14 +48,13 @@ static int save_shelved(struct task *task, GError **error)
 		return -1;
 	nova_instance_set_system_metadata(instance, "shelved_at", at);
 	nova_instance_set_system_metadata(instance, "shelved_image_id", task->image_id);
-	nova_instance_set_system_metadata(instance, "shelved_host",
-					  task->manager->config->rpc.host);
+	nova_instance_set_system_metadata(instance, "shelved_host", task->agent->config->rpc.host);
 	nova_instance_set_vm_state(instance, "shelved");
 	nova_instance_set_power_state(instance, state);
-	return report_state(task, NULL, STATE_SHELVING "," STATE_UPLOADING, error);
+	return report_task_state(task, NULL, STATE_SHELVING "," STATE_UPLOADING, error);
 }
 
-static int run(struct task *task, GError **error)
+static int run_shelve(struct task *task, GError **error)
 {
 	static const struct snapshot_states states = {STATE_SHELVING, STATE_PENDING_UPLOAD,
 						      STATE_UPLOADING};
@@ -61,7 +66,8 @@ static int run(struct task *task, GError **error)
 	report_phase(task, "shelve", "start");
 	if (power_off(task, error) < 0 || snapshot_take_and_upload(task, &states, error) < 0)
 		return -1;
-	task->keep_image = true;
+	if (fact_keep_image(task, error) < 0)
+		return -1;
 	task->step = "saving the state shelved";
 	if (save_shelved(task, error) < 0)
 		return -1;
@@ -72,7 +78,7 @@ static int run(struct task *task, GError **error)
 const struct task_method method_shelve_instance = {
 	.name = "shelve_instance",
 	.event = "compute_shelve_instance",
-	.flags = TASK_EVENT | TASK_FAULT | TASK_IMAGE,
-	.states = "shelving,shelving_image_pending_upload,shelving_image_uploading",
-	.run = run,
+	.flags = METHOD_HAS_EVENT | METHOD_HAS_FAULT | METHOD_HAS_IMAGE,
+	.task_states = "shelving,shelving_image_pending_upload,shelving_image_uploading",
+	.run = run_shelve,
 };

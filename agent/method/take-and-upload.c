@@ -1,92 +1,96 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * nova.virt.libvirt.driver.snapshot, in the same order of states: from a guest's disk into the
- * store. Where the instant that is read is lost, for its guest started or stopped, a new one is
- * taken: never two instants in one image.
+ * See take-and-upload.h. The disk is read as it was at one instant. Where that instant is lost,
+ * because the guest started or stopped, the upload begins again with a new instant: an image never
+ * mixes two.
  */
+#include "agent/method/take-and-upload.h"
+
 #include "agent/method/abort-monitor.h"
 #include "agent/method/image-encode.h"
 #include "agent/method/image-metadata.h"
-#include "agent/recovery/recovery.h"
+#include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
-#include "agent/task/task.h"
+#include "agent/task/report.h"
+#include "agent/task/step.h"
 
-#define INSTANTS 3
+#define STATE_PENDING_UPLOAD "image_pending_upload"
+#define STATE_UPLOADING "image_uploading"
+/* How many instants are tried. */
+#define INSTANTS_MAX 3
 
-/* What the attempts have in common. */
-struct driver {
+/* One image, which may take several attempts. */
+struct image_job {
 	struct task *task;
 	const struct snapshot_states *states;
-	struct lookout *lookout;
-	struct snapshot *taken; /* what is uploaded; NULL: nothing is */
-	char *name;		/* the image's; NULL: not read yet */
-	char *hash_algo;	/* NULL: the usual one */
-	/* What was told is not told again by a further attempt. */
+	struct abort_monitor *monitor;
+	struct snapshot *snapshot; /* the one that is uploaded; NULL: none */
+	char *name;		   /* the image's; NULL: not read yet */
+	char *hash_algo;	   /* NULL: the default */
+	/* Which task states an earlier attempt has saved already. */
 	bool announced;
 	bool uploading;
 };
 
-/* The name that the image's record already has. A directory store has no record before the upload.
- */
-static int find_image_name(struct driver *driver, GError **error)
+/* Reads the name that the image's record has. A directory store has no record before the upload. */
+static int read_image_name(struct image_job *image, GError **error)
 {
-	struct task *task = driver->task;
-	struct manager *manager = task->manager;
+	struct task *task = image->task;
+	struct agent *agent = task->agent;
 	g_autoptr(image_record_t) record = NULL;
 	g_autoptr(GError) local = NULL;
 
-	if (image_store_get(manager->store, &task->identity, task->image_id, &record, &local) ==
-	    0) {
-		driver->name = g_strdup(record->name);
-		lookout_watch_image(driver->lookout);
+	if (image_store_get(agent->store, &task->identity, task->image_id, &record, &local) == 0) {
+		image->name = g_strdup(record->name);
+		abort_monitor_watch_image(image->monitor);
 		return 0;
 	}
-	if (manager->config->image.directory &&
+	if (agent->config->image.directory &&
 	    g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND)) {
 		const char *name = nova_instance_string(task->instance, "display_name");
 
-		driver->name = g_strdup_printf("snapshot of %s", name ? name : "a guest");
+		image->name = g_strdup_printf("snapshot of %s", name ? name : "a guest");
 		return 0;
 	}
 	g_propagate_error(error, g_steal_pointer(&local));
 	return -1;
 }
 
-/* [novasnap]hash_algo, or what the store hashed the guest's own image with: it names that of a new
- * one only when it is there. */
+/* [novasnap]hash_algo, or the algorithm with which the store hashed the instance's own image: the
+ * record of a new image names its algorithm only once the image is active. */
 static char *find_hash_algo(struct task *task)
 {
-	const char *told = task->manager->config->hash_algo;
+	const char *configured = task->agent->config->hash_algo;
 	const char *base = nova_instance_string(task->instance, "image_ref");
 	g_autoptr(image_record_t) record = NULL;
 
-	if (told || !base || !g_uuid_string_is_valid(base))
-		return g_strdup(told);
-	if (image_store_get(task->manager->store, &task->identity, base, &record, NULL) < 0)
+	if (configured || !base || !g_uuid_string_is_valid(base))
+		return g_strdup(configured);
+	if (image_store_get(task->agent->store, &task->identity, base, &record, NULL) < 0)
 		return NULL;
 	return g_strdup(record->os_hash_algo);
 }
 
 static void note_progress(void *opaque, uint64_t sent, uint64_t total)
 {
-	struct task *task = ((struct driver *)opaque)->task;
-	unsigned long long before = atomic_exchange(&task->told, sent);
-	bool edge = sent != before && (sent == 0 || sent == total);
+	struct task *task = ((struct image_job *)opaque)->task;
+	unsigned long long before = atomic_exchange(&task->stored, sent);
+	bool is_edge = sent != before && (sent == 0 || sent == total);
 
 	atomic_store(&task->total, total);
-	/* Reports come a few times a second. */
+	/* A fault in the middle of an upload: reports come a few times a second. */
 	if (sent > 0 && sent < total && sent >= total / 2 && before < total / 2)
-		(void)fault_at(RECOVERY_SENT, "half");
+		(void)fault_at(FACT_DATA_SENT, "half");
 
 	if (sent == 0)
 		atomic_store(&task->upload_at, g_get_monotonic_time());
-	report_progress(task, "uploading", NULL, sent, total, edge);
+	report_progress(task, "uploading", NULL, sent, total, is_edge);
 }
 
-static int update(struct task *task, const struct image_meta *meta, GError **error)
+static int update_record(struct task *task, const struct image_meta *meta, GError **error)
 {
 	if (task_step_begin(task, "image-update", NULL, error) < 0 ||
-	    image_store_update(task->manager->store, &task->identity, task->image_id, meta, error) <
+	    image_store_update(task->agent->store, &task->identity, task->image_id, meta, error) <
 		    0)
 		return -1;
 	return task_step_end(task, "image-update", error);
@@ -96,51 +100,51 @@ static int update(struct task *task, const struct image_meta *meta, GError **err
  * checksum is journaled, so that recovery can tell a complete image from a partial one. */
 static int note_checksum(void *opaque, const struct image_checksum *checksum, GError **error)
 {
-	struct driver *driver = opaque;
-	struct task *task = driver->task;
-	g_autofree char *fact = recovery_checksum_text(checksum);
+	struct image_job *image = opaque;
+	struct task *task = image->task;
+	g_autofree char *fact = fact_checksum_text(checksum);
 
-	if (snapshot_verify_end(driver->taken, error) < 0 ||
-	    task_step_begin(task, RECOVERY_CHECKSUM, NULL, error) < 0 ||
+	if (snapshot_verify_end(image->snapshot, error) < 0 ||
+	    task_step_begin(task, FACT_CHECKSUM, NULL, error) < 0 ||
 	    (task->journal_job > 0 &&
-	     journal_step(task->manager->journal, task->journal_job, fact, "", error) < 0))
+	     journal_step_add(task->agent->journal, task->journal_job, fact, "", error) < 0))
 		return -1;
-	return task_step_end(task, RECOVERY_CHECKSUM, error);
+	return task_step_end(task, FACT_CHECKSUM, error);
 }
 
-/* That data went into the image a later life could not tell. */
 static int store_image(struct task *task, struct image_upload *upload, GError **error)
 {
-	if (task_step_begin(task, RECOVERY_SENT, "", error) < 0)
+	/* Journaled first: after a restart nothing else shows that data was sent. */
+	if (task_step_begin(task, FACT_DATA_SENT, "", error) < 0)
 		return -1;
-	task->sent = true;
-	if (image_store_upload(task->manager->store, &task->identity, task->image_id, upload,
-			       error) < 0 ||
-	    task_step_end(task, RECOVERY_SENT, error) < 0)
+	if (task_state_apply(task->state, TASK_EVENT_DATA_SENT, error) < 0)
 		return -1;
-	task->whole = true;
-	return 0;
+	if (image_store_upload(task->agent->store, &task->identity, task->image_id, upload, error) <
+		    0 ||
+	    task_step_end(task, FACT_DATA_SENT, error) < 0)
+		return -1;
+	return task_state_apply(task->state, TASK_EVENT_IMAGE_VERIFIED, error);
 }
 
-static int upload(struct driver *driver, struct image_source *source, const char *format,
-		  GError **error)
+static int upload_image(struct image_job *image, struct image_source *source, const char *format,
+			GError **error)
 {
-	struct task *task = driver->task;
+	struct task *task = image->task;
 	struct image_upload upload = {
 		.source = source,
-		.cancel = lookout_flag(driver->lookout),
+		.cancel = abort_monitor_flag(image->monitor),
 		.progress = note_progress,
 		.checksum = note_checksum,
-		.opaque = driver,
-		.hash_algo = driver->hash_algo,
-		.resuming = task->sent,
+		.opaque = image,
+		.hash_algo = image->hash_algo,
+		.resuming = task_state_image(task->state) == TASK_IMAGE_WRITTEN,
 	};
 	struct image_meta meta;
-	cJSON *properties = metadata_build(task, driver->name, format, &meta);
+	cJSON *properties = image_metadata_build(task, image->name, format, &meta);
 	gint64 began = g_get_monotonic_time();
 	int rc;
 
-	rc = update(task, &meta, error);
+	rc = update_record(task, &meta, error);
 	if (rc == 0)
 		rc = store_image(task, &upload, error);
 	if (rc == 0)
@@ -153,143 +157,147 @@ static int upload(struct driver *driver, struct image_source *source, const char
 	return rc;
 }
 
-/* The states of nova's try at a direct snapshot, which only Ceph can do, are gone through all the
- * same: a controller sees the same states. Before there was such a try, there was one state. */
-static int announce_taking(struct task *task, const struct snapshot_states *states, GError **error)
+/* nova first tries a direct snapshot, which only Ceph can do, and goes through its task states. A
+ * controller must see the same states here. A plain instance is of the time before that: it has
+ * one state. */
+static int announce_snapshot(struct task *task, const struct snapshot_states *states,
+			     GError **error)
 {
-	if (report_state(task, states->pending_upload, states->first, error) < 0)
+	if (report_task_state(task, states->pending_upload, states->first, error) < 0)
 		return -1;
 	if (nova_instance_is_plain(task->instance))
 		return 0;
-	if (report_state(task, states->uploading, states->pending_upload, error) < 0)
+	if (report_task_state(task, states->uploading, states->pending_upload, error) < 0)
 		return -1;
-	return report_state(task, states->pending_upload, states->uploading, error);
+	return report_task_state(task, states->pending_upload, states->uploading, error);
 }
 
-/* All before the guest's disk is read. A further attempt has told it all before. */
-static int begin(struct driver *driver, struct snapshot *taken, GError **error)
+/* Everything before the guest's disk is read. */
+static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, GError **error)
 {
-	struct task *task = driver->task;
+	struct task *task = image->task;
 
-	task->how = snapshot_method(taken);
+	task->snapshot_method = snapshot_method(snapshot);
 	g_message("instance %s: snapshot into image %s, method %s, format %s",
-		  nova_instance_uuid(task->instance), task->image_id, task->how,
-		  snapshot_format(taken));
+		  nova_instance_uuid(task->instance), task->image_id, task->snapshot_method,
+		  snapshot_format(snapshot));
 	report_progress(task, "taking", NULL, 0, 0, true);
 	task->step = "reading the image's record";
-	if (!driver->name) {
-		if (find_image_name(driver, error) < 0)
+	if (!image->name) {
+		if (read_image_name(image, error) < 0)
 			return -1;
-		driver->hash_algo = find_hash_algo(task);
+		image->hash_algo = find_hash_algo(task);
 	}
 	task->step = "preparing the guest";
-	if (snapshot_prepare(taken, error) < 0)
+	if (snapshot_prepare(snapshot, error) < 0)
 		return -1;
 	task->step = "announcing the snapshot";
-	if (!driver->announced && announce_taking(task, driver->states, error) < 0)
+	if (!image->announced && announce_snapshot(task, image->states, error) < 0)
 		return -1;
-	driver->announced = true;
+	image->announced = true;
 	return 0;
 }
 
-static int send(struct driver *driver, struct snapshot *taken, struct image_source *source,
-		GError **error)
+static int send_image(struct image_job *image, struct snapshot *snapshot,
+		      struct image_source *source, GError **error)
 {
-	struct task *task = driver->task;
-	const struct snapshot_states *states = driver->states;
+	struct task *task = image->task;
+	const struct snapshot_states *states = image->states;
 	int rc;
 
-	task->how = snapshot_method(taken);
+	task->snapshot_method = snapshot_method(snapshot);
 	task->step = "uploading the image";
-	if (!driver->uploading &&
-	    report_state(task, states->uploading, states->pending_upload, error) < 0)
+	if (!image->uploading &&
+	    report_task_state(task, states->uploading, states->pending_upload, error) < 0)
 		return -1;
-	driver->uploading = true;
-	driver->taken = taken;
-	lookout_watch(driver->lookout, taken);
-	rc = upload(driver, source, snapshot_format(taken), error);
-	lookout_watch(driver->lookout, NULL);
-	driver->taken = NULL;
+	image->uploading = true;
+	image->snapshot = snapshot;
+	abort_monitor_watch_guest(image->monitor, snapshot);
+	rc = upload_image(image, source, snapshot_format(snapshot), error);
+	abort_monitor_watch_guest(image->monitor, NULL);
+	image->snapshot = NULL;
 	if (rc < 0)
-		lookout_explain(driver->lookout, error);
+		abort_monitor_explain(image->monitor, error);
 	return rc;
 }
 
-static int step_begin(void *opaque, const char *step, const char *undo, GError **error)
+static int begin_snapshot_step(void *opaque, const char *step, const char *undo, GError **error)
 {
 	return task_step_begin(opaque, step, undo, error);
 }
 
-static int step_end(void *opaque, const char *step, GError **error)
+static int end_snapshot_step(void *opaque, const char *step, GError **error)
 {
 	return task_step_end(opaque, step, error);
 }
 
-static void step_clear(void *opaque, const char *step)
+static void clear_snapshot_step(void *opaque, const char *step)
 {
-	task_step_over(opaque, step);
+	task_step_clear(opaque, step);
 }
 
 /* Takes the guest's disk as it is now, and sends it. */
-static int take_instant(struct driver *driver, GError **error)
+static int try_instant(struct image_job *image, GError **error)
 {
-	struct task *task = driver->task;
-	const struct snapshot_steps steps = {step_begin, step_end, step_clear, task};
+	struct task *task = image->task;
+	const struct snapshot_steps steps = {begin_snapshot_step, end_snapshot_step,
+					     clear_snapshot_step, task};
 	const char *uuid = nova_instance_uuid(task->instance);
-	struct snapshot_request wanted = {
+	struct snapshot_request request = {
 		.uuid = uuid,
 		.root_device_name = nova_instance_string(task->instance, "root_device_name"),
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
-		.compress = task->manager->config->snapshot_compression,
-		.cancel = lookout_flag(driver->lookout),
+		.compress = task->agent->config->snapshot_compression,
+		.cancel = abort_monitor_flag(image->monitor),
 		.steps = &steps,
 	};
-	g_autoptr(GError) undo_error = NULL;
+	g_autoptr(GError) end_error = NULL;
 	struct image_source *source = NULL;
-	struct snapshot *taken;
+	struct snapshot *snapshot;
 	gint64 began = g_get_monotonic_time();
 	int rc = -1;
 
 	task->step = "finding the guest and its disk";
-	taken = snapshot_new(task->manager->host, &wanted, error);
-	if (!taken)
+	snapshot = snapshot_new(task->agent->host, &request, error);
+	if (!snapshot)
 		return -1;
-	if (begin(driver, taken, error) == 0) {
+	if (prepare_attempt(image, snapshot, error) == 0) {
 		task->step = "taking the snapshot";
-		source = snapshot_take(taken, error);
-		if (source && snapshot_gives_disk(taken))
-			source = image_encode(source, snapshot_format(taken), task->manager->config,
-					      lookout_flag(driver->lookout), error);
+		source = snapshot_take(snapshot, error);
+		if (source && snapshot_gives_disk(snapshot))
+			source =
+				image_encode(source, snapshot_format(snapshot), task->agent->config,
+					     abort_monitor_flag(image->monitor), error);
 		if (!source)
-			lookout_explain(driver->lookout, error);
+			abort_monitor_explain(image->monitor, error);
 	}
 	if (source) {
 		g_message("instance %s: taken in %.1f s, %" G_GUINT64_FORMAT " bytes to upload",
 			  uuid, (double)(g_get_monotonic_time() - began) / 1e6, source->size);
-		rc = send(driver, taken, source, error);
+		rc = send_image(image, snapshot, source, error);
 	}
-	task->how = NULL;
+	task->snapshot_method = NULL;
 	image_source_free(source);
-	if (snapshot_end(taken, &undo_error) < 0)
-		g_warning("instance %s: after the snapshot: %s", uuid, undo_error->message);
+	if (snapshot_end(snapshot, &end_error) < 0)
+		g_warning("instance %s: after the snapshot: %s", uuid, end_error->message);
 	return rc;
 }
 
-static int take_and_upload(struct driver *driver, GError **error)
+static int try_instants(struct image_job *image, GError **error)
 {
 	for (int instant = 1;; instant++) {
 		g_autoptr(GError) local = NULL;
 
-		if (take_instant(driver, &local) == 0)
+		if (try_instant(image, &local) == 0)
 			return 0;
 		if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST) ||
-		    instant == INSTANTS) {
+		    instant == INSTANTS_MAX) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_message("instance %s: image %s: %s; it is begun anew",
-			  nova_instance_uuid(driver->task->instance), driver->task->image_id,
+		g_message("instance %s: image %s: %s; the snapshot begins again",
+			  nova_instance_uuid(image->task->instance), image->task->image_id,
 			  local->message);
 	}
 }
@@ -297,23 +305,58 @@ static int take_and_upload(struct driver *driver, GError **error)
 int snapshot_take_and_upload(struct task *task, const struct snapshot_states *states,
 			     GError **error)
 {
-	struct driver driver = {.task = task, .states = states};
+	struct image_job image = {.task = task, .states = states};
 	int rc = -1;
 
-	/* A life before this one came so far. */
-	if (task->whole)
+	/* An earlier process has done it. */
+	if (task_state_has_complete_image(task->state))
 		return 0;
 	task->step = "waiting for other snapshots";
-	if (!job_take_place(task->job))
-		return task_set_cancelled(task, error);
-	driver.lookout = lookout_start(task, error);
-	if (driver.lookout)
-		rc = take_and_upload(&driver, error);
-	if (rc == 0 && !job_settle(task->job))
-		rc = task_set_cancelled(task, error);
-	lookout_stop(driver.lookout);
-	job_give_place(task->job);
-	g_free(driver.name);
-	g_free(driver.hash_algo);
+	if (!job_acquire_slot(task->job))
+		return task_fail_cancelled(task, error);
+	image.monitor = abort_monitor_start(task, error);
+	if (image.monitor)
+		rc = try_instants(&image, error);
+	if (rc == 0 && !job_refuse_cancel(task->job))
+		rc = task_fail_cancelled(task, error);
+	abort_monitor_stop(image.monitor);
+	job_release_slot(task->job);
+	g_free(image.name);
+	g_free(image.hash_algo);
 	return rc;
+}
+
+static int save_power_state(struct task *task, GError **error)
+{
+	int state;
+
+	/* A complete image does not depend on a libvirtd that is away. */
+	if (task_state_has_complete_image(task->state))
+		return report_load_flavor(task, error);
+	state = task_power_state(task, error);
+	if (state < 0)
+		return -1;
+	if (state != GUEST_RUNNING)
+		g_message("instance %s: the guest is not running (power state %d); its snapshot is "
+			  "taken all the same",
+			  nova_instance_uuid(task->instance), state);
+	return report_power_state(task, state, error);
+}
+
+int snapshot_instance_steps(struct task *task, const char *first, GError **error)
+{
+	const struct snapshot_states states = {first, STATE_PENDING_UPLOAD, STATE_UPLOADING};
+
+	task->step = "saving the power state";
+	if (save_power_state(task, error) < 0)
+		return -1;
+	report_phase(task, "snapshot", "start");
+	if (snapshot_take_and_upload(task, &states, error) < 0)
+		return -1;
+	task->step = "clearing the task state";
+	if (report_task_state(task, NULL, STATE_UPLOADING, error) < 0)
+		return -1;
+	if (!nova_instance_is_plain(task->instance))
+		report_phase(task, "snapshot", "end");
+	return 0;
 }

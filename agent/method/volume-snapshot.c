@@ -1,46 +1,50 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * volume_snapshot_create and volume_snapshot_delete: external snapshots of a disk that Cinder keeps
- * in a file, at Cinder's word, which is told of the outcome
+ * in a file. Cinder asks for them, and the outcome is reported to it
  * (nova.virt.libvirt.driver.volume_snapshot_create and _delete).
  */
 #include <string.h>
 
-#include "agent/task/task.h"
+#include "agent/method/methods.h"
+#include "agent/task/args.h"
+#include "agent/task/step.h"
 
 #define POLL_US (G_USEC_PER_SEC / 2)
 
-static const char *info_of(const struct task *task, const char *info, const char *name)
+static const char *info_string(const struct task *task, const char *info, const char *name)
 {
 	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
 		cJSON_GetObjectItemCaseSensitive(task->args, info), name));
 }
 
-static void tell(struct task *task, const char *snapshot, const char *status)
+static void report_to_cinder(struct task *task, const char *snapshot, const char *status)
 {
 	g_autoptr(GError) error = NULL;
 
-	if (!task->manager->volumes)
-		g_warning("instance %s: Cinder is not configured and not told that snapshot %s is "
-			  "%s",
-			  nova_instance_uuid(task->instance), snapshot, status);
+	if (!task->agent->volumes)
+		g_warning(
+			"instance %s: Cinder is not configured: it is not told that snapshot %s is "
+			"%s",
+			nova_instance_uuid(task->instance), snapshot, status);
 	else if (task_step_begin(task, "volume-tell", NULL, &error) < 0 ||
-		 cinder_snapshot_update(task->manager->volumes, &task->identity, snapshot, status,
+		 cinder_snapshot_update(task->agent->volumes, &task->identity, snapshot, status,
 					&error) < 0 ||
 		 task_step_end(task, "volume-tell", &error) < 0)
 		g_warning("instance %s: Cinder could not be told that snapshot %s is %s: %s",
 			  nova_instance_uuid(task->instance), snapshot, status, error->message);
 }
 
-/* nova waits until Cinder has taken note; nothing of ours hangs on it, so a failure is no error. */
-static void wait_until_noted(struct task *task, const char *snapshot)
+/* As nova does, until Cinder has taken note. Nothing here depends on it, so a failure is no error.
+ */
+static void wait_for_cinder(struct task *task, const char *snapshot)
 {
 	gint64 deadline = g_get_monotonic_time() +
-			  (gint64)task->manager->config->quiesce_timeout_s * G_USEC_PER_SEC;
+			  (gint64)task->agent->config->quiesce_timeout_s * G_USEC_PER_SEC;
 
-	while (task->manager->volumes && g_get_monotonic_time() < deadline &&
-	       atomic_load(job_cancel_flag(task->job)) == 0) {
-		g_autofree char *status = cinder_snapshot_status(task->manager->volumes,
+	while (task->agent->volumes && g_get_monotonic_time() < deadline &&
+	       atomic_load(job_abort_flag(task->job)) == 0) {
+		g_autofree char *status = cinder_snapshot_status(task->agent->volumes,
 								 &task->identity, snapshot, NULL);
 
 		if (g_strcmp0(status, "creating") != 0)
@@ -51,27 +55,27 @@ static void wait_until_noted(struct task *task, const char *snapshot)
 
 static int run_create(struct task *task, GError **error)
 {
-	const char *snapshot = info_of(task, "create_info", "snapshot_id");
+	const char *snapshot = info_string(task, "create_info", "snapshot_id");
 	const struct virt_volume volume = {
 		.uuid = nova_instance_uuid(task->instance),
 		.volume_id = task_arg_string(task, "volume_id"),
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
-		.resuming = task->left != NULL,
-		.cancel = job_cancel_flag(task->job),
+		.resuming = task_was_begun(task),
+		.cancel = job_abort_flag(task->job),
 	};
 
 	task->step = "taking the volume's snapshot";
 	if (task_step_begin(task, "volume-create", NULL, error) < 0 ||
-	    virt_volume_snapshot_create(task->manager->host, &volume,
-					info_of(task, "create_info", "new_file"), error) < 0 ||
+	    virt_volume_snapshot_create(task->agent->host, &volume,
+					info_string(task, "create_info", "new_file"), error) < 0 ||
 	    task_step_end(task, "volume-create", error) < 0) {
-		tell(task, snapshot, "error");
+		report_to_cinder(task, snapshot, "error");
 		return -1;
 	}
-	tell(task, snapshot, "creating");
+	report_to_cinder(task, snapshot, "creating");
 	task->step = "waiting for Cinder";
-	wait_until_noted(task, snapshot);
+	wait_for_cinder(task, snapshot);
 	return 0;
 }
 
@@ -81,24 +85,25 @@ static int run_delete(struct task *task, GError **error)
 	const struct virt_volume volume = {
 		.uuid = nova_instance_uuid(task->instance),
 		.volume_id = task_arg_string(task, "volume_id"),
-		.resuming = task->left != NULL,
-		.cancel = job_cancel_flag(task->job),
+		.resuming = task_was_begun(task),
+		.cancel = job_abort_flag(task->job),
 	};
 
 	task->step = "merging the volume's snapshot";
 	if (task_step_begin(task, "volume-delete", NULL, error) < 0 ||
 	    virt_volume_snapshot_delete(
-		    task->manager->host, &volume, info_of(task, "delete_info", "file_to_merge"),
-		    info_of(task, "delete_info", "merge_target_file"), error) < 0 ||
+		    task->agent->host, &volume, info_string(task, "delete_info", "file_to_merge"),
+		    info_string(task, "delete_info", "merge_target_file"), error) < 0 ||
 	    task_step_end(task, "volume-delete", error) < 0) {
-		tell(task, snapshot, "error_deleting");
+		report_to_cinder(task, snapshot, "error_deleting");
 		return -1;
 	}
-	tell(task, snapshot, "deleting");
+	report_to_cinder(task, snapshot, "deleting");
 	return 0;
 }
 
-/* Names that Cinder gives are of files beside the volume's, or, of a base, whole paths. */
+/* The names that Cinder gives are those of files beside the volume's; that of a base may be an
+ * absolute path. */
 static int check_info(const cJSON *args, const char *name, const char *const *needed,
 		      GError **error)
 {
@@ -107,12 +112,12 @@ static int check_info(const cJSON *args, const char *name, const char *const *ne
 
 	if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "volume_id"))) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "its argument volume_id is no text");
+				    "its argument volume_id is no string");
 		return -1;
 	}
 	if (g_strcmp0(type, "qcow2") != 0) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
-			    "%s has the type \"%.64s\", and qcow2 alone is supported", name,
+			    "%s has the type \"%.64s\": only qcow2 is supported", name,
 			    type ? type : "");
 		return -1;
 	}
@@ -125,7 +130,7 @@ static int check_info(const cJSON *args, const char *name, const char *const *ne
 	return 0;
 }
 
-static int check_create(const cJSON *args, GError **error)
+static int check_create_args(const cJSON *args, GError **error)
 {
 	static const char *const needed[] = {"snapshot_id", "new_file", NULL};
 	const char *file;
@@ -144,13 +149,13 @@ static int check_create(const cJSON *args, GError **error)
 	return -1;
 }
 
-static int check_delete(const cJSON *args, GError **error)
+static int check_delete_args(const cJSON *args, GError **error)
 {
 	static const char *const needed[] = {NULL};
 
 	if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "snapshot_id"))) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "its argument snapshot_id is no text");
+				    "its argument snapshot_id is no string");
 		return -1;
 	}
 	return check_info(args, "delete_info", needed, error);
@@ -158,24 +163,24 @@ static int check_delete(const cJSON *args, GError **error)
 
 static void give_up_create(struct task *task)
 {
-	tell(task, info_of(task, "create_info", "snapshot_id"), "error");
+	report_to_cinder(task, info_string(task, "create_info", "snapshot_id"), "error");
 }
 
 static void give_up_delete(struct task *task)
 {
-	tell(task, task_arg_string(task, "snapshot_id"), "error_deleting");
+	report_to_cinder(task, task_arg_string(task, "snapshot_id"), "error_deleting");
 }
 
 const struct task_method method_volume_snapshot_create = {
 	.name = "volume_snapshot_create",
 	.run = run_create,
-	.check = check_create,
+	.check_args = check_create_args,
 	.give_up = give_up_create,
 };
 
 const struct task_method method_volume_snapshot_delete = {
 	.name = "volume_snapshot_delete",
 	.run = run_delete,
-	.check = check_delete,
+	.check_args = check_delete_args,
 	.give_up = give_up_delete,
 };

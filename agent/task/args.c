@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What every method asks of its task: the message's arguments, the guest's power state, and the
- * words for one that was cancelled.
+ * See args.h.
  */
-#include "agent/task/task.h"
+#include "agent/task/args.h"
 
 const char *task_arg_string(const struct task *task, const char *name)
 {
@@ -17,12 +16,6 @@ int task_arg_int(const struct task *task, const char *name, int fallback)
 	return cJSON_IsNumber(item) ? item->valueint : fallback;
 }
 
-bool task_is_rotation(const cJSON *item)
-{
-	/* One that does not fit into an int is no number of images either. */
-	return cJSON_IsNumber(item) && item->valueint >= 0 && item->valuedouble == item->valueint;
-}
-
 bool task_arg_bool(const struct task *task, const char *name, bool fallback)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(task->args, name);
@@ -30,25 +23,18 @@ bool task_arg_bool(const struct task *task, const char *name, bool fallback)
 	return cJSON_IsBool(item) ? cJSON_IsTrue(item) : fallback;
 }
 
-int task_set_cancelled(const struct task *task, GError **error)
+bool task_arg_is_rotation(const cJSON *item)
 {
-	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
-			    atomic_load(job_cancel_flag(task->job)) == JOB_CANCELLED
-				    ? "somebody cancelled it (novasnap cancel)"
-				    : "it was cancelled, for novasnapd is stopping");
-	return -1;
+	/* valueint is clipped where the number does not fit into an int. */
+	return cJSON_IsNumber(item) && item->valueint >= 0 && item->valuedouble == item->valueint;
 }
 
-int task_power_state(struct task *task, GError **error)
+cJSON *task_args_copy(const struct task *task)
 {
-	g_autoptr(GError) local = NULL;
-	int state = virt_guest_power_state(task->manager->host, nova_instance_uuid(task->instance),
-					   &local);
+	cJSON *args = cJSON_Duplicate(task->args, true);
 
-	if (state >= 0)
-		return state;
-	if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
-		return GUEST_NOSTATE;
-	g_propagate_error(error, g_steal_pointer(&local));
-	return -1;
+	if (cJSON_HasObjectItem(args, "instance"))
+		cJSON_ReplaceItemInObjectCaseSensitive(args, "instance",
+						       nova_instance_object(task->instance));
+	return args;
 }

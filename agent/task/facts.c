@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Facts that a life before this one noted in the journal: short texts, each with its word first.
+ * See facts.h.
  */
+#include "agent/task/facts.h"
+
 #include <string.h>
 
-#include "agent/recovery/recovery.h"
-
-const char *recovery_fact(const struct journal_job *left, const char *word)
+/* The newest fact of that word with its values. NULL: there is none. */
+static const char *find_fact(const struct journal_job *job, const char *word)
 {
 	size_t length = strlen(word);
 
-	for (guint i = left->steps->len; i > 0; i--) {
-		const struct journal_step *step = left->steps->pdata[i - 1];
+	for (guint i = job->steps->len; i > 0; i--) {
+		const struct journal_step *step = job->steps->pdata[i - 1];
 
 		if (!step->cleared && *step->undo == '\0' && g_str_has_prefix(step->name, word) &&
 		    (step->name[length] == '\0' || step->name[length] == ' '))
@@ -20,20 +21,20 @@ const char *recovery_fact(const struct journal_job *left, const char *word)
 	return NULL;
 }
 
-bool recovery_knows(const struct journal_job *left, const char *word)
+bool fact_is_known(const struct journal_job *job, const char *word)
 {
-	return recovery_fact(left, word) != NULL;
+	return find_fact(job, word) != NULL;
 }
 
-char *recovery_checksum_text(const struct image_checksum *checksum)
+char *fact_checksum_text(const struct image_checksum *checksum)
 {
-	return g_strdup_printf(RECOVERY_CHECKSUM " %s %s %" G_GUINT64_FORMAT, checksum->hash_name,
+	return g_strdup_printf(FACT_CHECKSUM " %s %s %" G_GUINT64_FORMAT, checksum->hash_name,
 			       checksum->hash, checksum->size);
 }
 
-bool recovery_is_whole(const struct journal_job *left, const struct image_record *record)
+bool fact_image_matches(const struct journal_job *job, const struct image_record *record)
 {
-	const char *fact = recovery_fact(left, RECOVERY_CHECKSUM);
+	const char *fact = find_fact(job, FACT_CHECKSUM);
 	g_auto(GStrv) words = fact ? g_strsplit(fact, " ", 4) : NULL;
 	struct image_checksum checksum;
 	g_autoptr(GError) error = NULL;
@@ -44,38 +45,50 @@ bool recovery_is_whole(const struct journal_job *left, const struct image_record
 		(struct image_checksum){words[1], words[2], g_ascii_strtoull(words[3], NULL, 10)};
 	if (image_record_verify(record, &checksum, &error) == 0)
 		return true;
-	g_warning("instance %s: %s", left->instance, error->message);
+	g_warning("instance %s: %s", job->instance, error->message);
 	return false;
 }
 
-/* The errors' domains, as they are called in the journal. */
+/* The error domains by their names in the journal. */
 static const struct {
 	const char *name;
 	GQuark (*quark)(void);
 } domains[] = {{"rpc", rpc_error_quark}, {"image", image_error_quark}, {"virt", virt_error_quark}};
 
-void recovery_note_failure(struct task *task, const GError *error)
+int fact_keep_image(struct task *task, GError **error)
 {
-	struct journal *journal = task->manager->journal;
+	bool is_noted = task_state_image(task->state) == TASK_IMAGE_KEPT;
+	g_autoptr(GError) local = NULL;
+
+	if (task_state_apply(task->state, TASK_EVENT_IMAGE_KEPT, error) < 0)
+		return -1;
+	/* Without the fact a later process finds the image by its checksum. */
+	if (!is_noted && task->journal_job > 0 &&
+	    journal_step_add(task->agent->journal, task->journal_job, FACT_KEEP_IMAGE, "", &local) <
+		    0)
+		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);
+	return 0;
+}
+
+void fact_note_failure(struct task *task, const GError *error)
+{
+	struct journal *journal = task->agent->journal;
 	g_autoptr(GError) local = NULL;
 	g_autofree char *fact = NULL;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(domains); i++) {
 		if (error->domain == domains[i].quark())
-			fact = g_strdup_printf(RECOVERY_FAILURE " %s %d", domains[i].name,
-					       error->code);
+			fact = g_strdup_printf(FACT_FAILURE " %s %d", domains[i].name, error->code);
 	}
-	/* What cannot be noted is less than what can. */
-	(void)journal_step(journal, task->journal_job, fact ? fact : RECOVERY_FAILURE, "", NULL);
-	if (task->keep_image)
-		(void)journal_step(journal, task->journal_job, RECOVERY_KEEP, "", NULL);
-	if (journal_fail_job(journal, task->journal_job, error->message, &local) < 0)
+	/* journal_job_fail, which is tried after it, logs why the journal cannot be written. */
+	(void)journal_step_add(journal, task->journal_job, fact ? fact : FACT_FAILURE, "", NULL);
+	if (journal_job_fail(journal, task->journal_job, error->message, &local) < 0)
 		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);
 }
 
-int recovery_fail_again(const struct journal_job *left, GError **error)
+int fact_restore_failure(const struct journal_job *job, GError **error)
 {
-	const char *fact = recovery_fact(left, RECOVERY_FAILURE);
+	const char *fact = find_fact(job, FACT_FAILURE);
 	g_auto(GStrv) words = fact ? g_strsplit(fact, " ", 3) : NULL;
 	bool known = words && g_strv_length(words) == 3;
 	GQuark domain = VIRT_ERROR;
@@ -87,6 +100,6 @@ int recovery_fail_again(const struct journal_job *left, GError **error)
 		domain = domains[i].quark();
 		code = (int)g_ascii_strtoll(words[2], NULL, 10);
 	}
-	g_set_error(error, domain, code, "%s", left->reason);
+	g_set_error(error, domain, code, "%s", job->reason);
 	return -1;
 }

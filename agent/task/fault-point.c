@@ -1,27 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See fault.h: nothing of it is in a build that is not for tests.
+ * See fault-point.h.
  */
-#ifdef NOVASNAP_FAULTS
 #include "agent/task/fault-point.h"
 
+#include "rpc/rpc.h"
+
+int fault_lost_reply(const char *step, GError **error)
+{
+	g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "a fault was put in at %s", step);
+	return -1;
+}
+
+#ifdef NOVASNAP_FAULTS
 #include <fcntl.h>
-#include <glib.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #define DELAY_S 5
+#define FAULTS_MAX 32
 
 #ifdef NOVASNAP_COVERAGE
-/* Writes what was counted, as the end of the process would. */
+/* Writes the counters, as the normal end of the process does. */
 void __gcov_dump(void);
 #else
 #define __gcov_dump()
 #endif
 
-/* In one write, so that lines of two threads do not mix. */
+/* One write a line, so that the lines of two threads do not mix. */
 static void trace(const char *point)
 {
 	const char *path = g_getenv("NOVASNAP_FAULT_TRACE");
@@ -37,39 +45,37 @@ static void trace(const char *point)
 		(void)close(fd);
 }
 
-/* What is to happen at a point, the first time that it is passed; NULL: nothing. */
-static const char *find(char **wanted, const char *point)
+/* The fault for this point, the first time that it is passed. NULL: none. */
+static const char *find_fault(char **faults, const char *point)
 {
 	static atomic_uint fired;
 
-	for (unsigned i = 0; i < 32 && wanted[i]; i++) {
-		if (g_str_has_prefix(wanted[i], point) && wanted[i][strlen(point)] == ':' &&
+	for (unsigned i = 0; i < FAULTS_MAX && faults[i]; i++) {
+		if (g_str_has_prefix(faults[i], point) && faults[i][strlen(point)] == ':' &&
 		    !(atomic_fetch_or(&fired, 1U << i) & (1U << i)))
-			return wanted[i] + strlen(point) + 1;
+			return faults[i] + strlen(point) + 1;
 	}
 	return NULL;
 }
 
 bool fault_at(const char *step, const char *when)
 {
-	const char *told = g_getenv("NOVASNAP_FAULT");
-	g_auto(GStrv) wanted = g_strsplit(told ? told : "", ",", -1);
+	const char *text = g_getenv("NOVASNAP_FAULT");
+	g_auto(GStrv) faults = g_strsplit(text ? text : "", ",", -1);
 	g_autofree char *point = g_strdup_printf("%s.%s", step, when);
-	const char *what;
+	const char *fault;
 
 	trace(point);
-	what = find(wanted, point);
-	if (!what)
+	fault = find_fault(faults, point);
+	if (!fault)
 		return false;
-	g_warning("a fault is put in at %s: %s", point, what);
-	if (g_str_equal(what, "kill")) {
+	g_warning("a fault is put in at %s: %s", point, fault);
+	if (g_str_equal(fault, "kill")) {
 		__gcov_dump();
 		(void)kill(getpid(), SIGKILL);
 	}
-	if (g_str_equal(what, "delay"))
+	if (g_str_equal(fault, "delay"))
 		g_usleep(DELAY_S * G_USEC_PER_SEC);
-	return g_str_equal(what, "error");
+	return g_str_equal(fault, "error");
 }
-#else
-typedef int fault_is_not_built;
 #endif

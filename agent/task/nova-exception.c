@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A table from the codes of the rooms to nova's exceptions.
+ * Tables from the error codes of the rooms to nova's exceptions.
  */
 #include "agent/task/nova-exception.h"
 
@@ -11,7 +11,7 @@
 
 #define FAULT_MESSAGE_MAX 255
 
-struct name {
+struct exception_name {
 	int code;
 	const char *class_name;
 	const char *module;
@@ -21,7 +21,7 @@ struct name {
 #define NOVA "nova.exception"
 #define OSLO "oslo_messaging.exceptions"
 
-static const struct name image_names[] = {
+static const struct exception_name image_names[] = {
 	{IMAGE_ERROR_NOT_FOUND, "ImageNotFound", NOVA, 404},
 	{IMAGE_ERROR_GONE, "ImageNotFound", NOVA, 404},
 	{IMAGE_ERROR_AUTH, "ImageNotAuthorized", NOVA, 500},
@@ -32,7 +32,7 @@ static const struct name image_names[] = {
 	{IMAGE_ERROR_MISMATCH, "ImageUnacceptable", NOVA, 500},
 };
 
-static const struct name virt_names[] = {
+static const struct exception_name virt_names[] = {
 	{VIRT_ERROR_NO_DOMAIN, "InstanceNotFound", NOVA, 404},
 	{VIRT_ERROR_NO_AGENT, "QemuGuestAgentNotEnabled", NOVA, 500},
 	{VIRT_ERROR_NO_QUIESCE, "InstanceQuiesceNotSupported", NOVA, 400},
@@ -46,7 +46,7 @@ static const struct name virt_names[] = {
 	{VIRT_ERROR_BUSY, "libvirtError", "libvirt", 500},
 };
 
-static const struct name rpc_names[] = {
+static const struct exception_name rpc_names[] = {
 	{RPC_ERROR_TIMEOUT, "MessagingTimeout", OSLO, 500},
 	{RPC_ERROR_DISCONNECTED, "MessageDeliveryFailure", OSLO, 500},
 	{RPC_ERROR_OUTBOX_FULL, "MessageDeliveryFailure", OSLO, 500},
@@ -56,9 +56,10 @@ static const struct name rpc_names[] = {
 	{RPC_ERROR_INSTANCE_NOT_FOUND, "InstanceNotFound", NOVA, 404},
 };
 
-static const struct name unnamed = {0, "NovaException", NOVA, 500};
+static const struct exception_name unnamed = {0, "NovaException", NOVA, 500};
 
-static const struct name *find_name(const struct name *names, size_t count, int code)
+static const struct exception_name *find_name(const struct exception_name *names, size_t count,
+					      int code)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (names[i].code == code)
@@ -67,21 +68,10 @@ static const struct name *find_name(const struct name *names, size_t count, int 
 	return &unnamed;
 }
 
-enum failure_kind failure_kind(const GError *error)
+void nova_exception_from_error(const GError *error, const char *function,
+			       struct nova_exception *ret_exception)
 {
-	if (g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND) ||
-	    g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE))
-		return FAILURE_INSTANCE_GONE;
-	if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) ||
-	    g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_GONE))
-		return FAILURE_IMAGE_GONE;
-	return FAILURE_ERROR;
-}
-
-void failure_describe(const GError *error, const char *function,
-		      struct nova_exception *ret_exception)
-{
-	const struct name *name = &unnamed;
+	const struct exception_name *name = &unnamed;
 
 	if (error->domain == IMAGE_ERROR)
 		name = find_name(image_names, G_N_ELEMENTS(image_names), error->code);
@@ -99,7 +89,7 @@ void failure_describe(const GError *error, const char *function,
 					     &ret_exception->module);
 }
 
-char *failure_fault_message(const struct nova_exception *exception)
+char *nova_exception_fault_message(const struct nova_exception *exception)
 {
 	const char *message = exception->message;
 	size_t length = strlen(message);

@@ -1,120 +1,143 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How a task ends. The order is that of the decorators around nova's methods:
+ * See report-end.h. The order is that of the decorators around nova's methods:
  * delete_image_on_error, wrap_instance_fault, wrap_instance_event, reverts_task_state,
- * wrap_exception. Whoever cannot be reached is told later.
+ * wrap_exception.
  */
-#include "agent/recovery/recovery.h"
+#include "agent/task/report-end.h"
+
+#include "agent/task/args.h"
+#include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/nova-exception.h"
+#include "agent/task/report.h"
+#include "agent/task/step.h"
 
-/* Of a call whose reply may have been lost; each has rpc_response_timeout. */
+/* How often the event is finished while replies are lost; each waits for rpc_response_timeout. */
 #define FINISH_TRIES 3
 
-/* What of a task's end was told. */
-enum told {
-	TOLD_FAILURE = 1 << 0, /* the log, the error notifications */
-	TOLD_IMAGE = 1 << 1,   /* the image was deleted */
-	TOLD_FAULT = 1 << 2,
-	TOLD_EVENT = 1 << 3,
-	TOLD_STATE = 1 << 4,
+/* The end as it is reported. */
+struct end {
+	struct task *task;
+	const GError *error; /* NULL: success */
+	bool is_failure;     /* an error that is one for nova too */
+	bool is_retry;
+	struct nova_exception exception; /* of a failure */
+	char *details;			 /* of a failure, for the fault and the event */
 };
 
-/* True once, or until it was told. */
-static bool is_due(const struct task *task, enum told what)
+static bool is_due(const struct end *end, enum task_duty duty)
 {
-	return !(task->told_end & what);
+	return task_state_due(end->task->state) & duty;
 }
 
-/* What was refused is logged, for there is nobody else to tell; who was not reached is told later.
- */
-static void untold(struct task *task, enum told which, const char *what, GError **error)
+static void set_done(const struct end *end, enum task_duty duty)
 {
-	bool later = rpc_error_is_unanswered(*error) ||
-		     g_error_matches(*error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
-
-	if (later)
-		task->untold = true;
-	else
-		task->told_end |= which;
-	g_warning("instance %s: %s: %s%s", nova_instance_uuid(task->instance), what,
-		  (*error)->message, later ? "; it is tried again" : "");
-	g_clear_error(error);
+	task_state_set_done(end->task->state, duty);
 }
 
-static void delete_image(struct task *task, bool unless_active)
+/* What could not be delivered, for `error`, stays due. What was refused is logged, because nobody
+ * else can be told, and counts as done. */
+static void note_undelivered(const struct end *end, enum task_duty duty, const char *what,
+			     const GError *error)
 {
-	struct image_store *store = task->manager->store;
-	const char *uuid = nova_instance_uuid(task->instance);
-	g_autofree char *what = g_strdup_printf("image %s is left behind", task->image_id);
+	bool is_retried = rpc_error_is_unanswered(error) ||
+			  g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
+
+	if (!is_retried)
+		set_done(end, duty);
+	g_warning("instance %s: %s: %s%s", nova_instance_uuid(end->task->instance), what,
+		  error->message, is_retried ? "; it is tried again" : "");
+}
+
+/* 1: it is active; 0: it is not; -1 with an error. */
+static int is_image_active(struct task *task, GError **error)
+{
 	g_autoptr(image_record_t) record = NULL;
-	g_autoptr(GError) error = NULL;
 
-	if (unless_active) {
-		if (image_store_get(store, &task->identity, task->image_id, &record, &error) < 0)
-			goto failed;
-		if (g_strcmp0(record->status, "active") == 0) {
-			task->told_end |= TOLD_IMAGE;
-			return;
-		}
-	}
-	if (fault_at("image-delete", "before"))
-		g_set_error_literal(&error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "a fault");
-	else if (image_store_delete(store, &task->identity, task->image_id, &error) == 0 &&
-		 !fault_at("image-delete", "after")) {
-		g_message("instance %s: image %s deleted", uuid, task->image_id);
-		task->told_end |= TOLD_IMAGE;
-		return;
-	}
-failed:
-	if (!error || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		task->told_end |= TOLD_IMAGE;
-	else
-		untold(task, TOLD_IMAGE, what, &error);
+	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, error) <
+	    0)
+		return -1;
+	return g_strcmp0(record->status, "active") == 0;
 }
 
-/* One more of them would be one too many. */
+static int delete_image_now(struct task *task, GError **error)
+{
+	if (fault_at("image-delete", "before")) {
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
+				    "a fault was put in");
+		return -1;
+	}
+	if (image_store_delete(task->agent->store, &task->identity, task->image_id, error) < 0)
+		return -1;
+	if (fault_at("image-delete", "after"))
+		return 0;
+	g_message("instance %s: image %s deleted", nova_instance_uuid(task->instance),
+		  task->image_id);
+	return 0;
+}
+
+static void delete_image(const struct end *end)
+{
+	struct task *task = end->task;
+	g_autofree char *what = g_strdup_printf("image %s is left behind", task->image_id);
+	g_autoptr(GError) error = NULL;
+	int rc = 0;
+
+	if (task_state_spares_active_image(task->state))
+		rc = is_image_active(task, &error);
+	if (rc == 0)
+		rc = delete_image_now(task, &error);
+	if (rc >= 0 || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
+		set_done(end, TASK_DUTY_IMAGE);
+	else
+		note_undelivered(end, TASK_DUTY_IMAGE, what, error);
+}
+
+/* Records that the fault was written, so that a restart does not write it twice. */
 static void note_fault(struct task *task)
 {
 	g_autoptr(GError) error = NULL;
 
-	task->told_end |= TOLD_FAULT;
-	if (task->journal_job > 0 && journal_step(task->manager->journal, task->journal_job,
-						  RECOVERY_TOLD_FAULT, "", &error) < 0)
+	if (task->journal_job > 0 && journal_step_add(task->agent->journal, task->journal_job,
+						      FACT_FAULT_REPORTED, "", &error) < 0)
 		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
 }
 
-static void create_fault(struct task *task, const struct nova_exception *exception,
-			 const char *details)
+static void create_fault(const struct end *end)
 {
-	g_autofree char *message = failure_fault_message(exception);
+	struct task *task = end->task;
+	g_autofree char *message = nova_exception_fault_message(&end->exception);
 	g_autoptr(GError) error = NULL;
 
 	if (task_step_begin(task, "fault", NULL, &error) < 0 ||
-	    nova_conductor_fault_create(task->manager->rpc, task->context,
-					nova_instance_uuid(task->instance), exception->code,
-					message, details, task->manager->config->rpc.host,
+	    nova_conductor_fault_create(task->agent->rpc, task->context,
+					nova_instance_uuid(task->instance), end->exception.code,
+					message, end->details, task->agent->config->rpc.host,
 					&error) < 0 ||
-	    task_step_end(task, "fault", &error) < 0)
-		untold(task, TOLD_FAULT, "the fault could not be written", &error);
-	else
-		note_fault(task);
+	    task_step_end(task, "fault", &error) < 0) {
+		note_undelivered(end, TASK_DUTY_FAULT, "the fault could not be written", error);
+		return;
+	}
+	set_done(end, TASK_DUTY_FAULT);
+	note_fault(task);
 }
 
-static int finish_event_once(struct task *task, const struct nova_exception *exception,
-			     const char *details, GError **error)
+static int finish_event_once(const struct end *end, GError **error)
 {
+	struct task *task = end->task;
+
 	if (fault_at("event-finish", "before"))
-		return report_lose("event-finish", error);
-	if (nova_conductor_event_finish(task->manager->rpc, task->context,
+		return fault_lost_reply("event-finish", error);
+	if (nova_conductor_event_finish(task->agent->rpc, task->context,
 					nova_instance_uuid(task->instance), task->method->event,
-					exception ? exception->message : NULL,
-					exception ? details : NULL, error) < 0)
+					end->is_failure ? end->exception.message : NULL,
+					end->is_failure ? end->details : NULL, error) < 0)
 		return -1;
-	return fault_at("event-finish", "after") ? report_lose("event-finish", error) : 0;
+	return fault_at("event-finish", "after") ? fault_lost_reply("event-finish", error) : 0;
 }
 
-static bool is_without_event(const GError *error)
+static bool is_event_missing(const GError *error)
 {
 	const char *class_name, *module;
 
@@ -122,137 +145,154 @@ static bool is_without_event(const GError *error)
 	       g_str_equal(class_name, "InstanceActionEventNotFound");
 }
 
-/* Finishing twice changes nothing, so it is tried until there is an answer. */
-static void finish_event(struct task *task, const struct nova_exception *exception,
-			 const char *details)
+/* To finish an event twice changes nothing, so it is tried until there is an answer. */
+static void finish_event(const struct end *end)
 {
 	for (unsigned attempt = 1;; attempt++) {
 		g_autoptr(GError) error = NULL;
 
-		if (finish_event_once(task, exception, details, &error) == 0) {
-			task->told_end |= TOLD_EVENT;
+		if (finish_event_once(end, &error) == 0) {
+			set_done(end, TASK_DUTY_EVENT);
 			return;
 		}
-		/* It could not be started, or the life before this one died before it did. */
-		if (attempt < FINISH_TRIES && is_without_event(error) &&
-		    report_event_start(task, NULL) == 0)
+		/* It could not be started, or an earlier process died before it did. */
+		if (attempt < FINISH_TRIES && is_event_missing(error) &&
+		    report_event_start(end->task, NULL) == 0)
 			continue;
 		if (rpc_error_is_unanswered(error) && attempt < FINISH_TRIES &&
-		    !report_is_cancelled(task))
+		    report_may_retry(end->task))
 			continue;
-		untold(task, TOLD_EVENT, "the action's event could not be finished", &error);
+		note_undelivered(end, TASK_DUTY_EVENT, "the action's event could not be finished",
+				 error);
 		return;
 	}
 }
 
-/* nova's _instance_update: the task state goes whatever it was. Later it goes if it is ours still.
- */
-static void revert_task_state(struct task *task)
+/* As nova's _instance_update, which clears any task state. Where time has passed since the failure,
+ * others may have changed it: then only a task state of the method is cleared. */
+static void clear_task_state(const struct end *end)
 {
+	struct task *task = end->task;
+	bool others_may_have_acted = end->is_retry || task->recovered_job;
 	g_autoptr(GError) error = NULL;
 
-	if (report_state(task, NULL, task->late ? task->method->states : NULL, &error) == 0 ||
+	if (report_task_state(task, NULL, others_may_have_acted ? task->method->task_states : NULL,
+			      &error) == 0 ||
 	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
-		task->told_end |= TOLD_STATE;
+		set_done(end, TASK_DUTY_TASK_STATE);
 	else
-		untold(task, TOLD_STATE, "the task state could not be reverted", &error);
+		note_undelivered(end, TASK_DUTY_TASK_STATE, "the task state could not be reverted",
+				 error);
 }
 
-/* The call's arguments with the instance as it is by now, as nova's wrap_exception shows it. */
-static void notify_exception(struct task *task, const struct nova_exception *exception)
+static void notify_end(const struct end *end)
 {
-	cJSON *args = cJSON_Duplicate(task->args, true);
+	struct task *task = end->task;
+	const char *message = end->error ? end->error->message : NULL;
 
-	if (cJSON_HasObjectItem(args, "instance"))
-		cJSON_ReplaceItemInObjectCaseSensitive(args, "instance",
-						       nova_instance_object(task->instance));
-	nova_notify_exception(task->manager->rpc, &task->manager->config->notify, task->context,
-			      exception, args);
-	cJSON_Delete(args);
+	if (end->is_failure) {
+		cJSON *args = task_args_copy(task);
+
+		nova_notify_exception(task->agent->rpc, &task->agent->config->notify, task->context,
+				      &end->exception, args);
+		cJSON_Delete(args);
+	}
+	report_progress(task, end->error ? "failed" : "done", message, 0, 0, true);
+	if (end->is_failure)
+		rpc_request_fail(task->request, end->exception.class_name, end->exception.module,
+				 end->exception.message);
+	else
+		rpc_request_reply(task->request, NULL);
+	set_done(end, TASK_DUTY_NOTIFICATION);
 }
 
-/* As reverts_task_state: not where the state is somebody else's by now. */
-static bool is_to_be_reverted(const GError *error)
+static void log_end(const struct end *end)
 {
-	return !g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE) &&
-	       !g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE) &&
-	       !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND);
-}
-
-static void end_failed(struct task *task, const GError *error)
-{
+	const struct task *task = end->task;
 	const char *uuid = nova_instance_uuid(task->instance);
-	unsigned flags = task->method->flags;
-	struct nova_exception exception;
-	g_autofree char *details = NULL;
+	const char *message = end->error ? end->error->message : NULL;
 
-	failure_describe(error, task->method->name, &exception);
-	details = g_strdup_printf("novasnapd on %s, %s: failed when %s: %s",
-				  task->manager->config->rpc.host, task->method->name, task->step,
-				  error->message);
-	if (is_due(task, TOLD_FAILURE))
+	switch (task_state_stage(task->state)) {
+	case STAGE_FAILED:
+	case STAGE_REFUSED:
+	case STAGE_NOT_OURS:
 		g_warning("instance %s: %s%s%s failed when %s: %s", uuid, task->method->name,
 			  task->image_id ? " into image " : "",
-			  task->image_id ? task->image_id : "", task->step, error->message);
-	/* An image that was whole before is not ours to delete, as nova would: the cast came twice.
-	 */
-	if ((flags & TASK_IMAGE) && !task->keep_image && is_due(task, TOLD_IMAGE))
-		delete_image(task, !task->sent || g_error_matches(error, IMAGE_ERROR,
-								  IMAGE_ERROR_CONFLICT));
-	if (report_has_events(task)) {
-		/* wrap_instance_fault has none for an instance that is not there. */
-		if ((flags & TASK_FAULT) && !task->away && is_due(task, TOLD_FAULT) &&
-		    !g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
-			create_fault(task, &exception, details);
-		if ((flags & TASK_EVENT) && is_due(task, TOLD_EVENT))
-			finish_event(task, &exception, details);
-	}
-	if ((flags & TASK_FAULT) && !task->away && is_to_be_reverted(error) &&
-	    is_due(task, TOLD_STATE))
-		revert_task_state(task);
-	if (!is_due(task, TOLD_FAILURE))
-		return;
-	task->told_end |= TOLD_FAILURE;
-	notify_exception(task, &exception);
-	report_progress(task, "failed", error->message, 0, 0, true);
-	rpc_request_fail(task->request, exception.class_name, exception.module, exception.message);
-}
-
-static void end_gone(struct task *task, const GError *error, enum failure_kind kind)
-{
-	const char *uuid = nova_instance_uuid(task->instance);
-
-	if (kind == FAILURE_INSTANCE_GONE && is_due(task, TOLD_IMAGE)) {
-		g_message("instance %s: went away when %s: %s", uuid, task->step, error->message);
-		delete_image(task, true);
-	} else if (kind == FAILURE_IMAGE_GONE && is_due(task, TOLD_STATE)) {
+			  task->image_id ? task->image_id : "", task->step, message);
+		break;
+	case STAGE_INSTANCE_GONE:
+		g_message("instance %s: went away when %s: %s", uuid, task->step, message);
+		break;
+	case STAGE_IMAGE_GONE:
 		g_message("instance %s: image %s went away when %s: %s", uuid, task->image_id,
-			  task->step, error->message);
-		revert_task_state(task);
+			  task->step, message);
+		break;
+	case STAGE_SUCCEEDED:
+	case STAGE_WAITING:
+	case STAGE_RECOVERING:
+	case STAGE_RUNNING:
+	case STAGE_CLOSED:
+	case STAGE_LEFT_OPEN:
+	case TASK_STAGES:
+	default:
+		break;
 	}
 }
 
-bool report_end(struct task *task, const GError *error)
+/* What nova's decorators around this method do not do, and what an earlier process has done. */
+static unsigned duties_not_needed(const struct task *task)
 {
-	enum failure_kind kind = error ? failure_kind(error) : FAILURE_ERROR;
+	unsigned flags = task->method->flags;
+	bool has_events = report_has_events(task);
+	bool has_fault =
+		task->recovered_job && fact_is_known(task->recovered_job, FACT_FAULT_REPORTED);
+	unsigned duties = 0;
 
-	task->ending = true;
-	task->untold = false;
-	if (task->left && recovery_knows(task->left, RECOVERY_TOLD_FAULT))
-		task->told_end |= TOLD_FAULT;
-	if (error && (kind == FAILURE_ERROR || !(task->method->flags & TASK_GONE_IS_NO_FAILURE))) {
-		end_failed(task, error);
-		return !task->untold;
+	if (!(flags & METHOD_HAS_IMAGE))
+		duties |= TASK_DUTY_IMAGE;
+	if (!(flags & METHOD_HAS_FAULT) || !has_events || has_fault)
+		duties |= TASK_DUTY_FAULT;
+	if (!(flags & METHOD_HAS_EVENT) || !has_events)
+		duties |= TASK_DUTY_EVENT;
+	if (!(flags & METHOD_HAS_FAULT))
+		duties |= TASK_DUTY_TASK_STATE;
+	return duties;
+}
+
+static bool is_failure_stage(enum task_stage stage)
+{
+	return stage == STAGE_FAILED || stage == STAGE_REFUSED || stage == STAGE_NOT_OURS;
+}
+
+bool report_end(struct task *task, const GError *error, bool is_retry)
+{
+	g_autofree char *details = NULL;
+	struct end end = {
+		.task = task,
+		.error = error,
+		.is_failure = error && is_failure_stage(task_state_stage(task->state)),
+		.is_retry = is_retry,
+	};
+
+	if (end.is_failure) {
+		nova_exception_from_error(error, task->method->name, &end.exception);
+		details = g_strdup_printf("novasnapd on %s, %s: failed when %s: %s",
+					  task->agent->config->rpc.host, task->method->name,
+					  task->step, error->message);
+		end.details = details;
 	}
-	if (error)
-		end_gone(task, error, kind);
-	if ((task->method->flags & TASK_EVENT) && report_has_events(task) &&
-	    is_due(task, TOLD_EVENT))
-		finish_event(task, NULL, NULL);
-	if (!is_due(task, TOLD_FAILURE))
-		return !task->untold;
-	task->told_end |= TOLD_FAILURE;
-	report_progress(task, error ? "failed" : "done", error ? error->message : NULL, 0, 0, true);
-	rpc_request_reply(task->request, NULL);
-	return !task->untold;
+	task_state_set_done(task->state, duties_not_needed(task));
+	if (!is_retry)
+		log_end(&end);
+	if (is_due(&end, TASK_DUTY_IMAGE))
+		delete_image(&end);
+	if (is_due(&end, TASK_DUTY_FAULT))
+		create_fault(&end);
+	if (is_due(&end, TASK_DUTY_EVENT))
+		finish_event(&end);
+	if (is_due(&end, TASK_DUTY_TASK_STATE))
+		clear_task_state(&end);
+	if (is_due(&end, TASK_DUTY_NOTIFICATION))
+		notify_end(&end);
+	return task_state_due(task->state) == 0;
 }

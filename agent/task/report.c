@@ -1,34 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a task tells the conductor and the listeners.
+ * See report.h.
  */
+#include "agent/task/report.h"
+
 #include "agent/task/fault-point.h"
-#include "agent/task/task.h"
+#include "agent/task/step.h"
 
 #define PROGRESS_INTERVAL_US (G_USEC_PER_SEC / 2)
 #define LOG_INTERVAL_US (10 * G_USEC_PER_SEC)
-/* A rate over less time says nothing. */
+/* Over less time a rate means nothing. */
 #define RATE_S 0.5
 #define MEBI (1024.0 * 1024.0)
-/* Of a call whose reply may have been lost; each has rpc_response_timeout. */
-#define SAVE_TRIES 3
-#define PATIENCE_MS 2000
+/* How often a call is made whose reply is lost; each waits for rpc_response_timeout. */
+#define CALL_TRIES 3
+/* Between the further tries for an image that is complete. */
+#define RETRY_PAUSE_MS 2000
 
 static bool has_conductor(const struct task *task)
 {
-	return task->manager->config->control;
+	return task->agent->config->control;
 }
 
-bool report_is_cancelled(const struct task *task)
+bool report_may_retry(const struct task *task)
 {
-	int flag = task->job ? atomic_load(job_cancel_flag(task->job)) : JOB_GOES_ON;
+	bool may_be_cancelled =
+		!task_state_is_ending(task->state) && !task_state_has_complete_image(task->state);
 
-	return flag == JOB_STOPPING || (flag == JOB_CANCELLED && !task->ending);
+	return !job_is_out_of_time(task->job) && !(may_be_cancelled && job_is_cancelled(task->job));
 }
 
 bool report_has_events(const struct task *task)
 {
-	/* Conductors of the time of plain instances have other calls for these. */
 	return has_conductor(task) && !nova_instance_is_plain(task->instance);
 }
 
@@ -37,21 +40,21 @@ int report_event_start(struct task *task, GError **error)
 	if (!report_has_events(task))
 		return 0;
 	if (task_step_begin(task, "event", NULL, error) < 0 ||
-	    nova_conductor_event_start(task->manager->rpc, task->context,
+	    nova_conductor_event_start(task->agent->rpc, task->context,
 				       nova_instance_uuid(task->instance), task->method->event,
-				       task->manager->config->rpc.host, error) < 0)
+				       task->agent->config->rpc.host, error) < 0)
 		return -1;
 	return task_step_end(task, "event", error);
 }
 
-/* Whether the image waits for us, and the guest is here: then the snapshot is still wanted. */
-static bool is_still_wanted(struct task *task)
+/* The snapshot is still wanted while its image waits for data and the guest is on this host. */
+static bool is_snapshot_wanted(struct task *task)
 {
 	g_autoptr(image_record_t) record = NULL;
 	const char *owner;
 
-	if (!task->image_id || image_store_get(task->manager->store, &task->identity,
-					       task->image_id, &record, NULL) < 0)
+	if (!task->image_id ||
+	    image_store_get(task->agent->store, &task->identity, task->image_id, &record, NULL) < 0)
 		return false;
 	if (g_strcmp0(record->status, "queued") != 0 && g_strcmp0(record->status, "saving") != 0)
 		return false;
@@ -59,52 +62,50 @@ static bool is_still_wanted(struct task *task)
 		cJSON_GetObjectItemCaseSensitive(record->document, "instance_uuid"));
 	if (owner && !g_str_equal(owner, nova_instance_uuid(task->instance)))
 		return false;
-	return virt_guest_power_state(task->manager->host, nova_instance_uuid(task->instance),
+	return virt_guest_power_state(task->agent->host, nova_instance_uuid(task->instance),
 				      NULL) >= 0;
 }
 
-/* A whole image is not given up for a conductor that does not answer; its end alone ends this. */
-static bool is_tried_again(struct task *task, unsigned attempt)
+/* A complete image is not given up because the conductor does not answer: only the process's stop
+ * ends the tries. */
+static bool wait_to_retry(struct task *task, unsigned attempt)
 {
-	if (report_is_cancelled(task))
+	if (!report_may_retry(task))
 		return false;
-	return attempt < SAVE_TRIES || (task->whole && job_wait_stop(task->job, PATIENCE_MS));
+	return attempt < CALL_TRIES || (task_state_stage(task->state) == STAGE_RUNNING &&
+					task_state_has_complete_image(task->state) &&
+					job_wait_despite_cancel(task->job, RETRY_PAUSE_MS));
 }
 
-enum verdict { VERDICT_AGAIN, VERDICT_DONE, VERDICT_FAILED };
+enum save_verdict { SAVE_AGAIN, SAVE_DONE, SAVE_FAILED };
 
 /*
- * What a save that failed means. A reply that was lost is asked for again; then a refusal that
- * names the state that we wanted is success. A task state that was cleared under way is what
- * nova-compute's own start does to instances that it finds busy: ours is set again where the
- * snapshot is still wanted, and where none is what we want, nobody minds.
+ * What to do after a save that failed. It is made again when its reply was lost; then a refusal
+ * that names the wanted state means that the first save was done. nova-compute's own start clears
+ * the task states of instances that it finds busy: the save is made again, expecting no task state
+ * too (*ret_expected), while the snapshot is still wanted or where the wanted state is none.
  */
-static enum verdict judge_save(struct task *task, const GError *error, const char *wanted,
-			       const char *expected, bool was_lost, char **again)
+static enum save_verdict judge_failed_save(struct task *task, const GError *error,
+					   const char *wanted, const char *expected, bool was_lost,
+					   char **ret_expected)
 {
 	const char *actual;
 
 	if (rpc_error_is_unanswered(error))
-		return VERDICT_AGAIN;
+		return SAVE_AGAIN;
 	if (!g_error_matches(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE))
-		return VERDICT_FAILED;
+		return SAVE_FAILED;
 	actual = rpc_failure_actual_task_state(error);
 	if (!actual)
-		return VERDICT_FAILED;
+		return SAVE_FAILED;
 	if (was_lost && wanted && g_str_equal(actual, wanted))
-		return VERDICT_DONE;
-	if (*actual || !expected || *again || (wanted && !is_still_wanted(task)))
-		return VERDICT_FAILED;
-	g_message("instance %s: its task state was cleared under way; it is set again to %s",
+		return SAVE_DONE;
+	if (*actual || !expected || *ret_expected || (wanted && !is_snapshot_wanted(task)))
+		return SAVE_FAILED;
+	g_message("instance %s: somebody cleared its task state; it is set again to %s",
 		  nova_instance_uuid(task->instance), wanted ? wanted : "none");
-	*again = g_strdup_printf(",%s", expected);
-	return VERDICT_AGAIN;
-}
-
-int report_lose(const char *step, GError **error)
-{
-	g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "a fault was put in at %s", step);
-	return -1;
+	*ret_expected = g_strdup_printf(",%s", expected);
+	return SAVE_AGAIN;
 }
 
 static int save_once(struct task *task, const char *wanted, const char *expected, GError **error)
@@ -112,46 +113,46 @@ static int save_once(struct task *task, const char *wanted, const char *expected
 	g_autofree char *step = g_strconcat("state-", wanted ? wanted : "none", NULL);
 
 	if (fault_at(step, "before"))
-		return report_lose(step, error);
-	if (nova_conductor_instance_save(task->manager->rpc, task->context, task->instance,
-					 expected, error) < 0)
+		return fault_lost_reply(step, error);
+	if (nova_conductor_instance_save(task->agent->rpc, task->context, task->instance, expected,
+					 error) < 0)
 		return -1;
-	return fault_at(step, "after") ? report_lose(step, error) : 0;
+	return fault_at(step, "after") ? fault_lost_reply(step, error) : 0;
 }
 
 static int save(struct task *task, const char *wanted, const char *expected, GError **error)
 {
-	g_autofree char *wide = NULL;
-	g_autofree char *again = NULL;
+	g_autofree char *any_of_method = NULL;
+	g_autofree char *or_none = NULL;
 	bool was_lost = false;
 
 	if (!has_conductor(task))
 		return 0;
-	/* A life before this one may have come to any of them. */
-	if (task->left && expected) {
-		wide = g_strdup_printf("%s,%s", expected, task->method->states);
-		expected = wide;
+	/* The earlier process may have come to any of them. */
+	if (task_was_begun(task) && expected) {
+		any_of_method = g_strdup_printf("%s,%s", expected, task->method->task_states);
+		expected = any_of_method;
 	}
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 
-		if (save_once(task, wanted, again ? again : expected, &local) == 0)
+		if (save_once(task, wanted, or_none ? or_none : expected, &local) == 0)
 			return 0;
-		switch (judge_save(task, local, wanted, expected, was_lost, &again)) {
-		case VERDICT_DONE:
+		switch (judge_failed_save(task, local, wanted, expected, was_lost, &or_none)) {
+		case SAVE_DONE:
 			nova_instance_forget_changes(task->instance);
 			g_error_free(local);
 			return 0;
-		case VERDICT_AGAIN:
-			if (is_tried_again(task, attempt)) {
+		case SAVE_AGAIN:
+			if (wait_to_retry(task, attempt)) {
 				was_lost = was_lost || rpc_error_is_unanswered(local);
-				g_info("instance %s: %s; tried again",
+				g_info("instance %s: %s; trying again",
 				       nova_instance_uuid(task->instance), local->message);
 				g_error_free(local);
 				continue;
 			}
 			break;
-		case VERDICT_FAILED:
+		case SAVE_FAILED:
 		default:
 			break;
 		}
@@ -160,9 +161,11 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 	}
 }
 
-int report_state(struct task *task, const char *task_state, const char *expected, GError **error)
+int report_task_state(struct task *task, const char *task_state, const char *expected,
+		      GError **error)
 {
-	if (task->whole && task_state) {
+	/* On the way to an image that is complete already. */
+	if (task_state_has_complete_image(task->state) && task_state) {
 		task->task_state = task_state;
 		return 0;
 	}
@@ -190,19 +193,19 @@ int report_power_state(struct task *task, int power_state, GError **error)
 	return report_load_flavor(task, error);
 }
 
-static int load(struct task *task,
-		int (*call)(struct rpc *rpc, struct rpc_context *context,
-			    struct nova_instance *instance, GError **error),
-		GError **error)
+static int load_into_instance(struct task *task,
+			      int (*call)(struct rpc *rpc, struct rpc_context *context,
+					  struct nova_instance *instance, GError **error),
+			      GError **error)
 {
 	if (!has_conductor(task))
 		return 0;
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 
-		if (call(task->manager->rpc, task->context, task->instance, &local) == 0)
+		if (call(task->agent->rpc, task->context, task->instance, &local) == 0)
 			return 0;
-		if (!rpc_error_is_unanswered(local) || !is_tried_again(task, attempt)) {
+		if (!rpc_error_is_unanswered(local) || !wait_to_retry(task, attempt)) {
 			g_propagate_error(error, local);
 			return -1;
 		}
@@ -212,32 +215,32 @@ static int load(struct task *task,
 
 int report_load_flavor(struct task *task, GError **error)
 {
-	return load(task, nova_conductor_instance_load_flavor, error);
+	return load_into_instance(task, nova_conductor_instance_load_flavor, error);
 }
 
 int report_load_block_devices(struct task *task, GError **error)
 {
-	return load(task, nova_conductor_instance_load_block_devices, error);
+	return load_into_instance(task, nova_conductor_instance_load_block_devices, error);
 }
 
 void report_phase(struct task *task, const char *action, const char *phase)
 {
-	g_autofree char *location = image_store_location(task->manager->store);
+	g_autofree char *location = image_store_location(task->agent->store);
 
-	nova_notify_action(task->manager->rpc, &task->manager->config->notify, task->context,
+	nova_notify_action(task->agent->rpc, &task->agent->config->notify, task->context,
 			   task->instance, action, phase,
 			   g_str_equal(action, "snapshot") ? task->image_id : NULL, location);
 }
 
 void report_exists(struct task *task)
 {
-	g_autofree char *location = image_store_location(task->manager->store);
+	g_autofree char *location = image_store_location(task->agent->store);
 
-	nova_notify_exists(task->manager->rpc, &task->manager->config->notify, task->context,
-			   task->instance, task->manager->config->audit_period, location);
+	nova_notify_exists(task->agent->rpc, &task->agent->config->notify, task->context,
+			   task->instance, task->agent->config->audit_period, location);
 }
 
-/* Of this attempt, in bytes a second; 0 while there is too little to tell. */
+/* Of this attempt, in bytes per second; 0 until the attempt has lasted long enough. */
 static double upload_rate(struct task *task, uint64_t done)
 {
 	double seconds =
@@ -266,7 +269,7 @@ void report_progress(struct task *task, const char *phase, const char *detail, u
 	struct nova_progress progress = {
 		.instance_uuid = nova_instance_uuid(task->instance),
 		.image_id = task->image_id,
-		.method = task->how,
+		.method = task->snapshot_method,
 		.phase = phase,
 		.task_state = task->task_state,
 		.detail = detail,
@@ -283,9 +286,9 @@ void report_progress(struct task *task, const char *phase, const char *detail, u
 			!atomic_compare_exchange_strong(&task->progress_at, &last, now)))
 		return;
 	log_upload(task, &progress, now);
-	if (task->manager->progress)
-		task->manager->progress(&progress, task->manager->progress_opaque);
-	if (task->manager->rpc)
-		nova_notify_progress(task->manager->rpc, &task->manager->config->notify,
-				     task->context, &progress);
+	if (task->agent->progress)
+		task->agent->progress(&progress, task->agent->progress_opaque);
+	if (task->agent->rpc)
+		nova_notify_progress(task->agent->rpc, &task->agent->config->notify, task->context,
+				     &progress);
 }

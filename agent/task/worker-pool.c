@@ -1,62 +1,68 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One mutex guards all of it; one condition variable tells of every change, for there are few
- * waiters.
+ * One mutex guards everything. One condition variable is signalled at every change, because there
+ * are few waiters.
  */
 #include "agent/task/worker-pool.h"
 
 #include <pthread.h>
-#include <time.h>
 
-/* More jobs than this wait for a thread, unacked at the broker. */
+#include "agent/task/thread.h"
+
+/* Further jobs wait for a thread. */
 #define MAX_THREADS 128
-#define STACK_SIZE ((size_t)1024 * 1024)
 
-struct job {
-	struct jobs *jobs;
-	char *key;
-	char *name; /* NULL: none, it is not cancelled by one */
-	const struct job_ops *ops;
-	void *opaque;
-	atomic_int cancel;
-	bool has_place; /* its own thread's */
-	bool settled;	/* guarded by the lock of all */
+/* Why a job must end: bits of its abort flag. */
+enum abort_reason {
+	ABORT_CANCELLED = 1 << 0,   /* somebody cancelled it */
+	ABORT_OUT_OF_TIME = 1 << 1, /* novasnapd stops, and the grace time is over */
 };
 
-struct jobs {
+struct job {
+	struct worker_pool *pool;
+	char *key;
+	char *name; /* NULL: none; then it cannot be cancelled */
+	const struct job_ops *ops;
+	void *opaque;
+	atomic_int abort;    /* of enum abort_reason */
+	bool has_slot;	     /* used by its own thread only */
+	bool refuses_cancel; /* guarded by the pool's lock */
+};
+
+struct worker_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* All guarded by the lock. */
-	GQueue waiting;	     /* struct job, in the order in which they came */
+	GQueue waiting;	     /* struct job, in the order of arrival */
 	GHashTable *running; /* key -> struct job */
-	unsigned places;     /* 0: no limit */
-	unsigned places_taken;
+	unsigned slots;	     /* 0: no limit */
+	unsigned slots_in_use;
 	bool stopping;
-	bool hurried;
+	bool skip_grace;
 };
 
 static void *job_main(void *opaque);
 
-struct jobs *jobs_new(unsigned places)
+struct worker_pool *worker_pool_new(unsigned slots)
 {
-	struct jobs *jobs = g_new0(struct jobs, 1);
+	struct worker_pool *pool = g_new0(struct worker_pool, 1);
 
-	pthread_mutex_init(&jobs->lock, NULL);
-	pthread_cond_init(&jobs->changed, NULL);
-	g_queue_init(&jobs->waiting);
-	jobs->running = g_hash_table_new(g_str_hash, g_str_equal);
-	jobs->places = places;
-	return jobs;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->changed, NULL);
+	g_queue_init(&pool->waiting);
+	pool->running = g_hash_table_new(g_str_hash, g_str_equal);
+	pool->slots = slots;
+	return pool;
 }
 
-void jobs_free(struct jobs *jobs)
+void worker_pool_free(struct worker_pool *pool)
 {
-	if (!jobs)
+	if (!pool)
 		return;
-	g_hash_table_unref(jobs->running);
-	pthread_cond_destroy(&jobs->changed);
-	pthread_mutex_destroy(&jobs->lock);
-	g_free(jobs);
+	g_hash_table_unref(pool->running);
+	pthread_cond_destroy(&pool->changed);
+	pthread_mutex_destroy(&pool->lock);
+	g_free(pool);
 }
 
 static void job_free(struct job *job)
@@ -67,65 +73,52 @@ static void job_free(struct job *job)
 	g_free(job);
 }
 
-static int start_thread(struct job *job)
+/* Starts every waiting job that may run. With the lock held. Where no thread can be started, the
+ * job keeps waiting: the next job that ends tries again. */
+static void start_waiting_jobs(struct worker_pool *pool)
 {
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int rc;
+	GList *link = pool->waiting.head;
 
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	rc = pthread_create(&thread, &attributes, job_main, job);
-	pthread_attr_destroy(&attributes);
-	return rc;
-}
-
-/* Starts every waiting job that may run. With the lock held. A thread that cannot be had leaves its
- * job waiting: the next job that ends tries again. */
-static void start_waiting(struct jobs *jobs)
-{
-	GList *link = jobs->waiting.head;
-
-	while (link && !jobs->stopping && g_hash_table_size(jobs->running) < MAX_THREADS) {
+	while (link && !pool->stopping && g_hash_table_size(pool->running) < MAX_THREADS) {
 		GList *next = link->next;
 		struct job *job = link->data;
 
-		if (!g_hash_table_contains(jobs->running, job->key)) {
+		if (!g_hash_table_contains(pool->running, job->key)) {
 			int rc;
 
-			g_hash_table_insert(jobs->running, job->key, job);
-			rc = start_thread(job);
+			g_hash_table_insert(pool->running, job->key, job);
+			rc = thread_start(NULL, THREAD_JOB_STACK_SIZE, job_main, job);
 			if (rc != 0) {
-				g_hash_table_remove(jobs->running, job->key);
-				g_warning("cannot start a thread for instance %s: %s; it waits",
+				g_hash_table_remove(pool->running, job->key);
+				g_warning("cannot start a thread for instance %s: %s; its job "
+					  "waits",
 					  job->key, g_strerror(rc));
 				return;
 			}
-			g_queue_delete_link(&jobs->waiting, link);
+			g_queue_delete_link(&pool->waiting, link);
 		}
 		link = next;
 	}
 }
 
-void jobs_submit(struct jobs *jobs, const char *key, const char *name, const struct job_ops *ops,
-		 void *opaque)
+void worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,
+			const struct job_ops *ops, void *opaque)
 {
 	struct job *job = g_new0(struct job, 1);
 	bool stopping;
 
-	job->jobs = jobs;
+	job->pool = pool;
 	job->key = g_strdup(key);
 	job->name = g_strdup(name);
 	job->ops = ops;
 	job->opaque = opaque;
-	pthread_mutex_lock(&jobs->lock);
-	stopping = jobs->stopping;
+	pthread_mutex_lock(&pool->lock);
+	stopping = pool->stopping;
 	if (!stopping) {
-		g_queue_push_tail(&jobs->waiting, job);
-		start_waiting(jobs);
+		g_queue_push_tail(&pool->waiting, job);
+		start_waiting_jobs(pool);
 	}
-	pthread_mutex_unlock(&jobs->lock);
+	pthread_mutex_unlock(&pool->lock);
 	if (stopping)
 		job_free(job);
 }
@@ -133,214 +126,215 @@ void jobs_submit(struct jobs *jobs, const char *key, const char *name, const str
 static void *job_main(void *opaque)
 {
 	struct job *job = opaque;
-	struct jobs *jobs = job->jobs;
+	struct worker_pool *pool = job->pool;
 
 	job->ops->run(job, job->opaque);
-	job_give_place(job);
-	pthread_mutex_lock(&jobs->lock);
-	g_hash_table_remove(jobs->running, job->key);
+	job_release_slot(job);
+	pthread_mutex_lock(&pool->lock);
+	g_hash_table_remove(pool->running, job->key);
 	job_free(job);
-	start_waiting(jobs);
-	pthread_cond_broadcast(&jobs->changed);
-	pthread_mutex_unlock(&jobs->lock);
+	start_waiting_jobs(pool);
+	pthread_cond_broadcast(&pool->changed);
+	pthread_mutex_unlock(&pool->lock);
 	return NULL;
 }
 
-static void cancel_running(struct jobs *jobs)
+/* With the lock held. */
+static void abort_running_jobs(struct worker_pool *pool)
 {
 	GHashTableIter iter;
 	gpointer job;
 
-	g_hash_table_iter_init(&iter, jobs->running);
+	g_hash_table_iter_init(&iter, pool->running);
 	while (g_hash_table_iter_next(&iter, NULL, &job))
-		atomic_store(&((struct job *)job)->cancel, JOB_STOPPING);
-	pthread_cond_broadcast(&jobs->changed);
+		(void)atomic_fetch_or(&((struct job *)job)->abort, ABORT_OUT_OF_TIME);
+	pthread_cond_broadcast(&pool->changed);
 }
 
-static unsigned cancel_if(struct job *job, const char *id)
+/* With the lock held. Returns how many jobs were cancelled: 0 or 1. */
+static unsigned cancel_if_named(struct job *job, const char *id)
 {
-	if (!job->name || job->settled ||
+	if (!job->name || job->refuses_cancel ||
 	    (!g_str_equal(job->key, id) && !g_str_equal(job->name, id)))
 		return 0;
-	atomic_store(&job->cancel, JOB_CANCELLED);
+	(void)atomic_fetch_or(&job->abort, ABORT_CANCELLED);
 	return 1;
 }
 
-unsigned jobs_cancel(struct jobs *jobs, const char *id)
+unsigned worker_pool_cancel(struct worker_pool *pool, const char *id)
 {
 	GHashTableIter iter;
 	gpointer job;
 	unsigned count = 0;
 
-	pthread_mutex_lock(&jobs->lock);
-	/* One that waits runs all the same, to tell of its end. */
-	for (GList *link = jobs->waiting.head; link; link = link->next)
-		count += cancel_if(link->data, id);
-	g_hash_table_iter_init(&iter, jobs->running);
+	pthread_mutex_lock(&pool->lock);
+	for (GList *link = pool->waiting.head; link; link = link->next)
+		count += cancel_if_named(link->data, id);
+	g_hash_table_iter_init(&iter, pool->running);
 	while (g_hash_table_iter_next(&iter, NULL, &job))
-		count += cancel_if(job, id);
-	pthread_cond_broadcast(&jobs->changed);
-	pthread_mutex_unlock(&jobs->lock);
+		count += cancel_if_named(job, id);
+	pthread_cond_broadcast(&pool->changed);
+	pthread_mutex_unlock(&pool->lock);
 	return count;
 }
 
-unsigned jobs_tell(struct jobs *jobs, cJSON *into)
+unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into)
 {
 	GHashTableIter iter;
 	gpointer value;
 	unsigned waiting;
 
-	pthread_mutex_lock(&jobs->lock);
-	waiting = g_queue_get_length(&jobs->waiting);
-	g_hash_table_iter_init(&iter, jobs->running);
+	pthread_mutex_lock(&pool->lock);
+	waiting = g_queue_get_length(&pool->waiting);
+	g_hash_table_iter_init(&iter, pool->running);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct job *job = value;
-		cJSON *object = job->ops->tell ? cJSON_CreateObject() : NULL;
+		cJSON *object = job->ops->describe ? cJSON_CreateObject() : NULL;
 
-		if (object) {
-			cJSON_AddStringToObject(object, "instance", job->key);
-			if (job->name)
-				cJSON_AddStringToObject(object, "image", job->name);
-			job->ops->tell(job->opaque, object);
-			cJSON_AddItemToArray(into, object);
-		}
+		if (!object)
+			continue;
+		cJSON_AddStringToObject(object, "instance", job->key);
+		if (job->name)
+			cJSON_AddStringToObject(object, "image", job->name);
+		job->ops->describe(job->opaque, object);
+		cJSON_AddItemToArray(into, object);
 	}
-	pthread_mutex_unlock(&jobs->lock);
+	pthread_mutex_unlock(&pool->lock);
 	return waiting;
 }
 
-/* Until no job runs, the time is over, or (where that counts) somebody is in a hurry. */
-static void wait_for_end(struct jobs *jobs, unsigned seconds, bool may_hurry)
+/* Waits until no job runs, the time is over, or the grace time is to be skipped. With the lock
+ * held. */
+static void wait_until_idle(struct worker_pool *pool, unsigned seconds, bool is_grace)
 {
-	struct timespec deadline;
+	struct timespec deadline = thread_deadline(0);
 
-	clock_gettime(CLOCK_MONOTONIC, &deadline);
 	deadline.tv_sec += seconds;
-	while (g_hash_table_size(jobs->running) > 0 && !(may_hurry && jobs->hurried)) {
-		if (pthread_cond_clockwait(&jobs->changed, &jobs->lock, CLOCK_MONOTONIC,
+	while (g_hash_table_size(pool->running) > 0 && !(is_grace && pool->skip_grace)) {
+		if (pthread_cond_clockwait(&pool->changed, &pool->lock, CLOCK_MONOTONIC,
 					   &deadline) != 0)
 			return;
 	}
 }
 
-unsigned jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s)
+unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s)
 {
 	GQueue dropped = G_QUEUE_INIT;
 	struct job *job;
-	unsigned left;
+	unsigned running;
 
-	pthread_mutex_lock(&jobs->lock);
-	jobs->stopping = true;
-	pthread_cond_broadcast(&jobs->changed);
-	while ((job = g_queue_pop_head(&jobs->waiting)))
+	pthread_mutex_lock(&pool->lock);
+	pool->stopping = true;
+	pthread_cond_broadcast(&pool->changed);
+	while ((job = g_queue_pop_head(&pool->waiting)))
 		g_queue_push_tail(&dropped, job);
-	wait_for_end(jobs, grace_s, true);
-	cancel_running(jobs);
-	wait_for_end(jobs, cancel_s, false);
-	left = g_hash_table_size(jobs->running);
-	pthread_mutex_unlock(&jobs->lock);
+	wait_until_idle(pool, grace_s, true);
+	abort_running_jobs(pool);
+	wait_until_idle(pool, abort_s, false);
+	running = g_hash_table_size(pool->running);
+	pthread_mutex_unlock(&pool->lock);
 	while ((job = g_queue_pop_head(&dropped)))
 		job_free(job);
-	return left;
+	return running;
 }
 
-void jobs_hurry(struct jobs *jobs)
+void worker_pool_skip_grace(struct worker_pool *pool)
 {
-	pthread_mutex_lock(&jobs->lock);
-	jobs->hurried = true;
-	pthread_cond_broadcast(&jobs->changed);
-	pthread_mutex_unlock(&jobs->lock);
+	pthread_mutex_lock(&pool->lock);
+	pool->skip_grace = true;
+	pthread_cond_broadcast(&pool->changed);
+	pthread_mutex_unlock(&pool->lock);
 }
 
-const atomic_int *job_cancel_flag(const struct job *job)
+const atomic_int *job_abort_flag(const struct job *job)
 {
-	return &job->cancel;
+	return &job->abort;
 }
 
-/* With the lock held. */
-static bool is_stopping(const struct job *job)
+bool job_is_cancelled(const struct job *job)
 {
-	return job->jobs->stopping || atomic_load(&job->cancel) == JOB_STOPPING;
+	return atomic_load(&job->abort) & ABORT_CANCELLED;
 }
 
-static bool wait_while(struct job *job, unsigned ms, enum job_cancel most)
+bool job_is_out_of_time(const struct job *job)
 {
-	struct jobs *jobs = job->jobs;
-	struct timespec until;
-	bool goes_on;
-	int rc = 0;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	pthread_mutex_lock(&jobs->lock);
-	for (;;) {
-		goes_on = !is_stopping(job) &&
-			  (atomic_load(&job->cancel) == JOB_GOES_ON || most == JOB_CANCELLED);
-		if (!goes_on || rc != 0)
-			break;
-		rc = pthread_cond_clockwait(&jobs->changed, &jobs->lock, CLOCK_MONOTONIC, &until);
-	}
-	pthread_mutex_unlock(&jobs->lock);
-	return goes_on;
-}
-
-bool job_wait(struct job *job, unsigned ms)
-{
-	return wait_while(job, ms, JOB_GOES_ON);
-}
-
-bool job_wait_stop(struct job *job, unsigned ms)
-{
-	return wait_while(job, ms, JOB_CANCELLED);
+	return atomic_load(&job->abort) & ABORT_OUT_OF_TIME;
 }
 
 bool job_is_stopping(struct job *job)
 {
 	bool stopping;
 
-	pthread_mutex_lock(&job->jobs->lock);
-	stopping = is_stopping(job);
-	pthread_mutex_unlock(&job->jobs->lock);
+	pthread_mutex_lock(&job->pool->lock);
+	stopping = job->pool->stopping;
+	pthread_mutex_unlock(&job->pool->lock);
 	return stopping;
 }
 
-bool job_settle(struct job *job)
+static bool wait_in_job(struct job *job, unsigned ms, bool despite_cancel)
 {
-	pthread_mutex_lock(&job->jobs->lock);
-	job->settled = atomic_load(&job->cancel) != JOB_CANCELLED;
-	pthread_mutex_unlock(&job->jobs->lock);
-	return job->settled;
+	struct worker_pool *pool = job->pool;
+	struct timespec deadline = thread_deadline(ms);
+	bool goes_on;
+	int rc = 0;
+
+	pthread_mutex_lock(&pool->lock);
+	for (;;) {
+		goes_on = !pool->stopping && (despite_cancel || !job_is_cancelled(job));
+		if (!goes_on || rc != 0)
+			break;
+		rc = pthread_cond_clockwait(&pool->changed, &pool->lock, CLOCK_MONOTONIC,
+					    &deadline);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return goes_on;
 }
 
-bool job_take_place(struct job *job)
+bool job_wait(struct job *job, unsigned ms)
 {
-	struct jobs *jobs = job->jobs;
-
-	pthread_mutex_lock(&jobs->lock);
-	while (jobs->places > 0 && jobs->places_taken >= jobs->places &&
-	       atomic_load(&job->cancel) == 0)
-		pthread_cond_wait(&jobs->changed, &jobs->lock);
-	job->has_place = atomic_load(&job->cancel) == 0;
-	if (job->has_place)
-		jobs->places_taken++;
-	pthread_mutex_unlock(&jobs->lock);
-	return job->has_place;
+	return wait_in_job(job, ms, false);
 }
 
-void job_give_place(struct job *job)
+bool job_wait_despite_cancel(struct job *job, unsigned ms)
 {
-	struct jobs *jobs = job->jobs;
+	return wait_in_job(job, ms, true);
+}
 
-	if (!job->has_place)
+bool job_refuse_cancel(struct job *job)
+{
+	bool refuses;
+
+	pthread_mutex_lock(&job->pool->lock);
+	refuses = !job_is_cancelled(job);
+	job->refuses_cancel = refuses;
+	pthread_mutex_unlock(&job->pool->lock);
+	return refuses;
+}
+
+bool job_acquire_slot(struct job *job)
+{
+	struct worker_pool *pool = job->pool;
+
+	pthread_mutex_lock(&pool->lock);
+	while (pool->slots > 0 && pool->slots_in_use >= pool->slots &&
+	       atomic_load(&job->abort) == 0)
+		pthread_cond_wait(&pool->changed, &pool->lock);
+	job->has_slot = atomic_load(&job->abort) == 0;
+	if (job->has_slot)
+		pool->slots_in_use++;
+	pthread_mutex_unlock(&pool->lock);
+	return job->has_slot;
+}
+
+void job_release_slot(struct job *job)
+{
+	struct worker_pool *pool = job->pool;
+
+	if (!job->has_slot)
 		return;
-	job->has_place = false;
-	pthread_mutex_lock(&jobs->lock);
-	jobs->places_taken--;
-	pthread_cond_broadcast(&jobs->changed);
-	pthread_mutex_unlock(&jobs->lock);
+	job->has_slot = false;
+	pthread_mutex_lock(&pool->lock);
+	pool->slots_in_use--;
+	pthread_cond_broadcast(&pool->changed);
+	pthread_mutex_unlock(&pool->lock);
 }

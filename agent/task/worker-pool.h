@@ -1,74 +1,79 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Jobs: each runs in a thread of its own, one at a time per instance, in the order in which they
- * came. A job that takes a snapshot asks for a place first (max_concurrent_snapshots); nothing else
- * waits for one.
+ * Jobs. Each runs in a thread of its own. Jobs with the same key (an instance) run one at a time,
+ * in the order of their arrival. A job that takes a snapshot acquires a slot first
+ * (max_concurrent_snapshots); other jobs need none.
  */
-#ifndef NOVASNAP_AGENT_JOBS_H
-#define NOVASNAP_AGENT_JOBS_H
+#ifndef NOVASNAP_AGENT_WORKER_POOL_H
+#define NOVASNAP_AGENT_WORKER_POOL_H
 
 #include <cjson/cJSON.h>
 #include <glib.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
-struct jobs;
+struct worker_pool;
 struct job;
 
 struct job_ops {
-	/* The job, in its thread. It looks at its cancel flag. */
+	/* Runs the job in its thread. It must end soon after its abort flag is set. */
 	void (*run)(struct job *job, void *opaque);
-	/* Frees what the job held; called once, also for a job that was never run. */
+	/* Frees what the job holds. Called once, also for a job that never ran. */
 	void (*free)(void *opaque);
-	/* Adds what the job is at, from another thread while it runs. May be NULL. */
-	void (*tell)(const void *opaque, cJSON *into);
+	/* Adds what the job is doing to an object, from another thread while it runs. May be NULL.
+	 */
+	void (*describe)(const void *opaque, cJSON *into);
 };
 
-/* `places`: how many snapshots at once, 0 for no limit. */
-struct jobs *jobs_new(unsigned places);
+/* `slots`: how many snapshots run at once; 0: no limit. */
+struct worker_pool *worker_pool_new(unsigned slots);
+/* After worker_pool_stop has returned 0. Takes NULL. */
+void worker_pool_free(struct worker_pool *pool);
 
-/* Queues a job behind those of the same key; `name` may be NULL. Returns at once. After jobs_stop
- * has begun, the job is freed without being run. */
-void jobs_submit(struct jobs *jobs, const char *key, const char *name, const struct job_ops *ops,
-		 void *opaque);
+/* Queues a job behind those of the same key and returns at once. `name` (an image) may be NULL.
+ * After worker_pool_stop has begun, the job is freed and never runs. */
+void worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,
+			const struct job_ops *ops, void *opaque);
 
-/* Cancels the jobs that have a name, and that name or key is `id`. Returns how many there were. */
-unsigned jobs_cancel(struct jobs *jobs, const char *id);
+/* Cancels the jobs that have a name and whose name or key is `id`. A job that still waits runs all
+ * the same, to report its end. Returns how many were cancelled. */
+unsigned worker_pool_cancel(struct worker_pool *pool, const char *id);
 
-/* Adds an object for each job that runs and can tell, with its key as the instance and its name as
- * the image. Returns how many wait for a thread, or for
- * one of the same key to end. */
-unsigned jobs_tell(struct jobs *jobs, cJSON *into);
+/* Adds an object to an array for each running job that can be described, with its key as
+ * "instance" and its name as "image". Returns how many jobs wait for a thread or for a job of the
+ * same key. */
+unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into);
 
 /*
- * Starts no more jobs and frees those that wait; gives the running ones `grace_s` to end, then sets
- * their cancel flags and gives them `cancel_s` more. Returns how many still ran then (their threads
- * still use `jobs`, which is then not to be freed).
+ * Starts no more jobs and frees those that wait. Gives the running jobs `grace_s` seconds to end,
+ * then sets their abort flags and waits `abort_s` seconds more. Returns how many jobs still run:
+ * their threads use the pool, so it must not be freed then.
  */
-unsigned jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s);
-/* From any thread, also a second time while jobs_stop waits: the grace time is over. */
-void jobs_hurry(struct jobs *jobs);
-void jobs_free(struct jobs *jobs);
+unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s);
+/* Ends the grace time. Any thread, also while or before worker_pool_stop runs. */
+void worker_pool_skip_grace(struct worker_pool *pool);
 
-/* What a cancel flag may be. */
-enum job_cancel {
-	JOB_GOES_ON,
-	JOB_STOPPING,  /* all jobs are to end */
-	JOB_CANCELLED, /* somebody asked for it */
-};
-/* Never cleared again. */
-const atomic_int *job_cancel_flag(const struct job *job);
-/* Waits for so long. False when the job was cancelled, or all jobs are about to end. */
-bool job_wait(struct job *job, unsigned ms);
-/* The same, for what is to be done although the job was cancelled. */
-bool job_wait_stop(struct job *job, unsigned ms);
-/* Whether all jobs are about to end. */
+/* Not zero once the job must end: it was cancelled, or the grace time is over. Never cleared. */
+const atomic_int *job_abort_flag(const struct job *job);
+/* Whether somebody cancelled it. */
+bool job_is_cancelled(const struct job *job);
+/* Whether worker_pool_stop has begun: the job may go on within the grace time. */
 bool job_is_stopping(struct job *job);
-/* From now on it cannot be cancelled by its name: what it was for is done. False when it was. */
-bool job_settle(struct job *job);
-/* Waits for a place. False when the job was cancelled meanwhile. A place is given back when the job
- * ends, or before. */
-bool job_take_place(struct job *job);
-void job_give_place(struct job *job);
+/* Whether the grace time of worker_pool_stop is over. */
+bool job_is_out_of_time(const struct job *job);
+
+/* Waits for that many milliseconds. False as soon as the job is cancelled or the pool stops. */
+bool job_wait(struct job *job, unsigned ms);
+/* The same for work that a cancel does not end. False as soon as the pool stops. */
+bool job_wait_despite_cancel(struct job *job, unsigned ms);
+
+/* From now on the job cannot be cancelled: its purpose is achieved. False when it was cancelled
+ * before. */
+bool job_refuse_cancel(struct job *job);
+
+/* Waits for a slot. False when the abort flag was set meanwhile. The slot is released at the job's
+ * end, or before. */
+bool job_acquire_slot(struct job *job);
+void job_release_slot(struct job *job);
 
 #endif

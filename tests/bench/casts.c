@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How many casts a second novasnapd takes up to the point where one would become a job: all before
- * it is novasnapd's own (the server, the manager's table, what a task asks of its arguments), and
- * the linker puts a handler that does nothing in the place of jobs_submit.
+ * How many casts a second novasnapd takes up to the point where one would become a job. Everything
+ * before that point is novasnapd's own code (server, dispatch, intake, task); the linker puts a
+ * handler that does nothing in the place of worker_pool_submit.
  *   casts decode CONFIG BODY [ROUNDS]  no broker: a recorded body, each time with another id
  *   casts broker CONFIG COUNT          takes that many from the queue of the configured host
- *   casts jobs CONFIG COUNT            the same, and each is a job: a thread that acks it, and ends
- *   casts journal CONFIG COUNT         the same, and it is in the journal before it is acked
+ *   casts jobs CONFIG COUNT            the same, and each is a job: a thread that ends at once
+ *   casts journal CONFIG COUNT         the same, and each is journaled before it is acked
  * CONFIG is a novasnap.conf. Prints {"name": ..., "rounds": [casts a second, ...]}.
  */
 #include <malloc.h>
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "agent/task/task.h"
+#include "agent/daemon/dispatch.h"
 #include "rpc/server.h"
 
 #define ROUNDS 5
@@ -24,12 +24,11 @@
 #define WAIT_S 240
 #define ID_DIGITS 32
 
-enum handler { DROP, ACK, RUN, NOTE };
+enum handler { DECODE, BROKER, JOBS, JOURNAL };
 
 /* Of the whole program: a function that the linker puts in has no argument of ours. */
 static struct bench {
 	enum handler handler;
-	struct journal *journal; /* NULL: none is kept */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
@@ -39,8 +38,8 @@ static struct bench {
 	gint64 first, last; /* monotonic us: when the first and the last one ended */
 } bench = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-/* So the compiler holds them against jobs.h. */
-__typeof__(jobs_submit) __wrap_jobs_submit, __real_jobs_submit;
+/* So that the compiler checks them against worker-pool.h. */
+__typeof__(worker_pool_submit) __wrap_worker_pool_submit, __real_worker_pool_submit;
 
 static void note_end(void)
 {
@@ -53,55 +52,47 @@ static void note_end(void)
 	pthread_mutex_unlock(&bench.lock);
 }
 
-static void note(const struct task *task)
+static void run_job(struct job *job, void *opaque)
 {
-	struct journal_cast cast = {
-		.unique_id = rpc_request_unique_id(task->request),
-		.method = task->method->name,
-		.instance = nova_instance_uuid(task->instance),
-		.image = task->image_id,
-	};
-	char *text = rpc_request_text(task->request, nova_instance_object(task->instance));
-	int64_t number;
-
-	cast.message = text;
-	g_assert_cmpint(journal_add(bench.journal, &cast, &number, NULL), ==, 1);
-	cJSON_free(text);
-}
-
-/* As a task's job begins. */
-static void job_run(struct job *job, void *opaque)
-{
-	const struct task *task = opaque;
-
 	(void)job;
-	if (bench.journal)
-		note(task);
-	rpc_request_ack(task->request);
+	(void)opaque;
 	note_end();
 }
 
-void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
-			const struct job_ops *ops, void *opaque)
+static void free_job(void *opaque)
 {
-	static struct job_ops noop = {.run = job_run};
+	task_free(opaque);
+}
 
+static const struct job_ops noop = {.run = run_job, .free = free_job};
+
+void __wrap_worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,
+			       const struct job_ops *ops, void *opaque)
+{
 	bench.taken++;
 	switch (bench.handler) {
-	case RUN:
-	case NOTE:
-		noop.free = ops->free;
-		__real_jobs_submit(jobs, key, name, &noop, opaque);
+	case JOBS:
+	case JOURNAL:
+		__real_worker_pool_submit(pool, key, name, ops, opaque);
 		return;
-	case ACK:
-		job_run(NULL, opaque);
+	case BROKER:
+		note_end();
 		break;
-	case DROP:
+	case DECODE:
 	default:
 		break;
 	}
-	ops->free(opaque);
+	free_job(opaque);
 }
+
+/* The journal must not fail here. */
+static void pause_consuming(const GError *why, void *opaque)
+{
+	(void)opaque;
+	g_error("%s", why->message);
+}
+
+static const struct intake_ops intake_ops = {.job = &noop, .pause_consuming = pause_consuming};
 
 static int fail(const char *what, const GError *error)
 {
@@ -194,37 +185,49 @@ static int serve(struct rpc *rpc, const char *name)
 	return EXIT_SUCCESS;
 }
 
+static int start(struct dispatch *dispatch, GError **error)
+{
+	struct agent *agent = dispatch->agent;
+	struct rpc_server_ops ops = dispatch_server_ops(dispatch);
+
+	if (bench.handler == JOURNAL) {
+		agent->journal = journal_open(agent->config->state_dir, 1, error);
+		if (!agent->journal || intake_start(dispatch->intake, error) < 0)
+			return -1;
+	}
+	agent->rpc = rpc_open(&agent->config->rpc, error);
+	return agent->rpc ? rpc_server_start(agent->rpc, &ops, error) : -1;
+}
+
 static int run(int argc, char **argv, const struct config *config)
 {
 	g_autoptr(GError) error = NULL;
-	struct manager manager = {.config = config, .jobs = jobs_new(0)};
-	struct rpc *rpc = rpc_open(&config->rpc, &error);
-	struct rpc_server_ops ops = manager_server_ops(&manager);
+	struct agent agent = {.config = config, .pool = worker_pool_new(0)};
+	struct dispatch dispatch = {.agent = &agent, .intake = intake_new(&agent, &intake_ops)};
 	int status;
 
-	if (bench.handler != DROP)
+	if (bench.handler != DECODE)
 		bench.wanted = (unsigned)atoi(argv[3]);
-	if (bench.handler == NOTE)
-		bench.journal = journal_open(config->state_dir, 1, &error);
-	if (error || !rpc || rpc_server_start(rpc, &ops, &error) < 0) {
+	if (start(&dispatch, &error) < 0)
 		status = fail("cannot serve", error);
-	} else if (bench.handler == DROP) {
-		status = decode(rpc, argv[3], argc > 4 ? (unsigned)atoi(argv[4]) : ROUNDS);
-	} else {
-		status = serve(rpc, argv[1]);
-	}
+	else if (bench.handler == DECODE)
+		status = decode(agent.rpc, argv[3], argc > 4 ? (unsigned)atoi(argv[4]) : ROUNDS);
+	else
+		status = serve(agent.rpc, argv[1]);
 	/* Frees what a job held after it was counted. */
-	(void)jobs_stop(manager.jobs, WAIT_S, 0);
-	rpc_close(rpc, 0);
-	jobs_free(manager.jobs);
-	journal_close(bench.journal);
+	(void)worker_pool_stop(agent.pool, WAIT_S, 0);
+	intake_free(dispatch.intake);
+	if (agent.rpc)
+		rpc_close(agent.rpc, 0);
+	worker_pool_free(agent.pool);
+	journal_close(agent.journal);
 	return status;
 }
 
 static bool find_handler(const char *name)
 {
 	static const char *const names[] = {
-		[DROP] = "decode", [ACK] = "broker", [RUN] = "jobs", [NOTE] = "journal"};
+		[DECODE] = "decode", [BROKER] = "broker", [JOBS] = "jobs", [JOURNAL] = "journal"};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
 		if (g_str_equal(names[i], name)) {

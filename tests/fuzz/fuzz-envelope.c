@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "agent/task/task.h"
+#include "agent/daemon/dispatch.h"
 #include "rpc/amqp/consumer.h"
 #include "rpc/amqp/publisher.h"
 #include "rpc/client.h"
@@ -20,7 +20,8 @@
 /* The longest name of a queue in AMQP. */
 #define KEY_MAX_LENGTH 255
 
-__typeof__(jobs_submit) __wrap_jobs_submit;
+__typeof__(intake_take) __wrap_intake_take, __real_intake_take;
+__typeof__(worker_pool_submit) __wrap_worker_pool_submit;
 __typeof__(consumer_ack) __wrap_consumer_ack;
 __typeof__(consumer_want) __wrap_consumer_want;
 __typeof__(publisher_send) __wrap_publisher_send;
@@ -50,26 +51,28 @@ int __wrap_publisher_send(struct publisher *publisher, const struct outgoing_mes
 }
 
 /* The message that the journal gets must be readable. */
-void __wrap_jobs_submit(struct jobs *jobs, const char *key, const char *name,
-			const struct job_ops *ops, void *opaque)
+bool __wrap_intake_take(struct intake *intake, const struct task_method *method,
+			struct rpc_request *request, GError **error)
 {
-	const struct task *task = opaque;
-	char *text =
-		rpc_request_text(task->request, nova_instance_is_plain(task->instance)
-							? NULL
-							: nova_instance_object(task->instance));
+	char *text = rpc_request_text(request);
 	g_autoptr(GError) error = NULL;
 	cJSON *message = rpc_body_decode(text, strlen(text), &error);
 
-	(void)jobs;
-	(void)name;
-	g_assert_true(g_uuid_string_is_valid(key));
 	g_assert_no_error(error);
 	rpc_message_prepare_replay(message);
 	cJSON_Delete(message);
 	cJSON_free(text);
-	rpc_request_ack(task->request);
-	ops->free(opaque);
+	return __real_intake_take(intake, method, request, error);
+}
+
+void __wrap_worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,
+			       const struct job_ops *ops, void *opaque)
+{
+	(void)pool;
+	(void)name;
+	(void)ops;
+	g_assert_true(g_uuid_string_is_valid(key));
+	task_free(opaque);
 }
 
 /* A message that is printed and parsed again stays the same. */
@@ -101,13 +104,15 @@ static void check_text(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct rpc_config config;
-	static struct manager manager;
+	static struct agent agent;
+	static const struct intake_ops no_jobs;
+	static struct dispatch dispatch = {.agent = &agent};
 	const struct delivery delivery = {.body = (const char *)data, .length = size, .size = size};
 	struct rpc rpc = {.config = &config};
-	struct rpc_server_ops ops = manager_server_ops(&manager);
+	struct rpc_server_ops ops = dispatch_server_ops(&dispatch);
 
-	if (!manager.jobs) {
-		manager.jobs = jobs_new(0);
+	if (!dispatch.intake) {
+		dispatch.intake = intake_new(&agent, &no_jobs);
 		config.topic = "compute";
 		config.host = "node1";
 		config.rejected_dir = g_build_filename(g_get_tmp_dir(), "rejected", NULL);

@@ -228,7 +228,7 @@ def test_a_cancel_while_the_conductor_is_away(env):
     env.conductor.stop()
 
     def cancel():
-        tap.wait_for("try", lambda: "asked again" in env.agent.text(), 40)
+        tap.wait_for("try", lambda: "asking again" in env.agent.text(), 40)
         env.agent.command("cancel", GUEST, check=False)
         tap.wait_for("end's try", lambda: "it is tried again" in env.agent.text(), 60)
         env.conductor.start()
@@ -244,7 +244,7 @@ def test_sigterm_while_the_image_is_saving(env):
     time.sleep(1)
     assert env.agent.stop() == 0
     assert job.row() == (0, None) and job.has_image(), env.agent.text()
-    assert "saving by now" in job.run() and not job.has_image() and job.event_has_ended()
+    assert "now saving" in job.run() and not job.has_image() and job.event_has_ended()
 
 
 def test_a_step_that_cannot_be_rolled_back_does_not_keep_others_from_it(env):
@@ -264,7 +264,7 @@ def leave_a_guest_that_left(env, state, host=None):
     env.task_state(state)
     env.conductor.host = host or env.agent.host
     job.run()
-    assert job.log.count("is left as it is") == 2 and "defined again" not in job.log, job.log
+    assert job.log.count("is not rolled back on this host") == 2 and "defined again" not in job.log, job.log
     assert job.left == [] and not job.has_image() and env.conductor.faults == []
 
 
@@ -284,7 +284,7 @@ def test_a_guest_that_stayed_while_the_host_was_down(env):
         env.task_state(state)
         env.conductor.unwell = 1
         job.run()
-        assert "is left as it is" not in job.log and job.left == ["folder"] and env.conductor.unwell == 0, job.log
+        assert "is not rolled back on this host" not in job.log and job.left == ["folder"] and env.conductor.unwell == 0, job.log
 
 
 def test_a_failure_keeps_its_kind(env):

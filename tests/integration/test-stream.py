@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills its
-scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU and
-Glance are real; uploads are slow by novasnap's own limit."""
+"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills
+its scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU
+and Glance are real; uploads are slow by novasnap's own limit."""
 import json
 import os
 import re
@@ -142,7 +142,7 @@ def test_the_guest_stops_and_the_upload_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("destroy")
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload, whole=True)
 
 
@@ -153,7 +153,7 @@ def test_the_guest_starts_and_the_upload_begins_again(env):
         env.guest.start()
         assert time.monotonic() - begin < 20
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload)
     env.guest.wait_writing(1)
 
@@ -189,7 +189,7 @@ def test_after_a_failed_upload_the_same_instant_is_sent(env):
     agent = env.agent({"glance_url": front.url}, upload_bytes_per_second="0")
     image, shown, status = agent.snapshot(env.guest.uuid)
     assert status == 0, (shown, agent.text())
-    assert "attempts 2" in agent.text() and "begun anew" not in agent.text()
+    assert "attempts 2" in agent.text() and "the snapshot begins again" not in agent.text()
     rounds = rounds_in(env.glance.file(image), "qcow2")
     assert is_one_instant(rounds), rounds
 
@@ -241,7 +241,7 @@ def test_nonsense_at_the_status_socket(env):
     silent = [visit() for _ in range(20)]
     assert all(visitor.recv(1) == b"" for visitor in silent)
     status = json.loads(visit(b'{"ask": "status"}').recv(1 << 16))
-    assert status["ready"] and not status["held"] and status["jobs"] == [], status
+    assert status["ready"] and not status["paused"] and status["jobs"] == [], status
     assert status["pid"] == agent.process.pid, status
 
 
@@ -256,7 +256,7 @@ def test_the_backup_job_is_ended_by_somebody_else_and_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("domjobabort")
         upload.end()
-    assert "begun anew" in upload.said(), upload.said()
+    assert "the snapshot begins again" in upload.said(), upload.said()
     env.check_whole(upload)
 
 

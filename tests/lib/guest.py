@@ -99,8 +99,9 @@ class Guest(Domain):
         if self.boots:
             for name in ("vmlinuz", "initrd"):
                 shutil.copy(os.path.join(BUILD, "guest", name), self.folder)
+            # On a busy host the emulated timer looks broken to the kernel, which would then not start.
             boot = (f"<kernel>{self.folder}/vmlinuz</kernel><initrd>{self.folder}/initrd</initrd>"
-                    f"<cmdline>console=ttyS0 quiet panic=1{' novasnap.fs' if self.has_fs else ''}"
+                    f"<cmdline>console=ttyS0 quiet panic=1 no_timer_check{' novasnap.fs' if self.has_fs else ''}"
                     "</cmdline>")
         channel = ("<controller type='virtio-serial' index='0'/><channel type='unix'>"
                    "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"

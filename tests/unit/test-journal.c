@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The journal: what is written is there after the next opening.
+ * The journal: what was written is there when it is opened again.
  */
 #include <glib/gstdio.h>
 #include <sqlite3.h>
@@ -60,13 +60,13 @@ static void tear_down(struct fixture *fixture, gconstpointer data)
 
 static int64_t add(struct fixture *fixture, const char *unique_id)
 {
-	const struct journal_cast cast = {unique_id, "snapshot_instance", INSTANCE, IMAGE, "{}"};
+	struct journal_cast cast = {unique_id, "snapshot_instance", INSTANCE, IMAGE, "{}", 0};
 	g_autoptr(GError) error = NULL;
-	int64_t job = 0;
 
-	g_assert_cmpint(journal_add(fixture->journal, &cast, &job, &error), ==, 1);
+	g_assert_cmpint(journal_casts_add(fixture->journal, &cast, 1, &error), ==, 0);
 	g_assert_no_error(error);
-	return job;
+	g_assert_cmpint(cast.job, >, 0);
+	return cast.job;
 }
 
 static GPtrArray *list(struct fixture *fixture, enum journal_which which, guint expected)
@@ -81,17 +81,20 @@ static GPtrArray *list(struct fixture *fixture, enum journal_which which, guint 
 
 static void test_cast(struct fixture *fixture, gconstpointer data)
 {
-	const struct journal_cast again = {"one", "pause_instance", INSTANCE, NULL, "{}"};
-	int64_t job = add(fixture, "one"), none = 0;
+	struct journal_cast again = {"one", "pause_instance", INSTANCE, NULL, "{}", 7};
+	int64_t job = add(fixture, "one");
 	g_autoptr(GPtrArray) jobs = NULL;
 	const struct journal_job *found;
 
 	(void)data;
-	g_assert_cmpint(journal_add(fixture->journal, &again, &none, NULL), ==, 0);
+	g_assert_cmpint(journal_casts_add(fixture->journal, &again, 1, NULL), ==, 0);
+	g_assert_cmpint(again.job, ==, 0);
 	g_assert_cmpint(add(fixture, NULL), >, job);
 	g_assert_cmpint(add(fixture, NULL), >, job);
 	reopen(fixture);
-	g_assert_cmpint(journal_add(fixture->journal, &again, &none, NULL), ==, 0);
+	again.job = 7;
+	g_assert_cmpint(journal_casts_add(fixture->journal, &again, 1, NULL), ==, 0);
+	g_assert_cmpint(again.job, ==, 0);
 	jobs = list(fixture, JOURNAL_OPEN, 3);
 	found = jobs->pdata[0];
 	g_assert_cmpint(found->id, ==, job);
@@ -100,8 +103,25 @@ static void test_cast(struct fixture *fixture, gconstpointer data)
 	g_assert_cmpstr(found->instance, ==, INSTANCE);
 	g_assert_cmpstr(found->image, ==, IMAGE);
 	g_assert_cmpstr(found->message, ==, "{}");
-	g_assert_cmpuint(found->runs, ==, 1);
+	g_assert_cmpuint(found->runs, ==, 0);
 	g_assert_cmpint(found->ended_at, ==, 0);
+}
+
+static void test_batch(struct fixture *fixture, gconstpointer data)
+{
+	struct journal_cast casts[] = {
+		{"one", "snapshot_instance", INSTANCE, IMAGE, "{}", 0},
+		{"two", "snapshot_instance", INSTANCE, IMAGE, "{}", 0},
+		{"one", "snapshot_instance", INSTANCE, IMAGE, "{}", 7},
+	};
+
+	(void)data;
+	g_assert_cmpint(journal_casts_add(fixture->journal, casts, G_N_ELEMENTS(casts), NULL), ==,
+			0);
+	g_assert_cmpint(casts[0].job, >, 0);
+	g_assert_cmpint(casts[1].job, >, casts[0].job);
+	g_assert_cmpint(casts[2].job, ==, 0);
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 2));
 }
 
 static void test_steps(struct fixture *fixture, gconstpointer data)
@@ -112,16 +132,16 @@ static void test_steps(struct fixture *fixture, gconstpointer data)
 	const struct journal_job *found;
 
 	(void)data;
-	g_assert_cmpint(journal_step(fixture->journal, job, "save", "{\"paused\":true}", NULL), ==,
-			0);
-	g_assert_cmpint(journal_step(fixture->journal, job, "upload", "", NULL), ==, 0);
-	g_assert_cmpint(journal_step(fixture->journal, job, "folder", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_clear(fixture->journal, job, "folder", NULL), ==, 0);
-	g_assert_cmpint(journal_run(fixture->journal, job, NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, job, "save", "{\"paused\":true}", NULL),
+			==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, job, "upload", "", NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, job, "folder", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_step_clear(fixture->journal, job, "folder", NULL), ==, 0);
+	g_assert_cmpint(journal_job_run(fixture->journal, job, NULL), ==, 0);
 	reopen(fixture);
 	jobs = list(fixture, JOURNAL_OPEN, 1);
 	found = jobs->pdata[0];
-	g_assert_cmpuint(found->runs, ==, 2);
+	g_assert_cmpuint(found->runs, ==, 1);
 	g_assert_cmpuint(found->steps->len, ==, 3);
 	step = found->steps->pdata[0];
 	g_assert_cmpstr(step->name, ==, "save");
@@ -138,14 +158,14 @@ static void test_end(struct fixture *fixture, gconstpointer data)
 	g_autofree char *number = g_strdup_printf("%" G_GINT64_FORMAT, good);
 
 	(void)data;
-	g_assert_cmpint(journal_step(fixture->journal, good, "whole", "", NULL), ==, 0);
-	g_assert_cmpint(journal_step(fixture->journal, bad, "copy", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, good, NULL, NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, bad, "the disk is full", NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, good, "whole", "", NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, bad, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, good, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, bad, "the disk is full", NULL), ==, 0);
 	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
-	/* A fact is no leftover, a step is until it is cleared. */
+	/* A step is a leftover until it is cleared; a fact is none. */
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
-	g_assert_cmpint(journal_clear(fixture->journal, bad, "copy", NULL), ==, 0);
+	g_assert_cmpint(journal_step_clear(fixture->journal, bad, "copy", NULL), ==, 0);
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
 	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 2));
 	job = journal_find(fixture->journal, IMAGE, NULL);
@@ -168,9 +188,9 @@ static void *write_many(void *opaque)
 	for (int i = 0; i < EACH; i++) {
 		int64_t job = add(fixture, NULL);
 
-		g_assert_cmpint(journal_step(fixture->journal, job, "copy", "{}", NULL), ==, 0);
-		g_assert_cmpint(journal_clear(fixture->journal, job, "copy", NULL), ==, 0);
-		g_assert_cmpint(journal_end(fixture->journal, job, NULL, NULL), ==, 0);
+		g_assert_cmpint(journal_step_add(fixture->journal, job, "copy", "{}", NULL), ==, 0);
+		g_assert_cmpint(journal_step_clear(fixture->journal, job, "copy", NULL), ==, 0);
+		g_assert_cmpint(journal_job_end(fixture->journal, job, NULL, NULL), ==, 0);
 		if (i % 5 == 0)
 			g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
 	}
@@ -199,33 +219,37 @@ static void test_many(struct fixture *fixture, gconstpointer data)
 	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
 }
 
-/* As when the disk is full: nothing that failed is there, and nothing that did not is lost. */
+/* As when the disk is full. Casts are added all together or not at all, and what was written before
+ * stays. */
 static void test_full(struct fixture *fixture, gconstpointer data)
 {
-	const struct journal_cast cast = {"big", "snapshot_instance", INSTANCE, IMAGE, NULL};
 	g_autofree char *text = g_strnfill(1 << 20, 'x');
-	struct journal_cast big = cast;
+	struct journal_cast big[] = {
+		{"fits", "snapshot_instance", INSTANCE, IMAGE, "{}", 0},
+		{"big", "snapshot_instance", INSTANCE, IMAGE, text, 0},
+	};
 	g_autoptr(GError) error = NULL;
-	int64_t small = add(fixture, "small"), job;
+	int64_t small = add(fixture, "small");
 
 	(void)data;
-	big.message = text;
 	g_assert_cmpint(
 		sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 20", NULL, NULL, NULL),
 		==, SQLITE_OK);
-	g_assert_cmpint(journal_add(fixture->journal, &big, &job, &error), ==, -1);
+	g_assert_cmpint(journal_casts_add(fixture->journal, big, 2, &error), ==, -1);
 	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
 	g_clear_error(&error);
-	g_assert_cmpint(journal_step(fixture->journal, small, "copy", text, &error), ==, -1);
+	g_assert_cmpint(journal_step_add(fixture->journal, small, "copy", text, &error), ==, -1);
 	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
 	g_clear_error(&error);
 	g_assert_cmpint(sqlite3_exec(fixture->journal->db, "PRAGMA max_page_count = 100000", NULL,
 				     NULL, NULL),
 			==, SQLITE_OK);
-	g_assert_cmpint(journal_add(fixture->journal, &big, &job, &error), ==, 1);
+	g_assert_cmpint(journal_casts_add(fixture->journal, big, 2, &error), ==, 0);
 	g_assert_no_error(error);
+	g_assert_cmpint(big[0].job, >, small);
+	g_assert_cmpint(big[1].job, >, big[0].job);
 	reopen(fixture);
-	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 2));
+	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 3));
 }
 
 static void run_sql(struct fixture *fixture, const char *sql)
@@ -244,9 +268,9 @@ static void test_old(struct fixture *fixture, gconstpointer data)
 
 	(void)data;
 	(void)add(fixture, "open");
-	g_assert_cmpint(journal_step(fixture->journal, left, "copy", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, old, NULL, NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, left, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, left, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, old, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, left, NULL, NULL), ==, 0);
 	run_sql(fixture, "UPDATE jobs SET came_at = 1, ended_at = 1 WHERE ended_at IS NOT NULL;"
 			 "UPDATE jobs SET came_at = 1");
 	reopen(fixture);
@@ -254,8 +278,8 @@ static void test_old(struct fixture *fixture, gconstpointer data)
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
 }
 
-/* The clock was set back since: what came and ended in the future is neither forgotten nor taken
- * for the newest. */
+/* The clock was set back since. Jobs of the future are not deleted as old, and the newest job is
+ * the one that was added last. */
 static void test_clock(struct fixture *fixture, gconstpointer data)
 {
 	int64_t ended = add(fixture, "ended"), left = add(fixture, "left"), later;
@@ -263,9 +287,9 @@ static void test_clock(struct fixture *fixture, gconstpointer data)
 
 	(void)data;
 	(void)add(fixture, "open");
-	g_assert_cmpint(journal_step(fixture->journal, left, "copy", "{}", NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, ended, NULL, NULL), ==, 0);
-	g_assert_cmpint(journal_end(fixture->journal, left, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_step_add(fixture->journal, left, "copy", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, ended, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, left, NULL, NULL), ==, 0);
 	run_sql(fixture, "UPDATE jobs SET came_at = 4102444800;"
 			 "UPDATE jobs SET ended_at = 4102444800 WHERE ended_at IS NOT NULL;"
 			 "UPDATE steps SET at = 4102444800");
@@ -329,15 +353,16 @@ static void test_nonsense(struct fixture *fixture, gconstpointer data)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	TEST("a cast is there, and once", test_cast);
+	TEST("a cast is added once", test_cast);
+	TEST("a cast that is twice in a batch is added once", test_batch);
 	TEST("steps", test_steps);
-	TEST("ends and leftovers", test_end);
+	TEST("ended jobs and leftovers", test_end);
 	TEST("many threads", test_many);
 	TEST("a full disk", test_full);
-	TEST("what is old is forgotten", test_old);
-	TEST("of times to come", test_clock);
-	TEST("others", test_others);
-	TEST("of a newer version", test_newer);
-	TEST("no journal at all", test_nonsense);
+	TEST("old jobs are deleted", test_old);
+	TEST("jobs of the future", test_clock);
+	TEST("a second process", test_others);
+	TEST("a newer version", test_newer);
+	TEST("a file that is no database", test_nonsense);
 	return g_test_run();
 }

@@ -1,63 +1,65 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The manager is there until whoever may still use it has ended: on a host with libvirt's test
- * driver. The linker puts the functions below in the place of those that need a broker, or end.
+ * The start and stop of the manager, and until when it must exist, on a host with libvirt's test
+ * driver. The linker replaces functions that need a broker, or whose calls are counted, by those
+ * below.
  */
 #include <poll.h>
 
+#include "agent/daemon/leftovers.h"
 #include "agent/daemon/manager.h"
-#include "agent/recovery/recovery.h"
 #include "tests/unit/host.h"
 
-#define CANCEL_S 1 /* for which jobs that are cancelled are waited for */
+#define ABORT_S 1 /* how long aborted jobs are waited for */
 
 static struct {
-	unsigned freed;
-	bool has_recovery, stays; /* a job does not look at its cancel flag */
-	atomic_bool goes;	  /* now it ends */
+	unsigned freed; /* how often the worker pool was freed */
+	bool has_recovery;
+	bool ignores_abort;  /* the job does not look at its abort flag */
+	atomic_bool may_end; /* the job ends now */
 } fake;
 
-__typeof__(jobs_free) __real_jobs_free, __wrap_jobs_free;
+__typeof__(worker_pool_free) __real_worker_pool_free, __wrap_worker_pool_free;
 
-void __wrap_jobs_free(struct jobs *jobs)
+void __wrap_worker_pool_free(struct worker_pool *pool)
 {
 	fake.freed++;
-	__real_jobs_free(jobs);
+	__real_worker_pool_free(pool);
 }
 
-__typeof__(jobs_stop) __real_jobs_stop, __wrap_jobs_stop;
-__typeof__(recovery_start) __real_recovery_start, __wrap_recovery_start;
+__typeof__(worker_pool_stop) __real_worker_pool_stop, __wrap_worker_pool_stop;
+__typeof__(leftovers_start) __real_leftovers_start, __wrap_leftovers_start;
 __typeof__(rpc_server_start) __wrap_rpc_server_start;
 __typeof__(rpc_server_stop) __wrap_rpc_server_stop;
 
-unsigned __wrap_jobs_stop(struct jobs *jobs, unsigned grace_s, unsigned cancel_s)
+unsigned __wrap_worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s)
 {
-	g_assert_cmpuint(cancel_s, >, CANCEL_S);
-	return __real_jobs_stop(jobs, grace_s, CANCEL_S);
+	g_assert_cmpuint(abort_s, >, ABORT_S);
+	return __real_worker_pool_stop(pool, grace_s, ABORT_S);
 }
 
-static void job_runs(struct job *job, void *opaque)
+static void run_job(struct job *job, void *opaque)
 {
 	(void)opaque;
-	while (!atomic_load(&fake.goes) &&
-	       (fake.stays || atomic_load(job_cancel_flag(job)) == JOB_GOES_ON))
+	while (!atomic_load(&fake.may_end) &&
+	       (fake.ignores_abort || atomic_load(job_abort_flag(job)) == 0))
 		(void)poll(NULL, 0, 10);
 }
 
-static void job_is_freed(void *opaque)
+static void free_job(void *opaque)
 {
 	(void)opaque;
 }
 
-/* It finds one open job. */
-struct recovery *__wrap_recovery_start(struct manager *manager, GError **error)
+/* The journal has one open job. */
+struct leftovers *__wrap_leftovers_start(struct agent *agent, GError **error)
 {
-	static const struct job_ops ops = {.run = job_runs, .free = job_is_freed};
+	static const struct job_ops ops = {.run = run_job, .free = free_job};
 
-	jobs_submit(manager->jobs, HOST_UUID, NULL, &ops, NULL);
+	worker_pool_submit(agent->pool, HOST_UUID, NULL, &ops, NULL);
 	if (fake.has_recovery)
-		return __real_recovery_start(manager, error);
-	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED, "made up: no recovery");
+		return __real_leftovers_start(agent, error);
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED, "simulated: no recovery");
 	return NULL;
 }
 
@@ -65,7 +67,7 @@ int __wrap_rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, G
 {
 	(void)rpc;
 	(void)ops;
-	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "made up: no server");
+	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "simulated: no server");
 	return -1;
 }
 
@@ -128,8 +130,8 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 	host_close(&fixture->host);
 }
 
-/* A signal may come while its end is on its way. */
-static void test_hurried_after_its_stop(struct fixture *fixture, gconstpointer unused)
+/* A second signal may come at the very end. */
+static void test_grace_is_skipped_after_the_stop(struct fixture *fixture, gconstpointer unused)
 {
 	g_autoptr(GError) error = NULL;
 	struct manager *manager = manager_open(&fixture->config, NULL, &error);
@@ -138,12 +140,12 @@ static void test_hurried_after_its_stop(struct fixture *fixture, gconstpointer u
 	g_assert_no_error(error);
 	g_assert_cmpuint(manager_stop(manager), ==, 0);
 	g_assert_cmpuint(fake.freed, ==, 0);
-	manager_hurry(manager);
+	manager_skip_grace(manager);
 	manager_free(manager);
 	g_assert_cmpuint(fake.freed, ==, 1);
 }
 
-static struct manager *start_fails(struct fixture *fixture, const char *words)
+static struct manager *fail_start(struct fixture *fixture, const char *words)
 {
 	g_autoptr(GError) error = NULL;
 	struct manager *manager = manager_open(&fixture->config, (struct rpc *)fixture, &error);
@@ -156,34 +158,34 @@ static struct manager *start_fails(struct fixture *fixture, const char *words)
 	return manager;
 }
 
-/* Recovery has begun jobs by then. */
+/* Recovery has submitted a job before. */
 static void test_start_fails(struct fixture *fixture, gconstpointer unused)
 {
 	struct manager *manager;
 
 	(void)unused;
 	fake.has_recovery = true;
-	manager = start_fails(fixture, "no server");
+	manager = fail_start(fixture, "no server");
 	g_assert_cmpuint(manager_stop(manager), ==, 0);
 	manager_free(manager);
 	fake.freed = 0;
 	fake.has_recovery = false;
-	manager = start_fails(fixture, "no recovery");
+	manager = fail_start(fixture, "no recovery");
 	g_assert_cmpuint(manager_stop(manager), ==, 0);
 	manager_free(manager);
 }
 
-/* Its thread uses the manager still, which is there for it. */
-static void test_job_outlives_a_start_that_failed(struct fixture *fixture, gconstpointer unused)
+/* The job's thread uses the manager, so it must not be freed yet. */
+static void test_a_job_runs_longer_than_the_stop(struct fixture *fixture, gconstpointer unused)
 {
 	struct manager *manager;
 
 	(void)unused;
-	fake.stays = true;
-	manager = start_fails(fixture, "no recovery");
+	fake.ignores_abort = true;
+	manager = fail_start(fixture, "no recovery");
 	g_assert_cmpuint(manager_stop(manager), ==, 1);
 	g_assert_cmpuint(fake.freed, ==, 0);
-	atomic_store(&fake.goes, true);
+	atomic_store(&fake.may_end, true);
 	g_assert_cmpuint(manager_stop(manager), ==, 0);
 	manager_free(manager);
 	g_assert_cmpuint(fake.freed, ==, 1);
@@ -195,8 +197,8 @@ static void test_job_outlives_a_start_that_failed(struct fixture *fixture, gcons
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	TEST(hurried_after_its_stop);
+	TEST(grace_is_skipped_after_the_stop);
 	TEST(start_fails);
-	TEST(job_outlives_a_start_that_failed);
+	TEST(a_job_runs_longer_than_the_stop);
 	return g_test_run();
 }

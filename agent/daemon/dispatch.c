@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See dispatch.h.
+ */
+#include "agent/daemon/dispatch.h"
+
+#include "agent/method/methods.h"
+
+static void note_unhandled(const char *method, const struct rpc_request *request, void *opaque)
+{
+	struct dispatch *dispatch = opaque;
+	unsigned count = atomic_fetch_add(&dispatch->unhandled, 1) + 1;
+
+	g_warning("the cast %s (request %.64s) is dropped: novasnapd does not serve this method; "
+		  "%u such casts so far",
+		  method, rpc_context_string(rpc_request_context(request), "request_id"), count);
+}
+
+static void handle_task(struct rpc_request *request, const void *method, void *opaque)
+{
+	struct dispatch *dispatch = opaque;
+
+	(void)intake_take(dispatch->intake, method, request, NULL);
+}
+
+unsigned dispatch_cancel(struct dispatch *dispatch, const char *id)
+{
+	unsigned count = worker_pool_cancel(dispatch->agent->pool, id);
+
+	g_message("cancel %.64s: %u snapshots are cancelled", id, count);
+	return count;
+}
+
+static void handle_cancel(struct rpc_request *request, const void *method, void *opaque)
+{
+	struct dispatch *dispatch = opaque;
+	const char *id = cJSON_GetStringValue(
+		cJSON_GetObjectItemCaseSensitive(rpc_request_args(request), "id"));
+
+	(void)method;
+	if (!id) {
+		rpc_request_reject(request, "its argument id is missing");
+		return;
+	}
+	rpc_request_reply(request, cJSON_CreateNumber(dispatch_cancel(dispatch, id)));
+	rpc_request_ack(request);
+	rpc_request_free(request);
+}
+
+/* It would have to unplug ports and volumes too, which novasnapd does not do: no resize is better
+ * than half of one. */
+static void refuse_resize(struct rpc_request *request, const void *method, void *opaque)
+{
+	(void)method;
+	(void)opaque;
+	g_warning("prep_snapshot_based_resize_at_source is refused: novasnapd takes snapshots, but "
+		  "does not unplug ports and volumes");
+	rpc_request_fail(request, "InstanceFaultRollback", "nova.exception",
+			 "novasnapd cannot prepare a cross-cell resize: it takes snapshots, but "
+			 "does not unplug ports and volumes; run nova-compute on this host for "
+			 "that");
+	rpc_request_ack(request);
+	rpc_request_free(request);
+}
+
+static const struct rpc_method methods[] = {
+	{"snapshot_instance", handle_task, &method_snapshot_instance},
+	{"backup_instance", handle_task, &method_backup_instance},
+	{"pause_instance", handle_task, &method_pause_instance},
+	{"unpause_instance", handle_task, &method_unpause_instance},
+	{"suspend_instance", handle_task, &method_suspend_instance},
+	{"resume_instance", handle_task, &method_resume_instance},
+	{"shelve_instance", handle_task, &method_shelve_instance},
+	{"quiesce_instance", handle_task, &method_quiesce_instance},
+	{"unquiesce_instance", handle_task, &method_unquiesce_instance},
+	{"volume_snapshot_create", handle_task, &method_volume_snapshot_create},
+	{"volume_snapshot_delete", handle_task, &method_volume_snapshot_delete},
+	{"prep_snapshot_based_resize_at_source", refuse_resize, NULL},
+	{DISPATCH_CANCEL, handle_cancel, NULL},
+	{NULL, NULL, NULL},
+};
+
+/* Folsom and Grizzly sent 2.x, and 1.x before; Zed sends 6.0 or, pinned, 5.x. The newest known
+ * minor version of each. */
+static const char *const versions[] = {"1.44", "2.49", "5.13", "6.5", NULL};
+
+struct rpc_server_ops dispatch_server_ops(struct dispatch *dispatch)
+{
+	return (struct rpc_server_ops){methods, versions, note_unhandled, dispatch};
+}
+
+const struct task_method *dispatch_find_method(const char *name)
+{
+	for (const struct rpc_method *method = methods; method->name; method++) {
+		if (method->what && g_str_equal(method->name, name))
+			return method->what;
+	}
+	return NULL;
+}
+
+bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request, GError **error)
+{
+	const struct task_method *method = dispatch_find_method(rpc_request_method(request));
+
+	if (method)
+		return intake_take(dispatch->intake, method, request, error);
+	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE, "the method %s is not served here",
+		    rpc_request_method(request));
+	rpc_request_free(request);
+	return false;
+}

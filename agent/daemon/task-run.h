@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A task as a job in its thread, from its begin to its end in the journal.
+ */
+#ifndef NOVASNAP_AGENT_TASK_RUN_H
+#define NOVASNAP_AGENT_TASK_RUN_H
+
+#include "agent/task/task.h"
+
+/* The jobs that run tasks: their opaque is a struct task. */
+extern const struct job_ops task_job_ops;
+
+/* Makes a job of what the journal has open, which it takes. `method` is that of its name; NULL:
+ * this novasnapd has no such method. A job that cannot be read is ended in the journal. */
+void task_resume(struct agent *agent, const struct task_method *method, struct journal_job *left);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See moved.h.
+ */
+#include "agent/recovery/moved.h"
+
+#include "agent/recovery/instance.h"
+
+/* Whether its rollback may start the guest, or define it on this host. */
+static bool brings_guest_back(const struct journal_step *step)
+{
+	return !step->cleared &&
+	       (g_str_equal(step->name, "save") || g_str_equal(step->name, "undefine"));
+}
+
+/* A host that was not rebooted has not lost its guests to another one. */
+static bool is_of_another_boot(const struct journal_step *step)
+{
+	g_autofree char *boot = virt_host_boot();
+	cJSON *undo = cJSON_Parse(step->undo);
+	const char *noted =
+		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(undo, VIRT_UNDO_BOOT));
+	/* Versions that noted no boot are recent: their steps are taken as of this boot. */
+	bool is_other = boot && noted && !g_str_equal(boot, noted);
+
+	cJSON_Delete(undo);
+	return is_other;
+}
+
+/* Whether it may only be rolled back after the conductor was asked. */
+static bool is_in_doubt(const struct journal_step *step)
+{
+	return brings_guest_back(step) && is_of_another_boot(step);
+}
+
+static int clear_step(struct agent *agent, struct journal_step *step, GError **error)
+{
+	if (journal_step_clear_id(agent->journal, step->id, error) < 0)
+		return -1;
+	step->cleared = true;
+	return 0;
+}
+
+static int note_boot(struct agent *agent, struct journal_step *step, const char *boot,
+		     GError **error)
+{
+	cJSON *undo = cJSON_Parse(step->undo);
+	char *text;
+	int rc;
+
+	cJSON_ReplaceItemInObjectCaseSensitive(undo, VIRT_UNDO_BOOT, cJSON_CreateString(boot));
+	text = cJSON_PrintUnformatted(undo);
+	rc = journal_step_amend(agent->journal, step->id, text, error);
+	if (rc == 0) {
+		g_free(step->undo);
+		step->undo = g_strdup(text);
+	}
+	cJSON_free(text);
+	cJSON_Delete(undo);
+	return rc;
+}
+
+/* The guest is here in this boot too: note this boot in its steps, so that they need no further
+ * question however often they are tried. */
+static int confirm_steps(struct task *task, GError **error)
+{
+	g_autofree char *boot = virt_host_boot();
+
+	for (guint i = 0; boot && i < task->recovered_job->steps->len; i++) {
+		struct journal_step *step = task->recovered_job->steps->pdata[i];
+
+		if (is_in_doubt(step) && note_boot(task->agent, step, boot, error) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int drop_steps(struct task *task, const GError *why, GError **error)
+{
+	for (guint i = 0; i < task->recovered_job->steps->len; i++) {
+		struct journal_step *step = task->recovered_job->steps->pdata[i];
+
+		if (!brings_guest_back(step))
+			continue;
+		if (clear_step(task->agent, step, error) < 0)
+			return -1;
+		g_message("instance %s: %s: its step \"%s\" is not rolled back on this host",
+			  task->recovered_job->instance, why->message, step->name);
+	}
+	return 0;
+}
+
+int recovery_drop_if_moved(struct task *task, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	bool in_doubt = false;
+
+	for (guint i = 0; i < task->recovered_job->steps->len && !in_doubt; i++)
+		in_doubt = is_in_doubt(task->recovered_job->steps->pdata[i]);
+	if (!in_doubt)
+		return 0;
+	task->step = "asking whether the guest is still on this host";
+	switch (recovery_ask_instance(task, true, &local)) {
+	case INSTANCE_MOVED:
+	case INSTANCE_GONE:
+		return drop_steps(task, local, error);
+	case INSTANCE_UNKNOWN:
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	case INSTANCE_WAITS:
+	case INSTANCE_IDLE:
+	case INSTANCE_BUSY:
+	case INSTANCE_DELETING:
+	default:
+		return confirm_steps(task, error);
+	}
+}
+
+void recovery_drop_after_reboot(struct agent *agent, const struct journal_job *left)
+{
+	for (guint i = 0; i < left->steps->len; i++) {
+		struct journal_step *step = left->steps->pdata[i];
+		g_autoptr(GError) error = NULL;
+
+		if (!is_in_doubt(step))
+			continue;
+		if (clear_step(agent, step, &error) < 0)
+			g_warning("instance %s: %s", left->instance, error->message);
+		/* Also where the journal could not be written: it must not be rolled back. */
+		step->cleared = true;
+		g_warning("instance %s: the host was rebooted since; the step \"%s\" of an ended "
+			  "job is not rolled back",
+			  left->instance, step->name);
+	}
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See resume.h. It may be interrupted anywhere: the next process begins it again.
+ */
+#include "agent/recovery/resume.h"
+
+#include "agent/recovery/decide.h"
+#include "agent/recovery/moved.h"
+#include "agent/recovery/rollback.h"
+#include "agent/task/facts.h"
+#include "agent/task/outcome.h"
+
+#define ROLLBACK_TRIES 5
+
+static enum task_event recover_event(const struct journal_job *left)
+{
+	if (fact_is_known(left, FACT_KEEP_IMAGE))
+		return TASK_EVENT_RECOVER_KEPT;
+	return fact_is_known(left, FACT_DATA_SENT) ? TASK_EVENT_RECOVER_WRITTEN
+						   : TASK_EVENT_RECOVER;
+}
+
+enum task_event recovery_begin(struct task *task, GError **error)
+{
+	const struct journal_job *left = task->recovered_job;
+	g_autoptr(GError) rollback_error = NULL;
+	g_autoptr(GError) local = NULL;
+
+	if (task_state_apply(task->state, recover_event(left), error) < 0)
+		return TASK_EVENT_FAILED;
+	g_message("instance %s: novasnapd was interrupted while %s%s%s %s: it is taken up again",
+		  left->instance, left->method, task->image_id ? " into image " : "",
+		  task->image_id ? task->image_id : "",
+		  task_was_begun(task) ? "was under way" : "waited for its turn");
+	if (recovery_drop_if_moved(task, &local) < 0) {
+		enum task_event event =
+			job_is_stopping(task->job) ? TASK_EVENT_STOPPED : task_outcome(task, local);
+
+		g_propagate_error(error, g_steal_pointer(&local));
+		return event;
+	}
+	task->step = "rolling back what an earlier process did";
+	(void)recovery_rollback(task->agent, task->job, left, ROLLBACK_TRIES, &rollback_error);
+	return recovery_decide(task, rollback_error, error);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What all tasks of this process share. The manager (agent/daemon/manager.h) opens and closes it.
+ */
+#ifndef NOVASNAP_AGENT_AGENT_H
+#define NOVASNAP_AGENT_AGENT_H
+
+#include "agent/config/config.h"
+#include "agent/journal/journal.h"
+#include "agent/task/worker-pool.h"
+#include "image/image.h"
+#include "rpc/nova.h"
+#include "rpc/rpc.h"
+#include "virt/virt.h"
+
+/* Does not change while tasks run. */
+struct agent {
+	const struct config *config;
+	struct rpc *rpc; /* NULL: there is no broker */
+	struct virt_host *host;
+	struct image_store *store;
+	struct cinder_service *volumes; /* NULL: Cinder is not configured */
+	struct worker_pool *pool;
+	struct journal *journal; /* NULL: no journal is kept */
+	/* Receives each progress report, as the broker's listeners do. May be NULL. Any thread. */
+	void (*progress)(const struct nova_progress *progress, void *opaque);
+	void *progress_opaque;
+};
+
+#endif

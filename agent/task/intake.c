@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See intake.h for the rule.
+ */
+#include "agent/task/intake.h"
+
+#include <pthread.h>
+
+#include "agent/task/fault-point.h"
+#include "agent/task/thread.h"
+
+#define RETRY_PAUSE_MS 1000
+
+/* A request that is not safe yet. */
+struct arrival {
+	const struct task_method *method;
+	struct rpc_request *request; /* NULL: it is the task's by now */
+	struct task *task;	     /* NULL: not made yet */
+	char *message; /* for the journal, freed with cJSON_free; NULL: not journaled */
+};
+
+struct intake {
+	struct agent *agent;
+	const struct intake_ops *ops;
+	pthread_t thread;
+	bool journals;	     /* the thread was started; written before the first request */
+	bool joined;	     /* and has ended; its owner's */
+	atomic_uint waiting; /* requests that were taken and are not safe yet */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* Guarded by the lock. */
+	GPtrArray *queue; /* struct arrival, the oldest first */
+	bool stopping;
+
+	/* Used by the thread only. */
+	GPtrArray *arrivals; /* struct arrival, the oldest first: what it took from the queue */
+	bool paused;
+};
+
+static void free_arrival(void *opaque)
+{
+	struct arrival *arrival = opaque;
+
+	task_free(arrival->task);
+	rpc_request_free(arrival->request);
+	cJSON_free(arrival->message);
+	g_free(arrival);
+}
+
+struct intake *intake_new(struct agent *agent, const struct intake_ops *ops)
+{
+	struct intake *intake = g_new0(struct intake, 1);
+
+	intake->agent = agent;
+	intake->ops = ops;
+	pthread_mutex_init(&intake->lock, NULL);
+	pthread_cond_init(&intake->changed, NULL);
+	intake->queue = g_ptr_array_new_with_free_func(free_arrival);
+	intake->arrivals = g_ptr_array_new_with_free_func(free_arrival);
+	return intake;
+}
+
+void intake_free(struct intake *intake)
+{
+	if (!intake)
+		return;
+	intake_stop(intake);
+	g_ptr_array_unref(intake->queue);
+	g_ptr_array_unref(intake->arrivals);
+	pthread_cond_destroy(&intake->changed);
+	pthread_mutex_destroy(&intake->lock);
+	g_free(intake);
+}
+
+/* Takes the request. NULL with an error; with `error` NULL the request was rejected. */
+static struct task *make_task(struct intake *intake, const struct task_method *method,
+			      struct rpc_request *request, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	struct task *task = task_new(intake->agent, method, request, &local);
+
+	if (task)
+		return task;
+	if (!error) {
+		rpc_request_reject(request, local->message);
+		return NULL;
+	}
+	rpc_request_free(request);
+	g_propagate_error(error, g_steal_pointer(&local));
+	return NULL;
+}
+
+/* The request is safe: from here on its job frees the task. */
+static void submit_task(struct intake *intake, struct task *task)
+{
+	rpc_request_ack(task->request);
+	worker_pool_submit(intake->agent->pool, nova_instance_uuid(task->instance), task->image_id,
+			   intake->ops->job, task);
+}
+
+/* Makes the tasks of new arrivals, and drops those that make no sense. */
+static void make_tasks(struct intake *intake)
+{
+	guint i = 0;
+
+	while (i < intake->arrivals->len) {
+		struct arrival *arrival = intake->arrivals->pdata[i];
+
+		if (!arrival->task) {
+			/* Written out first: the task takes the instance out of the arguments. */
+			if (!rpc_request_is_call(arrival->request))
+				arrival->message = rpc_request_text(arrival->request);
+			arrival->task = make_task(intake, arrival->method, arrival->request, NULL);
+			arrival->request = NULL;
+		}
+		if (arrival->task) {
+			i++;
+			continue;
+		}
+		(void)g_ptr_array_remove_index(intake->arrivals, i);
+		atomic_fetch_sub(&intake->waiting, 1);
+	}
+}
+
+/* What the journal gets of the arrivals, in their order. The strings are theirs. */
+static GArray *list_casts(struct intake *intake)
+{
+	GArray *casts = g_array_new(FALSE, FALSE, sizeof(struct journal_cast));
+
+	for (guint i = 0; i < intake->arrivals->len; i++) {
+		const struct arrival *arrival = intake->arrivals->pdata[i];
+		const struct task *task = arrival->task;
+		struct journal_cast cast;
+
+		if (!arrival->message)
+			continue;
+		cast = (struct journal_cast){
+			.unique_id = rpc_request_unique_id(task->request),
+			.method = task->method->name,
+			.instance = nova_instance_uuid(task->instance),
+			.image = task->image_id,
+			.message = arrival->message,
+		};
+		g_array_append_val(casts, cast);
+	}
+	return casts;
+}
+
+/* `job`: its number in the journal; 0: it was there before, or needs no journal. */
+static void submit_arrival(struct intake *intake, struct arrival *arrival, int64_t job)
+{
+	struct task *task = g_steal_pointer(&arrival->task);
+	bool is_duplicate = arrival->message && job == 0;
+
+	task->journal_job = job;
+	atomic_fetch_sub(&intake->waiting, 1);
+	if (!is_duplicate) {
+		submit_task(intake, task);
+		return;
+	}
+	g_message("instance %s: the cast %s came before and is dropped",
+		  nova_instance_uuid(task->instance), rpc_request_unique_id(task->request));
+	rpc_request_ack(task->request);
+	task_free(task);
+}
+
+static void submit_all(struct intake *intake, const GArray *casts)
+{
+	guint written = 0;
+
+	for (guint i = 0; i < intake->arrivals->len; i++) {
+		struct arrival *arrival = intake->arrivals->pdata[i];
+		int64_t job = 0;
+
+		if (arrival->message)
+			job = g_array_index(casts, struct journal_cast, written++).job;
+		submit_arrival(intake, arrival, job);
+	}
+	g_ptr_array_set_size(intake->arrivals, 0);
+}
+
+/* While the journal cannot be written: calls do not wait for it. */
+static void submit_calls(struct intake *intake)
+{
+	guint i = 0;
+
+	while (i < intake->arrivals->len) {
+		struct arrival *arrival = intake->arrivals->pdata[i];
+
+		if (arrival->message) {
+			i++;
+			continue;
+		}
+		submit_arrival(intake, arrival, 0);
+		(void)g_ptr_array_remove_index(intake->arrivals, i);
+	}
+}
+
+static void process_arrivals(struct intake *intake)
+{
+	g_autoptr(GArray) casts = NULL;
+	g_autoptr(GError) error = NULL;
+	int rc = 0;
+
+	make_tasks(intake);
+	casts = list_casts(intake);
+	(void)fault_at("cast", "before");
+	if (casts->len > 0)
+		rc = journal_casts_add(intake->agent->journal, (struct journal_cast *)casts->data,
+				       casts->len, &error);
+	(void)fault_at("cast", "after");
+	if (rc < 0) {
+		submit_calls(intake);
+		if (!intake->paused)
+			intake->ops->pause_consuming(error, intake->ops->opaque);
+		intake->paused = true;
+		return;
+	}
+	submit_all(intake, casts);
+	if (intake->paused)
+		intake->ops->resume_consuming(intake->ops->opaque);
+	intake->paused = false;
+}
+
+/* Takes what is queued. Returns at once where something is, else when something comes or, with
+ * arrivals left that could not be written, after a pause. False: stop. */
+static bool wait_for_arrivals(struct intake *intake)
+{
+	struct timespec retry_at = thread_deadline(RETRY_PAUSE_MS);
+	bool stopping;
+	int rc = 0;
+
+	pthread_mutex_lock(&intake->lock);
+	while (intake->queue->len == 0 && !intake->stopping && rc == 0) {
+		if (intake->arrivals->len > 0)
+			rc = pthread_cond_clockwait(&intake->changed, &intake->lock,
+						    CLOCK_MONOTONIC, &retry_at);
+		else
+			rc = pthread_cond_wait(&intake->changed, &intake->lock);
+	}
+	stopping = intake->stopping;
+	g_ptr_array_extend_and_steal(intake->arrivals, g_steal_pointer(&intake->queue));
+	intake->queue = g_ptr_array_new_with_free_func(free_arrival);
+	pthread_mutex_unlock(&intake->lock);
+	return !stopping;
+}
+
+static void *intake_main(void *opaque)
+{
+	struct intake *intake = opaque;
+
+	while (wait_for_arrivals(intake))
+		process_arrivals(intake);
+	return NULL;
+}
+
+int intake_start(struct intake *intake, GError **error)
+{
+	int rc = thread_start(&intake->thread, THREAD_JOB_STACK_SIZE, intake_main, intake);
+
+	intake->journals = rc == 0;
+	if (rc == 0)
+		return 0;
+	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,
+		    "cannot start the thread that journals requests: %s", g_strerror(rc));
+	return -1;
+}
+
+void intake_stop(struct intake *intake)
+{
+	if (!intake || !intake->journals || intake->joined)
+		return;
+	pthread_mutex_lock(&intake->lock);
+	intake->stopping = true;
+	pthread_cond_broadcast(&intake->changed);
+	pthread_mutex_unlock(&intake->lock);
+	pthread_join(intake->thread, NULL);
+	intake->joined = true;
+	g_ptr_array_set_size(intake->arrivals, 0);
+	atomic_store(&intake->waiting, 0);
+}
+
+/* False: the thread is about to end, or has ended. */
+static bool queue_arrival(struct intake *intake, struct arrival *arrival)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&intake->lock);
+	stopping = intake->stopping;
+	if (!stopping) {
+		atomic_fetch_add(&intake->waiting, 1);
+		g_ptr_array_add(intake->queue, arrival);
+		pthread_cond_signal(&intake->changed);
+	}
+	pthread_mutex_unlock(&intake->lock);
+	return !stopping;
+}
+
+bool intake_take(struct intake *intake, const struct task_method *method,
+		 struct rpc_request *request, GError **error)
+{
+	struct arrival *arrival;
+
+	if (!intake->journals) {
+		struct task *task = make_task(intake, method, request, error);
+
+		if (task)
+			submit_task(intake, task);
+		return task != NULL;
+	}
+	arrival = g_new0(struct arrival, 1);
+	arrival->method = method;
+	arrival->request = request;
+	/* Freed without an ack, so that the broker keeps it. */
+	if (!queue_arrival(intake, arrival))
+		free_arrival(arrival);
+	return true;
+}
+
+unsigned intake_count_waiting(struct intake *intake)
+{
+	return atomic_load(&intake->waiting);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Starting threads with a small stack, and deadlines of the monotonic clock for
+ * pthread_cond_clockwait.
+ */
+#ifndef NOVASNAP_AGENT_TASK_THREAD_H
+#define NOVASNAP_AGENT_TASK_THREAD_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <time.h>
+
+/* Enough for a thread that waits and calls other modules. */
+#define THREAD_STACK_SIZE ((size_t)512 * 1024)
+/* Enough for a thread that runs a job. */
+#define THREAD_JOB_STACK_SIZE ((size_t)1024 * 1024)
+
+/* Starts a thread with a stack of `stack_size` bytes. With `ret_thread` NULL the thread is
+ * detached. Returns 0 or an errno value. */
+int thread_start(pthread_t *ret_thread, size_t stack_size, void *(*run)(void *opaque),
+		 void *opaque);
+
+/* The time on CLOCK_MONOTONIC that is `ms` milliseconds from now. */
+struct timespec thread_deadline(unsigned ms);
+
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The intake: a cast is journaled, then acked, at its arrival, and only then waits for its turn.
+ * The linker puts the functions below in the place of those of a broker's request.
+ */
+#include "agent/task/intake.h"
+
+#include <glib/gstdio.h>
+#include <sqlite3.h>
+
+#include "agent/journal/db.h"
+
+#define UUID_OF(n) "8a2f4c1e-0000-4000-8000-00000000000" #n
+#define LIMIT_US (20 * G_USEC_PER_SEC)
+
+__typeof__(rpc_request_ack) __wrap_rpc_request_ack;
+__typeof__(rpc_request_is_call) __wrap_rpc_request_is_call;
+__typeof__(rpc_request_free) __wrap_rpc_request_free, __real_rpc_request_free;
+
+/* What happened, in its order: "ack one", "run one", "free one". */
+static struct {
+	pthread_mutex_t lock;
+	GPtrArray *events;	 /* guarded by the lock */
+	struct journal *journal; /* NULL: none */
+	atomic_bool holds;	 /* jobs do not end */
+} world = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void note(const char *what, const char *id)
+{
+	pthread_mutex_lock(&world.lock);
+	g_ptr_array_add(world.events, g_strdup_printf("%s %s", what, id));
+	pthread_mutex_unlock(&world.lock);
+}
+
+/* At which place it happened; 0: it did not. */
+static unsigned when(const char *what, const char *id)
+{
+	g_autofree char *event = g_strdup_printf("%s %s", what, id);
+	guint at = 0;
+	bool found;
+
+	pthread_mutex_lock(&world.lock);
+	found = g_ptr_array_find_with_equal_func(world.events, event, g_str_equal, &at);
+	pthread_mutex_unlock(&world.lock);
+	return found ? at + 1 : 0;
+}
+
+static void wait_for(const char *what, const char *id)
+{
+	gint64 until = g_get_monotonic_time() + LIMIT_US;
+
+	while (when(what, id) == 0) {
+		if (g_get_monotonic_time() > until)
+			g_error("no \"%s %s\"", what, id);
+		g_usleep(5000);
+	}
+}
+
+static bool is_journaled(const char *id)
+{
+	g_autoptr(GPtrArray) jobs = journal_list(world.journal, JOURNAL_OPEN, 0, NULL);
+
+	for (guint i = 0; jobs && i < jobs->len; i++) {
+		const struct journal_job *job = jobs->pdata[i];
+
+		if (g_strcmp0(job->unique_id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool __wrap_rpc_request_is_call(const struct rpc_request *request)
+{
+	return g_str_has_prefix(rpc_request_unique_id(request), "call");
+}
+
+void __wrap_rpc_request_ack(struct rpc_request *request)
+{
+	const char *id = rpc_request_unique_id(request);
+
+	if (world.journal && !rpc_request_is_call(request))
+		g_assert_true(is_journaled(id));
+	note("ack", id);
+}
+
+void __wrap_rpc_request_free(struct rpc_request *request)
+{
+	if (request)
+		note("free", rpc_request_unique_id(request));
+	__real_rpc_request_free(request);
+}
+
+static int run_nothing(struct task *task, GError **error)
+{
+	(void)task;
+	(void)error;
+	return 0;
+}
+
+static int check_args(const cJSON *args, GError **error)
+{
+	if (!cJSON_HasObjectItem(args, "nonsense"))
+		return 0;
+	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, "nonsense");
+	return -1;
+}
+
+static const struct task_method method = {
+	.name = "pause_instance", .run = run_nothing, .check_args = check_args};
+
+static void run_job(struct job *job, void *opaque)
+{
+	struct task *task = opaque;
+
+	(void)job;
+	note("run", rpc_request_unique_id(task->request));
+	while (atomic_load(&world.holds))
+		g_usleep(5000);
+}
+
+static void free_job(void *opaque)
+{
+	task_free(opaque);
+}
+
+static const struct job_ops job_ops = {.run = run_job, .free = free_job};
+
+static void pause_consuming(const GError *why, void *opaque)
+{
+	(void)opaque;
+	g_assert_error(why, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
+	note("consuming", "paused");
+}
+
+static void resume_consuming(void *opaque)
+{
+	(void)opaque;
+	note("consuming", "resumed");
+}
+
+static const struct intake_ops intake_ops = {&job_ops, pause_consuming, resume_consuming, NULL};
+
+struct fixture {
+	struct agent agent;
+	struct intake *intake;
+	char *dir;
+};
+
+static void set_up(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	world.events = g_ptr_array_new_with_free_func(g_free);
+	atomic_store(&world.holds, false);
+	fixture->dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	fixture->agent.pool = worker_pool_new(0);
+	fixture->agent.journal = journal_open(fixture->dir, 1, NULL);
+	g_assert_nonnull(fixture->agent.journal);
+	world.journal = fixture->agent.journal;
+	fixture->intake = intake_new(&fixture->agent, &intake_ops);
+	g_assert_cmpint(intake_start(fixture->intake, NULL), ==, 0);
+}
+
+static void stop(struct fixture *fixture)
+{
+	intake_stop(fixture->intake);
+	atomic_store(&world.holds, false);
+	g_assert_cmpuint(worker_pool_stop(fixture->agent.pool, 20, 0), ==, 0);
+}
+
+static void tear_down(struct fixture *fixture, gconstpointer unused)
+{
+	static const char *const names[] = {"journal/journal.db",
+					    "journal/journal.db-wal",
+					    "journal/journal.db-shm",
+					    "journal/lock",
+					    "journal",
+					    ""};
+
+	(void)unused;
+	stop(fixture);
+	intake_free(fixture->intake);
+	worker_pool_free(fixture->agent.pool);
+	journal_close(fixture->agent.journal);
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path = g_build_filename(fixture->dir, names[i], NULL);
+
+		(void)g_remove(path);
+	}
+	g_assert_false(g_file_test(fixture->dir, G_FILE_TEST_EXISTS));
+	g_free(fixture->dir);
+	g_ptr_array_unref(world.events);
+}
+
+static bool take(struct fixture *fixture, const char *id, const char *instance, const char *more)
+{
+	g_autofree char *text = g_strdup_printf(
+		"{\"method\": \"pause_instance\", \"version\": \"6.0\", \"_unique_id\": \"%s\", "
+		"\"args\": {%s\"instance\": {\"nova_object.name\": \"Instance\", "
+		"\"nova_object.data\": {\"uuid\": \"%s\"}}}}",
+		id, more, instance);
+
+	return intake_take(fixture->intake, &method, rpc_request_new_local(cJSON_Parse(text)),
+			   NULL);
+}
+
+static void test_journaled_then_acked_then_run(struct fixture *fixture, gconstpointer unused)
+{
+	static const char *const ids[] = {"one", "two", "three"};
+
+	(void)unused;
+	for (size_t i = 0; i < G_N_ELEMENTS(ids); i++)
+		g_assert_true(take(fixture, ids[i], UUID_OF(1), ""));
+	for (size_t i = 0; i < G_N_ELEMENTS(ids); i++) {
+		wait_for("free", ids[i]);
+		g_assert_cmpuint(when("ack", ids[i]), <, when("run", ids[i]));
+	}
+	/* Of one instance, in the order of their arrival. */
+	g_assert_cmpuint(when("run", "one"), <, when("run", "two"));
+	g_assert_cmpuint(when("run", "two"), <, when("run", "three"));
+	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
+}
+
+static void test_safe_before_its_turn(struct fixture *fixture, gconstpointer unused)
+{
+	g_autoptr(journal_job_t) job = NULL;
+
+	(void)unused;
+	atomic_store(&world.holds, true);
+	take(fixture, "one", UUID_OF(1), "");
+	wait_for("run", "one");
+	take(fixture, "two", UUID_OF(1), "");
+	wait_for("ack", "two");
+	g_assert_cmpuint(when("run", "two"), ==, 0);
+	job = journal_find(fixture->agent.journal, UUID_OF(1), NULL);
+	g_assert_cmpstr(job->unique_id, ==, "two");
+	g_assert_cmpuint(job->runs, ==, 0);
+	/* The next start runs it. */
+	stop(fixture);
+	g_assert_cmpuint(when("run", "two"), ==, 0);
+	g_assert_true(is_journaled("two"));
+}
+
+static void test_the_journal_has_the_whole_message(struct fixture *fixture, gconstpointer unused)
+{
+	g_autoptr(journal_job_t) job = NULL;
+	cJSON *message;
+
+	(void)unused;
+	take(fixture, "one", UUID_OF(1), "\"password\": \"secret\", ");
+	wait_for("free", "one");
+	job = journal_find(fixture->agent.journal, UUID_OF(1), NULL);
+	message = cJSON_Parse(job->message);
+	g_assert_true(cJSON_HasObjectItem(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(message, "args"), "instance"),
+		"nova_object.data"));
+	g_assert_null(g_strrstr(job->message, "secret"));
+	cJSON_Delete(message);
+}
+
+static void test_a_duplicate_is_acked_and_dropped(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	take(fixture, "one", UUID_OF(1), "");
+	wait_for("free", "one");
+	g_ptr_array_set_size(world.events, 0);
+	take(fixture, "one", UUID_OF(1), "");
+	wait_for("free", "one");
+	g_assert_cmpuint(when("ack", "one"), >, 0);
+	g_assert_cmpuint(when("run", "one"), ==, 0);
+}
+
+static void test_nonsense_is_rejected(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*nonsense*");
+	take(fixture, "one", UUID_OF(1), "\"nonsense\": 1, ");
+	/* rpc_request_reject acks and frees it. */
+	while (intake_count_waiting(fixture->intake) > 0)
+		g_usleep(5000);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(when("run", "one"), ==, 0);
+	g_assert_false(is_journaled("one"));
+}
+
+/* As when the disk is full. */
+static void limit_journal(struct fixture *fixture, const char *pages)
+{
+	struct journal *journal = fixture->agent.journal;
+	g_autofree char *sql = g_strdup_printf("PRAGMA max_page_count = %s", pages);
+
+	pthread_mutex_lock(&journal->lock);
+	g_assert_cmpint(sqlite3_exec(journal->db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
+	pthread_mutex_unlock(&journal->lock);
+}
+
+/* Does not fit into a journal of few pages. */
+static char *long_argument(void)
+{
+	g_autofree char *filler = g_strnfill(1 << 20, 'x');
+
+	return g_strdup_printf("\"filler\": \"%s\", ", filler);
+}
+
+static void test_nothing_is_acked_that_cannot_be_journaled(struct fixture *fixture,
+							   gconstpointer unused)
+{
+	g_autofree char *filler = long_argument();
+
+	(void)unused;
+	limit_journal(fixture, "20");
+	take(fixture, "one", UUID_OF(1), filler);
+	wait_for("consuming", "paused");
+	take(fixture, "two", UUID_OF(2), filler);
+	/* A call does not wait for the journal. */
+	take(fixture, "call", UUID_OF(3), "");
+	wait_for("run", "call");
+	g_assert_cmpuint(when("ack", "one"), ==, 0);
+	g_assert_cmpuint(when("ack", "two"), ==, 0);
+	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 2);
+	limit_journal(fixture, "100000");
+	wait_for("run", "one");
+	wait_for("run", "two");
+	wait_for("consuming", "resumed");
+	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
+}
+
+static void test_a_stop_leaves_to_the_broker_what_is_not_journaled(struct fixture *fixture,
+								   gconstpointer unused)
+{
+	g_autofree char *filler = long_argument();
+
+	(void)unused;
+	limit_journal(fixture, "20");
+	take(fixture, "one", UUID_OF(1), filler);
+	wait_for("consuming", "paused");
+	stop(fixture);
+	/* Freed without an ack: the broker gives it out again. */
+	wait_for("free", "one");
+	g_assert_cmpuint(when("ack", "one"), ==, 0);
+	g_assert_cmpuint(when("run", "one"), ==, 0);
+	take(fixture, "two", UUID_OF(2), "");
+	wait_for("free", "two");
+	g_assert_cmpuint(when("ack", "two"), ==, 0);
+}
+
+static void test_without_a_journal(struct fixture *fixture, gconstpointer unused)
+{
+	struct intake *intake = fixture->intake;
+
+	(void)unused;
+	world.journal = NULL;
+	fixture->intake = intake_new(&fixture->agent, &intake_ops);
+	g_assert_true(take(fixture, "one", UUID_OF(1), ""));
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*nonsense*");
+	g_assert_false(take(fixture, "two", UUID_OF(1), "\"nonsense\": 1, "));
+	g_test_assert_expected_messages();
+	wait_for("run", "one");
+	intake_free(fixture->intake);
+	fixture->intake = intake;
+}
+
+#define TEST(name)                                                                                 \
+	g_test_add("/intake/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	TEST(journaled_then_acked_then_run);
+	TEST(safe_before_its_turn);
+	TEST(the_journal_has_the_whole_message);
+	TEST(a_duplicate_is_acked_and_dropped);
+	TEST(nonsense_is_rejected);
+	TEST(nothing_is_acked_that_cannot_be_journaled);
+	TEST(a_stop_leaves_to_the_broker_what_is_not_journaled);
+	TEST(without_a_journal);
+	return g_test_run();
+}
