@@ -13,7 +13,7 @@ struct rpc_client;
 
 /* Chooses a random name for its reply queue. */
 struct rpc_client *rpc_client_new(void);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void rpc_client_free(struct rpc_client *client);
 
 /* The callbacks of CONSUMER_REPLIES; their `opaque` is the struct rpc. */

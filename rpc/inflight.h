@@ -19,7 +19,7 @@
 struct inflight;
 
 struct inflight *inflight_new(void);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void inflight_free(struct inflight *inflight);
 
 enum inflight_verdict {

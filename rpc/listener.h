@@ -10,7 +10,7 @@
 struct rpc_listener;
 
 struct rpc_listener *rpc_listener_new(void);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void rpc_listener_free(struct rpc_listener *listener);
 
 /* The callbacks of CONSUMER_LISTENER; their `opaque` is the struct rpc. */

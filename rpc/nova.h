@@ -33,7 +33,7 @@ struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error)
  * unchanged. */
 struct nova_instance *nova_instance_take_from_args(cJSON *args, GError **error);
 bool nova_instance_is_plain(const struct nova_instance *instance);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void nova_instance_free(struct nova_instance *instance);
 typedef struct nova_instance nova_instance_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(nova_instance_t, nova_instance_free)
@@ -112,7 +112,7 @@ struct nova_service;
 struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *context,
 				       const char *host, const char *topic, const char *reason,
 				       GError **error);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void nova_service_free(struct nova_service *service);
 bool nova_service_is_disabled(const struct nova_service *service);
 int nova_service_disable(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,

@@ -84,7 +84,7 @@ struct rpc_config {
 struct rpc_context;
 /* Takes ownership of the object with the fields. NULL: the empty context of an admin. */
 struct rpc_context *rpc_context_new(cJSON *fields);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void rpc_context_free(struct rpc_context *context);
 const cJSON *rpc_context_fields(const struct rpc_context *context);
 /* Returns a field that is a string ("auth_token", "request_id", "user_id"...), else NULL. */
@@ -98,7 +98,7 @@ struct rpc;
  * stay valid until rpc_close. Returns NULL with RPC_ERROR_CONFIG or RPC_ERROR_FAILED. */
 struct rpc *rpc_open(const struct rpc_config *config, GError **error);
 /* Publishes the queued messages (for at most `grace_s` seconds), ends both threads and frees
- * everything. No other function may be running. NULL is allowed. */
+ * everything. No other function may be running. Accepts NULL. */
 void rpc_close(struct rpc *rpc, unsigned grace_s);
 /* Waits until both connections are established and all wanted queues are consumed. Returns false
  * after `timeout_s` seconds; 0: does not wait. */
@@ -133,7 +133,7 @@ void rpc_request_fail(struct rpc_request *request, const char *class_name, const
 /* For a request with unusable arguments: logs the reason, keeps the message in rejected_dir,
  * answers a call with ValueError, acks the message and frees the request. */
 void rpc_request_reject(struct rpc_request *request, const char *reason);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void rpc_request_free(struct rpc_request *request);
 /* Returns the message as JSON text with all secrets redacted; freed with cJSON_free. */
 char *rpc_request_text(const struct rpc_request *request);

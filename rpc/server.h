@@ -13,7 +13,7 @@ struct rpc_server;
 
 /* Creates a stopped server, with a random name for its queue on the fanout exchange. */
 struct rpc_server *rpc_server_new(const struct rpc_config *config);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void rpc_server_free(struct rpc_server *server);
 
 /* The callbacks of CONSUMER_SERVER; their `opaque` is the struct rpc. */

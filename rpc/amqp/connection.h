@@ -27,9 +27,9 @@ struct broker_connection *broker_open(const struct rpc_config *config,
 				      const struct broker_retry *retry, const char *name,
 				      GError **error);
 /* Closes the connection with AMQP's closing handshake, so that the broker reads everything that was
- * written. Waits for the broker for at most 2 s. NULL is allowed. */
+ * written. Waits for the broker for at most 2 s. Accepts NULL. */
 void broker_close(struct broker_connection *connection);
-/* Closes the socket without a closing handshake, for a connection that is lost. NULL is allowed. */
+/* Closes the socket without a closing handshake, for a connection that is lost. Accepts NULL. */
 void broker_abandon(struct broker_connection *connection);
 
 /* The handle for librabbitmq's functions; check their results with broker_check_reply. */

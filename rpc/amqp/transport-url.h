@@ -25,7 +25,7 @@ struct transport_url {
  * Missing parts get the defaults of oslo and kombu: guest, guest, localhost, 5672, "/". The query
  * is ignored. Returns NULL with RPC_ERROR_CONFIG; the error never contains the password. */
 struct transport_url *transport_url_parse(const char *text, GError **error);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void transport_url_free(struct transport_url *url);
 
 #endif
