@@ -167,19 +167,20 @@ bench-programs: $(BENCH)
 
 # A clear message in place of a missing header.
 check-libraries:
-	@command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) || tests/lib/libraries.sh $(LIBRARIES)
+	@command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) || tests/lib/missing.sh library $(LIBRARIES)
 
 # What is built before a test: in parallel, also where `make` was called without -j.
 JOBS  ?= $(shell nproc)
 BUILDER = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
 
-deps: ## Install the packages that are missing for the build and for running novasnapd (as root).
-	@tests/lib/deps.sh build run
+deps: ## Install the packages that are missing for the build, for the unit tests and for running novasnapd (as root).
+	@tests/lib/deps.sh build check run
 
 check: ## Run the unit tests; T=FILE runs one test file of any kind, T=FILE:TEST one test of it.
 ifdef T
 	@BUILD=$(BUILD) tests/lib/check-one.sh '$(T)'
 else
+	@tests/lib/missing.sh program $(CC):gcc prove:perl qemu-img:qemu-utils qemu-nbd:qemu-utils
 	@$(BUILDER) unit-programs
 	@BUILD=$(BUILD) prove --jobs $(JOBS) --exec tests/lib/one.sh $(UNIT)
 endif
@@ -236,7 +237,8 @@ test-container: check-deps ## Run the tests that need only a broker against a Ra
 check-address: ## Run `make test` with AddressSanitizer and UndefinedBehaviorSanitizer.
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined test
 
-THREAD_TESTS := $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot left recovery)
+THREAD_TESTS := $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot recovery \
+                  recovery-superseded)
 check-thread: check-deps ## Run the unit tests and some integration tests with ThreadSanitizer.
 	@$(BUILDER) SANITIZE=thread all tools unit-programs
 	BUILD=$(BUILD)-thread tests/lib/run.sh $(THREAD_TESTS) $(UNIT:$(BUILD)/%=$(BUILD)-thread/%)
@@ -268,8 +270,7 @@ bench: ## Measure novasnapd beside nova-compute, on a machine that does nothing 
 # With fault points, since most of the recovery runs after a kill at one of them. COVERAGE_TESTS= runs only the unit
 # tests, in a minute.
 COVERED        := $(BUILD)-coverage-faults
-COVERAGE_TESTS ?= $(patsubst %,tests/integration/test-%.py,rpc rpc-faults conductor others-rpc snapshot stream \
-                    recovery quiesce disks glance volumes security headers tls check) $(wildcard tests/faults/test-*.py)
+COVERAGE_TESTS ?= $(filter-out %/test-unprivileged.py,$(wildcard tests/integration/test-*.py tests/faults/test-*.py))
 coverage: ## Count the lines that the unit, integration and fault tests run, and name those that never run.
 	@tests/lib/deps.sh build run test coverage
 	@$(BUILDER) COVERAGE=1 FAULTS=1 all tools unit-programs

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""novasnap beside nova-compute, and beside what Glance can receive: one run, one machine, alternating. Real Nova,
-Keystone, Glance, RabbitMQ, libvirt and QEMU (the control plane of the end-to-end tests).
+"""Measures novasnap and nova-compute in turn, on one machine in one run, and what Glance can receive at most. Real
+Nova, Keystone, Glance, RabbitMQ, libvirt and QEMU (the control plane of the end-to-end tests).
   bench.py [--rounds N] [--parts casts,upload,compress,memory,guest] [--json FILE]"""
 import argparse
 import contextlib
@@ -100,7 +100,7 @@ class Uploads:
                 "image_id"]
             record = self.wait_active(image)
             wall = time.monotonic() - began
-            # What is told and undone after the image is active belongs to it, but for the time.
+            # What happens after the image is active is measured too, except for the time.
             tap.wait_for("end of the snapshot", lambda: self.cloud.get(f"/servers/{server}")[
                 "server"]["OS-EXT-STS:task_state"] is None, SLOW, 0.1)
         path = os.path.join(self.cloud.images, image)
@@ -119,8 +119,8 @@ class Uploads:
             f"{meter.peak_used >> 20} MiB, anonymous {anonymous:.1f} MiB")
 
     def wait_active(self, image):
-        """Glance is asked only when the image's file has stopped growing: an answer costs it a hundredth of a second,
-        which is the upload's."""
+        """Glance is asked only when the image's file has stopped growing, since each answer takes it a hundredth of a
+        second, which the upload would lack."""
         path = os.path.join(self.cloud.images, image)
         deadline = time.monotonic() + SLOW
         before, still = -1, 0
@@ -149,14 +149,15 @@ class Uploads:
         ours = [*theirs, *(self.folder.file(name) for name in agents)]
 
         def measure(who, process, folders):
-            """The first is not counted: whoever has just started asks Keystone for a token, which takes a second."""
+            """The first snapshot is not counted: a program that has just started waits a second for its
+            token."""
             counted = len(self.results)
             self.snapshot(who, "wide", servers["wide"], process.pid, folders)
             del self.results[counted:]
             for kind in kinds:
                 self.snapshot(who, kind, servers[kind], process.pid, folders)
 
-        # Not counted: whoever comes first reads what is in no memory yet.
+        # Not counted: the first to read a disk reads it into the page cache.
         agents["stream"].start()
         measure("stream", agents["stream"].process, ours)
         agents["stream"].stop()
@@ -188,7 +189,7 @@ class Bench(Environment):
     services = ("broker", "glance", "libvirt")
 
     def start_quiet_agent(self, name, **sections):
-        """Which does not write down all it does."""
+        """An agent without debug messages."""
         self.wait_services()
         return self.start_agent(name, {**sections, "DEFAULT": {"debug": "false"}})
 
@@ -223,7 +224,7 @@ def bench_memory(folder, _rounds):
 
 
 def seconds_of(guest, offset):
-    """(writes, worst us) of each second that the guest told of since."""
+    """(writes, worst us) of each second that the guest has reported since."""
     with open(guest.serial, "rb") as file:
         lines = file.read()[offset:].decode(errors="replace").splitlines()
     found = [line.split() for line in lines if line.startswith("second:") and line.endswith("us")]
@@ -250,7 +251,7 @@ def bench_guest(folder, rounds):
                 if name == "idle":
                     time.sleep(8)
                 elif name == "curl":
-                    # What sharing two cores with Glance costs the guest, whoever feeds it.
+                    # What it costs the guest to share two cores with Glance, whichever program uploads.
                     image = env.glance.create("x", disk_format="qcow2", container_format="bare")
                     subprocess.run(["curl", "-sSf", "-T", finished, "-H",
                                     "Content-Type: application/octet-stream",
@@ -265,7 +266,7 @@ def bench_guest(folder, rounds):
                     env.glance.delete(image)
                 wall = time.monotonic() - began
                 told = seconds_of(guest, offset)
-                # What QEMU itself does for the method, before the upload, is its hard part.
+                # What QEMU does for the method before the upload counts too.
                 results.append({"who": name, "wall": wall, "seconds": told,
                                 "rate": statistics.mean(count for count, _ in told) if told else 0,
                                 "worst": max((worst for _, worst in told), default=0) / 1e6})
@@ -309,11 +310,12 @@ def bench_casts(folder, rounds):
         return CastRates(folder, broker).all(rounds)
 
 
-PARTS = {"casts": bench_casts, "upload": bench_upload, "compress": bench_compress, "memory": bench_memory, "guest": bench_guest}
+PARTS = {"casts": bench_casts, "upload": bench_upload, "compress": bench_compress, "memory": bench_memory,
+         "guest": bench_guest}
 
 
 def hash_cost():
-    """CPU seconds that SHA-512 takes for a GiB, by OpenSSL's own measure."""
+    """CPU seconds that SHA-512 takes for a GiB, as OpenSSL measures it."""
     done = subprocess.run(["openssl", "speed", "-seconds", "2", "-bytes", "65536", "-mr", "-evp",
                            "sha512"], capture_output=True, text=True, check=True, timeout=60)
     speed = [float(line.split(":")[-1]) for line in done.stdout.splitlines()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Casts a second, novasnap's and oslo.messaging's: recorded snapshot_instance casts up to a handler that does
-nothing, without a broker and from a RabbitMQ that holds them already, alternating."""
+"""Measures in turn how many casts a second novasnap and oslo.messaging take: recorded snapshot_instance casts up to a
+handler that does nothing, without a broker and from a RabbitMQ in whose queue they are already."""
 import contextlib
 import json
 import os
@@ -14,7 +14,7 @@ from paths import BUILD, TOP
 from process import end, spawn
 
 BODY = os.path.join(TOP, "tests/data/wire/snapshot_instance.body")
-# Both are in it, and both are made different: what came lately is dropped, and jobs of one instance wait.
+# Both are replaced in each cast: duplicates are dropped, and jobs of one instance wait for each other.
 UNIQUE_ID = "a5514e71f5ef4115be7a09aaa221c78b"
 INSTANCE = "2b5a5b29-ff82-456a-8cb5-56c0ad05b188"
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -24,7 +24,7 @@ LIMIT_S = 300
 
 
 class Queue:
-    """A compute host's queue, which is there before its owner, as when nova-compute is down."""
+    """A compute host's queue, which is there before its server, as when nova-compute is down."""
 
     def __init__(self, broker, host):
         self.name = f"compute.{host}"
@@ -62,7 +62,7 @@ class Queue:
         tap.wait_for("casts in the queue", lambda: self.depth() == count)
 
     def check_empty(self):
-        """All were acked, once their taker is gone."""
+        """Until the queue is empty: all were acked by the program that has ended."""
         tap.wait_for("empty queue", lambda: self.depth() == 0, 10)
 
 
@@ -88,7 +88,7 @@ class CastRates:
         images = folder.make("images")
         self.folder, self.broker, self.sent = folder, broker, 0
         self.agent = Agent(folder, broker.url, images=images)
-        # Nobody listens there, and it is tried once.
+        # Nobody listens at that port, and novasnapd tries it once.
         self.alone = Agent(folder, "rabbit://127.0.0.1:1/", images=images, name="alone",
                            oslo_messaging_rabbit={"rabbit_retry_interval": "60",
                                                   "rabbit_interval_max": "60"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a process and all that it starts use: CPU, memory, bytes written, and disk space in folders."""
+"""Measures what a process and its descendants use: CPU, memory, bytes written, and disk space in folders."""
 import os
 import threading
 import time
@@ -23,7 +23,7 @@ def children(pid):
 
 
 def cpu(pid):
-    """Seconds of a process, and of its children that have ended."""
+    """CPU seconds of a process, and of its children that have ended."""
     fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS if fields else 0
 
@@ -47,7 +47,7 @@ def memory(pid):
 
 
 def used(folders):
-    """Bytes of disk that the files there take."""
+    """Bytes of disk that the files in these folders take."""
     total = 0
     for folder in folders:
         for place, _, names in os.walk(folder):
@@ -60,7 +60,7 @@ def used(folders):
 
 
 class Meter(threading.Thread):
-    """Watches a process with its children, other processes (QEMU's), and folders, while it lives."""
+    """Watches a process with its children, other processes (QEMU's) and folders, while the block runs."""
 
     def __init__(self, pid, others=(), folders=()):
         super().__init__(daemon=True)
@@ -76,7 +76,7 @@ class Meter(threading.Thread):
     def look(self):
         alive = children(self.pid)
         for process in (self.pid, *self.others, *alive):
-            # A process that has ended by now says nothing.
+            # A process that has ended by now has no figures.
             self.last[process] = max(written(process), self.last.get(process, 0))
         for process in alive:
             self.child_cpu[process] = max(cpu(process), self.child_cpu.get(process, 0))
@@ -98,7 +98,7 @@ class Meter(threading.Thread):
         self.look()
         self.ended.set()
         self.join(10)
-        # Those that live on are not in their parent's sum yet.
+        # The sum of a process has only those children that have ended.
         alive = set(children(self.pid))
         self.cpu = cpu(self.pid) - self.first_cpu + sum(
             seconds - self.child_first.get(process, 0)
@@ -108,6 +108,6 @@ class Meter(threading.Thread):
 
 
 def wait_quiet(seconds=2):
-    """Until what was written before has reached the disk: it is not to be paid for by the next."""
+    """Until what was written before is on the disk, so that the next measurement does not pay for it."""
     os.sync()
     time.sleep(seconds)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How many casts a second oslo.messaging's own server takes: the executor `threading`, nova-compute's target and
-serializer, and a snapshot_instance that does nothing.
+"""Measures how many casts a second oslo.messaging's own server takes: the executor `threading`, nova-compute's target
+and serializer, and a snapshot_instance that does nothing.
   oslo-casts.py decode BODY [ROUNDS]     no broker: the driver's listener and the dispatcher, one recorded body
   oslo-casts.py broker URL HOST COUNT    takes that many from the queue compute.HOST
 Prints {"name": ..., "rounds": [casts a second, ...]}."""
@@ -24,7 +24,7 @@ WAIT_S = 240
 
 
 class Compute:
-    """In nova.compute.manager.ComputeManager's place."""
+    """Takes the place of nova.compute.manager.ComputeManager."""
     target = oslo_messaging.Target(version="6.1")
 
     def __init__(self, wanted=0):
@@ -44,13 +44,13 @@ class Compute:
 
 
 def serializer():
-    """As nova.rpc.get_server makes it."""
+    """The serializer that nova.rpc.get_server makes."""
     kind = rpc.ProfilerRequestContextSerializer if rpc.profiler else rpc.RequestContextSerializer
     return kind(base.NovaObjectSerializer())
 
 
 class Nothing:
-    """In the place of the connection and the channel, of which only the acks are asked."""
+    """Takes the place of connection and channel, which are only used for acks."""
     prefetch_size = 0
     no_ack_consumers = frozenset()
 
@@ -59,7 +59,7 @@ class Nothing:
 
 
 def decode_round(body, number, seconds):
-    """Casts a second of the bodies that `body` makes of a number."""
+    """(casts a second, the next number): `body` makes the body of a number."""
     compute = Compute()
     listener = amqpdriver.RpcAMQPListener(Nothing(), Nothing())
     dispatch = dispatcher.RPCDispatcher([compute], serializer(), dispatcher.DefaultRPCAccessPolicy)

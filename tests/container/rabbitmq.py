@@ -197,8 +197,7 @@ def processes_of(session):
 
 
 def run_tests(tests, url):
-    """Runs the tests and returns their exit status. When this process ends, so do they: all processes of the session,
-    since `timeout` puts each test into a process group of its own."""
+    """Runs the tests and returns their exit status. When this process ends, so do all processes of their session."""
     process = subprocess.Popen([os.path.join(TOP, "tests/lib/run.sh"), *tests], cwd=TOP,
                                stdin=subprocess.DEVNULL, start_new_session=True,
                                env={**os.environ, "NOVASNAP_TEST_AMQP_URL": url})

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Shows the main job: a recorded cast of nova's goes through a private RabbitMQ to novasnapd, which takes a live snapshot
-of a guest that writes all the time, and stores it in a private Glance (or, with IMAGES=directory, in the embedded
-store). Everything that is started is ended, also on Ctrl-C."""
+"""Shows the main job: a recorded cast of nova's goes through a private RabbitMQ to novasnapd, which takes a live
+snapshot of a guest that writes all the time, and stores it in a private Glance (or, with IMAGES=directory, in the
+embedded store). Everything that is started is ended, also on Ctrl-C."""
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A private, real OpenStack control plane from Debian's packages: Keystone, Glance, Placement, nova-api, nova-conductor,
-nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the loopback and in one folder. Neutron
-is the only stand-in: the servers have no ports."""
+"""A private, real OpenStack control plane from Debian's packages: Keystone, Glance, Placement, nova-api,
+nova-conductor, nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the loopback and in
+one folder. Neutron is the only stand-in: the servers have no ports."""
 import concurrent.futures
 import json
 import os
@@ -29,8 +29,8 @@ class _NeutronHandler(Handler):
 
 
 class NeutronStandIn(HttpStandIn):
-    """What nova asks of a network service when its servers have no ports: empty lists. No fault: the real one would only
-    be more to start."""
+    """What nova asks of a network service when its servers have no ports: empty lists. No faults: the real one would
+    only be one more service to start."""
     handler = _NeutronHandler
 
 
@@ -125,12 +125,13 @@ enabled_apis = osapi_compute
 compute_driver = libvirt.LibvirtDriver
 rpc_response_timeout = 60
 report_interval = 3
-service_down_time = 15
+service_down_time = 120
 shutdown_timeout = 3
 shelved_offload_time = -1
 running_deleted_instance_action = noop
 sync_power_state_interval = -1
 heal_instance_info_cache_interval = -1
+scheduler_instance_sync_interval = -1
 [api_database]
 connection = {self.database('nova_api')}
 [database]
@@ -334,12 +335,15 @@ api_paste_config = /etc/nova/api-paste.ini
         return services[0] if services else None
 
     def compute_start(self, *more):
-        """nova-compute, until its service is up and its host is known to the cell. `more`: of its arguments."""
+        """Starts nova-compute, and waits until its service is up and its host is known to the cell. `more`: of its
+        arguments."""
+        # The service counts as up for a while after the end of the previous process.
+        before = (self.service() or {}).get("updated_at")
         self.compute = spawn(["nova-compute", *self.conf("nova"), *more], self.log("nova-compute"))
         deadline = time.monotonic() + 120
         while True:
             service = self.service()
-            if service and service["state"] == "up" and self.hypervisors():
+            if service and service["state"] == "up" and service["updated_at"] != before and self.has_hypervisor():
                 break
             if self.compute.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"nova-compute did not come up; see {self.log('nova-compute')}")
@@ -349,8 +353,8 @@ api_paste_config = /etc/nova/api-paste.ini
             run(["nova-manage", *self.conf("nova"), "cell_v2", "discover_hosts"],
                 self.log("nova-manage"))
 
-    def hypervisors(self):
-        """Whether nova-compute has told of its node in the database, which a cell maps then."""
+    def has_hypervisor(self):
+        """Whether nova-compute has reported its node, which a cell maps then."""
         with open(self.log("nova-compute"), errors="replace") as file:
             return "Created resource provider record" in file.read() or self.discovered
 

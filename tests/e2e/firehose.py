@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every message that crosses a broker, by RabbitMQ's firehose, and what of it is to be the same whoever sent
-it: nova-compute or novasnapd."""
+"""Records every message that a broker passes on, with RabbitMQ's firehose, and compares what must be the same whether
+nova-compute or novasnapd sent it."""
 import json
 import socket
 import threading
@@ -66,7 +66,7 @@ def recorded(path):
 
 
 def shape(value):
-    """The keys and types of a payload, without what it says."""
+    """The keys of a payload and the types of its values."""
     if isinstance(value, dict):
         return {key: shape(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -79,8 +79,8 @@ def is_of(message, server):
 
 
 def steps(messages, server):
-    """What was told of a server from its cast on, each as a dictionary that two agents must agree in. What
-    nova-compute merely reads, and what it keeps of networks, is left out: nobody is told by it."""
+    """The messages about a server after its cast, each as a dictionary that must be the same for two agents. Calls with
+    which nova-compute only reads, or keeps its records of networks, are left out."""
     found = []
     for entry in messages:
         inner = entry["message"]
@@ -99,7 +99,7 @@ def steps(messages, server):
         found.append({
             "key": entry["routing_key"], "name": name, "object": args.get("objname"),
             "method": args.get("objmethod"), "version": inner.get("version"),
-            # What nova refreshes of networks on the way goes with some saves.
+            # Some saves of nova also refresh its record of networks.
             "changes": sorted({*(instance.get("nova_object.changes") or [])} - {"info_cache"}),
             "task_state": data.get("task_state"), "vm_state": data.get("vm_state"),
             "power_state": data.get("power_state"), "kwargs": args.get("kwargs"),
@@ -113,7 +113,7 @@ def steps(messages, server):
 
 
 def paths(one, other, path=""):
-    """Where two values differ."""
+    """The places where two values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
             if key not in one or key not in other:

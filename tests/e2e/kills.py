@@ -47,7 +47,7 @@ def is_extracted(case):
     return not case.reads() and case.has_read
 
 
-# The names of task states are those of moments that last as long as the state.
+# A moment that has the name of a task state lasts as long as that state.
 SNAPSHOT, PENDING = ({state: reached(state)} for state in ("image_snapshot", "image_pending_upload"))
 UPLOADING = {f"image_uploading, {UPLOADED_MIB} MiB sent": lambda case: case.uploaded() >= UPLOADED_MIB * MIB}
 MOMENTS = {
@@ -69,10 +69,7 @@ class NovaCompute:
         self.cloud, self.more, self.log = cloud, more, cloud.log("nova-compute")
 
     def start(self):
-        before = self.cloud.service()["updated_at"]
         self.cloud.compute_start(*self.more)
-        # Until then the service counts as up because of the previous process.
-        tap.wait_for("heartbeat", lambda: self.cloud.service()["updated_at"] != before, 120, 0.5)
 
     def kill(self):
         os.killpg(self.cloud.compute.pid, signal.SIGKILL)
@@ -102,7 +99,7 @@ class World:
         self.cloud, self.servers = cloud, servers
         self.glance = cloud.connection().image
         self.snapshots = os.path.join(cloud.instances, "snapshots")
-        # Asked a thousand times a second, which nova-api is not made for.
+        # It is asked hundreds of times a second, for which nova-api is too slow.
         self.database = pymysql.connect(host="127.0.0.1", port=cloud.port["mysql"], user="e2e", password=PASSWORD,
                                         database="nova", autocommit=True)
 
@@ -132,7 +129,7 @@ class Case:
         return self.world.query("select task_state from instances where uuid = %s", self.uuid)[0]
 
     def programs(self):
-        """(name, pid, command line) of the programs that have files of this server open, but for its QEMU."""
+        """(name, pid, command line) of the programs that have files of this server open, except its QEMU."""
         for process in processes():
             if process.name in ("qemu-img", "qemu-nbd"):
                 with contextlib.suppress(OSError), open(f"/proc/{process.pid}/cmdline") as file:
@@ -152,7 +149,7 @@ class Case:
         return os.path.getsize(self.stored()) if os.path.exists(self.stored()) else 0
 
     def wait(self, moment):
-        """Whether it came before the snapshot's end."""
+        """Waits for a moment. Whether it came before the snapshot's end."""
         until = time.monotonic() + 180
         while time.monotonic() < until:
             if moment(self):
@@ -163,7 +160,7 @@ class Case:
         raise AssertionError("the snapshot does not end")
 
     def left(self):
-        """The same things as in tests/faults, in words."""
+        """In words, what tests/lib/case.py asserts."""
         if self.uuid in self.libvirt.virsh("list", "--all", "--uuid").split():
             yield from self.left_of_the_guest()
         else:
@@ -198,7 +195,7 @@ class Case:
             yield "mirror running" if "<mirror" in self.domain.virsh("dumpxml") else "backup running"
 
     def image_left(self):
-        """(words, whether that is all right)"""
+        """(words, whether the image is as it should be)"""
         record = self.world.glance.find_image(self.image)
         if record is None:
             return "image deleted", True
@@ -215,7 +212,7 @@ class Case:
         return f"{', '.join(left) or 'nothing'}; {image}", bool(left) or not is_well
 
     def repair(self):
-        """By hand, as an operator would have to."""
+        """Repairs everything, as an operator would have to by hand."""
         for _, pid, _ in self.programs():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -255,7 +252,7 @@ def killed(world, actor, kind, name, moment):
         met = case.wait(moment)
         sent = case.uploaded() // MIB
         actor.kill()
-        # Now the state stands still.
+        # Now nobody changes the state any more.
         at = case.task()
         met = met and (at == name or name not in (*SNAPSHOT, *PENDING))
         actor.start()
@@ -266,7 +263,7 @@ def killed(world, actor, kind, name, moment):
         if is_lost and isinstance(actor, Agent):
             tap.show_tail(actor.log, 80)
         case.repair()
-        # What it lost is told whenever it was.
+        # What novasnapd lost is reported whenever it was killed.
         if met or is_lost and isinstance(actor, Agent):
             return found, is_lost
     return "(not met)", True
@@ -295,7 +292,7 @@ def boot(cloud):
     cloud.act(servers["off"], {"os-stop": None})
     off = Server(cloud, servers["off"])
     tap.wait_for("stopped server", lambda: off.record()["status"] == "SHUTOFF", 120)
-    # It would take guests that end for stopped ones.
+    # It would report guests that end as stopped.
     cloud.compute_stop()
     data = cloud.folder.file("data")
     with open(data, "wb") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One server of the cloud: what is asked of it through nova-api, and what nova-api tells of it."""
+"""One server of the cloud, through nova-api: actions, its record, and the events of its actions."""
 import tap
 
 
@@ -25,7 +25,7 @@ class Server:
             record := self.record())["OS-EXT-STS:task_state"] is None and record, 120, 0.05)
 
     def events(self):
-        """Of the last action: (event, result) each."""
+        """(event, result) of each event of the last action."""
         return self.events_of(self.requests()[0])
 
     def requests(self, action=None):

@@ -28,8 +28,8 @@ BACKUP = ["image_backup", "image_pending_upload", "image_uploading", "image_pend
 SHELVE = ["shelving", "shelving_image_pending_upload", "shelving_image_uploading",
           "shelving_image_pending_upload", "shelving_image_uploading", None]
 
-# What is asked for, the event of the action, the task states that may be seen, in this order, and what the
-# server is afterwards. The two servers go through it side by side: one is nova-compute's, one novasnapd's.
+# What is asked for, the event of the action, the task states that may be seen, in this order, and the server's status
+# and power state afterwards. Two servers go through the table: one with nova-compute, one with novasnapd.
 TABLE = {
     "image of a running server": ("image", "compute_snapshot_instance", IMAGE, "ACTIVE", RUNNING),
     "pause": ({"pause": None}, "compute_pause_instance", ["pausing", None], "PAUSED", PAUSED),
@@ -46,7 +46,7 @@ TABLE = {
 
 
 class Sampler(threading.Thread):
-    """Asks nova-api for a server's state, again and again."""
+    """Samples a server's task state through nova-api."""
 
     def __init__(self, cloud, server):
         super().__init__(daemon=True)
@@ -69,13 +69,13 @@ class Sampler(threading.Thread):
 
 
 def is_within(seen, allowed):
-    """Whether what was seen is in the order of what may be seen."""
+    """Whether the states that were seen are among the allowed ones, in their order."""
     rest = iter(allowed)
     return all(any(state == other for other in rest) for state in seen)
 
 
 class Player(Server):
-    """Does the actions of the table to one server, and keeps what was seen of each."""
+    """Takes one server through the actions of the table, and keeps the messages of each."""
 
     def __init__(self, cloud, firehose, server):
         super().__init__(cloud, server)
@@ -99,7 +99,7 @@ class Player(Server):
         if image:
             self.images[name] = image
             self.check_image(image)
-        # The end is told after the state was cleared.
+        # The end is reported after the state was cleared.
         tap.wait_for("last message", lambda: self.end_was_published(mark, event), 20, 0.05)
         self.messages[name] = steps(self.firehose.messages[mark:], self.server)
 
@@ -156,7 +156,7 @@ class Nova(Environment):
 
 
 def compare_with(name, got, leave_out=()):
-    """With the project's copy of a recording of another day."""
+    """Compares messages with a recording of a real nova-compute in tests/data/wire."""
     path = os.path.join(TOP, "tests/data/wire", f"{name}.jsonl")
     messages = recorded(path)
     first = messages[0]["message"]["args"]["instance"]["nova_object.data"]["uuid"]
@@ -165,12 +165,12 @@ def compare_with(name, got, leave_out=()):
     assert not lines, "\n".join(lines)
 
 
-def test_nova_compute_does_it_all(env):
+def test_nova_compute_goes_through_the_table(env):
     env.stopped.cloud.act(env.stopped.server, {"os-stop": None})
     tap.wait_for("stopped server", lambda: env.stopped.record()["status"] == "SHUTOFF", 60)
     for name in TABLE:
         if name == "second backup rotates":
-            # Of two backups of the same second nova-compute deletes either.
+            # Of two backups of the same second nova-compute may delete the newer one.
             time.sleep(1)
         env.theirs.play(name)
     env.cloud.compute_stop()
@@ -224,12 +224,12 @@ def test_image_of_a_stopped_server(env):
     compare_with("cold-stopped", env.stopped.messages["image of a stopped server"])
 
 
-def test_the_recordings_of_another_day_say_the_same(env):
+def test_the_recordings_have_the_same_messages(env):
     compare_with("live", env.ours.messages["image of a running server"])
     compare_with("backup-1", env.ours.messages["first backup"])
 
 
-def test_what_is_not_ours_is_left_alone(env):
+def test_a_cast_of_another_method_is_left_alone(env):
     reply = env.cloud.connection().compute.post(f"/servers/{env.stopped.server}/action",
                                             json={"os-start": None})
     assert reply.status_code == 202, reply.text
@@ -258,7 +258,7 @@ def test_a_task_state_that_was_reset_is_set_again(env):
     assert env.agent.stop() == 0
 
 
-def test_a_task_state_of_somebody_else_wins(env):
+def test_a_task_state_of_another_task_is_left_alone(env):
     def pause(_image):
         env.reset_state()
         env.cloud.act(env.stopped.server, {"pause": None})
@@ -309,7 +309,7 @@ def test_a_server_that_is_being_deleted(env):
     assert env.stopped.record()["OS-EXT-STS:task_state"] == "deleting", env.stopped.record()
 
 
-def test_it_leaves_nothing(env):
+def test_nothing_is_left(env):
     assert env.agent.stop() == 0
     for agent in (env.agent, env.cold):
         assert "gAAAAA" not in agent.text()
@@ -318,15 +318,15 @@ def test_it_leaves_nothing(env):
     assert left == [], left
 
 
-TESTS = [test_nova_compute_does_it_all, test_the_service_is_up_and_disabled,
+TESTS = [test_nova_compute_goes_through_the_table, test_the_service_is_up_and_disabled,
          test_a_host_that_nova_does_not_know_gets_a_record,
          *(comparison(name) for name in list(TABLE)),
          test_a_backup_leaves_as_many_as_were_asked_for, test_image_of_a_stopped_server,
-         test_the_recordings_of_another_day_say_the_same, test_what_is_not_ours_is_left_alone,
+         test_the_recordings_have_the_same_messages, test_a_cast_of_another_method_is_left_alone,
          test_image_of_a_running_server_that_may_not_be_taken_live,
          test_a_task_state_that_was_reset_is_set_again,
-         test_a_task_state_of_somebody_else_wins, test_an_image_that_is_deleted_is_no_failure,
-         test_glance_goes_away, test_a_server_that_is_being_deleted, test_it_leaves_nothing]
+         test_a_task_state_of_another_task_is_left_alone, test_an_image_that_is_deleted_is_no_failure,
+         test_glance_goes_away, test_a_server_that_is_being_deleted, test_nothing_is_left]
 
 if __name__ == "__main__":
     tap.main(Nova, TESTS, ordered=True)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Each call that changes libvirt, Glance, the conductor or a file has a fault point before and after it: in the
-function that makes it, or in each of those that call that one. Prints those that have none, and fails. And each call that
-waits for libvirt has a limit (virt/libvirt/call-timeout.h)."""
+"""Checks that each call which changes libvirt, Glance, the conductor or a file has a fault point before and after it,
+in the function that makes it or in each caller of that function; and that each call which waits for libvirt has a limit
+(virt/libvirt/call-timeout.h). Prints those that have none, and fails."""
 import glob
 import os
 import re
@@ -18,7 +18,7 @@ BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
 AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 # Functions that are called through a table.
 TABLES = {"virt/rollback.c": "rollback_step", "virt/domain/power.c": "apply_to_guest", "agent/method/power.c": "apply"}
-# What has an effect, but is no step of a job, and why.
+# Functions that have an effect but are no step of a job, and why.
 FREE = {
     "virt_host_sweep": "at the start, before any job",
     "scratch_guard_main": "the guard of a stream: the job's end is the step `end`, whoever comes first",
@@ -26,8 +26,9 @@ FREE = {
     "frozen_table_free": "the end of the process",
     "rejected_keep": "no job", "journal_close": "the journal itself",
 }
-# Files that keep something of their own: a directory store, the journal, what was rejected, the status socket.
-OTHER_FILES = ("image/store/directory.c", "image/store/directory-file.c", "agent/journal/open.c", "rpc/rejected.c", "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
+# Files whose effects are no steps: the directory store, the journal, rejected messages, the status socket.
+OTHER_FILES = ("image/store/directory.c", "image/store/directory-file.c", "agent/journal/open.c", "rpc/rejected.c",
+               "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
 
 
 # They wait for no answer; call-timeout.c limits virConnectOpen itself.
@@ -73,7 +74,7 @@ def main():
         return found or by_table
 
     def reach(path, name):
-        """Its body, with those of the functions of this file that it calls."""
+        """The body of a function, with those of the functions of its file that it calls."""
         body = code[path, name]
         return body + "".join(text for (where, called), text in code.items()
                               if where == path and re.search(rf"\b{called}\(", body))

@@ -28,7 +28,7 @@ from paths import CAST  # noqa: E402
 GUESTS = 8
 EVENT = "compute_snapshot_instance"
 LIMIT = 150  # seconds that a snapshot may take, with all that happens to it: eight times saving_timeout, for one
-# NOVASNAP_SOAK_FAULTS chooses among them.
+# NOVASNAP_SOAK_FAULTS overrides the list.
 FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,restart broker,hold broker,"
                         "restart glance,late conductor,cancel,delete image").split(",")
 
@@ -70,7 +70,7 @@ class Soak(Environment):
                 time.sleep(0.3)
 
     def job(self, image):
-        """Its line in the list of jobs, where there is one."""
+        """What `novasnap show` prints of its job, "" where there is none."""
         done = self.agent.command("show", image, check=False)
         return done.stdout if done.returncode == 0 else ""
 
@@ -102,7 +102,7 @@ class Soak(Environment):
             self.images[image] = "deleted"
         else:
             assert record["status"] == "active", (image, record["status"])
-            # The layout is the same for the same disk, and so is the hash: one of them is compared in full.
+            # An image of the same disk has the same layout and hash, so only the first is compared in full.
             known = self.hashes.setdefault(uuid, record["os_hash_value"])
             assert record["os_hash_value"] == known, f"image {image} differs from those before"
             if self.images.get(uuid) is None:

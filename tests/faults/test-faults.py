@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A fault at each step of each snapshot method: novasnapd is killed there and started again, or the step fails. Whatever
-happens, the guest must be as it was, the image whole or deleted, the conductor told, and nothing left behind. Broker,
-libvirt, QEMU and Glance are real; the conductor is a stand-in. Needs `make FAULTS=1`.
+"""A fault at each step of each snapshot method: novasnapd is killed there and started again, or the step fails.
+Whatever happens, the guest must be as it was, the image whole or deleted, the conductor told, and nothing left behind.
+Broker, libvirt, QEMU and Glance are real; the conductor is a stand-in. Needs `make FAULTS=1`.
   NOVASNAP_FAULT_METHODS=stream,cold,rebase,undefine,extract,internal,failing
   NOVASNAP_FAULT_KINDS=kill,error,twice (killed again during the rollback of what it left); "" for none
   NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The host itself fails: there is no room for the journal, the clock is set. No cast is acked or lost, and each snapshot
-comes to its end. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up are real; the conductor is a
-stand-in, the clock is set by libfaketime."""
+"""The host itself fails: there is no room for the journal, the clock is set. No cast is acked or lost, and each
+snapshot comes to its end. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up are real; the
+conductor is a stand-in, the clock is set by libfaketime."""
 import errno
 import glob
 import os
@@ -12,29 +12,16 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from environment import Environment  # noqa: E402
-from standin_glance import GlanceStandIn  # noqa: E402
+from case import Case, CaseEnvironment  # noqa: E402
 
 FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 
 
-class Host(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
+class Host(CaseEnvironment):
     own_broker = True
 
-    def set_up(self):
-        self.guest = self.make_guest(size_mib=64, data_mib=4)
-        self.wait_services()
-        self.front = self.enter(GlanceStandIn(self.glance))
-
-    def before_test(self):
-        self.conductor.reset()
-        self.front.reset()
-        self.guest.reset()
-
     def make_host_agent(self):
-        agent = self.make_agent(sections={"glance_url": self.front.url, "DEFAULT": {"rpc_response_timeout": "5"}})
+        agent = self.make_agent(sections={"DEFAULT": {"rpc_response_timeout": "5"}})
         agent.configure("novasnap", scratch_dir=self.folder.make(f"{os.path.basename(agent.folder)}-scratch", 0o711))
         return agent
 
@@ -49,12 +36,6 @@ class Host(Environment):
     def unacked(self, agent):
         return sum(int(line.split()[1]) for line in self.broker.ctl("list_queues", "name", "messages").splitlines()
                    if line.split()[0] == f"compute.{agent.host}")
-
-    def hold(self, agent):
-        self.front.reset("hold")
-        case = Case(self, agent).send()
-        tap.wait_for("upload", lambda: self.front.puts() == ["hold"], 30)
-        return case
 
 
 def fill(agent):
@@ -71,9 +52,7 @@ def fill(agent):
 
 def test_no_room_for_the_journal_no_cast_is_acked_or_lost(env):
     agent = env.agent_in_little_room()
-    guests = [env.guest, *(env.make_guest(size_mib=64, data_mib=4) for _ in range(2))]
-    for guest in guests[1:]:
-        guest.start()
+    guests = [env.guest, *env.start_more_guests(2)]
     Case(env, agent).send().is_whole()
     mark = len(agent.text())
     ballast = fill(agent)

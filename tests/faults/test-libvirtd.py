@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""libvirtd is killed and started again, or hangs, while a snapshot is under way: the image is whole or deleted, the guest
-is as it was, and the next snapshot succeeds. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up
-are real; the conductor is a stand-in."""
+"""libvirtd is killed and started again, or hangs, while a snapshot is under way: the image is whole or deleted, the
+guest is as it was, and the next snapshot succeeds. Broker, libvirt, QEMU and a Glance behind a stand-in that holds
+uploads up are real; the conductor is a stand-in."""
 import os
 import signal
 import sys
@@ -11,28 +11,15 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
-from case import Case, is_copying, is_saving  # noqa: E402
-from environment import Environment  # noqa: E402
-from standin_glance import GlanceStandIn  # noqa: E402
+from case import Case, CaseEnvironment, is_copying, is_saving  # noqa: E402
 
 
-class LibvirtdFails(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
-
-    def set_up(self):
-        self.guest = self.make_guest(size_mib=128, data_mib=48)
-        self.wait_services()
-        self.front = self.enter(GlanceStandIn(self.glance))
-
-    def before_test(self):
-        self.conductor.reset()
-        self.front.reset()
-        self.guest.reset()
+class LibvirtdFails(CaseEnvironment):
+    guest_options = {"size_mib": 128, "data_mib": 48}
 
     def agent(self, sections=None, **novasnap):
-        return self.start_agent(sections={"glance_url": self.front.url, **(sections or {})}, **{
-            "libvirt_keepalive": "1", "libvirt_call_timeout": "8", "save_timeout": "8",
-            "libvirt_connect_timeout": "3", **novasnap})
+        return self.start_agent(sections=sections, **{"libvirt_keepalive": "1", "libvirt_call_timeout": "8",
+                                                      "save_timeout": "8", "libvirt_connect_timeout": "3", **novasnap})
 
     def restart(self):
         self.libvirt.kill()

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Glance, Keystone and QEMU fail while a snapshot is under way: guest, image and task state come out right. A real Glance
-behind a stand-in for its faults; broker, libvirt and QEMU are real; Keystone and the conductor are stand-ins."""
+"""Glance, Keystone and QEMU fail while a snapshot is under way: guest, image and task state come out right. A real
+Glance behind a stand-in for its faults; broker, libvirt and QEMU are real; Keystone and the conductor are stand-ins."""
 import os
 import signal
 import sys
@@ -10,35 +10,26 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
-from case import Case, is_copying, is_saving  # noqa: E402
-from environment import Environment  # noqa: E402
-from standin_glance import GlanceStandIn  # noqa: E402
+from case import Case, CaseEnvironment, is_copying, is_saving  # noqa: E402
 from standin_keystone import KeystoneStandIn  # noqa: E402
 
 RETRIES = 3
 
 
-class Outage(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
-
+class Outage(CaseEnvironment):
     def set_up(self):
-        self.guest = self.make_guest(size_mib=64, data_mib=4)
-        self.wait_services()
-        self.front = self.enter(GlanceStandIn(self.glance))
+        super().set_up()
         self.keystone = KeystoneStandIn()
         self.callback(self.keystone.stop)
 
     def before_test(self):
-        self.conductor.reset()
-        self.front.reset()
+        super().before_test()
         self.keystone.stop()
         self.keystone.start()
         self.keystone.asked = 0
-        self.guest.reset()
 
     def agent(self, sections=None, **novasnap):
-        return self.start_agent(sections={"glance_url": self.front.url, "retries": RETRIES, **(sections or {})},
-                                stall_timeout="2", **novasnap)
+        return self.start_agent(sections={"retries": RETRIES, **(sections or {})}, stall_timeout="2", **novasnap)
 
     def agent_with_token(self):
         """With a user of its own at Keystone."""
@@ -118,9 +109,7 @@ def test_keystone_stays_away(env):
 
 def test_six_managed_saves_at_once(env):
     agent = env.saving_agent()
-    guests = [env.guest, *(env.make_guest(size_mib=64, data_mib=4) for _ in range(5))]
-    for guest in guests[1:]:
-        guest.start()
+    guests = [env.guest, *env.start_more_guests(5)]
     cases = [Case(env, agent, guest) for guest in guests]
     for case in cases:
         case.send()

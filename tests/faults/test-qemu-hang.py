@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A QEMU that does not answer its monitor, while libvirtd does, fails the snapshot within the limits of novasnap's calls;
-other guests are served meanwhile, and once QEMU goes on everything is rolled back. Broker, libvirt, QEMU, which is
-stopped by a signal, and Glance are real; the conductor is a stand-in."""
+"""A QEMU that does not answer its monitor, while libvirtd does, fails the snapshot within the limits of novasnap's
+calls; other guests are served meanwhile, and once QEMU goes on everything is rolled back. Broker, libvirt, QEMU, which
+is stopped by a signal, and Glance are real; the conductor is a stand-in."""
 import os
 import signal
 import sys
@@ -11,23 +11,22 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
-from case import Case, is_copying, is_saving  # noqa: E402
-from environment import Environment  # noqa: E402
+from case import Case, CaseEnvironment, is_copying, is_saving  # noqa: E402
 from images import MIB  # noqa: E402
 
 LIMIT = "3"
 ANSWERED = "libvirt did not answer"
 
 
-class Hang(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
+class Hang(CaseEnvironment):
+    guest_options = {"size_mib": 64, "data_mib": 8}
 
     def set_up(self):
-        self.guest, self.other = (self.make_guest(size_mib=64, data_mib=8) for _ in range(2))
+        super().set_up()
+        self.other = self.make_guest(**self.guest_options)
 
     def before_test(self):
-        self.conductor.reset()
-        self.guest.reset()
+        super().before_test()
         self.other.reset()
 
     def agent(self, sections=None, **novasnap):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `novasnap check` prints: when all is well, and for each thing that is not. RabbitMQ, libvirt and Glance are real,
-Keystone is a stand-in. (By TLS: test-tls.py; as a user who is not root: test-unprivileged.py.)"""
+"""What `novasnap check` prints: when all is well, and for each thing that is not. RabbitMQ, libvirt and Glance are
+real, Keystone is a stand-in. (By TLS: test-tls.py; as a user who is not root: test-unprivileged.py.)"""
 import os
 import subprocess
 import sys
@@ -109,12 +109,14 @@ def test_no_room(env):
 
 
 def test_libvirt(env):
-    fails(env.agent(libvirt_uri="qemu+unix:///system?socket=/nonexistent"), "libvirt", "/nonexistent", "group libvirt")
+    fails(env.agent(libvirt_uri="qemu+unix:///system?socket=/nonexistent"), "libvirt", "/nonexistent",
+          "group libvirt")
     fails(env.agent(novasnap={"live_method": "magic"}), "libvirt", "magic")
 
 
 def test_rabbitmq(env):
-    fails(env.agent(broker_url=f"rabbit://guest:guest@127.0.0.1:{free_port()}/"), "RabbitMQ", "is RabbitMQ running there")
+    fails(env.agent(broker_url=f"rabbit://guest:guest@127.0.0.1:{free_port()}/"), "RabbitMQ",
+          "is RabbitMQ running there")
     if env.broker.own:
         fails(env.agent(broker_url=env.broker.url.replace("guest:guest", "guest:wrong")), "RabbitMQ",
               "cannot log in", "guest")

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""novasnap's commands, used wrongly: options, arguments, configurations and files that make no sense, a novasnapd that has
-never run, and a broker that is away. Each mistake is one line on standard error that names what is wrong."""
+"""novasnap's commands, used wrongly: options, arguments, configurations and files that make no sense, a novasnapd that
+has never run, and a broker that is away. Each mistake is one line on standard error that names what is wrong."""
 import concurrent.futures
 import os
 import shutil
@@ -52,8 +52,8 @@ images_dir = {self.images}
     def run(self, *arguments, conf="", prefix=()):
         """`conf`: a configuration in the good one's place; None: none is named."""
         options = [] if conf is None else ["--config-file", conf or self.good]
-        return subprocess.run([*prefix, self.novasnap, *options, *arguments], capture_output=True, text=True, timeout=60,
-                              stdin=subprocess.DEVNULL, check=False)
+        return subprocess.run([*prefix, self.novasnap, *options, *arguments], capture_output=True, text=True,
+                              timeout=60, stdin=subprocess.DEVNULL, check=False)
 
     def fails(self, status, words, *arguments, **more):
         done = self.run(*arguments, **more)

@@ -1,11 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The configuration's reader, compared with the real oslo.config: both read the same files with the same keys, and must
-come to the same values, or both refuse. Then the table of novasnap's keys, compared with the options that oslo.messaging,
-oslo.log and keystoneauth1 register.
-
-Known exceptions, which `expected` knows: an empty string or number counts as not set here, and lists have no empty
-items."""
+come to the same values, or both refuse. Then the table of novasnap's keys, compared with the options that
+oslo.messaging, oslo.log and keystoneauth1 register.  Known exceptions, which `expected` knows: an empty string or
+number counts as not set here, and lists have no empty items."""
 import importlib.metadata
 import json
 import locale

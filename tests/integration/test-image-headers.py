@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a guest or an image writes into headers never leads to a file of the host: a raw disk that begins with a header
-is stored as the raw bytes that it is (CVE-2015-7548, CVE-2024-40767), and an image whose own header names other files is
-refused (CVE-2024-32498). By `novasnap snapshot`, which needs no broker; libvirt and QEMU are real."""
+is stored as the raw bytes that it is (CVE-2015-7548, CVE-2024-40767), and an image whose own header names other files
+is refused (CVE-2024-32498). By `novasnap snapshot`, which needs no broker; libvirt and QEMU are real."""
 import json
 import os
 import subprocess

@@ -11,49 +11,28 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from environment import Environment  # noqa: E402
-from standin_glance import GlanceStandIn  # noqa: E402
+from case import Case, CaseEnvironment  # noqa: E402
 from standin_network import NetworkStandIn  # noqa: E402
 
 HEARTBEAT = 2
 STATES = ["image_snapshot", "image_pending_upload", "image_uploading", None]
 
 
-class Outage(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
+class Outage(CaseEnvironment):
     own_broker = True
-
-    def set_up(self):
-        self.guests = [self.make_guest(size_mib=64, data_mib=4) for _ in STATES]
-        self.guest = self.guests[0]
-        for guest in self.guests:
-            guest.start()
-        self.wait_services()
-        self.front = self.enter(GlanceStandIn(self.glance))
 
     def before_test(self):
         if not self.broker.is_up():
             self.broker.start()
         if not self.conductor.is_up():
             self.conductor.start()
-        self.conductor.reset()
-        self.front.reset()
-        for guest in self.guests:
-            guest.reset()
+        super().before_test()
 
     def agent(self, url=None, timeout=2, **rabbit):
         """`timeout`: seconds that it waits for the conductor."""
         return self.start_agent(sections={
-            "broker_url": url or self.broker.url, "glance_url": self.front.url, "oslo_messaging_rabbit": rabbit,
+            "broker_url": url or self.broker.url, "oslo_messaging_rabbit": rabbit,
             "DEFAULT": {"rpc_response_timeout": str(timeout)}})
-
-    def begin_upload(self, agent):
-        """A snapshot whose upload is held up."""
-        self.front.reset("hold")
-        case = Case(self, agent).send()
-        tap.wait_for("upload", lambda: self.front.puts() == ["hold"], 30)
-        return case
 
     def ends_well(self, case):
         """As does the next one."""
@@ -78,7 +57,7 @@ def test_the_broker_is_restarted_between_two_casts(env):
 
 def test_the_broker_is_killed_and_started_again(env):
     agent = env.agent(timeout=10)
-    case = env.begin_upload(agent)
+    case = env.hold(agent)
     env.broker.kill()
     tap.wait_for("loss", lambda: "connection is lost" in agent.text(), 20)
     env.broker.start()
@@ -87,7 +66,7 @@ def test_the_broker_is_killed_and_started_again(env):
 
 def test_the_broker_hangs_for_longer_than_a_heartbeat(env):
     agent = env.agent(heartbeat_timeout_threshold=str(HEARTBEAT))
-    case = env.begin_upload(agent)
+    case = env.hold(agent)
     env.broker.signal(signal.SIGSTOP)
     try:
         tap.wait_for("loss", lambda: agent.text().count("connection is lost") > 1, 30)
@@ -98,7 +77,7 @@ def test_the_broker_hangs_for_longer_than_a_heartbeat(env):
 
 def test_a_connection_is_cut_between_publishing_and_its_confirm(env):
     network = env.enter(NetworkStandIn(env.broker.port))
-    case = env.begin_upload(env.agent(url_by(network)))
+    case = env.hold(env.agent(url_by(network)))
     network.silence(deaf=True)
     before = len(env.conductor.states())
     env.front.release.set()
@@ -114,13 +93,13 @@ def test_one_of_two_brokers_dies(env):
     other = env.enter(NetworkStandIn(env.broker.port))
     with NetworkStandIn(env.broker.port) as network:
         agent = env.agent(url_by(network, other))
-        case = env.begin_upload(agent)
+        case = env.hold(agent)
     env.ends_well(case)
     assert f"127.0.0.1:{other.port}" in agent.text(), agent.text()
 
 
 def test_the_broker_blocks_publishers(env):
-    case = env.begin_upload(env.agent(timeout=10))
+    case = env.hold(env.agent(timeout=10))
     env.broker.ctl("set_vm_memory_high_watermark", "0")
     try:
         env.front.release.set()
@@ -132,7 +111,7 @@ def test_the_broker_blocks_publishers(env):
 
 
 def test_the_conductor_is_away_for_twice_its_timeout(env):
-    case = env.begin_upload(env.agent())
+    case = env.hold(env.agent())
     env.conductor.stop()
     env.front.release.set()
     time.sleep(4)
@@ -153,7 +132,8 @@ def test_the_conductor_is_away_when_a_cast_comes(env):
 
 
 def test_a_reply_to_each_save_is_late_or_lost(env):
-    late = dict(zip((guest.uuid for guest in env.guests), STATES))
+    guests = [env.guest, *env.start_more_guests(len(STATES) - 1)]
+    late = dict(zip((guest.uuid for guest in guests), STATES))
 
     def delay(uuid, wanted):
         if uuid in late and late[uuid] == wanted:
@@ -162,7 +142,7 @@ def test_a_reply_to_each_save_is_late_or_lost(env):
     agent = env.agent()
     env.conductor.before_save = delay
     env.conductor.late_seconds = 3
-    cases = [Case(env, agent, guest).send() for guest in env.guests]
+    cases = [Case(env, agent, guest).send() for guest in guests]
     for case in cases:
         case.wait_end()
     assert not late, late

@@ -13,55 +13,16 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from case import Case  # noqa: E402
-from environment import Environment  # noqa: E402
+from case import CaseEnvironment  # noqa: E402
 from paths import CAST  # noqa: E402
-from standin_glance import GlanceStandIn  # noqa: E402
 
 RUNS = 3  # that a job has at most
 
 
-class Recovery(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
-
-    def set_up(self):
-        self.guest = self.make_guest(size_mib=64, data_mib=4)
-        self.guest.start()
-        self.wait_services()
-        self.front = self.enter(GlanceStandIn(self.glance))
-
+class Recovery(CaseEnvironment):
     def before_test(self):
-        self.conductor.reset()
-        self.front.reset()
-        self.guest.reset()
-        self.agent = self.start_agent(sections={"glance_url": self.front.url}, shutdown_grace="60",
-                                      image_poll_interval="60")
-
-    def hold(self, times=1):
-        """A snapshot whose upload is held up, as are those that follow it."""
-        self.front.reset(*["hold"] * times)
-        case = Case(self, self.agent).send()
-        self.wait_held(1)
-        return case
-
-    def wait_held(self, count):
-        tap.wait_for("upload", lambda: self.front.puts() == ["hold"] * count, 30)
-
-    def queue(self, case):
-        """Another snapshot of the guest, which waits behind the one that is held up. Returns its image."""
-        image = case.make_image()
-        self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance", self.guest.uuid, "--image", image)
-        tap.wait_for("job in the journal", lambda: " open " in self.agent.shown(image), 20)
-        # The broker waits for no job.
-        assert f"compute.{self.agent.host}\t0" in self.broker.ctl("list_queues", "name", "messages")
-        return image
-
-    def becomes_active(self, image):
-        tap.wait_for(f"end of the second; the log: {self.agent.log}", lambda: self.agent.has_ended(image), 60)
-        return self.glance.get(image)["status"] == "active"
-
-    def event_starts(self):
-        return self.conductor.names().count("InstanceActionEvent.event_start")
+        super().before_test()
+        self.agent = self.start_agent(shutdown_grace="60", image_poll_interval="60")
 
     def restart(self):
         self.agent.kill()
@@ -69,7 +30,7 @@ class Recovery(Environment):
 
     def kill_during_upload(self, change=lambda case: None):
         """The snapshot, at its end; `change` is what happens before the next start."""
-        case = self.hold()
+        case = self.hold(self.agent)
         self.agent.kill()
         change(case)
         self.agent.start()
@@ -157,7 +118,7 @@ def test_the_steps_of_an_unreadable_job_are_rolled_back(env):
 
 
 def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
-    case = env.hold(RUNS)
+    case = env.hold(env.agent, RUNS)
     for run in range(2, RUNS + 1):
         env.restart()
         env.wait_held(run)
@@ -169,7 +130,7 @@ def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
 
 def test_after_a_kill_a_job_that_only_waited_begins(env):
     """The first snapshot is taken again; the second begins then, with its event."""
-    case = env.hold()
+    case = env.hold(env.agent)
     image = env.queue_behind(case)
     assert env.event_starts() == 1
     env.restart()
@@ -180,7 +141,7 @@ def test_after_a_kill_a_job_that_only_waited_begins(env):
 
 def test_after_a_stop_a_job_that_only_waited_begins(env):
     """The first snapshot fails; the second begins at the next start."""
-    case = env.hold()
+    case = env.hold(env.agent)
     image = env.queue_behind(case)
     env.agent.process.send_signal(signal.SIGTERM)
     tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
@@ -195,7 +156,7 @@ def test_after_a_stop_a_job_that_only_waited_begins(env):
 
 
 def test_sigterm_lets_the_snapshot_end(env):
-    case = env.hold()
+    case = env.hold(env.agent)
     env.agent.process.send_signal(signal.SIGTERM)
     tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
     time.sleep(1)
@@ -206,40 +167,12 @@ def test_sigterm_lets_the_snapshot_end(env):
 
 
 def test_a_second_sigterm_ends_the_snapshot(env):
-    case = env.hold()
+    case = env.hold(env.agent)
     env.agent.process.send_signal(signal.SIGTERM)
     tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
     env.agent.process.send_signal(signal.SIGTERM)
     assert env.agent.process.wait(20) == 0
     case.is_deleted("novasnapd is stopping")
-
-
-def test_killed_while_another_snapshot_waits_for_its_turn(env):
-    """The first begins again; the second begins, with its event."""
-    case = env.hold()
-    image = env.queue(case)
-    assert env.event_starts() == 1
-    env.restart()
-    case.wait_end()
-    assert env.becomes_active(image) and env.event_starts() == 2, env.conductor.names()
-    env.front.release.set()
-    case.is_whole()
-
-
-def test_stopped_while_another_snapshot_waits_for_its_turn(env):
-    """The first fails; the second begins at the next start."""
-    case = env.hold()
-    image = env.queue(case)
-    env.agent.process.send_signal(signal.SIGTERM)
-    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
-    env.agent.process.send_signal(signal.SIGTERM)
-    assert env.agent.process.wait(20) == 0
-    assert " open " in env.agent.shown(image) and env.event_starts() == 1
-    case.is_deleted("novasnapd is stopping")
-    env.front.release.set()
-    env.conductor.task_states[env.guest.uuid] = case.task_state
-    env.agent.start()
-    assert env.becomes_active(image) and env.event_starts() == 2, env.conductor.names()
 
 
 if __name__ == "__main__":

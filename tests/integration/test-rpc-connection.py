@@ -268,6 +268,5 @@ def test_tls_checks_the_certificate_of_the_broker_and_its_name(env):
                 check("publishing at" not in peer.text(), f"it trusts {url} with {file}")
 
 
-
 if __name__ == "__main__":
     tap.main(Connections)

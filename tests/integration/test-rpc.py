@@ -50,7 +50,7 @@ def test_casts_and_calls_of_oslo_reach_our_server(env):
 def raises(function, kind):
     try:
         result = function()
-    except Exception as error:  # pylint: disable=broad-except
+    except Exception as error:
         equal(type(error).__name__.replace("_Remote", ""), kind, f"the exception {error}")
         return str(error)
     raise AssertionError(f"no {kind}, but {result!r}")
@@ -262,7 +262,7 @@ def test_we_listen_to_notifications_of_oslo_beside_others(env):
         transport = oslo_messaging.get_notification_transport(oslo.conf, n.url)
         notifier = oslo_messaging.Notifier(
             transport, "them", driver="messagingv2", topics=["notifications"])
-        transport._driver._default_exchange = n.exchange  # pylint: disable=protected-access
+        transport._driver._default_exchange = n.exchange
         try:
             notifier.info({"user_id": "u1"}, "an.event", {"p": 1.0})
             notifier.error({}, "bad.event", {})

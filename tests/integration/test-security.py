@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""No secret gets out, and no name of a message becomes a path: snapshots and failures with tokens and passwords that can
-be recognized, then a search for them in all that is written, shown or seen from outside. RabbitMQ, libvirt and Glance
-are real, the last behind a stand-in that says what it was sent; so does Keystone, a stand-in."""
+"""No secret gets out, and no name of a message becomes a path: snapshots and failures with tokens and passwords that
+can be recognized, then a search for them in all that is written, shown or seen from outside. RabbitMQ, libvirt and
+Glance are real, the last behind a stand-in that says what it was sent; so does Keystone, a stand-in."""
 import contextlib
 import json
 import os

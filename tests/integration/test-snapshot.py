@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A recorded cast becomes an image that is the guest's disk of one instant, whatever the guest's state, by every method;
-and what cannot be taken is refused and harms nothing. RabbitMQ, libvirt, QEMU and Glance are real, as is the guest, a
-tiny Linux that writes all the time."""
+"""A recorded cast becomes an image that is the guest's disk of one instant, whatever the guest's state, by every
+method; and what cannot be taken is refused and harms nothing. RabbitMQ, libvirt, QEMU and Glance are real, as is the
+guest, a tiny Linux that writes all the time."""
 import json
 import os
 import sys

@@ -3,8 +3,10 @@
 import os
 
 import tap
+from environment import Environment
 from images import qemu_img, same_content
 from paths import CAST
+from standin_glance import GlanceStandIn
 
 
 class Case:
@@ -114,6 +116,41 @@ class Case:
         self.wait_end()
         assert self.outcome() == "deleted", self.said()
         assert words is None or words in self.said(), self.said()
+
+
+class CaseEnvironment(Environment):
+    """With a guest that runs, the conductor, and `front`, the stand-in through which agents upload into Glance."""
+    services = ("broker", "glance", "libvirt", "conductor")
+    guest_options = {"size_mib": 64, "data_mib": 4}
+
+    def set_up(self):
+        self.guest = self.make_guest(**self.guest_options)
+        self.wait_services()
+        self.front = self.enter(GlanceStandIn(self.glance))
+
+    def before_test(self):
+        self.conductor.reset()
+        self.front.reset()
+        self.guest.reset()
+
+    def make_agent(self, name="agent", sections=None, **novasnap):
+        return super().make_agent(name, {"glance_url": self.front.url, **(sections or {})}, **novasnap)
+
+    def hold(self, agent, times=1):
+        """A snapshot whose upload is held up until `front.release` is set, as are those that follow it."""
+        self.front.reset(*["hold"] * times)
+        case = Case(self, agent).send()
+        self.wait_held(1)
+        return case
+
+    def wait_held(self, count):
+        tap.wait_for("upload", lambda: self.front.puts() == ["hold"] * count, 30)
+
+    def start_more_guests(self, count):
+        guests = [self.make_guest(**self.guest_options) for _ in range(count)]
+        for guest in guests:
+            guest.start()
+        return guests
 
 
 def is_copying(agent):

@@ -11,7 +11,7 @@ import sys
 
 ROOMS = ("agent", "rpc", "virt", "image")
 FOLDERS = (*ROOMS, "tests", "conf")
-MOST_LINES = {"README.md": 120, "HACKING.md": 200}
+MOST_LINES = {"README.md": 120, "HACKING.md": 220}
 # Named without their folder, a file of the project is recognised by these.
 ENDINGS = (".c", ".h", ".py", ".sh", ".md")
 OF_OTHERS = {"amqp.h", "libvirt.h", "curl.h", "libnbd.h"}

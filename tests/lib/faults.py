@@ -68,7 +68,7 @@ def ending(case, words):
 
 
 def run_fault(env, name, point, kind):
-    """kill: novasnapd dies at the point; twice: and again during the rollback of what it left; error: the step fails."""
+    """kill: novasnapd dies at the point; twice: and again during the rollback; error: the step fails."""
     case = env.case(name)
     case.point, case.kind = point, kind
     what = "error" if kind == "error" else "kill"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A private libvirtd with folders and a configuration of its own, beside whatever libvirtd the machine runs. It lets the
-group libvirt in, sees what was mounted before it, and may be killed and stopped."""
+"""A private libvirtd with folders and a configuration of its own, beside whatever libvirtd the machine runs. It lets
+the group libvirt in, sees what was mounted before it, and may be killed and stopped."""
 import contextlib
 import glob
 import os

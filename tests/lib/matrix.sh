@@ -18,7 +18,7 @@ record() { # release compiler seconds result
 
 for release in "$@"; do
 	echo "== $release: packages"
-	if ! tests/lib/root.sh "$release" tests/lib/deps.sh build check; then
+	if ! tests/lib/root.sh "$release" tests/lib/deps.sh build check fuzz; then
 		record "$release" - 0 "the root or its packages cannot be installed"
 		continue
 	fi

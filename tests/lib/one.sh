@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Runs one test file for prove, as its kind needs it, with a time limit.
 #   tests/lib/one.sh FILE [ARGUMENT ...]
+# In the caller's process group, so that Ctrl-C ends it too.
 # NOVASNAP_TEST_TIMEOUT: seconds that one test function of a Python file may take.
 # NOVASNAP_UNIT_TIMEOUT: seconds that the program of a unit test may take.
 # NOVASNAP_UNIT_UNDER: a command with options that runs the unit tests, such as valgrind.
@@ -10,7 +11,7 @@ export TSAN_OPTIONS="suppressions=$PWD/tests/lib/tsan.supp:history_size=7:${TSAN
 python() { # file's limit in seconds, arguments...
 	limit=$1
 	shift
-	exec timeout -k 20 "$limit" /usr/bin/python3 "$@"
+	exec timeout --foreground -k 20 "$limit" /usr/bin/python3 "$@"
 }
 case $1 in
 tests/faults/*.py)
@@ -28,6 +29,7 @@ tests/e2e/*.py)
 	# An assertion of GLib's prints "Bail out!", at which prove would end all other files too. The exit status says
 	# that this file has failed.
 	# shellcheck disable=SC2086 # a command with its options
-	exec timeout -k 5 "${NOVASNAP_UNIT_TIMEOUT:-300}" ${NOVASNAP_UNIT_UNDER:-} "$@" --tap > >(sed -u 's/^Bail out!/# &/')
+	exec timeout --foreground -k 5 "${NOVASNAP_UNIT_TIMEOUT:-300}" ${NOVASNAP_UNIT_UNDER:-} "$@" --tap \
+		> >(sed -u 's/^Bail out!/# &/')
 	;;
 esac

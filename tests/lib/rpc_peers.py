@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Both ends for the tests of the rpc room: our rpc-peer program, and the real oslo.messaging."""
-
+"""Both peers of the tests of the rpc room: our program rpc-peer, and the real oslo.messaging."""
 import json
 import os
 import queue
@@ -33,7 +32,7 @@ def wait_until(what, condition):
 
 
 class Names:
-    """Names of one test on a broker that others may use too; what was made there is deleted."""
+    """The names of one test on a broker that others may use too. Its queues and exchanges are deleted at the end."""
 
     def __init__(self, url):
         self.url = url
@@ -70,7 +69,7 @@ class Names:
             )
 
     def depth(self, name):
-        """Messages ready in a queue; None: no such queue."""
+        """The number of messages that are ready in a queue; None: there is no such queue."""
         with self.connection() as connection:
             try:
                 return connection.channel().queue_declare(name, passive=True).message_count
@@ -79,7 +78,7 @@ class Names:
 
 
 class Peer:
-    """The rpc-peer program. Its events are kept in order until they are waited for."""
+    """The program rpc-peer. Its events are kept in order until a test waits for them."""
 
     def __init__(self, names, *options, url=None, ready=True):
         self.names = names
@@ -87,7 +86,6 @@ class Peer:
         self._kept = []
         self._id = 0
         self.log = []
-        # pylint: disable-next=consider-using-with
         self._process = subprocess.Popen(
             (
                 PEER, "--url", url or names.url, "--host", names.host,
@@ -128,7 +126,7 @@ class Peer:
         return "".join(self.log)
 
     def end_input(self):
-        """It ends, in its own time."""
+        """Tells it to end, without waiting for that."""
         if not self._process.stdin.closed:
             self._process.stdin.close()
 
@@ -146,7 +144,7 @@ class Peer:
         return code
 
     def do(self, what, **arguments):
-        """Gives a command; returns its number."""
+        """Gives it a command. Returns the command's number."""
         self._id += 1
         command = dict(arguments, do=what, id=self._id)
         self._process.stdin.write(json.dumps(command) + "\n")
@@ -154,7 +152,7 @@ class Peer:
         return self._id
 
     def event(self, condition, limit_s=LIMIT_S):
-        """The first event, in order, of which the condition is true."""
+        """Waits for the first event for which the condition is true."""
         for index, event in enumerate(self._kept):
             if condition(event):
                 return self._kept.pop(index)
@@ -171,7 +169,7 @@ class Peer:
         return self.event(lambda e: e["event"] == "request" and e["method"] == method)
 
     def seen(self, condition):
-        """Events of that kind up to now."""
+        """The events so far for which the condition is true."""
         while not self._events.empty():
             self._kept.append(self._events.get())
         return [event for event in self._kept if condition(event)]
@@ -202,7 +200,7 @@ class Peer:
 
 
 class Oslo:
-    """The real oslo.messaging on the names of a test."""
+    """The real oslo.messaging, with the names of a test."""
 
     def __init__(self, names, durable=False):
         self.names = names
@@ -210,7 +208,7 @@ class Oslo:
         self.rpc = oslo_messaging.get_rpc_transport(self.conf, names.url, allowed_remote_exmods=[
             "oslo_messaging.rpc.dispatcher", "oslo_messaging.exceptions"])
         self.conf.set_override("control_exchange", names.exchange)
-        self.rpc._driver._default_exchange = names.exchange  # pylint: disable=protected-access
+        self.rpc._driver._default_exchange = names.exchange
         self.conf.set_override(
             "amqp_durable_queues", durable, group="oslo_messaging_rabbit")
         self._servers = []

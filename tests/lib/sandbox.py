@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What conf/novasnapd.service forbids of system calls, for a test without systemd:
+"""Allows a program only the system calls that conf/novasnapd.service allows, for a test without systemd:
     sandbox.py FILE PROGRAM [ARGUMENT ...]
 runs a program with the calls alone that write_calls has written into the file, of these address families, and with
 no memory that is written and run."""

@@ -22,8 +22,8 @@ class Skip(Exception):
     pass
 
 
-class TooLong(Exception):
-    pass
+class TooLong(BaseException):
+    """No `except Exception` of a test catches it."""
 
 
 def wait_for(what, condition, seconds=60, pause=0.1):
@@ -98,7 +98,7 @@ def _run_file(environment, folder, tests, at_end):
             try:
                 env.set_up()
                 env.wait_services()
-            except Exception:
+            except (Exception, TooLong):
                 _show_failure("starting the services", env.logs)
                 return 1
         print(f"# {time.monotonic() - began:.1f} s to start the services", flush=True)
@@ -118,7 +118,7 @@ def _passes(number, test, env):
     except Skip as skip:
         in_ci = bool(os.environ.get("CI"))
         word, why = ("not ok", f" (skipped in CI: {skip})") if in_ci else ("ok", f" # SKIP {skip}")
-    except Exception:
+    except (Exception, TooLong):
         word = "not ok"
         _show_failure(name, env.logs)
     print(f"{word} {number} - {name}{why}\n# {time.monotonic() - began:.1f} s", flush=True)

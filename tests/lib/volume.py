@@ -9,8 +9,8 @@ import uuid
 
 from images import MIB, qemu_img
 
-# The files and the backing file of each; base and middle have data of their own. "fresh" is as Cinder makes it for a new
-# snapshot of a volume that has only its base.
+# The files and the backing file of each; base and middle have data of their own. "fresh" is as Cinder makes it for a
+# new snapshot of a volume that has only its base.
 FILES = {"base": None, "middle": "base", "last": "middle", "fresh": "base"}
 DATA_AT = {"base": 0, "middle": 4 * MIB}
 DATA, SIZE = 2 * MIB, 16 * MIB
