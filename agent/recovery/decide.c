@@ -55,7 +55,9 @@ static enum task_event decide_to_run(struct task *task, enum instance_standing s
 {
 	unsigned runs = task->recovered_job->runs;
 
-	if (standing == INSTANCE_IDLE && !(task->method->flags & METHOD_HAS_IMAGE))
+	/* An earlier process did it: clearing the task state comes last. */
+	if (standing == INSTANCE_IDLE && task_was_begun(task) &&
+	    !(task->method->flags & METHOD_HAS_IMAGE))
 		return TASK_EVENT_NOTHING_LEFT;
 	if (standing == INSTANCE_IDLE && !may_run_without_task_state(task)) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE,
