@@ -129,6 +129,15 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 	task_free(fixture->task);
 }
 
+static void add_fact(struct task *task, const char *name)
+{
+	struct journal_step *step = g_new0(struct journal_step, 1);
+
+	step->name = g_strdup(name);
+	step->undo = g_strdup("");
+	g_ptr_array_add(task->recovered_job->steps, step);
+}
+
 static void free_step(void *opaque)
 {
 	struct journal_step *step = opaque;
@@ -191,6 +200,47 @@ static void test_idle_instance_of_a_shelve(struct fixture *fixture, gconstpointe
 	expect(fixture, TASK_EVENT_NOT_OURS);
 }
 
+/* Its image is complete. */
+static void recover_kept(struct fixture *fixture)
+{
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_KEPT);
+	add_fact(fixture->task, FACT_KEEP_IMAGE);
+	add_fact(fixture->task, FACT_CHECKSUM " sha512 " HASH " 1");
+	fake.image_status = "active";
+	fake.task_state = "image_uploading";
+}
+
+/* HACKING.md: a cancel has no effect on a task whose image is kept. */
+static void test_kept_image_is_not_cancelled(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover_kept(fixture);
+	fake.cancelled = true;
+	expect(fixture, TASK_EVENT_RUN);
+}
+
+static void test_cancel_does_not_end_the_questions(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover_kept(fixture);
+	fake.cancelled = true;
+	fake.unanswered_refresh = fake.unanswered_image = 3;
+	expect(fixture, TASK_EVENT_RUN);
+	g_assert_cmpuint(fake.waits, ==, 3 + 3);
+	g_assert_cmpuint(fake.unanswered_refresh + fake.unanswered_image, ==, 0);
+}
+
+/* Of any other task a cancel ends them. */
+static void test_cancelled(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_WRITTEN);
+	fake.cancelled = true;
+	fake.unanswered_refresh = 3;
+	expect(fixture, TASK_EVENT_CANCELLED);
+	g_assert_cmpuint(fake.waits, ==, 1);
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/recovery-decide/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -200,5 +250,8 @@ int main(int argc, char **argv)
 	TEST(idle_instance_of_a_begun_job);
 	TEST(idle_instance_of_a_job_that_waited);
 	TEST(idle_instance_of_a_shelve);
+	TEST(kept_image_is_not_cancelled);
+	TEST(cancel_does_not_end_the_questions);
+	TEST(cancelled);
 	return g_test_run();
 }
