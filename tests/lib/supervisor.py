@@ -95,11 +95,11 @@ def _reap():
 
 def _end_descendants():
     """Kills those that do not end by themselves, and returns their names."""
-    until, left = time.monotonic() + GRACE_SECONDS, []
+    until, left = time.monotonic() + GRACE_SECONDS, {}
     while _reap():
         if time.monotonic() > until:
             for each in _children():
-                left.append(f"{each.name} ({each.pid})")
+                left[each.pid] = f"{each.name} ({each.pid})"
                 os.kill(each.pid, signal.SIGKILL)
         time.sleep(0.05)
-    return left
+    return left.values()
