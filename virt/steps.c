@@ -118,13 +118,24 @@ static int close_once(struct snapshot *snapshot, const struct open_step *step, G
 	return step_end(snapshot, name, error);
 }
 
-/* Whether libvirt or QEMU does not answer: trying again at once would not help, and recovery tries
- * later. */
+/* Whether libvirt cannot be reached: whatever needs an answer is left to recovery. */
 static bool is_cut_off(const struct snapshot *snapshot, const GError *error)
 {
-	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) ||
-	       (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
-		!snapshot->guest.connection);
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
+	       !snapshot->guest.connection;
+}
+
+/* Whether trying again at once would not help. A call that was overdue has lost its connection, and
+ * libvirt may have gone on: that is worth a second try, on a new connection. Where QEMU or qemu-img
+ * did not answer, a second try would take as long again. */
+static bool is_final(const struct snapshot *snapshot, const GError *error, int tries)
+{
+	/* What is still frozen is tried again by the freeze's watchdog. */
+	if (tries == CLOSE_TRIES || is_cut_off(snapshot, error) ||
+	    g_error_matches(error, VIRT_ERROR, VIRT_ERROR_FREEZE))
+		return true;
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) &&
+	       (tries > 1 || guest_is_connected(&snapshot->guest));
 }
 
 static int close_step(struct snapshot *snapshot, struct open_step *step, GError **error)
@@ -136,9 +147,7 @@ static int close_step(struct snapshot *snapshot, struct open_step *step, GError 
 			step_clear(snapshot, step->name);
 			return 0;
 		}
-		/* What is still frozen is tried again by the freeze's watchdog. */
-		if (i == CLOSE_TRIES || is_cut_off(snapshot, local) ||
-		    g_error_matches(local, VIRT_ERROR, VIRT_ERROR_FREEZE)) {
+		if (is_final(snapshot, local, i)) {
 			step->failed = true;
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
@@ -185,7 +194,7 @@ int steps_close_all(struct snapshot *snapshot, const char *except, GError **erro
 		}
 		if (close_step(snapshot, step, &local) == 0)
 			continue;
-		cut_off = is_cut_off(snapshot, local);
+		cut_off = cut_off || is_cut_off(snapshot, local);
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else

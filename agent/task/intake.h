@@ -44,8 +44,8 @@ void intake_stop(struct intake *intake);
 /* Takes NULL. */
 void intake_free(struct intake *intake);
 
-/* Takes a request of a method, in the consuming thread; returns at once. False, with an error, where
- * it is known already that its arguments make no sense; with `error` NULL the request is then
+/* Takes a request of a method, in the consuming thread; returns at once. False, with an error,
+ * where it is known already that its arguments make no sense; with `error` NULL the request is then
  * rejected. */
 bool intake_take(struct intake *intake, const struct task_method *method,
 		 struct rpc_request *request, GError **error);

@@ -290,7 +290,7 @@ def test_the_export_of_a_killed_novasnapd_is_ended_by_the_next_start(env):
     agent = env.agent()
     agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid)
     tap.wait_for("upload", lambda: "bytes to upload" in agent.text(), 30)
-    # Another process leaves the export of a novasnapd that runs alone.
+    # Another process does not end the export of a novasnapd that runs.
     said = agent.command("snapshot", env.guest.name, "--to", env.folder.make("there"), check=False)
     assert said.returncode == 1 and "another program has started" in said.stdout, said
     assert env.guest.has_job()

@@ -11,7 +11,9 @@ static struct {
 	int save_code;	   /* why it is not saved; 0: it is */
 	bool saves_anyway; /* though the call fails */
 	unsigned starts, failing_starts, start_flags;
+	bool start_is_overdue; /* the first one takes too long, and ends after its limit */
 	unsigned deletions, failing_deletions; /* of snapshots inside the disk */
+	int deletion_code;		       /* of VIRT_ERROR; 0: VIRT_ERROR_PROCESS */
 } fake;
 
 __typeof__(virDomainManagedSave) __real_virDomainManagedSave, __wrap_virDomainManagedSave;
@@ -30,6 +32,12 @@ int __wrap_virDomainManagedSave(virDomainPtr domain, unsigned flags)
 int __wrap_virDomainCreateWithFlags(virDomainPtr domain, unsigned flags)
 {
 	fake.start_flags = flags;
+	if (fake.start_is_overdue) {
+		g_assert_cmpuint(fake.starts++, ==, 0);
+		g_assert_cmpint(virDomainCreate(domain), ==, 0);
+		host_is_broken = true;
+		return host_fail(VIR_ERR_OPERATION_TIMEOUT);
+	}
 	if (++fake.starts <= fake.failing_starts)
 		return host_fail(VIR_ERR_OPERATION_FAILED);
 	return virDomainCreate(domain);
@@ -39,7 +47,9 @@ int __wrap_qemu_img_snapshot_delete(const char *source, const char *name, GError
 {
 	if (++fake.deletions > fake.failing_deletions)
 		return __real_qemu_img_snapshot_delete(source, name, error);
-	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "made up");
+	g_set_error_literal(error, VIRT_ERROR,
+			    fake.deletion_code ? fake.deletion_code : VIRT_ERROR_PROCESS,
+			    "made up");
 	return -1;
 }
 
@@ -160,6 +170,19 @@ static void test_not_restored(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpuint(fake.starts, ==, 3);
 }
 
+/* The limit of the call shut the connection down, but libvirt went on. A new connection tells. */
+static void test_restore_is_overdue(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.start_is_overdue = true;
+	begin_and_save(fixture);
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; tried again");
+	g_assert_cmpint(fixture_take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+	g_assert_nonnull(strstr(fixture->steps->str, "-save "));
+}
+
 /* Whether the guest runs is unknown: its disk is not copied. */
 static void test_state_is_unknown(struct fixture *fixture, gconstpointer unused)
 {
@@ -272,6 +295,20 @@ static void test_internal_is_not_deleted(struct fixture *fixture, gconstpointer 
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
 }
 
+/* qemu-img hangs: the guest does not stay off for it. */
+static void test_internal_deletion_hangs(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.failing_deletions = UINT_MAX;
+	fake.deletion_code = VIRT_ERROR_TIMEOUT;
+	begin_internal(fixture);
+	g_assert_cmpint(fixture_take(fixture, "internal"), ==, VIRT_ERROR_TIMEOUT);
+	/* It takes minutes: once is enough. */
+	g_assert_cmpuint(fake.deletions, ==, 1);
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+	g_assert_nonnull(strstr(fixture->steps->str, "restore -save "));
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/managed-save/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -287,10 +324,12 @@ int main(int argc, char **argv)
 	TEST(somebody_starts_the_guest);
 	TEST(restored_at_the_third_try);
 	TEST(not_restored);
+	TEST(restore_is_overdue);
 	TEST(state_is_unknown);
 	TEST(persistence_is_unknown);
 	TEST(guest_that_cannot_be_saved);
 	TEST(internal);
 	TEST(internal_is_not_deleted);
+	TEST(internal_deletion_hangs);
 	return g_test_run();
 }

@@ -56,7 +56,8 @@ enum snapshot_open_result {
 struct snapshot_method {
 	const char *name; /* in the configuration */
 	bool live;	  /* for guests that run or are paused; else for others, or saved ones */
-	/* Saves the guest where that is needed, and changes nothing else. NULL: no need. */
+	/* Saves a guest that must be saved, or refuses it with an error. Changes nothing else.
+	 * NULL: there is nothing to prepare. */
 	int (*prepare)(struct snapshot *snapshot, GError **error);
 	/* Leaves the finished image in snapshot->image. NULL: the method has `open`. */
 	int (*take)(struct snapshot *snapshot, GError **error);
