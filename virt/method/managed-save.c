@@ -18,8 +18,18 @@ static int refuse_to_save(const char *why, GError **error)
 	return -1;
 }
 
+/* Whether libvirt has answered that it did not save the guest. Where the connection broke, it may
+ * still be saving. */
+static bool is_not_saved(struct snapshot *snapshot, const GError *refused)
+{
+	return !g_error_matches(refused, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
+	       guest_is_connected(&snapshot->guest) &&
+	       guest_has_managed_save(&snapshot->guest, NULL) == GUEST_NO;
+}
+
 int managed_save_begin(struct snapshot *snapshot, GError **error)
 {
+	g_autoptr(GError) refused = NULL;
 	enum guest_answer persistent;
 	cJSON *undo;
 
@@ -41,10 +51,14 @@ int managed_save_begin(struct snapshot *snapshot, GError **error)
 	step_note_boot(undo);
 	if (step_begin(snapshot, "save", undo, error) < 0)
 		return -1;
-	/* Where the call fails, libvirt may have saved the guest all the same: the step is open. */
 	if (virDomainManagedSave(snapshot->guest.domain, 0) == 0)
 		return step_end(snapshot, "save", error);
-	virt_set_error(error, "saving the guest");
+	virt_set_error(&refused, "saving the guest");
+	/* Otherwise the rollback would wait for the job of another program, which libvirt may have
+	 * refused the save for. */
+	if (is_not_saved(snapshot, refused))
+		step_clear(snapshot, "save");
+	g_propagate_error(error, g_steal_pointer(&refused));
 	return -1;
 }
 
