@@ -140,6 +140,19 @@ static void test_save_is_refused_for_another_job(struct fixture *fixture, gconst
 	g_assert_nonnull(strstr(fixture->steps->str, "-save "));
 }
 
+/* The user suspends the guest just before it is saved: it stays suspended. */
+static void test_guest_is_suspended_before(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin(fixture);
+	g_assert_cmpint(__real_virDomainManagedSave(fixture->host.domain, 0), ==, 0);
+	fake.save_code = VIR_ERR_OPERATION_INVALID;
+	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, -1);
+	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
+	g_assert_cmpuint(fake.starts, ==, 0);
+	g_assert_cmpint(virDomainHasManagedSaveImage(fixture->host.domain, 0), ==, 1);
+}
+
 static void test_somebody_discards_the_save(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -345,6 +358,7 @@ int main(int argc, char **argv)
 	g_test_add("/managed-save/save_fails/saved_anyway", struct fixture, "saved", set_up,
 		   test_save_fails, tear_down);
 	TEST(save_is_refused_for_another_job);
+	TEST(guest_is_suspended_before);
 	TEST(somebody_discards_the_save);
 	TEST(somebody_starts_the_guest);
 	TEST(restored_at_the_third_try);
