@@ -136,7 +136,7 @@ $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGet
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
 	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob)
 $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \
-	virDomainCreateWithFlags qemu_img_snapshot_delete)
+	virDomainGetJobInfo virDomainCreateWithFlags qemu_img_snapshot_delete)
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)
 $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConnectUnregisterCloseCallback \
 	virDomainGetState)

@@ -10,6 +10,7 @@
 static struct {
 	int save_code;	   /* why it is not saved; 0: it is */
 	bool saves_anyway; /* though the call fails */
+	bool has_job;	   /* of another program, without end */
 	unsigned starts, failing_starts, start_flags;
 	bool start_is_overdue; /* the first one takes too long, and ends after its limit */
 	unsigned deletions, failing_deletions; /* of snapshots inside the disk */
@@ -17,6 +18,7 @@ static struct {
 } fake;
 
 __typeof__(virDomainManagedSave) __real_virDomainManagedSave, __wrap_virDomainManagedSave;
+__typeof__(virDomainGetJobInfo) __wrap_virDomainGetJobInfo;
 __typeof__(virDomainCreateWithFlags) __wrap_virDomainCreateWithFlags;
 __typeof__(qemu_img_snapshot_delete) __real_qemu_img_snapshot_delete,
 	__wrap_qemu_img_snapshot_delete;
@@ -26,6 +28,13 @@ int __wrap_virDomainManagedSave(virDomainPtr domain, unsigned flags)
 	if (fake.saves_anyway || fake.save_code == 0)
 		g_assert_cmpint(__real_virDomainManagedSave(domain, flags), ==, 0);
 	return fake.save_code ? host_fail(fake.save_code) : 0;
+}
+
+int __wrap_virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info)
+{
+	(void)domain;
+	info->type = fake.has_job ? VIR_DOMAIN_JOB_UNBOUNDED : VIR_DOMAIN_JOB_NONE;
+	return 0;
 }
 
 /* The test driver supports no flags. */
@@ -112,8 +121,36 @@ static void test_save_fails(struct fixture *fixture, gconstpointer saves_anyway)
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FAILED);
 	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
-	g_assert_cmpstr(fixture->steps->str, ==, "save restore -save ");
+	g_assert_cmpstr(fixture->steps->str, ==,
+			saves_anyway ? "save restore -save " : "save -save ");
 	g_assert_cmpuint(fake.starts, ==, saves_anyway ? 1 : 0);
+}
+
+/* Another program migrates the guest, say: libvirt refuses to save it. The snapshot fails at once,
+ * and nothing is left to roll back. */
+static void test_save_is_refused_for_another_job(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.has_job = true;
+	fake.save_code = VIR_ERR_OPERATION_TIMEOUT;
+	begin(fixture);
+	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, -1);
+	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
+	g_assert_cmpint(host_clock_us, ==, 0);
+	g_assert_nonnull(strstr(fixture->steps->str, "-save "));
+}
+
+/* The user suspends the guest just before it is saved: it stays suspended. */
+static void test_guest_is_suspended_before(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin(fixture);
+	g_assert_cmpint(__real_virDomainManagedSave(fixture->host.domain, 0), ==, 0);
+	fake.save_code = VIR_ERR_OPERATION_INVALID;
+	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, -1);
+	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
+	g_assert_cmpuint(fake.starts, ==, 0);
+	g_assert_cmpint(virDomainHasManagedSaveImage(fixture->host.domain, 0), ==, 1);
 }
 
 static void test_somebody_discards_the_save(struct fixture *fixture, gconstpointer unused)
@@ -320,6 +357,8 @@ int main(int argc, char **argv)
 	TEST(save_fails);
 	g_test_add("/managed-save/save_fails/saved_anyway", struct fixture, "saved", set_up,
 		   test_save_fails, tear_down);
+	TEST(save_is_refused_for_another_job);
+	TEST(guest_is_suspended_before);
 	TEST(somebody_discards_the_save);
 	TEST(somebody_starts_the_guest);
 	TEST(restored_at_the_third_try);
