@@ -14,7 +14,7 @@
 struct open_step {
 	char *name;
 	char *undo;
-	bool failed; /* its rollback failed for good here: it is recovery's */
+	bool failed; /* its rollback failed, and is left to recovery */
 };
 
 static void open_step_free(gpointer opaque)
@@ -79,7 +79,7 @@ int step_end(struct snapshot *snapshot, const char *step, GError **error)
 	return steps ? steps->end(steps->opaque, step, error) : 0;
 }
 
-/* The newest of that name; NULL: none. */
+/* The newest open step of that name; NULL: none. */
 static struct open_step *find_open_step(const struct snapshot *snapshot, const char *name)
 {
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
@@ -108,7 +108,7 @@ void step_clear(struct snapshot *snapshot, const char *step)
 	(void)g_ptr_array_remove(snapshot->open_steps, open);
 }
 
-static int close_once(struct snapshot *snapshot, const struct open_step *step, GError **error)
+static int roll_back_once(struct snapshot *snapshot, const struct open_step *step, GError **error)
 {
 	const char *name = rollback_name(step->name);
 
@@ -143,7 +143,7 @@ static int close_step(struct snapshot *snapshot, struct open_step *step, GError 
 	for (int i = 1;; i++) {
 		g_autoptr(GError) local = NULL;
 
-		if (close_once(snapshot, step, &local) == 0) {
+		if (roll_back_once(snapshot, step, &local) == 0) {
 			step_clear(snapshot, step->name);
 			return 0;
 		}
@@ -152,13 +152,12 @@ static int close_step(struct snapshot *snapshot, struct open_step *step, GError 
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_warning("guest %s: %s; tried again", snapshot->guest.uuid, local->message);
+		g_warning("guest %s: %s; retrying", snapshot->guest.uuid, local->message);
 		g_usleep(CLOSE_PAUSE_US);
 	}
 }
 
-/* Whether the step is left to recovery. */
-static bool is_given_up(const struct snapshot *snapshot, const struct open_step *step)
+static bool is_left_to_recovery(const struct snapshot *snapshot, const struct open_step *step)
 {
 	for (guint i = 0; i < snapshot->open_steps->len; i++) {
 		const struct open_step *other = snapshot->open_steps->pdata[i];
@@ -174,21 +173,21 @@ int step_close(struct snapshot *snapshot, const char *step, GError **error)
 {
 	struct open_step *open = find_open_step(snapshot, step);
 
-	return open && !is_given_up(snapshot, open) ? close_step(snapshot, open, error) : 0;
+	return open && !is_left_to_recovery(snapshot, open) ? close_step(snapshot, open, error) : 0;
 }
 
 int steps_close_all(struct snapshot *snapshot, const char *except, GError **error)
 {
-	bool cut_off = false;
+	bool unanswered = false;
 	int rc = 0;
 
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
 		struct open_step *step = snapshot->open_steps->pdata[i - 1];
 		g_autoptr(GError) local = NULL;
 
-		if (g_strcmp0(step->name, except) == 0 || is_given_up(snapshot, step))
+		if (g_strcmp0(step->name, except) == 0 || is_left_to_recovery(snapshot, step))
 			continue;
-		if (cut_off && rollback_asks_libvirt(step->name)) {
+		if (unanswered && rollback_asks_libvirt(step->name)) {
 			step->failed = true;
 			continue;
 		}

@@ -124,7 +124,7 @@ def test_a_merge_of_a_file_outside_the_chain_or_downwards_fails_when_the_guest_i
     env.volume.define(env.guest, "last")
     for merge, target in (("fresh", None), ("middle", "base")):
         assert env.delete(merge, target) == ("error_deleting", "90%")
-    assert "is not in the chain" in env.agent.text() and "below the one" in env.agent.text()
+    assert "is not in the chain" in env.agent.text() and "below the active one" in env.agent.text()
     assert env.volume.chain(env.guest) == ["last", "middle", "base"]
 
 

@@ -176,7 +176,7 @@ static void test_somebody_starts_the_guest(struct fixture *fixture, gconstpointe
 static void expect_two_failing_restores(void)
 {
 	for (int i = 0; i < 2; i++)
-		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; tried again");
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; retrying");
 }
 
 static void test_restored_at_the_third_try(struct fixture *fixture, gconstpointer unused)
@@ -306,7 +306,7 @@ static void test_internal(struct fixture *fixture, gconstpointer unused)
 	fake.failing_deletions = 2;
 	begin_internal(fixture);
 	for (int i = 0; i < 2; i++)
-		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*internal*; tried again");
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*internal*; retrying");
 	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*: restored");
 	g_assert_cmpint(fixture_take(fixture, ""), ==, FIXTURE_DONE);
 	g_test_assert_expected_messages();
@@ -323,7 +323,7 @@ static void test_internal_is_not_deleted(struct fixture *fixture, gconstpointer 
 	fake.failing_deletions = 3;
 	begin_internal(fixture);
 	for (int i = 0; i < 2; i++)
-		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*internal*; tried again");
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*internal*; retrying");
 	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*: restored");
 	g_assert_cmpint(fixture_take(fixture, "internal"), ==, VIRT_ERROR_PROCESS);
 	g_test_assert_expected_messages();

@@ -280,7 +280,7 @@ static void test_guest_is_not_defined_again(struct fixture *fixture, gconstpoint
 	fake.define_fails = true;
 	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*no transient block copy*");
 	for (int i = 1; i < 3; i++)
-		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*defining*; tried again");
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*defining*; retrying");
 	g_assert_cmpint(take(fixture, "defining the guest again"), ==, VIRT_ERROR_FAILED);
 	g_test_assert_expected_messages();
 	g_assert_null(strstr(fixture->steps->str, "-undefine"));
@@ -310,7 +310,7 @@ static void test_stream_is_not_possible(struct fixture *fixture, gconstpointer u
 		fake.export_code = codes[i];
 		g_test_expect_message(
 			"virt", G_LOG_LEVEL_MESSAGE,
-			"*stream is not possible here*made up*rebase is used instead");
+			"*stream is not possible here*made up*using rebase instead");
 		g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
 		g_test_assert_expected_messages();
 		g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
@@ -327,7 +327,7 @@ static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	begin_stream(fixture);
 	fake.export_code = VIR_ERR_OPERATION_FAILED;
-	g_assert_cmpint(take(fixture, "starting the export"), ==, VIRT_ERROR_FAILED);
+	g_assert_cmpint(take(fixture, "starting the disk's export"), ==, VIRT_ERROR_FAILED);
 	g_assert_cmpuint(fake.copies, ==, 0);
 	g_assert_cmpstr(fixture->steps->str, ==, "backup end end. -backup ");
 }

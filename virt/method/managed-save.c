@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the cold methods have in common: a guest that runs is saved for the time of the copy.
+ * Common code of the cold methods: a running guest is saved while its disk is copied.
  */
 #include "virt/method/managed-save.h"
 
@@ -41,8 +41,8 @@ int managed_save_begin(struct snapshot *snapshot, GError **error)
 	if (snapshot->traits.container || !guest_state_is_active(snapshot->first_state))
 		return 0;
 	if (snapshot->traits.host_devices)
-		return refuse_to_save("the guest has devices of the host, which cannot be saved; "
-				      "take live snapshots of it, or shut it down first",
+		return refuse_to_save("the guest has host devices, which cannot be saved; take "
+				      "live snapshots of it, or shut it down first",
 				      error);
 	persistent = guest_is_persistent(&snapshot->guest, error);
 	if (persistent == GUEST_UNKNOWN)
@@ -56,6 +56,7 @@ int managed_save_begin(struct snapshot *snapshot, GError **error)
 	step_note_boot(undo);
 	if (step_begin(snapshot, "save", undo, error) < 0)
 		return -1;
+	/* If the call fails, libvirt may have saved the guest nevertheless: the step stays open. */
 	if (virDomainManagedSave(snapshot->guest.domain, 0) == 0)
 		return step_end(snapshot, "save", error);
 	code = virGetLastErrorCode();
@@ -98,6 +99,6 @@ int managed_save_check_stopped(struct snapshot *snapshot, GError **error)
 	if (!guest_state_is_active(state))
 		return 0;
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "the guest was started while its disk was to be copied");
+			    "the guest was started before or during the copy of its disk");
 	return -1;
 }
