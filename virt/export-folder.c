@@ -27,7 +27,7 @@ bool export_folder_owns(const char *run_dir, const char *socket)
 	return g_str_has_prefix(socket, prefix);
 }
 
-/* -1: another process has locked it, or it is gone. */
+/* -1: another process has locked the folder, or it does not exist. */
 static int lock_folder(const char *folder, int operation)
 {
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -51,15 +51,15 @@ int export_folder_make(const char *folder, int *ret_lock, GError **error)
 		*ret_lock = lock_folder(folder, LOCK_EX | LOCK_NB);
 	else
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "making the folder %s in [novasnap]run_dir: %s", folder,
+			    "creating the folder %s in [novasnap]run_dir: %s", folder,
 			    g_strerror(errno));
 	if (run_dir_lock >= 0)
 		(void)close(run_dir_lock);
 	return rc;
 }
 
-/* Root gives the folder to QEMU's user. Any other user opens it to the group that it inherits from
- * run_dir, and so does the socket that QEMU makes in it. */
+/* Root changes the folder's owner to QEMU's user. Any other user gives access to the group that the
+ * folder inherits from run_dir, which QEMU's socket in it inherits, too. */
 int export_folder_share(const char *folder, const struct virt_user *user, GError **error)
 {
 	int rc = 0;

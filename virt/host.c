@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The libvirt of this host: what virt_host_open starts, and what virt_host_close ends.
+ * Opening and closing the connection to this host's libvirt.
  */
 #include "virt/domain/freeze.h"
 #include "virt/libvirt/connection.h"

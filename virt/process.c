@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Running a program to its end: limited in time, killed on cancellation, waited for in every case.
+ * Runs a program until it ends: with a time limit, killed on cancellation, and always waited for.
  */
 #include "virt/process.h"
 
@@ -21,10 +21,11 @@
 struct output {
 	int fd; /* -1: closed */
 	GString *text;
-	size_t max; /* bytes; what comes after them is dropped */
+	size_t max; /* bytes; further output is dropped */
 };
 
-/* In the child: it dies with the thread that started it, so also when novasnapd is killed. */
+/* In the child: it is killed when the thread that started it ends, so also when novasnapd is
+ * killed. */
 static void die_with_parent(gpointer opaque)
 {
 	const pid_t *parent = opaque;
@@ -100,10 +101,10 @@ static int check_status(const char *program, int status, int killed, const GStri
 	g_strstrip(text);
 	g_strdelimit(text, "\n", ' ');
 	if (killed == VIRT_ERROR_CANCELLED)
-		g_set_error(error, VIRT_ERROR, killed, "%s was cancelled", program);
+		g_set_error(error, VIRT_ERROR, killed, "%s: cancelled", program);
 	else if (killed == VIRT_ERROR_TIMEOUT)
-		g_set_error(error, VIRT_ERROR, killed, "%s did not end in time and was killed",
-			    program);
+		g_set_error(error, VIRT_ERROR, killed,
+			    "%s did not end within its time limit and was killed", program);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	else if (WIFSIGNALED(status))
@@ -111,7 +112,7 @@ static int check_status(const char *program, int status, int killed, const GStri
 			    program, WTERMSIG(status), text);
 	else
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "%s failed (%d): %s", program,
-			    WEXITSTATUS(status), *text ? text : "it gave no reason");
+			    WEXITSTATUS(status), *text ? text : "no reason reported");
 	return -1;
 }
 

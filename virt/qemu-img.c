@@ -9,7 +9,7 @@
 #include "virt/process.h"
 
 #define CREATE_TIMEOUT_S 60
-/* Its time grows with the tables of the disk, not with its data. */
+/* The time depends on the size of the disk's tables, not on its data. */
 #define SNAPSHOT_TIMEOUT_S 600
 /* A disk of 8 TiB at 100 MB/s takes a day. */
 #define CONVERT_TIMEOUT_S (24 * 3600)
@@ -21,7 +21,7 @@ static int run_qemu_img(GPtrArray *argv, unsigned timeout_s, const atomic_int *c
 	return process_run((const char *const *)argv->pdata, timeout_s, cancel, NULL, error);
 }
 
-/* A NULL ends the arguments. */
+/* The arguments end with NULL. */
 static void add_arguments(GPtrArray *argv, const char *const *arguments)
 {
 	for (; *arguments; arguments++)
@@ -36,7 +36,7 @@ int qemu_img_create_delta(const char *path, uint64_t size, const char *backing_p
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 
 	ADD_ARGUMENTS(argv, "qemu-img", "create", "-q", "-f", "qcow2");
-	/* -u: the size is known, so the backing file need not be opened. */
+	/* -u: the size is known, so qemu-img need not open the backing file. */
 	if (backing_path)
 		ADD_ARGUMENTS(argv, "-u", "-F", backing_format, "-b", backing_path);
 	ADD_ARGUMENTS(argv, "--", path, bytes);
@@ -65,7 +65,7 @@ int qemu_img_snapshot_exists(const char *source, const char *name, GError **erro
 
 	if (process_run(argv, SNAPSHOT_TIMEOUT_S, NULL, &output, error) < 0)
 		return -1;
-	/* Our names are random: none is part of the table by chance. */
+	/* The name is random, so it cannot match another part of the table. */
 	return strstr(output, name) != NULL;
 }
 

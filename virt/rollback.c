@@ -29,12 +29,12 @@ static bool get_bool(const cJSON *undo, const char *name)
 
 static int refuse_incomplete(const char *name, GError **error)
 {
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "the journal has no %s for it", name);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "the journal entry has no %s", name);
 	return -1;
 }
 
-/* "folder" {folder}: the folder of temporary files. [libvirt]snapshots_directory may have been
- * another when it was made. */
+/* "folder" {folder}: the folder of temporary files. [libvirt]snapshots_directory may have had
+ * another value when it was created. */
 static int rollback_folder(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *folder = get_string(undo, "folder");
@@ -56,7 +56,7 @@ static int end_backup(struct guest *guest, const char *target, const char *socke
 }
 
 /* "backup" {target, socket, scratch, running}: a backup job, its socket and its scratch file. The
- * files stay as long as the job may use them. */
+ * files are kept as long as the job may use them. */
 static int rollback_backup(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *socket = get_string(undo, "socket");
@@ -85,7 +85,7 @@ static int rollback_serve(struct guest *guest, const cJSON *undo, GError **error
 		      : refuse_incomplete("socket", error);
 }
 
-/* Ends the block job without a switch to the copy, and waits until it is gone. */
+/* Ends the block job without a pivot to the copy, and waits until it is gone. */
 static int end_copy(struct guest *guest, const char *target, const char *delta, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + COPY_END_TIMEOUT_S * G_USEC_PER_SEC;
@@ -109,7 +109,7 @@ static int end_copy(struct guest *guest, const char *target, const char *delta, 
 	return copying == GUEST_NO ? 0 : -1;
 }
 
-/* "copy" {target, delta}: a block job that copies the disk into the delta. */
+/* "copy" {target, delta}: a block job that copies the disk to the delta. */
 static int rollback_copy(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *target = get_string(undo, "target");
@@ -126,7 +126,7 @@ static int rollback_copy(struct guest *guest, const cJSON *undo, GError **error)
 	return end_copy(guest, target, delta, error);
 }
 
-/* "undefine" {xml}: a persistent guest, which was made transient. */
+/* "undefine" {xml}: a persistent guest that was made transient. */
 static int rollback_undefine(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *xml = get_string(undo, "xml");
@@ -148,18 +148,18 @@ static int rollback_undefine(struct guest *guest, const cJSON *undo, GError **er
 	return 0;
 }
 
-/* libvirtd was restarted while it saved, and the guest went on. Its next start would restore the
- * saved memory over a disk that is newer. */
+/* libvirtd was restarted during the save, and the guest kept running. Its next start would combine
+ * the saved memory with a newer disk. */
 static int remove_managed_save(struct guest *guest, GError **error)
 {
 	if (virDomainManagedSaveRemove(guest->domain, 0) == 0)
 		return 0;
-	virt_set_error(error, "removing the managed save of a guest that runs");
+	virt_set_error(error, "removing the managed save image of a running guest");
 	return -1;
 }
 
-/* "save" {paused}: a guest that was saved. Only a guest that is still saved is started: one that
- * was started or stopped meanwhile stays so. */
+/* "save" {paused}: a guest that was saved. It is started only if it is still saved: if it was
+ * started or stopped meanwhile, it stays as it is. */
 static int rollback_save(struct guest *guest, const cJSON *undo, GError **error)
 {
 	unsigned flags = get_bool(undo, "paused") ? VIR_DOMAIN_START_PAUSED : 0;
@@ -176,17 +176,18 @@ static int rollback_save(struct guest *guest, const cJSON *undo, GError **error)
 	if (active == GUEST_YES)
 		return remove_managed_save(guest, error);
 	if (virDomainCreateWithFlags(guest->domain, flags) < 0) {
-		virt_set_error(error, "restoring the guest, which is still saved (virsh start "
-				      "restores it)");
+		virt_set_error(
+			error,
+			"restoring the guest, which is still saved (virsh start restores it)");
 		return -1;
 	}
 	g_info("guest %s: restored", guest->uuid);
 	return 0;
 }
 
-/* "internal" {disk, name}: a snapshot inside a qcow2. qemu-img may still be creating it: then the
- * lock of the image makes this fail. A guest that was deleted or moved has taken its disk with it;
- * the disk of a guest that is still here may be on a storage that is not mounted yet. */
+/* "internal" {disk, name}: an internal snapshot of a qcow2. If qemu-img is still creating it, the
+ * image's lock makes this fail. If the guest was deleted or moved, its disk is gone too; if the
+ * guest still exists, a missing disk may be on storage that is not mounted yet. */
 static int rollback_internal(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *disk = get_string(undo, "disk");
@@ -209,13 +210,13 @@ static int rollback_internal(struct guest *guest, const cJSON *undo, GError **er
 		return qemu_img_snapshot_delete(disk, name, error);
 	if (active == GUEST_YES)
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "the guest was started: the snapshot %s inside its disk stays "
-			    "until it is stopped",
+			    "the guest was started: the internal snapshot %s of its disk remains "
+			    "until the guest is stopped",
 			    name);
 	return -1;
 }
 
-/* "freeze" {id}: frozen filesystems. Their watchdog, which outlives novasnapd, thaws them too. */
+/* "freeze" {id}: frozen filesystems. Their watchdog, which outlives novasnapd, thaws them, too. */
 static int rollback_freeze(struct guest *guest, const cJSON *undo, GError **error)
 {
 	return guest_thaw(guest, get_string(undo, "id"), error);
@@ -273,8 +274,8 @@ int rollback_step(struct guest *guest, const char *step, const char *undo, GErro
 		rc = rollback->run(guest, parsed, &local);
 	else
 		g_set_error(&local, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "this novasnapd does not know the step; a newer one made it, and can "
-			    "roll it back");
+			    "this novasnapd does not know the step; a newer version created it, "
+			    "and can roll it back");
 	if (rc < 0)
 		g_propagate_prefixed_error(error, g_steal_pointer(&local),
 					   "rolling back %s: ", step);
@@ -296,10 +297,10 @@ int virt_guest_rollback_step(struct virt_host *host, const char *uuid, const cha
 
 bool virt_step_waits_for(const char *step, const char *failed, bool last_attempt)
 {
-	/* A copy that may still run writes to its folder. */
+	/* A copy job that may still be running writes to its folder. */
 	if (g_str_equal(failed, "copy"))
 		return g_str_equal(step, "folder");
-	/* A snapshot inside a disk can be deleted only while the guest is off; but the guest must
-	 * not stay off for it. */
+	/* An internal snapshot can be deleted only while the guest is off; but the guest must not
+	 * stay off for that. */
 	return !last_attempt && g_str_equal(failed, "internal") && g_str_equal(step, "save");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One snapshot, from the choice of its method to the guest's being as it was before.
+ * One snapshot, from the choice of its method to the restoration of the guest.
  */
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -97,7 +97,7 @@ int snapshot_prepare(struct snapshot *snapshot, GError **error)
 	return snapshot->method->prepare ? snapshot->method->prepare(snapshot, error) : 0;
 }
 
-/* Closes the steps, and gives back what the method holds. With `except` open. */
+/* Closes the steps, except `except`, and frees what the method holds. */
 static int close_steps(struct snapshot *snapshot, const char *except, GError **error)
 {
 	int rc = steps_close_all(snapshot, except, error);
@@ -122,7 +122,7 @@ static struct image_source *open_disk(struct snapshot *snapshot, GError **error)
 		g_propagate_error(error, g_steal_pointer(&why));
 		return NULL;
 	}
-	g_message("guest %s: the method %s is not possible here (%s): %s is used instead",
+	g_message("guest %s: the method %s is not possible here (%s): using %s instead",
 		  snapshot->guest.uuid, snapshot->method->name, why->message,
 		  snapshot->method->fallback->name);
 	snapshot->method = snapshot->method->fallback;
@@ -159,7 +159,7 @@ static struct image_source *take_image(struct snapshot *snapshot, GError **error
 
 	if (rc == 0)
 		rc = snapshot->method->take(snapshot, error);
-	/* The guest comes first: it is as before when the upload begins. */
+	/* The guest has priority: it is restored before the upload begins. */
 	if (close_steps(snapshot, "folder", &not_closed) < 0) {
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&not_closed));
@@ -169,7 +169,8 @@ static struct image_source *take_image(struct snapshot *snapshot, GError **error
 	}
 	if (rc == 0)
 		image = image_source_new_file(snapshot->image, error);
-	/* The source holds the file open, so that nothing is left when novasnapd is killed. */
+	/* The source keeps the file open. It is removed now, so that a killed novasnapd leaves
+	 * nothing behind. */
 	remove_staging_folder(snapshot);
 	return image;
 }

@@ -28,7 +28,7 @@ int staging_folder_make(const char *folder, GError **error)
 	    chmod(folder, 0711) == 0)
 		return 0;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "making a folder in [libvirt]snapshots_directory %s: %s", parent,
+		    "creating a folder in [libvirt]snapshots_directory %s: %s", parent,
 		    g_strerror(errno));
 	return -1;
 }

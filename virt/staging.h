@@ -9,24 +9,23 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* What may lie in such a folder. */
+/* The files in a staging folder. */
 #define STAGING_DELTA "delta"
 #define STAGING_IMAGE "image"
 
 /* A new name for a folder in `parent`; the caller frees it. */
 char *staging_folder_name(const char *parent);
 
-/* Makes the folder, and `parent` where it is missing. QEMU's user may traverse it, but not list it.
+/* Creates the folder, and `parent` if it is missing. QEMU's user may traverse it, but not list it.
  * Returns 0, or -1 with VIRT_ERROR_FAILED. */
 int staging_folder_make(const char *folder, GError **error);
 
-/* Whether it is a folder that staging_folder_name named, in whatever parent. */
+/* Whether the path has the form of staging_folder_name, in any parent. */
 bool staging_folder_is_ours(const char *folder);
-/* Whether a file lies in such a folder of `parent`. */
+/* Whether a file is in a staging folder of `parent`. */
 bool staging_owns(const char *parent, const char *path);
 
-/* Removes the folder with the files in it, as far as they are there. Returns 0, or -1 with
- * VIRT_ERROR_FAILED. */
+/* Removes the folder and its files, if they exist. Returns 0, or -1 with VIRT_ERROR_FAILED. */
 int staging_folder_remove(const char *folder, GError **error);
 
 #endif

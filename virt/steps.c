@@ -14,7 +14,7 @@
 struct open_step {
 	char *name;
 	char *undo;
-	bool failed; /* its rollback failed for good here: it is recovery's */
+	bool failed; /* its rollback failed, and is left to recovery */
 };
 
 static void open_step_free(gpointer opaque)
@@ -79,7 +79,7 @@ int step_end(struct snapshot *snapshot, const char *step, GError **error)
 	return steps ? steps->end(steps->opaque, step, error) : 0;
 }
 
-/* The newest of that name; NULL: none. */
+/* The newest open step of that name; NULL: none. */
 static struct open_step *find_open_step(const struct snapshot *snapshot, const char *name)
 {
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
@@ -108,7 +108,7 @@ void step_clear(struct snapshot *snapshot, const char *step)
 	(void)g_ptr_array_remove(snapshot->open_steps, open);
 }
 
-static int close_once(struct snapshot *snapshot, const struct open_step *step, GError **error)
+static int roll_back_once(struct snapshot *snapshot, const struct open_step *step, GError **error)
 {
 	const char *name = rollback_name(step->name);
 
@@ -118,13 +118,24 @@ static int close_once(struct snapshot *snapshot, const struct open_step *step, G
 	return step_end(snapshot, name, error);
 }
 
-/* Whether libvirt or QEMU does not answer: trying again at once would not help, and recovery tries
- * later. */
+/* Whether libvirt cannot be reached: whatever needs an answer is left to recovery. */
 static bool is_cut_off(const struct snapshot *snapshot, const GError *error)
 {
-	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) ||
-	       (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
-		!snapshot->guest.connection);
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
+	       !snapshot->guest.connection;
+}
+
+/* Whether trying again at once would not help. A call that was overdue has lost its connection, and
+ * libvirt may have gone on: that is worth a second try, on a new connection. Where QEMU or qemu-img
+ * did not answer, a second try would take as long again. */
+static bool is_final(const struct snapshot *snapshot, const GError *error, int tries)
+{
+	/* What is still frozen is tried again by the freeze's watchdog. */
+	if (tries == CLOSE_TRIES || is_cut_off(snapshot, error) ||
+	    g_error_matches(error, VIRT_ERROR, VIRT_ERROR_FREEZE))
+		return true;
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) &&
+	       (tries > 1 || guest_is_connected(&snapshot->guest));
 }
 
 static int close_step(struct snapshot *snapshot, struct open_step *step, GError **error)
@@ -132,24 +143,21 @@ static int close_step(struct snapshot *snapshot, struct open_step *step, GError 
 	for (int i = 1;; i++) {
 		g_autoptr(GError) local = NULL;
 
-		if (close_once(snapshot, step, &local) == 0) {
+		if (roll_back_once(snapshot, step, &local) == 0) {
 			step_clear(snapshot, step->name);
 			return 0;
 		}
-		/* What is still frozen is tried again by the freeze's watchdog. */
-		if (i == CLOSE_TRIES || is_cut_off(snapshot, local) ||
-		    g_error_matches(local, VIRT_ERROR, VIRT_ERROR_FREEZE)) {
+		if (is_final(snapshot, local, i)) {
 			step->failed = true;
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_warning("guest %s: %s; tried again", snapshot->guest.uuid, local->message);
+		g_warning("guest %s: %s; retrying", snapshot->guest.uuid, local->message);
 		g_usleep(CLOSE_PAUSE_US);
 	}
 }
 
-/* Whether the step is left to recovery. */
-static bool is_given_up(const struct snapshot *snapshot, const struct open_step *step)
+static bool is_left_to_recovery(const struct snapshot *snapshot, const struct open_step *step)
 {
 	for (guint i = 0; i < snapshot->open_steps->len; i++) {
 		const struct open_step *other = snapshot->open_steps->pdata[i];
@@ -165,27 +173,27 @@ int step_close(struct snapshot *snapshot, const char *step, GError **error)
 {
 	struct open_step *open = find_open_step(snapshot, step);
 
-	return open && !is_given_up(snapshot, open) ? close_step(snapshot, open, error) : 0;
+	return open && !is_left_to_recovery(snapshot, open) ? close_step(snapshot, open, error) : 0;
 }
 
 int steps_close_all(struct snapshot *snapshot, const char *except, GError **error)
 {
-	bool cut_off = false;
+	bool unanswered = false;
 	int rc = 0;
 
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
 		struct open_step *step = snapshot->open_steps->pdata[i - 1];
 		g_autoptr(GError) local = NULL;
 
-		if (g_strcmp0(step->name, except) == 0 || is_given_up(snapshot, step))
+		if (g_strcmp0(step->name, except) == 0 || is_left_to_recovery(snapshot, step))
 			continue;
-		if (cut_off && rollback_asks_libvirt(step->name)) {
+		if (unanswered && rollback_asks_libvirt(step->name)) {
 			step->failed = true;
 			continue;
 		}
 		if (close_step(snapshot, step, &local) == 0)
 			continue;
-		cut_off = is_cut_off(snapshot, local);
+		cut_off = cut_off || is_cut_off(snapshot, local);
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Exports that a novasnapd which was killed left running: their scratch files would fill the disk.
+ * Ends exports that a killed novasnapd left running, because their scratch files would fill the
+ * disk.
  */
 #include <glib/gstdio.h>
 #include <stdlib.h>
@@ -9,8 +10,8 @@
 #include "virt/domain/guest-query.h"
 #include "virt/export-folder.h"
 
-/* Ends the export of one guest, where it is ours and no process holds its folder, and a pause that
- * it caused. Returns 0, or -1 where it may still run. */
+/* Ends the export of one guest, if it is novasnap's and no process holds its folder, and resumes
+ * the guest if the export caused a pause. Returns 0, or -1 if the export may still be running. */
 static int sweep_guest(struct guest *guest, GError **error)
 {
 	g_autofree char *place = NULL;
@@ -21,8 +22,8 @@ static int sweep_guest(struct guest *guest, GError **error)
 	if (!export_folder_owns(guest->host->config->run_dir, place) ||
 	    export_folder_is_held(place))
 		return 0;
-	g_message("guest %s: a backup job that was left running at %s is ended", guest->uuid,
-		  place);
+	g_message("guest %s: ending a backup job at %s that an earlier novasnapd left running",
+		  guest->uuid, place);
 	if (backup_job_end(guest, place, error) < 0)
 		return -1;
 	return backup_job_resume_guest(guest, error);
@@ -41,11 +42,11 @@ static int sweep_domain(struct virt_host *host, virDomainPtr domain)
 	rc = sweep_guest(&guest, &error);
 	guest_close(&guest);
 	if (rc < 0)
-		g_warning("guest %s: %s; tried again at the next start", uuid, error->message);
+		g_warning("guest %s: %s; retried at the next start", uuid, error->message);
 	return rc;
 }
 
-/* Returns 0 where no export that was left runs any more, or -1 where one may. */
+/* Returns 0 if no leftover export is running any more, or -1 if one may be. */
 static int sweep_guests(struct virt_host *host)
 {
 	g_autoptr(GError) error = NULL;
@@ -57,9 +58,9 @@ static int sweep_guests(struct virt_host *host)
 		count = virConnectListAllDomains(connection, &domains,
 						 VIR_CONNECT_LIST_DOMAINS_ACTIVE);
 	if (connection && count < 0)
-		virt_set_error(&error, "listing the guests that run");
+		virt_set_error(&error, "listing the running guests");
 	if (count < 0)
-		g_warning("exports that an earlier novasnapd left running are not looked for: %s",
+		g_warning("cannot look for exports that an earlier novasnapd left running: %s",
 			  error->message);
 	rc = MIN(count, 0);
 	for (int i = 0; i < count; i++) {
@@ -77,7 +78,7 @@ void virt_host_sweep(struct virt_host *host)
 {
 	g_autoptr(GPtrArray) sockets = export_folder_find_left(host->config->run_dir);
 
-	/* An export has a folder until it is known to have ended. */
+	/* An export keeps its folder until it is known to have ended. */
 	if (sockets->len == 0 || sweep_guests(host) < 0)
 		return;
 	for (guint i = 0; i < sockets->len; i++) {

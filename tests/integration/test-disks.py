@@ -200,7 +200,7 @@ def test_a_guest_with_host_devices_is_not_saved(env):
 <address domain='0' bus='0' slot='9' function='0'/></source></hostdev></devices></domain>""")
     with open(node, "w") as file:
         file.write(f"<node><domain file='{domain}'/></node>")
-    env.refused(env.agent(live=False, uri=f"test://{node}"), "with-device", "devices of the host")
+    env.refused(env.agent(live=False, uri=f"test://{node}"), "with-device", "host devices")
 
 
 def test_an_encrypted_disk_is_refused(env):

@@ -111,7 +111,7 @@ def test_a_paused_guest_is_not_waited_for(env):
     agent = env.agent()
     env.guest.virsh("suspend")
     path = env.snapshot(agent, AGENT)
-    assert "the guest is paused" in agent.text()
+    assert "the guest and its agent are paused" in agent.text()
     assert filesystem_state(path, "qcow2")[1]
     env.refused(agent, REQUIRED, "os_require_quiesce", "paused")
     env.guest.virsh("resume")
@@ -147,7 +147,7 @@ def test_after_its_time_a_guest_is_thawed_and_unquiesce_says_so(env):
     compute = env.freeze(agent)
     env.wait_thawed()
     compute.cast("unquiesce_instance", instance=instance_of(env.guest, **AGENT))
-    tap.wait_for("log line", lambda: "were thawed before" in agent.text(), 20)
+    tap.wait_for("log line", lambda: "were thawed earlier" in agent.text(), 20)
 
 
 def test_a_guest_is_thawed_when_novasnapd_is_killed(env):
@@ -184,7 +184,7 @@ def test_a_guest_agent_that_does_not_answer(env):
     try:
         tap.wait_for("silence of the agent", lambda: not env.guest.answers(), 30)
         path = env.snapshot(agent, AGENT)
-        assert "without its filesystems being frozen" in agent.text()
+        assert "without freezing the guest's filesystems" in agent.text()
         assert filesystem_state(path, "qcow2")[1]
         env.refused(agent, REQUIRED, "os_require_quiesce")
         env.guest.wait_writing(2)

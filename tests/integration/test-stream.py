@@ -126,7 +126,7 @@ def test_the_guest_writes(env):
         assert env.guest.rounds() > before
     env.check_whole(upload)
     assert "s left" in upload.shown, upload.shown
-    assert "does not report when the scratch file grows" not in upload.said(), upload.said()
+    assert "cannot report the growth of the scratch file" not in upload.said(), upload.said()
 
 
 def test_a_paused_guest_goes_on(env):
@@ -274,7 +274,7 @@ def test_a_scratch_file_that_grows_does_not_stop_the_guest(env):
     upload = env.upload(agent)
     upload.run()
     env.check_failed(upload, "nearly full")
-    assert "has taken half of its room" in upload.said(), upload.said()
+    assert "has used half of its space" in upload.said(), upload.said()
     assert env.guest.state() == "running"
     env.guest.wait_writing(2)
 

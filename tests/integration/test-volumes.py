@@ -124,7 +124,7 @@ def test_a_merge_of_a_file_outside_the_chain_or_downwards_fails_when_the_guest_i
     env.volume.define(env.guest, "last")
     for merge, target in (("fresh", None), ("middle", "base")):
         assert env.delete(merge, target) == ("error_deleting", "90%")
-    assert "is not in the chain" in env.agent.text() and "below the one" in env.agent.text()
+    assert "is not in the chain" in env.agent.text() and "below the active one" in env.agent.text()
     assert env.volume.chain(env.guest) == ["last", "middle", "base"]
 
 
@@ -167,7 +167,7 @@ def test_a_resize_is_refused(env):
         raise AssertionError("it was done")
     except oslo_messaging.RemoteError as error:
         assert error.exc_type == "InstanceFaultRollback", error
-        assert "neither ports nor volumes" in error.value, error.value
+        assert "does not unplug ports and volumes" in error.value, error.value
 
 
 def test_unquiesce_waits_for_cinder_only_for_a_while(env):

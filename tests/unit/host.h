@@ -133,7 +133,7 @@ static inline void host_open(struct host *host)
 
 	/* The test driver has no socket: calls have no limit, which is logged once. */
 	if (!was_opened)
-		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*calls have no limit");
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*calls have no time limit");
 	was_opened = true;
 	memset(&host_error, 0, sizeof(host_error));
 	host_clock_us = 0;

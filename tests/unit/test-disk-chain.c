@@ -103,7 +103,7 @@ static void test_missing(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	assert_refused(fixture, "reading the disk's file");
 	make_top(fixture, fixture->base, "raw");
-	assert_refused(fixture, "is missing or lies in none");
+	assert_refused(fixture, "is missing or in none");
 	/* A format whose files may name other files. */
 	g_assert_true(g_file_set_contents(fixture->base, "", 0, NULL));
 	make_top(fixture, fixture->base, "vvfat");
@@ -123,7 +123,7 @@ static void test_backing_files_in_the_xml(struct fixture *fixture, gconstpointer
 		      "name='x'/></backingStore>"),
 		 "neither a file nor a block device"},
 		{DISK("<backingStore type='file'><source file='/b'/></backingStore>"),
-		 "never probed"},
+		 "never probes"},
 	};
 
 	(void)unused;

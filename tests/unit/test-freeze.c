@@ -125,7 +125,7 @@ static void test_frozen_and_thawed(struct freeze_fixture *fixture, gconstpointer
 {
 	(void)unused;
 	freeze_guest(fixture);
-	assert_freeze_fails(fixture, "frozen already");
+	assert_freeze_fails(fixture, "already frozen");
 	g_assert_cmpuint(fake.freezes, ==, 1);
 	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
 	assert_told(fixture, "done");
@@ -155,7 +155,7 @@ static void test_frozen_again_since(struct freeze_fixture *fixture, gconstpointe
 	roll_back(fixture, "{}");
 	roll_back(fixture, "{\"id\":\"1\"}");
 	g_assert_cmpuint(fake.thaws, ==, 1);
-	assert_freeze_fails(fixture, "frozen already");
+	assert_freeze_fails(fixture, "already frozen");
 	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
 	assert_told(fixture, "done");
 	roll_back(fixture, "{\"id\":\"1\"}");
@@ -176,7 +176,7 @@ static void test_guest_does_not_run(struct freeze_fixture *fixture, gconstpointe
 {
 	(void)unused;
 	g_assert_cmpint(virDomainSuspend(fixture->guest.host.domain), ==, 0);
-	assert_freeze_fails(fixture, "does not run");
+	assert_freeze_fails(fixture, "is not running");
 	g_assert_cmpint(virDomainResume(fixture->guest.host.domain), ==, 0);
 	g_assert_cmpuint(fake.freezes, ==, 0);
 }
@@ -208,7 +208,7 @@ static void test_thaw_fails(struct freeze_fixture *fixture, gconstpointer unused
 	(void)unused;
 	freeze_guest(fixture);
 	fake.thaw_code = VIR_ERR_AGENT_UNRESPONSIVE;
-	assert_thaw_fails(fixture, "goes on trying");
+	assert_thaw_fails(fixture, "keeps trying");
 	assert_told(fixture, "");
 	/* It can be asked for again. */
 	assert_thaw_fails(fixture, "thawing");
@@ -222,7 +222,7 @@ static void test_thawed_before_its_time(struct freeze_fixture *fixture, gconstpo
 	(void)unused;
 	freeze_guest(fixture);
 	(void)poll(NULL, 0, 1000);
-	assert_thaw_fails(fixture, "were thawed before");
+	assert_thaw_fails(fixture, "were thawed earlier");
 	assert_told(fixture, "done");
 }
 
@@ -271,7 +271,7 @@ static void test_frozen_at_the_end(struct freeze_fixture *fixture, gconstpointer
 {
 	(void)unused;
 	freeze_guest(fixture);
-	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*are still frozen, and are thawed");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*are still frozen: thawing them");
 	virt_host_close(virt(fixture));
 	g_test_assert_expected_messages();
 	fixture->guest.host.virt = NULL;
@@ -283,8 +283,8 @@ static void test_frozen_after_the_end(struct freeze_fixture *fixture, gconstpoin
 	(void)unused;
 	freeze_guest(fixture);
 	fake.thaw_code = VIR_ERR_AGENT_UNRESPONSIVE;
-	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*are still frozen, and are thawed");
-	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*goes on trying*");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*are still frozen: thawing them");
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*keeps trying*");
 	virt_host_close(virt(fixture));
 	g_test_assert_expected_messages();
 	fixture->guest.host.virt = NULL;
@@ -304,7 +304,7 @@ static void test_snapshot(struct freeze_fixture *fixture, gconstpointer unused)
 	(void)unused;
 	begin_snapshot(fixture, true);
 	g_assert_cmpint(quiesce_begin(fixture->guest.snapshot, NULL), ==, 0);
-	assert_freeze_fails(fixture, "frozen already");
+	assert_freeze_fails(fixture, "already frozen");
 	g_assert_cmpint(quiesce_end(fixture->guest.snapshot, NULL), ==, 0);
 	assert_told(fixture, "done");
 	g_assert_cmpstr(fixture->guest.steps->str, ==, "freeze thaw -freeze ");
@@ -360,9 +360,9 @@ static void test_snapshot_is_not_frozen(struct freeze_fixture *fixture, gconstpo
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE);
 	g_assert_cmpstr(fixture->guest.steps->str, ==, "freeze -freeze ");
 	begin_snapshot(fixture, false);
-	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*thawing after a freeze that failed*");
+	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*thawing after a failed freeze*");
 	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE,
-			      "*without its filesystems being frozen*");
+			      "*without freezing the guest's filesystems*");
 	fake.thaw_code = VIR_ERR_OPERATION_FAILED;
 	g_assert_cmpint(quiesce_begin(fixture->guest.snapshot, NULL), ==, 0);
 	g_test_assert_expected_messages();

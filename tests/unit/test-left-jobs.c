@@ -106,7 +106,7 @@ static void test_block_job(struct fixture *fixture, gconstpointer unused)
 	assert_busy(fixture);
 	g_free(*mirror);
 	*mirror = g_strdup_printf("%s/novasnap-1/delta", fixture->host.tmp);
-	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*left running*is ended");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*ending a*left running");
 	g_assert_cmpint(left_jobs_end(fixture->snapshot, NULL), ==, 0);
 	g_test_assert_expected_messages();
 	g_assert_cmpuint(fake.aborts, ==, 1);
@@ -127,7 +127,7 @@ static void test_backup(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpint(export_folder_make(folder, &lock, NULL), ==, 0);
 	assert_busy(fixture);
 	(void)close(lock);
-	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*left running*is ended");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*ending a*left running");
 	g_assert_cmpint(left_jobs_end(fixture->snapshot, NULL), ==, 0);
 	g_test_assert_expected_messages();
 	g_assert_cmpuint(fake.ended_backups, ==, 1);
@@ -163,7 +163,7 @@ static void test_sweep(struct fixture *fixture, gconstpointer unused)
 	g_assert_false(g_file_test(stale, G_FILE_TEST_IS_DIR));
 	g_assert_true(g_file_test(folder, G_FILE_TEST_IS_DIR));
 	(void)close(lock);
-	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*left running*is ended");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*ending a*left running");
 	virt_host_sweep(fixture->host.virt);
 	g_test_assert_expected_messages();
 	g_assert_cmpuint(fake.ended_backups, ==, 1);
@@ -180,15 +180,15 @@ static void test_sweep_is_unknown(struct fixture *fixture, gconstpointer unused)
 	/* Of two guests. */
 	fake.backup_unanswered = 2 * 3;
 	for (int i = 0; i < 2; i++) {
-		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*asked again*");
-		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*asked again*");
+		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying on a new connection*");
+		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying on a new connection*");
 		g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*at the next start");
 	}
 	virt_host_sweep(fixture->host.virt);
 	g_test_assert_expected_messages();
 	g_assert_true(g_file_test(folder, G_FILE_TEST_IS_DIR));
 	host_lose_libvirt();
-	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*not looked for*");
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*cannot look for exports*");
 	virt_host_sweep(fixture->host.virt);
 	g_test_assert_expected_messages();
 	g_assert_true(g_file_test(folder, G_FILE_TEST_IS_DIR));

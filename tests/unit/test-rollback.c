@@ -311,11 +311,11 @@ static void test_backup_is_unknown(struct fixture *fixture, gconstpointer unused
 	(void)unused;
 	fake.failure = VIR_ERR_OPERATION_TIMEOUT;
 	fake.size = "x";
-	g_assert_cmpint(roll_back_backup(fixture, false, "still makes"), ==, VIRT_ERROR_TIMEOUT);
+	g_assert_cmpint(roll_back_backup(fixture, false, "is still making"), ==, VIRT_ERROR_TIMEOUT);
 	/* libvirt has waited long enough: the question is not repeated. */
 	g_assert_cmpuint(host_connects, ==, 1);
 	fake.failure = VIR_ERR_INVALID_CONN;
-	g_assert_cmpint(roll_back_backup(fixture, false, "still makes"), ==,
+	g_assert_cmpint(roll_back_backup(fixture, false, "is still making"), ==,
 			VIRT_ERROR_DISCONNECTED);
 	g_assert_cmpuint(host_connects, ==, 1 + 3);
 	fake.size = "-";
@@ -345,10 +345,10 @@ static void test_backup_does_not_end(struct fixture *fixture, gconstpointer unus
 	fake.job = fake.backup = "o";
 	fake.failure = VIR_ERR_OPERATION_FAILED;
 	fake.after = "x";
-	g_assert_cmpint(roll_back_backup(fixture, false, "ending the export"), ==,
+	g_assert_cmpint(roll_back_backup(fixture, false, "ending the disk's export"), ==,
 			VIRT_ERROR_FAILED);
 	fake.after = "o";
-	g_assert_cmpint(roll_back_backup(fixture, false, "is still there"), ==, VIRT_ERROR_TIMEOUT);
+	g_assert_cmpint(roll_back_backup(fixture, false, "still exists"), ==, VIRT_ERROR_TIMEOUT);
 	g_assert_true(has_files(fixture));
 	/* It ended by itself between the question and the call. */
 	fake.backup = "oo-";
@@ -415,7 +415,7 @@ static void test_copy_does_not_end(struct fixture *fixture, gconstpointer unused
 	fake.failure = VIR_ERR_OPERATION_TIMEOUT;
 	fake.mirror = "o";
 	fake.size = "x";
-	g_assert_cmpint(roll_back(fixture, "copy", COPY, "still makes"), ==, VIRT_ERROR_TIMEOUT);
+	g_assert_cmpint(roll_back(fixture, "copy", COPY, "is still making"), ==, VIRT_ERROR_TIMEOUT);
 	fake.size = "-";
 	fake.mirror = "x";
 	g_assert_cmpint(roll_back(fixture, "copy", COPY, "definition"), ==, VIRT_ERROR_TIMEOUT);
@@ -651,7 +651,7 @@ static void test_folder(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpint(roll_back(fixture, "folder", undo, NULL), ==, DONE);
 	g_assert_false(g_file_test(ours, G_FILE_TEST_EXISTS));
 	/* Not a folder that we name so. */
-	g_assert_cmpint(roll_back(fixture, "folder", other, "the journal has no folder"), ==,
+	g_assert_cmpint(roll_back(fixture, "folder", other, "the journal entry has no folder"), ==,
 			VIRT_ERROR_FAILED);
 	g_assert_true(has_files(fixture));
 }
@@ -685,9 +685,9 @@ static void test_incomplete_journal(struct fixture *fixture, gconstpointer unuse
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
-		g_assert_cmpint(roll_back(fixture, steps[i], "{}", "the journal has no"), ==,
+		g_assert_cmpint(roll_back(fixture, steps[i], "{}", "the journal entry has no"), ==,
 				VIRT_ERROR_FAILED);
-		g_assert_cmpint(roll_back(fixture, steps[i], "no JSON", "the journal has no"), ==,
+		g_assert_cmpint(roll_back(fixture, steps[i], "no JSON", "the journal entry has no"), ==,
 				VIRT_ERROR_FAILED);
 	}
 	/* Of a newer novasnapd. */

@@ -81,7 +81,7 @@ static void test_refusals(void)
 		VIRT_ERROR_UNSUPPORTED, "encrypted");
 	expect_error(DOMAIN("<disk type='file' device='disk'><source file='/x'/><target "
 			    "dev='vda'/></disk>"),
-		     VIRT_ERROR_UNSUPPORTED, "never probed");
+		     VIRT_ERROR_UNSUPPORTED, "never probes");
 	expect_error(DOMAIN("<disk type='file' device='disk'><driver type='parallels'/><source "
 			    "file='/x'/><target dev='vda'/></disk>"),
 		     VIRT_ERROR_UNSUPPORTED, "parallels");

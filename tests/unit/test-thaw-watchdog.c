@@ -132,9 +132,9 @@ static void test_connection_breaks(struct host *host, gconstpointer unused)
 	fake.failing_thaws = 2;
 	fake.active_unanswered = 1;
 	expect_warning("*the watchdog thaws it");
-	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*asked again*");
-	expect_warning("*thawing it*tried again");
-	expect_warning("*thawing it*tried again");
+	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying on a new connection*");
+	expect_warning("*thawing the guest's filesystems*retrying");
+	expect_warning("*thawing the guest's filesystems*retrying");
 	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
 	g_assert_cmpuint(fake.thaws, ==, 3);
 	g_assert_cmpuint(host_connects, ==, 2);
@@ -149,9 +149,9 @@ static void test_state_is_unknown(struct host *host, gconstpointer unused)
 	fake.active_unanswered = 3;
 	expect_warning("*the watchdog thaws it");
 	for (int i = 0; i < 2; i++)
-		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*asked again*");
-	expect_warning("*thawing it*tried again");
-	expect_warning("*thawing it*tried again");
+		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying on a new connection*");
+	expect_warning("*thawing the guest's filesystems*retrying");
+	expect_warning("*thawing the guest's filesystems*retrying");
 	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
 	g_assert_cmpuint(fake.thaws, ==, 3);
 }
@@ -177,7 +177,7 @@ static void test_given_up(struct host *host, gconstpointer unused)
 	fake.thaw_code = VIR_ERR_AGENT_UNRESPONSIVE;
 	expect_warning("*the watchdog thaws it");
 	for (int i = 0; i < 20; i++)
-		expect_warning("*thawing it*tried again");
+		expect_warning("*thawing the guest's filesystems*retrying");
 	assert_run("", EXIT_FAILURE, "ready\n");
 }
 

@@ -212,7 +212,7 @@ static void test_resumed(struct volume_fixture *fixture, gconstpointer unused)
 	(void)unused;
 	fixture->volume.resuming = true;
 	fake.block_jobs = 5;
-	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*is merged already");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*has already been merged");
 	g_assert_cmpint(merge(fixture, false), ==, DONE);
 	g_test_assert_expected_messages();
 	g_assert_cmpuint(host_sleep_count, ==, 5);

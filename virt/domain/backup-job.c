@@ -8,7 +8,7 @@
 
 #include "virt/libvirt/xml.h"
 
-/* Longer than libvirt lets a call wait for another job. */
+/* Longer than the time libvirt lets a call wait for another job. */
 #define VISIBLE_WAIT_S 40
 #define VISIBLE_POLL_US (G_USEC_PER_SEC / 5)
 #define END_TIMEOUT_S 30
@@ -39,33 +39,33 @@ int backup_job_wait_visible(struct guest *guest, const char *socket, GError **er
 	}
 }
 
-static int abort_job(struct guest *guest, const char *socket, GError **error)
+static int abort_backup_job(struct guest *guest, const char *socket, GError **error)
 {
 	g_autoptr(GError) refused = NULL;
 
 	if (virDomainAbortJob(guest->domain) == 0)
 		return 0;
-	virt_set_error(&refused, "ending the export of the disk");
-	/* It may have ended by itself. */
+	virt_set_error(&refused, "ending the disk's export");
+	/* The job may have ended on its own. */
 	if (backup_job_serves(guest, socket, NULL) == GUEST_NO)
 		return 0;
 	g_propagate_error(error, g_steal_pointer(&refused));
 	return -1;
 }
 
-/* libvirt answers before the job is gone, and another job would collide with its rest. */
+/* libvirt replies before the job is gone, and the next job would fail while the old one remains. */
 int backup_job_end(struct guest *guest, const char *socket, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + END_TIMEOUT_S * G_USEC_PER_SEC;
 	enum guest_answer ours = backup_job_serves(guest, socket, error);
 
-	if (ours == GUEST_YES && abort_job(guest, socket, error) < 0)
+	if (ours == GUEST_YES && abort_backup_job(guest, socket, error) < 0)
 		return -1;
 	while (ours == GUEST_YES) {
 		if (g_get_monotonic_time() > until) {
 			g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
-				    "ending the export of the disk: libvirt's job is still there "
-				    "after %d s; virsh domjobabort ends it",
+				    "ending the disk's export: libvirt's job still exists after "
+				    "%d s; end it with virsh domjobabort",
 				    END_TIMEOUT_S);
 			return -1;
 		}
@@ -85,7 +85,7 @@ int backup_job_resume_guest(struct guest *guest, GError **error)
 	if (state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_IOERROR ||
 	    virDomainResume(guest->domain) == 0)
 		return 0;
-	virt_set_error(error, "resuming the guest, which an I/O error paused");
+	virt_set_error(error, "resuming the guest, which was paused by an I/O error");
 	return -1;
 }
 

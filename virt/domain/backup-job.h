@@ -10,21 +10,22 @@
 /* Whether the guest's backup job serves this socket. */
 enum guest_answer backup_job_serves(struct guest *guest, const char *socket, GError **error);
 
-/* Waits until a backup job that was just begun is visible: it shows as a job of the guest before it
- * shows as a backup. Returns 0 once it serves the socket, once no job runs any more, or after the
- * time that libvirt lets a job wait; -1 with an error of guest_has_job. */
+/* Waits until a backup job that was just started is visible. libvirt reports it as a job of the
+ * guest before it reports it as a backup. Returns 0 once the job serves the socket, once the guest
+ * has no job any more, or after 40 seconds; -1 with an error of guest_has_job. */
 int backup_job_wait_visible(struct guest *guest, const char *socket, GError **error);
 
-/* Ends the backup job that serves this socket, where there is one, and waits until it is gone.
- * Returns 0, or -1 with an error: VIRT_ERROR_TIMEOUT where it did not end. */
+/* Ends the backup job that serves this socket, if there is one, and waits until it is gone. Returns
+ * 0, or -1 with an error: VIRT_ERROR_TIMEOUT if the job did not end. */
 int backup_job_end(struct guest *guest, const char *socket, GError **error);
 
-/* Resumes a guest that an I/O error paused, as a full scratch file does; a guest in any other state
- * is left as it is. Returns 0, or -1 with an error. */
+/* Resumes a guest that was paused by an I/O error, for example because the scratch file's
+ * filesystem is full. Does nothing if the guest is in any other state. Returns 0, or -1 with an
+ * error. */
 int backup_job_resume_guest(struct guest *guest, GError **error);
 
-/* The index that libvirt gives the scratch file, as in "vda[5]"; the caller frees it. NULL where it
- * is not known. */
+/* The index that libvirt assigned to the scratch file, as in "vda[5]"; the caller frees it. NULL if
+ * it is unknown. */
 char *backup_job_scratch_index(virDomainPtr domain);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The files below a disk that the domain's XML does not name.
+ * The files of a disk's backing chain that the domain's XML does not list.
  */
 #include "virt/domain/disk-chain.h"
 
@@ -13,7 +13,7 @@
 
 #define INFO_TIMEOUT_S 60
 
-static bool lies_in(const char *real_path, const char *folder)
+static bool is_inside_folder(const char *real_path, const char *folder)
 {
 	char *real_folder = realpath(folder, NULL);
 	size_t length = real_folder ? strlen(real_folder) : 0;
@@ -24,28 +24,28 @@ static bool lies_in(const char *real_path, const char *folder)
 	return inside;
 }
 
-/* The header was written by the image's author, who is not trusted: it may name files only where
- * images are. */
+/* The image's author, who is not trusted, wrote the header. Only files in the image folders may be
+ * opened. */
 static int check_backing_path(const struct disk *disk, const char *const *dirs, const char *path,
 			      GError **error)
 {
 	g_autofree char *own = g_path_get_dirname(disk_top(disk)->path);
 	char *real_path = realpath(path, NULL);
-	bool found = real_path && lies_in(real_path, own);
+	bool found = real_path && is_inside_folder(real_path, own);
 	g_autofree char *why = NULL;
 
 	for (; !found && real_path && dirs && *dirs; dirs++)
-		found = lies_in(real_path, *dirs);
+		found = is_inside_folder(real_path, *dirs);
 	free(real_path);
 	if (found)
 		return 0;
-	why = g_strdup_printf("has the backing file %s, which is missing or lies in none of "
-			      "[novasnap]backing_dirs: it is not followed",
+	why = g_strdup_printf("has the backing file %s, which is missing or in none of "
+			      "[novasnap]backing_dirs: it is not opened",
 			      path);
 	return disk_refuse(disk, why, error);
 }
 
-/* Adds the backing file that `info`, qemu-img's description of the last layer, names. */
+/* Adds the backing file named in `info`, qemu-img's description of the last layer. */
 static int add_backing_file(struct disk *disk, const char *const *dirs, const cJSON *info,
 			    bool *ret_added, GError **error)
 {
@@ -62,9 +62,9 @@ static int add_backing_file(struct disk *disk, const char *const *dirs, const cJ
 		return 0;
 	path = backing->valuestring;
 	if (!g_path_is_absolute(path))
-		return disk_refuse(
-			disk, "has a backing file that is not a plain path: it is not followed",
-			error);
+		return disk_refuse(disk,
+				   "has a backing file that is not a plain path: it is not opened",
+				   error);
 	if (check_backing_path(disk, dirs, path, error) < 0)
 		return -1;
 	*ret_added = true;
@@ -72,7 +72,7 @@ static int add_backing_file(struct disk *disk, const char *const *dirs, const cJ
 			      cJSON_IsString(format) ? g_strdup(format->valuestring) : NULL, error);
 }
 
-static int check_header(const struct disk *disk, guint layer, GError **error)
+static int check_layer_header(const struct disk *disk, guint layer, GError **error)
 {
 	const char *why;
 
@@ -87,7 +87,7 @@ int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic
 	bool more = !disk->complete;
 
 	for (guint i = 0; i < disk->layers->len; i++) {
-		if (check_header(disk, i, error) < 0)
+		if (check_layer_header(disk, i, error) < 0)
 			return -1;
 	}
 	while (more) {
@@ -106,7 +106,7 @@ int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic
 		info = cJSON_Parse(output);
 		rc = add_backing_file(disk, dirs, info, &more, error);
 		cJSON_Delete(info);
-		if (rc < 0 || (more && check_header(disk, disk->layers->len - 1, error) < 0))
+		if (rc < 0 || (more && check_layer_header(disk, disk->layers->len - 1, error) < 0))
 			return -1;
 	}
 	disk->complete = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A disk as a json: filename of QEMU.
+ * A disk as a QEMU json: filename.
  */
 #include "virt/domain/disk-filename.h"
 
@@ -25,13 +25,13 @@ static cJSON *build_layers(const struct disk *disk, guint from)
 	file = cJSON_AddObjectToObject(node, "file");
 	cJSON_AddStringToObject(file, "driver", layer->block ? "host_device" : "file");
 	cJSON_AddStringToObject(file, "filename", layer->path);
-	/* A null: the header's backing file is not opened. */
+	/* A JSON null: QEMU then does not open the backing file named in the header. */
 	if (g_str_equal(layer->format, "qcow2") || g_str_equal(layer->format, "vmdk"))
 		cJSON_AddItemToObject(node, "backing", build_layers(disk, from + 1));
 	return node;
 }
 
-/* Takes the node. */
+/* Takes ownership of `node`. */
 static char *print_filename(cJSON *node)
 {
 	char *text = cJSON_PrintUnformatted(node);
@@ -47,7 +47,7 @@ char *disk_json_filename(const struct disk *disk, guint from)
 	return print_filename(build_layers(disk, from));
 }
 
-/* Each byte of the disk is read once or twice: the page cache is worth more to others. */
+/* The disk is read at most twice, so caching it would only evict the data of other processes. */
 static bool supports_direct(const struct disk *disk)
 {
 	for (guint i = 0; i < disk->layers->len; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a domain's XML says about the guest as a whole, and a list of its disks.
+ * Properties of a guest, and its disks, from the domain's XML.
  */
 #include "virt/domain/domain-xml.h"
 
@@ -34,7 +34,7 @@ void domain_traits_read(const char *xml, struct domain_traits *ret)
 	domain_document_open(&domain, xml);
 	if (domain.context) {
 		g_autofree char *type = virt_xml_text_at(domain.context, "/domain/@type");
-		/* A virtio network card on a hostdev is passed through as well. */
+		/* A virtio network interface on a hostdev is passed through, too. */
 		g_autofree char *device = virt_xml_text_at(
 			domain.context, "/domain/devices/hostdev/@mode"
 					"|/domain/devices/interface[@type='hostdev']/@type");
@@ -72,7 +72,7 @@ GPtrArray *domain_disks(const char *xml)
 		disk->target = virt_xml_text_at(domain.context, "target/@dev");
 		disk->serial = virt_xml_text_at(domain.context, "serial");
 		disk->file = virt_xml_text_at(domain.context, "source/@file");
-		/* libvirt names a disk by its target in every call. */
+		/* libvirt's calls identify a disk by its target. */
 		if (disk->target)
 			g_ptr_array_add(disks, disk);
 		else

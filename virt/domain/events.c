@@ -9,16 +9,16 @@
 #include "virt/timed-wait.h"
 
 #define WAIT_MS 250
-/* Progress is asked for after so many waits. */
+/* Progress is queried once in this many waits. */
 #define WAITS_PER_PROGRESS 4
 
 struct domain_events {
-	virConnectPtr connection; /* a reference of our own: the guest may get another connection */
+	virConnectPtr connection; /* a reference: the guest may get another connection */
 	char *target;
 	int job_type;
 	int job_callback; /* -1: not registered */
 	int lifecycle_callback;
-	atomic_uint references; /* the owner's, and one of each registered callback */
+	atomic_uint references; /* the owner's, and one for each registered callback */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -44,7 +44,7 @@ static void domain_events_unref(void *opaque)
 	g_free(events);
 }
 
-static void note_event(struct domain_events *events, bool *flag)
+static void record_event(struct domain_events *events, bool *flag)
 {
 	pthread_mutex_lock(&events->lock);
 	*flag = true;
@@ -63,14 +63,14 @@ static void on_block_job(virConnectPtr connection, virDomainPtr domain, const ch
 		return;
 	switch (status) {
 	case VIR_DOMAIN_BLOCK_JOB_READY:
-		note_event(events, &events->job_ready);
+		record_event(events, &events->job_ready);
 		break;
 	case VIR_DOMAIN_BLOCK_JOB_COMPLETED:
 	case VIR_DOMAIN_BLOCK_JOB_CANCELED:
-		note_event(events, &events->job_ended);
+		record_event(events, &events->job_ended);
 		break;
 	default:
-		note_event(events, &events->job_failed);
+		record_event(events, &events->job_failed);
 		break;
 	}
 }
@@ -84,11 +84,11 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
 	(void)domain;
 	(void)detail;
 	if (event == VIR_DOMAIN_EVENT_STOPPED || event == VIR_DOMAIN_EVENT_CRASHED)
-		note_event(events, &events->guest_stopped);
+		record_event(events, &events->guest_stopped);
 	if (event == VIR_DOMAIN_EVENT_UNDEFINED)
-		note_event(events, &events->guest_undefined);
+		record_event(events, &events->guest_undefined);
 	if (event == VIR_DOMAIN_EVENT_STARTED)
-		note_event(events, &events->guest_started);
+		record_event(events, &events->guest_started);
 	return 0;
 }
 
@@ -98,7 +98,7 @@ static void on_close(virConnectPtr connection, int reason, void *opaque)
 
 	(void)connection;
 	if (reason != VIR_CONNECT_CLOSE_REASON_CLIENT)
-		note_event(events, &events->disconnected);
+		record_event(events, &events->disconnected);
 }
 
 static int register_event(struct domain_events *events, virDomainPtr domain, int kind,
@@ -114,8 +114,8 @@ static int register_event(struct domain_events *events, virDomainPtr domain, int
 	return id;
 }
 
-/* NOLINTBEGIN(clang-analyzer-unix.Malloc): it does not count references, and takes the first one
- * that is dropped for the last. */
+/* NOLINTBEGIN(clang-analyzer-unix.Malloc): the analyzer does not count references, and treats the
+ * first unref as the last one. */
 struct domain_events *domain_events_start(const struct guest *guest, const char *target,
 					  int job_type, GError **error)
 {
@@ -201,8 +201,8 @@ void domain_events_forget_block_job(struct domain_events *events)
 	pthread_mutex_unlock(&events->lock);
 }
 
-/* What was noted, or -1 where that does not end the wait. With the lock held. */
-static int noted_outcome(const struct domain_events *events, bool ended)
+/* The recorded outcome, or -1 if the wait goes on. With the lock held. */
+static int recorded_outcome(const struct domain_events *events, bool ended)
 {
 	if (events->job_failed)
 		return BLOCK_JOB_FAILED;
@@ -228,7 +228,7 @@ enum block_job_outcome domain_events_wait_block_job(struct domain_events *events
 	int outcome;
 
 	pthread_mutex_lock(&events->lock);
-	while ((outcome = noted_outcome(events, ended)) < 0) {
+	while ((outcome = recorded_outcome(events, ended)) < 0) {
 		if (cancel && atomic_load(cancel) != 0) {
 			outcome = BLOCK_JOB_CANCELLED;
 			break;
@@ -239,10 +239,10 @@ enum block_job_outcome domain_events_wait_block_job(struct domain_events *events
 		}
 		timed_wait(&events->changed, &events->lock, WAIT_MS);
 		if (progress && ++waits % WAITS_PER_PROGRESS == 0 &&
-		    noted_outcome(events, ended) < 0) {
+		    recorded_outcome(events, ended) < 0) {
 			uint64_t now;
 
-			/* It asks libvirt: events must not wait for that. */
+			/* This queries libvirt. Event callbacks must not be blocked meanwhile. */
 			pthread_mutex_unlock(&events->lock);
 			now = progress(opaque);
 			pthread_mutex_lock(&events->lock);

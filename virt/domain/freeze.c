@@ -10,7 +10,7 @@
 #include "virt/domain/guest-query.h"
 #include "virt/domain/thaw-process.h"
 
-/* The id of freezes that quiesce_instance asked for. */
+/* The id of freezes requested by quiesce_instance. */
 #define QUIESCE_ID "quiesce_instance"
 
 struct freeze {
@@ -22,7 +22,7 @@ struct frozen_table {
 	pthread_mutex_t lock;
 	/* Guarded by the lock. */
 	GHashTable *guests;   /* uuid -> struct freeze */
-	GArray *left_running; /* GPid: watchdogs that a guest was left to */
+	GArray *left_running; /* GPid: watchdogs that still have to thaw their guest */
 };
 
 struct frozen_table *frozen_table_new(void)
@@ -35,7 +35,7 @@ struct frozen_table *frozen_table_new(void)
 	return table;
 }
 
-/* Waits for the watchdogs that have ended meanwhile. */
+/* Reaps the watchdogs that have ended. */
 static void reap_watchdogs(struct frozen_table *table)
 {
 	pthread_mutex_lock(&table->lock);
@@ -46,7 +46,7 @@ static void reap_watchdogs(struct frozen_table *table)
 	pthread_mutex_unlock(&table->lock);
 }
 
-static void leave_to_watchdog(struct frozen_table *table, struct thaw_process *watchdog)
+static void hand_over_to_watchdog(struct frozen_table *table, struct thaw_process *watchdog)
 {
 	GPid pid = thaw_process_abandon(watchdog);
 
@@ -55,7 +55,7 @@ static void leave_to_watchdog(struct frozen_table *table, struct thaw_process *w
 	pthread_mutex_unlock(&table->lock);
 }
 
-/* False where the guest is in the table already. */
+/* False if the table has an entry for the guest already. */
 static bool add_frozen(struct frozen_table *table, const char *uuid, const char *id,
 		       struct thaw_process *watchdog)
 {
@@ -76,12 +76,12 @@ static bool add_frozen(struct frozen_table *table, const char *uuid, const char 
 
 enum freeze_owner {
 	FREEZE_NONE,
-	FREEZE_OURS,   /* of that id; a NULL id is never ours */
-	FREEZE_OTHERS, /* of another id */
+	FREEZE_OURS,   /* by a freeze of this id; never if the id is NULL */
+	FREEZE_OTHERS, /* by a freeze with another id */
 };
 
-/* Whose freeze of the guest the table has. Takes one of that id out of it where `ret_watchdog` is
- * not NULL. */
+/* Who froze the guest, according to the table. If `ret_watchdog` is not NULL and the id matches,
+ * the entry is removed and its watchdog returned. */
 static enum freeze_owner find_frozen(struct frozen_table *table, const char *uuid, const char *id,
 				     struct thaw_process **ret_watchdog)
 {
@@ -118,8 +118,8 @@ static int thaw_domain(struct guest *guest, GError **error)
 	return -1;
 }
 
-/* The freeze failed, but the guest may be frozen all the same: libvirt may have stopped waiting for
- * an agent that is only slow. */
+/* The freeze failed, but the guest may be frozen nevertheless: libvirt may have timed out while a
+ * slow guest agent was still working. */
 static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdog)
 {
 	bool may_be_frozen;
@@ -129,10 +129,10 @@ static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdo
 		return;
 	}
 	may_be_frozen = virGetLastErrorCode() == VIR_ERR_AGENT_UNRESPONSIVE;
-	g_info("guest %s: thawing after a freeze that failed: %s", guest->uuid,
+	g_info("guest %s: thawing after a failed freeze: %s", guest->uuid,
 	       virGetLastErrorMessage());
 	if (may_be_frozen || !guest_is_connected(guest))
-		leave_to_watchdog(guest->host->frozen, watchdog);
+		hand_over_to_watchdog(guest->host->frozen, watchdog);
 	else
 		thaw_process_dismiss(watchdog);
 }
@@ -140,7 +140,7 @@ static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdo
 static int refuse_second_freeze(GError **error)
 {
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-			    "the guest's filesystems are frozen already");
+			    "the guest's filesystems are already frozen");
 	return -1;
 }
 
@@ -163,7 +163,7 @@ int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError *
 	if (virDomainFSFreeze(guest->domain, NULL, 0, 0) >= 0) {
 		if (add_frozen(table, guest->uuid, id, watchdog))
 			return 0;
-		/* Another thread froze it meanwhile, and thaws it. */
+		/* Another thread froze the guest in the meantime, and will thaw it. */
 		thaw_process_dismiss(watchdog);
 		return refuse_second_freeze(error);
 	}
@@ -188,25 +188,25 @@ bool guest_freeze_has_expired(const struct guest *guest, const char *id)
 	return expired;
 }
 
-/* Thaws a guest whose watchdog was taken out of the table. */
+/* Thaws a guest whose watchdog was removed from the table. */
 static int thaw_with_watchdog(struct guest *guest, struct thaw_process *watchdog, GError **error)
 {
 	bool expired = thaw_process_has_thawed(watchdog);
 	g_autoptr(GError) local = NULL;
 
-	/* Also where it has expired: thawing twice is harmless. A guest that does not run is not
-	 * frozen. */
+	/* Even if the freeze has expired: thawing twice is harmless. A guest that is not running is
+	 * not frozen. */
 	if (thaw_domain(guest, &local) == 0 || expired ||
 	    guest_is_active(guest, NULL) == GUEST_NO) {
 		thaw_process_dismiss(watchdog);
 		return 0;
 	}
-	leave_to_watchdog(guest->host->frozen, watchdog);
-	g_propagate_prefixed_error(error, g_steal_pointer(&local), "the watchdog goes on trying: ");
+	hand_over_to_watchdog(guest->host->frozen, watchdog);
+	g_propagate_prefixed_error(error, g_steal_pointer(&local), "the watchdog keeps trying: ");
 	return -1;
 }
 
-/* The agent of a guest that does not run cannot answer. */
+/* The agent of a guest that is not running cannot answer. */
 static int thaw_running(struct guest *guest, GError **error)
 {
 	g_autoptr(GError) local = NULL;
@@ -242,8 +242,7 @@ void frozen_table_free(struct virt_host *host)
 		g_autoptr(GError) error = NULL;
 		struct guest guest;
 
-		g_message("guest %s: its filesystems are still frozen, and are thawed",
-			  (char *)uuid);
+		g_message("guest %s: its filesystems are still frozen: thawing them", (char *)uuid);
 		guest_init(&guest, host, uuid);
 		if (thaw_with_watchdog(&guest, freeze->watchdog, &error) < 0)
 			g_warning("guest %s: %s", (char *)uuid, error->message);
@@ -267,7 +266,7 @@ static int freeze_running(struct guest *guest, unsigned limit_s, GError **error)
 	if (state == VIR_DOMAIN_RUNNING)
 		return guest_freeze(guest, QUIESCE_ID, limit_s, error);
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-			    "the guest does not run: its agent cannot answer");
+			    "the guest is not running: its agent cannot answer");
 	return -1;
 }
 
@@ -303,7 +302,7 @@ int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error)
 	if (rc < 0 || !expired)
 		return rc;
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-			    "the guest's filesystems were thawed before, since the time that they "
-			    "may stay frozen was over");
+			    "the guest's filesystems were thawed earlier, because the time limit "
+			    "of the freeze was over");
 	return -1;
 }

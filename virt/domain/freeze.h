@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Frozen filesystems, which must never stay frozen: before a guest is frozen, a watchdog process is
- * started that thaws it (thaw-process.h). A table holds all guests that this process has frozen.
- * virt.h declares what quiesce_instance and unquiesce_instance use.
+ * Freezing and thawing filesystems. They must never stay frozen: before a guest is frozen, a
+ * watchdog process is started that will thaw it (thaw-process.h). A table lists the guests that
+ * this process has frozen. virt.h declares the functions behind quiesce_instance and
+ * unquiesce_instance.
  */
 #ifndef NOVASNAP_VIRT_DOMAIN_FREEZE_H
 #define NOVASNAP_VIRT_DOMAIN_FREEZE_H
@@ -11,24 +12,24 @@
 
 struct frozen_table;
 struct frozen_table *frozen_table_new(void);
-/* Thaws the guests of the host's table, and frees it. */
+/* Thaws the guests in the host's table, and frees the table. */
 void frozen_table_free(struct virt_host *host);
 
-/* Freezes the guest's filesystems for at most `limit_s` seconds. `id` names this freeze, and tells
- * it from others of the same guest. Returns 0, or -1 with an error of guest_connect or
- * VIRT_ERROR_FREEZE, also where this process has frozen the guest already. What was frozen half-way
- * is thawed again, or left to the watchdog. */
+/* Freezes the guest's filesystems for at most `limit_s` seconds. `id` identifies this freeze among
+ * those of the same guest. Returns 0, or -1 with an error of guest_connect or VIRT_ERROR_FREEZE,
+ * also if this process has already frozen the guest. After a failure, filesystems that were frozen
+ * are thawed again, by this call or by the watchdog. */
 int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError **error);
 
-/* Whether the watchdog ended the freeze of that id, since its time was over. Also true where this
- * process has no such freeze. */
+/* Whether the watchdog ended the freeze of that id because its time limit was over. Also true if
+ * this process has no such freeze. */
 bool guest_freeze_has_expired(const struct guest *guest, const char *id);
 
-/* Thaws the guest's filesystems and dismisses the watchdog. A guest that this process has frozen
- * under another id is left frozen, since that freeze has an end of its own; a guest that it has not
- * frozen is thawed where it runs. Thawing a guest twice is harmless. Returns 0, or -1 with an error
- * of guest_connect or VIRT_ERROR_FREEZE: the watchdog goes on trying. `id` may be NULL: it is
- * unknown. */
+/* Thaws the guest's filesystems and dismisses the watchdog. `id` may be NULL if it is unknown. A
+ * guest that this process has frozen under another id stays frozen: that freeze is ended by its
+ * owner. A guest that this process has not frozen is thawed if it is running. Thawing a guest twice
+ * is harmless. Returns 0, or -1 with an error of guest_connect or VIRT_ERROR_FREEZE; then the
+ * watchdog keeps trying. */
 int guest_thaw(struct guest *guest, const char *id, GError **error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Questions about a guest.
+ * Queries about a guest's state.
  */
 #include "virt/domain/guest-query.h"
 
@@ -15,11 +15,11 @@
 /* Asks one question: 1 for yes, 0 for no, -1 with libvirt's last error set. */
 typedef int (*guest_question)(virDomainPtr domain, void *opaque);
 
-/* Whether the question failed since the connection broke; then the error's code says so. */
+/* Whether the query failed because the connection broke; the error's code shows it. */
 static bool is_connection_broken(const struct guest *guest, GError *error)
 {
-	/* The call's limit shut the connection down, or QEMU does not answer libvirt: asking again
-	 * would take as long again. */
+	/* The call's time limit shut the connection down, or QEMU does not answer libvirt: a retry
+	 * would take just as long. */
 	if (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT))
 		return false;
 	if (!guest_is_connected(guest))
@@ -40,7 +40,7 @@ static enum guest_answer ask_guest(struct guest *guest, guest_question question,
 				return answer ? GUEST_YES : GUEST_NO;
 			virt_set_error(&local, what);
 		} else if (!guest->connection) {
-			/* virt_connect has tried for its whole time. */
+			/* virt_connect has already retried until its time limit. */
 			g_propagate_prefixed_error(error, g_steal_pointer(&local), "%s: ", what);
 			return GUEST_UNKNOWN;
 		}
@@ -57,12 +57,11 @@ static enum guest_answer ask_guest(struct guest *guest, guest_question question,
 			g_propagate_error(error, g_steal_pointer(&local));
 			return GUEST_UNKNOWN;
 		}
-		g_info("guest %s: %s; asked again on a new connection", guest->uuid,
-		       local->message);
+		g_info("guest %s: %s; retrying on a new connection", guest->uuid, local->message);
 	}
 }
 
-static int ask_nothing(virDomainPtr domain, void *opaque)
+static int ask_known(virDomainPtr domain, void *opaque)
 {
 	(void)domain;
 	(void)opaque;
@@ -72,7 +71,7 @@ static int ask_nothing(virDomainPtr domain, void *opaque)
 enum guest_answer guest_exists(struct guest *guest, GError **error)
 {
 	guest_forget_domain(guest);
-	return ask_guest(guest, ask_nothing, NULL, "looking for the guest", error);
+	return ask_guest(guest, ask_known, NULL, "looking for the guest", error);
 }
 
 static int ask_active(virDomainPtr domain, void *opaque)
@@ -118,7 +117,7 @@ static int ask_job(virDomainPtr domain, void *opaque)
 	if (virDomainGetJobInfo(domain, &job) == 0)
 		return job.type != VIR_DOMAIN_JOB_NONE;
 	code = virGetLastErrorCode();
-	/* It does not run; or it is of a driver that has no jobs. */
+	/* The guest is not running, or its driver has no jobs. */
 	return code == VIR_ERR_OPERATION_INVALID || code == VIR_ERR_NO_SUPPORT ? 0 : -1;
 }
 
@@ -166,7 +165,7 @@ static int ask_backup(virDomainPtr domain, void *opaque)
 
 	if (!xml) {
 		code = virGetLastErrorCode();
-		/* It has none; it does not run; or it is of a driver that has no backups. */
+		/* The guest has no backup, is not running, or its driver has no backups. */
 		return code == VIR_ERR_NO_DOMAIN_BACKUP || code == VIR_ERR_OPERATION_INVALID ||
 				       code == VIR_ERR_NO_SUPPORT
 			       ? 0
@@ -269,7 +268,7 @@ enum guest_answer guest_has_copy_into(struct guest *guest, const char *target, c
 struct size_question {
 	const char *target;
 	virDomainBlockInfo info;
-	bool any_answer; /* a refusal is an answer, too */
+	bool any_answer; /* also true if the answer was a refusal */
 };
 
 static int ask_size(virDomainPtr domain, void *opaque)
@@ -304,8 +303,8 @@ int guest_wait_changes(struct guest *guest, const char *target, GError **error)
 {
 	struct size_question asked = {.target = target, .any_answer = true};
 
-	return ask_guest(guest, ask_size, &asked, "waiting for changes that libvirt still makes",
-			 error) == GUEST_UNKNOWN
+	return ask_guest(guest, ask_size, &asked,
+			 "waiting for changes that libvirt is still making", error) == GUEST_UNKNOWN
 		       ? -1
 		       : 0;
 }
@@ -323,7 +322,7 @@ int guest_wait_idle(struct guest *guest, GError **error)
 			return busy == GUEST_NO ? 0 : -1;
 		if (g_get_monotonic_time() > until) {
 			g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
-				    "a job of the guest still runs after %d s", IDLE_WAIT_S);
+				    "a job of the guest is still running after %d s", IDLE_WAIT_S);
 			return -1;
 		}
 		g_usleep(IDLE_POLL_US);

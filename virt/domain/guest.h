@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A guest: a domain, found by its uuid, on a connection of its own. Before each question about the
- * guest (guest-query.h) a dead connection is replaced by a new one. One thread at a time uses it.
+ * A guest: a domain, found by its uuid, and its own connection to libvirt. Each query about the
+ * guest (guest-query.h) replaces a dead connection first. Only one thread may use it at a time.
  */
 #ifndef NOVASNAP_VIRT_DOMAIN_GUEST_H
 #define NOVASNAP_VIRT_DOMAIN_GUEST_H
@@ -11,29 +11,30 @@
 struct guest {
 	struct virt_host *host;
 	char *uuid;
-	/* Both change when a dead connection is replaced: read them for each call, keep no copy. */
+	/* Both change when a dead connection is replaced: read them for each call, do not keep
+	 * copies. */
 	virConnectPtr connection; /* NULL: not connected */
-	virDomainPtr domain;	  /* NULL: not connected, or libvirt knows no such domain */
+	virDomainPtr domain;	  /* NULL: not connected, or unknown to libvirt */
 };
 
-/* Sets all fields; nothing is connected yet. guest_close is called in every case. */
+/* Sets all fields, without connecting. Always call guest_close afterwards. */
 void guest_init(struct guest *guest, struct virt_host *host, const char *uuid);
 
-/* Connects and looks the domain up, where that is not done or the connection has died. Returns 0,
- * or -1 with VIRT_ERROR_NO_DOMAIN, VIRT_ERROR_DISCONNECTED, or another error of virt_set_error. */
+/* Connects and looks up the domain, unless that is done and the connection is alive. Returns 0, or
+ * -1 with VIRT_ERROR_NO_DOMAIN, VIRT_ERROR_DISCONNECTED, or another error of virt_set_error. */
 int guest_connect(struct guest *guest, GError **error);
 
-/* guest_init and guest_connect. guest_close is called in every case. */
+/* guest_init and guest_connect. Always call guest_close afterwards, also after a failure. */
 int guest_open(struct guest *guest, struct virt_host *host, const char *uuid, GError **error);
 
-/* Closes the connection; the next guest_connect opens another. */
+/* Closes the connection; the next guest_connect opens a new one. */
 void guest_disconnect(struct guest *guest);
-/* Forgets the domain; the next guest_connect looks it up again. */
+/* Drops the domain object; the next guest_connect looks it up again. */
 void guest_forget_domain(struct guest *guest);
 /* Closes the connection and frees the fields. */
 void guest_close(struct guest *guest);
 
-/* Whether the connection is open and was alive when it was last used. Does not ask libvirt. */
+/* Whether the connection is open and was alive when it was last used. Does not query libvirt. */
 bool guest_is_connected(const struct guest *guest);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Whether the header of a disk's file would make QEMU open files that no chain names. Decided here
- * before any program of QEMU opens the file, since that program would open those files too.
+ * Whether the header of a disk's file would make QEMU open files outside the backing chain. Checked
+ * before a QEMU program opens the file, since that program would open those files too.
  */
 #include "virt/domain/image-header.h"
 
@@ -13,11 +13,11 @@
 #include "virt/virt.h"
 
 #define HEADER_BYTES 80
-/* Offsets of fields. */
+/* Field offsets in bytes. */
 #define QCOW2_VERSION 4
 #define QCOW2_INCOMPATIBLE 72
 #define QCOW2_DATA_FILE ((uint64_t)1 << 2)
-#define VMDK_CAPACITY 12 /* an offset too */
+#define VMDK_CAPACITY 12 /* an offset, too */
 
 static uint64_t read_big_endian(const unsigned char *at, size_t bytes)
 {
@@ -41,18 +41,18 @@ static const char *check_qcow2(const unsigned char *header)
 {
 	if (memcmp(header, "QFI\xfb", 4) == 0 && read_big_endian(header + QCOW2_VERSION, 4) >= 3 &&
 	    (read_big_endian(header + QCOW2_INCOMPATIBLE, 8) & QCOW2_DATA_FILE))
-		return "has an external data file in its chain: it is not followed";
+		return "has an external data file in its chain: it is not opened";
 	return NULL;
 }
 
-/* A VMDK that holds its data itself begins with COWD, or with KDMV and a capacity: QEMU takes a
- * KDMV without a capacity for a description. */
+/* A VMDK that contains its own data starts with COWD, or with KDMV and a capacity. QEMU treats KDMV
+ * without a capacity as a description. */
 static const char *check_vmdk(const unsigned char *header)
 {
 	if (memcmp(header, "COWD", 4) == 0 ||
 	    (memcmp(header, "KDMV", 4) == 0 && !is_all_zero(header + VMDK_CAPACITY, 8)))
 		return NULL;
-	return "has a VMDK in its chain that names other files: they are not followed";
+	return "has a VMDK in its chain that names other files: they are not opened";
 }
 
 static int set_read_error(const struct disk_layer *layer, GError **error)
@@ -62,8 +62,8 @@ static int set_read_error(const struct disk_layer *layer, GError **error)
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "reading the disk's file %s: %s%s",
 		    layer->path, g_strerror(saved),
 		    saved == EACCES && geteuid() != 0
-			    ? "; novasnapd does not run as root: give its user read access "
-			      "to the guests' disks by a group or an ACL"
+			    ? "; novasnapd does not run as root: give its user read access to the "
+			      "guests' disks by a group or an ACL"
 			    : "");
 	return -1;
 }
@@ -71,7 +71,7 @@ static int set_read_error(const struct disk_layer *layer, GError **error)
 int image_header_check(const struct disk_layer *layer, const char **ret_why, GError **error)
 {
 	unsigned char header[HEADER_BYTES] = {0};
-	/* Not blocking: the path may be a FIFO. */
+	/* Non-blocking, since the path may be a FIFO. */
 	int fd = open(layer->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	ssize_t got = fd < 0 ? -1 : pread(fd, header, sizeof(header), 0);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is done to a guest as a whole: its power state is read and changed. virt.h declares all of
- * it. Each function has a connection of its own.
+ * Reads and changes the power state of a guest. virt.h declares the functions. Each opens its own
+ * connection.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -67,9 +67,9 @@ char *virt_guest_uuid_by_name(struct virt_host *host, const char *name, GError *
 	return found;
 }
 
-/* One call of libvirt; `what` describes it. */
-static int apply_to_guest(struct virt_host *host, const char *uuid,
-			  int (*call)(virDomainPtr domain), const char *what, GError **error)
+/* Makes one libvirt call; `what` describes it in errors. */
+static int call_on_guest(struct virt_host *host, const char *uuid, int (*call)(virDomainPtr domain),
+			 const char *what, GError **error)
 {
 	struct guest guest;
 	int rc = guest_open(&guest, host, uuid, error);
@@ -89,10 +89,10 @@ static int pause_guest(virDomainPtr domain)
 
 int virt_guest_pause(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply_to_guest(host, uuid, pause_guest, "pausing the guest", error);
+	return call_on_guest(host, uuid, pause_guest, "pausing the guest", error);
 }
 
-/* Only a guest agent can set the clock: failing is not an error. */
+/* Only a guest agent can set the clock, so a failure is not an error. */
 static void set_guest_clock(struct guest *guest)
 {
 	struct timespec now;
@@ -101,7 +101,7 @@ static void set_guest_clock(struct guest *guest)
 					       (int)guest->host->config->agent_timeout_s, 0);
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (virDomainSetTime(guest->domain, now.tv_sec, (unsigned)now.tv_nsec, 0) < 0)
-		g_info("guest %s: its clock is not set: %s", guest->uuid, virGetLastErrorMessage());
+		g_info("guest %s: cannot set its clock: %s", guest->uuid, virGetLastErrorMessage());
 }
 
 int virt_guest_unpause(struct virt_host *host, const char *uuid, GError **error)
@@ -132,7 +132,7 @@ static int check_savable(struct guest *guest, GError **error)
 		return 0;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "the guest cannot be suspended: %s",
 		    traits.container ? "it is a container"
-				     : "it has devices of the host, which cannot be saved");
+				     : "it has host devices, which cannot be saved");
 	return -1;
 }
 
@@ -158,7 +158,7 @@ static int restore_guest(virDomainPtr domain)
 
 int virt_guest_resume(struct virt_host *host, const char *uuid, GError **error)
 {
-	return apply_to_guest(host, uuid, restore_guest, "restoring the guest", error);
+	return call_on_guest(host, uuid, restore_guest, "restoring the guest", error);
 }
 
 int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **error)
@@ -180,12 +180,12 @@ static bool is_cancelled(const atomic_int *cancel)
 static void request_shutdown(const struct guest *guest)
 {
 	if (virDomainShutdown(guest->domain) < 0)
-		g_info("guest %s: asking it to shut down: %s", guest->uuid,
+		g_info("guest %s: requesting its shutdown: %s", guest->uuid,
 		       virGetLastErrorMessage());
 }
 
-/* Asks the guest to shut down until it has, or the time is over. The answer is whether it still
- * runs. */
+/* Requests a shutdown repeatedly until the guest is off or the time is over. Returns whether the
+ * guest is still running. */
 static enum guest_answer shut_down_guest(struct guest *guest, unsigned timeout_s, unsigned retry_s,
 					 const atomic_int *cancel, GError **error)
 {
@@ -207,8 +207,8 @@ static enum guest_answer shut_down_guest(struct guest *guest, unsigned timeout_s
 	return active;
 }
 
-/* Done only once libvirt says that the guest is off: a call that failed may have had its effect,
- * and the guest may go off by itself before it. */
+/* Reports success only once libvirt says that the guest is off: a failed call may have taken
+ * effect, and the guest may have shut down by itself before the call. */
 static int destroy_guest(struct guest *guest, GError **error)
 {
 	g_autoptr(GError) refused = NULL;
@@ -244,7 +244,7 @@ int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned time
 		rc = 0;
 	else if (active == GUEST_YES && is_cancelled(cancel))
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
-				    "powering off the guest was cancelled");
+				    "powering off the guest: cancelled");
 	else if (active == GUEST_YES)
 		rc = destroy_guest(&guest, error);
 	guest_close(&guest);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A guest's root disk, and the files below it that the domain's XML names. Formats come from the
- * XML. A format is never probed, since a guest can write any header into its disk.
+ * A guest's root disk, and the backing files that the domain's XML lists. Formats are taken from
+ * the XML and never probed, since a guest can write any header to its disk.
  */
 #include "virt/domain/root-disk.h"
 
@@ -65,7 +65,7 @@ static char *read_attribute(const xmlNode *node, const char *name)
 	return copy;
 }
 
-/* nova's names for disks that are not root disks (nova.virt.libvirt.blockinfo). */
+/* nova's file names of other disks (nova.virt.libvirt.blockinfo). */
 static bool is_auxiliary(const char *path)
 {
 	static const char *const prefixes[] = {"disk.config", "disk.local", "disk.eph", "disk.swap",
@@ -109,7 +109,7 @@ int disk_refuse(const struct disk *disk, const char *why, GError **error)
 	return -1;
 }
 
-/* Formats that name no other files, or whose other files the chain lists. */
+/* Formats that reference no other files, or whose other files are in the chain. */
 static bool is_backing_format(const char *format)
 {
 	static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi", "vpc", "vhdx", NULL};
@@ -130,16 +130,14 @@ int disk_add_layer(struct disk *disk, const char *type, char *path, char *format
 	else if (!path)
 		why = "it has no source";
 	else if (!format)
-		why = "libvirt does not name its format, and it is never probed";
+		why = "libvirt does not report its format, and novasnap never probes formats";
 	else if (is_backing && !is_backing_format(format))
 		why = "its format is not supported";
 	else if (disk->layers->len >= MAX_LAYERS)
-		why = "its chain is too long";
+		why = "its backing chain is too long";
 	if (why) {
-		message = g_strdup_printf("%s: %s",
-					  is_backing ? "has a backing file that cannot be used"
-						     : "cannot be used",
-					  why);
+		message = g_strdup_printf(
+			"%s: %s", is_backing ? "has an unusable backing file" : "is unusable", why);
 		g_free(path);
 		g_free(format);
 		return disk_refuse(disk, message, error);
@@ -175,7 +173,7 @@ static int read_layers(struct disk *disk, const xmlNode *node, GError **error)
 				   read_attribute(find_child(store, "format"), "type"), error) < 0)
 			return -1;
 	}
-	/* Only a qcow2 and a VMDK can have a backing file. */
+	/* Only qcow2 and VMDK files can have a backing file. */
 	if (!g_str_equal(disk_top(disk)->format, "qcow2") &&
 	    !g_str_equal(disk_top(disk)->format, "vmdk"))
 		disk->complete = disk->layers->len == 1;

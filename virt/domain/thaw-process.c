@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The watchdog of a frozen guest, as novasnapd sees it. The watchdog says "ready" when it is
- * connected to libvirt, and "thawed" when it has thawed the guest. It is told "done" when it is no
- * longer needed; the end of that pipe tells it that novasnapd has died.
+ * novasnapd's side of the watchdog of a frozen guest. The watchdog sends "ready" when it is
+ * connected to libvirt, and "thawed" when it has thawed the guest. novasnapd sends "done" when the
+ * watchdog is no longer needed; the watchdog knows from the end of that pipe that novasnapd has
+ * died.
  */
 #include "virt/domain/thaw-process.h"
 
@@ -20,19 +21,19 @@
 
 struct thaw_process {
 	GPid pid;
-	int to;		/* its standard input */
-	int from;	/* its standard output */
-	GString *heard; /* what it has sent so far */
+	int to;		   /* the watchdog's standard input */
+	int from;	   /* the watchdog's standard output */
+	GString *received; /* what it has sent so far */
 };
 
-/* In the child: signals to novasnapd's process group must not end the watchdog. */
+/* In the child: signals to novasnapd's process group must not reach the watchdog. */
 static void leave_process_group(gpointer opaque)
 {
 	(void)opaque;
 	(void)setsid();
 }
 
-/* Whether it has sent a message, or sends it within the time. */
+/* Whether the watchdog has sent a message, or sends it within the time. */
 static bool has_sent(struct thaw_process *process, const char *message, int timeout_ms)
 {
 	struct pollfd fd = {.fd = process->from, .events = POLLIN};
@@ -41,13 +42,13 @@ static bool has_sent(struct thaw_process *process, const char *message, int time
 
 	if (poll(&fd, 1, timeout_ms) > 0)
 		got = read(process->from, text, sizeof(text));
-	g_string_append_len(process->heard, text, MAX(got, 0));
-	return strstr(process->heard->str, message) != NULL;
+	g_string_append_len(process->received, text, MAX(got, 0));
+	return strstr(process->received->str, message) != NULL;
 }
 
 static void free_process(struct thaw_process *process)
 {
-	g_string_free(process->heard, TRUE);
+	g_string_free(process->received, TRUE);
 	g_free(process);
 }
 
@@ -65,14 +66,14 @@ struct thaw_process *thaw_process_start(const struct virt_config *config, const 
 	char *argv[] = {(char *)config->thaw_program, (char *)config->connection_uri, (char *)uuid,
 			limit, NULL};
 
-	process->heard = g_string_new(NULL);
+	process->received = g_string_new(NULL);
 	if (!g_spawn_async_with_pipes(NULL, argv, NULL,
 				      G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES,
 				      leave_process_group, NULL, &process->pid, &process->to,
 				      &process->from, NULL, &local)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-			    "cannot start the watchdog that would thaw the guest, so nothing is "
-			    "frozen: %s",
+			    "cannot start the watchdog process for the guest, so its filesystems "
+			    "are not frozen: %s",
 			    local->message);
 		free_process(process);
 		return NULL;
@@ -80,8 +81,8 @@ struct thaw_process *thaw_process_start(const struct virt_config *config, const 
 	if (has_sent(process, "ready", READY_TIMEOUT_MS))
 		return process;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
-		    "the watchdog that would thaw the guest (%s) was not ready in %d s, so nothing "
-		    "is frozen",
+		    "the watchdog process for the guest (%s) was not ready within %d s, so the "
+		    "guest's filesystems are not frozen",
 		    config->thaw_program, READY_TIMEOUT_MS / 1000);
 	thaw_process_dismiss(process);
 	return NULL;
@@ -105,7 +106,7 @@ static void wait_for_exit(const struct thaw_process *process)
 void thaw_process_dismiss(struct thaw_process *process)
 {
 	if (write(process->to, MESSAGE_DONE, strlen(MESSAGE_DONE)) < 0)
-		g_info("the watchdog of a frozen guest is gone: %s", g_strerror(errno));
+		g_info("the watchdog process of a frozen guest has exited: %s", g_strerror(errno));
 	(void)close(process->to);
 	wait_for_exit(process);
 	(void)close(process->from);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The watchdog of a frozen guest: a process (novasnap-thaw) that thaws the guest when its time is
- * over, or when novasnapd dies. thaw-watchdog.c is its side of the pipes.
+ * The watchdog of a frozen guest: a process (novasnap-thaw) that thaws the guest when the time
+ * limit is over or novasnapd dies. thaw-watchdog.c is the watchdog's side of the pipes.
  */
 #ifndef NOVASNAP_VIRT_DOMAIN_THAW_PROCESS_H
 #define NOVASNAP_VIRT_DOMAIN_THAW_PROCESS_H
@@ -10,20 +10,20 @@
 
 struct thaw_process;
 
-/* Starts the watchdog of a guest that is about to be frozen, and waits until it is connected to
- * libvirt. It thaws the guest after `limit_s` seconds. NULL with VIRT_ERROR_FREEZE. */
+/* Starts the watchdog for a guest that is about to be frozen, and waits until the watchdog is
+ * connected to libvirt. It thaws the guest after `limit_s` seconds. NULL with VIRT_ERROR_FREEZE. */
 struct thaw_process *thaw_process_start(const struct virt_config *config, const char *uuid,
 					unsigned limit_s, GError **error);
 
-/* Whether it has thawed the guest already. */
+/* Whether the watchdog has already thawed the guest. */
 bool thaw_process_has_thawed(struct thaw_process *process);
 
-/* Tells it that the guest is thawed, waits for its end and frees it. One that does not end is
- * killed. */
+/* Tells the watchdog that the guest is thawed, waits until the process ends, and frees the struct.
+ * A process that does not end is killed. */
 void thaw_process_dismiss(struct thaw_process *process);
 
-/* Leaves the thawing to it: closes its pipe, so that it thaws the guest at once, and frees the
- * struct. Returns its process id, which the caller has to wait for some day. */
+/* Leaves the thawing to the watchdog: closes its pipe, so that it thaws the guest immediately, and
+ * frees the struct. Returns its process id, for which the caller must wait eventually. */
 GPid thaw_process_abandon(struct thaw_process *process);
 
 #endif

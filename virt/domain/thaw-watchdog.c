@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The watchdog of a frozen guest: the work of the process novasnap-thaw, which novasnapd starts
- * before it freezes a guest (thaw-process.h). It connects to libvirt before the guest is frozen,
- * and it holds the reading end of a pipe from novasnapd: when novasnapd dies, that pipe ends.
+ * The watchdog of a frozen guest: the main function of the process novasnap-thaw, which novasnapd
+ * starts before it freezes a guest (thaw-process.h). It connects to libvirt before the guest is
+ * frozen. Its standard input is a pipe from novasnapd, which ends when novasnapd dies.
  */
 #include <poll.h>
 #include <signal.h>
@@ -14,7 +14,7 @@
 
 #define THAW_TRIES 20
 #define THAW_PAUSE_US (3 * G_USEC_PER_SEC)
-/* The process ends at the latest so long after the limit. */
+/* The process ends at the latest this many seconds after the limit. */
 #define LAST_RESORT_S 600
 #define AGENT_TIMEOUT_S 10
 #define CONNECT_TIMEOUT_S 10
@@ -24,7 +24,7 @@
 static void send_message(const char *message)
 {
 	if (write(STDOUT_FILENO, message, strlen(message)) < 0)
-		g_debug("novasnapd does not read \"%s\" any more", message);
+		g_debug("novasnapd no longer reads the pipe: cannot send \"%s\"", message);
 }
 
 /* True when novasnapd has thawed the guest; false when the time is over or novasnapd has died. */
@@ -53,12 +53,12 @@ static int thaw_once(struct guest *guest, GError **error)
 	(void)virDomainAgentSetResponseTimeout(guest->domain, AGENT_TIMEOUT_S, 0);
 	if (virDomainFSThaw(guest->domain, NULL, 0, 0) >= 0)
 		return 0;
-	virt_set_error(error, "thawing it");
+	virt_set_error(error, "thawing the guest's filesystems");
 	return -1;
 }
 
-/* Tries until the guest is thawed, or does not run any more. libvirtd may have been restarted since
- * the guest was frozen, and an unanswered question is not an answer. */
+/* Tries until the guest is thawed or no longer running. libvirtd may have been restarted since the
+ * guest was frozen, and an unanswered query proves nothing. */
 static int thaw_guest(struct guest *guest)
 {
 	for (int i = 0; i < THAW_TRIES; i++) {
@@ -66,7 +66,7 @@ static int thaw_guest(struct guest *guest)
 
 		if (thaw_once(guest, &error) == 0 || guest_is_active(guest, NULL) == GUEST_NO)
 			return EXIT_SUCCESS;
-		g_warning("guest %s: %s; tried again", guest->uuid, error->message);
+		g_warning("guest %s: %s; retrying", guest->uuid, error->message);
 		g_usleep(THAW_PAUSE_US);
 	}
 	return EXIT_FAILURE;
@@ -84,7 +84,7 @@ static int run_watchdog(struct guest *guest, unsigned limit_s)
 	send_message("ready\n");
 	if (wait_until_done(limit_s))
 		return EXIT_SUCCESS;
-	g_warning("guest %s: novasnapd did not thaw it in time, so the watchdog thaws it",
+	g_warning("guest %s: novasnapd did not thaw the guest in time: the watchdog thaws it",
 		  guest->uuid);
 	status = thaw_guest(guest);
 	if (status == EXIT_SUCCESS)
@@ -110,7 +110,7 @@ int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s)
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)alarm(limit_s + LAST_RESORT_S);
-	/* Without limits the watchdog still works, but a call may hang until the alarm. */
+	/* Without the limits the watchdog still works, but a call may hang until the alarm. */
 	if (call_timeouts_start(&config, &error) < 0)
 		g_warning("%s", error->message);
 	guest_init(&guest, &host, uuid);

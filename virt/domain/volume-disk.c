@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The disk of a guest that is a volume which Cinder keeps in a file.
+ * The disk of a guest whose volume Cinder stores in a file.
  */
 #include "virt/domain/volume-disk.h"
 
@@ -32,7 +32,7 @@ static int read_disks(struct volume_disk *disk, const struct virt_volume *volume
 	return -1;
 }
 
-static void forget_disks(struct volume_disk *disk)
+static void free_disks(struct volume_disk *disk)
 {
 	g_clear_pointer(&disk->disks, g_ptr_array_unref);
 	g_clear_pointer(&disk->xml, free);
@@ -47,7 +47,7 @@ static int refuse_busy(const struct virt_volume *volume, bool cancelled, GError 
 	return -1;
 }
 
-/* Waits until the volume's disk has no block job, as long as the job makes progress. */
+/* Waits until the volume's disk has no block job, as long as that job makes progress. */
 static int wait_block_job(struct volume_disk *disk, const struct virt_volume *volume,
 			  GError **error)
 {
@@ -88,13 +88,13 @@ int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
 	if (wait_block_job(disk, volume, error) < 0)
 		return -1;
 	/* The job may have changed the chain. */
-	forget_disks(disk);
+	free_disks(disk);
 	return read_disks(disk, volume, error);
 }
 
 void volume_disk_close(struct volume_disk *disk)
 {
-	forget_disks(disk);
+	free_disks(disk);
 	guest_close(&disk->guest);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The disk of a guest that is a volume which Cinder keeps in a file. Shared by volume-snapshot.c
- * and volume-merge.c.
+ * The disk of a guest whose volume Cinder stores in a file. Shared by volume-snapshot.c and
+ * volume-merge.c.
  */
 #ifndef NOVASNAP_VIRT_DOMAIN_VOLUME_DISK_H
 #define NOVASNAP_VIRT_DOMAIN_VOLUME_DISK_H
@@ -11,21 +11,21 @@
 
 struct volume_disk {
 	struct guest guest;
-	char *xml; /* the domain's */
+	char *xml; /* the domain's XML */
 	GPtrArray *disks;
-	const struct domain_disk *disk; /* the volume's, in `disks`; it has a file */
+	const struct domain_disk *disk; /* the volume, in `disks`; its file is set */
 };
 
-/* Finds the disk whose serial is the volume's id. Where the request is resumed, it first waits for
- * what libvirt still does for the process that died. volume_disk_close is called in every case.
- * Returns 0, or -1 with VIRT_ERROR_UNSUPPORTED where there is no such disk or it is not a file,
- * VIRT_ERROR_BUSY or VIRT_ERROR_CANCELLED where another block job did not end, or an error of
+/* Finds the disk whose serial is the volume's id. If the request is resumed, it first waits for
+ * operations that libvirt is still running for the process that died. Always call volume_disk_close
+ * afterwards. Returns 0, or -1 with VIRT_ERROR_UNSUPPORTED if there is no such disk or it is not a
+ * file, VIRT_ERROR_BUSY or VIRT_ERROR_CANCELLED if another block job did not end, or an error of
  * guest_xml. */
 int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
 		     const struct virt_volume *volume, GError **error);
 void volume_disk_close(struct volume_disk *disk);
 
-/* The path of a file that Cinder names: relative names are relative to the volume's folder. The
+/* The path of a file that Cinder names; relative names are relative to the volume's folder. The
  * caller frees it. */
 char *volume_disk_path(const struct volume_disk *disk, const char *name);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Merging a snapshot of a disk that Cinder keeps in a file back into the disk
- * (nova.virt.libvirt.driver._volume_snapshot_delete). libvirt does it for a guest that runs:
- * "commit" merges a file into one below it, "pull" merges files into the one that is written to.
+ * Merges a snapshot of a disk that Cinder stores in a file into the disk
+ * (nova.virt.libvirt.driver._volume_snapshot_delete). For a running guest, libvirt does it:
+ * "commit" merges a file into one below it, "pull" merges files into the active one.
  */
 #include <string.h>
 
@@ -16,12 +16,12 @@ struct merge {
 	struct volume_disk *disk;
 	const struct virt_volume *volume;
 	bool commit;
-	char *base; /* what stays below; NULL: nothing, the whole chain is pulled */
+	char *base; /* the new backing file; NULL: none, the whole chain is pulled */
 	char *top;  /* of a commit: the file that is merged into `base` */
 };
 
-/* First with relative file names, as Cinder wants them. libvirt refuses that where the names are
- * absolute already. */
+/* Tries with relative file names first, as Cinder expects. libvirt rejects that if the names are
+ * already absolute. */
 static int start_block_job(const struct merge *merge)
 {
 	virDomainPtr domain = merge->disk->guest.domain;
@@ -39,7 +39,7 @@ static int start_block_job(const struct merge *merge)
 
 		if (rc == 0 || relative == 0)
 			return rc;
-		g_info("guest %s: disk %s: %s; tried with absolute paths", merge->volume->uuid,
+		g_info("guest %s: disk %s: %s; retrying with absolute paths", merge->volume->uuid,
 		       target, virGetLastErrorMessage());
 		relative = 0;
 	}
@@ -66,9 +66,10 @@ static int set_outcome_error(const struct merge *merge, enum block_job_outcome o
 		[BLOCK_JOB_READY] = {VIRT_ERROR_JOB, "failed"},
 		[BLOCK_JOB_ENDED] = {VIRT_ERROR_JOB, "failed"},
 		[BLOCK_JOB_FAILED] = {VIRT_ERROR_JOB, "failed"},
-		[BLOCK_JOB_GUEST_STOPPED] = {VIRT_ERROR_JOB, "ended, since the guest stopped"},
-		[BLOCK_JOB_DISCONNECTED] = {VIRT_ERROR_DISCONNECTED,
-					    "was given up, since the connection to libvirt broke"},
+		[BLOCK_JOB_GUEST_STOPPED] = {VIRT_ERROR_JOB, "ended, because the guest stopped"},
+		[BLOCK_JOB_DISCONNECTED] =
+			{VIRT_ERROR_DISCONNECTED,
+			 "was abandoned, because the connection to libvirt broke"},
 		[BLOCK_JOB_CANCELLED] = {VIRT_ERROR_CANCELLED, "was cancelled"},
 		[BLOCK_JOB_TIMEOUT] = {VIRT_ERROR_JOB, "made no progress, and was ended"},
 	};
@@ -109,7 +110,7 @@ static int merge_running(struct merge *merge, GError **error)
 	return rc;
 }
 
-/* As nova does for a guest that does not run: by qemu-img. */
+/* Uses qemu-img, as nova does for a guest that is not running. */
 static int merge_stopped(const struct merge *merge, GError **error)
 {
 	const char *file = merge->disk->disk->file;
@@ -135,8 +136,8 @@ static int merge_stopped(const struct merge *merge, GError **error)
 	return rc;
 }
 
-/* Whether the chain is already as it will be after the merge. A commit is done when no file in the
- * chain has the name of its top, in whatever folder. */
+/* Whether the chain is already as it will be after the merge. A commit is complete when no file in
+ * the chain has the name of its top, in any folder. */
 static bool is_merged(const struct merge *merge)
 {
 	struct disk *disk = root_disk_find(merge->disk->xml, merge->disk->disk->target, NULL);
@@ -164,7 +165,7 @@ static int merge_now(struct merge *merge, GError **error)
 	if (active == GUEST_UNKNOWN)
 		return -1;
 	if (active == GUEST_YES && merge->volume->resuming && is_merged(merge)) {
-		g_message("guest %s: volume %s: the snapshot is merged already",
+		g_message("guest %s: volume %s: the snapshot has already been merged",
 			  merge->volume->uuid, merge->volume->volume_id);
 		return 0;
 	}
@@ -172,9 +173,9 @@ static int merge_now(struct merge *merge, GError **error)
 		return merge_running(merge, error);
 	if (!merge->commit)
 		return merge_stopped(merge, error);
-	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
-			    "the guest does not run: libvirt cannot merge into a file below the "
-			    "one that is written to");
+	g_set_error_literal(
+		error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+		"the guest is not running: libvirt cannot merge into a file below the active one");
 	return -1;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * External snapshots of a disk that Cinder keeps in a file
+ * External snapshots of a disk that Cinder stores in a file
  * (nova.virt.libvirt.driver._volume_snapshot_create).
  */
 #include "virt/domain/volume-disk.h"
@@ -43,7 +43,7 @@ static int create_snapshot(const struct volume_disk *disk, const char *xml, unsi
 	return 0;
 }
 
-/* With the guest's filesystems frozen where that is possible; libvirt thaws them in every case. */
+/* Freezes the guest's filesystems if possible; libvirt always thaws them. */
 static int create_quiesced(const struct volume_disk *disk, const struct virt_volume *volume,
 			   const char *xml, GError **error)
 {
@@ -59,8 +59,8 @@ static int create_quiesced(const struct volume_disk *disk, const struct virt_vol
 		return -1;
 	}
 	if (volume->guest_agent)
-		g_message("guest %s: its filesystems are not frozen for the snapshot of volume %s: "
-			  "%s",
+		g_message("guest %s: the snapshot of volume %s is taken without freezing the "
+			  "guest's filesystems: %s",
 			  volume->uuid, volume->volume_id, local->message);
 	return create_snapshot(disk, xml, 0, error);
 }
@@ -76,7 +76,7 @@ int virt_volume_snapshot_create(struct virt_host *host, const struct virt_volume
 	if (rc == 0)
 		path = volume_disk_path(&disk, new_file);
 	if (rc == 0 && volume->resuming && g_str_equal(disk.disk->file, path)) {
-		g_message("guest %s: volume %s writes to %s already", volume->uuid,
+		g_message("guest %s: volume %s is already writing to %s", volume->uuid,
 			  volume->volume_id, path);
 	} else if (rc == 0) {
 		(void)virDomainAgentSetResponseTimeout(disk.guest.domain,

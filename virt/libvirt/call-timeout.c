@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The calls under way, the sockets of their connections, and the thread that shuts a socket down
+ * The calls in progress, the sockets of their connections, and the thread that shuts down a socket
  * when a call on it is overdue.
  */
 #include "virt/libvirt/call-timeout.h"
@@ -20,8 +20,8 @@
 
 #define DESCRIPTORS_FOLDER "/proc/self/fd"
 
-/* The socket of a connection. It belongs to libvirt, which may close it at any time; its number may
- * then be that of another file. The inode tells whether it is still the same socket. */
+/* The socket of a connection. It belongs to libvirt, which may close it at any time; its descriptor
+ * may then refer to another file. The inode shows whether it is still the same socket. */
 struct libvirt_socket {
 	int fd;
 	ino_t inode;
@@ -32,12 +32,12 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	const struct virt_config *config; /* NULL: no thread runs, calls have no limit */
+	const struct virt_config *config; /* NULL: no thread is running, calls have no limit */
 	pthread_t thread;
 	GHashTable *sockets;	    /* connection -> struct libvirt_socket */
-	GArray *sockets_before;	    /* struct libvirt_socket: those known before virConnectOpen */
-	struct call_timeout *calls; /* those under way */
-	gint64 wake_at;		    /* when the thread looks at the calls next */
+	GArray *sockets_before;	    /* struct libvirt_socket: those open before virConnectOpen */
+	struct call_timeout *calls; /* those in progress */
+	gint64 wake_at;		    /* when the thread checks the calls next */
 	bool stopping;
 	bool warned;
 } timeouts = {
@@ -59,7 +59,7 @@ static ino_t socket_inode(int fd)
 	return fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode) ? file.st_ino : 0;
 }
 
-/* The sockets of libvirt's daemons end in "-sock", except one that the URI names. */
+/* The names of libvirt's sockets end in "-sock", unless the URI names a socket. */
 static bool is_libvirt_socket(int fd, const char *uri)
 {
 	struct sockaddr_un peer = {0};
@@ -99,7 +99,7 @@ static GArray *find_sockets(const char *uri, const GArray *known)
 	return found;
 }
 
-/* Through a descriptor of our own, which libvirt cannot close meanwhile. */
+/* Uses a duplicate of the descriptor, which libvirt cannot close meanwhile. */
 static void shut_down_socket(const struct libvirt_socket *socket)
 {
 	int fd = fcntl(socket->fd, F_DUPFD_CLOEXEC, 0);
@@ -116,7 +116,7 @@ static void end_overdue_call(struct call_timeout *call)
 {
 	call->overdue = true;
 	call->until = 0;
-	g_info("libvirt did not answer %s in %u s: its connection is shut down", call->name,
+	g_info("libvirt did not answer %s in %u s: shutting down its connection", call->name,
 	       call->seconds);
 	if (call->connection) {
 		const struct libvirt_socket *socket =
@@ -183,7 +183,7 @@ int call_timeouts_start(const struct virt_config *config, GError **error)
 	timeouts.config = NULL;
 	g_hash_table_unref(timeouts.sockets);
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "cannot start the thread that limits libvirt's calls: %s", g_strerror(rc));
+		    "cannot start the thread that limits libvirt calls: %s", g_strerror(rc));
 	return -1;
 }
 
@@ -251,8 +251,8 @@ static gboolean is_socket_closed(gpointer connection, gpointer value, gpointer o
 	return socket_inode(socket->fd) != socket->inode;
 }
 
-/* Remembers the socket of a new connection, and forgets those that were closed. With the lock held.
- */
+/* Records the socket of a new connection, and removes those that were closed. With the lock
+ * held. */
 static void note_socket(virConnectPtr connection, const GArray *found)
 {
 	(void)g_hash_table_foreach_remove(timeouts.sockets, is_socket_closed, NULL);
@@ -264,8 +264,8 @@ static void note_socket(virConnectPtr connection, const GArray *found)
 		(void)g_hash_table_insert(timeouts.sockets, connection, socket);
 	} else if (!timeouts.warned) {
 		timeouts.warned = true;
-		g_warning("cannot find the socket of the connection to libvirt at %s: calls have "
-			  "no limit",
+		g_warning("cannot find the socket of the connection to libvirt at %s: its calls "
+			  "have no time limit",
 			  timeouts.config->connection_uri);
 	}
 }
@@ -278,7 +278,7 @@ virConnectPtr call_timeout_connect(const char *uri)
 
 	if (!timeouts.config)
 		return virConnectOpen(uri);
-	/* The socket of the new connection is the one that was not there before. */
+	/* The new connection's socket is the one that did not exist before. */
 	pthread_mutex_lock(&timeouts.opening);
 	found = find_sockets(uri, NULL);
 	pthread_mutex_lock(&timeouts.lock);

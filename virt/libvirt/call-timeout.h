@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A time limit on each call of libvirt. libvirtd or QEMU's monitor may never answer. When a call is
- * overdue, a thread shuts down the socket of its connection, and libvirt's client then fails every
- * call on that connection at once.
+ * A time limit for each libvirt call. libvirtd or QEMU's monitor may never answer. When a call is
+ * overdue, a thread shuts down the socket of its connection. libvirt's client then immediately
+ * fails every call on that connection.
  *
  * Calls that wait for an answer are redefined below as macros of the same name. A file that
  * includes this header calls libvirt as usual, and each call has its limit.
@@ -16,11 +16,11 @@
 
 struct virt_config;
 
-/* Starts the thread that ends overdue calls. `config` must stay valid until call_timeouts_stop.
- * Only one can run in a process: a call carries its connection, but no pointer of ours. Returns 0,
+/* Starts the thread that ends overdue calls. `config` must stay valid until call_timeouts_stop. A
+ * process can have only one, because libvirt's functions cannot carry a pointer to it. Returns 0,
  * or -1 with VIRT_ERROR_FAILED. */
 int call_timeouts_start(const struct virt_config *config, GError **error);
-/* Stops the thread and waits for it. Without call_timeouts_start it does nothing. */
+/* Stops the thread and waits for it. Does nothing if it was not started. */
 void call_timeouts_stop(void);
 
 /* virConnectOpen, limited to [novasnap]libvirt_connect_timeout. Calls on the new connection are
@@ -32,10 +32,10 @@ enum call_timeout_kind {
 	CALL_TIMEOUT_SAVE, /* [novasnap]save_timeout: the guest's memory is written or read */
 };
 
-/* A call under way, on its caller's stack. For the macros below. */
+/* A call in progress, on its caller's stack. For the macros below. */
 struct call_timeout {
-	virConnectPtr connection; /* NULL: virConnectOpen, which has none yet */
-	const char *name;	  /* the function's */
+	virConnectPtr connection; /* NULL: virConnectOpen */
+	const char *name;	  /* the function's name */
 	unsigned seconds;	  /* its limit */
 	gint64 until;		  /* monotonic us; 0: no limit */
 	bool overdue;		  /* its connection was shut down */
@@ -44,8 +44,8 @@ struct call_timeout {
 void call_timeout_begin(struct call_timeout *call, virConnectPtr connection,
 			enum call_timeout_kind kind, const char *name);
 void call_timeout_end(struct call_timeout *call);
-/* The name of the last libvirt call of this thread if its limit ended it, else NULL. *ret_seconds
- * is that limit. */
+/* The name of this thread's last libvirt call if it exceeded its limit, else NULL. *ret_seconds is
+ * that limit. */
 const char *call_timeout_exceeded(unsigned *ret_seconds);
 
 /* clang-format off */

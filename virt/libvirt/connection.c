@@ -18,7 +18,7 @@ static int error_code(const virError *last)
 	case VIR_ERR_SYSTEM_ERROR:
 	case VIR_ERR_INTERNAL_ERROR:
 	case VIR_ERR_RPC:
-		/* These three are also reported by the hypervisor's driver. */
+		/* The hypervisor's driver reports these three codes, too. */
 		return last->domain == VIR_FROM_RPC ? VIRT_ERROR_DISCONNECTED : VIRT_ERROR_FAILED;
 	case VIR_ERR_OPERATION_TIMEOUT:
 		return VIRT_ERROR_TIMEOUT;
@@ -39,7 +39,7 @@ void virt_set_error(GError **error, const char *what)
 	else
 		g_set_error(error, VIRT_ERROR, last ? error_code(last) : VIRT_ERROR_FAILED,
 			    "%s: %s", what,
-			    last && last->message ? last->message : "libvirt gave no reason");
+			    last && last->message ? last->message : "libvirt reported no reason");
 }
 
 static virConnectPtr connect_once(const struct virt_host *host, GError **error)
@@ -57,7 +57,7 @@ static virConnectPtr connect_once(const struct virt_host *host, GError **error)
 		g_propagate_error(error, local);
 		return NULL;
 	}
-	/* Keepalive messages are sent by the event loop. */
+	/* The event loop sends the keepalive messages. */
 	if (host->loop && config->keepalive_s > 0 &&
 	    virConnectSetKeepAlive(connection, (int)config->keepalive_s, KEEPALIVE_MISSES) < 0)
 		g_info("no keepalive on the connection to libvirt: %s", virGetLastErrorMessage());

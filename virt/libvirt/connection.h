@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Connections to libvirt, and libvirt's errors as GErrors. A file that calls libvirt includes this
- * header, so that its calls have a time limit (call-timeout.h).
+ * Connections to libvirt, and conversion of libvirt's errors to GErrors. Every file that calls
+ * libvirt includes this header, so that its calls have a time limit (call-timeout.h).
  */
 #ifndef NOVASNAP_VIRT_LIBVIRT_CONNECTION_H
 #define NOVASNAP_VIRT_LIBVIRT_CONNECTION_H
@@ -15,27 +15,27 @@
 struct event_loop;
 struct frozen_table;
 
-/* The libvirt of this host, shared by all threads. Nothing in it changes after virt_host_open; the
- * table has a lock of its own. */
+/* The libvirt of this host, shared by all threads. It does not change after virt_host_open; the
+ * table has its own lock. */
 struct virt_host {
 	const struct virt_config *config;
-	struct event_loop *loop;     /* delivers libvirt's events; NULL: none are wanted */
+	struct event_loop *loop;     /* delivers libvirt's events; NULL: no events */
 	struct frozen_table *frozen; /* guests that this process froze (domain/freeze.h) */
 };
 
-/* Opens a connection, with keepalive where there is an event loop. libvirtd may be restarting, so
- * it tries for [novasnap]libvirt_connect_timeout. The caller closes the connection with
- * virConnectClose. NULL with VIRT_ERROR_DISCONNECTED. */
+/* Opens a connection, with keepalive if there is an event loop. Retries for
+ * [novasnap]libvirt_connect_timeout, since libvirtd may be restarting. The caller closes the
+ * connection with virConnectClose. NULL with VIRT_ERROR_DISCONNECTED. */
 virConnectPtr virt_connect(const struct virt_host *host, GError **error);
 
 /* The domain of that uuid; the caller frees it with virDomainFree. NULL with VIRT_ERROR_NO_DOMAIN
- * where libvirt says that there is none, or another error where it did not answer. */
+ * if libvirt does not know it, or another error if libvirt did not answer. */
 virDomainPtr virt_find_domain(virConnectPtr connection, const char *uuid, GError **error);
 
 /* Sets an error of the domain VIRT_ERROR from this thread's last libvirt error: "what: libvirt's
- * message". The code is VIRT_ERROR_TIMEOUT for a call that its limit ended or that libvirt itself
- * gave up, _DISCONNECTED for a broken connection, _NO_DOMAIN for an unknown domain, else _FAILED.
- * Call it directly after the call that failed: each libvirt call resets that error. */
+ * message". The code is VIRT_ERROR_TIMEOUT if the call exceeded its limit or libvirt itself timed
+ * out, _DISCONNECTED for a broken connection, _NO_DOMAIN for an unknown domain, else _FAILED. Call
+ * it directly after the failed call: each libvirt call resets that error. */
 void virt_set_error(GError **error, const char *what);
 
 #endif

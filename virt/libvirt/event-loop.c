@@ -13,24 +13,24 @@
 
 struct event_loop {
 	pthread_t thread;
-	int timer; /* of libvirt's event loop; it fires to wake the thread */
+	int timer; /* of libvirt's event loop; it wakes the thread */
 	atomic_bool stopping;
 };
 
-/* Without this, libvirt prints each error to standard error. */
+/* Without a handler, libvirt prints each error to standard error. */
 static void log_error(void *opaque, virErrorPtr error)
 {
 	(void)opaque;
 	g_debug("libvirt: %s", error->message);
 }
 
-/* virInitialize comes first: without it, libvirt uses another library's thread-local data for its
- * last error. */
+/* virInitialize must be called first: otherwise libvirt uses another library's thread-local data
+ * for its last error. */
 static void register_event_loop(void)
 {
 	virSetErrorFunc(NULL, log_error);
 	if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
-		g_warning("libvirt has no event loop: %s", virGetLastErrorMessage());
+		g_warning("cannot register libvirt's event loop: %s", virGetLastErrorMessage());
 }
 
 static void disarm_timer(int timer, void *opaque)
@@ -62,7 +62,7 @@ struct event_loop *event_loop_start(GError **error)
 	if (rc == 0)
 		return loop;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "cannot start the thread of libvirt's events: %s", g_strerror(rc));
+		    "cannot start the thread for libvirt's events: %s", g_strerror(rc));
 	virEventRemoveTimeout(loop->timer);
 	g_free(loop);
 	return NULL;

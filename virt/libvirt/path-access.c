@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Users, and whether they reach a path. Decided by modes and groups. A folder with an access
- * control list is assumed to give access, since its owner set that list on purpose.
+ * Users, and whether they can access a path. The decision uses modes and groups. A folder with an
+ * access control list is assumed to give access, since its owner set that list on purpose.
  */
 #include "virt/libvirt/path-access.h"
 
@@ -74,7 +74,7 @@ static char *group_name(gid_t gid)
 	return g_strdup_printf("%u", (unsigned)gid);
 }
 
-/* libvirt runs QEMU with all groups of its user. */
+/* libvirt runs QEMU with all groups of QEMU's user. */
 static bool is_in_group(const struct virt_user *user, gid_t gid)
 {
 	g_autofree char *name = virt_user_name(user->uid);
@@ -167,7 +167,7 @@ int virt_user_check_shared(const struct virt_user *user, const char *folder, GEr
 	g_autofree char *why = NULL;
 	struct stat st;
 
-	/* Root gives its files to QEMU's user. */
+	/* Root can change the owner of its files to QEMU's user. */
 	if (geteuid() == 0 || geteuid() == user->uid || stat(folder, &st) < 0 ||
 	    has_access_list(folder))
 		return 0;

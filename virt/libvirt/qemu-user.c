@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What libvirt reports about itself: its version, and the user that it runs QEMU as.
+ * libvirt's version, and the user that it runs QEMU as.
  */
 #include "virt/libvirt/qemu-user.h"
 

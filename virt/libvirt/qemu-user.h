@@ -7,7 +7,7 @@
 
 #include "virt/libvirt/connection.h"
 
-/* The user of a running domain, where `domain_xml` is given and names one; else the host's default.
+/* The user of a running domain, if `domain_xml` is given and names one; else the host's default.
  * Returns 0, or -1 with VIRT_ERROR_FAILED. */
 int qemu_user_find(virConnectPtr connection, const char *domain_xml, struct virt_user *ret_user,
 		   GError **error);

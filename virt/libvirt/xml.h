@@ -8,14 +8,14 @@
 struct _xmlDoc;
 struct _xmlXPathContext;
 
-/* Parses XML; the caller frees the document with xmlFreeDoc. NULL where it is not XML, is over
- * 4 MiB, or has a document type: libvirt never writes one, and entities could expand without
- * bound. */
+/* Parses XML; the caller frees the document with xmlFreeDoc. NULL if it is not XML, is larger than
+ * 4 MiB, or has a document type declaration: libvirt never writes one, and its entities could
+ * expand without bound. */
 struct _xmlDoc *virt_xml_parse(const char *xml);
 
-/* The text at an XPath of a document; the caller frees it with g_free. NULL where there is none. */
+/* The text at an XPath of a document; the caller frees it with g_free. NULL if there is none. */
 char *virt_xml_text_at(struct _xmlXPathContext *context, const char *path);
-/* The same of XML that is not parsed yet. */
+/* As virt_xml_text_at, for XML that is not parsed yet. */
 char *virt_xml_text(const char *xml, const char *path);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Copying a disk into the finished image, by qemu-img.
+ * Copies a disk to the finished image with qemu-img.
  */
 #include "virt/method/copy-out.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The method extract, cold: a guest that runs is saved, its disk is copied while nobody writes, and
- * the guest is restored before the upload. A guest that is shut down, or suspended by its user, is
- * left as it is.
+ * The cold method extract: a running guest is saved, its disk is copied while nothing writes to it,
+ * and the guest is restored before the upload. A guest that is shut down, or suspended by its user,
+ * stays as it is.
  */
 #include "virt/domain/disk-chain.h"
 #include "virt/domain/disk-filename.h"
@@ -20,7 +20,7 @@ static int extract_take(struct snapshot *snapshot, GError **error)
 	source = disk_json_filename(snapshot->disk, 0);
 	if (snapshot_copy_out(snapshot, source, NULL, error) < 0)
 		return -1;
-	/* QEMU's lock keeps a second writer away from a qcow2 file, but not from a raw one. */
+	/* QEMU's image lock excludes a second writer for qcow2 files, but not for raw ones. */
 	return managed_save_check_stopped(snapshot, error);
 }
 

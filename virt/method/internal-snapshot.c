@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The method internal, cold, as in Folsom: the guest is saved, a snapshot is made inside its qcow2
- * disk, that snapshot is copied and deleted again, and the guest is restored
- * (nova.virt.libvirt.driver.snapshot and images.Qcow2 of 2012.2). A disk of another format has no
- * snapshots inside, and is copied as it is.
+ * The cold method internal, as in Folsom: the guest is saved, a snapshot is created inside its
+ * qcow2 disk, copied and deleted, and the guest is restored (nova.virt.libvirt.driver.snapshot and
+ * images.Qcow2 of 2012.2). Disks of other formats have no internal snapshots, and are copied as
+ * they are.
  */
 #include <cjson/cJSON.h>
 
@@ -14,8 +14,8 @@
 #include "virt/qemu-img.h"
 #include "virt/steps.h"
 
-static int create_inside(struct snapshot *snapshot, const char *source, const char *name,
-			 GError **error)
+static int create_internal_snapshot(struct snapshot *snapshot, const char *source, const char *name,
+				    GError **error)
 {
 	cJSON *undo = cJSON_CreateObject();
 
@@ -38,11 +38,11 @@ static int internal_take(struct snapshot *snapshot, GError **error)
 				error) < 0)
 		return -1;
 	source = disk_json_filename(snapshot->disk, 0);
-	if (is_qcow2 && create_inside(snapshot, source, name, error) < 0)
+	if (is_qcow2 && create_internal_snapshot(snapshot, source, name, error) < 0)
 		return -1;
 	if (snapshot_copy_out(snapshot, source, is_qcow2 ? name : NULL, error) < 0)
 		return -1;
-	/* The snapshot inside does not change when the guest writes to the disk. */
+	/* The internal snapshot does not change when the guest writes to the disk. */
 	return is_qcow2 ? 0 : managed_save_check_stopped(snapshot, error);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Jobs that run on a guest before a live snapshot begins.
+ * Jobs that are running on a guest before a live snapshot begins.
  */
 #include "virt/method/left-jobs.h"
 
@@ -10,7 +10,7 @@
 #include "virt/staging.h"
 #include "virt/steps.h"
 
-/* The block job of a backup is visible for a moment after the backup has ended. */
+/* A backup's block job is visible for a moment after the backup has ended. */
 #define LINGER_S ((gint64)5)
 #define LINGER_POLL_US (G_USEC_PER_SEC / 50)
 
@@ -30,7 +30,7 @@ static enum guest_answer has_lasting_block_job(struct snapshot *snapshot, GError
 	}
 }
 
-/* Ours copy into a staging folder. */
+/* novasnap's block jobs copy to a staging folder. */
 static int end_block_job(struct snapshot *snapshot, GError **error)
 {
 	const char *target = snapshot->disk->target;
@@ -41,22 +41,23 @@ static int end_block_job(struct snapshot *snapshot, GError **error)
 		return answer == GUEST_NO ? 0 : -1;
 	if (!mirror || !staging_owns(snapshot->config->snapshots_directory, mirror)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "another program has started a block job of disk %s, into %s: it must "
+			    "another program has started a block job of disk %s, to %s: it must "
 			    "end before a snapshot can begin",
 			    target, mirror ? mirror : "(unknown)");
 		return -1;
 	}
-	g_message("guest %s: a block job that was left running into %s is ended",
+	g_message("guest %s: ending a block job to %s that an earlier novasnap left running",
 		  snapshot->guest.uuid, mirror);
 	if (step_begin(snapshot, "clear", NULL, error) < 0)
 		return -1;
 	if (virDomainBlockJobAbort(snapshot->guest.domain, target, 0) == 0)
 		return step_end(snapshot, "clear", error);
-	virt_set_error(error, "ending a block job that was left running");
+	virt_set_error(error, "ending a block job that an earlier novasnap left running");
 	return -1;
 }
 
-/* Ours serve a socket in a folder of run_dir that no living process holds. */
+/* novasnap's leftover backup jobs serve a socket in a folder of run_dir that no running process
+ * holds. */
 static int end_backup(struct snapshot *snapshot, GError **error)
 {
 	g_autofree char *place = NULL;
@@ -71,7 +72,7 @@ static int end_backup(struct snapshot *snapshot, GError **error)
 			    *place ? place : "(unknown)");
 		return -1;
 	}
-	g_message("guest %s: a backup job that was left running at %s is ended",
+	g_message("guest %s: ending a backup job at %s that an earlier novasnap left running",
 		  snapshot->guest.uuid, place);
 	if (step_begin(snapshot, "clear", NULL, error) < 0 ||
 	    backup_job_end(&snapshot->guest, place, error) < 0)
@@ -79,7 +80,7 @@ static int end_backup(struct snapshot *snapshot, GError **error)
 	return step_end(snapshot, "clear", error);
 }
 
-/* The backup first: it is visible as a block job, too. */
+/* The backup first: libvirt also reports it as a block job. */
 int left_jobs_end(struct snapshot *snapshot, GError **error)
 {
 	return end_backup(snapshot, error) < 0 ? -1 : end_block_job(snapshot, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the cold methods have in common: a guest that runs is saved for the time of the copy.
+ * Common code of the cold methods: a running guest is saved while its disk is copied.
  */
 #include "virt/method/managed-save.h"
 
@@ -18,16 +18,31 @@ static int refuse_to_save(const char *why, GError **error)
 	return -1;
 }
 
+/* Whether libvirt has answered that it did not save the guest. `code` is that of libvirt's error.
+ * Where the connection broke, libvirt may still be saving. */
+static bool is_not_saved(struct snapshot *snapshot, int code, const GError *refused)
+{
+	if (g_error_matches(refused, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) ||
+	    !guest_is_connected(&snapshot->guest))
+		return false;
+	/* It does not run any more, or cannot be saved. A managed save image, which it may have, is
+	 * another program's: the guest was suspended meanwhile. */
+	return code == VIR_ERR_OPERATION_INVALID ||
+	       guest_has_managed_save(&snapshot->guest, NULL) == GUEST_NO;
+}
+
 int managed_save_begin(struct snapshot *snapshot, GError **error)
 {
+	g_autoptr(GError) refused = NULL;
 	enum guest_answer persistent;
 	cJSON *undo;
+	int code;
 
 	if (snapshot->traits.container || !guest_state_is_active(snapshot->first_state))
 		return 0;
 	if (snapshot->traits.host_devices)
-		return refuse_to_save("the guest has devices of the host, which cannot be saved; "
-				      "take live snapshots of it, or shut it down first",
+		return refuse_to_save("the guest has host devices, which cannot be saved; take "
+				      "live snapshots of it, or shut it down first",
 				      error);
 	persistent = guest_is_persistent(&snapshot->guest, error);
 	if (persistent == GUEST_UNKNOWN)
@@ -41,10 +56,16 @@ int managed_save_begin(struct snapshot *snapshot, GError **error)
 	step_note_boot(undo);
 	if (step_begin(snapshot, "save", undo, error) < 0)
 		return -1;
-	/* Where the call fails, libvirt may have saved the guest all the same: the step is open. */
+	/* If the call fails, libvirt may have saved the guest nevertheless: the step stays open. */
 	if (virDomainManagedSave(snapshot->guest.domain, 0) == 0)
 		return step_end(snapshot, "save", error);
-	virt_set_error(error, "saving the guest");
+	code = virGetLastErrorCode();
+	virt_set_error(&refused, "saving the guest");
+	/* Otherwise the rollback would wait for the job of another program, which libvirt may have
+	 * refused the save for. */
+	if (is_not_saved(snapshot, code, refused))
+		step_clear(snapshot, "save");
+	g_propagate_error(error, g_steal_pointer(&refused));
 	return -1;
 }
 
@@ -78,6 +99,6 @@ int managed_save_check_stopped(struct snapshot *snapshot, GError **error)
 	if (!guest_state_is_active(state))
 		return 0;
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-			    "the guest was started while its disk was to be copied");
+			    "the guest was started before or during the copy of its disk");
 	return -1;
 }

@@ -9,7 +9,7 @@
 #include "virt/domain/freeze.h"
 #include "virt/steps.h"
 
-/* Sets `why` where the filesystems cannot be frozen; `error` where the snapshot fails. */
+/* Sets `why` if the filesystems cannot be frozen; `error` if the snapshot fails. */
 static int try_freeze(struct snapshot *snapshot, GError **why, GError **error)
 {
 	cJSON *undo;
@@ -21,7 +21,7 @@ static int try_freeze(struct snapshot *snapshot, GError **why, GError **error)
 	}
 	if (snapshot->first_state == VIR_DOMAIN_PAUSED) {
 		g_set_error_literal(why, VIRT_ERROR, VIRT_ERROR_NO_QUIESCE,
-				    "the guest is paused, and its agent with it");
+				    "the guest and its agent are paused");
 		return 0;
 	}
 	undo = cJSON_CreateObject();
@@ -31,7 +31,7 @@ static int try_freeze(struct snapshot *snapshot, GError **why, GError **error)
 	if (guest_freeze(&snapshot->guest, snapshot->id, snapshot->config->freeze_timeout_s, why) ==
 	    0)
 		return step_end(snapshot, "freeze", error);
-	/* guest_freeze has thawed what was frozen, or left it to the watchdog. */
+	/* guest_freeze has thawed the filesystems, or left that to the watchdog. */
 	step_clear(snapshot, "freeze");
 	return 0;
 }
@@ -51,7 +51,8 @@ int quiesce_begin(struct snapshot *snapshot, GError **error)
 		return -1;
 	}
 	if (snapshot->guest_agent)
-		g_message("guest %s: the snapshot goes on without its filesystems being frozen: %s",
+		g_message("guest %s: the snapshot is taken without freezing the guest's "
+			  "filesystems: %s",
 			  snapshot->guest.uuid, why->message);
 	return 0;
 }
@@ -64,7 +65,7 @@ int quiesce_end(struct snapshot *snapshot, GError **error)
 
 	if (!step_is_open(snapshot, "freeze"))
 		return 0;
-	/* The guest has written since it was thawed. */
+	/* The guest has written to the disk since it was thawed. */
 	expired = guest_freeze_has_expired(&snapshot->guest, snapshot->id);
 	rc = step_close(snapshot, "freeze", &local);
 	if (rc == 0 && !expired)
@@ -72,8 +73,7 @@ int quiesce_end(struct snapshot *snapshot, GError **error)
 	if (rc == 0)
 		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_FREEZE,
 				    "the guest's filesystems were thawed before the snapshot was "
-				    "taken, since the time that they may stay frozen was over "
-				    "([novasnap]freeze_timeout)");
+				    "taken, because the time limit of the freeze was over");
 	if (snapshot->require_quiesce) {
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;

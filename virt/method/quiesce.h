@@ -7,13 +7,13 @@
 
 #include "virt/method/method.h"
 
-/* Freezes the guest's filesystems where its image allows it. Returns 0, also where they cannot be
- * frozen, or -1 with an error where the image requires it (os_require_quiesce). */
+/* Freezes the guest's filesystems if the image's properties allow it. Returns 0, also if they
+ * cannot be frozen, or -1 with an error if the image requires it (os_require_quiesce). */
 int quiesce_begin(struct snapshot *snapshot, GError **error);
 
-/* Thaws them, where quiesce_begin froze them; to be called at the snapshot's instant. Returns 0, or
- * -1 with an error where the image requires that they were frozen at that instant, and they were
- * not, or thawing failed. */
+/* Thaws the filesystems if quiesce_begin froze them. Call it at the snapshot's point in time.
+ * Returns 0, or -1 with an error if the image requires frozen filesystems, and they had been thawed
+ * before or could not be thawed. */
 int quiesce_end(struct snapshot *snapshot, GError **error);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The method rebase, live, by a block copy (nova's _live_snapshot): QEMU mirrors the top of the
- * chain into a delta with the same backing file. Once the copy has caught up, the job is ended
- * without a switch, and the delta holds the disk of that instant. The job is transient, so that the
- * domain stays defined; a libvirt that has no transient jobs needs the domain undefined meanwhile.
+ * The live method rebase, by a block copy (nova's _live_snapshot): QEMU mirrors the top of the
+ * chain to a delta with the same backing file. When the copy is complete, the job is ended without
+ * a pivot, and the delta holds the disk at that point in time. The job is transient, so that the
+ * domain stays defined; a libvirt without transient jobs needs the domain undefined during the
+ * copy.
  */
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -38,8 +39,8 @@ static int make_delta(struct snapshot *snapshot, GError **error)
 	return step_end(snapshot, "delta", error);
 }
 
-/* The definition is journaled, so that the guest can be defined again. A password in it would have
- * to be journaled, too. */
+/* The definition is journaled, so that the guest can be defined again. A password in it would be
+ * journaled, too. */
 static char *read_definition(struct snapshot *snapshot, GError **error)
 {
 	char *xml = guest_xml(&snapshot->guest, VIR_DOMAIN_XML_INACTIVE, error);
@@ -53,9 +54,9 @@ static char *read_definition(struct snapshot *snapshot, GError **error)
 		definition = g_strdup(xml);
 	else if (secure)
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
-				    "the guest would have to be undefined for the time of the "
-				    "copy, and its definition has a password, which must not be "
-				    "written to the journal: set [novasnap]live_method = stream");
+				    "the guest would have to be undefined during the copy, and its "
+				    "definition has a password, which must not be written to the "
+				    "journal: set [novasnap]live_method = stream");
 	free(xml);
 	free(secure);
 	return definition;
@@ -70,7 +71,7 @@ static int undefine_guest(struct snapshot *snapshot, GError **error)
 
 	if (!definition)
 		return -1;
-	/* Only where it is needed: a libvirt without transient jobs may not know this flag. */
+	/* Only if it is needed: a libvirt without transient jobs may not know this flag. */
 	tpm = virt_xml_text(definition, "/domain/devices/tpm/backend/@type");
 	if (tpm)
 		flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
@@ -81,7 +82,7 @@ static int undefine_guest(struct snapshot *snapshot, GError **error)
 		return -1;
 	if (virDomainUndefineFlags(snapshot->guest.domain, flags) == 0)
 		return step_end(snapshot, "undefine", error);
-	virt_set_error(error, "undefining the guest for the time of the copy");
+	virt_set_error(error, "undefining the guest for the duration of the copy");
 	return -1;
 }
 
@@ -98,21 +99,21 @@ static int begin_block_copy(struct snapshot *snapshot, unsigned more_flags)
 				  flags | more_flags);
 }
 
-/* The error code of a libvirt that has no transient jobs. */
+/* The error code of a libvirt without transient jobs. */
 static bool is_unknown_flag(int code)
 {
 	return code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
 	       code == VIR_ERR_OPERATION_UNSUPPORTED;
 }
 
-/* Returns 0, -1 with an error, or 1 where libvirt has no transient jobs. */
+/* Returns 0, -1 with an error, or 1 if libvirt has no transient jobs. */
 static int start_transient_copy(struct snapshot *snapshot, GError **error)
 {
 	g_autoptr(GError) refused = NULL;
 	enum guest_answer persistent;
 	int code;
 
-	/* A fault at this step stands for a libvirt that has no transient jobs. */
+	/* An injected fault at this step simulates a libvirt without transient jobs. */
 	if (step_begin(snapshot, "transient", NULL, &refused) < 0) {
 		code = VIR_ERR_ARGUMENT_UNSUPPORTED;
 	} else if (begin_block_copy(snapshot, VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0) {
@@ -126,8 +127,8 @@ static int start_transient_copy(struct snapshot *snapshot, GError **error)
 		if (persistent == GUEST_UNKNOWN)
 			return -1;
 		if (persistent == GUEST_YES) {
-			g_info("guest %s: libvirt has no transient block copy (%s): the guest is "
-			       "undefined meanwhile",
+			g_info("guest %s: libvirt has no transient block copy (%s): undefining the "
+			       "guest during the copy",
 			       snapshot->guest.uuid, refused->message);
 			return 1;
 		}
@@ -136,24 +137,40 @@ static int start_transient_copy(struct snapshot *snapshot, GError **error)
 	return -1;
 }
 
-static int start_copy(struct snapshot *snapshot, GError **error)
+static int begin_copy_step(struct snapshot *snapshot, GError **error)
 {
 	cJSON *undo = cJSON_CreateObject();
-	int rc;
 
 	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
 	cJSON_AddStringToObject(undo, "delta", snapshot->delta);
-	if (step_begin(snapshot, "copy", undo, error) < 0)
+	return step_begin(snapshot, "copy", undo, error);
+}
+
+/* Steps are rolled back in the opposite order: the guest is undefined before the copy begins, so
+ * that it is defined again after the copy has ended. */
+static int copy_while_undefined(struct snapshot *snapshot, GError **error)
+{
+	if (undefine_guest(snapshot, error) < 0 || begin_copy_step(snapshot, error) < 0)
+		return -1;
+	if (begin_block_copy(snapshot, 0) == 0)
+		return step_end(snapshot, "copy", error);
+	virt_set_error(error, "starting the block copy");
+	return -1;
+}
+
+static int start_copy(struct snapshot *snapshot, GError **error)
+{
+	int rc;
+
+	if (begin_copy_step(snapshot, error) < 0)
 		return -1;
 	rc = start_transient_copy(snapshot, error);
-	if (rc == 1) {
-		if (undefine_guest(snapshot, error) < 0)
-			return -1;
-		rc = begin_block_copy(snapshot, 0);
-		if (rc < 0)
-			virt_set_error(error, "starting the block copy");
-	}
-	return rc == 0 ? step_end(snapshot, "copy", error) : -1;
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return step_end(snapshot, "copy", error);
+	step_clear(snapshot, "copy");
+	return copy_while_undefined(snapshot, error);
 }
 
 static int set_outcome_error(const struct snapshot *snapshot, enum block_job_outcome outcome,
@@ -164,7 +181,7 @@ static int set_outcome_error(const struct snapshot *snapshot, enum block_job_out
 	switch (outcome) {
 	case BLOCK_JOB_GUEST_STOPPED:
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
-			    "%s: the guest stopped, and with it the block job of disk %s", what,
+			    "%s: the block job of disk %s ended, because the guest stopped", what,
 			    target);
 		break;
 	case BLOCK_JOB_DISCONNECTED:
@@ -202,7 +219,7 @@ static uint64_t read_progress(void *opaque)
 		       : 0;
 }
 
-/* A paused guest's copy becomes ready as well: QEMU copies without the guest. */
+/* The copy of a paused guest becomes ready, too, since QEMU copies without the guest. */
 static int wait_ready(struct snapshot *snapshot, GError **error)
 {
 	static const char what[] = "copying the disk";
@@ -219,7 +236,7 @@ static int wait_ready(struct snapshot *snapshot, GError **error)
 	return running == GUEST_YES ? 0 : -1;
 }
 
-/* Ends the job where it is: from then on the delta is of one instant. */
+/* Ends the job at its current state: from then on the delta belongs to a single point in time. */
 static int end_block_copy(struct snapshot *snapshot, GError **error)
 {
 	static const char what[] = "ending the block copy";

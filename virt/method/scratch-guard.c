@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guard of a live stream.
+ * The scratch guard of a live stream.
  */
 #include "virt/method/scratch-guard.h"
 
@@ -12,18 +12,18 @@
 #include "virt/timed-wait.h"
 
 #define POLL_MS 250
-/* Once the scratch file has grown, or little room is left. */
+/* Once the scratch file has grown, or little space is left. */
 #define CLOSE_POLL_MS 20
-/* Less room than so many times the reserve is little. */
+/* Less space than the reserve times this factor counts as little. */
 #define CLOSE_FACTOR 4
 #define MIB ((uint64_t)1024 * 1024)
 
 struct scratch_guard {
 	struct snapshot *snapshot;
 	char *socket;
-	virConnectPtr connection; /* of the event: a reference of our own */
+	virConnectPtr connection; /* a reference, for the event */
 	pthread_t thread;
-	int callback;		/* of the event; -1: not registered */
+	int callback;		/* the event's id; -1: not registered */
 	atomic_uint references; /* the owner's, and the callback's */
 
 	pthread_mutex_t lock;
@@ -63,7 +63,7 @@ int scratch_guard_check_room(const struct virt_config *config, uint64_t size, GE
 
 	if (room < 0) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-			    "cannot read how much room is left in [novasnap]scratch_dir %s: %s",
+			    "cannot determine the free space of [novasnap]scratch_dir %s: %s",
 			    config->scratch_dir, g_strerror(errno));
 		return -1;
 	}
@@ -72,14 +72,14 @@ int scratch_guard_check_room(const struct virt_config *config, uint64_t size, GE
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
 		    "[novasnap]scratch_dir %s has %" G_GINT64_FORMAT
 		    " MiB free, but %" G_GUINT64_FORMAT
-		    " MiB are needed for what the guest overwrites meanwhile (scratch_percent, "
-		    "scratch_reserve): make room, or set another folder",
+		    " MiB are needed for the data that the guest overwrites during the stream "
+		    "(scratch_percent, scratch_reserve): make room, or set another folder",
 		    config->scratch_dir, room / (int64_t)MIB, wanted / MIB);
 	return -1;
 }
 
-/* Ends the job, and a pause that it caused. On a connection of its own: libvirt may have been
- * restarted since the snapshot connected. */
+/* Ends the job, and resumes the guest if the job caused a pause. Uses its own connection, since
+ * libvirtd may have been restarted since the snapshot connected. */
 static int end_job(struct scratch_guard *guard, GError **error)
 {
 	struct snapshot *snapshot = guard->snapshot;
@@ -102,20 +102,20 @@ static void poll_closely(struct scratch_guard *guard)
 	pthread_mutex_unlock(&guard->lock);
 }
 
-static bool is_full(struct scratch_guard *guard)
+static bool is_nearly_full(struct scratch_guard *guard)
 {
 	const struct virt_config *config = guard->snapshot->config;
 	uint64_t reserve = config->scratch_reserve_mib * MIB;
 	int64_t room = free_bytes(config);
 
-	/* Other files may take the room as well. */
+	/* Other files may use up the space as well. */
 	if (room >= 0 && (uint64_t)room < reserve * CLOSE_FACTOR)
 		poll_closely(guard);
 	return room >= 0 && (uint64_t)room < reserve;
 }
 
-/* Before the job is ended: the reading thread must see why the export is gone. */
-static void note_tripped(struct scratch_guard *guard)
+/* Must be called before the job is ended: the reading thread must know why the export is gone. */
+static void record_tripped(struct scratch_guard *guard)
 {
 	bool before;
 
@@ -124,12 +124,12 @@ static void note_tripped(struct scratch_guard *guard)
 	guard->tripped = true;
 	pthread_mutex_unlock(&guard->lock);
 	if (!before)
-		g_warning("guest %s: the folder of its scratch file, %s, is nearly full: the "
-			  "stream is given up, so that the guest is not paused",
+		g_warning("guest %s: the filesystem of its scratch file in %s is nearly full: "
+			  "ending the stream, so that the guest is not paused",
 			  guard->snapshot->guest.uuid, guard->snapshot->config->scratch_dir);
 }
 
-/* False when the guard is to stop. */
+/* False when the guard must stop. */
 static bool wait_for_poll(struct scratch_guard *guard)
 {
 	bool stopping;
@@ -149,12 +149,12 @@ static void *scratch_guard_main(void *opaque)
 	do {
 		g_autoptr(GError) error = NULL;
 
-		if (!is_full(guard))
+		if (!is_nearly_full(guard))
 			continue;
-		note_tripped(guard);
+		record_tripped(guard);
 		if (end_job(guard, &error) == 0)
 			break;
-		g_warning("guest %s: ending its stream, since %s is nearly full: %s; tried again",
+		g_warning("guest %s: ending its stream, because %s is nearly full: %s; retrying",
 			  guard->snapshot->guest.uuid, guard->snapshot->config->scratch_dir,
 			  error->message);
 	} while (wait_for_poll(guard));
@@ -170,14 +170,14 @@ static void on_threshold(virConnectPtr connection, virDomainPtr domain, const ch
 	(void)path;
 	(void)threshold;
 	(void)excess;
-	/* The guard may have stopped by now, and its snapshot be freed. */
-	g_info("guest %s: the scratch file of its stream has taken half of its room",
+	/* The guard may have been stopped, and its snapshot freed. */
+	g_info("guest %s: the stream's scratch file has used half of its space",
 	       virDomainGetName(domain));
 	poll_closely(opaque);
 }
 
-/* A guest may fill the room between two polls: libvirt reports when the scratch file has taken half
- * of it. Without that event, polling has to do. */
+/* A guest may fill the space between two polls, so libvirt reports when the scratch file has used
+ * half of it. Without that event, the guard only polls. */
 static void set_threshold(struct scratch_guard *guard)
 {
 	const struct guest *guest = &guard->snapshot->guest;
@@ -198,7 +198,7 @@ static void set_threshold(struct scratch_guard *guard)
 	if (guard->callback < 0 || !index || room <= reserve ||
 	    virDomainSetBlockThreshold(guest->domain, device,
 				       (unsigned long long)(room - reserve) / 2, 0) < 0)
-		g_info("guest %s: libvirt does not report when the scratch file grows: %s",
+		g_info("guest %s: libvirt cannot report the growth of the scratch file: %s",
 		       guest->uuid, virGetLastErrorMessage());
 }
 

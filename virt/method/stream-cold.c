@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The method stream for a guest that is shut down: its disk is read over NBD while the image is
- * sent, without a local copy. qemu-nbd exports the disk read-only. The guest can be started
- * meanwhile: then a new snapshot is begun.
+ * The method stream for a guest that is shut down: its disk is read over NBD during the upload,
+ * without a local copy. qemu-nbd exports the disk read-only. If the guest is started meanwhile, a
+ * new snapshot is taken.
  */
 #include <cjson/cJSON.h>
 #include <unistd.h>
@@ -18,8 +18,8 @@
 static int refuse_started(GError **error)
 {
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
-			    "the guest was started while its disk was read: the data is not "
-			    "of one instant");
+			    "the guest was started while its disk was read: the data does not "
+			    "belong to a single point in time");
 	return -1;
 }
 
@@ -34,14 +34,14 @@ static int stream_cold_verify(struct snapshot *snapshot, GError **error)
 		return refuse_started(error);
 	if (domain_events_are_lost(snapshot->events)) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
-				    "the connection to libvirt broke while the disk was read: "
-				    "whether the guest was started meanwhile is unknown");
+				    "the connection to libvirt broke while the disk was read: it "
+				    "is unknown whether the guest was started");
 		return -1;
 	}
 	return 0;
 }
 
-/* A guest that runs now may have written before libvirt's event reached us. */
+/* A guest that is running now may have written before libvirt's event arrived. */
 static int stream_cold_verify_end(struct snapshot *snapshot, GError **error)
 {
 	int state;
@@ -71,7 +71,7 @@ static struct image_source *start_server(struct snapshot *snapshot, const char *
 	return image_source_new_nbd(&nbd, error);
 }
 
-/* The socket has a folder of its own, which is removed once qemu-nbd is connected. */
+/* The socket has its own folder, which is removed once qemu-nbd is connected. */
 static struct image_source *serve_disk(struct snapshot *snapshot, bool direct, GError **error)
 {
 	g_autofree char *folder = export_folder_name(snapshot->config->run_dir);
@@ -105,7 +105,7 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 		return SNAPSHOT_FAILED;
 	disk = serve_disk(snapshot, true, &local);
 	if (!disk && !g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED)) {
-		g_info("guest %s: %s; tried through the page cache", snapshot->guest.uuid,
+		g_info("guest %s: %s; retrying through the page cache", snapshot->guest.uuid,
 		       local->message);
 		g_clear_error(&local);
 		disk = serve_disk(snapshot, false, &local);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The method stream for a guest that runs or is paused: its disk is read over NBD while the image
- * is sent, without a local copy. libvirt's pull-mode backup job (virDomainBackupBegin) exports the
- * disk as it was when the job began.
+ * The method stream for a running or paused guest: its disk is read over NBD during the upload,
+ * without a local copy. libvirt's pull-mode backup job (virDomainBackupBegin) exports the disk as
+ * it was when the job began.
  */
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -18,11 +18,11 @@
 #include "virt/method/watched-disk.h"
 #include "virt/steps.h"
 
-/* What this process holds while the backup job runs. */
+/* What this process holds while the backup job is running. */
 struct live_stream {
 	char *socket;
 	char *scratch; /* the scratch file */
-	int lock;      /* the socket's folder is held; -1: it is not */
+	int lock;      /* descriptor that locks the socket's folder; -1: not locked */
 	struct scratch_guard *guard;
 };
 
@@ -30,7 +30,7 @@ static int stream_live_verify(struct snapshot *snapshot, GError **error)
 {
 	if (scratch_guard_tripped(snapshot->live_stream->guard)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
-			    "[novasnap]scratch_dir %s is nearly full: the stream was given up, so "
+			    "[novasnap]scratch_dir %s is nearly full: the stream was ended, so "
 			    "that the guest is not paused; make room, or set another folder",
 			    snapshot->config->scratch_dir);
 		return -1;
@@ -42,13 +42,14 @@ static int stream_live_verify(struct snapshot *snapshot, GError **error)
 	}
 	if (domain_events_guest_stopped(snapshot->events)) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
-				    "the guest stopped, and with it the export of its disk");
+				    "the guest stopped, which ended the export of its disk");
 		return -1;
 	}
 	return 0;
 }
 
-/* As libvirt reports it; without that, the owner of the disk, which is QEMU's while it runs. */
+/* The user that libvirt reports, else the owner of the disk, which is QEMU's user while the guest
+ * runs. */
 static int find_qemu_user(struct snapshot *snapshot, const char *domain_xml,
 			  struct virt_user *ret_user, GError **error)
 {
@@ -65,7 +66,7 @@ static int find_qemu_user(struct snapshot *snapshot, const char *domain_xml,
 	return -1;
 }
 
-/* Makes the folder of the socket, as the step "backup", whose end is that of the job. */
+/* Creates the folder of the socket, as part of the step "backup", which ends with the job. */
 static int make_export_folder(struct snapshot *snapshot, const struct virt_user *user,
 			      GError **error)
 {
@@ -112,7 +113,7 @@ static char *backup_xml(const struct snapshot *snapshot, const char *domain_xml)
 	return g_strdup(xml->str);
 }
 
-/* The codes of a libvirt that has no backup jobs, or of a QEMU that may not reach the socket
+/* The error codes of a libvirt without backup jobs, or of a QEMU that cannot create the socket
  * (AppArmor). */
 static bool is_not_possible(int code)
 {
@@ -121,7 +122,8 @@ static bool is_not_possible(int code)
 	       code == VIR_ERR_CONFIG_UNSUPPORTED;
 }
 
-/* Begins the backup job, with the guest's filesystems frozen where its image asks for it. */
+/* Starts the backup job, with the guest's filesystems frozen if the image's properties ask for
+ * it. */
 static enum snapshot_open_result begin_backup(struct snapshot *snapshot, const char *domain_xml,
 					      GError **error)
 {
@@ -133,7 +135,7 @@ static enum snapshot_open_result begin_backup(struct snapshot *snapshot, const c
 		return SNAPSHOT_FAILED;
 	if (virDomainBackupBegin(snapshot->guest.domain, xml, NULL, 0) < 0) {
 		code = virGetLastErrorCode();
-		virt_set_error(&refused, "starting the export of the disk");
+		virt_set_error(&refused, "starting the disk's export");
 		/* libvirt uses the code of an internal error for a broken connection, too. */
 		code = g_error_matches(refused, VIRT_ERROR, VIRT_ERROR_FAILED) ? code : VIR_ERR_OK;
 		g_propagate_error(error, g_steal_pointer(&refused));
@@ -162,7 +164,7 @@ static struct image_source *open_export(struct snapshot *snapshot, GError **erro
 	return disk ? watched_disk_new(snapshot, disk) : NULL;
 }
 
-/* Checks that the export can be begun. Changes nothing. */
+/* Checks that the export is possible. Changes nothing. */
 static enum snapshot_open_result check_export(struct snapshot *snapshot, const char *domain_xml,
 					      struct virt_user *ret_user, GError **error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The snapshot methods, and the choice among them.
+ * The list of snapshot methods, and the choice among them.
  */
 #include "virt/method/table.h"
 
@@ -20,7 +20,7 @@ const struct snapshot_method *snapshot_method_find(const char *name, bool live, 
 		g_string_append_printf(known, "%s%s", known->len > 0 ? ", " : "", methods[i]->name);
 	}
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
-		    "[novasnap]%s_method = %s: there is no such method; the methods are: %s",
+		    "[novasnap]%s_method = %s: there is no such method; valid methods: %s",
 		    live ? "live" : "cold", name, known->str);
 	return NULL;
 }
@@ -31,7 +31,7 @@ static bool is_stopped(int state)
 	       state == VIR_DOMAIN_CRASHED;
 }
 
-/* What nova calls lvm: a disk in /dev (nova.virt.libvirt.utils.get_disk_type_from_path). */
+/* A disk in /dev, which nova calls lvm (nova.virt.libvirt.utils.get_disk_type_from_path). */
 static bool is_lvm(const struct disk *disk)
 {
 	return g_str_has_prefix(disk_top(disk)->path, "/dev/");
@@ -56,7 +56,8 @@ const struct snapshot_method *snapshot_method_choose(const struct virt_config *c
 
 	if (!method || !method->open)
 		return method;
-	/* A guest that must be saved is restored before the upload: its disk cannot be streamed. */
+	/* A guest that must be saved is restored before the upload, so its disk cannot be
+	 * streamed. */
 	if (!can_be_streamed(config, disk) || traits->container || (!live && !is_stopped(state)))
 		return method->fallback;
 	return method;

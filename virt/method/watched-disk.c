@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A guest's disk as an image source that fails once what it reads is not of one instant any more.
+ * A guest's disk as an image source that fails once its data no longer belongs to a single point in
+ * time.
  */
 #include "virt/method/watched-disk.h"
 
@@ -10,8 +11,9 @@ struct watched_disk {
 	struct snapshot *snapshot;
 };
 
-/* Takes the disk's own error; `rc` is its result. */
-static int check_result(struct snapshot *snapshot, int rc, GError *own, GError **error)
+/* Verifies the snapshot after an access to the disk. `rc` and `own` are the disk's result and
+ * error; takes ownership of `own`. */
+static int verify_after_access(struct snapshot *snapshot, int rc, GError *own, GError **error)
 {
 	if (snapshot->method->verify(snapshot, error) < 0) {
 		g_clear_error(&own);
@@ -35,7 +37,7 @@ static int watched_disk_read(struct image_source *source, uint64_t offset, void 
 	GError *own = NULL;
 	int rc = watched->disk->ops->read(watched->disk, offset, buf, len, &own);
 
-	return check_result(watched->snapshot, rc, own, error);
+	return verify_after_access(watched->snapshot, rc, own, error);
 }
 
 static int watched_disk_extents(struct image_source *source, image_extent_fn each, void *opaque,
@@ -45,7 +47,7 @@ static int watched_disk_extents(struct image_source *source, image_extent_fn eac
 	GError *own = NULL;
 	int rc = watched->disk->ops->extents(watched->disk, each, opaque, &own);
 
-	return check_result(watched->snapshot, rc, own, error);
+	return verify_after_access(watched->snapshot, rc, own, error);
 }
 
 static void watched_disk_free(struct image_source *source)
