@@ -197,8 +197,9 @@ print-cflags:
 	@echo $(PKG_CFLAGS)
 
 lint: ## Compile with -Werror, and run the linters (Debian 12's versions are the reference).
-	@tests/lib/deps.sh build lint
+	@tests/lib/deps.sh build fuzz lint
 	@$(BUILDER) NOVASNAP_BUILD=$(NOVASNAP_BUILD)-lint WERROR=1 all unit-programs tools bench-programs
+	@$(BUILDER) NOVASNAP_BUILD=$(NOVASNAP_BUILD)-lint WERROR=1 FUZZING=1 fuzz-programs
 	tests/lib/lint.sh
 
 matrix: ## Build and run the unit tests on Debian 12, 13 and sid, with GCC and Clang.
