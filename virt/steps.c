@@ -193,7 +193,7 @@ int steps_close_all(struct snapshot *snapshot, const char *except, GError **erro
 		}
 		if (close_step(snapshot, step, &local) == 0)
 			continue;
-		unanswered = unanswered || is_cut_off(snapshot, local);
+		cut_off = cut_off || is_cut_off(snapshot, local);
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else
