@@ -9,6 +9,8 @@
 #include "virt/rollback.h"
 
 #define CLOSE_TRIES 3
+/* Where libvirt did not answer in time. The first call may have had its effect late. */
+#define CLOSE_TRIES_UNANSWERED 2
 #define CLOSE_PAUSE_US G_USEC_PER_SEC
 
 struct open_step {
@@ -118,13 +120,23 @@ static int close_once(struct snapshot *snapshot, const struct open_step *step, G
 	return step_end(snapshot, name, error);
 }
 
-/* Whether libvirt or QEMU does not answer: trying again at once would not help, and recovery tries
- * later. */
+/* Whether libvirt or QEMU does not answer: what is not tried any more here is left to recovery. */
 static bool is_cut_off(const struct snapshot *snapshot, const GError *error)
 {
 	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) ||
 	       (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
 		!snapshot->guest.connection);
+}
+
+static int tries_after(const struct snapshot *snapshot, const GError *error)
+{
+	if (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT))
+		return CLOSE_TRIES_UNANSWERED;
+	/* Connecting was tried for its whole time. What is still frozen is tried again by the
+	 * freeze's watchdog. */
+	if (is_cut_off(snapshot, error) || g_error_matches(error, VIRT_ERROR, VIRT_ERROR_FREEZE))
+		return 1;
+	return CLOSE_TRIES;
 }
 
 static int close_step(struct snapshot *snapshot, struct open_step *step, GError **error)
@@ -136,9 +148,7 @@ static int close_step(struct snapshot *snapshot, struct open_step *step, GError 
 			step_clear(snapshot, step->name);
 			return 0;
 		}
-		/* What is still frozen is tried again by the freeze's watchdog. */
-		if (i == CLOSE_TRIES || is_cut_off(snapshot, local) ||
-		    g_error_matches(local, VIRT_ERROR, VIRT_ERROR_FREEZE)) {
+		if (i >= tries_after(snapshot, local)) {
 			step->failed = true;
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;

@@ -11,6 +11,8 @@ static struct {
 	int save_code;	   /* why it is not saved; 0: it is */
 	bool saves_anyway; /* though the call fails */
 	unsigned starts, failing_starts, start_flags;
+	int start_code; /* why it fails; 0: VIR_ERR_OPERATION_FAILED */
+	bool starts_anyway;
 	unsigned deletions, failing_deletions; /* of snapshots inside the disk */
 } fake;
 
@@ -30,9 +32,11 @@ int __wrap_virDomainManagedSave(virDomainPtr domain, unsigned flags)
 int __wrap_virDomainCreateWithFlags(virDomainPtr domain, unsigned flags)
 {
 	fake.start_flags = flags;
-	if (++fake.starts <= fake.failing_starts)
-		return host_fail(VIR_ERR_OPERATION_FAILED);
-	return virDomainCreate(domain);
+	if (++fake.starts > fake.failing_starts)
+		return virDomainCreate(domain);
+	if (fake.starts_anyway)
+		g_assert_cmpint(virDomainCreate(domain), ==, 0);
+	return host_fail(fake.start_code ? fake.start_code : VIR_ERR_OPERATION_FAILED);
 }
 
 int __wrap_qemu_img_snapshot_delete(const char *source, const char *name, GError **error)
@@ -158,6 +162,36 @@ static void test_not_restored(struct fixture *fixture, gconstpointer unused)
 	/* It is not tried again here. */
 	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
 	g_assert_cmpuint(fake.starts, ==, 3);
+}
+
+/* The call's time limit is over before the guest is restored. */
+static void test_restored_late(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.failing_starts = 1;
+	fake.start_code = VIR_ERR_OPERATION_TIMEOUT;
+	fake.starts_anyway = true;
+	begin_and_save(fixture);
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; tried again");
+	g_assert_cmpint(fixture_take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.starts, ==, 1);
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+	g_assert_nonnull(strstr(fixture->steps->str, "-save"));
+}
+
+/* What does not answer in time is tried twice, and then by recovery. */
+static void test_restore_is_not_answered(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.failing_starts = UINT_MAX;
+	fake.start_code = VIR_ERR_OPERATION_TIMEOUT;
+	begin_and_save(fixture);
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; tried again");
+	g_assert_cmpint(fixture_take(fixture, "is still saved"), ==, VIRT_ERROR_TIMEOUT);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.starts, ==, 2);
+	g_assert_null(strstr(fixture->steps->str, "-save"));
 }
 
 /* Whether the guest runs is unknown: its disk is not copied. */
@@ -287,6 +321,8 @@ int main(int argc, char **argv)
 	TEST(somebody_starts_the_guest);
 	TEST(restored_at_the_third_try);
 	TEST(not_restored);
+	TEST(restored_late);
+	TEST(restore_is_not_answered);
 	TEST(state_is_unknown);
 	TEST(persistence_is_unknown);
 	TEST(guest_that_cannot_be_saved);
