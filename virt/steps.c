@@ -178,7 +178,7 @@ int step_close(struct snapshot *snapshot, const char *step, GError **error)
 
 int steps_close_all(struct snapshot *snapshot, const char *except, GError **error)
 {
-	bool unanswered = false;
+	bool cut_off = false;
 	int rc = 0;
 
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
@@ -187,7 +187,7 @@ int steps_close_all(struct snapshot *snapshot, const char *except, GError **erro
 
 		if (g_strcmp0(step->name, except) == 0 || is_left_to_recovery(snapshot, step))
 			continue;
-		if (unanswered && rollback_asks_libvirt(step->name)) {
+		if (cut_off && rollback_asks_libvirt(step->name)) {
 			step->failed = true;
 			continue;
 		}

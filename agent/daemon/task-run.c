@@ -23,22 +23,26 @@
 static int note_run(struct task *task, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + TRY_US;
-	g_autoptr(GError) local = NULL;
+	bool is_logged = false;
 
 	task->step = "waiting until the journal can be written";
-	while (journal_job_run(task->agent->journal, task->journal_job, &local) < 0) {
-		g_warning("instance %s: %s; trying again", nova_instance_uuid(task->instance),
-			  local->message);
-		if (job_wait(task->job, JOURNAL_PAUSE_MS) && g_get_monotonic_time() < until) {
-			g_clear_error(&local);
+	for (;;) {
+		g_autoptr(GError) local = NULL;
+
+		if (journal_job_run(task->agent->journal, task->journal_job, &local) == 0)
+			return 0;
+		if (!is_logged)
+			g_warning("instance %s: %s; %s waits until the journal can be written",
+				  nova_instance_uuid(task->instance), local->message,
+				  task->method->name);
+		is_logged = true;
+		if (job_wait(task->job, JOURNAL_PAUSE_MS) && g_get_monotonic_time() < until)
 			continue;
-		}
 		if (job_is_cancelled(task->job))
 			return task_fail_cancelled(task, error);
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
 	}
-	return 0;
 }
 
 /* Returns the event that is next for the task's state: TASK_EVENT_RUN, or how it ends without a

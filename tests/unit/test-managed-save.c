@@ -213,7 +213,7 @@ static void test_restore_is_overdue(struct fixture *fixture, gconstpointer unuse
 	(void)unused;
 	fake.start_is_overdue = true;
 	begin_and_save(fixture);
-	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; tried again");
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; retrying");
 	g_assert_cmpint(fixture_take(fixture, ""), ==, FIXTURE_DONE);
 	g_test_assert_expected_messages();
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
