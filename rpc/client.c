@@ -19,7 +19,7 @@
 
 /* A call that waits for its reply; on the caller's stack. */
 struct pending_call {
-	cJSON *reply; /* the final one; NULL: it has not come */
+	cJSON *reply; /* the final reply; NULL: not received yet */
 };
 
 struct rpc_client {
@@ -78,16 +78,16 @@ static cJSON *decode_reply(const struct delivery *delivery)
 	cJSON *reply;
 
 	if (delivery->size > RPC_MAX_BODY_BYTES) {
-		g_warning("a reply is dropped: it has %" G_GUINT64_FORMAT
+		g_warning("dropping a reply: it has %" G_GUINT64_FORMAT
 			  " bytes, over the limit of %zu",
 			  delivery->size, RPC_MAX_BODY_BYTES);
 		return NULL;
 	}
 	reply = rpc_body_decode(delivery->body, delivery->length, &error);
 	if (!reply) {
-		g_warning("a reply is dropped: %s", error->message);
+		g_warning("dropping a reply: %s", error->message);
 	} else if (!json_string(reply, "_msg_id")) {
-		g_warning("a reply is dropped: it has no _msg_id");
+		g_warning("dropping a reply: it has no _msg_id");
 		g_clear_pointer(&reply, cJSON_Delete);
 	}
 	return reply;
@@ -102,7 +102,7 @@ void rpc_client_deliver(const struct delivery *delivery, void *opaque)
 
 	if (!reply)
 		return;
-	/* A heartbeat. Our time limit is that of the whole call, so it changes nothing. */
+	/* A heartbeat. The time limit here is for the whole call, so it has no effect. */
 	if (cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(reply, "ending"))) {
 		cJSON_Delete(reply);
 		return;
@@ -115,11 +115,11 @@ void rpc_client_deliver(const struct delivery *delivery, void *opaque)
 	}
 	pthread_mutex_unlock(&client->lock);
 	if (reply)
-		g_info("a reply is dropped: no call waits for it any more");
+		g_info("dropping a reply: no call waits for it any more");
 	cJSON_Delete(reply);
 }
 
-/* The body of a call; its keys are in oslo's order. Takes `args`. */
+/* The body of a call, with its keys in oslo's order. Takes ownership of `args`. */
 static char *encode_call(struct rpc_context *context, const char *method, const char *version,
 			 cJSON *args, const char *msg_id, const char *reply_queue)
 {
@@ -153,7 +153,7 @@ static int wait_for_reply(struct rpc_client *client, const struct pending_call *
 	return pending->reply ? 0 : -1;
 }
 
-/* Takes the reply, and returns its result or sets an error from its failure. */
+/* Takes ownership of the reply; returns its result, or sets an error from its failure. */
 static cJSON *read_result(cJSON *reply, GError **error)
 {
 	const cJSON *failure = cJSON_GetObjectItemCaseSensitive(reply, "failure");
@@ -192,13 +192,13 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 	message.expiration_ms = timeout_s * 1000;
 	message.body = encode_call(context, method, version, args, msg_id, client->reply_queue);
 
-	/* The reply needs its queue. */
+	/* The reply queue must exist before the call is published. */
 	consumer_want(rpc->consumer, CONSUMER_REPLIES, true);
 	if (!consumer_wait(rpc->consumer, CONSUMER_REPLIES, true, deadline)) {
 		cJSON_free(message.body);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "calling %s: cannot receive the reply: the broker was not reached in "
-			    "%u s",
+			    "calling %s: cannot receive the reply: the broker could not be reached "
+			    "in %u s",
 			    method, timeout_s);
 		return NULL;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The context of a request (struct rpc_context, in rpc.h) as it travels: as members of the message
- * whose names begin with _context_ (oslo_messaging._drivers.amqp, pack_context and
+ * Conversion between the context of a request (struct rpc_context, in rpc.h) and the message
+ * members whose names begin with _context_ (oslo_messaging._drivers.amqp, pack_context and
  * unpack_context).
  */
 #ifndef NOVASNAP_RPC_CONTEXT_H
@@ -12,9 +12,9 @@
 /* Moves the _context_* members out of a message into a new context, which the caller frees. */
 struct rpc_context *rpc_context_detach(cJSON *message);
 
-/* Adds the fields of a context to a message as _context_* members. `replace`, where it is not NULL,
- * is called for each field, with the member's name (`key`) and the field's: when it has added
- * something else to the message in place of the field, it returns true. */
+/* Adds the fields of a context to a message as _context_* members. If `replace` is not NULL, it is
+ * called for each field with the names of the member (`key`) and of the field. It returns true if
+ * it has added a replacement itself; then the field is not added. */
 void rpc_context_attach(cJSON *message, const struct rpc_context *context,
 			bool (*replace)(cJSON *message, const char *key, const char *field));
 

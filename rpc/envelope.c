@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Bodies on the wire: oslo.messaging's envelope 2.0, or the bare message of version 1.0
+ * Message bodies: oslo.messaging's envelope 2.0, or the bare message of version 1.0
  * (oslo_messaging._drivers.common, serialize_msg and deserialize_msg).
  */
 #include <string.h>
@@ -33,7 +33,7 @@ cJSON *rpc_body_decode(const char *body, size_t length, GError **error)
 	}
 	version = cJSON_GetObjectItemCaseSensitive(outer, "oslo.version");
 	message = cJSON_GetObjectItemCaseSensitive(outer, "oslo.message");
-	/* As in oslo: a body without both members is a bare message. */
+	/* As in oslo: a body that lacks one of these members is a bare message. */
 	if (!version || !message)
 		return outer;
 	if (!cJSON_IsString(version) || !cJSON_IsString(message)) {
@@ -42,7 +42,7 @@ cJSON *rpc_body_decode(const char *body, size_t length, GError **error)
 				    "the envelope's oslo.version or oslo.message is not a string");
 		return NULL;
 	}
-	/* oslo wants the same major version, and a minor one that is not newer. */
+	/* oslo requires the same major version, and a minor version that is not newer. */
 	if (!g_str_equal(version->valuestring, ENVELOPE_VERSION)) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
 			    "the envelope's version is %.20s, not " ENVELOPE_VERSION,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The error domain RPC_ERROR, and what a remote exception carries beside its text.
+ * The error domain RPC_ERROR, and the data of a remote exception in an error.
  */
 #include "rpc/error.h"
 
-/* What an RPC_ERROR carries beside its message. */
+/* The data of a remote exception. */
 typedef struct {
 	char *class_name; /* NULL: not a remote exception */
 	char *module;

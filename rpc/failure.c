@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Exceptions on the wire: read into an error, and written.
+ * Exceptions in messages: decoded to errors, and encoded.
  */
 #include "rpc/failure.h"
 
@@ -13,9 +13,9 @@
 #define NAME_MAX_BYTES ((size_t)200)
 #define MESSAGE_MAX_CHARACTERS 2000
 
-/* The task state that the conductor found. nova's UnexpectedTaskStateError has
- * {"actual": {"task_state": ...}} in its kwargs; until Icehouse it was the state itself. Returns
- * "" for None, NULL where there is none. */
+/* The task state that the conductor found. nova's UnexpectedTaskStateError has {"actual":
+ * {"task_state": ...}} in its kwargs; until Icehouse "actual" was the state itself. Returns "" for
+ * None, NULL if there is none. */
 static char *read_actual_task_state(const cJSON *failure)
 {
 	const cJSON *actual = cJSON_GetObjectItemCaseSensitive(
@@ -28,7 +28,7 @@ static char *read_actual_task_state(const cJSON *failure)
 	return cJSON_IsNull(actual) ? g_strdup("") : NULL;
 }
 
-/* oslo appends the suffix to the class and the module of an exception that it passes on. */
+/* oslo appends a suffix to the class and the module of an exception that it forwards. */
 static char *strip_remote_suffix(const char *name)
 {
 	size_t length;
@@ -41,7 +41,7 @@ static char *strip_remote_suffix(const char *name)
 	return g_strndup(name, MIN(length, NAME_MAX_BYTES));
 }
 
-static char *read_message(const cJSON *failure)
+static char *read_failure_message(const cJSON *failure)
 {
 	const char *message = json_string(failure, "message");
 
@@ -51,7 +51,7 @@ static char *read_message(const cJSON *failure)
 				MIN(g_utf8_strlen(message, -1), MESSAGE_MAX_CHARACTERS));
 }
 
-static enum rpc_error find_code(const char *module, const char *class_name)
+static enum rpc_error find_remote_code(const char *module, const char *class_name)
 {
 	static const struct {
 		const char *class_name;
@@ -84,11 +84,11 @@ GError *rpc_failure_decode(const cJSON *failure)
 		parsed = cJSON_Duplicate(failure, true);
 	class_name = strip_remote_suffix(json_string(parsed, "class"));
 	module = strip_remote_suffix(json_string(parsed, "module"));
-	message = read_message(parsed);
+	message = read_failure_message(parsed);
 	actual_task_state = read_actual_task_state(parsed);
 	cJSON_Delete(parsed);
-	return rpc_error_new_remote(find_code(module, class_name), class_name, module, message,
-				    actual_task_state);
+	return rpc_error_new_remote(find_remote_code(module, class_name), class_name, module,
+				    message, actual_task_state);
 }
 
 char *rpc_failure_encode(const char *class_name, const char *module, const char *message)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * struct rpc, which rpc_open puts together from the parts of this room. For the files that
- * implement the functions of rpc.h.
+ * struct rpc, which rpc_open assembles from the parts of this room. For the files that implement
+ * the functions of rpc.h.
  */
 #ifndef NOVASNAP_RPC_HANDLE_H
 #define NOVASNAP_RPC_HANDLE_H
 
 #include "rpc/rpc.h"
 
-/* All pointers are set before rpc_open returns and stay the same until rpc_close. Only `consumer`
- * is set after the consumer's thread has started; no callback but the tick runs before that. */
+/* All pointers are set before rpc_open returns and do not change until rpc_close. Only `consumer`
+ * is set after the consumer's thread has started; before that, no callback except the tick is
+ * called. */
 struct rpc {
 	const struct rpc_config *config;
 	struct transport_url *url;

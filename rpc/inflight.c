@@ -19,18 +19,18 @@ struct open_call {
 	char *reply_queue;
 	char *msg_id;
 	gint64 interval; /* us */
-	gint64 due_at;	 /* monotonic us: its next heartbeat */
+	gint64 due_at;	 /* monotonic us: time of the next heartbeat */
 };
 
 struct inflight {
 	pthread_mutex_t lock;
 	/* Guarded by the lock. */
 	uint64_t last_number;
-	GHashTable *seen;	       /* unique_id, owned by `ring` -> its slot in it + 1 */
-	char *ring[INFLIGHT_SEEN_MAX]; /* a slot may be empty */
+	GHashTable *seen;	       /* unique_id, owned by `ring` -> its index there + 1 */
+	char *ring[INFLIGHT_SEEN_MAX]; /* an element may be NULL */
 	unsigned next_slot;
 	GHashTable *open;	/* &number -> struct open_request */
-	GHashTable *open_by_id; /* unique_id -> the latest struct open_request that has it */
+	GHashTable *open_by_id; /* unique_id -> the newest struct open_request with that id */
 	GList *calls;		/* struct open_call */
 };
 
@@ -86,7 +86,7 @@ static void forget_slot(struct inflight *inflight, unsigned slot)
 	g_clear_pointer(&inflight->ring[slot], g_free);
 }
 
-/* The lock is held. Returns false when the id was seen lately. */
+/* The lock is held. Returns false if the id was seen recently. */
 static bool remember_id(struct inflight *inflight, const char *unique_id)
 {
 	unsigned slot = inflight->next_slot;
@@ -170,7 +170,7 @@ void inflight_add_call(struct inflight *inflight, uint64_t number, unsigned time
 {
 	struct open_call *call;
 
-	/* As oslo's watchdog: at most one heartbeat each second. */
+	/* As oslo's watchdog: at most one heartbeat per second. */
 	if (timeout_s < 2)
 		return;
 	call = g_new0(struct open_call, 1);

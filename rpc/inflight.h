@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The requests that are under way, and the ids of those that came lately:
- *  - open requests: delivered to us and not acked yet;
- *  - unanswered calls, whose callers get a heartbeat while they wait;
- *  - the _unique_id of the last INFLIGHT_SEEN_MAX requests, to recognize duplicates
- *    (oslo_messaging._drivers.amqp._MessageManager, which remembers 16).
+ * Requests in progress, and the ids of recent requests:
+ * - open requests: delivered and not acked yet;
+ * - unanswered calls, whose callers get heartbeats while they wait;
+ * - the _unique_id of the last INFLIGHT_SEEN_MAX requests, to recognize duplicates
+ *   (oslo_messaging._drivers.amqp._MessageManager, which keeps 16).
  *
- * All functions may be called from any thread. The lock of the table is held while a heartbeat is
- * sent, and the outbox's lock is taken inside it; never the other way round.
+ * All functions may be called from any thread. The table's lock is held while a heartbeat is sent,
+ * so it is taken before the outbox's lock; never the other way round.
  */
 #ifndef NOVASNAP_RPC_INFLIGHT_H
 #define NOVASNAP_RPC_INFLIGHT_H
@@ -19,29 +19,28 @@
 struct inflight;
 
 struct inflight *inflight_new(void);
-/* Takes NULL. */
+/* Accepts NULL. */
 void inflight_free(struct inflight *inflight);
 
 enum inflight_verdict {
 	INFLIGHT_NEW,	      /* handle it */
-	INFLIGHT_REDELIVERED, /* it is open already, and its ack will go to this delivery: drop it
-			       */
-	INFLIGHT_DUPLICATE,   /* it was handled lately: ack it, and drop it */
+	INFLIGHT_REDELIVERED, /* already open; its ack will be for this delivery: drop it */
+	INFLIGHT_DUPLICATE,   /* handled recently: ack it, and drop it */
 };
 
-/* Notes a request that was delivered. `unique_id` is copied; a request without one (NULL) is always
- * new. A new request is open from now on: `ret_number` is set, and identifies it below. */
+/* Records a delivered request. `unique_id` is copied; a request without one (NULL) is always new. A
+ * new request is open from now on: `ret_number` is set, and identifies it below. */
 enum inflight_verdict inflight_open(struct inflight *inflight, const char *unique_id,
 				    const struct delivery_tag *tag, uint64_t *ret_number);
 
-/* Closes a request, when it is acked or freed. Returns whether it was open; `ret_tag` is then its
- * latest delivery. One that is freed without an ack (`acked` false) is new when the broker delivers
- * it again. */
+/* Closes a request when it is acked or freed. Returns whether it was open; `ret_tag` is then its
+ * latest delivery. A request that is freed without an ack (`acked` false) counts as new when the
+ * broker delivers it again. */
 bool inflight_close(struct inflight *inflight, uint64_t number, bool acked,
 		    struct delivery_tag *ret_tag);
 
-/* Notes an open call that the caller waits for: a heartbeat is due every half of `timeout_s`. Does
- * nothing for less than 2 s. The strings, which say where to send it, are copied. */
+/* Adds an open call: its caller gets a heartbeat every half of `timeout_s`. Does nothing if that is
+ * less than 2 s. The strings are the heartbeats' destination, and are copied. */
 void inflight_add_call(struct inflight *inflight, uint64_t number, unsigned timeout_s,
 		       const char *reply_queue, const char *msg_id);
 /* The call is answered or freed: after this returns, no heartbeat is sent for it. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Drops all but the last member of each key.
+ * Drops all but the last member with the same key.
  */
 #include "rpc/json-duplicates.h"
 
 #include <glib.h>
 #include <string.h>
 
-/* Objects of up to so many members are searched without a hash table. */
+/* Objects with at most this many members are searched without a hash table. */
 #define FEW_MEMBERS 128
 
 /* Puts `later` in the place of `earlier`, which is freed. */
@@ -17,13 +17,13 @@ static void replace_member(cJSON *object, cJSON *earlier, cJSON *later)
 	cJSON_ReplaceItemViaPointer(object, earlier, later);
 }
 
-/* The members of an object that were passed. The keys of two members can only be the same when
- * their hashes are, and a hash is one byte, so that memchr finds it. */
-struct passed {
+/* The members of an object seen so far. Equal keys have equal hashes, and a hash is one byte, so
+ * that memchr can find candidates. */
+struct seen_members {
 	unsigned count;
 	unsigned char hashes[FEW_MEMBERS];
 	cJSON *members[FEW_MEMBERS];
-	GHashTable *table; /* key -> member, once there are more of them; NULL until then */
+	GHashTable *table; /* key -> member, for objects with more members; NULL until then */
 };
 
 static unsigned char hash_key(const char *key)
@@ -36,72 +36,72 @@ static unsigned char hash_key(const char *key)
 }
 
 /* Returns the index of the member with that key, or `count`. */
-static unsigned find_passed(const struct passed *passed, const char *key, unsigned char hash)
+static unsigned find_seen_member(const struct seen_members *seen, const char *key,
+				 unsigned char hash)
 {
-	const unsigned char *at = passed->hashes;
-	const unsigned char *end = passed->hashes + passed->count;
+	const unsigned char *at = seen->hashes;
+	const unsigned char *end = seen->hashes + seen->count;
 
 	while ((at = memchr(at, hash, (size_t)(end - at)))) {
-		unsigned index = (unsigned)(at - passed->hashes);
+		unsigned index = (unsigned)(at - seen->hashes);
 
-		if (strcmp(passed->members[index]->string, key) == 0)
+		if (strcmp(seen->members[index]->string, key) == 0)
 			return index;
 		at++;
 	}
-	return passed->count;
+	return seen->count;
 }
 
-/* Adds a member. Returns the earlier one of the same key, whose place it takes; or NULL. */
-static cJSON *add_to_array(struct passed *passed, cJSON *member)
+/* Adds a member. Returns the earlier member with the same key, which it replaces; or NULL. */
+static cJSON *add_to_array(struct seen_members *seen, cJSON *member)
 {
 	unsigned char hash = hash_key(member->string);
-	unsigned index = find_passed(passed, member->string, hash);
-	cJSON *earlier = index < passed->count ? passed->members[index] : NULL;
+	unsigned index = find_seen_member(seen, member->string, hash);
+	cJSON *earlier = index < seen->count ? seen->members[index] : NULL;
 
 	if (!earlier)
-		passed->count++;
-	passed->hashes[index] = hash;
-	passed->members[index] = member;
+		seen->count++;
+	seen->hashes[index] = hash;
+	seen->members[index] = member;
 	return earlier;
 }
 
-/* The same for an object with many members. */
-static cJSON *add_to_table(struct passed *passed, cJSON *member)
+/* As add_to_array, for an object with many members. */
+static cJSON *add_to_table(struct seen_members *seen, cJSON *member)
 {
 	cJSON *earlier;
 
-	if (!passed->table) {
-		passed->table = g_hash_table_new(g_str_hash, g_str_equal);
-		for (unsigned i = 0; i < passed->count; i++)
-			g_hash_table_insert(passed->table, passed->members[i]->string,
-					    passed->members[i]);
+	if (!seen->table) {
+		seen->table = g_hash_table_new(g_str_hash, g_str_equal);
+		for (unsigned i = 0; i < seen->count; i++)
+			g_hash_table_insert(seen->table, seen->members[i]->string,
+					    seen->members[i]);
 	}
-	earlier = g_hash_table_lookup(passed->table, member->string);
-	/* It also replaces the key, which is a string of the earlier member. */
-	g_hash_table_replace(passed->table, member->string, member);
+	earlier = g_hash_table_lookup(seen->table, member->string);
+	/* Also replaces the key, which is a string of the earlier member. */
+	g_hash_table_replace(seen->table, member->string, member);
 	return earlier;
 }
 
 static void drop_duplicate_members(cJSON *object)
 {
-	struct passed passed;
+	struct seen_members seen;
 	cJSON *next;
 
-	passed.count = 0;
-	passed.table = NULL;
+	seen.count = 0;
+	seen.table = NULL;
 	for (cJSON *child = object->child; child; child = next) {
 		cJSON *earlier;
 
 		next = child->next;
 		json_drop_duplicates(child);
-		earlier = passed.count < FEW_MEMBERS && !passed.table
-				  ? add_to_array(&passed, child)
-				  : add_to_table(&passed, child);
+		earlier = seen.count < FEW_MEMBERS && !seen.table ? add_to_array(&seen, child)
+								  : add_to_table(&seen, child);
 		if (earlier)
 			replace_member(object, earlier, child);
 	}
-	if (passed.table)
-		g_hash_table_unref(passed.table);
+	if (seen.table)
+		g_hash_table_unref(seen.table);
 }
 
 void json_drop_duplicates(cJSON *root)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The strict scan over JSON text.
+ * The strict JSON scanner.
  */
 #include "rpc/json-scan.h"
 
@@ -12,14 +12,14 @@
 #include "rpc/limits.h"
 #include "rpc/rpc.h"
 
-/* The longest number that cJSON reads as a whole. */
+/* The longest number that cJSON reads completely. */
 #define CJSON_NUMBER_MAX 63
 
 struct scan {
 	const char *text;
 	size_t length;
 	size_t at;
-	size_t values; /* passed so far */
+	size_t values; /* number of values so far */
 	GArray *verbatim;
 	char *patched; /* NULL: no copy was needed yet */
 };
@@ -44,7 +44,7 @@ static int scan_error(const struct scan *scan, size_t at, GError **error, const 
 	return -1;
 }
 
-/* The place `at` in the copy that cJSON will read. */
+/* The byte at offset `at` of the copy that cJSON will read. */
 static char *scan_patch(struct scan *scan, size_t at)
 {
 	if (!scan->patched)
@@ -52,7 +52,7 @@ static char *scan_patch(struct scan *scan, size_t at)
 	return scan->patched + at;
 }
 
-/* Keeps the value between `offset` and the current place. */
+/* Keeps the text of the value from `offset` to the current position. */
 static void scan_keep(struct scan *scan, size_t offset)
 {
 	struct json_verbatim kept = {scan->values, offset, scan->at - offset};
@@ -60,7 +60,7 @@ static void scan_keep(struct scan *scan, size_t offset)
 	g_array_append_val(scan->verbatim, kept);
 }
 
-/* The same for a number that cJSON cannot read: the copy has a zero in its place. */
+/* As scan_keep, for a number that cJSON cannot read: the copy has a zero in its place. */
 static void scan_keep_number(struct scan *scan, size_t offset)
 {
 	char *patch = scan_patch(scan, offset);
@@ -70,7 +70,7 @@ static void scan_keep_number(struct scan *scan, size_t offset)
 	scan_keep(scan, offset);
 }
 
-/* Steps over `wanted`; returns false when it is not there. */
+/* Skips the character `wanted`; returns false if it is not there. */
 static bool scan_char(struct scan *scan, char wanted)
 {
 	if (scan->at >= scan->length || scan->text[scan->at] != wanted)
@@ -79,7 +79,7 @@ static bool scan_char(struct scan *scan, char wanted)
 	return true;
 }
 
-/* Steps over digits; returns how many. */
+/* Skips digits; returns how many. */
 static size_t scan_digits(struct scan *scan)
 {
 	size_t start = scan->at;
@@ -104,8 +104,8 @@ static bool scan_word(struct scan *scan, const char *word)
 	return true;
 }
 
-/* Whether cJSON prints this number again as it is. */
-static bool number_survives(const char *text, size_t length)
+/* Whether cJSON prints this number without a change. */
+static bool is_number_preserved(const char *text, size_t length)
 {
 	g_autofree char *copy = g_strndup(text, length);
 	cJSON number = {.type = cJSON_Number};
@@ -145,18 +145,18 @@ static int scan_number(struct scan *scan, GError **error)
 		if (!scan_digits(scan))
 			return scan_error(scan, start, error, "an exponent without digits");
 	}
-	/* A double holds 15 digits, and cJSON prints so many without an exponent. */
+	/* A double holds 15 digits, which cJSON prints without an exponent. */
 	if (integer && digits <= 15 && !(negative && scan->text[start + 1] == '0'))
 		return 0;
 	if (scan->at - start > CJSON_NUMBER_MAX) {
 		scan_keep_number(scan, start);
-	} else if (!number_survives(scan->text + start, scan->at - start)) {
+	} else if (!is_number_preserved(scan->text + start, scan->at - start)) {
 		scan_keep(scan, start);
 	}
 	return 0;
 }
 
-/* The code of \uXXXX at `at`, -1 when there is none. */
+/* The code of \uXXXX at `at`; -1 if there is none. */
 static int unicode_escape_at(const struct scan *scan, size_t at)
 {
 	int code = 0;
@@ -174,14 +174,14 @@ static int unicode_escape_at(const struct scan *scan, size_t at)
 	return code;
 }
 
-/* An escape of two characters. */
+/* An escape of two characters, such as \n. */
 static bool is_short_escape(char c)
 {
 	return c == '"' || c == '\\' || (c && strchr("/bfnrt", c));
 }
 
-/* Sets `ret_unprintable` for \u0000 and half a surrogate pair, which cJSON cannot hold in a string.
- */
+/* Sets `ret_unprintable` for \u0000 and half a surrogate pair, which cJSON cannot hold in a
+ * string. */
 static int scan_escape(struct scan *scan, bool *ret_unprintable, GError **error)
 {
 	size_t start = scan->at;
@@ -210,15 +210,15 @@ static int scan_escape(struct scan *scan, bool *ret_unprintable, GError **error)
 	return 0;
 }
 
-static bool is_plain(char c)
+static bool is_plain_char(char c)
 {
 	return (unsigned char)c >= 0x20 && c != '"' && c != '\\';
 }
 
-/* The same for eight bytes at once. Each of the three sums has the top bit of a byte set when that
+/* The same for eight bytes at once. Each of the three sums has the top bit of a byte set if that
  * byte is below a space, a quote or a backslash. (After the first such byte there may be false
- * ones, which does not matter.) */
-static bool are_plain(const char *text)
+ * positives, which do not matter.) */
+static bool are_plain_chars(const char *text)
 {
 	const uint64_t ones = 0x0101010101010101;
 	uint64_t bytes, quotes, slashes;
@@ -231,15 +231,15 @@ static bool are_plain(const char *text)
 		 (ones * 0x80));
 }
 
-/* Steps over the characters of a string up to its end, an escape, or an invalid character. */
+/* Skips the characters of a string up to its end, an escape, or an invalid character. */
 static void scan_plain(struct scan *scan)
 {
 	const char *at = scan->text + scan->at;
 	const char *end = scan->text + scan->length;
 
-	while (end - at >= (ptrdiff_t)sizeof(uint64_t) && are_plain(at))
+	while (end - at >= (ptrdiff_t)sizeof(uint64_t) && are_plain_chars(at))
 		at += sizeof(uint64_t);
-	while (at < end && is_plain(*at))
+	while (at < end && is_plain_char(*at))
 		at++;
 	scan->at = (size_t)(at - scan->text);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * JSON that is read strictly and passed on to the letter. A scan over the text checks it and finds
- * the values that cJSON would change; cJSON builds the tree; a walk over the tree, which counts the
- * values in the order of the text, puts the kept values back.
+ * JSON that is parsed strictly and forwarded verbatim. The scanner checks the text and finds the
+ * values that cJSON would change. cJSON builds the tree. A walk over the tree, which counts the
+ * values in the order of the text, then restores these values.
  */
 #include "rpc/json.h"
 
@@ -30,8 +30,8 @@ static void make_raw(cJSON *node, const char *text, size_t length)
 		node->valuedouble = g_ascii_strtod(copy, NULL);
 }
 
-/* Puts the kept values back into the tree. `next` is the first one that is still to be put back,
- * `ordinal` counts the values that were passed. */
+/* Restores the kept values in the tree. `next` is the first value to restore, `ordinal` counts the
+ * values visited so far. */
 static void restore_verbatim(cJSON *node, const char *text, const GArray *verbatim, guint *next,
 			     size_t *ordinal)
 {
@@ -49,8 +49,8 @@ static void restore_verbatim(cJSON *node, const char *text, const GArray *verbat
 		restore_verbatim(child, text, verbatim, next, ordinal);
 }
 
-/* Most messages are ASCII, and recognizing that is faster than g_utf8_validate_len, which looks at
- * each byte. Both refuse NUL. */
+/* Most messages are ASCII, and checking for that is faster than g_utf8_validate_len, which examines
+ * each byte. Both reject NUL. */
 static bool is_utf8(const char *text, size_t length, const char **ret_end)
 {
 	uint64_t seen = 0;
@@ -96,7 +96,7 @@ cJSON *json_parse(const char *text, size_t length, GError **error)
 	}
 	rest = json_skip_space(source, length, (size_t)(end - source));
 	if (rest < length) {
-		json_set_error(error, "something after the end of the value", rest, length);
+		json_set_error(error, "text after the end of the value", rest, length);
 		cJSON_Delete(root);
 		return NULL;
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Listens to messages of other services, in a queue of our own.
+ * Receives copies of other services' messages, through a separate queue.
  */
 #include "rpc/listener.h"
 
@@ -12,12 +12,12 @@
 #define LISTENER_TAG "listen"
 
 struct rpc_listener {
-	/* Written once, before the channel is wanted; keys NULL until then. */
+	/* Written once, before the channel is wanted. `keys` is NULL until then. */
 	char **keys;
 	void (*on_message)(const char *event_type, const cJSON *message, void *opaque);
 	void *opaque;
 
-	char *queue; /* the consumer thread's; the broker names it on each connection */
+	char *queue; /* for the consumer's thread; named by the broker */
 };
 
 struct rpc_listener *rpc_listener_new(void)
@@ -61,14 +61,14 @@ static void deliver_to_listener(const struct delivery *delivery, void *opaque)
 	cJSON *message;
 
 	if (delivery->size > RPC_MAX_BODY_BYTES) {
-		g_info("a message is not listened to: it has %" G_GUINT64_FORMAT
+		g_info("skipping a message: it has %" G_GUINT64_FORMAT
 		       " bytes, over the limit of %zu",
 		       delivery->size, RPC_MAX_BODY_BYTES);
 		return;
 	}
 	message = rpc_body_decode(delivery->body, delivery->length, &error);
 	if (!message) {
-		g_info("a message is not listened to: %s", error->message);
+		g_info("skipping a message: %s", error->message);
 		return;
 	}
 	event_type = json_string(message, "event_type");
@@ -89,7 +89,7 @@ int rpc_listen(struct rpc *rpc, const char *const *keys,
 
 	if (listener->keys) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_FAILED,
-				    "a listener was started already");
+				    "a listener has already been started");
 		return -1;
 	}
 	listener->on_message = on_message;

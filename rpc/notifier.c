@@ -9,7 +9,7 @@
 
 #define TRANSIENT_TIMEOUT_S 5
 
-/* The time now, as "2026-11-23 04:24:38.000042". */
+/* The current time, as "2026-11-23 04:24:38.000042". */
 static char *timestamp_now(char separator)
 {
 	g_autoptr(GDateTime) now = g_date_time_new_now_utc();
@@ -21,7 +21,7 @@ static char *timestamp_now(char separator)
 }
 
 /* As nova.rpc.ProfilerRequestContextSerializer and RequestContext.to_dict: the context of a
- * notification has no token, and the notification's own time. */
+ * notification has no token, and the time of the notification. */
 static bool replace_context_field(cJSON *message, const char *key, const char *field)
 {
 	if (g_str_equal(field, "auth_token") || g_str_equal(field, "remote_address")) {
@@ -41,7 +41,7 @@ static bool replace_context_field(cJSON *message, const char *key, const char *f
 	return false;
 }
 
-/* Completes `notification` with its exchange and body, and sends it. Takes `payload`. */
+/* Adds the exchange and the body to `notification`, and sends it. Takes ownership of `payload`. */
 static void send_notification(struct rpc *rpc, struct outgoing_message *notification,
 			      const char *publisher_id, const char *event_type,
 			      const char *priority, struct rpc_context *context, cJSON *payload)
@@ -65,7 +65,7 @@ static void send_notification(struct rpc *rpc, struct outgoing_message *notifica
 	cJSON_Delete(message);
 	if (publisher_send(rpc->publisher, notification, false, &error) < 0 &&
 	    !notification->transient)
-		g_warning("the notification %s is lost: %s", event_type, error->message);
+		g_warning("lost the notification %s: %s", event_type, error->message);
 }
 
 void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,

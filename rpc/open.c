@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Opens and closes struct rpc: puts its parts together, and gives the consumer its receivers.
+ * Opens and closes struct rpc: assembles its parts, and sets the consumer's callbacks.
  */
 #include "rpc/amqp/consumer.h"
 #include "rpc/amqp/publisher.h"
@@ -31,8 +31,8 @@ static void send_heartbeat(const char *reply_queue, const char *msg_id, void *op
 	rpc_reply_send_heartbeat(rpc->publisher, reply_queue, msg_id);
 }
 
-/* The consumer's thread also looks after what must not wait for a job or a stuck write. */
-static gint64 tick(void *opaque)
+/* Runs in the consumer's thread, for work that must not wait for a job or a stuck write. */
+static gint64 rpc_tick(void *opaque)
 {
 	struct rpc *rpc = opaque;
 
@@ -50,11 +50,11 @@ struct rpc *rpc_open(const struct rpc_config *config, GError **error)
 				[CONSUMER_REPLIES] = &rpc_client_channel,
 				[CONSUMER_LISTENER] = &rpc_listener_channel,
 			},
-		.tick = tick,
+		.tick = rpc_tick,
 		.opaque = rpc,
 	};
 
-	/* GLib registers an error domain at its first use, and not from two threads at once. */
+	/* GLib registers an error domain at its first use, which is not thread-safe. */
 	(void)rpc_error_quark();
 	rpc->config = config;
 	rpc->url = transport_url_parse(config->transport_url, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Hiding the secrets of a message, parsed or not, and preparing a redacted message for replay.
+ * Hides the secrets of a message, parsed or not, and prepares a redacted message for replay.
  */
 #include "rpc/redact.h"
 
@@ -10,10 +10,10 @@
 #include "rpc/rpc.h"
 
 #define REDACTED "***"
-#define TOKEN_PREFIX "gAAAAA" /* of a Fernet token of Keystone */
+#define TOKEN_PREFIX "gAAAAA" /* of Keystone's Fernet tokens */
 
-/* nova keeps a guest's password in the system metadata, encrypted with its owner's key. Replaying a
- * message without it would lose the password. */
+/* nova stores a guest's password in the system metadata, encrypted with its owner's key. Replaying
+ * a message without it would lose the password. */
 static bool is_encrypted_password(const char *folded)
 {
 	static const char name[] = "password_";
@@ -22,7 +22,7 @@ static bool is_encrypted_password(const char *folded)
 	       !folded[strlen(name) + 1];
 }
 
-static bool is_secret(const char *name)
+static bool is_secret_name(const char *name)
 {
 	static const char *const parts[] = {"token",  "password", "passwd",  "admin_pass",
 					    "secret", "trust_id", "key_data"};
@@ -30,7 +30,7 @@ static bool is_secret(const char *name)
 
 	if (is_encrypted_password(folded))
 		return false;
-	/* As in new_pass, an argument of set_admin_password. */
+	/* For example new_pass, an argument of set_admin_password. */
 	if (g_str_has_suffix(folded, "_pass"))
 		return true;
 	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
@@ -40,7 +40,7 @@ static bool is_secret(const char *name)
 	return false;
 }
 
-/* Turns any item into a string, and keeps its name and place. */
+/* Turns any item into a string, which keeps its name and place. */
 static void replace_with_string(cJSON *item, const char *text)
 {
 	cJSON *replacement = cJSON_CreateString(text);
@@ -81,8 +81,8 @@ void rpc_body_redact(cJSON *message)
 	cJSON_ArrayForEach (item, message) {
 		bool is_text = cJSON_IsString(item);
 		bool is_token = is_text && g_str_has_prefix(item->valuestring, TOKEN_PREFIX);
-		bool has_secret = item->string && is_secret(item->string) && !cJSON_IsNull(item) &&
-				  !cJSON_IsBool(item);
+		bool has_secret = item->string && is_secret_name(item->string) &&
+				  !cJSON_IsNull(item) && !cJSON_IsBool(item);
 
 		if (is_token || has_secret)
 			replace_with_string(item, REDACTED);
@@ -105,9 +105,9 @@ void rpc_message_prepare_replay(cJSON *message)
 
 char *rpc_text_redact(const char *text, size_t length)
 {
-	/* The value that follows a secret's name goes, up to the quote that opened it (which may be
-	 * escaped) or, where the text is cut, to the end. The characters between name and value are
-	 * bounded, because a text may consist of nothing but names. */
+	/* The value after a secret's name is removed, up to the quote that opened it (which may be
+	 * escaped) or, if the text is truncated, to the end. The number of characters between name
+	 * and value is limited, because a text may consist of nothing but names. */
 	g_autoptr(GRegex) secrets =
 		g_regex_new("((?:token|password|passwd|_pass|secret|key_data)[a-z_]{0,64}+"
 			    "\\\\{0,64}+[\"']?\\s{0,64}+[:=]\\s{0,64}+u?)"
@@ -123,6 +123,6 @@ char *rpc_text_redact(const char *text, size_t length)
 		without_secrets ? g_regex_replace(tokens, without_secrets, -1, 0, REDACTED, 0, NULL)
 				: NULL;
 
-	/* When the search gives up, show nothing rather than a secret. */
+	/* If the search fails, show nothing rather than a secret. */
 	return redacted ? redacted : g_strdup(REDACTED);
 }

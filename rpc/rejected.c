@@ -101,11 +101,11 @@ void rejected_keep(const struct rpc_config *config, const char *body, size_t len
 	text = redact_body(body, length);
 	first_line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
 	content = g_strdup_printf("# %s%s\n%s\n", first_line,
-				  length > RPC_MAX_KEPT_BYTES ? " (cut)" : "", text);
+				  length > RPC_MAX_KEPT_BYTES ? " (truncated)" : "", text);
 	size = strlen(content);
 	if (size > config->rejected_max_bytes) {
 		g_warning("cannot keep a rejected message: it has %zu bytes, and the folder may "
-			  "hold %" G_GUINT64_FORMAT,
+			  "contain at most %" G_GUINT64_FORMAT,
 			  size, config->rejected_max_bytes);
 		return;
 	}
@@ -123,5 +123,5 @@ void rejected_keep(const struct rpc_config *config, const char *body, size_t len
 		g_warning("cannot keep a rejected message: cannot write %s: %s", path,
 			  g_strerror(errno));
 	else
-		g_message("the rejected message is kept as %s", path);
+		g_message("keeping the rejected message as %s", path);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Replies to the calls that our server received.
+ * Replies to the calls that this server received.
  */
 #include "rpc/reply.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A request that our server received, its ack and its answer.
+ * A request that this server received, its ack and its answer.
  */
 #include "rpc/request.h"
 
@@ -18,17 +18,17 @@
 #define TIMEOUT_MAX_S (24 * 3600)
 
 struct rpc_request {
-	struct rpc *rpc;   /* NULL: it came from no broker */
+	struct rpc *rpc;   /* NULL: not from a broker */
 	uint64_t number;   /* in rpc->inflight */
 	cJSON *message;	   /* without its context */
-	cJSON *empty_args; /* stands for args where the message has none */
+	cJSON *empty_args; /* used as args if the message has none */
 	struct rpc_context *context;
 	const char *msg_id;	 /* in the message; NULL: a cast */
 	const char *reply_queue; /* in the message; NULL: a cast */
 	bool answered;
 };
 
-/* In seconds, 0 where the caller gave none. */
+/* In seconds; 0 if the caller sent none. */
 static unsigned call_timeout(const struct rpc_request *request)
 {
 	int64_t timeout;
@@ -125,7 +125,7 @@ void rpc_request_ack(struct rpc_request *request)
 		consumer_ack(request->rpc->consumer, &tag);
 }
 
-/* Takes `result` and `failure`. */
+/* Takes ownership of `result` and `failure`. */
 static void answer_call(struct rpc_request *request, cJSON *result, char *failure)
 {
 	if (!rpc_request_is_call(request) || request->answered) {
@@ -172,10 +172,10 @@ void rpc_request_reject(struct rpc_request *request, const char *reason)
 	rpc_context_attach(request->message, request->context, NULL);
 	body = json_print(request->message);
 	if (request->rpc) {
-		g_warning("a request is rejected: %s", full_reason);
+		g_warning("rejecting a request: %s", full_reason);
 		rejected_keep(request->rpc->config, body, strlen(body), full_reason);
 	} else {
-		g_warning("the request cannot be used: %s", full_reason);
+		g_warning("cannot use the request: %s", full_reason);
 	}
 	cJSON_free(body);
 	rpc_request_fail(request, "ValueError", "builtins", full_reason);

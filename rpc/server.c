@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The server: decodes the requests that arrive, drops duplicates, and hands each to its method as
+ * The server: decodes incoming requests, drops duplicates, and passes each to its method as
  * oslo_messaging.rpc.dispatcher does.
  */
 #include "rpc/server.h"
@@ -27,7 +27,7 @@ struct rpc_server {
 	char *own_queue;	   /* "compute.host" */
 	char *fanout_queue;	   /* "compute_fanout_<hex digits>" */
 	atomic_int state;	   /* enum server_state */
-	struct rpc_server_ops ops; /* written while it is stopped */
+	struct rpc_server_ops ops; /* written while the server is stopped */
 };
 
 struct rpc_server *rpc_server_new(const struct rpc_config *config)
@@ -49,8 +49,8 @@ void rpc_server_free(struct rpc_server *server)
 	g_free(server);
 }
 
-/* The queues of a server of oslo (oslo_messaging._drivers.amqpdriver.AMQPDriverBase.listen). Each
- * queue's name is the tag of its consumer. */
+/* The queues of an oslo server (oslo_messaging._drivers.amqpdriver.AMQPDriverBase.listen). Each
+ * consumer's tag is the name of its queue. */
 static enum broker_result subscribe_server(struct broker_connection *connection,
 					   amqp_channel_t channel, void *opaque, GError **error)
 {
@@ -109,7 +109,7 @@ static const struct rpc_method *find_method(const struct rpc_server_ops *ops, co
 static void refuse_request(struct rpc_request *request, const char *class_name, const char *message)
 {
 	if (!rpc_request_is_call(request))
-		g_warning("a cast is dropped: %s", message);
+		g_warning("dropping a cast: %s", message);
 	rpc_request_fail(request, class_name, DISPATCHER_MODULE, message);
 	rpc_request_ack(request);
 	rpc_request_free(request);
@@ -122,7 +122,7 @@ static void dispatch_request(const struct rpc_server_ops *ops, struct rpc_reques
 	const struct rpc_method *method = find_method(ops, name);
 	g_autofree char *reason = NULL;
 
-	/* oslo's dispatcher reports an unknown namespace as a version that is not supported. */
+	/* oslo's dispatcher reports an unknown namespace as an unsupported version. */
 	if (rpc_request_has_namespace(request) || !rpc_version_is_served(ops->versions, version)) {
 		reason = g_strdup_printf("Endpoint does not support RPC version %s. "
 					 "Attempted method: %s",
@@ -140,8 +140,8 @@ static void dispatch_request(const struct rpc_server_ops *ops, struct rpc_reques
 	}
 }
 
-/* These texts are remembered, quoted in an answer, or names on the broker. */
-static int check_names(const cJSON *message, GError **error)
+/* These texts are stored, quoted in an answer, or used as names at the broker. */
+static int check_name_lengths(const cJSON *message, GError **error)
 {
 	static const char *const names[] = {"method", "version", "_unique_id", "_msg_id",
 					    "_reply_q"};
@@ -175,7 +175,7 @@ static cJSON *decode_request(const struct delivery *delivery, GError **error)
 		return NULL;
 	}
 	message = rpc_body_decode(delivery->body, delivery->length, error);
-	if (message && check_names(message, error) < 0)
+	if (message && check_name_lengths(message, error) < 0)
 		g_clear_pointer(&message, cJSON_Delete);
 	return message;
 }
@@ -189,7 +189,7 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 	uint64_t number;
 
 	if (!message) {
-		g_warning("a message is rejected: %s", error->message);
+		g_warning("rejecting a message: %s", error->message);
 		rejected_keep(rpc->config, delivery->body, delivery->length, error->message);
 		consumer_ack(rpc->consumer, &delivery->tag);
 		return;
@@ -206,7 +206,7 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 	default:
 		break;
 	}
-	g_info("a duplicate of message %.64s is dropped", unique_id);
+	g_info("dropping a duplicate of message %.64s", unique_id);
 	cJSON_Delete(message);
 }
 
@@ -216,7 +216,7 @@ int rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError *
 
 	if (atomic_load(&server->state) != SERVER_STOPPED) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_FAILED,
-				    "the RPC server was started already");
+				    "the RPC server has already been started");
 		return -1;
 	}
 	server->ops = *ops;
@@ -225,13 +225,13 @@ int rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError *
 	return 0;
 }
 
-/* Ends consuming, and waits until the broker has confirmed that. */
+/* Stops consuming, and waits until the broker has confirmed it. */
 static void stop_consuming(struct rpc *rpc)
 {
 	consumer_want(rpc->consumer, CONSUMER_SERVER, false);
 	if (!consumer_wait(rpc->consumer, CONSUMER_SERVER, false,
 			   g_get_monotonic_time() + UNSUBSCRIBE_TIMEOUT_S * G_USEC_PER_SEC))
-		g_warning("the broker did not confirm within %d s that we stopped consuming",
+		g_warning("the broker did not confirm the end of consuming within %d s",
 			  UNSUBSCRIBE_TIMEOUT_S);
 }
 

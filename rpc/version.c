@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Versions of an RPC API: parsed and compared as oslo does.
+ * RPC API versions: parsed and compared as oslo does.
  */
 #include "rpc/version.h"
 

@@ -83,7 +83,7 @@ struct virt_host;
  * process can open only one host at a time. `config` must outlive it. NULL with
  * VIRT_ERROR_DISCONNECTED or VIRT_ERROR_CONFIG. */
 struct virt_host *virt_host_open(const struct virt_config *config, GError **error);
-/* Thaws the guests that are still frozen, and frees the host. NULL is allowed. */
+/* Thaws the guests that are still frozen, and frees the host. Accepts NULL. */
 void virt_host_close(struct virt_host *host);
 typedef struct virt_host virt_host_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virt_host_t, virt_host_close)

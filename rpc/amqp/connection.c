@@ -19,14 +19,14 @@
 #define CONNECT_TIMEOUT_S 10
 #define RPC_TIMEOUT_S 20
 #define CLOSE_TIMEOUT_S 2
-#define WAIT_MAX_MS 1000 /* librabbitmq sends heartbeats when it is called */
+#define WAIT_MAX_MS 1000 /* librabbitmq sends heartbeats only while it is called */
 #define FRAME_MAX_BYTES 131072
 #define REPLY_TEXT_MAX_BYTES 500
 
 struct broker_connection {
 	amqp_connection_state_t state;
 	char *peer;
-	int reply_code; /* of the last close */
+	int reply_code; /* of the last channel or connection that the broker closed */
 	struct tls_verification tls;
 };
 
@@ -50,11 +50,11 @@ int broker_reply_code(const struct broker_connection *connection)
 	return connection->reply_code;
 }
 
-/* The broker closes a channel or the connection. It waits for our close-ok before the channel's
- * number can be used again. */
-static enum broker_result handle_close(struct broker_connection *connection, amqp_channel_t channel,
-				       const amqp_method_t *method, const char *action,
-				       GError **error)
+/* The broker closed a channel or the connection. The channel's number can be used again only after
+ * close-ok was sent. */
+static enum broker_result handle_broker_close(struct broker_connection *connection,
+					      amqp_channel_t channel, const amqp_method_t *method,
+					      const char *action, GError **error)
 {
 	bool is_connection = method->id == AMQP_CONNECTION_CLOSE_METHOD;
 	const amqp_bytes_t *text;
@@ -93,7 +93,8 @@ enum broker_result broker_check_reply(struct broker_connection *connection, amqp
 	case AMQP_RESPONSE_SERVER_EXCEPTION:
 		if (reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD ||
 		    reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD)
-			return handle_close(connection, channel, &reply.reply, action, error);
+			return handle_broker_close(connection, channel, &reply.reply, action,
+						   error);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
 			    "%s at %s: the broker answered with the unexpected method 0x%08x",
 			    action, connection->peer, reply.reply.id);
@@ -125,8 +126,8 @@ enum broker_result broker_next_frame(struct broker_connection *connection, amqp_
 	if (frame->frame_type == AMQP_FRAME_METHOD &&
 	    (frame->payload.method.id == AMQP_CHANNEL_CLOSE_METHOD ||
 	     frame->payload.method.id == AMQP_CONNECTION_CLOSE_METHOD))
-		return handle_close(connection, frame->channel, &frame->payload.method,
-				    "waiting for frames", error);
+		return handle_broker_close(connection, frame->channel, &frame->payload.method,
+					   "waiting for frames", error);
 	return BROKER_OK;
 }
 
@@ -174,7 +175,8 @@ static int log_in(struct broker_connection *connection, const struct rpc_config 
 			    (int)MIN(closed->reply_text.len, REPLY_TEXT_MAX_BYTES),
 			    (const char *)closed->reply_text.bytes);
 	} else {
-		/* A broker that requires a client certificate fails after the handshake. */
+		/* A broker that requires a client certificate closes the connection only after the
+		 * handshake. */
 		g_autofree char *why =
 			reply.library_error <= AMQP_STATUS_SSL_ERROR
 				? tls_explain_failure(config, &connection->tls, reply.library_error)
@@ -228,7 +230,7 @@ struct broker_connection *broker_open(const struct rpc_config *config,
 			    "cannot connect to RabbitMQ at %s: %s", connection->peer, why);
 		goto failed;
 	}
-	/* Otherwise a write to a peer that is gone, or never reads, would never return. */
+	/* Otherwise a write to a dead or stuck peer would never return. */
 	(void)setsockopt(broker_fd(connection), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
 			 sizeof(user_timeout_ms));
 	if (log_in(connection, config, url->vhost, address, name, &local) < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One connection to a broker. It belongs to one thread (librabbitmq shares nothing between
- * threads), and each reply of the broker is decoded by its type here.
+ * A connection to a broker. It is used by one thread only (librabbitmq has no locks). Decodes each
+ * reply of the broker by its type.
  */
 #ifndef NOVASNAP_RPC_AMQP_CONNECTION_H
 #define NOVASNAP_RPC_AMQP_CONNECTION_H
@@ -15,49 +15,49 @@ struct broker_connection;
 
 enum broker_result {
 	BROKER_OK,
-	BROKER_CHANNEL_CLOSED, /* the broker refused, and closed the channel only */
-	BROKER_LOST,	       /* the connection is lost; broker_abandon it */
+	BROKER_CHANNEL_CLOSED, /* the broker reported an error and closed the channel only */
+	BROKER_LOST,	       /* the connection is lost: call broker_abandon */
 };
 
-/* Connects to the broker that `retry` names and logs in; takes at most about half a minute. `name`
- * is shown in RabbitMQ's list of connections. Returns NULL with RPC_ERROR_DISCONNECTED, with
- * RPC_ERROR_CONFIG when TLS files cannot be used, or with RPC_ERROR_FAILED. */
+/* Connects to the broker selected by `retry` and logs in, which takes at most about half a minute.
+ * `name` is shown in RabbitMQ's list of connections. Returns NULL with RPC_ERROR_DISCONNECTED, with
+ * RPC_ERROR_CONFIG if TLS files cannot be used, or with RPC_ERROR_FAILED. */
 struct broker_connection *broker_open(const struct rpc_config *config,
 				      const struct transport_url *url,
 				      const struct broker_retry *retry, const char *name,
 				      GError **error);
-/* Closes the connection as AMQP prescribes, so that the broker reads all that was written. Waits
- * for the broker for at most 2 s. Takes NULL. */
+/* Closes the connection with AMQP's closing handshake, so that the broker reads everything that was
+ * written. Waits for the broker for at most 2 s. Accepts NULL. */
 void broker_close(struct broker_connection *connection);
-/* Closes the socket without a word to the broker: for a connection that is lost. Takes NULL. */
+/* Closes the socket without a closing handshake, for a connection that is lost. Accepts NULL. */
 void broker_abandon(struct broker_connection *connection);
 
-/* For librabbitmq's own functions; what they return is checked with broker_check_reply. */
+/* The handle for librabbitmq's functions; check their results with broker_check_reply. */
 amqp_connection_state_t broker_amqp_state(struct broker_connection *connection);
 int broker_fd(struct broker_connection *connection);
-/* "host:port", for messages. Lives as long as the connection. */
+/* "host:port", for messages. Valid as long as the connection. */
 const char *broker_peer(const struct broker_connection *connection);
 
-/* Opens a channel: a new one, or again after BROKER_CHANNEL_CLOSED. */
+/* Opens a channel for the first time, or again after BROKER_CHANNEL_CLOSED. */
 enum broker_result broker_open_channel(struct broker_connection *connection, amqp_channel_t channel,
 				       GError **error);
 
-/* Decodes the reply to the last synchronous function of librabbitmq on that channel. Unless it is
- * BROKER_OK, an error is set that begins with `action` ("declaring the queue q"):
- * RPC_ERROR_FAILED with BROKER_CHANNEL_CLOSED, RPC_ERROR_DISCONNECTED with BROKER_LOST. */
+/* Decodes the reply to the last synchronous librabbitmq call on that channel. If the result is not
+ * BROKER_OK, an error is set that begins with `action` ("declaring the queue q"): RPC_ERROR_FAILED
+ * for BROKER_CHANNEL_CLOSED, RPC_ERROR_DISCONNECTED for BROKER_LOST. */
 enum broker_result broker_check_reply(struct broker_connection *connection, amqp_channel_t channel,
 				      const char *action, GError **error);
 /* The AMQP reply code of the last BROKER_CHANNEL_CLOSED: 404, 406... */
 int broker_reply_code(const struct broker_connection *connection);
 
-/* Takes the next frame that has arrived, without waiting. frame_type is 0 when there is none. The
- * frame is valid until amqp_maybe_release_buffers. Errors as those of broker_check_reply. */
+/* Returns the next frame that has arrived, without waiting. frame_type is 0 if there is none. The
+ * frame is valid until amqp_maybe_release_buffers. Errors are those of broker_check_reply. */
 enum broker_result broker_next_frame(struct broker_connection *connection, amqp_frame_t *frame,
 				     GError **error);
 
-/* Waits until a frame may be read, or until the eventfd is written, which is then read. Returns at
+/* Waits until a frame can be read or the eventfd was written; the eventfd is then reset. Returns at
  * `until` (monotonic us) at the latest, and early enough for heartbeats. `connection` may be NULL:
- * then only the eventfd is waited for. */
+ * then waits only for the eventfd. */
 void broker_wait(struct broker_connection *connection, int event_fd, gint64 until);
 
 #endif

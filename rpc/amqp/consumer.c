@@ -14,8 +14,8 @@
 #include "rpc/base.h"
 #include "rpc/limits.h"
 
-/* After this many deliveries, acks and everything else have their turn: the broker sends no more
- * than the prefetch until it gets acks. */
+/* After this many deliveries, acks and other work are done: the broker sends at most `prefetch`
+ * messages before it gets acks. */
 #define DELIVERIES_PER_TURN 32
 
 struct consumer {
@@ -29,14 +29,14 @@ struct consumer {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	/* Guarded by the lock; written by the thread only. */
-	bool connected; /* and what was wanted then is consumed */
+	/* Guarded by the lock; written only by the thread. */
+	bool connected; /* true once the wanted channels are consumed */
 	bool consumed[CONSUMER_CHANNELS];
 	/* Guarded by the lock. */
 	GArray *acks; /* struct delivery_tag */
 
-	/* The thread's own. */
-	GArray *acks_to_send; /* struct delivery_tag; empty between two turns */
+	/* Used only by the thread. */
+	GArray *acks_to_send; /* struct delivery_tag; empty between two iterations */
 	struct broker_connection *connection;
 	struct broker_retry retry;
 	unsigned connection_number;
@@ -104,7 +104,7 @@ static int unsubscribe_channel(struct consumer *consumer, enum consumer_channel 
 		       : -1;
 }
 
-/* Makes what is consumed equal to what is wanted. */
+/* Starts and stops consuming until it matches what is wanted. */
 static int update_subscriptions(struct consumer *consumer, GError **error)
 {
 	for (enum consumer_channel i = CONSUMER_SERVER; i < CONSUMER_CHANNELS; i++) {
@@ -147,7 +147,7 @@ static void send_acks(struct consumer *consumer)
 		const struct delivery_tag *tag = &g_array_index(acks, struct delivery_tag, i);
 		int rc;
 
-		/* Of an older connection: the broker delivers that message again. */
+		/* From an earlier connection: the broker delivers that message again. */
 		if (tag->connection != consumer->connection_number)
 			continue;
 		rc = amqp_basic_ack(broker_amqp_state(consumer->connection), tag->channel,
@@ -173,12 +173,13 @@ static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
 	if (atomic_load(&consumer->wanted[channel]))
 		consumer->ops.channels[channel]->deliver(&delivery, consumer->ops.opaque);
 	else
-		/* It crossed our unsubscribe; the broker gives it to another server. */
+		/* The message was sent before the broker handled the unsubscribe. Requeue it, for
+		 * another server. */
 		(void)amqp_basic_reject(broker_amqp_state(consumer->connection), channel,
 					assembler->number, 1);
 }
 
-/* Returns 1 when a delivery is complete with this frame, and was delivered. */
+/* Returns 1 if this frame completed a delivery, which was passed to its receiver. */
 static int handle_content(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
 {
 	struct delivery_assembler *assembler = &consumer->assemblers[frame->channel];
@@ -191,7 +192,8 @@ static int handle_content(struct consumer *consumer, const amqp_frame_t *frame, 
 	return rc;
 }
 
-static int handle_method(struct consumer *consumer, const amqp_frame_t *frame, GError **error)
+static int consumer_handle_method(struct consumer *consumer, const amqp_frame_t *frame,
+				  GError **error)
 {
 	if (frame->payload.method.id == AMQP_BASIC_DELIVER_METHOD) {
 		const amqp_basic_deliver_t *method = frame->payload.method.decoded;
@@ -201,7 +203,7 @@ static int handle_method(struct consumer *consumer, const amqp_frame_t *frame, G
 		const amqp_basic_cancel_t *cancel = frame->payload.method.decoded;
 
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "%s: the queue %.*s was deleted; all queues are declared again",
+			    "%s: the queue %.*s was deleted: declaring all queues again",
 			    broker_peer(consumer->connection),
 			    (int)MIN(cancel->consumer_tag.len, RPC_MAX_NAME_BYTES),
 			    (const char *)cancel->consumer_tag.bytes);
@@ -210,7 +212,7 @@ static int handle_method(struct consumer *consumer, const amqp_frame_t *frame, G
 	return 0;
 }
 
-static void read_frames(struct consumer *consumer)
+static void consumer_read_frames(struct consumer *consumer)
 {
 	unsigned deliveries = 0;
 
@@ -228,7 +230,7 @@ static void read_frames(struct consumer *consumer)
 		if (frame.channel == 0 || frame.channel >= CONSUMER_CHANNELS)
 			continue;
 		rc = frame.frame_type == AMQP_FRAME_METHOD
-			     ? handle_method(consumer, &frame, &error)
+			     ? consumer_handle_method(consumer, &frame, &error)
 			     : handle_content(consumer, &frame, &error);
 		if (rc < 0) {
 			consumer_disconnect(consumer, error);
@@ -258,7 +260,7 @@ static void *consumer_main(void *opaque)
 		if (!consumer->connection)
 			until = MIN(until, consumer->retry.not_before);
 		broker_wait(consumer->connection, consumer->event_fd, until);
-		read_frames(consumer);
+		consumer_read_frames(consumer);
 	}
 	send_acks(consumer);
 	broker_close(g_steal_pointer(&consumer->connection));
@@ -299,7 +301,7 @@ struct consumer *consumer_start(const struct rpc_config *config, const struct tr
 	return NULL;
 }
 
-static void wake_thread(struct consumer *consumer)
+static void consumer_wake(struct consumer *consumer)
 {
 	uint64_t one = 1;
 
@@ -309,7 +311,7 @@ static void wake_thread(struct consumer *consumer)
 void consumer_stop(struct consumer *consumer)
 {
 	atomic_store(&consumer->stopping, true);
-	wake_thread(consumer);
+	consumer_wake(consumer);
 	pthread_join(consumer->thread, NULL);
 	consumer_free(consumer);
 }
@@ -329,7 +331,7 @@ bool consumer_is_ready(struct consumer *consumer)
 void consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted)
 {
 	if (atomic_exchange(&consumer->wanted[channel], wanted) != wanted)
-		wake_thread(consumer);
+		consumer_wake(consumer);
 }
 
 bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, bool consumed,
@@ -356,7 +358,7 @@ void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 	first = consumer->acks->len == 0;
 	g_array_append_val(consumer->acks, *tag);
 	pthread_mutex_unlock(&consumer->lock);
-	/* The thread takes all acks at once, and was woken for the first of them. */
+	/* The thread takes all acks at once, and was woken for the first one. */
 	if (first)
-		wake_thread(consumer);
+		consumer_wake(consumer);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Puts the pieces of a delivery together.
+ * Assembles deliveries from frames.
  */
 #include "rpc/amqp/delivery.h"
 
@@ -46,7 +46,7 @@ int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t 
 {
 	bool is_header = frame->frame_type == AMQP_FRAME_HEADER;
 
-	/* It belongs to a method that is not a delivery. */
+	/* The frame belongs to a method that is not a delivery. */
 	if (!assembler->begun)
 		return 0;
 	if (is_header && !assembler->has_header) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Messages that arrive. AMQP sends each in pieces (a method frame, a header frame, body frames);
- * the assembler puts them together. It trusts nothing that the broker says about lengths.
+ * Incoming messages. AMQP sends each in several frames (a method frame, a header frame, body
+ * frames), which the assembler combines. It does not trust any length that the broker announces.
  */
 #ifndef NOVASNAP_RPC_AMQP_DELIVERY_H
 #define NOVASNAP_RPC_AMQP_DELIVERY_H
@@ -15,7 +15,7 @@
 
 /* Identifies a delivery, for its ack. */
 struct delivery_tag {
-	unsigned connection; /* the number of our connection: an older one cannot be acked on */
+	unsigned connection; /* its number: a later connection cannot ack the delivery */
 	amqp_channel_t channel;
 	uint64_t number; /* AMQP's delivery tag */
 };
@@ -23,35 +23,33 @@ struct delivery_tag {
 /* A message that has arrived. */
 struct delivery {
 	struct delivery_tag tag;
-	const char *body; /* has no terminator; valid only while its receiver is called */
+	const char *body; /* not NUL-terminated; valid only during the receiver's call */
 	size_t length;	  /* bytes at `body` */
-	uint64_t size;	  /* bytes of the whole message; where it is more than RPC_MAX_BODY_BYTES,
-			   * only the beginning is at `body` */
+	uint64_t size;	  /* bytes of the whole message; `body` may be only its start */
 };
 
-/* Puts one delivery together. Initialize it with zeros. */
+/* Assembles one delivery at a time. Initialize it with zeros. */
 struct delivery_assembler {
 	bool begun;
 	bool has_header;
 	uint64_t number;   /* AMQP's delivery tag */
 	uint64_t size;	   /* bytes that the header announces */
-	uint64_t received; /* bytes that have come */
-	/* The body, when all of it has come; of one over RPC_MAX_BODY_BYTES the first
-	 * RPC_MAX_KEPT_BYTES. */
+	uint64_t received; /* bytes received */
+	/* The complete body; if it is over RPC_MAX_BODY_BYTES, its first RPC_MAX_KEPT_BYTES. */
 	const char *body;
 	size_t length;
 	GByteArray *pieces;
 };
 
-/* Begins a delivery, after its method frame. */
+/* Starts a delivery, after its method frame. */
 void delivery_begin(struct delivery_assembler *assembler, uint64_t number);
-/* Adds a header frame or a body frame. Returns 1 when the delivery is complete: `body` is valid
- * until delivery_reset, and until the frame's buffers are released, because a body of one frame is
- * not copied. Returns 0 when more is to come, or when the frame does not belong to a delivery; -1
- * with RPC_ERROR_DISCONNECTED when the frame is not expected here. */
+/* Adds a header frame or a body frame. Returns 1 if the delivery is complete: `body` is then valid
+ * until delivery_reset or until the frame's buffers are released, because a body of one frame is
+ * not copied. Returns 0 if more frames follow or the frame does not belong to a delivery; -1 with
+ * RPC_ERROR_DISCONNECTED if the frame is not expected here. */
 int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t *frame,
 		       GError **error);
-/* Frees what was put together, and makes the assembler ready for the next delivery. */
+/* Frees the assembled data, and prepares the assembler for the next delivery. */
 void delivery_reset(struct delivery_assembler *assembler);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The headers of librabbitmq, by the names that the installed version uses. Newer versions keep
- * them in the folder rabbitmq-c, and 0.15 warns about the old names. Include this file instead.
+ * Includes librabbitmq's headers under the names of the installed version. Newer versions install
+ * them in the folder rabbitmq-c, and 0.15 warns about the old names. Use this file instead of
+ * amqp.h.
  */
 #ifndef NOVASNAP_RPC_AMQP_LIBRABBITMQ_H
 #define NOVASNAP_RPC_AMQP_LIBRABBITMQ_H

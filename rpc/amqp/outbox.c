@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The outbox: messages on their way to the publishing thread, and the senders that wait for them.
+ * The outbox: queued messages for the publishing thread, and the senders that wait for their
+ * confirmation.
  */
 #include "rpc/amqp/outbox.h"
 
@@ -16,14 +17,14 @@
 #define WAIT_DEFAULT_S 60
 
 struct outbox {
-	unsigned max; /* messages */
+	unsigned max; /* maximum number of messages */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	GQueue waiting; /* struct outbox_message */
 	size_t bytes;	/* of their bodies */
 	bool closed;
-	char *broker_error; /* why the broker accepts nothing; NULL: nothing known */
+	char *broker_error; /* why the broker accepts nothing; NULL: no known reason */
 };
 
 struct outbox *outbox_new(unsigned max)
@@ -64,7 +65,7 @@ static void message_free(struct outbox_message *message)
 	g_free(message);
 }
 
-/* The lock is held, because of `broker_error`. */
+/* Reads `broker_error`, so call it with the lock held. */
 static GError *timeout_error(const struct outbox *outbox, const struct outbox_message *message)
 {
 	if (message->unroutable)
@@ -74,16 +75,17 @@ static GError *timeout_error(const struct outbox *outbox, const struct outbox_me
 	return g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
 			   "the broker did not accept a message for %s in %u s: %s",
 			   message->content.key, message->content.timeout_s,
-			   outbox->broker_error ? outbox->broker_error : "no confirmation came");
+			   outbox->broker_error ? outbox->broker_error
+						: "no confirmation was received");
 }
 
-/* Frees a message that nobody waits for; its error can only be logged. */
+/* Frees a message without a waiting sender; its error can only be logged. */
 static void drop_message(struct outbox_message *message, GError *error)
 {
 	if (error && message->content.transient)
-		g_debug("a message for %s is dropped: %s", message->content.key, error->message);
+		g_debug("dropping a message for %s: %s", message->content.key, error->message);
 	else if (error)
-		g_warning("a message for %s is lost: %s", message->content.key, error->message);
+		g_warning("lost a message for %s: %s", message->content.key, error->message);
 	g_clear_error(&error);
 	message_free(message);
 }
@@ -115,7 +117,7 @@ void outbox_free(struct outbox *outbox)
 		outbox_end(
 			outbox, message,
 			g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
-				    "the connection was closed before the broker accepted it%s%s",
+				    "the connection was closed before the broker confirmed it%s%s",
 				    outbox->broker_error ? ": " : "",
 				    outbox->broker_error ? outbox->broker_error : ""));
 	g_free(outbox->broker_error);
@@ -209,7 +211,7 @@ int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **
 			g_queue_remove(&outbox->waiting, message);
 			outbox->bytes -= message->body_bytes;
 		} else {
-			/* The publishing thread has it, and frees it. */
+			/* The publishing thread owns the message, and will free it. */
 			message->has_waiter = false;
 			message->abandoned = true;
 			is_ours = false;
@@ -235,7 +237,7 @@ struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next)
 		struct outbox_message *message = node->data;
 
 		next = node->next;
-		/* A sender that waits watches the deadline itself. */
+		/* A waiting sender checks the deadline itself. */
 		if (message->deadline > 0 && now > message->deadline && !message->has_waiter) {
 			g_queue_delete_link(&outbox->waiting, node);
 			outbox->bytes -= message->body_bytes;

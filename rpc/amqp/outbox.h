@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The outbox: messages on their way from their senders to the publishing thread, in order and
- * bounded, and the senders that wait for the broker's confirmation.
+ * The outbox: a bounded queue of messages from their senders to the publishing thread, and the
+ * senders that wait for the broker's confirmation.
  *
- * A message belongs to the outbox while it waits, and to the publishing thread between outbox_take
- * and outbox_end or outbox_requeue. All functions but outbox_new and outbox_free may be called from
- * any thread; no other lock is taken while the outbox's own is held.
+ * The outbox owns a message while it is queued; the publishing thread owns it between outbox_take
+ * and outbox_end or outbox_requeue. All functions except outbox_new and outbox_free may be called
+ * from any thread. No other lock is taken while the outbox's lock is held.
  */
 #ifndef NOVASNAP_RPC_AMQP_OUTBOX_H
 #define NOVASNAP_RPC_AMQP_OUTBOX_H
@@ -19,21 +19,19 @@
 struct outgoing_message {
 	const char *exchange;	/* "": the default exchange; copied */
 	const char *key;	/* the routing key; copied */
-	char *body;		/* from cJSON's allocator; taken */
+	char *body;		/* from cJSON's allocator; ownership is taken */
 	unsigned expiration_ms; /* 0: none */
-	bool mandatory;		/* the broker returns it when no queue takes it */
-	bool retry_unroutable;	/* a returned one is published again until timeout_s: its queue
-				 * may appear when its owner comes back */
-	bool declare_queue;	/* first a queue of the key's name is declared and bound */
-	bool transient;	    /* not kept over a restart of the broker; its loss is not a warning */
-	unsigned timeout_s; /* how long it may wait for the broker; 0: forever, or a minute when
-			     * its sender waits */
+	bool mandatory;		/* the broker returns it if no queue takes it */
+	bool retry_unroutable;	/* publish a returned message again until timeout_s */
+	bool declare_queue;	/* first declare and bind a queue with the key's name */
+	bool transient;		/* not persistent; its loss is not logged as a warning */
+	unsigned timeout_s;	/* for the broker; 0: none, or a minute if the sender waits */
 };
 
 enum outbox_state {
-	OUTBOX_WAITING,	  /* in the outbox */
-	OUTBOX_PUBLISHED, /* in the hands of the publishing thread */
-	OUTBOX_ENDED,	  /* confirmed or failed; only where the sender waits */
+	OUTBOX_WAITING,	  /* queued in the outbox */
+	OUTBOX_PUBLISHED, /* owned by the publishing thread */
+	OUTBOX_ENDED,	  /* confirmed or failed; only if the sender waits */
 };
 
 /* A message in the outbox. */
@@ -42,55 +40,57 @@ struct outbox_message {
 	size_t body_bytes;
 	gint64 deadline; /* monotonic us; 0: none */
 
-	/* Used by the publishing thread only. */
-	gint64 not_before;     /* monotonic us: when an unroutable message is tried again */
-	uint64_t delivery_tag; /* of the broker's confirmation, while published */
+	/* Used only by the publishing thread. */
+	gint64 not_before;     /* monotonic us: when an unroutable message is published again */
+	uint64_t delivery_tag; /* the broker's tag while the message is unconfirmed */
 	bool returned;	       /* the broker had no queue for it */
 
 	/* Guarded by the outbox's lock. */
 	enum outbox_state state;
-	bool unroutable; /* it was returned, and waits to be tried again */
-	bool has_waiter; /* its sender waits for it, and frees it */
-	bool abandoned;	 /* its sender waited, and has given up */
+	bool unroutable; /* it was returned, and will be published again */
+	bool has_waiter; /* its sender waits for it, and will free it */
+	bool abandoned;	 /* its sender stopped waiting */
 	GError *error;
 };
 
 struct outbox;
 
-/* `max`: how many messages may wait. */
+/* `max`: the maximum number of queued messages. */
 struct outbox *outbox_new(unsigned max);
-/* Ends all that still wait, with RPC_ERROR_DISCONNECTED. No other thread may use it any more. */
+/* Fails all queued messages with RPC_ERROR_DISCONNECTED. Other threads must no longer use the
+ * outbox. */
 void outbox_free(struct outbox *outbox);
-/* From now on outbox_add fails. */
+/* Makes outbox_add fail from now on. */
 void outbox_close(struct outbox *outbox);
 bool outbox_is_empty(struct outbox *outbox);
 
-/* Sets why the broker accepts nothing at the moment, for the errors of messages that time out. The
- * text is copied; NULL: it accepts messages, or nothing is known. */
+/* Sets the reason why the broker accepts nothing at the moment, which is added to time-out errors.
+ * The text is copied; NULL: the broker accepts messages, or no reason is known. */
 void outbox_set_broker_error(struct outbox *outbox, const char *broker_error);
 /* Returns a copy of that text, or NULL. The caller frees it. */
 char *outbox_get_broker_error(struct outbox *outbox);
 
-/* For senders: adds a message. With `wait` the sender must call outbox_wait next; without, the
- * result only says that the message was accepted, and failures are logged. The body is taken in any
- * case. Returns NULL with RPC_ERROR_OUTBOX_FULL, or with RPC_ERROR_DISCONNECTED when it is closed.
- */
+/* For senders: adds a message. With `wait`, the sender must call outbox_wait next; without, the
+ * result only says that the message was queued, and failures are logged. Always takes ownership of
+ * the body. Returns NULL with RPC_ERROR_OUTBOX_FULL, or with RPC_ERROR_DISCONNECTED if the outbox
+ * is closed. */
 struct outbox_message *outbox_add(struct outbox *outbox, const struct outgoing_message *content,
 				  bool wait, GError **error);
 /* For senders: waits until the broker has confirmed a message that was added with `wait`, up to its
  * deadline, and frees it. Returns 0, or -1 with RPC_ERROR_DISCONNECTED (no confirmation in time: it
- * may have been published) or RPC_ERROR_NOT_CONFIRMED (refused, or no queue took it). */
+ * may have been published) or RPC_ERROR_NOT_CONFIRMED (the broker rejected it, or no queue took
+ * it). */
 int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **error);
 
-/* For the publishing thread: takes the next message that may be published now, or NULL. Lowers
- * `ret_next` (monotonic us) to the time at which an unroutable message may be tried again. Messages
- * past their deadline that nobody waits for are dropped here. */
+/* For the publishing thread: removes and returns the next message that may be published now, or
+ * NULL. Lowers `ret_next` (monotonic us) to the time at which an unroutable message may be
+ * published again. Also drops messages that are past their deadline and have no waiting sender. */
 struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next);
-/* For the publishing thread: gives a message back that the broker did not confirm. It becomes the
- * first one again (so call it for the newest first); an unroutable one becomes the last. */
+/* For the publishing thread: returns an unconfirmed message to the outbox. It becomes the first
+ * message (so call this for the newest one first); an unroutable one becomes the last. */
 void outbox_requeue(struct outbox *outbox, struct outbox_message *message, bool unroutable);
-/* For the publishing thread: the broker has confirmed the message, or (with an error, which is
- * taken) it failed. Wakes the sender that waits; otherwise logs the error and frees the message. */
+/* For the publishing thread: the broker has confirmed the message, or it failed with `error`, which
+ * is taken. Wakes the waiting sender; without one, logs the error and frees the message. */
 void outbox_end(struct outbox *outbox, struct outbox_message *message, GError *error);
 
 #endif

@@ -16,8 +16,8 @@
 #include "rpc/amqp/write-watchdog.h"
 #include "rpc/base.h"
 
-/* Declarations have a channel of their own: a refused one closes its channel, and the confirmations
- * that are under way would be lost with it. */
+/* Declarations use a separate channel: an error closes the channel, and with it the pending
+ * confirmations on it would be lost. */
 enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLARE };
 
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
@@ -38,11 +38,11 @@ struct publisher {
 	bool ended;
 	gint64 stop_at; /* monotonic us */
 
-	/* The thread's own. */
+	/* Used only by the thread. */
 	struct broker_connection *connection;
 	struct broker_retry retry;
 	struct unconfirmed *unconfirmed;
-	GHashTable *queues; /* names of queues to declare on each connection */
+	GHashTable *queues; /* names of the queues to declare on each connection */
 	bool blocked;	    /* the broker accepts nothing at the moment */
 };
 
@@ -64,8 +64,8 @@ static void publisher_disconnect(struct publisher *publisher, GError *why)
 	g_error_free(why);
 }
 
-/* oslo's notifier declares each queue once per connection. A refusal is only logged: the message
- * still reaches listeners that have bound queues of their own. */
+/* oslo's notifier declares each queue once per connection. An error from the broker is only logged:
+ * the message still reaches listeners that have bound their own queues. */
 static int declare_topic_queue(struct publisher *publisher, const char *queue, GError **error)
 {
 	g_autoptr(GError) refused = NULL;
@@ -88,8 +88,8 @@ static int declare_topic_queue_once(struct publisher *publisher, const char *que
 {
 	if (g_hash_table_contains(publisher->queues, queue))
 		return 0;
-	/* Add it first: a blocked broker does not answer on a connection that has published, but it
-	 * does on the next connection, where all queues of the table are declared. */
+	/* Add it first: a blocked broker does not answer on a connection that has published. It
+	 * answers on the next connection, where all queues in the table are declared. */
 	g_hash_table_add(publisher->queues, g_strdup(queue));
 	return declare_topic_queue(publisher, queue, error);
 }
@@ -174,7 +174,7 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 	return 0;
 }
 
-/* Publishes what may be published; returns when there may be more, monotonic us. */
+/* Publishes the queued messages; returns the time of the next attempt, monotonic us. */
 static gint64 publish_waiting(struct publisher *publisher)
 {
 	gint64 next = G_MAXINT64;
@@ -192,7 +192,7 @@ static gint64 publish_waiting(struct publisher *publisher)
 	return next;
 }
 
-static void handle_method(struct publisher *publisher, const amqp_method_t *method)
+static void publisher_handle_method(struct publisher *publisher, const amqp_method_t *method)
 {
 	static const char blocked[] = "the broker is blocked: it is out of memory or disk space";
 
@@ -221,7 +221,8 @@ static void handle_method(struct publisher *publisher, const amqp_method_t *meth
 	case AMQP_CONNECTION_BLOCKED_METHOD:
 		publisher->blocked = true;
 		outbox_set_broker_error(publisher->outbox, blocked);
-		g_warning("%s: %s; messages wait", broker_peer(publisher->connection), blocked);
+		g_warning("%s: %s; messages are queued", broker_peer(publisher->connection),
+			  blocked);
 		break;
 	case AMQP_CONNECTION_UNBLOCKED_METHOD:
 		publisher->blocked = false;
@@ -234,7 +235,7 @@ static void handle_method(struct publisher *publisher, const amqp_method_t *meth
 	}
 }
 
-static void read_frames(struct publisher *publisher)
+static void publisher_read_frames(struct publisher *publisher)
 {
 	while (publisher->connection) {
 		amqp_frame_t frame;
@@ -245,15 +246,15 @@ static void read_frames(struct publisher *publisher)
 			return;
 		}
 		if (frame.frame_type == AMQP_FRAME_METHOD)
-			handle_method(publisher, &frame.payload.method);
+			publisher_handle_method(publisher, &frame.payload.method);
 		amqp_maybe_release_buffers(broker_amqp_state(publisher->connection));
 		if (frame.frame_type == 0)
 			return;
 	}
 }
 
-/* When the thread is to stop, it goes on until all is confirmed or the grace time is over. */
-static bool goes_on(struct publisher *publisher)
+/* After a request to stop, continues until all messages are confirmed or the grace time is over. */
+static bool must_continue(struct publisher *publisher)
 {
 	bool in_time, stopping;
 
@@ -269,7 +270,7 @@ static void *publisher_main(void *opaque)
 {
 	struct publisher *publisher = opaque;
 
-	while (goes_on(publisher)) {
+	while (must_continue(publisher)) {
 		gint64 until;
 
 		if (!publisher->connection && g_get_monotonic_time() >= publisher->retry.not_before)
@@ -278,7 +279,7 @@ static void *publisher_main(void *opaque)
 		if (!publisher->connection)
 			until = MIN(until, publisher->retry.not_before);
 		broker_wait(publisher->connection, publisher->event_fd, until);
-		read_frames(publisher);
+		publisher_read_frames(publisher);
 	}
 	unconfirmed_requeue_all(publisher->unconfirmed);
 	broker_close(g_steal_pointer(&publisher->connection));
@@ -324,7 +325,7 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	return NULL;
 }
 
-static void wake_thread(struct publisher *publisher)
+static void publisher_wake(struct publisher *publisher)
 {
 	uint64_t one = 1;
 
@@ -337,8 +338,8 @@ void publisher_stop(struct publisher *publisher, unsigned grace_s)
 	pthread_mutex_lock(&publisher->lock);
 	publisher->stopping = true;
 	publisher->stop_at = g_get_monotonic_time() + (gint64)grace_s * G_USEC_PER_SEC;
-	wake_thread(publisher);
-	/* A write that is stuck when the grace time is over is broken off. */
+	publisher_wake(publisher);
+	/* A write that is stuck when the grace time is over is aborted. */
 	while (!publisher->ended) {
 		struct timespec until = rpc_timespec(g_get_monotonic_time() + G_USEC_PER_SEC);
 
@@ -375,6 +376,6 @@ int publisher_send(struct publisher *publisher, const struct outgoing_message *c
 
 	if (!message)
 		return -1;
-	wake_thread(publisher);
+	publisher_wake(publisher);
 	return wait ? outbox_wait(publisher->outbox, message, error) : 0;
 }

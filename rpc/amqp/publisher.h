@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The publishing connection and its thread. It publishes what is in the outbox and keeps each
- * message until the broker has confirmed it. Messages that were not confirmed when the connection
- * broke are published again on the next one.
+ * The publishing connection and its thread. It publishes the messages in the outbox and keeps each
+ * one until the broker has confirmed it. Messages that are unconfirmed when the connection breaks
+ * are published again on the next one.
  */
 #ifndef NOVASNAP_RPC_AMQP_PUBLISHER_H
 #define NOVASNAP_RPC_AMQP_PUBLISHER_H
@@ -13,27 +13,28 @@
 
 struct publisher;
 
-/* Starts the thread, and returns before it has connected. `config` and `url` must live as long as
- * the publisher. Returns NULL with RPC_ERROR_FAILED. */
+/* Starts the thread, and returns before it has connected. `config` and `url` must outlive the
+ * publisher. Returns NULL with RPC_ERROR_FAILED. */
 struct publisher *publisher_start(const struct rpc_config *config, const struct transport_url *url,
 				  GError **error);
-/* Accepts no more messages, publishes those that wait (for at most `grace_s` seconds), ends the
+/* Accepts no more messages, publishes the queued ones (for at most `grace_s` seconds), ends the
  * thread and frees the publisher. */
 void publisher_stop(struct publisher *publisher, unsigned grace_s);
 
 /* Whether the connection is established. */
 bool publisher_is_ready(struct publisher *publisher);
-/* Returns why it is not, or why the broker accepts nothing; NULL when nothing is known. The caller
- * frees it. */
+/* Returns why the connection is not established, or why the broker accepts nothing; NULL if no
+ * reason is known. The caller frees it. */
 char *publisher_last_connect_error(struct publisher *publisher);
 
-/* Adds a message to the outbox; its body is taken in any case. With `wait`, returns when the broker
- * has confirmed it, or fails as outbox_wait. Without, returns at once, and fails as outbox_add. */
+/* Adds a message to the outbox, and always takes ownership of its body. With `wait`, waits until
+ * the broker has confirmed it, with the errors of outbox_wait. Without, returns immediately, with
+ * the errors of outbox_add. */
 int publisher_send(struct publisher *publisher, const struct outgoing_message *content, bool wait,
 		   GError **error);
 
-/* Shuts the socket down when a write to it has been stuck for too long; the thread then connects
- * again. To be called about every second from another thread. */
+/* Shuts down the socket if a write to it has been stuck for too long; the thread then reconnects.
+ * Call it about every second from another thread. */
 void publisher_check_stuck_write(struct publisher *publisher);
 
 #endif

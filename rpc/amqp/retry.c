@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Which broker a connection tries next, and when.
+ * Which broker is tried next, and when.
  */
 #include "rpc/amqp/retry.h"
 

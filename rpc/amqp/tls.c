@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TLS to the broker: certificates, the host name, and why a handshake failed.
+ * TLS connections to the broker: certificates, host name check, and explanations of failed
+ * handshakes.
  */
 #include "rpc/amqp/tls.h"
 
@@ -17,8 +18,8 @@ static int verify_certificate(X509_STORE_CTX *store, void *opaque)
 	return ok;
 }
 
-/* Refuses a key with a passphrase, because nobody can be asked for it. */
-static int refuse_passphrase(char *buffer, int size, int writing, void *opaque)
+/* Rejects a key with a passphrase, because nobody can enter it. */
+static int reject_passphrase(char *buffer, int size, int writing, void *opaque)
 {
 	(void)buffer;
 	(void)size;
@@ -37,7 +38,7 @@ static int set_expected_name(SSL_CTX *context, const char *host)
 	return X509_VERIFY_PARAM_set1_host(wanted, host, 0) == 1 ? 0 : -1;
 }
 
-/* Returns NULL, or what cannot be used. */
+/* Returns NULL, or a description of what cannot be used. */
 static const char *load_certificates(amqp_socket_t *socket, SSL_CTX *context,
 				     const struct rpc_config *config)
 {
@@ -68,7 +69,7 @@ amqp_socket_t *tls_socket_new(amqp_connection_state_t state, const struct rpc_co
 	ERR_clear_error();
 	verification->code = X509_V_OK;
 	if (context) {
-		SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
+		SSL_CTX_set_default_passwd_cb(context, reject_passphrase);
 		unusable = load_certificates(socket, context, config);
 	}
 	if (!unusable && (amqp_ssl_socket_set_ssl_versions(socket, AMQP_TLSv1_2, AMQP_TLSvLATEST) !=
@@ -78,7 +79,7 @@ amqp_socket_t *tls_socket_new(amqp_connection_state_t state, const struct rpc_co
 	if (unusable) {
 		reason = ERR_reason_error_string(ERR_peek_last_error());
 		g_set_error(error, RPC_ERROR, RPC_ERROR_CONFIG, "cannot use %s for TLS: %s",
-			    unusable, reason ? reason : "OpenSSL gives no reason");
+			    unusable, reason ? reason : "OpenSSL reports no reason");
 		return NULL;
 	}
 	amqp_ssl_socket_set_verify_peer(socket, 1);
@@ -105,11 +106,11 @@ char *tls_explain_failure(const struct rpc_config *config,
 				"host in transport_url");
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 	case X509_V_ERR_CERT_NOT_YET_VALID:
-		return g_strdup_printf("the broker's certificate is refused: %s; check this "
-				       "machine's clock",
-				       X509_verify_cert_error_string(verification->code));
+		return g_strdup_printf(
+			"the broker's certificate is rejected: %s; check this machine's clock",
+			X509_verify_cert_error_string(verification->code));
 	default:
-		return g_strdup_printf("the broker's certificate is refused: %s; "
+		return g_strdup_printf("the broker's certificate is rejected: %s; "
 				       "[oslo_messaging_rabbit]ssl_ca_file (%s) must contain the "
 				       "CA that signed it",
 				       X509_verify_cert_error_string(verification->code),

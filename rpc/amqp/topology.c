@@ -30,9 +30,10 @@ static void add_quorum(struct queue_arguments *arguments)
 	entry->value.value.bytes = amqp_cstring_bytes("quorum");
 }
 
-/* Checks the broker's reply, and opens the channel again when the broker has closed it. */
-static enum broker_result check_reply(struct broker_connection *connection, amqp_channel_t channel,
-				      const char *action, GError **error)
+/* Checks the broker's reply, and opens the channel again if the broker has closed it. */
+static enum broker_result check_reply_and_reopen(struct broker_connection *connection,
+						 amqp_channel_t channel, const char *action,
+						 GError **error)
 {
 	g_autoptr(GError) refused = NULL;
 	enum broker_result result = broker_check_reply(connection, channel, action, &refused);
@@ -57,11 +58,11 @@ static enum broker_result declare_exchange(struct broker_connection *connection,
 	(void)amqp_exchange_declare(broker_amqp_state(connection), channel,
 				    amqp_cstring_bytes(name), amqp_cstring_bytes(type), 0, durable,
 				    auto_delete, 0, amqp_empty_table);
-	result = check_reply(connection, channel, action, &refused);
-	/* Another service declared it with other arguments; it works for us as it is. */
+	result = check_reply_and_reopen(connection, channel, action, &refused);
+	/* Another service declared it with other arguments, which does not matter here. */
 	if (result == BROKER_CHANNEL_CLOSED &&
 	    broker_reply_code(connection) == PRECONDITION_FAILED) {
-		g_info("%s; the exchange is used as it is", refused->message);
+		g_info("%s; using the exchange as it is", refused->message);
 		return BROKER_OK;
 	}
 	if (refused)
@@ -78,7 +79,7 @@ static enum broker_result declare_queue(struct broker_connection *connection,
 
 	(void)amqp_queue_declare(broker_amqp_state(connection), channel, amqp_cstring_bytes(name),
 				 0, durable, 0, auto_delete, arguments->table);
-	return check_reply(connection, channel, action, error);
+	return check_reply_and_reopen(connection, channel, action, error);
 }
 
 static enum broker_result bind_queue(struct broker_connection *connection, amqp_channel_t channel,
@@ -90,7 +91,7 @@ static enum broker_result bind_queue(struct broker_connection *connection, amqp_
 	(void)amqp_queue_bind(broker_amqp_state(connection), channel, amqp_cstring_bytes(queue),
 			      amqp_cstring_bytes(exchange), amqp_cstring_bytes(key),
 			      amqp_empty_table);
-	return check_reply(connection, channel, action, error);
+	return check_reply_and_reopen(connection, channel, action, error);
 }
 
 enum broker_result topology_declare_exchange(struct broker_connection *connection,
@@ -115,8 +116,8 @@ enum broker_result topology_declare_topic(struct broker_connection *connection,
 			       &arguments, &refused);
 	if (result == BROKER_CHANNEL_CLOSED &&
 	    broker_reply_code(connection) == PRECONDITION_FAILED) {
-		g_warning("%s; the queue is used as it is; set amqp_durable_queues, "
-			  "amqp_auto_delete and rabbit_quorum_queue as in the other services",
+		g_warning("%s; using the queue as it is; set amqp_durable_queues, amqp_auto_delete "
+			  "and rabbit_quorum_queue as in the other services",
 			  refused->message);
 		result = BROKER_OK;
 	}
@@ -164,7 +165,8 @@ enum broker_result topology_declare_listener(struct broker_connection *connectio
 
 	declared = amqp_queue_declare(broker_amqp_state(connection), channel, amqp_empty_bytes, 0,
 				      0, 1, 1, amqp_empty_table);
-	result = check_reply(connection, channel, "declaring the queue of a listener", error);
+	result = check_reply_and_reopen(connection, channel, "declaring the queue of a listener",
+					error);
 	if (result != BROKER_OK || !declared)
 		return result;
 	g_free(*ret_queue);
@@ -179,7 +181,7 @@ enum broker_result topology_set_prefetch(struct broker_connection *connection,
 					 amqp_channel_t channel, unsigned prefetch, GError **error)
 {
 	(void)amqp_basic_qos(broker_amqp_state(connection), channel, 0, (uint16_t)prefetch, 0);
-	return check_reply(connection, channel, "setting the prefetch", error);
+	return check_reply_and_reopen(connection, channel, "setting the prefetch", error);
 }
 
 enum broker_result topology_consume(struct broker_connection *connection, amqp_channel_t channel,
@@ -189,7 +191,7 @@ enum broker_result topology_consume(struct broker_connection *connection, amqp_c
 
 	(void)amqp_basic_consume(broker_amqp_state(connection), channel, amqp_cstring_bytes(queue),
 				 amqp_cstring_bytes(tag), 0, no_ack, 0, amqp_empty_table);
-	return check_reply(connection, channel, action, error);
+	return check_reply_and_reopen(connection, channel, action, error);
 }
 
 enum broker_result topology_cancel(struct broker_connection *connection, amqp_channel_t channel,

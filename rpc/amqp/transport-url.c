@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * transport_url, as oslo_messaging.transport.TransportURL.parse reads it.
+ * Parses transport_url as oslo_messaging.transport.TransportURL.parse does.
  */
 #include "rpc/amqp/transport-url.h"
 
@@ -121,7 +121,7 @@ struct transport_url *transport_url_parse(const char *text, GError **error)
 	rest = text ? strstr(text, "://") : NULL;
 	if (!rest || (!g_str_has_prefix(text, "rabbit:") && !g_str_has_prefix(text, "amqp:") &&
 		      !g_str_has_prefix(text, "kombu+"))) {
-		(void)url_error(error, "it does not begin with rabbit://");
+		(void)url_error(error, "it does not start with rabbit://");
 		goto failed;
 	}
 	rest += strlen("://");
@@ -130,7 +130,7 @@ struct transport_url *transport_url_parse(const char *text, GError **error)
 	if (parse_brokers(url, brokers, error) < 0)
 		goto failed;
 
-	/* Without a vhost oslo passes an empty one on, and kombu uses "/" for it; "//" likewise. */
+	/* Without a vhost oslo passes an empty one, for which kombu uses "/"; so does "//". */
 	if (*end == '/')
 		path = g_strndup(end + 1, strcspn(end + 1, "?#"));
 	url->vhost = path ? g_uri_unescape_string(path, NULL) : g_strdup("");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * transport_url: which brokers to connect to, and as whom.
+ * transport_url: the brokers, and the users to log in as.
  */
 #ifndef NOVASNAP_RPC_AMQP_TRANSPORT_URL_H
 #define NOVASNAP_RPC_AMQP_TRANSPORT_URL_H
@@ -9,23 +9,23 @@
 
 /* One broker. No string is NULL. */
 struct broker_address {
-	char *host; /* a name or an address; an IPv6 one without brackets */
+	char *host; /* a name or an address; IPv6 addresses without brackets */
 	char *user;
 	char *password;
 	int port;
 };
 
 struct transport_url {
-	GPtrArray *brokers; /* struct broker_address, in the order of the text; at least one */
+	GPtrArray *brokers; /* struct broker_address, in the order of the URL; at least one */
 	char *vhost;	    /* never empty: "/" is RabbitMQ's default */
 };
 
 /* Parses "rabbit://user:password@host:port,user:password@host:port/vhost", percent-encoded, as
- * oslo_messaging.transport.TransportURL.parse does. The slash before the vhost may be doubled. What
- * is absent has the defaults of oslo and kombu: guest, guest, localhost, 5672, "/". The query is
- * ignored. Returns NULL with RPC_ERROR_CONFIG; the error never quotes the password. */
+ * oslo_messaging.transport.TransportURL.parse does. The slash before the vhost may be doubled.
+ * Missing parts get the defaults of oslo and kombu: guest, guest, localhost, 5672, "/". The query
+ * is ignored. Returns NULL with RPC_ERROR_CONFIG; the error never contains the password. */
 struct transport_url *transport_url_parse(const char *text, GError **error);
-/* Takes NULL. */
+/* Accepts NULL. */
 void transport_url_free(struct transport_url *url);
 
 #endif

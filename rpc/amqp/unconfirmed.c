@@ -10,9 +10,8 @@
 
 #define UNCONFIRMED_MAX 1000
 #define UNCONFIRMED_MAX_BYTES ((size_t)512 * 1024)
-#define UNROUTABLE_PAUSE_US                                                                        \
-	(G_USEC_PER_SEC / 4) /* as oslo_messaging between two tries to reply                       \
-			      */
+/* As long as oslo_messaging waits between two tries to reply. */
+#define UNROUTABLE_PAUSE_US (G_USEC_PER_SEC / 4)
 
 struct unconfirmed {
 	struct outbox *outbox;
@@ -72,7 +71,7 @@ static void end_message(struct unconfirmed *unconfirmed, struct outbox_message *
 				    message->content.key);
 	else if (!accepted)
 		error = g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
-				    "the broker refused a message for %s", message->content.key);
+				    "the broker rejected a message for %s", message->content.key);
 	outbox_end(unconfirmed->outbox, message, error);
 }
 
@@ -94,8 +93,8 @@ void unconfirmed_confirm(struct unconfirmed *unconfirmed, uint64_t delivery_tag,
 
 void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *key, size_t key_length)
 {
-	/* A return carries no tag, but returns come in the order of publishing: it is the first
-	 * message of its key that was not returned yet. */
+	/* A returned message carries no tag, but the broker returns messages in the order of
+	 * publishing: it is the first message with that key that is not marked yet. */
 	for (GList *node = unconfirmed->messages.head; node; node = node->next) {
 		struct outbox_message *message = node->data;
 

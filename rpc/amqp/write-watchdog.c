@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Breaks off a write that is stuck.
+ * Aborts a write that is stuck.
  */
 #include "rpc/amqp/write-watchdog.h"
 

@@ -7,10 +7,9 @@
 
 #include <glib.h>
 
-/* Returns when the last complete period ended before `now`, which is in UTC
+/* Returns the end of the last complete period before `now`, which is in UTC
  * (nova.utils.last_completed_audit_period). `period` is "hour", "day", "month" or "year", with
- * "@offset" in its smaller unit. Returns `now` for an offset that does not exist. The caller unrefs
- * it. */
+ * "@offset" in the next smaller unit. Returns `now` for an invalid offset. The caller unrefs it. */
 GDateTime *nova_audit_period_end(const char *period, GDateTime *now);
 
 #endif

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Calls to nova's conductor (nova.conductor.rpcapi.ConductorAPI): the call itself, and the
- * arguments of the calls that are not about the instance's own fields. The arguments are built
- * apart from the calls, so that tests can compare them with recordings.
+ * arguments of the calls other than those that save and refresh the instance. The arguments are
+ * built separately from the calls, so that tests can compare them with recordings.
  */
 #ifndef NOVASNAP_RPC_NOVA_CONDUCTOR_H
 #define NOVASNAP_RPC_NOVA_CONDUCTOR_H
 
 #include "rpc/nova.h"
 
-/* Calls a method of the conductor's RPC 3.0. `args` is taken. Returns the result, which the caller
- * deletes, or NULL with the error of rpc_call, which then begins with `action` ("saving the
+/* Calls a method of the conductor's RPC 3.0. Takes ownership of `args`. Returns the result, which
+ * the caller deletes, or NULL with an error of rpc_call, prefixed with `action` ("saving the
  * instance"). */
 cJSON *nova_conductor_call(struct rpc *rpc, struct rpc_context *context, const char *method,
 			   cJSON *args, const char *action, GError **error);

@@ -9,7 +9,7 @@
 
 #include "rpc/nova/value.h"
 
-/* Of nova.objects.instance.Instance in the Zed release. */
+/* From nova.objects.instance.Instance in the Zed release. */
 static const char *const field_order[] = {
 	"id",
 	"user_id",
@@ -108,9 +108,9 @@ void nova_instance_data_put(cJSON *data, const char *field, cJSON *value)
 		if (field_rank(later->string) > rank)
 			break;
 	}
-	/* The new field is the last one now: move those that belong after it to the end. Do not use
-	 * cJSON_InsertItemInArray: with the fix of CVE-2023-50471 that distributions have, it fails
-	 * here and loses the item. */
+	/* The new field is now the last one: move the fields that belong after it to the end. Do
+	 * not use cJSON_InsertItemInArray: with the fix for CVE-2023-50471 that distributions ship,
+	 * it fails here and loses the item. */
 	for (; later != value; later = next) {
 		next = later->next;
 		cJSON_AddItemToArray(data, cJSON_DetachItemViaPointer(data, later));

@@ -7,8 +7,8 @@
 
 #include <cjson/cJSON.h>
 
-/* Sets a field in the data of an Instance. A field that was absent gets its place by nova's order;
- * one that nova does not know is appended. `value` is taken. */
+/* Sets a field in the data of an Instance. A new field is inserted in nova's order; a field that
+ * nova does not know is appended. Takes ownership of `value`. */
 void nova_instance_data_put(cJSON *data, const char *field, cJSON *value);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Makes an instance from the arguments of a request, in the forms that nova's releases have sent: a
- * versioned object, a dictionary, or only a uuid.
+ * Creates an instance from the arguments of a request, in the forms that nova's releases have sent:
+ * a versioned object, a dictionary, or only a uuid.
  */
 #include <string.h>
 
@@ -17,7 +17,7 @@ static const char *object_uuid(const cJSON *object)
 	return json_string(cJSON_GetObjectItemCaseSensitive(object, "nova_object.data"), "uuid");
 }
 
-static int check_object(const cJSON *object, GError **error)
+static int check_instance_object(const cJSON *object, GError **error)
 {
 	const cJSON *data = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
 	const cJSON *changes = cJSON_GetObjectItemCaseSensitive(object, "nova_object.changes");
@@ -38,13 +38,13 @@ static int check_object(const cJSON *object, GError **error)
 
 struct nova_instance *nova_instance_new(const cJSON *object, GError **error)
 {
-	if (check_object(object, error) < 0)
+	if (check_instance_object(object, error) < 0)
 		return NULL;
 	return nova_instance_adopt(cJSON_Duplicate(object, true), object_uuid(object), false);
 }
 
-/* Folsom sent metadata as a list of {"key": ..., "value": ...}; makes it a dictionary, as it is
- * today. */
+/* Folsom sent metadata as a list of {"key": ..., "value": ...}: converts it to today's
+ * dictionary. */
 static void convert_metadata(cJSON *data, const char *name)
 {
 	const cJSON *list = cJSON_GetObjectItemCaseSensitive(data, name);
@@ -69,8 +69,8 @@ static bool has_short_metadata(const cJSON *dict, const char *name)
 	       NOVA_MAX_METADATA;
 }
 
-/* `dict` is the dictionary; NULL when only the uuid was sent. */
-static struct nova_instance *new_plain(const cJSON *dict, const char *uuid, GError **error)
+/* `dict` is the dictionary; NULL if only the uuid was sent. */
+static struct nova_instance *new_plain_instance(const cJSON *dict, const char *uuid, GError **error)
 {
 	struct nova_instance *instance;
 
@@ -99,9 +99,9 @@ struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error)
 	const cJSON *object = cJSON_GetObjectItemCaseSensitive(args, "instance");
 
 	if (cJSON_IsObject(object) && !cJSON_HasObjectItem(object, "nova_object.name"))
-		return new_plain(object, json_string(object, "uuid"), error);
+		return new_plain_instance(object, json_string(object, "uuid"), error);
 	if (!object && cJSON_HasObjectItem(args, "instance_uuid"))
-		return new_plain(NULL, json_string(args, "instance_uuid"), error);
+		return new_plain_instance(NULL, json_string(args, "instance_uuid"), error);
 	return nova_instance_new(object, error);
 }
 
@@ -112,9 +112,9 @@ struct nova_instance *nova_instance_take_from_args(cJSON *args, GError **error)
 
 	if (!nova_is_object(object, INSTANCE_OBJECT))
 		return nova_instance_from_args(args, error);
-	if (check_object(object, error) < 0)
+	if (check_instance_object(object, error) < 0)
 		return NULL;
-	/* The argument becomes a null; it keeps its name and its place. */
+	/* The argument becomes a null with the same name, at the same place. */
 	taken = cJSON_CreateObject();
 	taken->child = object->child;
 	object->child = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is exchanged with the conductor about an instance.
+ * Conductor calls that save and refresh an instance: their arguments and replies.
  */
 #include "rpc/nova/instance-save.h"
 
@@ -81,14 +81,13 @@ int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GErr
 	const cJSON *update;
 
 	if (!cJSON_IsObject(updates) || cJSON_GetArraySize(updates) > NOVA_MAX_FIELDS)
-		return nova_decode_error(error,
-					 "the conductor's reply on the instance is not a list of "
-					 "updates and result");
+		return nova_decode_error(error, "the conductor's reply about the instance is not a "
+						"list of updates and result");
 	if (changed && !nova_is_name_list(changed))
-		return nova_decode_error(error, "obj_what_changed in the conductor's reply on the "
-						"instance is not a list of names");
+		return nova_decode_error(error, "obj_what_changed in the conductor's reply about "
+						"the instance is not a list of names");
 	cJSON_ArrayForEach (update, updates) {
-		/* The uuid never changes: everything else refers to it. */
+		/* The uuid never changes, because other data refers to it. */
 		if (update != changed && !g_str_equal(update->string, "uuid"))
 			nova_instance_put_field(instance, update->string,
 						cJSON_Duplicate(update, true));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The instance of a request (nova.objects.instance.Instance): carried as it came, with a few fields
- * that we read or set.
+ * The instance of a request (nova.objects.instance.Instance): forwarded as it was received, with a
+ * few fields that are read or set.
  */
 #include "rpc/nova/instance.h"
 

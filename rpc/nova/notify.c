@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * nova's notifications on their topics (nova.rpc.get_notifier, nova.compute.utils), and our own
- * about the progress of a snapshot.
+ * nova's notifications on their topics (nova.rpc.get_notifier, nova.compute.utils), and novasnap's
+ * notification about the progress of a snapshot.
  */
 #include "rpc/nova/notify.h"
 
@@ -30,7 +30,7 @@ struct rpc_context *nova_context_elevated(struct rpc_context *context)
 	return rpc_context_new(fields);
 }
 
-/* Sends a notification to each topic. Takes `payload`. */
+/* Sends a notification to each topic. Takes ownership of `payload`. */
 static void notify_topics(struct rpc *rpc, const char *const *topics, enum rpc_priority priority,
 			  const char *publisher, const char *event_type,
 			  struct rpc_context *context, cJSON *payload)
@@ -80,7 +80,8 @@ void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config
 				 nova_versioned_payload(instance, elevated, image_id));
 }
 
-/* As Python's str of a datetime without a time zone, which leaves out microseconds of zero. */
+/* Like Python's str of a datetime without a time zone, which omits microseconds if they are
+ * zero. */
 static void add_period_time(cJSON *to, const char *name, GDateTime *time)
 {
 	g_autofree char *text =

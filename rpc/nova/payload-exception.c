@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The payloads of the two notifications of an exception. The legacy one holds the cast's arguments,
- * with nova's objects in the form that oslo_serialization.jsonutils.to_primitive gives them, which
- * is not the form in which they travel between nova's services.
+ * The payloads of the two notifications about an exception. The legacy one contains the cast's
+ * arguments. nova's objects in it have the form of oslo_serialization.jsonutils.to_primitive, which
+ * differs from the form in messages between nova's services.
  */
 #include "rpc/nova/payload-exception.h"
 
@@ -13,7 +13,7 @@
 
 static cJSON *to_primitive(const char *name, const cJSON *item);
 
-/* Python's repr of a text. */
+/* Appends a text as Python's repr does. */
 static void append_repr(GString *to, const char *text)
 {
 	g_autofree char *valid = g_utf8_make_valid(text, -1);
@@ -58,8 +58,8 @@ static bool is_any_of(const char *name, const char *const *names)
 	return name && g_strv_contains(names, name);
 }
 
-/* Whether a field is a DateTimeField. On the wire only the name distinguishes it from a text. */
-static bool is_time(const char *name)
+/* Whether a field is a DateTimeField. In a message only the name distinguishes it from a text. */
+static bool is_time_field(const char *name)
 {
 	static const char *const names[] = {"created_at",    "updated_at",   "deleted_at",
 					    "launched_at",   "start_time",   "finish_time",
@@ -68,9 +68,9 @@ static bool is_time(const char *name)
 	return is_any_of(name, names);
 }
 
-/* Whether objects of this name are dictionaries too (NovaObjectDictCompat), whose items are their
+/* Whether objects of this name are also dictionaries (NovaObjectDictCompat), whose items are their
  * fields. */
-static bool is_dict(const char *object_name)
+static bool is_dict_object(const char *object_name)
 {
 	static const char *const names[] = {"Instance",
 					    "Flavor",
@@ -85,8 +85,8 @@ static bool is_dict(const char *object_name)
 	return is_any_of(object_name, names);
 }
 
-/* The names of members say of what type they are in an object's data (`are_fields`), but not in a
- * dictionary. */
+/* In an object's data (`are_fields`), a member's name determines its type; in a dictionary it does
+ * not. */
 static cJSON *primitive_members(const cJSON *members, bool are_fields)
 {
 	cJSON *copy = cJSON_CreateObject();
@@ -98,7 +98,7 @@ static cJSON *primitive_members(const cJSON *members, bool are_fields)
 	return copy;
 }
 
-/* Instance.name, by nova's default instance_name_template. */
+/* Instance.name, from nova's default instance_name_template. */
 static void add_instance_name(cJSON *to, const cJSON *data)
 {
 	g_autofree char *name = NULL;
@@ -120,8 +120,8 @@ static cJSON *primitive_list(const cJSON *list)
 	return copy;
 }
 
-/* Any other object becomes a dictionary of its attributes. We leave out _context, which has the
- * token. */
+/* Any other object becomes a dictionary of its attributes. _context is left out, because it
+ * contains the token. */
 static cJSON *primitive_attributes(const cJSON *object, const cJSON *data)
 {
 	cJSON *copy = cJSON_CreateObject();
@@ -147,7 +147,7 @@ static cJSON *primitive_object(const cJSON *object, const cJSON *data)
 
 	if (cJSON_IsArray(list))
 		return primitive_list(list);
-	if (!is_dict(name))
+	if (!is_dict_object(name))
 		return primitive_attributes(object, data);
 	copy = primitive_members(data, true);
 	if (g_str_equal(name, "Instance"))
@@ -160,18 +160,18 @@ static cJSON *primitive_text(const char *name, const cJSON *item)
 	g_autofree char *time = NULL;
 	cJSON *parsed = NULL;
 
-	if (is_time(name)) {
+	if (is_time_field(name)) {
 		time = nova_time_strtime(item->valuestring);
 		return cJSON_CreateString(time);
 	}
-	/* This field is JSON text on the wire and a list in memory. */
+	/* This field is JSON text in messages and a list in memory. */
 	if (name && g_str_equal(name, "network_info"))
 		parsed = json_parse(item->valuestring, strlen(item->valuestring), NULL);
 	return parsed ? parsed : cJSON_Duplicate(item, true);
 }
 
-/* Converts a value as oslo_serialization.jsonutils.to_primitive does. `name` is the name of the
- * field; NULL when the value is not a field. */
+/* Converts a value as oslo_serialization.jsonutils.to_primitive does. `name` is the field's name;
+ * NULL if the value is not a field. */
 static cJSON *to_primitive(const char *name, const cJSON *item)
 {
 	const cJSON *data = cJSON_GetObjectItemCaseSensitive(item, "nova_object.data");
@@ -205,7 +205,7 @@ cJSON *nova_legacy_exception_payload(const struct nova_exception *exception, con
 
 cJSON *nova_versioned_exception_payload(const struct nova_exception *exception)
 {
-	/* The last line of a traceback in Python; we have no frames to show. */
+	/* The last line of a Python traceback; there are no frames to show. */
 	g_autofree char *traceback = g_strdup_printf("%s.%s: %s\n", exception->module,
 						     exception->class_name, exception->message);
 	cJSON *data = cJSON_CreateObject();

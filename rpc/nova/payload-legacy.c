@@ -47,7 +47,7 @@ static void add_created_at(cJSON *to, const cJSON *data)
 	cJSON_AddStringToObject(to, "created_at", time ? time : "None");
 }
 
-/* No progress is an empty text here, not 0. */
+/* If there is no progress, it is an empty text here, not 0. */
 static void add_progress(cJSON *to, const cJSON *data)
 {
 	int64_t progress;
@@ -58,7 +58,7 @@ static void add_progress(cJSON *to, const cJSON *data)
 		cJSON_AddStringToObject(to, "progress", "");
 }
 
-/* `from` is the flavor; without one the instance's own fields, which are older than flavors. */
+/* `from` is the flavor; without one, the instance's own fields, which are older than flavors. */
 static void add_capacity(cJSON *to, const cJSON *from)
 {
 	int64_t root_gb = 0, ephemeral_gb = 0;

@@ -7,8 +7,8 @@
 
 #include "rpc/nova.h"
 
-/* nova.notifications.base.info_from_instance. `image_location` is the URL of Glance, for
- * image_ref_url; NULL: unknown, then only the image's id is given, as nova does. */
+/* nova.notifications.base.info_from_instance. `image_location` is Glance's URL, for image_ref_url;
+ * NULL: unknown, then only the image's id is given, as nova does. */
 cJSON *nova_legacy_payload(const struct nova_instance *instance, const char *image_location);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The payloads of instance.<action>.start and .end and of instance.exists, and the objects in them.
+ * The payloads of instance.<action>.start and .end and of instance.exists, and their nested
+ * objects.
  */
 #include "rpc/nova/payload-versioned.h"
 
@@ -11,7 +12,7 @@
 #include "rpc/nova/instance.h"
 #include "rpc/nova/value.h"
 
-/* A field of a payload, and the field of its source that it copies. */
+/* A field of a payload, and the source field that is copied to it. */
 struct copied_field {
 	const char *name;
 	const char *source;
@@ -23,7 +24,7 @@ static void add_copied_fields(cJSON *to, const cJSON *from, const struct copied_
 		cJSON_AddItemToObject(to, fields->name, nova_copy_member(from, fields->source));
 }
 
-/* As a BooleanField: false without a value. */
+/* A BooleanField: false if it has no value. */
 static void add_boolean_field(cJSON *to, const char *name, const cJSON *from)
 {
 	cJSON_AddBoolToObject(to, name, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, name)));
@@ -66,7 +67,7 @@ static cJSON *flavor_payload(const cJSON *instance)
 	return nova_object_wrap("FlavorPayload", "1.4", data);
 }
 
-/* As a DictOfStringsField: values that are not strings are converted as Python's str does. */
+/* A DictOfStringsField: values that are not strings are converted as Python's str does. */
 static cJSON *dict_of_strings(const cJSON *dict)
 {
 	cJSON *copy = cJSON_CreateObject();
@@ -91,7 +92,7 @@ static cJSON *dict_of_strings(const cJSON *dict)
 	return copy;
 }
 
-/* As a MACAddressField. */
+/* A MACAddressField. */
 static void add_mac(cJSON *to, const cJSON *vif)
 {
 	const char *address = json_string(vif, "address");
@@ -121,8 +122,8 @@ static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip
 	return nova_object_wrap("IpPayload", "1.0", data);
 }
 
-/* What all addresses of an interface share is repeated for each of them, so it must be short: many
- * addresses that share a long text would not fit into memory. */
+/* The data that all addresses of an interface share is repeated for each of them, so it must be
+ * short: many addresses with a long shared text would not fit into memory. */
 static bool has_short_payload(const cJSON *vif, const cJSON *network)
 {
 	cJSON *payload = ip_payload(vif, network, NULL);
@@ -134,7 +135,8 @@ static bool has_short_payload(const cJSON *vif, const cJSON *network)
 	return is_short;
 }
 
-/* Adds the addresses of an interface, up to the limit. `count` is the number of all addresses. */
+/* Adds the addresses of an interface, up to the limit. `count` counts all addresses added so
+ * far. */
 static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
 {
 	const cJSON *network = cJSON_GetObjectItemCaseSensitive(vif, "network");
@@ -151,7 +153,7 @@ static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
 	}
 }
 
-/* IpPayload.from_network_info; the info cache holds network_info as JSON text. */
+/* IpPayload.from_network_info; the info cache contains network_info as JSON text. */
 static cJSON *ip_addresses(const cJSON *instance)
 {
 	const char *text = json_string(nova_member_data(instance, "info_cache"), "network_info");
@@ -179,7 +181,7 @@ static const char *power_state_name(const cJSON *instance)
 	return names[state];
 }
 
-/* BlockDevicePayload.from_bdms: of volumes only. */
+/* BlockDevicePayload.from_bdms: only volumes. */
 static cJSON *block_devices(const struct nova_instance *instance)
 {
 	static const struct copied_field of_device[] = {
@@ -210,8 +212,8 @@ static cJSON *block_devices(const struct nova_instance *instance)
 }
 
 /* The fields that all payloads of an instance have (InstancePayload). */
-static void add_instance(cJSON *payload, const struct nova_instance *instance,
-			 const struct rpc_context *context)
+static void add_instance_fields(cJSON *payload, const struct nova_instance *instance,
+				const struct rpc_context *context)
 {
 	static const struct copied_field before_flavor[] = {
 		{"uuid", "uuid"},
@@ -281,7 +283,7 @@ cJSON *nova_versioned_payload(const struct nova_instance *instance,
 	if (image_id)
 		nova_add_text(payload, "snapshot_image_id", image_id);
 	cJSON_AddNullToObject(payload, "fault");
-	add_instance(payload, instance, context);
+	add_instance_fields(payload, instance, context);
 	return image_id ? nova_object_wrap("InstanceActionSnapshotPayload", "1.9", payload)
 			: nova_object_wrap("InstanceActionPayload", "1.8", payload);
 }
@@ -304,6 +306,6 @@ cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
 	add_utc_time(period, "audit_period_ending", to);
 	cJSON_AddItemToObject(payload, "audit_period",
 			      nova_object_wrap("AuditPeriodPayload", "1.0", period));
-	add_instance(payload, instance, context);
+	add_instance_fields(payload, instance, context);
 	return nova_object_wrap("InstanceExistsPayload", "2.0", payload);
 }

@@ -8,8 +8,8 @@
 
 #include "rpc/nova.h"
 
-/* InstanceActionSnapshotPayload of a snapshot into this image; with `image_id` NULL
- * InstanceActionPayload. */
+/* InstanceActionSnapshotPayload of a snapshot to this image; InstanceActionPayload if `image_id` is
+ * NULL. */
 cJSON *nova_versioned_payload(const struct nova_instance *instance,
 			      const struct rpc_context *context, const char *image_id);
 /* InstanceExistsPayload for the audit period between these times, which are in UTC. */

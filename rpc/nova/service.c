@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * nova's record of a compute service (nova.objects.service.Service), as nova.service and
- * nova.servicegroup.drivers.db keep it.
+ * nova's record of a compute service (nova.objects.service.Service), maintained as nova.service and
+ * nova.servicegroup.drivers.db do.
  */
 #include "rpc/json.h"
 #include "rpc/limits.h"
@@ -15,7 +15,7 @@
 #define SERVICE_COMPUTE_VERSION 64
 
 struct nova_service {
-	cJSON *object; /* as on the wire, without nova_object.changes */
+	cJSON *object; /* as in messages, without nova_object.changes */
 	cJSON *data;
 };
 
@@ -66,9 +66,10 @@ void nova_service_free(struct nova_service *service)
 	g_free(service);
 }
 
-/* Calls a method of the record with its changed fields, and merges the updates of the reply. */
-static int call_method(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,
-		       const char *method, const char *const *changes, GError **error)
+/* Calls a method of the record with its changed fields, and merges the updates in the reply. */
+static int call_record_method(struct rpc *rpc, struct rpc_context *context,
+			      struct nova_service *service, const char *method,
+			      const char *const *changes, GError **error)
 {
 	cJSON *args = cJSON_CreateObject();
 	cJSON *object = cJSON_Duplicate(service->object, true);
@@ -98,8 +99,7 @@ static int call_method(struct rpc *rpc, struct rpc_context *context, struct nova
 	return 0;
 }
 
-/* The lowest version of all compute services: one that is lower still would hold the whole cloud
- * back. */
+/* The lowest version of all compute services: a lower one would restrict the whole cloud. */
 static int find_version(struct rpc *rpc, struct rpc_context *context)
 {
 	cJSON *args = cJSON_CreateArray();
@@ -132,7 +132,7 @@ static struct nova_service *create_record(struct rpc *rpc, struct rpc_context *c
 	cJSON_AddTrueToObject(data, "disabled");
 	cJSON_AddStringToObject(data, "disabled_reason", reason);
 	service = service_new(nova_object_wrap(SERVICE_OBJECT, SERVICE_VERSION, data));
-	if (call_method(rpc, context, service, "create", changes, error) == 0)
+	if (call_record_method(rpc, context, service, "create", changes, error) == 0)
 		return service;
 	nova_service_free(service);
 	return NULL;
@@ -168,7 +168,7 @@ int nova_service_disable(struct rpc *rpc, struct rpc_context *context, struct no
 
 	nova_put_member(service->data, "disabled", cJSON_CreateTrue());
 	nova_put_member(service->data, "disabled_reason", cJSON_CreateString(reason));
-	return call_method(rpc, context, service, "save", changes, error);
+	return call_record_method(rpc, context, service, "save", changes, error);
 }
 
 int nova_service_report(struct rpc *rpc, struct rpc_context *context, struct nova_service *service,
@@ -179,5 +179,5 @@ int nova_service_report(struct rpc *rpc, struct rpc_context *context, struct nov
 
 	(void)json_int64(service->data, "report_count", &count);
 	nova_put_member(service->data, "report_count", cJSON_CreateNumber((double)count + 1));
-	return call_method(rpc, context, service, "save", changes, error);
+	return call_record_method(rpc, context, service, "save", changes, error);
 }

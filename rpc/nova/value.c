@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Small pieces of nova's messages.
+ * Helpers for nova's messages.
  */
 #include "rpc/nova/value.h"
 
@@ -81,7 +81,7 @@ char *nova_time_str(const char *text)
 
 	if (!time)
 		return g_strdup(text);
-	/* Python leaves out microseconds that are zero. */
+	/* Python omits microseconds that are zero. */
 	return g_date_time_format(time, g_date_time_get_microsecond(time)
 						? "%Y-%m-%d %H:%M:%S.%f%:z"
 						: "%Y-%m-%d %H:%M:%S%:z");

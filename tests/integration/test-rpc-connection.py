@@ -92,7 +92,7 @@ def test_a_full_outbox_refuses_more_and_publishes_later(env):
             for number in range(2):
                 peer.run("notify", topic=topic, event_type=f"e{number}")
             peer.run("notify", topic=topic, event_type="e2")
-            peer.wait_log("the notification e2 is lost")
+            peer.wait_log("lost the notification e2")
             failure = peer.fails("cast", topic="t", method="m", version="1.0")
             equal(failure["code"], OUTBOX_FULL, failure["error"])
         finally:

@@ -512,7 +512,7 @@ static void test_too_long(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	memcpy(body, begin, sizeof(begin) - 1);
 	g_assert_false(deliver_body(fixture, body, RPC_MAX_BODY_BYTES + 1));
-	expect_rejected(fixture, "over the limit of 16777216 (cut)");
+	expect_rejected(fixture, "over the limit of 16777216 (truncated)");
 	g_assert_false(deliver_body(fixture, body, RPC_MAX_BODY_BYTES));
 	expect_rejected(fixture, "not JSON");
 	acked_before = acked;

@@ -18,7 +18,7 @@ struct domain_events;
  * virt_set_error. */
 struct domain_events *domain_events_start(const struct guest *guest, const char *target,
 					  int job_type, GError **error);
-/* NULL is allowed. */
+/* Accepts NULL. */
 void domain_events_stop(struct domain_events *events);
 
 /* Whether the event happened since the start. From any thread. */

@@ -80,7 +80,7 @@ static bool is_auxiliary(const char *path)
 	return false;
 }
 
-static char *read_source(const xmlNode *disk, const char *type)
+static char *read_source_path(const xmlNode *disk, const char *type)
 {
 	const xmlNode *source = find_child(disk, "source");
 
@@ -95,7 +95,7 @@ static bool can_be_root(const xmlNode *node)
 {
 	g_autofree char *device = read_attribute(node, "device");
 	g_autofree char *type = read_attribute(node, "type");
-	g_autofree char *path = read_source(node, type);
+	g_autofree char *path = read_source_path(node, type);
 
 	if (device && !g_str_equal(device, "disk") && !g_str_equal(device, "lun"))
 		return false;
@@ -155,7 +155,7 @@ static int read_layers(struct disk *disk, const xmlNode *node, GError **error)
 	const xmlNode *store;
 	g_autofree char *type = read_attribute(node, "type");
 
-	if (disk_add_layer(disk, type, read_source(node, type),
+	if (disk_add_layer(disk, type, read_source_path(node, type),
 			   read_attribute(find_child(node, "driver"), "type"), error) < 0)
 		return -1;
 	for (store = find_child(node, "backingStore"); store;
@@ -169,7 +169,7 @@ static int read_layers(struct disk *disk, const xmlNode *node, GError **error)
 		}
 		if (find_child(find_child(store, "source"), "encryption"))
 			return disk_refuse(disk, "has an encrypted backing file", error);
-		if (disk_add_layer(disk, kind, read_source(store, kind),
+		if (disk_add_layer(disk, kind, read_source_path(store, kind),
 				   read_attribute(find_child(store, "format"), "type"), error) < 0)
 			return -1;
 	}

@@ -88,7 +88,7 @@ struct thaw_process *thaw_process_start(const struct virt_config *config, const 
 	return NULL;
 }
 
-static void wait_for_exit(const struct thaw_process *process)
+static void wait_for_watchdog_exit(const struct thaw_process *process)
 {
 	gint64 deadline = g_get_monotonic_time() + EXIT_TIMEOUT_US;
 	pid_t got;
@@ -108,7 +108,7 @@ void thaw_process_dismiss(struct thaw_process *process)
 	if (write(process->to, MESSAGE_DONE, strlen(MESSAGE_DONE)) < 0)
 		g_info("the watchdog process of a frozen guest has exited: %s", g_strerror(errno));
 	(void)close(process->to);
-	wait_for_exit(process);
+	wait_for_watchdog_exit(process);
 	(void)close(process->from);
 	free_process(process);
 }

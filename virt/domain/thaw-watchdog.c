@@ -28,7 +28,7 @@ static void send_message(const char *message)
 }
 
 /* True when novasnapd has thawed the guest; false when the time is over or novasnapd has died. */
-static bool wait_until_done(unsigned limit_s)
+static bool wait_until_thawed(unsigned limit_s)
 {
 	gint64 deadline = g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
 	struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -82,7 +82,7 @@ static int run_watchdog(struct guest *guest, unsigned limit_s)
 		return EXIT_FAILURE;
 	}
 	send_message("ready\n");
-	if (wait_until_done(limit_s))
+	if (wait_until_thawed(limit_s))
 		return EXIT_SUCCESS;
 	g_warning("guest %s: novasnapd did not thaw the guest in time: the watchdog thaws it",
 		  guest->uuid);

@@ -45,7 +45,7 @@ static int start_block_job(const struct merge *merge)
 	}
 }
 
-static uint64_t read_progress(void *opaque)
+static uint64_t read_merge_progress(void *opaque)
 {
 	struct merge *merge = opaque;
 	virDomainBlockJobInfo info;
@@ -56,8 +56,8 @@ static uint64_t read_progress(void *opaque)
 		       : 0;
 }
 
-static int set_outcome_error(const struct merge *merge, enum block_job_outcome outcome,
-			     GError **error)
+static int set_merge_error(const struct merge *merge, enum block_job_outcome outcome,
+			   GError **error)
 {
 	static const struct {
 		int code;
@@ -90,12 +90,12 @@ static int run_block_job(struct merge *merge, struct domain_events *events, GErr
 		return -1;
 	}
 	outcome = domain_events_wait_block_job(events, true, guest->host->config->job_timeout_s,
-					       merge->volume->cancel, read_progress, merge);
+					       merge->volume->cancel, read_merge_progress, merge);
 	if (outcome == BLOCK_JOB_ENDED)
 		return 0;
 	if (guest_connect(guest, NULL) == 0)
 		(void)virDomainBlockJobAbort(guest->domain, merge->disk->disk->target, 0);
-	return set_outcome_error(merge, outcome, error);
+	return set_merge_error(merge, outcome, error);
 }
 
 static int merge_running(struct merge *merge, GError **error)

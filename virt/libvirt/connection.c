@@ -7,7 +7,7 @@
 #define KEEPALIVE_MISSES 5
 #define CONNECT_PAUSE_US (G_USEC_PER_SEC / 4)
 
-static int error_code(const virError *last)
+static int libvirt_error_code(const virError *last)
 {
 	switch (last->code) {
 	case VIR_ERR_NO_DOMAIN:
@@ -37,7 +37,7 @@ void virt_set_error(GError **error, const char *what)
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT,
 			    "%s: libvirt did not answer (%s) in %u s", what, overdue, seconds);
 	else
-		g_set_error(error, VIRT_ERROR, last ? error_code(last) : VIRT_ERROR_FAILED,
+		g_set_error(error, VIRT_ERROR, last ? libvirt_error_code(last) : VIRT_ERROR_FAILED,
 			    "%s: %s", what,
 			    last && last->message ? last->message : "libvirt reported no reason");
 }

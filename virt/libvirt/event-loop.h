@@ -12,7 +12,7 @@ struct event_loop;
 
 /* Starts the thread. Call it before the first connection is opened. NULL with VIRT_ERROR_FAILED. */
 struct event_loop *event_loop_start(GError **error);
-/* Stops the thread, waits for it and frees the loop. NULL is allowed. */
+/* Stops the thread, waits for it and frees the loop. Accepts NULL. */
 void event_loop_stop(struct event_loop *loop);
 
 #endif

@@ -31,7 +31,7 @@ static enum guest_answer has_lasting_block_job(struct snapshot *snapshot, GError
 }
 
 /* novasnap's block jobs copy to a staging folder. */
-static int end_block_job(struct snapshot *snapshot, GError **error)
+static int end_left_block_job(struct snapshot *snapshot, GError **error)
 {
 	const char *target = snapshot->disk->target;
 	const char *mirror = snapshot->disk->mirror;
@@ -58,7 +58,7 @@ static int end_block_job(struct snapshot *snapshot, GError **error)
 
 /* novasnap's leftover backup jobs serve a socket in a folder of run_dir that no running process
  * holds. */
-static int end_backup(struct snapshot *snapshot, GError **error)
+static int end_left_backup(struct snapshot *snapshot, GError **error)
 {
 	g_autofree char *place = NULL;
 	enum guest_answer answer = guest_has_backup(&snapshot->guest, &place, error);
@@ -83,5 +83,5 @@ static int end_backup(struct snapshot *snapshot, GError **error)
 /* The backup first: libvirt also reports it as a block job. */
 int left_jobs_end(struct snapshot *snapshot, GError **error)
 {
-	return end_backup(snapshot, error) < 0 ? -1 : end_block_job(snapshot, error);
+	return end_left_backup(snapshot, error) < 0 ? -1 : end_left_block_job(snapshot, error);
 }

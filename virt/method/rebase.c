@@ -173,8 +173,8 @@ static int start_copy(struct snapshot *snapshot, GError **error)
 	return copy_while_undefined(snapshot, error);
 }
 
-static int set_outcome_error(const struct snapshot *snapshot, enum block_job_outcome outcome,
-			     const char *what, GError **error)
+static int set_copy_error(const struct snapshot *snapshot, enum block_job_outcome outcome,
+			  const char *what, GError **error)
 {
 	const char *target = snapshot->disk->target;
 
@@ -208,7 +208,7 @@ static int set_outcome_error(const struct snapshot *snapshot, enum block_job_out
 	return -1;
 }
 
-static uint64_t read_progress(void *opaque)
+static uint64_t read_copy_progress(void *opaque)
 {
 	struct snapshot *snapshot = opaque;
 	virDomainBlockJobInfo info;
@@ -220,19 +220,19 @@ static uint64_t read_progress(void *opaque)
 }
 
 /* The copy of a paused guest becomes ready, too, since QEMU copies without the guest. */
-static int wait_ready(struct snapshot *snapshot, GError **error)
+static int wait_copy_ready(struct snapshot *snapshot, GError **error)
 {
 	static const char what[] = "copying the disk";
 	enum block_job_outcome outcome = domain_events_wait_block_job(
 		snapshot->events, false, snapshot->config->job_timeout_s, snapshot->cancel,
-		read_progress, snapshot);
+		read_copy_progress, snapshot);
 	enum guest_answer running;
 
 	if (outcome != BLOCK_JOB_READY)
-		return set_outcome_error(snapshot, outcome, what, error);
+		return set_copy_error(snapshot, outcome, what, error);
 	running = guest_has_block_job(&snapshot->guest, snapshot->disk->target, NULL, error);
 	if (running == GUEST_NO)
-		return set_outcome_error(snapshot, BLOCK_JOB_FAILED, what, error);
+		return set_copy_error(snapshot, BLOCK_JOB_FAILED, what, error);
 	return running == GUEST_YES ? 0 : -1;
 }
 
@@ -251,7 +251,7 @@ static int end_block_copy(struct snapshot *snapshot, GError **error)
 	outcome = domain_events_wait_block_job(snapshot->events, true, END_TIMEOUT_S, NULL, NULL,
 					       NULL);
 	if (outcome != BLOCK_JOB_ENDED)
-		return set_outcome_error(snapshot, outcome, what, error);
+		return set_copy_error(snapshot, outcome, what, error);
 	step_clear(snapshot, "copy");
 	if (step_end(snapshot, "switch", error) < 0)
 		return -1;
@@ -263,7 +263,7 @@ static int rebase_take(struct snapshot *snapshot, GError **error)
 	g_autofree char *source = NULL;
 
 	if (left_jobs_end(snapshot, error) < 0 || make_delta(snapshot, error) < 0 ||
-	    start_copy(snapshot, error) < 0 || wait_ready(snapshot, error) < 0 ||
+	    start_copy(snapshot, error) < 0 || wait_copy_ready(snapshot, error) < 0 ||
 	    end_block_copy(snapshot, error) < 0 || step_close(snapshot, "undefine", error) < 0)
 		return -1;
 	source = disk_json_filename_over(snapshot->disk, 1, snapshot->delta);

@@ -21,7 +21,7 @@ int scratch_guard_check_room(const struct virt_config *config, uint64_t size, GE
  * until scratch_guard_stop. NULL with VIRT_ERROR_FAILED. */
 struct scratch_guard *scratch_guard_start(struct snapshot *snapshot, const char *socket,
 					  GError **error);
-/* Stops the thread, waits for it and frees the guard. NULL is allowed. */
+/* Stops the thread, waits for it and frees the guard. Accepts NULL. */
 void scratch_guard_stop(struct scratch_guard *guard);
 
 /* Whether the guard ends the job because there was too little space left. From any thread; false

@@ -55,8 +55,8 @@ static int stream_cold_verify_end(struct snapshot *snapshot, GError **error)
 									    : 0;
 }
 
-static struct image_source *start_server(struct snapshot *snapshot, const char *socket, bool direct,
-					 GError **error)
+static struct image_source *start_qemu_nbd(struct snapshot *snapshot, const char *socket,
+					   bool direct, GError **error)
 {
 	g_autofree char *chain = disk_json_filename_shared(snapshot->disk, direct);
 	const char *argv[] = {"qemu-nbd", "--read-only", "--discard=ignore", chain, NULL};
@@ -84,7 +84,7 @@ static struct image_source *serve_disk(struct snapshot *snapshot, bool direct, G
 	if (step_begin(snapshot, "serve", undo, error) < 0 ||
 	    export_folder_make(folder, &lock, error) < 0)
 		return NULL;
-	disk = start_server(snapshot, socket, direct, error);
+	disk = start_qemu_nbd(snapshot, socket, direct, error);
 	if (disk && step_end(snapshot, "serve", error) < 0)
 		g_clear_pointer(&disk, image_source_free);
 	if (step_close(snapshot, "serve", disk ? error : NULL) < 0)
