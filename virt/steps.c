@@ -118,13 +118,24 @@ static int roll_back_once(struct snapshot *snapshot, const struct open_step *ste
 	return step_end(snapshot, name, error);
 }
 
-/* Whether libvirt or QEMU does not answer: an immediate retry would not help, and recovery retries
- * later. */
-static bool is_unanswered(const struct snapshot *snapshot, const GError *error)
+/* Whether libvirt cannot be reached: whatever needs an answer is left to recovery. */
+static bool is_cut_off(const struct snapshot *snapshot, const GError *error)
 {
-	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) ||
-	       (g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
-		!snapshot->guest.connection);
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
+	       !snapshot->guest.connection;
+}
+
+/* Whether trying again at once would not help. A call that was overdue has lost its connection, and
+ * libvirt may have gone on: that is worth a second try, on a new connection. Where QEMU or qemu-img
+ * did not answer, a second try would take as long again. */
+static bool is_final(const struct snapshot *snapshot, const GError *error, int tries)
+{
+	/* What is still frozen is tried again by the freeze's watchdog. */
+	if (tries == CLOSE_TRIES || is_cut_off(snapshot, error) ||
+	    g_error_matches(error, VIRT_ERROR, VIRT_ERROR_FREEZE))
+		return true;
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) &&
+	       (tries > 1 || guest_is_connected(&snapshot->guest));
 }
 
 static int close_step(struct snapshot *snapshot, struct open_step *step, GError **error)
@@ -136,9 +147,7 @@ static int close_step(struct snapshot *snapshot, struct open_step *step, GError 
 			step_clear(snapshot, step->name);
 			return 0;
 		}
-		/* If thawing fails, the freeze's watchdog retries it. */
-		if (i == CLOSE_TRIES || is_unanswered(snapshot, local) ||
-		    g_error_matches(local, VIRT_ERROR, VIRT_ERROR_FREEZE)) {
+		if (is_final(snapshot, local, i)) {
 			step->failed = true;
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
@@ -169,7 +178,7 @@ int step_close(struct snapshot *snapshot, const char *step, GError **error)
 
 int steps_close_all(struct snapshot *snapshot, const char *except, GError **error)
 {
-	bool unanswered = false;
+	bool cut_off = false;
 	int rc = 0;
 
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
@@ -178,13 +187,13 @@ int steps_close_all(struct snapshot *snapshot, const char *except, GError **erro
 
 		if (g_strcmp0(step->name, except) == 0 || is_left_to_recovery(snapshot, step))
 			continue;
-		if (unanswered && rollback_asks_libvirt(step->name)) {
+		if (cut_off && rollback_asks_libvirt(step->name)) {
 			step->failed = true;
 			continue;
 		}
 		if (close_step(snapshot, step, &local) == 0)
 			continue;
-		unanswered = is_unanswered(snapshot, local);
+		cut_off = cut_off || is_cut_off(snapshot, local);
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/recovery/resume.h"
+#include "agent/recovery/rollback.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/outcome.h"
@@ -23,22 +24,26 @@
 static int note_run(struct task *task, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + TRY_US;
-	g_autoptr(GError) local = NULL;
+	bool is_logged = false;
 
 	task->step = "waiting until the journal can be written";
-	while (journal_job_run(task->agent->journal, task->journal_job, &local) < 0) {
-		g_warning("instance %s: %s; trying again", nova_instance_uuid(task->instance),
-			  local->message);
-		if (job_wait(task->job, JOURNAL_PAUSE_MS) && g_get_monotonic_time() < until) {
-			g_clear_error(&local);
+	for (;;) {
+		g_autoptr(GError) local = NULL;
+
+		if (journal_job_run(task->agent->journal, task->journal_job, &local) == 0)
+			return 0;
+		if (!is_logged)
+			g_warning("instance %s: %s; %s waits until the journal can be written",
+				  nova_instance_uuid(task->instance), local->message,
+				  task->method->name);
+		is_logged = true;
+		if (job_wait(task->job, JOURNAL_PAUSE_MS) && g_get_monotonic_time() < until)
 			continue;
-		}
 		if (job_is_cancelled(task->job))
 			return task_fail_cancelled(task, error);
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
 	}
-	return 0;
 }
 
 /* Returns the event that is next for the task's state: TASK_EVENT_RUN, or how it ends without a
@@ -89,6 +94,25 @@ static enum task_event event_after_report(struct task *task, bool is_complete, g
 								: TASK_EVENT_STOPPED;
 }
 
+/* What the method could not roll back. Once the job has ended, leftovers.c tries it; but a guest
+ * must not stay saved because the conductor does not answer. The steps of an earlier process may be
+ * in doubt after a reboot (moved.h): they wait. */
+static void rollback_open_steps(struct task *task)
+{
+	g_autofree char *id = g_strdup_printf("%" G_GINT64_FORMAT, task->journal_job);
+	g_autoptr(journal_job_t) left = NULL;
+	g_autoptr(GError) error = NULL;
+
+	if (task->journal_job == 0 || task->recovered_job)
+		return;
+	left = journal_find(task->agent->journal, id, &error);
+	if (left)
+		(void)recovery_rollback(task->agent, task->job, left, 1, &error);
+	if (error)
+		g_warning("instance %s: %s; trying again", nova_instance_uuid(task->instance),
+			  error->message);
+}
+
 /* For at most a day. */
 static void report_until_delivered(struct task *task, const GError *error)
 {
@@ -96,7 +120,11 @@ static void report_until_delivered(struct task *task, const GError *error)
 	bool is_retry = false;
 
 	while (task_state_is_ending(task->state)) {
-		bool is_complete = report_end(task, error, is_retry);
+		bool is_complete;
+
+		if (is_retry)
+			rollback_open_steps(task);
+		is_complete = report_end(task, error, is_retry);
 
 		if (task_state_apply(task->state, event_after_report(task, is_complete, until),
 				     NULL) < 0)

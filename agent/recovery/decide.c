@@ -55,7 +55,9 @@ static enum task_event decide_to_run(struct task *task, enum instance_standing s
 {
 	unsigned runs = task->recovered_job->runs;
 
-	if (standing == INSTANCE_IDLE && !(task->method->flags & METHOD_HAS_IMAGE))
+	/* An earlier process did it: clearing the task state comes last. */
+	if (standing == INSTANCE_IDLE && task_was_begun(task) &&
+	    !(task->method->flags & METHOD_HAS_IMAGE))
 		return TASK_EVENT_NOTHING_LEFT;
 	if (standing == INSTANCE_IDLE && !may_run_without_task_state(task)) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE,
@@ -112,10 +114,8 @@ static bool is_image_asked(const struct task *task)
 /* A kept image cannot be cancelled; one that is now found complete, only before this. */
 static bool is_cancelled(const struct task *task, enum image_standing image)
 {
-	if (task_state_image(task->state) == TASK_IMAGE_KEPT) {
-		(void)job_refuse_cancel(task->job);
+	if (task_state_image(task->state) == TASK_IMAGE_KEPT)
 		return false;
-	}
 	return image == IMAGE_COMPLETE ? !job_refuse_cancel(task->job)
 				       : job_is_cancelled(task->job);
 }
@@ -127,11 +127,12 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 	g_autoptr(GError) instance_error = NULL;
 	g_autoptr(GError) image_error = NULL;
 	bool has_failed = task->recovered_job->reason != NULL;
+	bool has_kept_image = task_state_image(task->state) == TASK_IMAGE_KEPT;
 	enum instance_standing standing;
 	enum image_standing image = IMAGE_WAITS;
 
 	task->step = "asking for the instance's state";
-	standing = recovery_ask_instance(task, false, &instance_error);
+	standing = recovery_ask_instance(task, has_kept_image, &instance_error);
 	if (is_image_asked(task)) {
 		task->step = "asking for the image's state";
 		image = recovery_ask_image(task, &image_error);

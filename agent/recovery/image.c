@@ -50,6 +50,10 @@ static enum image_standing check_image(struct task *task, bool *ret_is_saving, G
 
 enum image_standing recovery_ask_image(struct task *task, GError **error)
 {
+	/* A kept image cannot be cancelled. */
+	bool (*wait)(struct job * job, unsigned ms) =
+		task_state_image(task->state) == TASK_IMAGE_KEPT ? job_wait_despite_cancel
+								 : job_wait;
 	gint64 saving = task->agent->config->image.saving_timeout_s;
 	gint64 saving_until = in_seconds(SAVING_TIMES * saving);
 	gint64 unanswered_until = in_seconds(UNANSWERED_S);
@@ -64,7 +68,7 @@ enum image_standing recovery_ask_image(struct task *task, GError **error)
 		if (standing != IMAGE_UNKNOWN)
 			return standing;
 		if (!(is_away || is_saving) || g_get_monotonic_time() > until ||
-		    !job_wait(task->job, PAUSE_MS)) {
+		    !wait(task->job, PAUSE_MS)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return IMAGE_UNKNOWN;
 		}

@@ -15,7 +15,8 @@ enum image_standing {
 
 /* Asks the store, again for up to a day while it does not answer, and for a multiple of
  * [novasnap]saving_timeout while it has not noticed that nobody sends data any more; not once
- * novasnapd stops or the job is cancelled. Sets an error for IMAGE_UNKNOWN. */
+ * novasnapd stops or, unless the image is kept, the job is cancelled. Sets an error for
+ * IMAGE_UNKNOWN. */
 enum image_standing recovery_ask_image(struct task *task, GError **error);
 
 #endif

@@ -28,6 +28,8 @@ enum task_event recovery_begin(struct task *task, GError **error)
 
 	if (task_state_apply(task->state, recover_event(left), error) < 0)
 		return TASK_EVENT_FAILED;
+	if (task_state_image(task->state) == TASK_IMAGE_KEPT)
+		(void)job_refuse_cancel(task->job);
 	g_message("instance %s: novasnapd was interrupted while %s%s%s %s: it is taken up again",
 		  left->instance, left->method, task->image_id ? " into image " : "",
 		  task->image_id ? task->image_id : "",

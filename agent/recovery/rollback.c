@@ -46,6 +46,7 @@ static int rollback_open_steps(struct agent *agent, const struct journal_job *le
 			       bool is_last_try, GError **error)
 {
 	g_autoptr(GPtrArray) failed = g_ptr_array_new();
+	int rc = 0;
 
 	for (guint i = left->steps->len; i > 0; i--) {
 		struct journal_step *step = left->steps->pdata[i - 1];
@@ -54,13 +55,14 @@ static int rollback_open_steps(struct agent *agent, const struct journal_job *le
 		if (step->cleared || *step->undo == '\0' || must_wait(step, failed, is_last_try) ||
 		    rollback_journaled_step(agent, left, step, &local) == 0)
 			continue;
-		if (failed->len == 0)
+		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else
 			g_info("instance %s: %s", left->instance, local->message);
 		g_ptr_array_add(failed, step);
+		rc = -1;
 	}
-	return failed->len == 0 ? 0 : -1;
+	return rc;
 }
 
 int recovery_rollback(struct agent *agent, struct job *job, const struct journal_job *left,

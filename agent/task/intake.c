@@ -10,6 +10,8 @@
 #include "agent/task/thread.h"
 
 #define RETRY_PAUSE_MS 1000
+/* How many requests are written in one transaction. */
+#define BATCH_MAX 256
 
 /* A request that is not safe yet. */
 struct arrival {
@@ -30,7 +32,7 @@ struct intake {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	GPtrArray *queue; /* struct arrival, the oldest first */
+	GQueue queue; /* struct arrival, the oldest first */
 	bool stopping;
 
 	/* Used by the thread only. */
@@ -56,7 +58,7 @@ struct intake *intake_new(struct agent *agent, const struct intake_ops *ops)
 	intake->ops = ops;
 	pthread_mutex_init(&intake->lock, NULL);
 	pthread_cond_init(&intake->changed, NULL);
-	intake->queue = g_ptr_array_new_with_free_func(free_arrival);
+	g_queue_init(&intake->queue);
 	intake->arrivals = g_ptr_array_new_with_free_func(free_arrival);
 	return intake;
 }
@@ -66,7 +68,7 @@ void intake_free(struct intake *intake)
 	if (!intake)
 		return;
 	intake_stop(intake);
-	g_ptr_array_unref(intake->queue);
+	g_queue_clear_full(&intake->queue, free_arrival);
 	g_ptr_array_unref(intake->arrivals);
 	pthread_cond_destroy(&intake->changed);
 	pthread_mutex_destroy(&intake->lock);
@@ -223,8 +225,9 @@ static void process_arrivals(struct intake *intake)
 	intake->paused = false;
 }
 
-/* Takes what is queued. Returns at once where something is, else when something comes or, with
- * arrivals left that could not be written, after a pause. False: stop. */
+/* Takes requests from the queue: a batch or, while the journal cannot be written, all of them, for
+ * there may be calls. Waits while there are none; with arrivals left that could not be written, not
+ * longer than a pause. False: stop. */
 static bool wait_for_arrivals(struct intake *intake)
 {
 	struct timespec retry_at = thread_deadline(RETRY_PAUSE_MS);
@@ -232,7 +235,7 @@ static bool wait_for_arrivals(struct intake *intake)
 	int rc = 0;
 
 	pthread_mutex_lock(&intake->lock);
-	while (intake->queue->len == 0 && !intake->stopping && rc == 0) {
+	while (g_queue_is_empty(&intake->queue) && !intake->stopping && rc == 0) {
 		if (intake->arrivals->len > 0)
 			rc = pthread_cond_clockwait(&intake->changed, &intake->lock,
 						    CLOCK_MONOTONIC, &retry_at);
@@ -240,8 +243,9 @@ static bool wait_for_arrivals(struct intake *intake)
 			rc = pthread_cond_wait(&intake->changed, &intake->lock);
 	}
 	stopping = intake->stopping;
-	g_ptr_array_extend_and_steal(intake->arrivals, g_steal_pointer(&intake->queue));
-	intake->queue = g_ptr_array_new_with_free_func(free_arrival);
+	while (!g_queue_is_empty(&intake->queue) &&
+	       (intake->paused || intake->arrivals->len < BATCH_MAX))
+		g_ptr_array_add(intake->arrivals, g_queue_pop_head(&intake->queue));
 	pthread_mutex_unlock(&intake->lock);
 	return !stopping;
 }
@@ -290,7 +294,7 @@ static bool queue_arrival(struct intake *intake, struct arrival *arrival)
 	stopping = intake->stopping;
 	if (!stopping) {
 		atomic_fetch_add(&intake->waiting, 1);
-		g_ptr_array_add(intake->queue, arrival);
+		g_queue_push_tail(&intake->queue, arrival);
 		pthread_cond_signal(&intake->changed);
 	}
 	pthread_mutex_unlock(&intake->lock);

@@ -55,10 +55,10 @@ bool __wrap_intake_take(struct intake *intake, const struct task_method *method,
 			struct rpc_request *request, GError **error)
 {
 	char *text = rpc_request_text(request);
-	g_autoptr(GError) error = NULL;
-	cJSON *message = rpc_body_decode(text, strlen(text), &error);
+	g_autoptr(GError) decode_error = NULL;
+	cJSON *message = rpc_body_decode(text, strlen(text), &decode_error);
 
-	g_assert_no_error(error);
+	g_assert_no_error(decode_error);
 	rpc_message_prepare_replay(message);
 	cJSON_Delete(message);
 	cJSON_free(text);
@@ -112,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rpc_server_ops ops = dispatch_server_ops(&dispatch);
 
 	if (!dispatch.intake) {
+		agent.pool = worker_pool_new(0);
 		dispatch.intake = intake_new(&agent, &no_jobs);
 		config.topic = "compute";
 		config.host = "node1";

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/method/image-metadata.h"
+#include "agent/task/agent.h"
 #include "image/store/record.h"
 #include "rpc/json.h"
 #include "rpc/nova/instance-save.h"
@@ -119,8 +120,8 @@ static void serve(struct rpc_context *context)
 static void read_instance(struct rpc_context *context, struct nova_instance *instance,
 			  const cJSON *args)
 {
-	struct manager manager = {0};
-	struct task task = {.manager = &manager, .instance = instance};
+	struct agent agent = {0};
+	struct task task = {.agent = &agent, .instance = instance};
 	struct image_meta meta;
 
 	g_assert_true(g_uuid_string_is_valid(nova_instance_uuid(instance)));
@@ -129,7 +130,7 @@ static void read_instance(struct rpc_context *context, struct nova_instance *ins
 	notify(context, instance, args);
 	save(context, instance);
 	notify(context, instance, args);
-	cJSON_Delete(metadata_build(&task, "name", "qcow2", &meta));
+	cJSON_Delete(image_metadata_build(&task, "name", "qcow2", &meta));
 	cJSON_Delete(nova_instance_update_args(instance, NULL));
 	cJSON_Delete(nova_instance_object(instance));
 }

@@ -94,7 +94,7 @@ def test_folders(env):
     assert check(agent)[0] == 0
     # A folder above it.
     os.chmod(agent.folder, 0o700)
-    fails(agent, "run_dir", f"cannot pass through {agent.folder} ")
+    fails(agent, "run_dir", f"cannot traverse {agent.folder} ")
     os.chmod(agent.folder, 0o755)
     os.rmdir(run)
     open(run, "w").close()

@@ -167,7 +167,7 @@ def test_a_resize_is_refused(env):
         raise AssertionError("it was done")
     except oslo_messaging.RemoteError as error:
         assert error.exc_type == "InstanceFaultRollback", error
-        assert "neither ports nor volumes" in error.value, error.value
+        assert "does not unplug ports and volumes" in error.value, error.value
 
 
 def test_unquiesce_waits_for_cinder_only_for_a_while(env):

@@ -13,7 +13,7 @@ from process import Folder, processes
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 libc = ctypes.CDLL(None)
 END_SECONDS = 12  # that the program has after a SIGTERM; `timeout -k 20` runs it
-GRACE_SECONDS = 5  # in which what it started may still end by itself
+GRACE_SECONDS = 5  # in which what it started may still end by itself, unless there was a SIGTERM
 
 
 def run(work, prefix="novasnap-test-"):
@@ -24,9 +24,9 @@ def run(work, prefix="novasnap-test-"):
         child = os.fork()
         if child == 0:
             _run_child(work, folder)
-        _forward_signals(child)
+        signals = _forward_signals(child)
         status = _wait(child)
-        left = _end_descendants()
+        left = _end_descendants(1 if signals else GRACE_SECONDS)
     for name in left:
         print(f"# left running: {name}", file=sys.stderr, flush=True)
     return status or (1 if left else 0)
@@ -59,15 +59,20 @@ def _run_child(work, folder):
 
 
 def _forward_signals(child):
+    """Returns a list to which each signal that comes is added."""
+    came = []
+
     def kill(_number, _frame):
         os.kill(child, signal.SIGKILL)
 
-    def forward(_number, _frame):
+    def forward(number, _frame):
+        came.append(number)
         os.kill(child, signal.SIGTERM)
         signal.alarm(END_SECONDS)
     signal.signal(signal.SIGALRM, kill)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
+    return came
 
 
 def _wait(child):
@@ -93,13 +98,13 @@ def _reap():
     return True
 
 
-def _end_descendants():
-    """Kills those that do not end by themselves, and returns their names."""
-    until, left = time.monotonic() + GRACE_SECONDS, []
+def _end_descendants(seconds):
+    """Kills those that do not end by themselves within so many seconds, and returns their names."""
+    until, left = time.monotonic() + seconds, {}
     while _reap():
         if time.monotonic() > until:
             for each in _children():
-                left.append(f"{each.name} ({each.pid})")
+                left[each.pid] = f"{each.name} ({each.pid})"
                 os.kill(each.pid, signal.SIGKILL)
         time.sleep(0.05)
-    return left
+    return left.values()

@@ -58,15 +58,18 @@ static void wait_for(const char *what, const char *id)
 
 static bool is_journaled(const char *id)
 {
-	g_autoptr(GPtrArray) jobs = journal_list(world.journal, JOURNAL_OPEN, 0, NULL);
+	const struct journal_value values[] = {JOURNAL_TEXT(id)};
+	sqlite3_stmt *statement;
+	bool found;
 
-	for (guint i = 0; jobs && i < jobs->len; i++) {
-		const struct journal_job *job = jobs->pdata[i];
-
-		if (g_strcmp0(job->unique_id, id) == 0)
-			return true;
-	}
-	return false;
+	pthread_mutex_lock(&world.journal->lock);
+	statement = journal_db_prepare(
+		world.journal, "SELECT 1 FROM jobs WHERE unique_id = ? AND ended_at IS NULL",
+		values, G_N_ELEMENTS(values));
+	found = sqlite3_step(statement) == SQLITE_ROW;
+	(void)sqlite3_finalize(statement);
+	pthread_mutex_unlock(&world.journal->lock);
+	return found;
 }
 
 bool __wrap_rpc_request_is_call(const struct rpc_request *request)
@@ -343,6 +346,28 @@ static void test_a_stop_leaves_to_the_broker_what_is_not_journaled(struct fixtur
 	g_assert_cmpuint(when("ack", "two"), ==, 0);
 }
 
+static void test_many_more_than_a_batch(struct fixture *fixture, gconstpointer unused)
+{
+	g_autoptr(GPtrArray) jobs = NULL;
+
+	(void)unused;
+	atomic_store(&world.holds, true);
+	for (unsigned i = 0; i < 1000; i++) {
+		g_autofree char *id = g_strdup_printf("%u", i);
+
+		take(fixture, id, UUID_OF(1), "");
+	}
+	wait_for("ack", "999");
+	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
+	jobs = journal_list(fixture->agent.journal, JOURNAL_OPEN, 0, NULL);
+	g_assert_cmpuint(jobs->len, ==, 1000);
+	for (guint i = 0; i < jobs->len; i++) {
+		g_autofree char *id = g_strdup_printf("%u", i);
+
+		g_assert_cmpstr(((struct journal_job *)jobs->pdata[i])->unique_id, ==, id);
+	}
+}
+
 static void test_without_a_journal(struct fixture *fixture, gconstpointer unused)
 {
 	struct intake *intake = fixture->intake;
@@ -372,6 +397,7 @@ int main(int argc, char **argv)
 	TEST(nonsense_is_rejected);
 	TEST(nothing_is_acked_that_cannot_be_journaled);
 	TEST(a_stop_leaves_to_the_broker_what_is_not_journaled);
+	TEST(many_more_than_a_batch);
 	TEST(without_a_journal);
 	return g_test_run();
 }

@@ -10,11 +10,15 @@
 static struct {
 	int save_code;	   /* why it is not saved; 0: it is */
 	bool saves_anyway; /* though the call fails */
+	bool has_job;	   /* of another program, without end */
 	unsigned starts, failing_starts, start_flags;
+	bool start_is_overdue; /* the first one takes too long, and ends after its limit */
 	unsigned deletions, failing_deletions; /* of snapshots inside the disk */
+	int deletion_code;		       /* of VIRT_ERROR; 0: VIRT_ERROR_PROCESS */
 } fake;
 
 __typeof__(virDomainManagedSave) __real_virDomainManagedSave, __wrap_virDomainManagedSave;
+__typeof__(virDomainGetJobInfo) __wrap_virDomainGetJobInfo;
 __typeof__(virDomainCreateWithFlags) __wrap_virDomainCreateWithFlags;
 __typeof__(qemu_img_snapshot_delete) __real_qemu_img_snapshot_delete,
 	__wrap_qemu_img_snapshot_delete;
@@ -26,10 +30,23 @@ int __wrap_virDomainManagedSave(virDomainPtr domain, unsigned flags)
 	return fake.save_code ? host_fail(fake.save_code) : 0;
 }
 
+int __wrap_virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info)
+{
+	(void)domain;
+	info->type = fake.has_job ? VIR_DOMAIN_JOB_UNBOUNDED : VIR_DOMAIN_JOB_NONE;
+	return 0;
+}
+
 /* The test driver supports no flags. */
 int __wrap_virDomainCreateWithFlags(virDomainPtr domain, unsigned flags)
 {
 	fake.start_flags = flags;
+	if (fake.start_is_overdue) {
+		g_assert_cmpuint(fake.starts++, ==, 0);
+		g_assert_cmpint(virDomainCreate(domain), ==, 0);
+		host_is_broken = true;
+		return host_fail(VIR_ERR_OPERATION_TIMEOUT);
+	}
 	if (++fake.starts <= fake.failing_starts)
 		return host_fail(VIR_ERR_OPERATION_FAILED);
 	return virDomainCreate(domain);
@@ -39,7 +56,9 @@ int __wrap_qemu_img_snapshot_delete(const char *source, const char *name, GError
 {
 	if (++fake.deletions > fake.failing_deletions)
 		return __real_qemu_img_snapshot_delete(source, name, error);
-	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_PROCESS, "made up");
+	g_set_error_literal(error, VIRT_ERROR,
+			    fake.deletion_code ? fake.deletion_code : VIRT_ERROR_PROCESS,
+			    "made up");
 	return -1;
 }
 
@@ -102,8 +121,36 @@ static void test_save_fails(struct fixture *fixture, gconstpointer saves_anyway)
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FAILED);
 	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
-	g_assert_cmpstr(fixture->steps->str, ==, "save restore -save ");
+	g_assert_cmpstr(fixture->steps->str, ==,
+			saves_anyway ? "save restore -save " : "save -save ");
 	g_assert_cmpuint(fake.starts, ==, saves_anyway ? 1 : 0);
+}
+
+/* Another program migrates the guest, say: libvirt refuses to save it. The snapshot fails at once,
+ * and nothing is left to roll back. */
+static void test_save_is_refused_for_another_job(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.has_job = true;
+	fake.save_code = VIR_ERR_OPERATION_TIMEOUT;
+	begin(fixture);
+	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, -1);
+	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
+	g_assert_cmpint(host_clock_us, ==, 0);
+	g_assert_nonnull(strstr(fixture->steps->str, "-save "));
+}
+
+/* The user suspends the guest just before it is saved: it stays suspended. */
+static void test_guest_is_suspended_before(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin(fixture);
+	g_assert_cmpint(__real_virDomainManagedSave(fixture->host.domain, 0), ==, 0);
+	fake.save_code = VIR_ERR_OPERATION_INVALID;
+	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, -1);
+	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
+	g_assert_cmpuint(fake.starts, ==, 0);
+	g_assert_cmpint(virDomainHasManagedSaveImage(fixture->host.domain, 0), ==, 1);
 }
 
 static void test_somebody_discards_the_save(struct fixture *fixture, gconstpointer unused)
@@ -158,6 +205,19 @@ static void test_not_restored(struct fixture *fixture, gconstpointer unused)
 	/* It is not tried again here. */
 	g_assert_cmpint(snapshot_end(g_steal_pointer(&fixture->snapshot), NULL), ==, 0);
 	g_assert_cmpuint(fake.starts, ==, 3);
+}
+
+/* The limit of the call shut the connection down, but libvirt went on. A new connection tells. */
+static void test_restore_is_overdue(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.start_is_overdue = true;
+	begin_and_save(fixture);
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*restoring*; retrying");
+	g_assert_cmpint(fixture_take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+	g_assert_nonnull(strstr(fixture->steps->str, "-save "));
 }
 
 /* Whether the guest runs is unknown: its disk is not copied. */
@@ -272,6 +332,20 @@ static void test_internal_is_not_deleted(struct fixture *fixture, gconstpointer 
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
 }
 
+/* qemu-img hangs: the guest does not stay off for it. */
+static void test_internal_deletion_hangs(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.failing_deletions = UINT_MAX;
+	fake.deletion_code = VIRT_ERROR_TIMEOUT;
+	begin_internal(fixture);
+	g_assert_cmpint(fixture_take(fixture, "internal"), ==, VIRT_ERROR_TIMEOUT);
+	/* It takes minutes: once is enough. */
+	g_assert_cmpuint(fake.deletions, ==, 1);
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+	g_assert_nonnull(strstr(fixture->steps->str, "restore -save "));
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/managed-save/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -283,14 +357,18 @@ int main(int argc, char **argv)
 	TEST(save_fails);
 	g_test_add("/managed-save/save_fails/saved_anyway", struct fixture, "saved", set_up,
 		   test_save_fails, tear_down);
+	TEST(save_is_refused_for_another_job);
+	TEST(guest_is_suspended_before);
 	TEST(somebody_discards_the_save);
 	TEST(somebody_starts_the_guest);
 	TEST(restored_at_the_third_try);
 	TEST(not_restored);
+	TEST(restore_is_overdue);
 	TEST(state_is_unknown);
 	TEST(persistence_is_unknown);
 	TEST(guest_that_cannot_be_saved);
 	TEST(internal);
 	TEST(internal_is_not_deleted);
+	TEST(internal_deletion_hangs);
 	return g_test_run();
 }

@@ -18,10 +18,25 @@ static int refuse_to_save(const char *why, GError **error)
 	return -1;
 }
 
+/* Whether libvirt has answered that it did not save the guest. `code` is that of libvirt's error.
+ * Where the connection broke, libvirt may still be saving. */
+static bool is_not_saved(struct snapshot *snapshot, int code, const GError *refused)
+{
+	if (g_error_matches(refused, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) ||
+	    !guest_is_connected(&snapshot->guest))
+		return false;
+	/* It does not run any more, or cannot be saved. A managed save image, which it may have, is
+	 * another program's: the guest was suspended meanwhile. */
+	return code == VIR_ERR_OPERATION_INVALID ||
+	       guest_has_managed_save(&snapshot->guest, NULL) == GUEST_NO;
+}
+
 int managed_save_begin(struct snapshot *snapshot, GError **error)
 {
+	g_autoptr(GError) refused = NULL;
 	enum guest_answer persistent;
 	cJSON *undo;
+	int code;
 
 	if (snapshot->traits.container || !guest_state_is_active(snapshot->first_state))
 		return 0;
@@ -44,7 +59,13 @@ int managed_save_begin(struct snapshot *snapshot, GError **error)
 	/* If the call fails, libvirt may have saved the guest nevertheless: the step stays open. */
 	if (virDomainManagedSave(snapshot->guest.domain, 0) == 0)
 		return step_end(snapshot, "save", error);
-	virt_set_error(error, "saving the guest");
+	code = virGetLastErrorCode();
+	virt_set_error(&refused, "saving the guest");
+	/* Otherwise the rollback would wait for the job of another program, which libvirt may have
+	 * refused the save for. */
+	if (is_not_saved(snapshot, code, refused))
+		step_clear(snapshot, "save");
+	g_propagate_error(error, g_steal_pointer(&refused));
 	return -1;
 }
 

@@ -137,24 +137,40 @@ static int start_transient_copy(struct snapshot *snapshot, GError **error)
 	return -1;
 }
 
-static int start_copy(struct snapshot *snapshot, GError **error)
+static int begin_copy_step(struct snapshot *snapshot, GError **error)
 {
 	cJSON *undo = cJSON_CreateObject();
-	int rc;
 
 	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
 	cJSON_AddStringToObject(undo, "delta", snapshot->delta);
-	if (step_begin(snapshot, "copy", undo, error) < 0)
+	return step_begin(snapshot, "copy", undo, error);
+}
+
+/* Steps are rolled back in the opposite order: the guest is undefined before the copy begins, so
+ * that it is defined again after the copy has ended. */
+static int copy_while_undefined(struct snapshot *snapshot, GError **error)
+{
+	if (undefine_guest(snapshot, error) < 0 || begin_copy_step(snapshot, error) < 0)
+		return -1;
+	if (begin_block_copy(snapshot, 0) == 0)
+		return step_end(snapshot, "copy", error);
+	virt_set_error(error, "starting the block copy");
+	return -1;
+}
+
+static int start_copy(struct snapshot *snapshot, GError **error)
+{
+	int rc;
+
+	if (begin_copy_step(snapshot, error) < 0)
 		return -1;
 	rc = start_transient_copy(snapshot, error);
-	if (rc == 1) {
-		if (undefine_guest(snapshot, error) < 0)
-			return -1;
-		rc = begin_block_copy(snapshot, 0);
-		if (rc < 0)
-			virt_set_error(error, "starting the block copy");
-	}
-	return rc == 0 ? step_end(snapshot, "copy", error) : -1;
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return step_end(snapshot, "copy", error);
+	step_clear(snapshot, "copy");
+	return copy_while_undefined(snapshot, error);
 }
 
 static int set_copy_error(const struct snapshot *snapshot, enum block_job_outcome outcome,

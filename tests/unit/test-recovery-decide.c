@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What becomes of a recovered job. The linker puts the functions below in the place of the
+ * conductor, the image store, and the job's thread.
+ */
+#include "agent/recovery/decide.h"
+
+#include "agent/method/methods.h"
+#include "agent/task/facts.h"
+
+#define HOST "host-1"
+#define INSTANCE_UUID "8a2f4c1e-0000-4000-8000-000000000001"
+#define IMAGE_UUID "8a2f4c1e-0000-4000-8000-000000000002"
+#define HASH "abcd"
+
+static struct {
+	const char *task_state;	     /* the instance's; NULL: none */
+	unsigned unanswered_refresh; /* how often the conductor does not answer first */
+	unsigned unanswered_image;   /* the same of the store */
+	const char *image_status;
+	bool cancelled;
+	unsigned waits;
+} fake;
+
+__typeof__(nova_conductor_instance_refresh) __wrap_nova_conductor_instance_refresh;
+__typeof__(image_store_get) __wrap_image_store_get;
+__typeof__(job_is_cancelled) __wrap_job_is_cancelled;
+__typeof__(job_is_stopping) __wrap_job_is_stopping;
+__typeof__(job_is_out_of_time) __wrap_job_is_out_of_time;
+__typeof__(job_refuse_cancel) __wrap_job_refuse_cancel;
+__typeof__(job_wait) __wrap_job_wait;
+__typeof__(job_wait_despite_cancel) __wrap_job_wait_despite_cancel;
+
+int __wrap_nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
+					   struct nova_instance *instance, GError **error)
+{
+	(void)rpc;
+	(void)context;
+	if (fake.unanswered_refresh > 0) {
+		fake.unanswered_refresh--;
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "no answer");
+		return -1;
+	}
+	nova_instance_set_task_state(instance, fake.task_state);
+	return 0;
+}
+
+int __wrap_image_store_get(struct image_store *store, const struct image_identity *identity,
+			   const char *id, struct image_record **ret_record, GError **error)
+{
+	struct image_record *record;
+
+	(void)store;
+	(void)identity;
+	if (fake.unanswered_image > 0) {
+		fake.unanswered_image--;
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "no answer");
+		return -1;
+	}
+	record = g_new0(struct image_record, 1);
+	record->id = g_strdup(id);
+	record->status = g_strdup(fake.image_status);
+	record->os_hash_algo = g_strdup("sha512");
+	record->os_hash_value = g_strdup(HASH);
+	record->size = 1;
+	*ret_record = record;
+	return 0;
+}
+
+bool __wrap_job_is_cancelled(const struct job *job)
+{
+	(void)job;
+	return fake.cancelled;
+}
+
+bool __wrap_job_is_stopping(struct job *job)
+{
+	(void)job;
+	return false;
+}
+
+bool __wrap_job_is_out_of_time(const struct job *job)
+{
+	(void)job;
+	return false;
+}
+
+bool __wrap_job_refuse_cancel(struct job *job)
+{
+	(void)job;
+	return !fake.cancelled;
+}
+
+bool __wrap_job_wait(struct job *job, unsigned ms)
+{
+	(void)job;
+	(void)ms;
+	fake.waits++;
+	return !fake.cancelled;
+}
+
+bool __wrap_job_wait_despite_cancel(struct job *job, unsigned ms)
+{
+	(void)job;
+	(void)ms;
+	fake.waits++;
+	return true;
+}
+
+struct fixture {
+	struct config config;
+	struct agent agent;
+	struct task *task;
+};
+
+static void set_up(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	memset(&fake, 0, sizeof(fake));
+	fake.image_status = "queued";
+	fixture->config.control = true;
+	fixture->config.rpc.host = HOST;
+	fixture->agent.config = &fixture->config;
+}
+
+static void tear_down(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	task_free(fixture->task);
+}
+
+static void add_fact(struct task *task, const char *name)
+{
+	struct journal_step *step = g_new0(struct journal_step, 1);
+
+	step->name = g_strdup(name);
+	step->undo = g_strdup("");
+	g_ptr_array_add(task->recovered_job->steps, step);
+}
+
+static void free_step(void *opaque)
+{
+	struct journal_step *step = opaque;
+
+	g_free(step->name);
+	g_free(step->undo);
+	g_free(step);
+}
+
+/* A job of the method that was begun so often, in the state of that event. */
+static void recover(struct fixture *fixture, const struct task_method *method, unsigned runs,
+		    enum task_event event)
+{
+	cJSON *cast = cJSON_Parse(
+		"{\"version\": \"6.0\", \"args\": {\"image_id\": \"" IMAGE_UUID
+		"\", \"instance\": {\"nova_object.name\": \"Instance\", \"nova_object.data\": "
+		"{\"uuid\": \"" INSTANCE_UUID "\", \"host\": \"" HOST "\"}}}}");
+	struct rpc_request *request;
+	g_autoptr(GError) error = NULL;
+
+	cJSON_AddStringToObject(cast, "method", method->name);
+	request = rpc_request_new_local(cast);
+	fixture->task = task_new(&fixture->agent, method, request, &error);
+	g_assert_no_error(error);
+	fixture->task->recovered_job = g_new0(struct journal_job, 1);
+	fixture->task->recovered_job->instance = g_strdup(INSTANCE_UUID);
+	fixture->task->recovered_job->runs = runs;
+	fixture->task->recovered_job->steps = g_ptr_array_new_with_free_func(free_step);
+	g_assert_cmpint(task_state_apply(fixture->task->state, event, NULL), ==, 0);
+}
+
+static void expect(struct fixture *fixture, enum task_event event)
+{
+	g_autoptr(GError) error = NULL;
+	enum task_event decided = recovery_decide(fixture->task, NULL, &error);
+
+	g_assert_cmpstr(task_event_name(decided), ==, task_event_name(event));
+}
+
+/* The earlier process paused the guest: it clears the task state last. */
+static void test_idle_instance_of_a_begun_job(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_pause_instance, 1, TASK_EVENT_RECOVER);
+	expect(fixture, TASK_EVENT_NOTHING_LEFT);
+}
+
+/* Nothing was done for a cast that only waited: it must not be reported as done. */
+static void test_idle_instance_of_a_job_that_waited(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_pause_instance, 0, TASK_EVENT_RECOVER);
+	expect(fixture, TASK_EVENT_RUN);
+}
+
+static void test_idle_instance_of_a_shelve(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_shelve_instance, 0, TASK_EVENT_RECOVER);
+	expect(fixture, TASK_EVENT_NOT_OURS);
+}
+
+/* Its image is complete. */
+static void recover_kept(struct fixture *fixture)
+{
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_KEPT);
+	add_fact(fixture->task, FACT_KEEP_IMAGE);
+	add_fact(fixture->task, FACT_CHECKSUM " sha512 " HASH " 1");
+	fake.image_status = "active";
+	fake.task_state = "image_uploading";
+}
+
+/* HACKING.md: a cancel has no effect on a task whose image is kept. */
+static void test_kept_image_is_not_cancelled(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover_kept(fixture);
+	fake.cancelled = true;
+	expect(fixture, TASK_EVENT_RUN);
+}
+
+static void test_cancel_does_not_end_the_questions(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover_kept(fixture);
+	fake.cancelled = true;
+	fake.unanswered_refresh = fake.unanswered_image = 3;
+	expect(fixture, TASK_EVENT_RUN);
+	g_assert_cmpuint(fake.waits, ==, 3 + 3);
+	g_assert_cmpuint(fake.unanswered_refresh + fake.unanswered_image, ==, 0);
+}
+
+/* Of any other task a cancel ends them. */
+static void test_cancelled(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_WRITTEN);
+	fake.cancelled = true;
+	fake.unanswered_refresh = 3;
+	expect(fixture, TASK_EVENT_CANCELLED);
+	g_assert_cmpuint(fake.waits, ==, 1);
+}
+
+#define TEST(name)                                                                                 \
+	g_test_add("/recovery-decide/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	TEST(idle_instance_of_a_begun_job);
+	TEST(idle_instance_of_a_job_that_waited);
+	TEST(idle_instance_of_a_shelve);
+	TEST(kept_image_is_not_cancelled);
+	TEST(cancel_does_not_end_the_questions);
+	TEST(cancelled);
+	return g_test_run();
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A task from its begin to its end. The linker puts the functions below in the place of the
+ * conductor, of libvirt, and of the job's thread.
+ */
+#include "agent/daemon/task-run.h"
+
+#include <glib/gstdio.h>
+
+#include "agent/journal/db.h"
+#include "agent/recovery/rollback.h"
+#include "agent/task/report-end.h"
+#include "agent/task/step.h"
+
+#define INSTANCE_UUID "8a2f4c1e-0000-4000-8000-000000000001"
+#define STEP "save"
+
+static struct {
+	unsigned undelivered; /* how often the conductor does not answer first */
+	unsigned reports, rollbacks;
+	unsigned away; /* how often libvirt cannot be reached first */
+	bool method_fails;
+} fake;
+
+__typeof__(report_end) __wrap_report_end;
+__typeof__(virt_guest_rollback_step) __wrap_virt_guest_rollback_step;
+__typeof__(job_is_cancelled) __wrap_job_is_cancelled;
+__typeof__(job_is_stopping) __wrap_job_is_stopping;
+__typeof__(job_is_out_of_time) __wrap_job_is_out_of_time;
+__typeof__(job_wait_despite_cancel) __wrap_job_wait_despite_cancel;
+
+bool __wrap_report_end(struct task *task, const GError *error, bool is_retry)
+{
+	(void)task;
+	(void)error;
+	g_assert_cmpint(is_retry, ==, fake.reports > 0);
+	fake.reports++;
+	if (fake.undelivered == 0)
+		return true;
+	fake.undelivered--;
+	return false;
+}
+
+int __wrap_virt_guest_rollback_step(struct virt_host *host, const char *uuid, const char *step,
+				    const char *undo, GError **error)
+{
+	(void)host;
+	g_assert_cmpstr(uuid, ==, INSTANCE_UUID);
+	g_assert_cmpstr(step, ==, STEP);
+	g_assert_cmpstr(undo, ==, "{}");
+	fake.rollbacks++;
+	if (fake.away == 0)
+		return 0;
+	fake.away--;
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED, "made up");
+	return -1;
+}
+
+bool __wrap_job_is_cancelled(const struct job *job)
+{
+	(void)job;
+	return false;
+}
+
+bool __wrap_job_is_stopping(struct job *job)
+{
+	(void)job;
+	return false;
+}
+
+bool __wrap_job_is_out_of_time(const struct job *job)
+{
+	(void)job;
+	return false;
+}
+
+bool __wrap_job_wait_despite_cancel(struct job *job, unsigned ms)
+{
+	(void)job;
+	(void)ms;
+	return true;
+}
+
+/* Leaves a step open, as a snapshot whose guest cannot be restored does. */
+static int run_method(struct task *task, GError **error)
+{
+	g_assert_cmpint(task_step_begin(task, STEP, "{}", NULL), ==, 0);
+	if (!fake.method_fails)
+		return 0;
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED, "made up");
+	return -1;
+}
+
+static const struct task_method method = {.name = "pause_instance", .run = run_method};
+
+struct fixture {
+	struct config config;
+	struct agent agent;
+	struct task *task;
+	char *dir;
+};
+
+static void set_up(struct fixture *fixture, gconstpointer unused)
+{
+	struct journal_cast cast = {
+		.method = method.name, .instance = INSTANCE_UUID, .message = "{}"};
+	struct rpc_request *request = rpc_request_new_local(cJSON_Parse(
+		"{\"method\": \"pause_instance\", \"version\": \"6.0\", \"args\": {\"instance\": "
+		"{\"nova_object.name\": \"Instance\", \"nova_object.data\": {\"uuid\": "
+		"\"" INSTANCE_UUID "\"}}}}"));
+	g_autoptr(GError) error = NULL;
+
+	(void)unused;
+	memset(&fake, 0, sizeof(fake));
+	fixture->dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	fixture->agent.config = &fixture->config;
+	fixture->agent.journal = journal_open(fixture->dir, 1, &error);
+	g_assert_no_error(error);
+	g_assert_cmpint(journal_casts_add(fixture->agent.journal, &cast, 1, NULL), ==, 0);
+	fixture->task = task_new(&fixture->agent, &method, request, &error);
+	g_assert_no_error(error);
+	fixture->task->journal_job = cast.job;
+}
+
+static void tear_down(struct fixture *fixture, gconstpointer unused)
+{
+	static const char *const names[] = {"journal/journal.db",
+					    "journal/journal.db-wal",
+					    "journal/journal.db-shm",
+					    "journal/lock",
+					    "journal",
+					    ""};
+
+	(void)unused;
+	task_job_ops.free(fixture->task);
+	journal_close(fixture->agent.journal);
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path = g_build_filename(fixture->dir, names[i], NULL);
+
+		(void)g_remove(path);
+	}
+	g_free(fixture->dir);
+}
+
+/* A job's thread would give it its job, which only the functions above look at. */
+static void run(struct fixture *fixture)
+{
+	task_job_ops.run((struct job *)fixture, fixture->task);
+	g_assert_cmpstr(task_stage_name(task_state_stage(fixture->task->state)), ==,
+			task_stage_name(STAGE_CLOSED));
+}
+
+static guint count_jobs(const struct fixture *fixture, enum journal_which which)
+{
+	g_autoptr(GPtrArray) jobs = journal_list(fixture->agent.journal, which, 0, NULL);
+
+	g_assert_nonnull(jobs);
+	return jobs->len;
+}
+
+/* What an ended job has open is rolled back by leftovers.h. */
+static void test_the_end_is_reported(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.method_fails = true;
+	run(fixture);
+	g_assert_cmpuint(fake.reports, ==, 1);
+	g_assert_cmpuint(fake.rollbacks, ==, 0);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_OPEN), ==, 0);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 1);
+}
+
+/* A guest does not stay saved while the conductor does not answer. */
+static void test_rollback_does_not_wait_for_the_conductor(struct fixture *fixture,
+							  gconstpointer unused)
+{
+	(void)unused;
+	fake.method_fails = true;
+	fake.undelivered = 5;
+	fake.away = 2;
+	for (int i = 0; i < 2; i++)
+		g_test_expect_message("agent", G_LOG_LEVEL_WARNING, "*made up*");
+	run(fixture);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.reports, ==, 6);
+	g_assert_cmpuint(fake.rollbacks, ==, 3);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
+}
+
+#define TEST(name)                                                                                 \
+	g_test_add("/task-run/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	TEST(the_end_is_reported);
+	TEST(rollback_does_not_wait_for_the_conductor);
+	return g_test_run();
+}
