@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap-thaw: started by novasnapd before it freezes a guest, never by hand.
+ * novasnap-thaw: novasnapd starts it before it freezes a guest. Operators do not run it.
  */
 #include <glib.h>
 #include <stdio.h>
@@ -13,8 +13,8 @@ int main(int argc, char **argv)
 	guint64 limit;
 
 	if (argc != 4 || !g_ascii_string_to_unsigned(argv[3], 10, 1, 24 * 3600, &limit, NULL)) {
-		(void)fprintf(stderr, "novasnap-thaw: novasnapd starts this program: novasnap-thaw "
-				      "URI UUID SECONDS\n");
+		(void)fprintf(stderr, "novasnap-thaw: only novasnapd runs this program: "
+				      "novasnap-thaw URI UUID SECONDS\n");
 		return EXIT_USAGE;
 	}
 	return virt_thaw_watch(argv[1], argv[2], (unsigned)limit);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap: the operators' command.
+ * novasnap: the command-line program for operators.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -15,30 +15,30 @@ static const struct {
 	int (*run)(const struct command_context *context, int argc, char **argv);
 	const char *summary;
 } commands[] = {
-	{"check", command_check, "check all that novasnapd needs"},
-	{"snapshot", command_snapshot, "make a snapshot of a guest, without a cloud"},
+	{"check", command_check, "check everything that novasnapd needs"},
+	{"snapshot", command_snapshot, "take a snapshot of a guest, without a cloud"},
 	{"send", command_send, "send a snapshot cast, as nova-api does"},
 	{"watch", command_watch, "show the progress of snapshots"},
 	{"jobs", command_jobs, "list the jobs of this host's novasnapd"},
 	{"show", command_show, "show a job and its steps"},
 	{"cancel", command_cancel, "cancel running snapshots"},
-	{"record", command_record, "record the messages to this host"},
-	{"replay", command_replay, "send or serve recorded messages again"},
+	{"record", command_record, "record the messages sent to this host"},
+	{"replay", command_replay, "send recorded messages again, or execute them"},
 	{"decode", command_decode, "print a message in a readable form"},
 };
 
-/* How long a message is not printed again. */
+/* For this long, a message is not printed again. */
 #define REPEAT_US (60 * G_USEC_PER_SEC)
 #define REMEMBERED_MAX 100
 
-/* What is printed of the log. */
+/* Settings for printing log messages. */
 struct log_filter {
 	GLogLevelFlags level;
 	pthread_mutex_t lock;
 	GHashTable *printed; /* message -> gint64 *, when it was printed; guarded by the lock */
 };
 
-/* It is never freed: threads may log until the process ends. */
+/* Never freed, because threads may log until the process ends. */
 static struct log_filter *log_filter_new(void)
 {
 	struct log_filter *filter = g_new0(struct log_filter, 1);
@@ -49,7 +49,7 @@ static struct log_filter *log_filter_new(void)
 	return filter;
 }
 
-/* A broker that is away is reported at every attempt to reach it. */
+/* An unreachable broker is reported at every attempt to connect. */
 static bool was_just_printed(struct log_filter *filter, const char *message)
 {
 	gint64 now = g_get_monotonic_time();
@@ -69,7 +69,8 @@ static bool was_just_printed(struct log_filter *filter, const char *message)
 	return repeated;
 }
 
-/* A GLogWriterFunc. The operator reads standard error, so messages have no time and no level. */
+/* A GLogWriterFunc. Messages on standard error are for a person, so they have no time and no
+ * level. */
 static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields, gsize count,
 				  gpointer opaque)
 {
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
 
 	process_keep_secrets();
 	g_log_set_writer_func(write_log, filter, NULL);
-	/* Options behind the command are the command's. */
+	/* Options after the command belong to the command. */
 	g_option_context_set_strict_posix(options, TRUE);
 	g_option_context_set_help_enabled(options, FALSE);
 	g_option_context_set_summary(options, summary);

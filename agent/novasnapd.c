@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnapd: reads its configuration, serves until a signal stops it, and lets the running jobs
- * end.
+ * novasnapd: reads its configuration, accepts requests until a signal stops it, and waits for the
+ * running jobs.
  */
 #include <glib-unix.h>
 #include <malloc.h>
@@ -23,8 +23,8 @@
 #define PUBLISH_GRACE_S 10
 #define READY_CHECK_MS 10
 
-/* The main loop has a context of its own: the default context is used by libvirt, in the thread of
- * its events. */
+/* The main loop has its own context, because libvirt uses the default context, in the thread of its
+ * events. */
 struct daemon {
 	GMainContext *context;
 	GMainLoop *loop;
@@ -36,7 +36,7 @@ struct daemon {
 	bool ready;
 };
 
-/* The first signal stops novasnapd; a second one ends the grace time of its jobs. */
+/* The first signal stops novasnapd; the second one ends the grace time of its jobs. */
 static gboolean handle_signal(gpointer opaque)
 {
 	struct daemon *daemon = opaque;
@@ -77,24 +77,24 @@ static gpointer stop_main(gpointer opaque)
 	return NULL;
 }
 
-/* The manager stops in a thread of its own, so that this one can handle a second signal. Returns
- * how many jobs did not end. */
+/* The manager stops in a separate thread, so that this one can handle a second signal. Returns how
+ * many jobs did not end. */
 static unsigned stop_serving(struct daemon *daemon)
 {
 	struct stopping stopping = {.daemon = daemon};
 	GThread *thread;
 
 	(void)sd_notify(0, "STOPPING=1");
-	g_message("stopping: no more casts are taken");
+	g_message("stopping: accepting no more casts");
 	thread = g_thread_new("stop", stop_main, &stopping);
-	/* Not g_main_loop_run: a loop that was quit before it ran does not see it. */
+	/* Not g_main_loop_run, which does not return if the loop was quit before it ran. */
 	while (!atomic_load(&stopping.done))
 		(void)g_main_context_iteration(daemon->context, TRUE);
 	g_thread_join(thread);
 	return stopping.jobs_left;
 }
 
-static void attach_source(struct daemon *daemon, GSource *source, GSourceFunc callback)
+static void attach_to_main_loop(struct daemon *daemon, GSource *source, GSourceFunc callback)
 {
 	g_source_set_callback(source, callback, daemon, NULL);
 	(void)g_source_attach(source, daemon->context);
@@ -114,19 +114,19 @@ static int start_daemon(struct daemon *daemon, const struct config *config, GErr
 
 static void run_daemon(struct daemon *daemon, const struct config *config)
 {
-	g_message("novasnapd %s serves %s.%s: control %s, images %s, methods %s and %s",
+	g_message("novasnapd %s serving %s.%s: control %s, images %s, methods %s and %s",
 		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
 		  config->control ? "conductor" : "none",
 		  config->image.directory ? config->image.images_dir : "glance",
 		  config->virt.live_method, config->virt.cold_method);
-	attach_source(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
+	attach_to_main_loop(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
 	if (daemon->signals == 0)
 		g_main_loop_run(daemon->loop);
 	status_stop(daemon->status);
 }
 
 /* Returns the process's exit status. */
-static int serve(const struct config *config)
+static int run_until_stopped(const struct config *config)
 {
 	struct daemon daemon = {.began = g_get_monotonic_time()};
 	g_autoptr(GError) error = NULL;
@@ -135,18 +135,19 @@ static int serve(const struct config *config)
 
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
-	attach_source(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
-	attach_source(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
+	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
+	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
 	if (start_daemon(&daemon, config, &error) == 0) {
 		run_daemon(&daemon, config);
 		status = EXIT_SUCCESS;
 	} else {
-		g_warning("cannot serve: %s", error->message);
+		g_warning("cannot start: %s", error->message);
 	}
 	jobs_left = daemon.manager ? stop_serving(&daemon) : 0;
 	if (jobs_left > 0) {
-		g_warning("%u jobs did not end in time: the process ends without them", jobs_left);
-		/* Their threads use what would be freed, the configuration too. */
+		g_warning("%u jobs did not end in time: exiting without them", jobs_left);
+		/* The jobs' threads use the data that would be freed, including the
+		 * configuration. */
 		_exit(status);
 	}
 	manager_free(daemon.manager);
@@ -159,18 +160,16 @@ static int serve(const struct config *config)
 }
 
 static const char summary[] =
-	"Makes the snapshots of this compute host in nova-compute's place: takes nova's casts from "
-	"RabbitMQ,\nhas libvirt and QEMU make the snapshots, and uploads them to Glance. SIGTERM "
-	"or "
-	"Ctrl-C stops it: running\njobs may go on for [novasnap]shutdown_grace; a second signal "
-	"cancels "
-	"them.";
+	"Takes the snapshots of this compute host in nova-compute's place: receives nova's casts "
+	"from RabbitMQ,\nhas libvirt and QEMU take the snapshots, and uploads them to Glance. "
+	"SIGTERM or Ctrl-C stops it:\nrunning jobs may continue for [novasnap]shutdown_grace; a "
+	"second signal cancels them.";
 
 static const char description[] =
 	"Exit status:\n"
 	"  0  it was stopped\n"
-	"  1  it could not begin to serve; the log says why\n"
-	"  2  wrong option, or wrong configuration\n\n"
+	"  1  it could not start; see the log\n"
+	"  2  wrong option, or invalid configuration\n\n"
 	"Example:\n"
 	"  novasnapd --config-file /etc/nova/nova.conf --config-file /etc/novasnap/novasnap.conf";
 
@@ -190,9 +189,10 @@ int main(int argc, char **argv)
 	g_autoptr(GError) error = NULL;
 
 	process_keep_secrets();
-	/* A write to a pipe or socket whose other end is gone fails instead. */
+	/* Writing to a closed pipe or socket fails instead. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	/* Few arenas: threads come and go, and each must be able to use what others freed. */
+	/* Few arenas: threads are short-lived, and memory freed by one thread must be usable by
+	 * others. */
 	(void)mallopt(M_ARENA_MAX, 2);
 	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
 	g_option_context_set_help_enabled(options, FALSE);
@@ -217,5 +217,5 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
 		return EXIT_USAGE;
 	}
-	return serve(config);
+	return run_until_stopped(config);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap check: the folders of the configuration.
+ * novasnap check: the configured folders.
  */
 #include "agent/check/folders.h"
 
@@ -11,16 +11,16 @@
 #include <unistd.h>
 
 #define MIB ((uint64_t)1024 * 1024)
-/* Enough for the journal, a folder's own files and the like. */
+/* Enough for the journal and other small files. */
 #define FREE_MIN_MIB 64
-/* With less than this many times the required space free, the result is a warning. */
+/* The result is a warning if the free space is less than this many times the required space. */
 #define FREE_WARN_FACTOR 4
 
 enum folder_flags {
-	FOLDER_FOR_QEMU = 1 << 0,  /* QEMU's user must be able to reach it */
-	FOLDER_SHARED = 1 << 1,	   /* QEMU's user must be able to use what we create there */
-	FOLDER_PRIVATE = 1 << 2,   /* nobody else may read it */
-	FOLDER_ON_DEMAND = 1 << 3, /* it may be missing; its parent is checked */
+	FOLDER_FOR_QEMU = 1 << 0,  /* QEMU's user must be able to access it */
+	FOLDER_SHARED = 1 << 1,	   /* QEMU's user must be able to use files created there */
+	FOLDER_PRIVATE = 1 << 2,   /* no other user may read it */
+	FOLDER_ON_DEMAND = 1 << 3, /* it may be missing; then its parent is checked */
 };
 
 struct folder {
@@ -37,13 +37,13 @@ static uint64_t free_mib(const char *path)
 	return statvfs(path, &fs) < 0 ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize / MIB;
 }
 
-/* What is wrong with the folder's permissions; NULL: nothing. */
+/* Describes a problem with the folder's permissions; NULL: none. */
 static const char *find_mode_problem(const struct folder *folder, const struct stat *st)
 {
 	if (st->st_mode & S_IWOTH)
 		return "everybody may write to it; run chmod o-w";
 	if ((folder->flags & FOLDER_PRIVATE) && (st->st_mode & (S_IRWXG | S_IRWXO)))
-		return "other users may read it, and it holds messages of users; run chmod 0700";
+		return "other users may read it, and it contains users' messages; run chmod 0700";
 	if (g_access(folder->path, W_OK | X_OK) != 0)
 		return "this user may not write to it; run novasnap check as novasnapd's user, or "
 		       "make that user the owner";
@@ -93,7 +93,7 @@ static void check_existing(struct check *check, const struct folder *folder, con
 			     owner, available);
 }
 
-/* The nearest folder above `path` that exists; the caller frees it. */
+/* The nearest existing parent folder of `path`; the caller frees it. */
 static char *find_existing_parent(const char *path)
 {
 	char *parent = g_path_get_dirname(path);
@@ -114,7 +114,7 @@ static void check_missing(struct check *check, const struct folder *folder)
 
 	if (g_access(parent, W_OK | X_OK) == 0)
 		check_report(check, CHECK_WARN, subject,
-			     "does not exist yet; novasnapd creates it");
+			     "does not exist yet; novasnapd will create it");
 	else
 		check_report(check, CHECK_FAIL, subject,
 			     "does not exist, and this user may not create it in %s; create it as "

@@ -17,7 +17,7 @@ void check_report(struct check *check, enum check_result result, const char *sub
 	va_start(arguments, format);
 	text = g_strdup_vprintf(format, arguments);
 	va_end(arguments);
-	/* A server's error message may have several lines. */
+	/* A server's error message may consist of several lines. */
 	g_strdelimit(text, "\r\n", ' ');
 	printf("%-4s  %s: %s\n", words[result], subject, text);
 	(void)fflush(stdout);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap check: the programs that novasnapd runs, and the services that it talks to.
+ * novasnap check: the programs that novasnapd runs, and the services that it uses.
  */
 #include "agent/check/services.h"
 
 #include <unistd.h>
 
-/* Limits of a check, where the configuration's are longer. */
+/* Limits for checks, if the configured limits are longer. */
 #define CONNECT_S 5
 #define REPLY_S 15
 #define BROKER_POLL_US (G_USEC_PER_SEC / 10)
-/* Once the broker has refused, another attempt may still succeed within this time. */
+/* After the broker has rejected a login, another attempt may still succeed within this time. */
 #define BROKER_REFUSED_US G_USEC_PER_SEC
 /* The ID of an image that does not exist. */
 #define NO_IMAGE "00000000-0000-4000-8000-000000000000"
@@ -25,7 +25,7 @@ void check_programs(struct check *check)
 	} programs[] = {
 		{"qemu-img", "qemu-img",
 		 "the methods rebase, extract and internal, and for disks with backing files"},
-		{"qemu-nbd", "qemu-nbd", "the disks of guests that do not run"},
+		{"qemu-nbd", "qemu-nbd", "the disks of guests that are not running"},
 		{"novasnap-thaw", check->config->virt.thaw_program,
 		 "guests whose filesystems are frozen"},
 	};
@@ -72,7 +72,7 @@ void check_libvirt(struct check *check)
 		     name ? name : "");
 }
 
-/* Returns whether the broker accepted a login, and otherwise the last error (NULL: no reply). */
+/* Returns whether the broker accepted a login, and if not, the last error (NULL: no reply). */
 static bool wait_for_broker(struct rpc *rpc, char **ret_problem)
 {
 	gint64 until = g_get_monotonic_time() + (gint64)REPLY_S * G_USEC_PER_SEC;
@@ -148,7 +148,7 @@ static void check_store(struct check *check, const struct image_config *config)
 		g_strdup_printf("%s%s%s", config->directory ? "images" : "Glance",
 				location ? " at " : "", location ? location : "");
 
-	/* A store that works says that it has no such image. */
+	/* A working store reports that there is no such image. */
 	if (store)
 		(void)image_store_get(store, &nobody, NO_IMAGE, &record, &error);
 	if (!error || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
@@ -171,14 +171,14 @@ void check_images(struct check *check)
 	config.num_retries = 0;
 	config.request_timeout_s = MIN(config.request_timeout_s, REPLY_S);
 	config.connect_timeout_s = MIN(config.connect_timeout_s, CONNECT_S);
-	/* To open the store would create a missing folder. check_folders reports it. */
+	/* Opening the store would create a missing folder. check_folders reports it. */
 	if (config.directory && !g_file_test(config.images_dir, G_FILE_TEST_IS_DIR))
 		return;
 	if (config.directory || !servers || !*servers) {
 		check_store(check, &config);
 		return;
 	}
-	/* A store with one server asks that one. */
+	/* A store with one server queries that one. */
 	config.api_servers = one;
 	for (; *servers; servers++) {
 		one[0] = *servers;

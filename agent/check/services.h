@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap check: the programs that novasnapd runs, and the services that it talks to.
+ * novasnap check: the programs that novasnapd runs, and the services that it uses.
  */
 #ifndef NOVASNAP_AGENT_CHECK_SERVICES_H
 #define NOVASNAP_AGENT_CHECK_SERVICES_H
@@ -10,16 +10,16 @@
 /* Whether qemu-img, qemu-nbd and novasnap-thaw are installed. */
 void check_programs(struct check *check);
 
-/* Whether libvirt can be reached. Opens check->host, which the caller closes by virt_host_close. */
+/* Whether libvirt can be reached. Opens check->host; the caller closes it with virt_host_close. */
 void check_libvirt(struct check *check);
 
 /* Whether the broker accepts a login. */
 void check_rabbitmq(struct check *check);
 
-/* Whether Keystone gives a token to the users of [keystone_authtoken] and [service_user]. */
+/* Whether Keystone issues a token for the users of [keystone_authtoken] and [service_user]. */
 void check_keystone(struct check *check);
 
-/* Whether each Glance of the configuration, or the folder for images, answers. */
+/* Whether each configured Glance server, or the image folder, answers. */
 void check_images(struct check *check);
 
 #endif

@@ -13,7 +13,7 @@
 
 static const struct command_help help = {
 	.arguments = "ID",
-	.summary = "Cancels the snapshot that is made into the image ID, or all snapshots of the "
+	.summary = "Cancels the running snapshot to the image ID, or all running snapshots of the "
 		   "instance ID. Each\nfails, and its image is deleted.",
 	.exit_status = "  0    at least one snapshot was cancelled\n"
 		       "  1    no snapshot of this ID is running, or novasnapd does not "
@@ -21,8 +21,8 @@ static const struct command_help help = {
 	.example = "novasnap cancel 2f6e1c2e-8f0b-4a58-9d0c-1d2b2f6f8c11",
 };
 
-/* Asks this host's novasnapd by its status socket. Returns how many snapshots were cancelled; -1
- * with STATUS_ERROR_NOBODY where none runs, or this user may not ask it. */
+/* Asks this host's novasnapd through its status socket. Returns how many snapshots were cancelled;
+ * -1 with STATUS_ERROR_NOBODY if novasnapd is not running or this user may not ask it. */
 static int cancel_by_socket(const struct config *config, const char *id, GError **error)
 {
 	cJSON *answer = status_ask(config->state_dir, "cancel", id, error);
@@ -33,7 +33,7 @@ static int cancel_by_socket(const struct config *config, const char *id, GError 
 		count = cancelled->valueint;
 	else if (answer)
 		g_set_error(error, STATUS_ERROR, STATUS_ERROR_FAILED,
-			    "novasnapd refused to cancel the snapshots of %s", id);
+			    "novasnapd rejected the request to cancel the snapshots of %s", id);
 	cJSON_Delete(answer);
 	return count;
 }

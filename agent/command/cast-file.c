@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Casts that are read from files, and casts that novasnap makes itself.
+ * Casts read from files, and casts created for a local domain.
  */
 #include "agent/command/cast-file.h"
 
@@ -13,14 +13,14 @@
 #define METHOD "snapshot_instance"
 #define RPC_VERSION "6.0"
 
-static void set_text(cJSON *object, const char *name, const char *text)
+static void replace_text(cJSON *object, const char *name, const char *text)
 {
 	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
 	cJSON_AddStringToObject(object, name, text);
 }
 
-/* The message of a recorded line, which is taken. The line has it as it came, in `body`, or
- * decoded, in `message`; or the line itself is a message. */
+/* The message in a recorded line; takes ownership of `line`. The message is encoded in the member
+ * `body`, or decoded in `message`; or the line itself is a message. */
 static cJSON *unwrap_line(cJSON *line, GError **error)
 {
 	const cJSON *body = cJSON_GetObjectItemCaseSensitive(line, "body");
@@ -35,8 +35,8 @@ static cJSON *unwrap_line(cJSON *line, GError **error)
 	return message;
 }
 
-/* Whether a compute host serves the message: it has an instance, and is not for the conductor. */
-static bool is_cast(const cJSON *message)
+/* Whether the message is for a compute host: it has an instance, and is no conductor call. */
+static bool is_compute_cast(const cJSON *message)
 {
 	static const char *const conductor_methods[] = {
 		"object_action", "object_class_action_versions", "instance_update", NULL};
@@ -85,7 +85,7 @@ cJSON *cast_read_all(const char *path, GError **error)
 			cJSON_Delete(casts);
 			return NULL;
 		}
-		if (is_cast(message))
+		if (is_compute_cast(message))
 			cJSON_AddItemToArray(casts, message);
 		else
 			cJSON_Delete(message);
@@ -107,7 +107,7 @@ cJSON *cast_read(const char *path, GError **error)
 	return first;
 }
 
-static cJSON *make_cast(const char *uuid, const char *name)
+static cJSON *make_minimal_cast(const char *uuid, const char *name)
 {
 	cJSON *message = cJSON_CreateObject();
 	cJSON *args = cJSON_AddObjectToObject(message, "args");
@@ -137,7 +137,7 @@ cJSON *cast_for_domain(const struct config *config, const char *name, GError **e
 		return NULL;
 	uuid = virt_guest_uuid_by_name(host, name, error);
 	virt_host_close(host);
-	return uuid ? make_cast(uuid, name) : NULL;
+	return uuid ? make_minimal_cast(uuid, name) : NULL;
 }
 
 int cast_retarget(cJSON *cast, const char *instance, const char *image, GError **error)
@@ -147,7 +147,7 @@ int cast_retarget(cJSON *cast, const char *instance, const char *image, GError *
 	cJSON *data = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
 	g_autofree char *id = g_uuid_string_random();
 
-	/* The instance is an object, before Havana a dictionary, and before that only its ID. */
+	/* The instance is an object; before Havana a dictionary, and earlier only its ID. */
 	if (!data)
 		data = object;
 	if (!cJSON_IsObject(data) && !cJSON_HasObjectItem(args, "instance_uuid")) {
@@ -156,12 +156,12 @@ int cast_retarget(cJSON *cast, const char *instance, const char *image, GError *
 		return -1;
 	}
 	if (instance && cJSON_IsObject(data))
-		set_text(data, "uuid", instance);
+		replace_text(data, "uuid", instance);
 	if (instance && cJSON_HasObjectItem(args, "instance_uuid"))
-		set_text(args, "instance_uuid", instance);
+		replace_text(args, "instance_uuid", instance);
 	if (image)
-		set_text(args, "image_id", image);
-	set_text(cast, "_unique_id", id);
+		replace_text(args, "image_id", image);
+	replace_text(cast, "_unique_id", id);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap check: whether novasnapd would find all that it needs, and what to do if not. It changes
- * nothing, and does not disturb a running novasnapd.
+ * novasnap check: checks whether novasnapd can run, and says what to do if not. It changes nothing,
+ * and does not disturb a running novasnapd.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,12 +12,12 @@
 #include "agent/command/common.h"
 
 static const struct command_help help = {
-	.summary =
-		"Checks all that novasnapd needs: the configuration, programs, libvirt, folders, "
-		"RabbitMQ,\nKeystone and Glance. Each result is a line: ok, warn or FAIL, what was "
-		"checked, and what to\ndo. Run it as novasnapd's user. It changes nothing.",
+	.summary = "Checks everything that novasnapd needs: the configuration, programs, libvirt, "
+		   "folders, RabbitMQ,\nKeystone and Glance. Each result is one line: ok, warn or "
+		   "FAIL, the subject, and what to do.\nRun it as novasnapd's user. It changes "
+		   "nothing.",
 	.exit_status = "  0    nothing failed; there may be warnings\n"
-		       "  1    something failed, or the configuration is wrong\n"
+		       "  1    something failed, or the configuration is invalid\n"
 		       "  2    wrong option or argument\n",
 	.example = "runuser -u nova -- novasnap check",
 };
@@ -26,7 +26,7 @@ static void report_configuration(struct check *check, const struct command_conte
 {
 	g_autofree char *user = virt_user_name(geteuid());
 	g_autofree char *files = context->files ? g_strjoinv(", ", (char **)context->files)
-						: g_strdup("the usual files");
+						: g_strdup("the default files");
 
 	check_report(check, CHECK_OK, "configuration", "%s; host %s, checked as user %s", files,
 		     check->config->rpc.host, user);
@@ -49,7 +49,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 		check_report(&check, CHECK_FAIL, "configuration", "%s", error->message);
 		return EXIT_FAILURE;
 	}
-	/* The results have what a warning would say. */
+	/* Warnings would repeat the results. */
 	*context->log_level = G_LOG_LEVEL_CRITICAL;
 	check.config = config;
 	report_configuration(&check, context);

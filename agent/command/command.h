@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The commands of novasnap, the operators' program. Each has a file of its own name.
+ * The commands of novasnap, the program for operators. Each command is in the file of its name.
  */
 #ifndef NOVASNAP_AGENT_COMMAND_H
 #define NOVASNAP_AGENT_COMMAND_H
 
 #include <glib.h>
 
-/* The exit status of a wrong option or argument, and of a wrong configuration. */
+/* The exit status for a wrong option or argument, and for an invalid configuration. */
 #define EXIT_USAGE 2
 
-/* What the options before the command say. */
+/* The global options, given before the command. */
 struct command_context {
-	const char *const *files; /* of --config-file, NULL-terminated; NULL: the usual files */
-	/* Log messages of this level and of graver ones are printed on standard error. */
+	const char *const *files; /* --config-file, NULL-terminated; NULL: the default files */
+	/* Log messages of this level and more severe ones are printed on standard error. */
 	GLogLevelFlags *log_level;
 };
 
-/* Each takes its own arguments, of which argv[0] is its name, and returns the exit status. */
+/* Each parses its own arguments (argv[0] is its name), and returns the exit status. */
 int command_cancel(const struct command_context *context, int argc, char **argv);
 int command_check(const struct command_context *context, int argc, char **argv);
 int command_decode(const struct command_context *context, int argc, char **argv);

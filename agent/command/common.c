@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What all commands of novasnap need.
+ * Common code of novasnap's commands.
  */
 #include "agent/command/common.h"
 
@@ -16,8 +16,7 @@ void command_print_help(GOptionContext *options, FILE *out)
 	g_autofree char *help = g_option_context_get_help(options, TRUE, NULL);
 	g_autoptr(GString) text = g_string_new(help);
 
-	/* GLib's ellipsis is not ASCII, and a group of options that is the only one needs no name.
-	 */
+	/* GLib's ellipsis is not ASCII, and a single group of options needs no name. */
 	g_string_replace(text, "[OPTION\u2026]", "[OPTION]...", 0);
 	g_string_replace(text, "Application Options:", "Options:", 0);
 	(void)fputs(text->str, out);
@@ -34,8 +33,8 @@ bool command_parse(int *argc, char ***argv, const GOptionEntry *entries,
 	g_autoptr(GOptionContext) options = g_option_context_new(help->arguments);
 	g_autofree char *program = g_strdup_printf("novasnap %s", (*argv)[0]);
 	g_autofree char *description =
-		g_strdup_printf("Exit status:\n%s\nExample:\n  %s\n\nOptions of novasnap itself, "
-				"such as --config-file FILE, stand before the command.",
+		g_strdup_printf("Exit status:\n%s\nExample:\n  %s\n\nGlobal options of novasnap, "
+				"such as --config-file FILE, must precede the command.",
 				help->exit_status, help->example);
 	g_autoptr(GError) error = NULL;
 

@@ -11,16 +11,17 @@
 
 static const struct command_help help = {
 	.arguments = "FILE|-",
-	.summary = "Prints the RPC messages of FILE (- is standard input) as indented JSON, with "
-		   "tokens and\npasswords replaced. FILE is one message, with its envelope or "
-		   "without, or a recording of\nnovasnap record.",
-	.exit_status = "  0    all messages were printed\n"
-		       "  1    the file cannot be read, or something in it is no message\n"
-		       "  2    wrong option or argument\n",
+	.summary = "Prints the RPC messages in FILE (- means standard input) as indented JSON, "
+		   "with tokens and\npasswords replaced. FILE is one message, with its envelope or "
+		   "without, or a recording from\nnovasnap record.",
+	.exit_status =
+		"  0    all messages were printed\n"
+		"  1    the file cannot be read, or contains something that is not a message\n"
+		"  2    wrong option or argument\n",
 	.example = "novasnap decode /var/lib/novasnap/rejected/FILE",
 };
 
-/* A recorded line has the message as text in its member `body`. */
+/* A recorded line contains the message as text in its member `body`. */
 static int print_message(const char *body, size_t length, GError **error)
 {
 	cJSON *message = rpc_body_decode(body, length, error);
@@ -42,7 +43,7 @@ static int print_message(const char *body, size_t length, GError **error)
 	return rc;
 }
 
-/* Prints the text as one message, or else each of its lines as one. */
+/* Prints the text as one message, or else each of its lines as a message. */
 static int print_messages(const char *text, size_t length, GError **error)
 {
 	g_autoptr(GError) whole = NULL;
@@ -92,7 +93,7 @@ int command_decode(const struct command_context *context, int argc, char **argv)
 	text = command_read_file(argv[1], &length, &error);
 	if (text && print_messages(text, length, &error) == 0)
 		return EXIT_SUCCESS;
-	/* An error of the file itself names it. */
+	/* Errors about the file already contain its name. */
 	if (text)
 		g_prefix_error(&error, "%s: ", argv[1]);
 	return command_fail("decode", error);

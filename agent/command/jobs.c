@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap jobs and novasnap show: what the journal has of the jobs of this host's novasnapd, which
- * need not run.
+ * novasnap jobs and novasnap show: the jobs in the journal of this host's novasnapd, which need not
+ * be running.
  */
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -17,10 +17,10 @@
 #define LATEST 20
 
 static const struct command_help jobs_help = {
-	.summary = "Lists the jobs of this host's novasnapd from its journal, the newest first: "
-		   "number, time, open,\ndone or failed, method, instance and image; for an open "
-		   "job also its present step. Only those who\nmay read state_dir/journal can use "
-		   "it.",
+	.summary =
+		"Lists the jobs of this host's novasnapd from its journal, newest first: number, "
+		"time, open,\ndone or failed, method, instance and image; for an open job also its "
+		"current step. Only users\nwho may read state_dir/journal can use it.",
 	.exit_status = "  0    the journal was read\n"
 		       "  1    the journal does not exist, or cannot be read\n" COMMAND_EXIT_USAGE,
 	.example = "novasnap jobs --open",
@@ -28,10 +28,9 @@ static const struct command_help jobs_help = {
 
 static const struct command_help show_help = {
 	.arguments = "JOB|IMAGE|INSTANCE",
-	.summary =
-		"Shows a job of this host's novasnapd with its steps, from the journal. JOB is "
-		"its number in\n`novasnap jobs`; of an IMAGE or INSTANCE, given by its UUID, the "
-		"newest job is shown.",
+	.summary = "Shows a job of this host's novasnapd with its steps, from the journal. JOB is "
+		   "its number in\n`novasnap jobs`; for the UUID of an IMAGE or INSTANCE, the "
+		   "newest job is shown.",
 	.exit_status = "  0    the job was shown\n"
 		       "  1    the journal has no such job, does not exist, or cannot be "
 		       "read\n" COMMAND_EXIT_USAGE,
@@ -45,14 +44,14 @@ static char *format_time(int64_t seconds)
 	return when ? g_date_time_format(when, "%Y-%m-%d %H:%M:%S") : g_strdup("?");
 }
 
-static const char *outcome(const struct journal_job *job)
+static const char *job_outcome_word(const struct journal_job *job)
 {
 	if (job->ended_at == 0)
 		return "open";
 	return job->reason ? "failed" : "done";
 }
 
-/* How many effects of a job have not been rolled back. */
+/* Number of steps that have not been rolled back. */
 static unsigned count_open_steps(const struct journal_job *job)
 {
 	unsigned count = 0;
@@ -69,11 +68,11 @@ static unsigned count_open_steps(const struct journal_job *job)
 struct journal_view {
 	struct journal *journal;
 	char *state_dir;
-	bool asked;    /* it is asked once, and only if a job is open: an answer may take time */
-	cJSON *status; /* NULL: none runs, or it does not answer this user */
+	bool asked;    /* queried once, and only if a job is open: an answer may take time */
+	cJSON *status; /* NULL: novasnapd is not running, or does not answer this user */
 };
 
-/* Says why there is no journal to read, where SQLite does not. */
+/* Explains why the journal cannot be read, in cases that SQLite does not explain. */
 static void explain_journal_error(const char *state_dir, GError **error)
 {
 	g_autofree char *path = g_build_filename(state_dir, "journal", "journal.db", NULL);
@@ -81,7 +80,7 @@ static void explain_journal_error(const char *state_dir, GError **error)
 
 	if (problem == ENOENT)
 		g_prefix_error(error,
-			       "there is no journal; novasnapd has not run with "
+			       "there is no journal; novasnapd has not been run with "
 			       "[novasnap]state_dir = %s: ",
 			       state_dir);
 	else if (problem != 0)
@@ -89,7 +88,7 @@ static void explain_journal_error(const char *state_dir, GError **error)
 				      "novasnapd's user: ");
 }
 
-/* Returns EXIT_SUCCESS, or another exit status after it has printed the error. */
+/* Returns EXIT_SUCCESS, or another exit status after printing the error. */
 static int view_open(struct journal_view *view, const struct command_context *context,
 		     const char *command)
 {
@@ -138,7 +137,7 @@ static char *describe_open_job(struct journal_view *view, const struct journal_j
 				 : g_strdup(step);
 	}
 	return g_strdup(view->status ? "waits for its turn"
-				     : "novasnapd does not run, or does not answer this user; it "
+				     : "novasnapd is not running, or does not answer this user; it "
 				       "resumes the job when it starts");
 }
 
@@ -148,8 +147,8 @@ static void print_job_line(struct journal_view *view, const struct journal_job *
 	g_autofree char *now = describe_open_job(view, job);
 	unsigned left = count_open_steps(job);
 
-	printf("%6" G_GINT64_FORMAT "  %s  %-7s %-18s instance %s%s%s", job->id, came, outcome(job),
-	       job->method, job->instance, job->image ? " image " : "",
+	printf("%6" G_GINT64_FORMAT "  %s  %-7s %-18s instance %s%s%s", job->id, came,
+	       job_outcome_word(job), job->method, job->instance, job->image ? " image " : "",
 	       job->image ? job->image : "");
 	if (job->ended_at > 0 && left > 0)
 		printf("  (%u steps still to be rolled back)", left);
@@ -165,7 +164,7 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 		{"all", 'a', 0, G_OPTION_ARG_NONE, &all,
 		 "List all jobs (default: the newest twenty)", NULL},
 		{"open", 'o', 0, G_OPTION_ARG_NONE, &open,
-		 "List only jobs that have not ended, the oldest first", NULL},
+		 "List only jobs that have not ended, oldest first", NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	struct journal_view view = {0};
@@ -197,7 +196,7 @@ static void print_job(struct journal_view *view, const struct journal_job *job)
 	printf("job       %" G_GINT64_FORMAT "\nmethod    %s\ninstance  %s\nimage     %s\n"
 	       "received  %s\nstarts    %u\noutcome   %s%s%s\n",
 	       job->id, job->method, job->instance, job->image ? job->image : "-", came, job->runs,
-	       outcome(job), ended ? " " : "", ended ? ended : "");
+	       job_outcome_word(job), ended ? " " : "", ended ? ended : "");
 	if (now)
 		printf("now       %s\n", now);
 	if (job->reason)
@@ -207,7 +206,7 @@ static void print_job(struct journal_view *view, const struct journal_job *job)
 		g_autofree char *at = format_time(step->at);
 
 		printf("step      %s  %-12s %s%s%s\n", at, step->name,
-		       step->cleared ? "over" : "open", *step->undo ? "  " : "", step->undo);
+		       step->cleared ? "cleared" : "open", *step->undo ? "  " : "", step->undo);
 	}
 }
 
@@ -216,8 +215,7 @@ int command_show(const struct command_context *context, int argc, char **argv)
 	gboolean message = FALSE;
 	const GOptionEntry entries[] = {
 		{"message", 'm', 0, G_OPTION_ARG_NONE, &message,
-		 "Print only the job's message without its secrets, ready for novasnap replay",
-		 NULL},
+		 "Print only the job's message without secrets, for novasnap replay", NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	struct journal_view view = {0};

@@ -29,10 +29,10 @@ struct progress_view {
 	GQueue events; /* cJSON payloads from other threads; guarded by the lock */
 
 	/* Only the thread of progress_view_run uses this. */
-	bool bar_open; /* the cursor stands behind a bar, which may be drawn over */
+	bool bar_open; /* the cursor is after a bar, which may be overwritten */
 };
 
-static double number_of(const cJSON *payload, const char *name)
+static double payload_number(const cJSON *payload, const char *name)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(payload, name);
 
@@ -60,7 +60,7 @@ void progress_view_push(const struct nova_progress *progress, void *opaque)
 	pthread_mutex_unlock(&view->lock);
 }
 
-/* In the consuming thread. */
+/* Called in the consuming thread. */
 static void queue_notification(const char *event_type, const cJSON *message, void *opaque)
 {
 	struct progress_view *view = opaque;
@@ -75,9 +75,9 @@ static void queue_notification(const char *event_type, const cJSON *message, voi
 
 static void draw_bar(struct progress_view *view, const cJSON *payload)
 {
-	double done = number_of(payload, "bytes_done");
-	double total = number_of(payload, "bytes_total");
-	double bytes_per_s = number_of(payload, "bytes_per_second");
+	double done = payload_number(payload, "bytes_done");
+	double total = payload_number(payload, "bytes_total");
+	double bytes_per_s = payload_number(payload, "bytes_per_second");
 	int filled = total > 0 ? (int)(done / total * BAR_WIDTH) : 0;
 	char bar[BAR_WIDTH + 1];
 	g_autofree char *rate = NULL;
@@ -87,7 +87,7 @@ static void draw_bar(struct progress_view *view, const cJSON *payload)
 	bar[BAR_WIDTH] = '\0';
 	if (bytes_per_s > 0)
 		rate = g_strdup_printf(", %.0f MiB/s, %.0f s left", bytes_per_s / MEBI,
-				       number_of(payload, "seconds_left"));
+				       payload_number(payload, "seconds_left"));
 	printf("%s%.8s [%s] %3.0f%% %.0f of %.0f MiB%s%s", view->terminal ? "\r" : "",
 	       json_string(payload, "image_id"), bar, total > 0 ? done / total * 100 : 0,
 	       done / MEBI, total / MEBI, rate ? rate : "", view->terminal ? "   " : "\n");

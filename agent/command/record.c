@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap record: writes copies of the messages to this host into a file, a JSON object in each
- * line, for `novasnap replay`. They come from a queue of its own, so the agent that serves this
- * host gets every message as before.
+ * novasnap record: writes copies of the messages sent to this host to a file, one JSON object per
+ * line, for `novasnap replay`. It uses a separate queue, so the agent on this host still gets every
+ * message.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +16,9 @@
 
 static const struct command_help help = {
 	.arguments = "FILE",
-	.summary =
-		"Writes copies of the messages that are sent to this host into the new file "
-		"FILE, until Ctrl-C,\nwith their tokens removed. The agent that serves this host "
-		"gets them as before. The file is for\n`novasnap replay` and `novasnap decode`.",
+	.summary = "Writes copies of the messages sent to this host to the new file FILE, until "
+		   "Ctrl-C, with their\ntokens removed. The agent on this host still gets the "
+		   "messages. The file is for\n`novasnap replay` and `novasnap decode`.",
 	.exit_status = "  0    the recording ended by --count or Ctrl-C\n"
 		       "  1    the file exists or cannot be written, or the broker cannot be "
 		       "reached\n" COMMAND_EXIT_USAGE,
@@ -31,9 +30,9 @@ struct recorder {
 	FILE *file;
 	const char *routing_key;
 	gint64 began_us;
-	atomic_uint left; /* how many messages are still to be recorded, unless `unlimited` */
+	atomic_uint left; /* number of messages still to record, unless `unlimited` */
 	bool unlimited;
-	atomic_int problem; /* the errno of a write that failed; 0: none did */
+	atomic_int problem; /* errno of a failed write; 0: none */
 };
 
 static gboolean end_recording(gpointer opaque)
@@ -42,7 +41,8 @@ static gboolean end_recording(gpointer opaque)
 	return G_SOURCE_CONTINUE;
 }
 
-/* The line of a message: when it came, in seconds since the start, and its body without secrets. */
+/* The line for a message: when it arrived, in seconds since the start, and its body without
+ * secrets. */
 static char *format_line(const struct recorder *recorder, const cJSON *message)
 {
 	double at_s = (double)(g_get_monotonic_time() - recorder->began_us) / G_USEC_PER_SEC;
@@ -85,7 +85,7 @@ static void record_message(const char *event_type, const cJSON *message, void *o
 		g_main_loop_quit(recorder->loop);
 }
 
-/* Only its owner may read the file: messages hold what users sent. */
+/* Only its owner may read the file: messages contain users' data. */
 static FILE *create_file(const char *path, GError **error)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -97,7 +97,8 @@ static FILE *create_file(const char *path, GError **error)
 	return file;
 }
 
-static int record(const struct config *config, const char *path, unsigned count, GError **error)
+static int record_messages(const struct config *config, const char *path, unsigned count,
+			   GError **error)
 {
 	g_autofree char *key = g_strdup_printf("%s.%s", config->rpc.topic, config->rpc.host);
 	const char *const keys[] = {key, NULL};
@@ -118,7 +119,7 @@ static int record(const struct config *config, const char *path, unsigned count,
 	rpc = rpc_open(&config->rpc, error);
 	if (rpc && rpc_listen(rpc, keys, record_message, &recorder, error) == 0 &&
 	    command_wait_ready(rpc, error) == 0) {
-		(void)fprintf(stderr, "recording messages to %s into %s; Ctrl-C ends it\n", key,
+		(void)fprintf(stderr, "recording messages to %s in %s; press Ctrl-C to stop", key,
 			      path);
 		g_main_loop_run(recorder.loop);
 		status = EXIT_SUCCESS;
@@ -128,7 +129,7 @@ static int record(const struct config *config, const char *path, unsigned count,
 	if (atomic_load(&recorder.problem) != 0)
 		problem = atomic_load(&recorder.problem);
 	g_main_loop_unref(recorder.loop);
-	/* The next attempt creates it again. */
+	/* The next attempt must be able to create it again. */
 	if (status != EXIT_SUCCESS)
 		(void)unlink(path);
 	if (status == EXIT_SUCCESS && problem != 0) {
@@ -161,6 +162,6 @@ int command_record(const struct command_context *context, int argc, char **argv)
 	config = command_config(context, "record");
 	if (!config)
 		return EXIT_USAGE;
-	status = record(config, argv[1], (unsigned)count, &error);
+	status = record_messages(config, argv[1], (unsigned)count, &error);
 	return status < 0 ? command_fail("record", error) : status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap replay: sends recorded casts again, or serves them in this process.
+ * novasnap replay: sends recorded casts again, or executes them in this process.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,8 @@ static const struct command_help help = {
 	.arguments = "FILE",
 	.summary = "Sends the casts in FILE again, which `novasnap record` or `novasnap show "
 		   "--message` wrote. They\nhave no user's token, so the agent uses "
-		   "[keystone_authtoken]. With --local no broker and no\nconductor are needed: the "
-		   "casts are served in this process, and only snapshots can be.",
+		   "[keystone_authtoken]. With --local, no broker and no\nconductor are needed: "
+		   "the casts are executed in this process. Only snapshots are supported then.",
 	.exit_status = "  0    all casts were sent; with --local, all snapshots succeeded\n"
 		       "  1    the file cannot be read, a cast could not be sent, or a snapshot "
 		       "failed\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL ", with --local\n",
@@ -69,8 +69,8 @@ static int serve_casts(const struct config *config, cJSON *casts, GError **error
 	return status;
 }
 
-static int replay(const struct config *config, const struct replay_options *options,
-		  const char *path, GError **error)
+static int replay_file(const struct config *config, const struct replay_options *options,
+		       const char *path, GError **error)
 {
 	const char *host = options->host ? options->host : config->rpc.host;
 	cJSON *casts = cast_read_all(path, error);
@@ -92,7 +92,7 @@ static int replay(const struct config *config, const struct replay_options *opti
 	return status;
 }
 
-static const char *find_usage_problem(const struct replay_options *options, int argc)
+static const char *find_replay_usage_problem(const struct replay_options *options, int argc)
 {
 	if (argc != 2)
 		return "name one file";
@@ -108,7 +108,7 @@ static const char *find_usage_problem(const struct replay_options *options, int 
 static int run_replay(const struct command_context *context, const struct replay_options *options,
 		      int argc, char **argv)
 {
-	const char *problem = find_usage_problem(options, argc);
+	const char *problem = find_replay_usage_problem(options, argc);
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
 	int status;
@@ -118,7 +118,7 @@ static int run_replay(const struct command_context *context, const struct replay
 	config = command_config(context, "replay");
 	if (!config)
 		return EXIT_USAGE;
-	status = replay(config, options, argv[1], &error);
+	status = replay_file(config, options, argv[1], &error);
 	return status < 0 ? command_fail("replay", error) : status;
 }
 
@@ -127,7 +127,8 @@ int command_replay(const struct command_context *context, int argc, char **argv)
 	struct replay_options options = {0};
 	const GOptionEntry entries[] = {
 		{"local", 0, 0, G_OPTION_ARG_NONE, &options.local,
-		 "Serve the casts here, into the image store of the configuration", NULL},
+		 "Execute the casts in this process, and upload to the configured image store",
+		 NULL},
 		{"instance", 0, 0, G_OPTION_ARG_STRING, &options.instance,
 		 "Use this instance instead of the recorded one", "UUID"},
 		{"image", 0, 0, G_OPTION_ARG_STRING, &options.image,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap send: publishes a cast as nova-api does, a recorded one or one for a guest of this host.
+ * novasnap send: publishes a cast as nova-api does, either recorded or created for a guest of this
+ * host.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,8 @@
 static const struct command_help help = {
 	.arguments = METHOD,
 	.summary = "Sends the cast snapshot_instance to a compute host, as nova-api does, and "
-		   "prints the image's ID.\nThe cast comes from --file, or is made for the guest "
-		   "--domain. Without --image the image is created\nfirst.",
+		   "prints the image's ID.\nThe cast is read from --file, or created for the guest "
+		   "--domain. Without --image, the image is\ncreated first.",
 	.exit_status = "  0    the cast was sent; with --watch, the snapshot succeeded\n"
 		       "  1    the cast could not be sent, the snapshot failed, or the time is "
 		       "over\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL ", with --watch\n",
@@ -34,7 +35,7 @@ struct send_options {
 	int timeout;
 };
 
-/* Publishes the cast into an image, and with --watch shows the progress. The view listens before
+/* Publishes the cast for an image, and with --watch shows the progress. The view must listen before
  * the cast is sent. */
 static int publish_cast(const struct config *config, const struct send_options *options,
 			struct rpc *rpc, struct progress_view *view, const cJSON *message,
@@ -53,9 +54,10 @@ static int publish_cast(const struct config *config, const struct send_options *
 	return view ? progress_view_run(view, (unsigned)options->timeout) : EXIT_SUCCESS;
 }
 
-/* Creates the image unless it is given, and sends the cast. The broker has been reached. */
-static int send_by(struct rpc *rpc, const struct config *config, const struct send_options *options,
-		   cJSON *message, struct progress_view **ret_view, GError **error)
+/* Creates the image unless one is given, and sends the cast. The broker must be connected. */
+static int send_through_broker(struct rpc *rpc, const struct config *config,
+			       const struct send_options *options, cJSON *message,
+			       struct progress_view **ret_view, GError **error)
 {
 	g_autofree char *name =
 		options->name ? g_strdup(options->name)
@@ -75,7 +77,7 @@ static int send_by(struct rpc *rpc, const struct config *config, const struct se
 					      error);
 	}
 	if (status < 0 && !options->image)
-		g_prefix_error(error, "image %s was created, and the cast was not sent: ", image);
+		g_prefix_error(error, "image %s was created, but the cast was not sent: ", image);
 	return status;
 }
 
@@ -88,16 +90,17 @@ static int send_cast(const struct config *config, const struct send_options *opt
 	struct progress_view *view = NULL;
 	int status = -1;
 
-	/* First of all, so that no image is created in vain. */
+	/* Before anything else, so that no image is created in vain. */
 	if (rpc && command_wait_ready(rpc, error) == 0)
-		status = send_by(rpc, config, options, message, &view, error);
+		status = send_through_broker(rpc, config, options, message, &view, error);
 	rpc_close(rpc, 0);
 	progress_view_free(view);
 	cJSON_Delete(message);
 	return status;
 }
 
-static const char *find_usage_problem(const struct send_options *options, int argc, char **argv)
+static const char *find_send_usage_problem(const struct send_options *options, int argc,
+					   char **argv)
 {
 	if (argc != 2 || !g_str_equal(argv[1], METHOD))
 		return "name the method, which is " METHOD;
@@ -119,7 +122,7 @@ static const char *find_usage_problem(const struct send_options *options, int ar
 static int run_send(const struct command_context *context, const struct send_options *options,
 		    int argc, char **argv)
 {
-	const char *problem = find_usage_problem(options, argc, argv);
+	const char *problem = find_send_usage_problem(options, argc, argv);
 	g_autoptr(config_t) config = NULL;
 	g_autoptr(GError) error = NULL;
 	int status;
@@ -140,14 +143,14 @@ int command_send(const struct command_context *context, int argc, char **argv)
 		{"file", 0, 0, G_OPTION_ARG_FILENAME, &options.file,
 		 "Send the first cast in this file", "FILE"},
 		{"domain", 0, 0, G_OPTION_ARG_STRING, &options.domain,
-		 "Make a cast for this libvirt domain of this host, which nova need not know",
+		 "Create a cast for this libvirt domain of this host, which nova need not know",
 		 "NAME"},
 		{"instance", 0, 0, G_OPTION_ARG_STRING, &options.instance,
 		 "Use this instance instead of the one in the file", "UUID"},
 		{"image", 0, 0, G_OPTION_ARG_STRING, &options.image,
 		 "Use this image, which must have the status queued", "ID"},
 		{"name", 0, 0, G_OPTION_ARG_STRING, &options.name,
-		 "The name of the image that is created", "NAME"},
+		 "The name of the image to create", "NAME"},
 		{"host", 0, 0, G_OPTION_ARG_STRING, &options.host,
 		 "Send to this compute host (default: this host)", "HOST"},
 		{"watch", 0, 0, G_OPTION_ARG_NONE, &options.watch,

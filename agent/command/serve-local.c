@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Serves a cast in this process, by the manager and the tasks of novasnapd. Progress is reported to
- * standard output instead of a conductor and listeners.
+ * Executes a cast in this process, with the manager and the tasks of novasnapd. Progress is shown
+ * on standard output instead of being sent to a conductor and listeners.
  */
 #include "agent/command/serve-local.h"
 
@@ -30,7 +30,7 @@ int serve_locally(const struct config *config, cJSON *cast, GError **error)
 		view = progress_view_new(NULL, image, NULL, error);
 	else
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "the message has no image; only snapshots can be served "
+				    "the message has no image; only snapshots can be executed "
 				    "without a broker");
 	if (view)
 		manager = manager_open(&local, NULL, error);
@@ -42,10 +42,9 @@ int serve_locally(const struct config *config, cJSON *cast, GError **error)
 	manager_set_progress(manager, progress_view_push, view);
 	if (manager_take(manager, request, error))
 		status = progress_view_run(view, 0);
-	/* After a signal the job still runs: it is cancelled and undone. */
+	/* After a signal the job is still running: it is cancelled and rolled back. */
 	if (manager_stop(manager) > 0) {
-		g_warning(
-			"the job did not end in time; the last messages name what it left behind");
+		g_warning("the job did not end in time; see the last messages for leftovers");
 		return EXIT_FAILURE;
 	}
 	manager_free(manager);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Serves a cast in this process, without a broker and without a conductor.
+ * Executes a cast in this process, without a broker and without a conductor.
  */
 #ifndef NOVASNAP_AGENT_COMMAND_SERVE_LOCAL_H
 #define NOVASNAP_AGENT_COMMAND_SERVE_LOCAL_H
@@ -9,9 +9,9 @@
 
 #include "agent/config/config.h"
 
-/* Serves the cast, which is taken, and shows its progress on standard output. Returns the exit
+/* Executes the cast (taking ownership) and shows its progress on standard output. Returns the exit
  * status: 0 after success, 1 after failure, 130 after SIGINT or SIGTERM, when the snapshot has been
- * cancelled and undone; or -1 with an error where it could not begin. */
+ * cancelled and rolled back; or -1 with an error if it could not be started. */
 int serve_locally(const struct config *config, cJSON *cast, GError **error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap snapshot: makes a snapshot of a guest in this process, without broker and conductor.
+ * novasnap snapshot: takes a snapshot of a guest in this process, without a broker and a conductor.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,15 +11,14 @@
 
 static const struct command_help help = {
 	.arguments = "DOMAIN",
-	.summary =
-		"Makes a snapshot of the guest DOMAIN, a libvirt domain of this host, and prints "
-		"the image's ID.\nIt works in this process: no broker, conductor or novasnapd is "
-		"needed. --to DIR puts the image and\na JSON record into a folder; --to glance "
-		"into the Glance of the configuration.",
+	.summary = "Takes a snapshot of the guest DOMAIN, a libvirt domain of this host, and "
+		   "prints the image's ID.\nIt works in this process: no broker, conductor or "
+		   "novasnapd is needed. --to DIR puts the image\nand a JSON record into a folder; "
+		   "--to glance uploads it to the configured Glance.",
 	.exit_status =
 		"  0    the snapshot succeeded\n"
-		"  1    it failed, and has been undone\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL
-		"; the snapshot has been undone\n",
+		"  1    it failed, and was rolled back\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL
+		"; the snapshot was rolled back\n",
 	.example = "novasnap snapshot --to /var/tmp/images instance-0000002a",
 };
 
@@ -55,8 +54,8 @@ int command_snapshot(const struct command_context *context, int argc, char **arg
 		{"name", 0, 0, G_OPTION_ARG_STRING, &name,
 		 "The image's name (default: snapshot of DOMAIN)", "NAME"},
 		{"to", 0, 0, G_OPTION_ARG_FILENAME, &to,
-		 "Where to put the image: a folder, by its absolute path, or glance (default: the "
-		 "configuration's)",
+		 "Where to put the image: the absolute path of a folder, or glance (default: the "
+		 "configured store)",
 		 "DIR|glance"},
 		G_OPTION_ENTRY_NULL,
 	};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap watch: the progress of snapshots.
+ * novasnap watch: shows the progress of snapshots.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,16 +10,16 @@
 
 static const struct command_help help = {
 	.summary = "Shows the progress of the snapshots of all hosts, from now on: task states, "
-		   "methods, and a bar\nfor each upload. Without --image or --instance it goes on "
-		   "until Ctrl-C.",
+		   "methods, and a bar\nfor each upload. Without --image or --instance it "
+		   "continues until Ctrl-C.",
 	.exit_status = "  0    the snapshot of the image or instance succeeded\n"
-		       "  1    it failed, the time is over, or the broker cannot be "
+		       "  1    it failed, the timeout expired, or the broker cannot be "
 		       "reached\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL "\n",
 	.example = "novasnap watch --image 2f6e1c2e-8f0b-4a58-9d0c-1d2b2f6f8c11 --timeout 600",
 };
 
-static int watch(const struct config *config, const char *image, const char *instance,
-		 unsigned timeout_s)
+static int watch_snapshots(const struct config *config, const char *image, const char *instance,
+			   unsigned timeout_s)
 {
 	g_autoptr(GError) error = NULL;
 	struct rpc *rpc = rpc_open(&config->rpc, &error);
@@ -42,7 +42,7 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 	int timeout = 0;
 	const GOptionEntry entries[] = {
 		{"image", 0, 0, G_OPTION_ARG_STRING, &image,
-		 "Show only the snapshot into this image, and end with it", "ID"},
+		 "Show only the snapshot to this image, and end with it", "ID"},
 		{"instance", 0, 0, G_OPTION_ARG_STRING, &instance,
 		 "Show only the snapshots of this instance, and end with the first", "UUID"},
 		{"timeout", 0, 0, G_OPTION_ARG_INT, &timeout,
@@ -59,5 +59,5 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 	if (timeout < 0)
 		return command_fail_usage("watch", "--timeout must not be negative");
 	config = command_config(context, "watch");
-	return config ? watch(config, image, instance, (unsigned)timeout) : EXIT_USAGE;
+	return config ? watch_snapshots(config, image, instance, (unsigned)timeout) : EXIT_USAGE;
 }

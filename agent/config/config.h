@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The configuration of novasnapd and novasnap. Files are read as oslo.config reads them, and a
- * later file overrides an earlier one. nova's keys mean what they mean to nova-compute; the section
- * [novasnap] has the rest. It is read once, passed on as const, and freed at the end.
- *
- * load.c          config_load and config_free; it uses:
- * ini.c           reads files into settings
- * table.c         the table of all keys: type, default, limits, old names, member of struct config
- * fill.c          fills struct config by the table
- * key.c           finds the setting of a key that counts
- * substitution.c  replaces $name in values
- * value.c         makes bools, numbers and lists from texts
- * rules.c         applies the rules that need more than one key
+ * The configuration of novasnapd and novasnap. Files are read as oslo.config reads them; later
+ * files override earlier ones. nova's keys have the same meaning as for nova-compute; all other
+ * keys are in the section [novasnap]. It is read once, passed on as const, and freed at the end.
+ * - load.c: config_load and config_free, which use all of the following;
+ * - ini.c: reads files into settings;
+ * - table.c: the table of all keys: type, default, limits, old names, member of struct config;
+ * - fill.c: fills struct config according to the table;
+ * - key.c: finds the effective setting of a key;
+ * - substitution.c: replaces $name in values;
+ * - value.c: converts texts to bools, numbers and lists;
+ * - rules.c: applies the rules that involve several keys.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_H
 #define NOVASNAP_AGENT_CONFIG_H
@@ -26,7 +25,7 @@
 #include "rpc/rpc.h"
 #include "virt/virt.h"
 
-/* Strings and lists belong to the configuration. */
+/* The configuration owns all strings and lists. */
 struct config {
 	struct rpc_config rpc;
 	struct virt_config virt;
@@ -40,7 +39,7 @@ struct config {
 	bool control;	       /* [novasnap]control: true for conductor, false for none */
 	const char *state_dir; /* [novasnap]state_dir, absolute */
 	const char *run_dir;   /* [novasnap]run_dir, absolute */
-	/* [novasnap]shutdown_grace: how long running jobs may go on after SIGTERM. */
+	/* [novasnap]shutdown_grace: how long running jobs may continue after SIGTERM. */
 	unsigned shutdown_grace_s;
 	bool ephemeral_encryption; /* [ephemeral_storage_encryption]enabled */
 
@@ -52,19 +51,19 @@ struct config {
 	unsigned report_interval_s;	    /* [DEFAULT]report_interval */
 	unsigned journal_days;		    /* [novasnap]journal_days */
 	unsigned image_poll_interval_s;	    /* [novasnap]image_poll_interval */
-	bool snapshot_compression;	    /* [libvirt]snapshot_compression: of a qcow2 image */
+	bool snapshot_compression;	    /* [libvirt]snapshot_compression, for qcow2 images */
 	bool compress_zstd;		    /* [novasnap]compression_type is zstd, not zlib */
 	bool scan_zeroes;		    /* [novasnap]detect_zeroes is scan, not extents */
-	const char *hash_algo; /* [novasnap]hash_algo; NULL: the one of the guest's own image */
+	const char *hash_algo; /* [novasnap]hash_algo; NULL: that of the guest's base image */
 };
 
 /*
- * Reads the files in order. With NULL or an empty list it reads /etc/nova/nova.conf and
- * /etc/novasnap/novasnap.conf; one of the two may be missing. Returns NULL with a CONFIG_ERROR. The
- * caller frees the result by config_free.
+ * Reads the files in order. If `files` is NULL or empty, reads /etc/nova/nova.conf and
+ * /etc/novasnap/novasnap.conf, one of which may be missing. Returns NULL with a CONFIG_ERROR. The
+ * caller frees the result with config_free.
  */
 struct config *config_load(const char *const *files, GError **error);
-void config_free(struct config *config); /* NULL is allowed */
+void config_free(struct config *config); /* accepts NULL */
 typedef struct config config_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(config_t, config_free)
 

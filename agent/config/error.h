@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The errors of the configuration. Each message names the file and the line where there is one.
+ * Configuration errors. Each message names the file and the line, if known.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_ERROR_H
 #define NOVASNAP_AGENT_CONFIG_ERROR_H
@@ -11,9 +11,9 @@
 GQuark config_error_quark(void);
 
 enum config_error {
-	CONFIG_ERROR_FILE,  /* a file cannot be read, or a line breaks the rules of ini.h */
-	CONFIG_ERROR_KEY,   /* a key of [novasnap] that does not exist */
-	CONFIG_ERROR_VALUE, /* a value that is malformed, out of range, or cannot work */
+	CONFIG_ERROR_FILE,  /* a file cannot be read, or violates the rules in ini.h */
+	CONFIG_ERROR_KEY,   /* an unknown key in [novasnap] */
+	CONFIG_ERROR_VALUE, /* a value that is malformed, out of range, or unusable */
 };
 
 #endif

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fills a struct by a table of keys.
+ * Fills a struct according to a table of keys.
  */
 #include "agent/config/fill.h"
 
 #include "agent/config/substitution.h"
 #include "agent/config/value.h"
 
-/* One key that is being loaded. */
+/* The key being loaded. */
 struct key_loader {
 	const struct config_source *source;
 	const struct config_key *key;
-	const struct ini_setting *setting; /* NULL: the default is loaded */
+	const struct ini_setting *setting; /* NULL: use the default */
 	void *target;			   /* where the value is stored */
 	GPtrArray *memory;
 };
 
-static int set_error(const struct key_loader *loader, const char *problem, GError **error)
+static int set_key_error(const struct key_loader *loader, const char *problem, GError **error)
 {
 	return config_key_set_error(loader->key, loader->setting, problem, error);
 }
 
-/* The items belong to the list already. */
+/* Stores a list. `memory` already owns the items. */
 static void store_list(const struct key_loader *loader, char **items)
 {
 	for (char **item = items; *item; item++)
@@ -30,7 +30,7 @@ static void store_list(const struct key_loader *loader, char **items)
 	*(const char *const **)loader->target = (const char *const *)items;
 }
 
-/* The settings of each file by the oldest name first, as _Namespace._get_file_value has them. */
+/* In each file, the settings with the oldest name come first, as in _Namespace._get_file_value. */
 static int load_multi(const struct key_loader *loader, GError **error)
 {
 	g_autoptr(GPtrArray) items = g_ptr_array_new_with_free_func(g_free);
@@ -61,8 +61,8 @@ static int load_multi(const struct key_loader *loader, GError **error)
 	return 0;
 }
 
-/* The number of the choice; -1 with an error. */
-static int choose(const struct key_loader *loader, const char *text, GError **error)
+/* The index of the choice; -1 with an error. */
+static int find_choice(const struct key_loader *loader, const char *text, GError **error)
 {
 	const char *const *choices = loader->key->choices;
 	g_autofree char *all = g_strjoinv(", ", (char **)choices);
@@ -73,7 +73,7 @@ static int choose(const struct key_loader *loader, const char *text, GError **er
 			return i;
 	}
 	problem = g_strdup_printf("is \"%s\", must be one of: %s", text, all);
-	return set_error(loader, problem, error);
+	return set_key_error(loader, problem, error);
 }
 
 static int store_uint(const struct key_loader *loader, const char *text, GError **error)
@@ -86,10 +86,10 @@ static int store_uint(const struct key_loader *loader, const char *text, GError 
 	problem =
 		g_strdup_printf("must be a whole number%s%s from %u to %u", key->unit ? " of " : "",
 				key->unit ? key->unit : "", key->min, key->max);
-	return set_error(loader, problem, error);
+	return set_key_error(loader, problem, error);
 }
 
-/* Stores a value that is set, after its substitution. */
+/* Stores a value that is set, after substitution. */
 static int store_value(const struct key_loader *loader, const char *text, GError **error)
 {
 	int choice;
@@ -97,7 +97,7 @@ static int store_value(const struct key_loader *loader, const char *text, GError
 	switch (loader->key->type) {
 	case CONFIG_BOOL:
 		if (!config_value_parse_bool(text, loader->target))
-			return set_error(loader, "must be true or false", error);
+			return set_key_error(loader, "must be true or false", error);
 		break;
 	case CONFIG_UINT:
 		return store_uint(loader, text, error);
@@ -107,7 +107,7 @@ static int store_value(const struct key_loader *loader, const char *text, GError
 		break;
 	case CONFIG_CHOICE:
 	case CONFIG_SWITCH:
-		choice = choose(loader, text, error);
+		choice = find_choice(loader, text, error);
 		if (choice < 0)
 			return -1;
 		if (loader->key->type == CONFIG_SWITCH)
@@ -117,7 +117,7 @@ static int store_value(const struct key_loader *loader, const char *text, GError
 		break;
 	case CONFIG_PATH:
 		if (!g_path_is_absolute(text))
-			return set_error(loader, "must be an absolute path", error);
+			return set_key_error(loader, "must be an absolute path", error);
 		*(const char **)loader->target = text;
 		break;
 	case CONFIG_STRING:
@@ -144,12 +144,13 @@ static int load_key(const struct key_loader *loader, GError **error)
 	g_ptr_array_add(loader->memory, value);
 	if (!config_key_is_unset(key, value))
 		return store_value(loader, value, error);
-	/* Its references came to nothing. */
+	/* All its references are empty. */
 	if (!key->default_text)
 		return 0;
 	return key->type == CONFIG_UINT
 		       ? store_value(loader, key->default_text, error)
-		       : set_error(loader, "is empty once its references are replaced", error);
+		       : set_key_error(loader, "is empty after its references were replaced",
+				       error);
 }
 
 int config_keys_fill(const struct config_source *source, void *target, GPtrArray *memory,

@@ -13,7 +13,7 @@
 
 struct ini {
 	GArray *settings;      /* struct ini_setting */
-	GStringChunk *strings; /* holds their strings */
+	GStringChunk *strings; /* owns the settings' strings */
 	unsigned files;
 };
 
@@ -22,8 +22,8 @@ struct ini_reader {
 	struct ini *ini;
 	const char *path;
 	unsigned line;
-	const char *section; /* NULL before the first */
-	const char *name;    /* of the value that the next line may continue; NULL: none */
+	const char *section; /* NULL before the first section */
+	const char *name;    /* key of the value that the next line may continue; NULL: none */
 	unsigned name_line;
 	GString *value;
 };
@@ -52,8 +52,8 @@ const struct ini_setting *ini_settings(const struct ini *ini, unsigned *ret_coun
 	return (const struct ini_setting *)(const void *)ini->settings->data;
 }
 
-/* What Python's str.isspace() takes for whitespace. */
-static bool is_space(const char *at)
+/* The characters that Python's str.isspace() accepts. */
+static bool is_python_space(const char *at)
 {
 	gunichar c = g_utf8_get_char(at);
 
@@ -62,7 +62,7 @@ static bool is_space(const char *at)
 
 static char *strip_start(char *text)
 {
-	while (*text && is_space(text))
+	while (*text && is_python_space(text))
 		text = g_utf8_next_char(text);
 	return text;
 }
@@ -71,7 +71,7 @@ static void strip_end(char *text)
 {
 	char *end = text + strlen(text);
 
-	while (end > text && is_space(g_utf8_prev_char(end)))
+	while (end > text && is_python_space(g_utf8_prev_char(end)))
 		end = g_utf8_prev_char(end);
 	*end = '\0';
 }
@@ -82,7 +82,7 @@ char *ini_strip(char *text)
 	return strip_start(text);
 }
 
-/* Messages do not quote the line: it may hold a password. */
+/* Messages do not quote the line, because it may contain a password. */
 static int set_line_error(const struct ini_reader *reader, const char *what, GError **error)
 {
 	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE, "%s:%u: %s", reader->path, reader->line,
@@ -131,10 +131,9 @@ static int read_key(struct ini_reader *reader, char *line, GError **error)
 	size_t length;
 
 	if (!*sign)
-		return set_line_error(reader, "neither a [section], nor key = value, nor a comment",
-				      error);
+		return set_line_error(reader, "not a [section], key = value, or comment", error);
 	if (!reader->section)
-		return set_line_error(reader, "a key stands before the first [section]", error);
+		return set_line_error(reader, "a key before the first [section]", error);
 	*sign = '\0';
 	line = ini_strip(line);
 	if (!*line)
@@ -143,7 +142,7 @@ static int read_key(struct ini_reader *reader, char *line, GError **error)
 	length = strlen(value);
 	if ((*value == '"' || *value == '\'') && value[length - 1] == *value) {
 		value[length - 1] = '\0';
-		/* A single quotation mark is both of them. */
+		/* A single quotation mark is the opening and the closing one. */
 		value += length > 1 ? 1 : 0;
 	}
 	reader->name = g_string_chunk_insert_const(reader->ini->strings, line);
@@ -158,7 +157,7 @@ static int read_line(struct ini_reader *reader, char *line, GError **error)
 	if (*line == ' ' || *line == '\t') {
 		if (!reader->name)
 			return set_line_error(reader,
-					      "the line is indented, and there is no value above "
+					      "the line is indented, but there is no value above "
 					      "it that it could continue",
 					      error);
 		g_string_append_c(reader->value, '\n');
@@ -173,7 +172,7 @@ static int read_line(struct ini_reader *reader, char *line, GError **error)
 	return read_key(reader, line, error);
 }
 
-/* Ends a line in place. Returns where the next one begins, NULL after the last. */
+/* Terminates a line in place. Returns the start of the next line, NULL after the last one. */
 static char *cut_line(char *line)
 {
 	char *end = line + strcspn(line, "\r\n");
@@ -212,7 +211,7 @@ static int read_bytes(const char *path, GString *text, GError **error)
 	return 0;
 }
 
-/* Reads a file, and checks that it is UTF-8 without NUL. */
+/* Reads a file, and checks that it is UTF-8 without NUL bytes. */
 static int read_text(const char *path, GString *text, GError **error)
 {
 	const char *invalid;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Which of a key's settings counts.
+ * The effective setting of a key.
  */
 #include "agent/config/key.h"
 

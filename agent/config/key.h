@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is known of a key, and which of its settings counts. Types and names mean what they mean to
+ * The description of a key, and its effective setting. Types and names have the same meaning as in
  * oslo.config (oslo_config/types.py; _Namespace._get_file_value in cfg.py), with these exceptions:
- *
  * - An empty CONFIG_STRING, CONFIG_PATH, CONFIG_CHOICE, CONFIG_SWITCH or CONFIG_UINT counts as not
  *   set.
- * - A list has no empty items, and no other key can refer to it.
+ * - A list has no empty items, and other keys cannot refer to it.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_KEY_H
 #define NOVASNAP_AGENT_CONFIG_KEY_H
@@ -23,7 +22,7 @@ enum config_type {
 	CONFIG_TEXT,   /* const char *, or NULL; may be empty */
 	CONFIG_PATH,   /* const char *, or NULL: an absolute path */
 	CONFIG_LIST,   /* const char *const *, NULL-terminated: items separated by commas */
-	CONFIG_MULTI, /* const char *const *, NULL-terminated: each setting of the key is an item */
+	CONFIG_MULTI,  /* const char *const *, NULL-terminated: one item for each setting */
 	CONFIG_CHOICE, /* const char *, or NULL: one of `choices` */
 	CONFIG_SWITCH, /* bool: one of the two `choices`, true for the second */
 };
@@ -32,15 +31,15 @@ struct config_key {
 	const char *section;
 	const char *name;
 	enum config_type type;
-	size_t offset;		    /* of the value in the struct that is filled, in bytes */
-	const char *default_text;   /* the default, as it would stand in a file; NULL: none */
+	size_t offset;		    /* of the value in the target struct, in bytes */
+	const char *default_text;   /* the default, in the syntax of a file; NULL: none */
 	unsigned min, max;	    /* of a CONFIG_UINT */
-	const char *unit;	    /* of a CONFIG_UINT: "seconds", "MiB"...; NULL: a mere number */
+	const char *unit;	    /* of a CONFIG_UINT: "seconds", "MiB"...; NULL: none */
 	const char *const *choices; /* NULL-terminated */
-	/* Names that the key had before, and that files may still use: "name" in the same section,
-	 * or "section.name". */
+	/* Previous names of the key, which files may still use: "name" in the same section, or
+	 * "section.name". */
 	const char *old_names[2];
-	bool secret; /* no part of the value may stand in a message */
+	bool secret; /* no part of the value may appear in a message */
 };
 
 /* A table of keys, and the settings that were read. */
@@ -50,15 +49,16 @@ struct config_source {
 	const struct ini *ini;
 };
 
-/* 0: section and name are the key's own; 1 and more: an old name's; -1: neither. */
+/* Returns 0 if section and name are the key's own, 1 or more for its old names, -1 for other
+ * names. */
 int config_key_rank(const struct config_key *key, const char *section, const char *name);
 
-/* The key that has this name; old names do not count. NULL: there is none. */
+/* The key with this name; old names are not considered. NULL: none. */
 const struct config_key *config_key_find(const struct config_source *source, const char *section,
 					 const char *name);
 
-/* The setting that counts: the last one in the last file that has any; in that file the key's own
- * name goes before an old one. NULL: the key is not set. */
+/* The effective setting: the last one in the last file that contains any; within that file, the
+ * key's own name takes precedence over old names. NULL: the key is not set. */
 const struct ini_setting *config_key_setting(const struct config_key *key, const struct ini *ini);
 
 /* Whether a key with this text counts as not set. */
@@ -68,8 +68,8 @@ bool config_key_is_unset(const struct config_key *key, const char *text);
  * key has neither. */
 const char *config_key_text(const struct config_key *key, const struct ini_setting *setting);
 
-/* Sets CONFIG_ERROR_VALUE: the setting's file and line (NULL: without them), the key, and what is
- * wrong with its value. Returns -1. */
+/* Sets CONFIG_ERROR_VALUE with the setting's file and line (unless it is NULL), the key, and the
+ * problem with its value. Returns -1. */
 int config_key_set_error(const struct config_key *key, const struct ini_setting *setting,
 			 const char *problem, GError **error);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Loads the configuration: reads the files, refuses unknown keys, fills struct config by the table
- * of keys, and applies the rules between keys.
+ * Loads the configuration: reads the files, rejects unknown keys, fills struct config according to
+ * the table of keys, and applies the rules between keys.
  */
 #include "agent/config/config.h"
 
@@ -44,7 +44,7 @@ static int read_files(struct ini *ini, const char *const *files, GError **error)
 	return 0;
 }
 
-/* nova's sections may hold anything: most of nova's keys do not concern novasnap. */
+/* nova's sections may contain any key: most of nova's keys are unknown to novasnap. */
 static int check_own_section(const struct config_source *source, GError **error)
 {
 	unsigned count;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The rules that need more than one key.
+ * Rules that involve several keys.
  */
 #include "agent/config/rules.h"
 
@@ -11,14 +11,14 @@
 #define DEFAULT_PREFETCH 100
 #define REJECTED_BYTES_MAX (64 * MIB)
 
-static char *keep(struct config_inputs *inputs, char *text)
+static char *own_string(struct config_inputs *inputs, char *text)
 {
 	g_ptr_array_add(inputs->memory, text);
 	return text;
 }
 
-static int set_error(const struct config_inputs *inputs, const char *section, const char *name,
-		     const char *problem, GError **error)
+static int set_rule_error(const struct config_inputs *inputs, const char *section, const char *name,
+			  const char *problem, GError **error)
 {
 	const struct config_source source = {config_table, config_table_size, inputs->ini};
 	const struct config_key *key = config_key_find(&source, section, name);
@@ -32,17 +32,18 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 	const char *url = inputs->notification_transport_url;
 
 	if (config->image.directory && !config->image.images_dir)
-		return set_error(inputs, CONFIG_OWN_SECTION, "images_dir",
-				 "must be set when images = directory", error);
+		return set_rule_error(inputs, CONFIG_OWN_SECTION, "images_dir",
+				      "must be set if images = directory", error);
 	if (config->report_state && !config->control)
-		return set_error(inputs, CONFIG_OWN_SECTION, "report_state",
-				 "needs control = conductor: the conductor keeps the record",
-				 error);
+		return set_rule_error(
+			inputs, CONFIG_OWN_SECTION, "report_state",
+			"requires control = conductor: the conductor stores the record", error);
 	if (url && !g_str_equal(url, config->rpc.transport_url))
-		return set_error(inputs, "oslo_messaging_notifications", "transport_url",
-				 "a separate broker for notifications is not supported; set it in "
-				 "a later file to the value of [DEFAULT]transport_url",
-				 error);
+		return set_rule_error(
+			inputs, "oslo_messaging_notifications", "transport_url",
+			"a separate broker for notifications is not supported; set it in "
+			"a later file to the value of [DEFAULT]transport_url",
+			error);
 	return 0;
 }
 
@@ -51,19 +52,19 @@ static void apply_rpc_rules(struct config_inputs *inputs)
 	struct rpc_config *rpc = &inputs->config.rpc;
 	char name[256] = "";
 
-	/* nova's default too. */
+	/* This is nova's default, too. */
 	if (!rpc->host) {
 		(void)gethostname(name, sizeof(name) - 1);
-		rpc->host = keep(inputs, g_strdup(name));
+		rpc->host = own_string(inputs, g_strdup(name));
 	}
 	/* A quorum queue is always durable. */
 	rpc->durable = rpc->durable || rpc->quorum;
-	/* 0 is no limit to oslo.messaging, which acks at once. Here a message waits to be journaled
-	 * before it is acked, so the number of waiting ones needs a limit. */
+	/* In oslo.messaging, which acks immediately, 0 means no limit. Here a message is journaled
+	 * before it is acked, so the number of waiting messages needs a limit. */
 	if (rpc->prefetch == 0)
 		rpc->prefetch = DEFAULT_PREFETCH;
 	rpc->rejected_dir =
-		keep(inputs, g_build_filename(inputs->config.state_dir, "rejected", NULL));
+		own_string(inputs, g_build_filename(inputs->config.state_dir, "rejected", NULL));
 	rpc->rejected_max_bytes = REJECTED_BYTES_MAX;
 }
 
@@ -89,8 +90,8 @@ static const char *connection_uri(const char *virt_type)
 	return "qemu:///system";
 }
 
-/* The format of a container's disk, which no domain XML has (nova.virt.libvirt.imagebackend.Backend
- * chooses the class that makes the disk). */
+/* The format of a container's disk, which is not in the domain's XML
+ * (nova.virt.libvirt.imagebackend.Backend chooses the class that creates the disk). */
 static const char *container_format(const struct config_inputs *inputs)
 {
 	if (g_str_equal(inputs->images_type, "default"))
@@ -98,7 +99,7 @@ static const char *container_format(const struct config_inputs *inputs)
 	return g_str_equal(inputs->images_type, "qcow2") ? "qcow2" : "raw";
 }
 
-/* It is installed beside novasnapd. */
+/* The program is in the same folder as novasnapd. */
 static char *find_thaw_program(void)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
@@ -116,7 +117,7 @@ static void apply_virt_rules(struct config_inputs *inputs)
 	virt->container_format = container_format(inputs);
 	virt->run_dir = inputs->config.run_dir;
 	if (!virt->thaw_program)
-		virt->thaw_program = keep(inputs, find_thaw_program());
+		virt->thaw_program = own_string(inputs, find_thaw_program());
 	/* As nova does: a block copy would write an encrypted disk in plain text. */
 	virt->disable_livesnapshot =
 		virt->disable_livesnapshot || inputs->config.ephemeral_encryption;

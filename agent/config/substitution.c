@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Substitution of $name in a value.
+ * Substitution of $name in values.
  */
 #include "agent/config/substitution.h"
 
@@ -8,8 +8,8 @@
 
 #include "agent/config/value.h"
 
-/* How deep references may lead to others, and how many bytes all texts of one value may have: a key
- * that refers to itself ends here. */
+/* The limits of the nesting of references and of the bytes of all texts of one value. They also end
+ * the substitution of a key that refers to itself. */
 #define DEPTH_MAX 32
 #define BYTES_MAX ((size_t)8 * 1024 * 1024)
 
@@ -18,11 +18,11 @@ struct substitution {
 	unsigned depth;
 	size_t bytes;
 	char *failed;	     /* the reference that could not be replaced */
-	const char *problem; /* why not */
+	const char *problem; /* the reason */
 };
 
-static bool append_text(struct substitution *substitution, const char *section, const char *text,
-			GString *out);
+static bool append_substituted(struct substitution *substitution, const char *section,
+			       const char *text, GString *out);
 
 /* The last setting of a key that is not in the table, such as nova's my_ip. */
 static const char *unknown_key_text(const struct ini *ini, const char *section, const char *name)
@@ -38,9 +38,9 @@ static const char *unknown_key_text(const struct ini *ini, const char *section, 
 	return NULL;
 }
 
-/* Finds the key that a name means, in the first of two sections that has it. Keys of the table go
- * first, for oslo.config knows no other. Returns its text before substitution, *ret_section, and
- * *ret_key (NULL: not in the table); or NULL where there is no such key. */
+/* Finds a key by name, in the first of two sections that contains it. Keys of the table take
+ * precedence, since oslo.config knows no others. Returns its text before substitution,
+ * *ret_section, and *ret_key (NULL: not in the table); NULL if there is no such key. */
 static const char *find_text(const struct config_source *source, const char *const sections[2],
 			     const char *name, const char **ret_section,
 			     const struct config_key **ret_key)
@@ -63,7 +63,7 @@ static const char *find_text(const struct config_source *source, const char *con
 	return text;
 }
 
-/* oslo.config has the value of the other key, and Python prints it. */
+/* oslo.config converts the other key's value, and Python then prints it. */
 static void append_value(const struct config_key *key, const char *text, GString *out)
 {
 	unsigned number;
@@ -78,7 +78,7 @@ static void append_value(const struct config_key *key, const char *text, GString
 		g_string_append(out, text);
 }
 
-/* Appends what `reference`, in a value of `section`, stands for. */
+/* Appends the value of `reference`, which occurs in a value of `section`. */
 static bool append_reference(struct substitution *substitution, const char *section,
 			     const char *reference, GString *out)
 {
@@ -88,7 +88,7 @@ static bool append_reference(struct substitution *substitution, const char *sect
 	const struct config_key *key;
 	const char *text = NULL;
 
-	/* oslo.config has no group of the name DEFAULT. */
+	/* oslo.config has no group named DEFAULT. */
 	if (!parts[1] || !g_str_equal(parts[0], "DEFAULT"))
 		text = find_text(substitution->source, sections, parts[1] ? parts[1] : reference,
 				 &section, &key);
@@ -96,7 +96,7 @@ static bool append_reference(struct substitution *substitution, const char *sect
 		substitution->problem = "which is not set";
 	else if (key && (key->type == CONFIG_LIST || key->type == CONFIG_MULTI))
 		substitution->problem = "which is a list";
-	else if (append_text(substitution, section, text, value)) {
+	else if (append_substituted(substitution, section, text, value)) {
 		append_value(key, value->str, out);
 		return true;
 	}
@@ -114,7 +114,7 @@ static const char *skip_reference(const char *at)
 	return at;
 }
 
-/* Appends what the dollar sign at `at` begins. Returns where the text goes on; NULL where a
+/* Appends the replacement for the dollar sign at `at`. Returns where the text continues; NULL if a
  * reference cannot be replaced. */
 static const char *append_dollar(struct substitution *substitution, const char *section,
 				 const char *at, GString *out)
@@ -133,8 +133,8 @@ static const char *append_dollar(struct substitution *substitution, const char *
 	return end + (braced ? 1 : 0);
 }
 
-static bool append_text(struct substitution *substitution, const char *section, const char *text,
-			GString *out)
+static bool append_substituted(struct substitution *substitution, const char *section,
+			       const char *text, GString *out)
 {
 	g_autoptr(GString) escaped = g_string_new(text);
 	const char *at;
@@ -144,7 +144,7 @@ static bool append_text(struct substitution *substitution, const char *section, 
 		substitution->problem = "which refers to itself, or is too long";
 		return false;
 	}
-	/* First, as in oslo.config: the result may pair with a dollar sign before or behind it. */
+	/* First, as in oslo.config: the result may form a pair with an adjacent dollar sign. */
 	g_string_replace(escaped, "\\$", "$$", 0);
 	substitution->depth++;
 	for (at = escaped->str; at && *at;) {
@@ -166,7 +166,7 @@ char *config_substitute(const struct config_source *source, const struct config_
 	g_autoptr(GString) value = g_string_new(NULL);
 	g_autofree char *problem = NULL;
 
-	if (append_text(&substitution, key->section, text, value))
+	if (append_substituted(&substitution, key->section, text, value))
 		return g_strdup(value->str);
 	problem = g_strdup_printf("refers to %s%s, %s (write $$ for a dollar sign)",
 				  key->secret ? "another key with a dollar sign" : "$",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Every key that novasnap knows. nova's keys have the defaults and old names of nova and of its
- * libraries; most of the limits are novasnap's. conf/novasnap.conf documents each key, and
+ * All keys that novasnap knows. nova's keys have the defaults and old names of nova and its
+ * libraries; most limits are novasnap's. conf/novasnap.conf documents each key, and
  * tests/unit/test-config.c compares the two.
  */
 #include "agent/config/table.h"
@@ -10,7 +10,7 @@
 
 #define KEY_WEEK_S (7 * 24 * 3600)
 
-/* The offset of a member, which must be of this type: else the compiler refuses the comparison. */
+/* The offset of a member. The comparison makes the compiler check the member's type. */
 #define KEY_OFFSET(ctype, member)                                                                  \
 	(offsetof(struct config_inputs, member) +                                                  \
 	 0 * sizeof((ctype *)0 == &((struct config_inputs *)0)->member))
@@ -45,7 +45,7 @@
 #define KEY_OLD(...) .old_names = {__VA_ARGS__}
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): parentheses around a member do not compile. */
-/* A user of a service in Keystone (keystoneauth1's options of the plugin password). */
+/* A service's user in Keystone (keystoneauth1's options of the plugin password). */
 #define KEY_KEYSTONE_USER(section, member)                                                         \
 	KEY_STRING(section, "auth_url", member.auth_url, NULL),                                    \
 		KEY_STRING(section, "username", member.username, NULL,                             \
@@ -61,7 +61,7 @@
 		KEY_STRING(section, "project_domain_name", member.project_domain_name, NULL),      \
 		KEY_STRING(section, "project_domain_id", member.project_domain_id, NULL)
 
-/* How HTTPS is spoken to a service (keystoneauth1.loading.session). */
+/* The TLS options for a service (keystoneauth1.loading.session). */
 #define KEY_TLS(section, member)                                                                   \
 	KEY_STRING(section, "cafile", member.cafile, NULL),                                        \
 		KEY_STRING(section, "certfile", member.certfile, NULL),                            \

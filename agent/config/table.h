@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The table of every key that novasnap knows, nova's and its own.
+ * The table of all keys that novasnap knows: nova's and its own.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_TABLE_H
 #define NOVASNAP_AGENT_CONFIG_TABLE_H
@@ -8,9 +8,9 @@
 #include "agent/config/config.h"
 #include "agent/config/key.h"
 
-/* What the table fills: the configuration, and values that rules.c turns into parts of it. */
+/* The target of the table: the configuration, and values from which rules.c sets parts of it. */
 struct config_inputs {
-	struct config config; /* first: config_free finds the whole by it */
+	struct config config; /* first, because config_free casts from it */
 
 	const char *virt_type;
 	const char *images_type;
@@ -18,7 +18,7 @@ struct config_inputs {
 	const char *notification_format;
 	const char *const *notification_drivers;
 	const char *notification_transport_url;
-	/* Only other keys refer to these. */
+	/* Used only in references from other keys. */
 	const char *state_path;
 	const char *instances_path;
 
@@ -26,11 +26,11 @@ struct config_inputs {
 	GPtrArray *memory; /* what the configuration's pointers point to */
 };
 
-/* Offsets are those in struct config_inputs. */
+/* Offsets refer to struct config_inputs. */
 extern const struct config_key config_table[];
 extern const size_t config_table_size;
 
-/* The section of the keys that are novasnap's own. */
+/* The section of novasnap's own keys. */
 #define CONFIG_OWN_SECTION "novasnap"
 
 #endif

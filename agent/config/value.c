@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Values from texts.
+ * Converts texts to values.
  */
 #include "agent/config/value.h"
 
@@ -29,7 +29,7 @@ bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsig
 	const char *at = ini_strip(copy);
 	bool negative = *at == '-';
 	guint64 number = 0;
-	bool digit = false; /* the character before is a digit */
+	bool digit = false; /* the previous character is a digit */
 
 	if (negative || *at == '+')
 		at++;
@@ -41,7 +41,7 @@ bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsig
 		digit = g_ascii_isdigit(*at);
 		if (!digit)
 			return false;
-		/* It saturates beyond every `max`. */
+		/* Larger than every `max`, without overflow. */
 		number = MIN(number * 10 + (guint64)g_ascii_digit_value(*at), G_MAXUINT32 + 1ULL);
 	}
 	if (!digit || (negative && number > 0) || number < min || number > max)

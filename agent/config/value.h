@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Values from texts, as oslo.config takes them (oslo_config/types.py).
+ * Converts texts to values, as oslo.config does (oslo_config/types.py).
  */
 #ifndef NOVASNAP_AGENT_CONFIG_VALUE_H
 #define NOVASNAP_AGENT_CONFIG_VALUE_H
@@ -8,17 +8,18 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* Whether a text has nothing but whitespace. */
+/* Whether a text contains only whitespace. */
 bool config_value_is_blank(const char *text);
 
-/* types.Boolean. Returns false where the text is neither true nor false. */
+/* types.Boolean. Returns false if the text is neither true nor false. */
 bool config_value_parse_bool(const char *text, bool *ret);
 
 /* types.Integer, that is Python's int(): whitespace around it, a sign, and single underscores
- * between digits are allowed. Returns false where the text is no integer, or out of the range. */
+ * between digits are allowed. Returns false if the text is not an integer or is out of range. */
 bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret);
 
-/* types.List without empty items. A NULL-terminated array, which the caller frees by g_strfreev. */
+/* types.List without empty items. A NULL-terminated array, which the caller frees with
+ * g_strfreev. */
 char **config_value_parse_list(const char *text);
 
 #endif

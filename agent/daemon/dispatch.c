@@ -6,17 +6,17 @@
 
 #include "agent/method/methods.h"
 
-static void note_unhandled(const char *method, const struct rpc_request *request, void *opaque)
+static void count_unhandled(const char *method, const struct rpc_request *request, void *opaque)
 {
 	struct dispatch *dispatch = opaque;
 	unsigned count = atomic_fetch_add(&dispatch->unhandled, 1) + 1;
 
-	g_warning("the cast %s (request %.64s) is dropped: novasnapd does not serve this method; "
+	g_warning("dropping the cast %s (request %.64s): novasnapd does not support this method; "
 		  "%u such casts so far",
 		  method, rpc_context_string(rpc_request_context(request), "request_id"), count);
 }
 
-static void handle_task(struct rpc_request *request, const void *method, void *opaque)
+static void handle_task_request(struct rpc_request *request, const void *method, void *opaque)
 {
 	struct dispatch *dispatch = opaque;
 
@@ -27,7 +27,7 @@ unsigned dispatch_cancel(struct dispatch *dispatch, const char *id)
 {
 	unsigned count = worker_pool_cancel(dispatch->agent->pool, id);
 
-	g_message("cancel %.64s: %u snapshots are cancelled", id, count);
+	g_message("cancel %.64s: cancelling %u snapshots", id, count);
 	return count;
 }
 
@@ -47,13 +47,13 @@ static void handle_cancel(struct rpc_request *request, const void *method, void 
 	rpc_request_free(request);
 }
 
-/* It would have to unplug ports and volumes too, which novasnapd does not do: no resize is better
- * than half of one. */
-static void refuse_resize(struct rpc_request *request, const void *method, void *opaque)
+/* It would also have to unplug ports and volumes, which novasnapd does not do. An incomplete resize
+ * must not be started. */
+static void reject_resize(struct rpc_request *request, const void *method, void *opaque)
 {
 	(void)method;
 	(void)opaque;
-	g_warning("prep_snapshot_based_resize_at_source is refused: novasnapd takes snapshots, but "
+	g_warning("rejecting prep_snapshot_based_resize_at_source: novasnapd takes snapshots, but "
 		  "does not unplug ports and volumes");
 	rpc_request_fail(request, "InstanceFaultRollback", "nova.exception",
 			 "novasnapd cannot prepare a cross-cell resize: it takes snapshots, but "
@@ -64,29 +64,29 @@ static void refuse_resize(struct rpc_request *request, const void *method, void 
 }
 
 static const struct rpc_method methods[] = {
-	{"snapshot_instance", handle_task, &method_snapshot_instance},
-	{"backup_instance", handle_task, &method_backup_instance},
-	{"pause_instance", handle_task, &method_pause_instance},
-	{"unpause_instance", handle_task, &method_unpause_instance},
-	{"suspend_instance", handle_task, &method_suspend_instance},
-	{"resume_instance", handle_task, &method_resume_instance},
-	{"shelve_instance", handle_task, &method_shelve_instance},
-	{"quiesce_instance", handle_task, &method_quiesce_instance},
-	{"unquiesce_instance", handle_task, &method_unquiesce_instance},
-	{"volume_snapshot_create", handle_task, &method_volume_snapshot_create},
-	{"volume_snapshot_delete", handle_task, &method_volume_snapshot_delete},
-	{"prep_snapshot_based_resize_at_source", refuse_resize, NULL},
+	{"snapshot_instance", handle_task_request, &method_snapshot_instance},
+	{"backup_instance", handle_task_request, &method_backup_instance},
+	{"pause_instance", handle_task_request, &method_pause_instance},
+	{"unpause_instance", handle_task_request, &method_unpause_instance},
+	{"suspend_instance", handle_task_request, &method_suspend_instance},
+	{"resume_instance", handle_task_request, &method_resume_instance},
+	{"shelve_instance", handle_task_request, &method_shelve_instance},
+	{"quiesce_instance", handle_task_request, &method_quiesce_instance},
+	{"unquiesce_instance", handle_task_request, &method_unquiesce_instance},
+	{"volume_snapshot_create", handle_task_request, &method_volume_snapshot_create},
+	{"volume_snapshot_delete", handle_task_request, &method_volume_snapshot_delete},
+	{"prep_snapshot_based_resize_at_source", reject_resize, NULL},
 	{DISPATCH_CANCEL, handle_cancel, NULL},
 	{NULL, NULL, NULL},
 };
 
-/* Folsom and Grizzly sent 2.x, and 1.x before; Zed sends 6.0 or, pinned, 5.x. The newest known
- * minor version of each. */
+/* Folsom and Grizzly sent 2.x, earlier releases 1.x; Zed sends 6.0, or 5.x if pinned. The newest
+ * known minor version of each. */
 static const char *const versions[] = {"1.44", "2.49", "5.13", "6.5", NULL};
 
 struct rpc_server_ops dispatch_server_ops(struct dispatch *dispatch)
 {
-	return (struct rpc_server_ops){methods, versions, note_unhandled, dispatch};
+	return (struct rpc_server_ops){methods, versions, count_unhandled, dispatch};
 }
 
 const struct task_method *dispatch_find_method(const char *name)
@@ -104,7 +104,7 @@ bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request, GErro
 
 	if (method)
 		return intake_take(dispatch->intake, method, request, error);
-	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE, "the method %s is not served here",
+	g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE, "the method %s is not supported",
 		    rpc_request_method(request));
 	rpc_request_free(request);
 	return false;

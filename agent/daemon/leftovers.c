@@ -17,16 +17,16 @@
 struct leftovers {
 	struct agent *agent;
 	pthread_t thread;
-	bool joined; /* its owner's */
+	bool joined; /* used only by its owner */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	bool stopping;
-	unsigned jobs; /* that were submitted and have not ended */
+	unsigned jobs; /* number of submitted jobs that have not ended */
 };
 
-/* A job that rolls back what is left of an ended one. */
+/* A job that rolls back the leftover steps of an ended job. */
 struct leftover {
 	struct leftovers *all;
 	struct journal_job *left;
@@ -40,10 +40,10 @@ static void leftover_run(struct job *job, void *opaque)
 
 	recovery_drop_after_reboot(agent, leftover->left);
 	if (recovery_rollback(agent, job, leftover->left, 1, &error) == 0)
-		g_message("instance %s: what an ended job had left is rolled back",
+		g_message("instance %s: rolled back the leftover steps of an ended job",
 			  leftover->left->instance);
 	else
-		g_warning("instance %s: %s; trying again in %d s", leftover->left->instance,
+		g_warning("instance %s: %s; retrying in %d s", leftover->left->instance,
 			  error->message, INTERVAL_S);
 }
 
@@ -133,7 +133,7 @@ struct leftovers *leftovers_start(struct agent *agent, GError **error)
 	if (rc == 0)
 		return all;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "cannot start the thread that looks for leftovers: %s", g_strerror(rc));
+		    "cannot start the thread that searches for leftovers: %s", g_strerror(rc));
 	pthread_cond_destroy(&all->changed);
 	pthread_mutex_destroy(&all->lock);
 	g_free(all);

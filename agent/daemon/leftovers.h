@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What an earlier process left: its open jobs are taken up at the start, and steps of ended jobs
- * that could not be rolled back are tried again every few seconds.
+ * The leftovers of earlier processes: open jobs are resumed at the start, and steps of ended jobs
+ * that could not be rolled back are retried every few seconds.
  */
 #ifndef NOVASNAP_AGENT_LEFTOVERS_H
 #define NOVASNAP_AGENT_LEFTOVERS_H
@@ -10,12 +10,12 @@
 
 struct leftovers;
 
-/* Submits a job for each that the journal has open, and starts the thread that looks for open steps
- * of ended jobs. NULL with an error; then jobs may run even so. */
+/* Submits a job for each open job in the journal, and starts the thread that searches for open
+ * steps of ended jobs. NULL with an error; some jobs may be running nevertheless. */
 struct leftovers *leftovers_start(struct agent *agent, GError **error);
-/* Ends the thread; the jobs that it submitted go on. Takes NULL; may be called again. */
+/* Ends the thread; the jobs that it submitted continue. Accepts NULL; may be called again. */
 void leftovers_stop(struct leftovers *all);
-/* After the last job has ended. Takes NULL. */
+/* Call it after the last job has ended. Accepts NULL. */
 void leftovers_free(struct leftovers *all);
 
 #endif

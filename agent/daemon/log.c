@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The writer of GLib's structured log.
+ * The writer for GLib's structured log.
  */
 #include "agent/daemon/log.h"
 
@@ -38,7 +38,7 @@ static const char *field_text(const GLogField *fields, gsize count, const char *
 	return "";
 }
 
-/* At most LINE_MAX_BYTES, of whole characters. The caller frees it. */
+/* At most LINE_MAX_BYTES, without splitting a character. The caller frees it. */
 static char *truncate_text(const char *text)
 {
 	const char *end = text + strnlen(text, LINE_MAX_BYTES);
@@ -63,7 +63,8 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
 		return g_log_writer_journald(level, fields, count, NULL);
 	now = g_date_time_new_now_local();
 	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
-	/* One line for each event: texts of peers may be long and have several. */
+	/* One line for each event: text from other programs may be long and consist of several
+	 * lines. */
 	text = truncate_text(field_text(fields, count, "MESSAGE"));
 	g_strdelimit(text, "\r\n", ' ');
 	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where g_log's messages go: to standard error or a file, one line each with its time; or to the
- * systemd journal where standard error is connected to it.
+ * The destination of g_log's messages: standard error or a file, one line each with its time; or
+ * the systemd journal if standard error is connected to it.
  */
 #ifndef NOVASNAP_AGENT_LOG_H
 #define NOVASNAP_AGENT_LOG_H
@@ -9,8 +9,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* Call it once, before threads start. `path` NULL: standard error. `debug`: messages of level info
- * and debug too. Returns 0, or -1 with an error where the file cannot be opened. */
+/* Call it once, before threads start. `path` NULL: standard error. `debug`: include messages of the
+ * levels info and debug. Returns 0, or -1 with an error if the file cannot be opened. */
 int log_open(const char *path, bool debug, GError **error);
 
 #endif

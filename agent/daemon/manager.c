@@ -15,7 +15,7 @@
 #include "agent/daemon/task-run.h"
 #include "agent/task/intake.h"
 
-/* How long aborted jobs may take to roll back and to report. */
+/* Time for aborted jobs to roll back and to report. */
 #define ABORT_S 60
 
 struct manager {
@@ -28,7 +28,7 @@ struct manager {
 
 	pthread_mutex_t lock;
 	/* Guarded by the lock. */
-	bool paused; /* no requests are taken, because the journal cannot be written */
+	bool paused; /* requests are not accepted, because the journal cannot be written */
 	bool stopping;
 };
 
@@ -36,7 +36,7 @@ static void pause_consuming(const GError *why, void *opaque)
 {
 	struct manager *manager = opaque;
 
-	g_warning("%s: no cast is taken until the journal can be written again", why->message);
+	g_warning("%s: accepting no casts until the journal can be written again", why->message);
 	pthread_mutex_lock(&manager->lock);
 	manager->paused = true;
 	rpc_server_pause(manager->agent.rpc);
@@ -53,10 +53,10 @@ static void resume_consuming(void *opaque)
 	if (manager->stopping)
 		g_message("the journal can be written again");
 	else if (rpc_server_resume(manager->agent.rpc, &error) < 0)
-		g_warning("the journal can be written again, but no casts can be taken: %s",
+		g_warning("the journal can be written again, but casts cannot be accepted: %s",
 			  error->message);
 	else
-		g_message("the journal can be written again: casts are taken");
+		g_message("the journal can be written again: accepting casts");
 	pthread_mutex_unlock(&manager->lock);
 }
 
@@ -76,7 +76,7 @@ void manager_free(struct manager *manager)
 	g_free(manager);
 }
 
-/* QEMU's user must pass through them to the files that it is given there. */
+/* QEMU's user must be able to traverse them to the files that it uses. */
 static int make_folders(const struct config *config, GError **error)
 {
 	const char *const folders[] = {config->state_dir, config->run_dir,
@@ -86,7 +86,7 @@ static int make_folders(const struct config *config, GError **error)
 		if (g_mkdir_with_parents(folders[i], 0711) == 0)
 			continue;
 		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_VALUE,
-			    "making the folder %s (state_dir, run_dir, scratch_dir): %s",
+			    "creating the folder %s (state_dir, run_dir, scratch_dir): %s",
 			    folders[i], g_strerror(errno));
 		return -1;
 	}
@@ -135,7 +135,7 @@ static int start_serving(struct manager *manager, GError **error)
 	bool reports = config->report_state && config->control;
 
 	agent->journal = journal_open(config->state_dir, config->journal_days, error);
-	/* The open jobs before any cast: casts for the same instances wait behind them. */
+	/* The open jobs come before any cast: casts for the same instances wait for them. */
 	if (agent->journal)
 		manager->leftovers = leftovers_start(agent, error);
 	if (!manager->leftovers || intake_start(manager->intake, error) < 0)
@@ -152,7 +152,7 @@ int manager_start(struct manager *manager, GError **error)
 {
 	int rc = start_serving(manager, error);
 
-	/* The jobs that recovery has submitted get no grace time. */
+	/* Jobs that recovery has submitted get no grace time. */
 	if (rc < 0)
 		manager_skip_grace(manager);
 	return rc;

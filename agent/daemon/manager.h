@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The manager: opens, starts and stops what novasnapd serves with.
+ * The manager: opens, starts and stops novasnapd's parts.
  */
 #ifndef NOVASNAP_AGENT_MANAGER_H
 #define NOVASNAP_AGENT_MANAGER_H
@@ -9,36 +9,36 @@
 
 struct manager;
 
-/* Opens libvirt and the image store. `config` and `rpc` must live longer. `rpc` NULL: there is no
- * broker, and `config` has no conductor and no notifications; manager_take gives it requests. NULL
- * with the error of what could not be opened. */
+/* Opens libvirt and the image store. `config` and `rpc` must outlive the manager. `rpc` NULL: there
+ * is no broker, and `config` must have no conductor and no notifications; requests come from
+ * manager_take. NULL with an error. */
 struct manager *manager_open(const struct config *config, struct rpc *rpc, GError **error);
-/* Before the first request: `progress` receives each progress report, in any thread. */
+/* Call it before the first request: `progress` receives each progress report, in any thread. */
 void manager_set_progress(struct manager *manager,
 			  void (*progress)(const struct nova_progress *progress, void *opaque),
 			  void *opaque);
-/* Takes up what the journal has open, and starts to serve. Returns 0, or -1 with an error. Call
- * manager_stop in either case: jobs may run. */
+/* Resumes the open jobs in the journal, and starts accepting requests. Returns 0, or -1 with an
+ * error. Call manager_stop in both cases, because jobs may be running. */
 int manager_start(struct manager *manager, GError **error);
 
-/* Takes a request that came from no broker. False with RPC_ERROR_DECODE where its method is not
- * served or its arguments make no sense. */
+/* Takes a request that is not from a broker. False with RPC_ERROR_DECODE if its method is not
+ * supported or its arguments are invalid. */
 bool manager_take(struct manager *manager, struct rpc_request *request, GError **error);
 
-/* What novasnapd is doing, as in status.h. The caller deletes it. Any thread, until manager_stop is
- * called. */
+/* The state of novasnapd, as in status.h. The caller deletes it. Any thread, before
+ * manager_stop. */
 cJSON *manager_describe(struct manager *manager);
-/* Cancels the snapshots of an instance, or the one into an image. Returns how many. Any thread,
- * until manager_stop is called. */
+/* Cancels the snapshots of an instance, or the snapshot to an image. Returns how many. Any thread,
+ * before manager_stop. */
 unsigned manager_cancel(struct manager *manager, const char *id);
 
-/* Takes no more requests, and lets the running jobs end within [novasnap]shutdown_grace; those that
- * do not are aborted and end as failures. Returns how many jobs run even so: their threads use the
- * manager, so it must not be freed then. May be called again. */
+/* Accepts no more requests, and gives the running jobs [novasnap]shutdown_grace to end. Jobs that
+ * do not end are aborted and fail. Returns how many jobs are still running: their threads use the
+ * manager, which must not be freed then. May be called again. */
 unsigned manager_stop(struct manager *manager);
 /* Ends the grace time. From another thread, before or while manager_stop waits. */
 void manager_skip_grace(struct manager *manager);
-/* After manager_stop has returned 0. Takes NULL. */
+/* Call it after manager_stop has returned 0. Accepts NULL. */
 void manager_free(struct manager *manager);
 
 #endif

@@ -7,9 +7,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-/* Not dumpable: a limit has no effect on cores that are piped to a program, and does not keep other
- * processes of the same user from attaching. The limit is for child processes, which lose the
- * former at exec and hold data of guests' disks. */
+/* Makes the process not dumpable. A core size limit is not enough: it has no effect on cores piped
+ * to a program, and does not prevent other processes of the same user from attaching. The limit is
+ * for child processes, which become dumpable at exec and contain data of guests' disks. */
 void process_keep_secrets(void)
 {
 	const struct rlimit none = {0, 0};

@@ -5,8 +5,8 @@
 #ifndef NOVASNAP_AGENT_PROCESS_H
 #define NOVASNAP_AGENT_PROCESS_H
 
-/* Tokens and passwords are in the process's memory: forbids core files, and that anybody but root
- * reads the memory. */
+/* The process's memory contains tokens and passwords: forbids core files, and prevents users other
+ * than root from reading the memory. */
 void process_keep_secrets(void);
 
 #endif

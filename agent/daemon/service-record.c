@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reports once in report_interval, as nova.servicegroup.drivers.db does. The first failure is
- * logged, and the end of the failures.
+ * Reports every report_interval seconds, as nova.servicegroup.drivers.db does. Only the first
+ * failure and the first success after it are logged.
  */
 #include "agent/daemon/service-record.h"
 
@@ -20,13 +20,13 @@ struct service_record {
 	pthread_cond_t changed;
 	bool stopping; /* guarded by the lock */
 
-	/* Used by the thread only. */
+	/* Used only by the thread. */
 	struct rpc_context *context;
-	struct nova_service *record; /* NULL: not taken over yet */
+	struct nova_service *record; /* NULL: not found or created yet */
 	bool is_failing;
 };
 
-static int take_over(struct service_record *service, GError **error)
+static int acquire_record(struct service_record *service, GError **error)
 {
 	struct nova_service *record =
 		nova_service_take(service->rpc, service->context, service->config->rpc.host,
@@ -34,14 +34,14 @@ static int take_over(struct service_record *service, GError **error)
 
 	if (!record)
 		return -1;
-	/* What an operator disabled keeps the operator's reason. */
+	/* If an operator has disabled the service, the operator's reason is kept. */
 	if (!nova_service_is_disabled(record) &&
 	    nova_service_disable(service->rpc, service->context, record, REASON, error) < 0) {
 		nova_service_free(record);
 		return -1;
 	}
-	g_message("the record of the compute service on %s is kept alive; the service is disabled, "
-		  "because novasnapd does not serve boots",
+	g_message("reporting the compute service on %s as up; it is disabled, because novasnapd "
+		  "cannot start instances",
 		  service->config->rpc.host);
 	service->record = record;
 	return 0;
@@ -53,17 +53,16 @@ static void report_alive(struct service_record *service)
 	int rc = 0;
 
 	if (!service->record)
-		rc = take_over(service, &error);
+		rc = acquire_record(service, &error);
 	if (rc == 0)
 		rc = nova_service_report(service->rpc, service->context, service->record, &error);
 	if (rc < 0) {
-		/* It may have been deleted: the next report finds or makes it again. */
+		/* The record may have been deleted: the next report finds or creates it again. */
 		g_clear_pointer(&service->record, nova_service_free);
 		if (!service->is_failing)
-			g_warning("the record of the compute service cannot be kept alive: %s",
-				  error->message);
+			g_warning("cannot report the compute service as up: %s", error->message);
 	} else if (service->is_failing) {
-		g_message("the record of the compute service is kept alive again");
+		g_message("reporting the compute service as up again");
 	}
 	service->is_failing = rc < 0;
 }
@@ -103,7 +102,7 @@ struct service_record *service_record_start(const struct config *config, struct 
 	if (rc == 0)
 		return service;
 	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,
-		    "cannot start the thread that keeps the service's record: %s", g_strerror(rc));
+		    "cannot start the thread that reports the service: %s", g_strerror(rc));
 	rpc_context_free(service->context);
 	g_free(service);
 	return NULL;

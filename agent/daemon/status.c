@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Both sides of the status socket. The server runs in the main loop and drops clients that do not
- * ask.
+ * Both sides of the status socket. The server runs in the main loop and disconnects clients that
+ * send no question.
  */
 #include "agent/daemon/status.h"
 
@@ -18,7 +18,7 @@
 #define SOCKET_NAME "journal/status"
 #define BACKLOG 8
 #define CLIENTS_MAX 8
-/* How long a client may take to ask. */
+/* Time for a client to send its question. */
 #define CLIENT_LIMIT_MS 2000
 #define QUESTION_MAX 1024
 #define ANSWER_MAX ((size_t)128 * 1024)
@@ -50,7 +50,7 @@ static int fail_with_errno(enum status_error code, const char *what, const char 
 	return -1;
 }
 
-static int open_socket(const char *path, struct sockaddr_un *ret_address, GError **error)
+static int open_status_socket(const char *path, struct sockaddr_un *ret_address, GError **error)
 {
 	int fd;
 
@@ -88,7 +88,7 @@ static void client_free(void *opaque)
 	g_free(client);
 }
 
-static cJSON *answer_to(struct manager *manager, const cJSON *question)
+static cJSON *answer_question(struct manager *manager, const cJSON *question)
 {
 	const char *ask = json_string(question, "ask");
 	const char *id = json_string(question, "id");
@@ -119,11 +119,11 @@ static gboolean answer_client(gint fd, GIOCondition condition, gpointer opaque)
 	char text[QUESTION_MAX];
 	ssize_t length = recv(fd, text, sizeof(text), MSG_DONTWAIT);
 	cJSON *question = length > 0 ? json_parse(text, (size_t)length, NULL) : NULL;
-	cJSON *answer = answer_to(client->status->manager, question);
+	cJSON *answer = answer_question(client->status->manager, question);
 	char *reply = cJSON_PrintUnformatted(answer);
 
 	(void)condition;
-	/* A client that does not take it has gone. */
+	/* If the client does not read it, it has disconnected. */
 	if (length > 0)
 		(void)send(fd, reply, strlen(reply), MSG_DONTWAIT | MSG_NOSIGNAL);
 	cJSON_free(reply);
@@ -160,10 +160,11 @@ static int listen_at(struct status *status, GError **error)
 {
 	struct sockaddr_un address;
 
-	status->fd = open_socket(status->path, &address, error);
+	status->fd = open_status_socket(status->path, &address, error);
 	if (status->fd < 0)
 		return -1;
-	/* A socket that is there is an earlier process's: this one has locked the journal. */
+	/* An existing socket belongs to an earlier process, because this process holds the
+	 * journal's lock. */
 	if ((g_unlink(status->path) == 0 || errno == ENOENT) &&
 	    bind(status->fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
 	    listen(status->fd, BACKLOG) == 0)
@@ -215,13 +216,13 @@ static cJSON *receive_answer(int fd, const char *path, GError **error)
 		(void)fail_with_errno(STATUS_ERROR_FAILED, "reading from", path, error);
 	else if (!cJSON_IsObject(answer)) {
 		g_set_error(error, STATUS_ERROR, STATUS_ERROR_FAILED,
-			    "the answer of the status socket %s is no JSON object", path);
+			    "the answer from the status socket %s is not a JSON object", path);
 		g_clear_pointer(&answer, cJSON_Delete);
 	}
 	return answer;
 }
 
-/* The caller frees it, with cJSON_free. */
+/* The caller frees it with cJSON_free. */
 static char *question_text(const char *ask, const char *id)
 {
 	cJSON *question = cJSON_CreateObject();
@@ -241,7 +242,7 @@ cJSON *status_ask(const char *state_dir, const char *ask, const char *id, GError
 	g_autofree char *path = g_build_filename(state_dir, SOCKET_NAME, NULL);
 	char *text = question_text(ask, id);
 	struct sockaddr_un address;
-	int fd = open_socket(path, &address, error);
+	int fd = open_status_socket(path, &address, error);
 	cJSON *answer = NULL;
 
 	if (fd >= 0) {

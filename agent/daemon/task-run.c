@@ -14,14 +14,15 @@
 #include "agent/task/report-end.h"
 #include "agent/task/report.h"
 
-/* Between two tries to write the journal, and to report the end. */
+/* Pauses between two tries to write the journal, and to report the end. */
 #define JOURNAL_PAUSE_MS 1000
 #define END_PAUSE_MS 5000
-/* How long each is tried. */
+/* Time limit of these tries. */
 #define TRY_US (24 * 3600LL * G_USEC_PER_SEC)
 
-/* A later process must know that the task was begun: until that is written, nothing is begun. */
-static int note_run(struct task *task, GError **error)
+/* A later process must know that the task was begun. So the task does not begin until the journal
+ * says so. */
+static int journal_run(struct task *task, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + TRY_US;
 	bool is_logged = false;
@@ -46,8 +47,8 @@ static int note_run(struct task *task, GError **error)
 	}
 }
 
-/* Returns the event that is next for the task's state: TASK_EVENT_RUN, or how it ends without a
- * run. */
+/* Returns the next event for the task's state: TASK_EVENT_RUN, or the event with which it ends
+ * without running. */
 static enum task_event begin_task(struct task *task, GError **error)
 {
 	g_autoptr(GError) local = NULL;
@@ -56,12 +57,12 @@ static enum task_event begin_task(struct task *task, GError **error)
 
 	if (task->recovered_job)
 		event = recovery_begin(task, error);
-	/* Telling of a complete image is no run: it may be done as often as it takes. */
+	/* Reporting a complete image does not count as a run, and may be repeated without limit. */
 	if (event != TASK_EVENT_RUN || task->journal_job == 0 ||
 	    task_state_has_complete_image(task->state))
 		return event;
 	(void)fault_at("run", "before");
-	rc = note_run(task, &local);
+	rc = journal_run(task, &local);
 	(void)fault_at("run", "after");
 	if (rc == 0)
 		return TASK_EVENT_RUN;
@@ -75,7 +76,7 @@ static int run_method(struct task *task, GError **error)
 	if (task_state_apply(task->state, TASK_EVENT_RUN, error) < 0)
 		return -1;
 	task->step = "starting the action's event";
-	/* An earlier process has started it; where it has not, the end does. */
+	/* An earlier process may have started the event. If it did not, report_end does. */
 	if ((task->method->flags & METHOD_HAS_EVENT) && !task_was_begun(task) &&
 	    report_event_start(task, error) < 0)
 		return -1;
@@ -83,7 +84,7 @@ static int run_method(struct task *task, GError **error)
 	return task->method->run(task, error);
 }
 
-/* What follows after a try to report the end. */
+/* The event after an attempt to report the end. */
 static enum task_event event_after_report(struct task *task, bool is_complete, gint64 until)
 {
 	if (is_complete)
@@ -94,9 +95,9 @@ static enum task_event event_after_report(struct task *task, bool is_complete, g
 								: TASK_EVENT_STOPPED;
 }
 
-/* What the method could not roll back. Once the job has ended, leftovers.c tries it; but a guest
- * must not stay saved because the conductor does not answer. The steps of an earlier process may be
- * in doubt after a reboot (moved.h): they wait. */
+/* Rolls back the steps that the method could not roll back. leftovers.c does that only once the job
+ * has ended, but a guest must not stay saved because the conductor does not answer. The steps of an
+ * earlier process may be in doubt after a reboot (moved.h), so they are not rolled back here. */
 static void rollback_open_steps(struct task *task)
 {
 	g_autofree char *id = g_strdup_printf("%" G_GINT64_FORMAT, task->journal_job);
@@ -109,7 +110,7 @@ static void rollback_open_steps(struct task *task)
 	if (left)
 		(void)recovery_rollback(task->agent, task->job, left, 1, &error);
 	if (error)
-		g_warning("instance %s: %s; trying again", nova_instance_uuid(task->instance),
+		g_warning("instance %s: %s; retrying", nova_instance_uuid(task->instance),
 			  error->message);
 }
 
@@ -146,12 +147,12 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 	report_until_delivered(task, error);
 	stage = task_state_stage(task->state);
 	if (stage == STAGE_LEFT_OPEN)
-		g_message("instance %s: novasnapd stops: %s goes on at its next start", uuid,
-			  task->method->name);
+		g_message("instance %s: novasnapd is stopping: %s continues at its next start",
+			  uuid, task->method->name);
 	if (stage == STAGE_CLOSED && task->journal_job > 0 &&
 	    journal_job_end(task->agent->journal, task->journal_job, error ? error->message : NULL,
 			    &local) < 0)
-		g_warning("instance %s: %s; the job runs again at the next start", uuid,
+		g_warning("instance %s: %s; the job will run again at the next start", uuid,
 			  local->message);
 }
 
@@ -182,12 +183,12 @@ static void task_job_free(void *opaque)
 {
 	struct task *task = opaque;
 
-	/* It never ran. A call is not journaled: its caller is told. */
+	/* The task never ran. Calls are not journaled, so the caller gets an error. */
 	if (!task->job && task->journal_job > 0)
 		(void)task_state_apply(task->state, TASK_EVENT_STOPPED, NULL);
 	if (!task->job)
 		rpc_request_fail(task->request, "NovaException", "nova.exception",
-				 "novasnapd stopped before it served this");
+				 "novasnapd stopped before it executed this request");
 	task_free(task);
 }
 

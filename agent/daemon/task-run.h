@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A task as a job in its thread, from its begin to its end in the journal.
+ * Runs a task as a job in a thread, until its end is journaled.
  */
 #ifndef NOVASNAP_AGENT_TASK_RUN_H
 #define NOVASNAP_AGENT_TASK_RUN_H
 
 #include "agent/task/task.h"
 
-/* The jobs that run tasks: their opaque is a struct task. */
+/* The jobs that run tasks; their opaque is a struct task. */
 extern const struct job_ops task_job_ops;
 
-/* Makes a job of what the journal has open, which it takes. `method` is that of its name; NULL:
- * this novasnapd has no such method. A job that cannot be read is ended in the journal. */
+/* Submits a job for an open job in the journal; takes ownership of `left`. `method` is found by
+ * its name; NULL: this novasnapd has no such method. A job that cannot be read is ended in the
+ * journal. */
 void task_resume(struct agent *agent, const struct task_method *method, struct journal_job *left);
 
 #endif

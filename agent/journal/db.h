@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The journal's database: what opening, writing and reading share.
+ * The journal's database: common code for opening, writing and reading it.
  */
 #ifndef NOVASNAP_AGENT_JOURNAL_DB_H
 #define NOVASNAP_AGENT_JOURNAL_DB_H
@@ -18,7 +18,7 @@ struct journal {
 	sqlite3 *db; /* guarded by the lock */
 };
 
-/* What is bound to a statement's `?`. */
+/* A value for a statement's `?`. */
 struct journal_value {
 	bool is_number;
 	int64_t number;
@@ -33,17 +33,17 @@ struct journal_value {
 		.text = (value)                                                                    \
 	}
 
-/* The functions below are called with the lock held, or before other threads know the journal. */
+/* Call the functions below with the lock held, or before other threads know the journal. */
 
-/* NULL on failure; journal_db_fail then says why. The values must live as long as the statement. */
+/* NULL on failure; journal_db_fail then sets the error. The values must outlive the statement. */
 sqlite3_stmt *journal_db_prepare(struct journal *journal, const char *sql,
 				 const struct journal_value *values, size_t count);
-/* Runs one statement that changes rows. `what` is for the error: "noting a step". Returns how many
- * rows it changed, or -1 with JOURNAL_ERROR_FAILED. `ret_id`: the number of the inserted row; may
- * be NULL. */
+/* Runs one statement that changes rows. `what` is for the error: "journaling a step". Returns how
+ * many rows it changed, or -1 with JOURNAL_ERROR_FAILED. `ret_id`: the number of the inserted row;
+ * may be NULL. */
 int journal_db_change(struct journal *journal, const char *sql, const struct journal_value *values,
 		      size_t count, const char *what, int64_t *ret_id, GError **error);
-/* Runs statements that have no values. Returns 0, or -1 with JOURNAL_ERROR_FAILED. */
+/* Runs statements without values. Returns 0, or -1 with JOURNAL_ERROR_FAILED. */
 int journal_db_execute(struct journal *journal, const char *sql, const char *what, GError **error);
 /* Sets JOURNAL_ERROR_FAILED with SQLite's message. Returns -1. */
 int journal_db_fail(const struct journal *journal, const char *what, GError **error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Opening the journal.
+ * Opens the journal.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +41,7 @@ static const char schema[] = "BEGIN IMMEDIATE;"
 			     "PRAGMA user_version = " DIGITS(JOURNAL_VERSION) ";"
 									      "COMMIT;";
 
-/* A fact is of no use once its job has ended, so both are one change. */
+/* Facts are useless once their job has ended, so both change at once. */
 static const char facts_end[] = "CREATE TRIGGER IF NOT EXISTS facts_end"
 				" AFTER UPDATE OF ended_at ON jobs WHEN NEW.ended_at NOT NULL"
 				" BEGIN"
@@ -49,7 +49,7 @@ static const char facts_end[] = "CREATE TRIGGER IF NOT EXISTS facts_end"
 				" AND undo = '' AND cleared_at IS NULL;"
 				" END;";
 
-/* A job with an open step is kept: the step is still to be rolled back. */
+/* A job with an open step is kept, because the step must still be rolled back. */
 static int delete_old_jobs(struct journal *journal, unsigned keep_days, GError **error)
 {
 	int64_t now = g_get_real_time() / G_USEC_PER_SEC;
@@ -74,8 +74,8 @@ static int read_version(struct journal *journal, GError **error)
 	if (version <= JOURNAL_VERSION)
 		return version;
 	g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED,
-		    "the journal %s has version %d, of a newer novasnapd: this one knows version "
-		    "%d",
+		    "the journal %s has version %d, from a newer novasnapd: this one supports "
+		    "version %d",
 		    journal->path, version, JOURNAL_VERSION);
 	return -1;
 }
@@ -89,8 +89,8 @@ static struct journal *open_db(const char *state_dir, int flags, GError **error)
 	journal->folder = g_build_filename(state_dir, "journal", NULL);
 	journal->path = g_build_filename(journal->folder, "journal.db", NULL);
 	if ((flags & SQLITE_OPEN_CREATE) && g_mkdir_with_parents(journal->folder, 0700) < 0)
-		g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED, "making the folder %s: %s",
-			    journal->folder, g_strerror(errno));
+		g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED,
+			    "creating the folder %s: %s", journal->folder, g_strerror(errno));
 	else if (sqlite3_open_v2(journal->path, &journal->db, flags | SQLITE_OPEN_NOMUTEX, NULL) !=
 		 SQLITE_OK)
 		(void)journal_db_fail(journal, "opening", error);
@@ -100,7 +100,7 @@ static struct journal *open_db(const char *state_dir, int flags, GError **error)
 	return NULL;
 }
 
-/* Two processes that recover each other's jobs would end running ones. */
+/* If two processes recovered each other's jobs, they would end running ones. */
 static int lock_journal(struct journal *journal, GError **error)
 {
 	g_autofree char *path = g_build_filename(journal->folder, "lock", NULL);
@@ -108,9 +108,10 @@ static int lock_journal(struct journal *journal, GError **error)
 	journal->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (journal->lock_fd >= 0 && flock(journal->lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
-	g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_BUSY,
-		    "the journal %s is in use (%s): another novasnapd runs with this state_dir",
-		    journal->path, g_strerror(errno));
+	g_set_error(
+		error, JOURNAL_ERROR, JOURNAL_ERROR_BUSY,
+		"the journal %s is in use (%s): another novasnapd is running with this state_dir",
+		journal->path, g_strerror(errno));
 	return -1;
 }
 
@@ -125,8 +126,9 @@ static int prepare_db(struct journal *journal, unsigned keep_days, GError **erro
 		return -1;
 	version = read_version(journal, error);
 	if (version < 0 ||
-	    (version == 0 && journal_db_execute(journal, schema, "making the tables", error) < 0) ||
-	    journal_db_execute(journal, facts_end, "making a trigger", error) < 0)
+	    (version == 0 &&
+	     journal_db_execute(journal, schema, "creating the tables", error) < 0) ||
+	    journal_db_execute(journal, facts_end, "creating a trigger", error) < 0)
 		return -1;
 	return delete_old_jobs(journal, keep_days, error);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reading the journal.
+ * Reads the journal.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writing the journal. Each change is one transaction, which is on the disk when it returns.
+ * Writes the journal. Each change is one transaction, which is on disk when the call returns.
  */
 #include "agent/journal/db.h"
 
@@ -46,15 +46,15 @@ int journal_casts_add(struct journal *journal, struct journal_cast *casts, size_
 
 	pthread_mutex_lock(&journal->lock);
 	rc = add_casts(journal, casts, count, error);
-	/* Some errors, such as a full disk, have rolled it back already. */
+	/* Some errors, such as a full disk, have already rolled back the transaction. */
 	if (rc < 0 && !sqlite3_get_autocommit(journal->db))
 		(void)sqlite3_exec(journal->db, "ROLLBACK", NULL, NULL, NULL);
 	pthread_mutex_unlock(&journal->lock);
 	return rc;
 }
 
-static int change(struct journal *journal, const char *sql, const struct journal_value *values,
-		  size_t count, const char *what, GError **error)
+static int change_rows(struct journal *journal, const char *sql, const struct journal_value *values,
+		       size_t count, const char *what, GError **error)
 {
 	int changed;
 
@@ -68,16 +68,16 @@ int journal_job_run(struct journal *journal, int64_t job, GError **error)
 {
 	const struct journal_value values[] = {JOURNAL_NUMBER(job)};
 
-	return change(journal, "UPDATE jobs SET runs = runs + 1 WHERE id = ?", values,
-		      G_N_ELEMENTS(values), "noting a job's run", error);
+	return change_rows(journal, "UPDATE jobs SET runs = runs + 1 WHERE id = ?", values,
+			   G_N_ELEMENTS(values), "recording a job's run", error);
 }
 
 int journal_job_fail(struct journal *journal, int64_t job, const char *reason, GError **error)
 {
 	const struct journal_value values[] = {JOURNAL_TEXT(reason), JOURNAL_NUMBER(job)};
 
-	return change(journal, "UPDATE jobs SET reason = ? WHERE id = ?", values,
-		      G_N_ELEMENTS(values), "noting a job's failure", error);
+	return change_rows(journal, "UPDATE jobs SET reason = ? WHERE id = ?", values,
+			   G_N_ELEMENTS(values), "recording a job's failure", error);
 }
 
 int journal_job_end(struct journal *journal, int64_t job, const char *reason, GError **error)
@@ -88,8 +88,8 @@ int journal_job_end(struct journal *journal, int64_t job, const char *reason, GE
 		JOURNAL_NUMBER(job),
 	};
 
-	return change(journal, "UPDATE jobs SET ended_at = ?, reason = ? WHERE id = ?", values,
-		      G_N_ELEMENTS(values), "noting a job's end", error);
+	return change_rows(journal, "UPDATE jobs SET ended_at = ?, reason = ? WHERE id = ?", values,
+			   G_N_ELEMENTS(values), "recording a job's end", error);
 }
 
 int journal_step_add(struct journal *journal, int64_t job, const char *step, const char *undo,
@@ -102,8 +102,8 @@ int journal_step_add(struct journal *journal, int64_t job, const char *step, con
 		JOURNAL_NUMBER(now_s()),
 	};
 
-	return change(journal, "INSERT INTO steps (job, name, undo, at) VALUES (?, ?, ?, ?)",
-		      values, G_N_ELEMENTS(values), "noting a step", error);
+	return change_rows(journal, "INSERT INTO steps (job, name, undo, at) VALUES (?, ?, ?, ?)",
+			   values, G_N_ELEMENTS(values), "recording a step", error);
 }
 
 int journal_step_clear(struct journal *journal, int64_t job, const char *step, GError **error)
@@ -114,24 +114,25 @@ int journal_step_clear(struct journal *journal, int64_t job, const char *step, G
 		JOURNAL_TEXT(step),
 	};
 
-	return change(journal,
-		      "UPDATE steps SET cleared_at = ? WHERE id = (SELECT MAX(id) FROM steps WHERE "
-		      "job = ? AND name = ? AND cleared_at IS NULL)",
-		      values, G_N_ELEMENTS(values), "clearing a step", error);
+	return change_rows(
+		journal,
+		"UPDATE steps SET cleared_at = ? WHERE id = (SELECT MAX(id) FROM steps WHERE "
+		"job = ? AND name = ? AND cleared_at IS NULL)",
+		values, G_N_ELEMENTS(values), "clearing a step", error);
 }
 
 int journal_step_clear_id(struct journal *journal, int64_t step, GError **error)
 {
 	const struct journal_value values[] = {JOURNAL_NUMBER(now_s()), JOURNAL_NUMBER(step)};
 
-	return change(journal, "UPDATE steps SET cleared_at = ? WHERE id = ?", values,
-		      G_N_ELEMENTS(values), "clearing a step", error);
+	return change_rows(journal, "UPDATE steps SET cleared_at = ? WHERE id = ?", values,
+			   G_N_ELEMENTS(values), "clearing a step", error);
 }
 
 int journal_step_amend(struct journal *journal, int64_t step, const char *undo, GError **error)
 {
 	const struct journal_value values[] = {JOURNAL_TEXT(undo), JOURNAL_NUMBER(step)};
 
-	return change(journal, "UPDATE steps SET undo = ? WHERE id = ?", values,
-		      G_N_ELEMENTS(values), "noting a step", error);
+	return change_rows(journal, "UPDATE steps SET undo = ? WHERE id = ?", values,
+			   G_N_ELEMENTS(values), "changing a step", error);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One thread checks four times a second what needs no request. Another asks the image store now and
- * then, so that a store that hangs does not delay the first.
+ * One thread checks the conditions that need no request, four times a second. Another one queries
+ * the image store from time to time, so that a hanging store does not delay the first one.
  */
 #include "agent/method/abort-monitor.h"
 
@@ -24,13 +24,13 @@ struct abort_monitor {
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	bool stopping;
-	struct snapshot *snapshot; /* whose guest is watched; NULL: none */
-	GError *reason;		   /* found by a check; NULL: none */
-	gint64 image_at;	   /* monotonic us at which the image is checked next; 0: never */
+	struct snapshot *snapshot; /* whose guest is monitored; NULL: none */
+	GError *reason;		   /* set by a check; NULL: none */
+	gint64 image_at;	   /* monotonic us of the next image check; 0: never */
 };
 
 /* With the lock held, so that the snapshot is not freed meanwhile. */
-static void check_guest(struct abort_monitor *monitor)
+static void monitor_check_guest(struct abort_monitor *monitor)
 {
 	if (monitor->snapshot && !monitor->reason &&
 	    snapshot_verify_instant(monitor->snapshot, &monitor->reason) < 0)
@@ -43,8 +43,8 @@ static gint64 next_image_check(const struct abort_monitor *monitor)
 	       (gint64)monitor->task->agent->config->image_poll_interval_s * G_USEC_PER_SEC;
 }
 
-/* Without the lock: it takes as long as the store takes. A store that does not answer does not mean
- * that the image is gone. */
+/* Without the lock, because the store may be slow. If the store does not answer, the image may
+ * still exist. */
 static bool is_image_gone(const struct task *task, GError **error)
 {
 	g_autoptr(image_record_t) record = NULL;
@@ -64,8 +64,8 @@ static bool is_image_gone(const struct task *task, GError **error)
 	return true;
 }
 
-/* With the lock held; it is released while the store is asked. */
-static void check_image(struct abort_monitor *monitor)
+/* With the lock held; it is released while the store is queried. */
+static void monitor_check_image(struct abort_monitor *monitor)
 {
 	g_autoptr(GError) local = NULL;
 	bool is_gone;
@@ -97,14 +97,14 @@ static void *monitor_main(void *opaque)
 	while (!monitor->stopping) {
 		if (atomic_load(job_flag) != 0)
 			atomic_store(&monitor->flag, ABORT);
-		check_guest(monitor);
+		monitor_check_guest(monitor);
 		wait_interval(monitor);
 	}
 	pthread_mutex_unlock(&monitor->lock);
 	return NULL;
 }
 
-static void *image_main(void *opaque)
+static void *image_monitor_main(void *opaque)
 {
 	struct abort_monitor *monitor = opaque;
 
@@ -112,7 +112,7 @@ static void *image_main(void *opaque)
 	while (!monitor->stopping) {
 		if (monitor->image_at > 0 && !monitor->reason &&
 		    g_get_monotonic_time() >= monitor->image_at)
-			check_image(monitor);
+			monitor_check_image(monitor);
 		else
 			wait_interval(monitor);
 	}
@@ -148,13 +148,14 @@ struct abort_monitor *abort_monitor_start(struct task *task, GError **error)
 	pthread_cond_init(&monitor->changed, NULL);
 	rc = thread_start(&monitor->thread, THREAD_STACK_SIZE, monitor_main, monitor);
 	if (rc == 0) {
-		rc = thread_start(&monitor->image_thread, THREAD_STACK_SIZE, image_main, monitor);
+		rc = thread_start(&monitor->image_thread, THREAD_STACK_SIZE, image_monitor_main,
+				  monitor);
 		if (rc == 0)
 			return monitor;
 		join_thread(monitor, monitor->thread);
 	}
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "cannot start the thread that watches the snapshot: %s", g_strerror(rc));
+		    "cannot start the thread that monitors the snapshot: %s", g_strerror(rc));
 	free_monitor(monitor);
 	return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The abort monitor of a snapshot: it watches for reasons to abort while other threads read and
- * send. The job was cancelled or is out of time; the guest started, stopped or was deleted; the
+ * The abort monitor of a snapshot. While other threads read and send, it checks for reasons to
+ * abort: the job was cancelled or is out of time; the guest was started, stopped or deleted; the
  * image was deleted.
  */
 #ifndef NOVASNAP_AGENT_ABORT_MONITOR_H
@@ -11,19 +11,19 @@
 
 struct abort_monitor;
 
-/* Starts its threads. `task` must live longer. NULL with an error. */
+/* Starts its threads. `task` must outlive it. NULL with an error. */
 struct abort_monitor *abort_monitor_start(struct task *task, GError **error);
 /* Not zero once there is a reason to abort. */
 const atomic_int *abort_monitor_flag(const struct abort_monitor *monitor);
-/* From now on it watches the task's image, which exists. */
+/* Starts monitoring the task's image, which must exist. */
 void abort_monitor_watch_image(struct abort_monitor *monitor);
-/* From now on it watches the guest of this snapshot. NULL: no guest; the snapshot may be freed
- * then. */
+/* Starts monitoring the guest of this snapshot. NULL: stops monitoring; the snapshot may then be
+ * freed. */
 void abort_monitor_watch_guest(struct abort_monitor *monitor, struct snapshot *snapshot);
-/* Where there was a reason to abort, replaces the error that followed from it by the reason. Clears
- * a reason that concerns one attempt only, so that a further attempt is not aborted by it. */
+/* If there was a reason to abort, replaces the resulting error by the reason. Clears a reason that
+ * concerns only one attempt, so that the next attempt is not aborted. */
 void abort_monitor_explain(struct abort_monitor *monitor, GError **error);
-/* Takes NULL. */
+/* Accepts NULL. */
 void abort_monitor_stop(struct abort_monitor *monitor);
 
 #endif

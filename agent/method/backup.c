@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * backup_instance: a snapshot; then the oldest backups of its kind are deleted
+ * backup_instance: takes a snapshot, then deletes the oldest backups of the same type
  * (nova.compute.manager backup_instance and _rotate_backups).
  */
 #include "agent/method/backup.h"
@@ -13,7 +13,7 @@
 
 #define STATE_BACKUP "image_backup"
 
-/* Glance's times are whole seconds: of those of the same second the image that was just made is the
+/* Glance's times are whole seconds: among images of the same second, the image just created is the
  * newest. */
 static gint compare_newest_first(gconstpointer a, gconstpointer b, gpointer made)
 {
@@ -49,11 +49,11 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 		if (task_step_begin(task, "rotate", NULL, &local) == 0 &&
 		    image_store_delete(store, &task->identity, image->id, &local) == 0 &&
 		    task_step_end(task, "rotate", &local) == 0)
-			g_message("instance %s: backup %s of %s is deleted by the rotation", uuid,
+			g_message("instance %s: backup rotation: deleting backup %s of %s", uuid,
 				  image->id, image->created_at);
 		else
-			g_message("instance %s: backup %s cannot be deleted: %s; the rotation goes "
-				  "on",
+			g_message("instance %s: backup rotation: cannot delete backup %s: %s; "
+				  "continuing",
 				  uuid, image->id, local->message);
 	}
 	return 0;
@@ -61,8 +61,8 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 
 static int run_backup(struct task *task, GError **error)
 {
-	/* Where the instance or the image is gone, nova rotates all the same, which leaves one
-	 * backup fewer than was asked for. This does not rotate then. */
+	/* If the instance or the image is gone, nova still rotates, which leaves one backup fewer
+	 * than requested. novasnap does not rotate then. */
 	if (snapshot_instance_steps(task, STATE_BACKUP, error) < 0)
 		return -1;
 	if (fact_keep_image(task, error) < 0)
@@ -79,7 +79,7 @@ static int check_backup_args(const cJSON *args, GError **error)
 		return 0;
 	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
 			    "a backup needs the arguments backup_type, a string, and rotation, a "
-			    "whole number that is not negative");
+			    "non-negative whole number");
 	return -1;
 }
 

@@ -8,8 +8,8 @@
 #include "agent/task/task.h"
 
 /* nova.compute.manager._rotate_backups: keeps the `rotation` newest backups of this instance and
- * type, the task's own among them, and deletes the others. A backup that cannot be deleted is
- * logged. Returns 0, or -1 with an error where the backups cannot be listed. */
+ * type, including the task's own, and deletes the others. If a backup cannot be deleted, that is
+ * logged. Returns 0, or -1 with an error if the backups cannot be listed. */
 int backup_rotate(struct task *task, const char *backup_type, int rotation, GError **error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The choice of the encoder for a guest's disk.
+ * Chooses the encoder for a guest's disk.
  */
 #include "agent/method/image-encode.h"
 

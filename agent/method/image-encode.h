@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The choice of the encoder for a guest's disk.
+ * Chooses the encoder for a guest's disk.
  */
 #ifndef NOVASNAP_AGENT_METHOD_IMAGE_ENCODE_H
 #define NOVASNAP_AGENT_METHOD_IMAGE_ENCODE_H
@@ -10,9 +10,9 @@
 #include "agent/config/config.h"
 #include "image/source.h"
 
-/* A source of the image, raw or qcow2, that is made of the disk, which it takes, also on failure. A
- * qcow2 is compressed where [libvirt]snapshot_compression is set. With compression, or where zeros
- * are searched for ([novasnap]detect_zeroes = scan), the whole disk is read at once, and again
+/* Creates a raw or qcow2 image from the disk; takes ownership of `disk`, also on failure. A qcow2
+ * image is compressed if [libvirt]snapshot_compression is set. With compression, or if zeros are
+ * searched for ([novasnap]detect_zeroes = scan), the whole disk is read immediately, and again
  * while the image is read. `cancel` must outlive the source. NULL with an IMAGE_SOURCE_ERROR or an
  * error of the disk. */
 struct image_source *image_encode(struct image_source *disk, const char *format,

@@ -13,7 +13,7 @@ static void copy_field(cJSON *properties, const struct nova_instance *instance, 
 {
 	const char *text = nova_instance_string(instance, field);
 
-	/* Glance refuses an empty kernel_id; nova leaves it out (glance._convert_to_v2). */
+	/* Glance rejects an empty kernel_id; nova omits it (glance._convert_to_v2). */
 	if (text && *text)
 		cJSON_AddStringToObject(properties, property, text);
 }
@@ -24,7 +24,8 @@ static const char *image_property(const struct image_record *image, const char *
 		     : NULL;
 }
 
-/* Until Grizzly nova read the base image's record; later the instance has what is needed of it. */
+/* Until Grizzly, nova read the base image's record; later instances contain the necessary
+ * properties. */
 static struct image_record *read_base_image(const struct task *task)
 {
 	const char *ref = nova_instance_string(task->instance, "image_ref");
@@ -33,8 +34,8 @@ static struct image_record *read_base_image(const struct task *task)
 	if (!nova_instance_is_plain(task->instance) || !ref || !g_uuid_string_is_valid(ref))
 		return NULL;
 	if (image_store_get(task->agent->store, &task->identity, ref, &base, NULL) < 0)
-		g_message("instance %s: its base image %s cannot be read; the snapshot's record "
-			  "does not get the base image's properties",
+		g_message("instance %s: cannot read its base image %s; the snapshot's record does "
+			  "not get the base image's properties",
 			  nova_instance_uuid(task->instance), ref);
 	return base;
 }
@@ -64,7 +65,7 @@ cJSON *image_metadata_build(const struct task *task, const char *name, const cha
 
 	*ret = (struct image_meta){
 		.name = name,
-		/* Glance accepts no other format in the container ami. */
+		/* Glance accepts only this format in the container ami. */
 		.disk_format = g_strcmp0(base_format, AMI) == 0 ? AMI : disk_format,
 		.container_format = "bare",
 		.properties = properties,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * nova's methods that are served here. Each is in a file of this folder.
+ * The supported nova methods. Each is in a file of this folder.
  */
 #ifndef NOVASNAP_AGENT_METHODS_H
 #define NOVASNAP_AGENT_METHODS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pause_instance, unpause_instance, suspend_instance and resume_instance: one call of libvirt, one
+ * pause_instance, unpause_instance, suspend_instance and resume_instance: one libvirt call, one
  * saved state, two notifications (nova.compute.manager's methods of these names).
  */
 #include "agent/method/methods.h"
@@ -11,22 +11,22 @@
 #define OLD_VM_STATE "old_vm_state"
 
 struct power_change {
-	const char *action;	/* of the notifications */
-	const char *task_state; /* in which the request was sent */
-	int power_state;	/* afterwards, as libvirt tells it */
-	const char *vm_state;	/* afterwards; NULL: what it was before the guest was suspended */
-	bool error_on_failure;	/* the instance's vm_state is error when libvirt refuses */
+	const char *action;	/* in the notifications' names */
+	const char *task_state; /* when the request is sent */
+	int power_state;	/* afterwards, as reported by libvirt */
+	const char *vm_state;	/* afterwards; NULL: the state before the guest was suspended */
+	bool error_on_failure;	/* set the instance's vm_state to error if libvirt fails */
 	int (*apply)(struct virt_host *host, const char *uuid, GError **error);
 };
 
-/* nova's _error_out_instance_on_exception. Its own failure is only logged: the method's error
- * counts. */
+/* nova's _error_out_instance_on_exception. If this fails, that is only logged; the task fails with
+ * the method's error. */
 static void set_vm_state_error(struct task *task)
 {
 	g_autoptr(GError) local = NULL;
 
 	if (report_vm_state(task, "error", &local) < 0)
-		g_warning("instance %s: its vm_state could not be set to error: %s",
+		g_warning("instance %s: cannot set its vm_state to error: %s",
 			  nova_instance_uuid(task->instance), local->message);
 }
 
@@ -47,7 +47,7 @@ static int save_new_state(struct task *task, const struct power_change *change, 
 	return report_task_state(task, NULL, change->task_state, error);
 }
 
-/* An earlier process asked libvirt for the change, and libvirt may have finished it since. */
+/* An earlier process requested the change from libvirt, which may have completed it since. */
 static bool is_changed_already(struct task *task, const struct power_change *change)
 {
 	g_autoptr(GError) error = NULL;
@@ -59,7 +59,7 @@ static bool is_changed_already(struct task *task, const struct power_change *cha
 	return task_power_state(task, NULL) == change->power_state;
 }
 
-static int apply(struct task *task, const struct power_change *change, GError **error)
+static int change_power_state(struct task *task, const struct power_change *change, GError **error)
 {
 	if (task_step_begin(task, FACT_GUEST_CHANGED, "", error) < 0 ||
 	    change->apply(task->agent->host, nova_instance_uuid(task->instance), error) < 0)
@@ -76,7 +76,7 @@ static int run_power_change(struct task *task, const struct power_change *change
 		return -1;
 	report_phase(task, change->action, "start");
 	task->step = "changing the guest";
-	if (!is_changed_already(task, change) && apply(task, change, error) < 0) {
+	if (!is_changed_already(task, change) && change_power_state(task, change, error) < 0) {
 		if (change->error_on_failure)
 			set_vm_state_error(task);
 		return -1;

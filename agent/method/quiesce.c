@@ -24,7 +24,7 @@ static int run_quiesce(struct task *task, GError **error)
 	task->step = "freezing the guest's filesystems";
 	if (check_agent(task, error) < 0)
 		return -1;
-	/* A call is not journaled: if novasnapd dies, novasnap-thaw thaws the guest. */
+	/* Calls are not journaled: if novasnapd dies, novasnap-thaw thaws the guest. */
 	if (task_step_begin(task, "quiesce", NULL, error) < 0 ||
 	    virt_guest_freeze(task->agent->host, nova_instance_uuid(task->instance),
 			      task->agent->config->quiesce_timeout_s, error) < 0)
@@ -32,16 +32,15 @@ static int run_quiesce(struct task *task, GError **error)
 	return task_step_end(task, "quiesce", error);
 }
 
-/* Not where Cinder does not answer: a guest must not stay frozen for that. */
+/* False if Cinder does not answer: the guest must not stay frozen because of that. */
 static bool is_being_created(struct task *task, const char *snapshot)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *status = NULL;
 
 	if (!task->agent->volumes) {
-		g_warning("instance %s: Cinder is not configured: the guest is thawed without "
-			  "waiting for "
-			  "the volume snapshots",
+		g_warning("instance %s: Cinder is not configured: thawing the guest without "
+			  "waiting for the volume snapshots",
 			  nova_instance_uuid(task->instance));
 		return false;
 	}
@@ -70,7 +69,7 @@ static void wait_for_snapshots(struct task *task)
 		while (is_being_created(task, snapshot)) {
 			if (g_get_monotonic_time() > deadline || atomic_load(cancel) != 0) {
 				g_warning("instance %s: volume snapshot %s is still being created; "
-					  "the guest is thawed all the same",
+					  "thawing the guest nevertheless",
 					  nova_instance_uuid(task->instance), snapshot);
 				return;
 			}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * shelve_instance: power off, snapshot, and the state `shelved` (nova.compute.manager
- * _shelve_instance). It never goes on to `shelving_offloading`, whatever shelved_offload_time says:
- * offloading removes the guest from the host, which novasnapd does not do, and nothing would end
- * that state.
+ * _shelve_instance). The state `shelving_offloading` is never set, even if shelved_offload_time
+ * demands it: offloading removes the guest from the host, which novasnapd does not do, so nothing
+ * would end that state.
  */
 #include "agent/method/methods.h"
 #include "agent/method/take-and-upload.h"

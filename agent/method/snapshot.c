@@ -13,8 +13,8 @@
 #define STATE_SNAPSHOT "image_snapshot"
 #define STATE_BACKUP "image_backup"
 
-/* Of Folsom and Grizzly: the API has set the task state; a backup is a snapshot with a rotation,
- * and the end is notified after the rotation. */
+/* For requests of Folsom and Grizzly: the API has set the task state; a backup is a snapshot with a
+ * rotation, and the end is notified after the rotation. */
 static int run_plain_snapshot(struct task *task, GError **error)
 {
 	const char *type = task_arg_string(task, "image_type");
@@ -44,7 +44,7 @@ static int run_snapshot(struct task *task, GError **error)
 	return snapshot_instance_steps(task, STATE_SNAPSHOT, error);
 }
 
-/* nova raised ImageRotationNotAllowed and RotationRequiredForBackup. */
+/* nova raises ImageRotationNotAllowed and RotationRequiredForBackup. */
 static int check_snapshot_args(const cJSON *args, GError **error)
 {
 	const char *type =
@@ -56,7 +56,7 @@ static int check_snapshot_args(const cJSON *args, GError **error)
 			!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "backup_type")))) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
 				    "a backup needs the arguments backup_type, a string, and "
-				    "rotation, a whole number that is not negative");
+				    "rotation, a non-negative whole number");
 		return -1;
 	}
 	if (!type || (g_str_equal(type, "snapshot") && !rotates) ||

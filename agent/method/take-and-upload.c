@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See take-and-upload.h. The disk is read as it was at one instant. Where that instant is lost,
- * because the guest started or stopped, the upload begins again with a new instant: an image never
- * mixes two.
+ * See take-and-upload.h. The image contains the disk at a single point in time. If that is no
+ * longer possible, because the guest was started or stopped, a new snapshot is taken and uploaded:
+ * an image never mixes two points in time.
  */
 #include "agent/method/take-and-upload.h"
 
@@ -16,23 +16,23 @@
 
 #define STATE_PENDING_UPLOAD "image_pending_upload"
 #define STATE_UPLOADING "image_uploading"
-/* How many instants are tried. */
-#define INSTANTS_MAX 3
+/* The maximum number of snapshots taken for one image. */
+#define ATTEMPTS_MAX 3
 
-/* One image, which may take several attempts. */
+/* One image, which may take several snapshots. */
 struct image_job {
 	struct task *task;
 	const struct snapshot_states *states;
 	struct abort_monitor *monitor;
-	struct snapshot *snapshot; /* the one that is uploaded; NULL: none */
-	char *name;		   /* the image's; NULL: not read yet */
+	struct snapshot *snapshot; /* the snapshot being uploaded; NULL: none */
+	char *name;		   /* the image's name; NULL: not read yet */
 	char *hash_algo;	   /* NULL: the default */
-	/* Which task states an earlier attempt has saved already. */
+	/* The task states that an earlier attempt has already saved. */
 	bool announced;
 	bool uploading;
 };
 
-/* Reads the name that the image's record has. A directory store has no record before the upload. */
+/* Reads the name in the image's record. A directory store has no record before the upload. */
 static int read_image_name(struct image_job *image, GError **error)
 {
 	struct task *task = image->task;
@@ -56,7 +56,7 @@ static int read_image_name(struct image_job *image, GError **error)
 	return -1;
 }
 
-/* [novasnap]hash_algo, or the algorithm with which the store hashed the instance's own image: the
+/* [novasnap]hash_algo, or the algorithm with which the store hashed the instance's base image. The
  * record of a new image names its algorithm only once the image is active. */
 static char *find_hash_algo(struct task *task)
 {
@@ -71,14 +71,14 @@ static char *find_hash_algo(struct task *task)
 	return g_strdup(record->os_hash_algo);
 }
 
-static void note_progress(void *opaque, uint64_t sent, uint64_t total)
+static void report_upload_progress(void *opaque, uint64_t sent, uint64_t total)
 {
 	struct task *task = ((struct image_job *)opaque)->task;
 	unsigned long long before = atomic_exchange(&task->stored, sent);
 	bool is_edge = sent != before && (sent == 0 || sent == total);
 
 	atomic_store(&task->total, total);
-	/* A fault in the middle of an upload: reports come a few times a second. */
+	/* A fault point in the middle of an upload: reports come a few times a second. */
 	if (sent > 0 && sent < total && sent >= total / 2 && before < total / 2)
 		(void)fault_at(FACT_DATA_SENT, "half");
 
@@ -96,9 +96,11 @@ static int update_record(struct task *task, const struct image_meta *meta, GErro
 	return task_step_end(task, "image-update", error);
 }
 
-/* The last byte is read, but not yet sent: the data is checked to be of one instant, and the
- * checksum is journaled, so that recovery can tell a complete image from a partial one. */
-static int note_checksum(void *opaque, const struct image_checksum *checksum, GError **error)
+/* Called when the last byte was read, but not yet sent: checks that the data belongs to a single
+ * point in time, and journals the checksum, so that recovery can tell a complete image from a
+ * partial one. */
+static int verify_and_journal_checksum(void *opaque, const struct image_checksum *checksum,
+				       GError **error)
 {
 	struct image_job *image = opaque;
 	struct task *task = image->task;
@@ -114,7 +116,7 @@ static int note_checksum(void *opaque, const struct image_checksum *checksum, GE
 
 static int store_image(struct task *task, struct image_upload *upload, GError **error)
 {
-	/* Journaled first: after a restart nothing else shows that data was sent. */
+	/* Journal this first: after a restart nothing else shows that data was sent. */
 	if (task_step_begin(task, FACT_DATA_SENT, "", error) < 0)
 		return -1;
 	if (task_state_apply(task->state, TASK_EVENT_DATA_SENT, error) < 0)
@@ -133,8 +135,8 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 	struct image_upload upload = {
 		.source = source,
 		.cancel = abort_monitor_flag(image->monitor),
-		.progress = note_progress,
-		.checksum = note_checksum,
+		.progress = report_upload_progress,
+		.checksum = verify_and_journal_checksum,
 		.opaque = image,
 		.hash_algo = image->hash_algo,
 		.resuming = task_state_image(task->state) == TASK_IMAGE_WRITTEN,
@@ -157,11 +159,10 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 	return rc;
 }
 
-/* nova first tries a direct snapshot, which only Ceph can do, and goes through its task states. A
- * controller must see the same states here. A plain instance is of the time before that: it has
- * one state. */
-static int announce_snapshot(struct task *task, const struct snapshot_states *states,
-			     GError **error)
+/* nova first tries a direct snapshot, which only Ceph supports, and sets its task states. Clients
+ * of nova must see the same states here. Nova releases with plain instances used only one state. */
+static int save_upload_task_states(struct task *task, const struct snapshot_states *states,
+				   GError **error)
 {
 	if (report_task_state(task, states->pending_upload, states->first, error) < 0)
 		return -1;
@@ -192,7 +193,7 @@ static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, G
 	if (snapshot_prepare(snapshot, error) < 0)
 		return -1;
 	task->step = "announcing the snapshot";
-	if (!image->announced && announce_snapshot(task, image->states, error) < 0)
+	if (!image->announced && save_upload_task_states(task, image->states, error) < 0)
 		return -1;
 	image->announced = true;
 	return 0;
@@ -236,8 +237,8 @@ static void clear_snapshot_step(void *opaque, const char *step)
 	task_step_clear(opaque, step);
 }
 
-/* Takes the guest's disk as it is now, and sends it. */
-static int try_instant(struct image_job *image, GError **error)
+/* Takes a snapshot of the guest's disk as it is now, and uploads it. */
+static int attempt_snapshot(struct image_job *image, GError **error)
 {
 	struct task *task = image->task;
 	const struct snapshot_steps steps = {begin_snapshot_step, end_snapshot_step,
@@ -280,23 +281,24 @@ static int try_instant(struct image_job *image, GError **error)
 	task->snapshot_method = NULL;
 	image_source_free(source);
 	if (snapshot_end(snapshot, &end_error) < 0)
-		g_warning("instance %s: after the snapshot: %s", uuid, end_error->message);
+		g_warning("instance %s: cleaning up after the snapshot: %s", uuid,
+			  end_error->message);
 	return rc;
 }
 
-static int try_instants(struct image_job *image, GError **error)
+static int attempt_snapshots(struct image_job *image, GError **error)
 {
 	for (int instant = 1;; instant++) {
 		g_autoptr(GError) local = NULL;
 
-		if (try_instant(image, &local) == 0)
+		if (attempt_snapshot(image, &local) == 0)
 			return 0;
 		if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST) ||
-		    instant == INSTANTS_MAX) {
+		    instant == ATTEMPTS_MAX) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_message("instance %s: image %s: %s; the snapshot begins again",
+		g_message("instance %s: image %s: %s; taking a new snapshot",
 			  nova_instance_uuid(image->task->instance), image->task->image_id,
 			  local->message);
 	}
@@ -308,7 +310,7 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	struct image_job image = {.task = task, .states = states};
 	int rc = -1;
 
-	/* An earlier process has done it. */
+	/* An earlier process has uploaded the image. */
 	if (task_state_has_complete_image(task->state))
 		return 0;
 	task->step = "waiting for other snapshots";
@@ -316,7 +318,7 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 		return task_fail_cancelled(task, error);
 	image.monitor = abort_monitor_start(task, error);
 	if (image.monitor)
-		rc = try_instants(&image, error);
+		rc = attempt_snapshots(&image, error);
 	if (rc == 0 && !job_refuse_cancel(task->job))
 		rc = task_fail_cancelled(task, error);
 	abort_monitor_stop(image.monitor);
@@ -330,15 +332,15 @@ static int save_power_state(struct task *task, GError **error)
 {
 	int state;
 
-	/* A complete image does not depend on a libvirtd that is away. */
+	/* A complete image does not need libvirt. */
 	if (task_state_has_complete_image(task->state))
 		return report_load_flavor(task, error);
 	state = task_power_state(task, error);
 	if (state < 0)
 		return -1;
 	if (state != GUEST_RUNNING)
-		g_message("instance %s: the guest is not running (power state %d); its snapshot is "
-			  "taken all the same",
+		g_message("instance %s: the guest is not running (power state %d); taking its "
+			  "snapshot nevertheless",
 			  nova_instance_uuid(task->instance), state);
 	return report_power_state(task, state, error);
 }

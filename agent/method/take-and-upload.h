@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Taking a snapshot of a guest's disk and uploading it, which several methods have in common.
+ * Takes a snapshot of a guest's disk and uploads it. Shared by several methods.
  */
 #ifndef NOVASNAP_AGENT_TAKE_AND_UPLOAD_H
 #define NOVASNAP_AGENT_TAKE_AND_UPLOAD_H
 
 #include "agent/task/task.h"
 
-/* The task states that a snapshot goes through. */
+/* The task states during a snapshot. */
 struct snapshot_states {
-	const char *first; /* the one before */
+	const char *first; /* the state before */
 	const char *pending_upload;
 	const char *uploading;
 };
 
-/* nova.virt.libvirt.driver.snapshot: from the guest's disk into the image store, in one of
- * max_concurrent_snapshots slots. Does nothing where the image is complete already. Returns 0, or
- * -1 with an error. */
+/* nova.virt.libvirt.driver.snapshot: uploads the guest's disk to the image store, in one of
+ * max_concurrent_snapshots slots. Does nothing if the image is already complete. Returns 0, or -1
+ * with an error. */
 int snapshot_take_and_upload(struct task *task, const struct snapshot_states *states,
 			     GError **error);
 
-/* nova.compute.manager._snapshot_instance: saves the power state, does the above between its
- * notifications, and clears the task state. `first`: the task state before. Returns 0, or -1 with
- * an error. */
+/* nova.compute.manager._snapshot_instance: saves the power state, calls snapshot_take_and_upload
+ * between its notifications, and clears the task state. `first`: the task state before. Returns 0,
+ * or -1 with an error. */
 int snapshot_instance_steps(struct task *task, const char *first, GError **error);
 
 #endif

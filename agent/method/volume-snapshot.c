@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * volume_snapshot_create and volume_snapshot_delete: external snapshots of a disk that Cinder keeps
- * in a file. Cinder asks for them, and the outcome is reported to it
+ * volume_snapshot_create and volume_snapshot_delete: external snapshots of a disk that Cinder
+ * stores in a file. Cinder requests them, and gets the outcome
  * (nova.virt.libvirt.driver.volume_snapshot_create and _delete).
  */
 #include <string.h>
@@ -23,20 +23,19 @@ static void report_to_cinder(struct task *task, const char *snapshot, const char
 	g_autoptr(GError) error = NULL;
 
 	if (!task->agent->volumes)
-		g_warning(
-			"instance %s: Cinder is not configured: it is not told that snapshot %s is "
-			"%s",
-			nova_instance_uuid(task->instance), snapshot, status);
+		g_warning("instance %s: Cinder is not configured: cannot report to it that "
+			  "snapshot %s is %s",
+			  nova_instance_uuid(task->instance), snapshot, status);
 	else if (task_step_begin(task, "volume-tell", NULL, &error) < 0 ||
 		 cinder_snapshot_update(task->agent->volumes, &task->identity, snapshot, status,
 					&error) < 0 ||
 		 task_step_end(task, "volume-tell", &error) < 0)
-		g_warning("instance %s: Cinder could not be told that snapshot %s is %s: %s",
+		g_warning("instance %s: cannot report to Cinder that snapshot %s is %s: %s",
 			  nova_instance_uuid(task->instance), snapshot, status, error->message);
 }
 
-/* As nova does, until Cinder has taken note. Nothing here depends on it, so a failure is no error.
- */
+/* As nova does, until Cinder has processed the report. Nothing here depends on it, so a failure is
+ * no error. */
 static void wait_for_cinder(struct task *task, const char *snapshot)
 {
 	gint64 deadline = g_get_monotonic_time() +
@@ -102,8 +101,8 @@ static int run_delete(struct task *task, GError **error)
 	return 0;
 }
 
-/* The names that Cinder gives are those of files beside the volume's; that of a base may be an
- * absolute path. */
+/* Cinder's file names are relative to the volume's folder; that of a base file may be an absolute
+ * path. */
 static int check_info(const cJSON *args, const char *name, const char *const *needed,
 		      GError **error)
 {
@@ -112,7 +111,7 @@ static int check_info(const cJSON *args, const char *name, const char *const *ne
 
 	if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "volume_id"))) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "its argument volume_id is no string");
+				    "the argument volume_id is not a string");
 		return -1;
 	}
 	if (g_strcmp0(type, "qcow2") != 0) {
@@ -155,7 +154,7 @@ static int check_delete_args(const cJSON *args, GError **error)
 
 	if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(args, "snapshot_id"))) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "its argument snapshot_id is no string");
+				    "the argument snapshot_id is not a string");
 		return -1;
 	}
 	return check_info(args, "delete_info", needed, error);

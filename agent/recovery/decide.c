@@ -11,8 +11,8 @@
 
 #define RUNS_MAX 3
 
-/* Whether the method may run although somebody cleared the task state: not where it changes the
- * guest besides the snapshot, as shelve does. */
+/* Whether the method may run although the task state was cleared: not if it also changes the guest,
+ * as shelve does. */
 static bool may_run_without_task_state(const struct task *task)
 {
 	unsigned flags = task->method->flags;
@@ -20,7 +20,7 @@ static bool may_run_without_task_state(const struct task *task)
 	return !(flags & METHOD_HAS_IMAGE) || (flags & METHOD_TOLERATES_GONE);
 }
 
-/* A complete image is kept, whatever became of the instance. */
+/* A complete image is kept, whatever happened to the instance. */
 static enum task_event decide_with_image(struct task *task, enum instance_standing standing,
 					 const GError *why, GError **error)
 {
@@ -33,13 +33,13 @@ static enum task_event decide_with_image(struct task *task, enum instance_standi
 	case INSTANCE_MOVED:
 	case INSTANCE_DELETING:
 	case INSTANCE_GONE:
-		g_message("instance %s: image %s is complete; %s: the instance is left alone", uuid,
+		g_message("instance %s: image %s is complete; %s: not changing the instance", uuid,
 			  task->image_id, why->message);
 		return TASK_EVENT_NOTHING_LEFT;
 	case INSTANCE_IDLE:
 		if (may_run_without_task_state(task))
 			return TASK_EVENT_RUN;
-		g_message("instance %s: image %s is complete, and nothing is left to do", uuid,
+		g_message("instance %s: image %s is complete; nothing left to do", uuid,
 			  task->image_id);
 		return TASK_EVENT_NOTHING_LEFT;
 	case INSTANCE_WAITS:
@@ -49,32 +49,31 @@ static enum task_event decide_with_image(struct task *task, enum instance_standi
 	}
 }
 
-/* Nothing has failed, and there is no complete image. */
+/* For a job that has not failed, without a complete image. */
 static enum task_event decide_to_run(struct task *task, enum instance_standing standing,
 				     GError **error)
 {
 	unsigned runs = task->recovered_job->runs;
 
-	/* An earlier process did it: clearing the task state comes last. */
+	/* An earlier process has finished the work: clearing the task state comes last. */
 	if (standing == INSTANCE_IDLE && task_was_begun(task) &&
 	    !(task->method->flags & METHOD_HAS_IMAGE))
 		return TASK_EVENT_NOTHING_LEFT;
 	if (standing == INSTANCE_IDLE && !may_run_without_task_state(task)) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE,
-				    "novasnapd was interrupted while it served this, and the "
-				    "instance does not wait for it any more");
+				    "novasnapd was interrupted during this request, and the "
+				    "instance no longer waits for it");
 		return TASK_EVENT_NOT_OURS;
 	}
 	if (runs < RUNS_MAX)
 		return TASK_EVENT_RUN;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "novasnapd was interrupted %u times while it served this: it is not tried "
-		    "again",
+		    "novasnapd was interrupted %u times during this request: it is not tried again",
 		    runs);
 	return TASK_EVENT_FAILED;
 }
 
-/* The event of a failure that the instance's standing does not decide. */
+/* The event for a failure that does not depend on the instance's standing. */
 static enum task_event fail_with(const struct task *task, const GError *failure, GError **error)
 {
 	g_propagate_error(error, g_error_copy(failure));
@@ -89,8 +88,8 @@ static enum task_event fail_by_standing(const struct task *task, enum instance_s
 								       : task_outcome(task, why);
 }
 
-static enum task_event fail_as_noted(const struct task *task, enum instance_standing standing,
-				     GError **error)
+static enum task_event fail_as_journaled(const struct task *task, enum instance_standing standing,
+					 GError **error)
 {
 	g_autoptr(GError) noted = NULL;
 
@@ -102,8 +101,8 @@ static enum task_event fail_as_noted(const struct task *task, enum instance_stan
 	return fail_with(task, noted, error);
 }
 
-/* Not where it is known already how the task ends. */
-static bool is_image_asked(const struct task *task)
+/* Not if it is already known how the task ends. */
+static bool needs_image_query(const struct task *task)
 {
 	bool may_be_cancelled = task_state_image(task->state) != TASK_IMAGE_KEPT;
 
@@ -111,8 +110,9 @@ static bool is_image_asked(const struct task *task)
 	       !(may_be_cancelled && job_is_cancelled(task->job)) && !job_is_stopping(task->job);
 }
 
-/* A kept image cannot be cancelled; one that is now found complete, only before this. */
-static bool is_cancelled(const struct task *task, enum image_standing image)
+/* A kept image cannot be cancelled. An image that is found to be complete can be cancelled only
+ * before that. */
+static bool is_recovery_cancelled(const struct task *task, enum image_standing image)
 {
 	if (task_state_image(task->state) == TASK_IMAGE_KEPT)
 		return false;
@@ -120,8 +120,8 @@ static bool is_cancelled(const struct task *task, enum image_standing image)
 				       : job_is_cancelled(task->job);
 }
 
-/* The instance's standing comes first, then the failure that the earlier process noted, then a
- * rollback that failed, then the image. */
+/* Considers, in this order: the instance's standing, the failure that the earlier process
+ * journaled, a failed rollback, the image. */
 enum task_event recovery_decide(struct task *task, const GError *rollback_error, GError **error)
 {
 	g_autoptr(GError) instance_error = NULL;
@@ -131,10 +131,10 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 	enum instance_standing standing;
 	enum image_standing image = IMAGE_WAITS;
 
-	task->step = "asking for the instance's state";
+	task->step = "querying the instance's state";
 	standing = recovery_ask_instance(task, has_kept_image, &instance_error);
-	if (is_image_asked(task)) {
-		task->step = "asking for the image's state";
+	if (needs_image_query(task)) {
+		task->step = "querying the image's state";
 		image = recovery_ask_image(task, &image_error);
 	}
 	if (image == IMAGE_COMPLETE &&
@@ -142,7 +142,7 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 		return TASK_EVENT_FAILED;
 	if (job_is_stopping(task->job))
 		return TASK_EVENT_STOPPED;
-	if (!has_failed && is_cancelled(task, image)) {
+	if (!has_failed && is_recovery_cancelled(task, image)) {
 		(void)task_fail_cancelled(task, error);
 		return TASK_EVENT_CANCELLED;
 	}
@@ -151,7 +151,7 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 	if (instance_error && !(has_failed && standing == INSTANCE_UNKNOWN))
 		return fail_by_standing(task, standing, instance_error, error);
 	if (has_failed)
-		return fail_as_noted(task, standing, error);
+		return fail_as_journaled(task, standing, error);
 	if (rollback_error)
 		return fail_with(task, rollback_error, error);
 	if (image_error)

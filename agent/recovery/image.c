@@ -7,19 +7,19 @@
 #include "agent/task/facts.h"
 
 #define PAUSE_MS 2000
-/* How long the store is asked while it does not answer. */
+/* How long queries are retried while the store does not answer. */
 #define UNANSWERED_S (24 * 3600LL)
-/* A Glance whose client's host lost its power waits for data that does not come: for so many times
- * the usual limit, because its client_socket_timeout is a quarter of an hour. */
+/* If the client's host lost power, Glance waits for data until client_socket_timeout, a quarter of
+ * an hour. So this many times the usual limit is needed. */
 #define SAVING_TIMES 8
 
-static gint64 in_seconds(gint64 seconds)
+static gint64 deadline_in(gint64 seconds)
 {
 	return g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
 }
 
-/* `ret_is_saving`: with IMAGE_UNKNOWN, whether the store may still come to know more. */
-static enum image_standing check_image(struct task *task, bool *ret_is_saving, GError **error)
+/* `ret_is_saving`: with IMAGE_UNKNOWN, whether the store may still find out more. */
+static enum image_standing query_image(struct task *task, bool *ret_is_saving, GError **error)
 {
 	bool may_wait = task_state_image(task->state) != TASK_IMAGE_KEPT;
 	g_autoptr(image_record_t) record = NULL;
@@ -42,8 +42,8 @@ static enum image_standing check_image(struct task *task, bool *ret_is_saving, G
 		return IMAGE_WAITS;
 	*ret_is_saving = g_strcmp0(record->status, "saving") == 0;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
-		    "novasnapd was interrupted while it served this, and image %s is now %s: it "
-		    "is unknown whether the image is complete",
+		    "novasnapd was interrupted during this request, and image %s is now %s: it is "
+		    "unknown whether the image is complete",
 		    task->image_id, record->status);
 	return IMAGE_UNKNOWN;
 }
@@ -55,13 +55,13 @@ enum image_standing recovery_ask_image(struct task *task, GError **error)
 		task_state_image(task->state) == TASK_IMAGE_KEPT ? job_wait_despite_cancel
 								 : job_wait;
 	gint64 saving = task->agent->config->image.saving_timeout_s;
-	gint64 saving_until = in_seconds(SAVING_TIMES * saving);
-	gint64 unanswered_until = in_seconds(UNANSWERED_S);
+	gint64 saving_until = deadline_in(SAVING_TIMES * saving);
+	gint64 unanswered_until = deadline_in(UNANSWERED_S);
 
 	for (;;) {
 		g_autoptr(GError) local = NULL;
 		bool is_saving;
-		enum image_standing standing = check_image(task, &is_saving, &local);
+		enum image_standing standing = query_image(task, &is_saving, &local);
 		bool is_away = g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 		gint64 until = is_away ? unanswered_until : saving_until;
 

@@ -5,19 +5,21 @@
 #include "agent/recovery/instance.h"
 
 #define PAUSE_MS 2000
-/* How long the conductor is asked while it does not answer: the guest loses nothing meanwhile. */
+/* How long queries are retried while the conductor does not answer: the guest is not affected
+ * meanwhile. */
 #define UNANSWERED_S (24 * 3600LL)
-/* The same while it answers with an error, as it does while its database is down. */
+/* The same while it answers with an error, for example because its database is down. */
 #define ERROR_S 600
 
-static gint64 in_seconds(gint64 seconds)
+static gint64 deadline_after(gint64 seconds)
 {
 	return g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
 }
 
 static int refresh_instance(struct task *task, bool despite_cancel, GError **error)
 {
-	gint64 unanswered_until = in_seconds(UNANSWERED_S), error_until = in_seconds(ERROR_S);
+	gint64 unanswered_until = deadline_after(UNANSWERED_S),
+	       error_until = deadline_after(ERROR_S);
 	bool (*wait)(struct job * job, unsigned ms) =
 		despite_cancel ? job_wait_despite_cancel : job_wait;
 
@@ -34,8 +36,8 @@ static int refresh_instance(struct task *task, bool despite_cancel, GError **err
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_info("instance %s: %s; asking again", task->recovered_job->instance,
-		       local->message);
+		g_info("instance %s: %s; querying the instance again",
+		       task->recovered_job->instance, local->message);
 	}
 }
 
@@ -58,12 +60,12 @@ static enum instance_standing standing_by_state(const struct task *task, GError 
 		return INSTANCE_WAITS;
 	if (g_str_equal(state, "deleting") || g_str_equal(state, "soft-deleting")) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
-				    "novasnapd was interrupted while it served this, and the "
+				    "novasnapd was interrupted during this request, and the "
 				    "instance is now being deleted");
 		return INSTANCE_DELETING;
 	}
 	g_set_error(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE,
-		    "novasnapd was interrupted while it served this, and the instance is now in "
+		    "novasnapd was interrupted during this request, and the instance is now in "
 		    "another task state: %s",
 		    state);
 	return INSTANCE_BUSY;
@@ -87,7 +89,7 @@ enum instance_standing recovery_ask_instance(struct task *task, bool despite_can
 	if (g_strcmp0(host, config->rpc.host) == 0)
 		return standing_by_state(task, error);
 	g_set_error(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE,
-		    "novasnapd was interrupted while it served this, and the instance is now on "
+		    "novasnapd was interrupted during this request, and the instance is now on "
 		    "another host: %s",
 		    host ? host : "(none)");
 	return INSTANCE_MOVED;

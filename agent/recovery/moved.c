@@ -6,28 +6,28 @@
 
 #include "agent/recovery/instance.h"
 
-/* Whether its rollback may start the guest, or define it on this host. */
+/* Whether the step's rollback may start the guest, or define it on this host. */
 static bool brings_guest_back(const struct journal_step *step)
 {
 	return !step->cleared &&
 	       (g_str_equal(step->name, "save") || g_str_equal(step->name, "undefine"));
 }
 
-/* A host that was not rebooted has not lost its guests to another one. */
+/* If the host was not rebooted, its guests have not been evacuated to another one. */
 static bool is_of_another_boot(const struct journal_step *step)
 {
 	g_autofree char *boot = virt_host_boot();
 	cJSON *undo = cJSON_Parse(step->undo);
 	const char *noted =
 		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(undo, VIRT_UNDO_BOOT));
-	/* Versions that noted no boot are recent: their steps are taken as of this boot. */
+	/* Early versions did not record the boot: treat their steps as from this boot. */
 	bool is_other = boot && noted && !g_str_equal(boot, noted);
 
 	cJSON_Delete(undo);
 	return is_other;
 }
 
-/* Whether it may only be rolled back after the conductor was asked. */
+/* Whether the step may be rolled back only after the conductor was queried. */
 static bool is_in_doubt(const struct journal_step *step)
 {
 	return brings_guest_back(step) && is_of_another_boot(step);
@@ -41,8 +41,8 @@ static int clear_step(struct agent *agent, struct journal_step *step, GError **e
 	return 0;
 }
 
-static int note_boot(struct agent *agent, struct journal_step *step, const char *boot,
-		     GError **error)
+static int journal_boot(struct agent *agent, struct journal_step *step, const char *boot,
+			GError **error)
 {
 	cJSON *undo = cJSON_Parse(step->undo);
 	char *text;
@@ -60,8 +60,8 @@ static int note_boot(struct agent *agent, struct journal_step *step, const char 
 	return rc;
 }
 
-/* The guest is here in this boot too: note this boot in its steps, so that they need no further
- * question however often they are tried. */
+/* The guest is still here after the reboot: records this boot in its steps, so that the conductor
+ * need not be queried again. */
 static int confirm_steps(struct task *task, GError **error)
 {
 	g_autofree char *boot = virt_host_boot();
@@ -69,7 +69,7 @@ static int confirm_steps(struct task *task, GError **error)
 	for (guint i = 0; boot && i < task->recovered_job->steps->len; i++) {
 		struct journal_step *step = task->recovered_job->steps->pdata[i];
 
-		if (is_in_doubt(step) && note_boot(task->agent, step, boot, error) < 0)
+		if (is_in_doubt(step) && journal_boot(task->agent, step, boot, error) < 0)
 			return -1;
 	}
 	return 0;
@@ -84,7 +84,7 @@ static int drop_steps(struct task *task, const GError *why, GError **error)
 			continue;
 		if (clear_step(task->agent, step, error) < 0)
 			return -1;
-		g_message("instance %s: %s: its step \"%s\" is not rolled back on this host",
+		g_message("instance %s: %s: its step \"%s\" will not be rolled back on this host",
 			  task->recovered_job->instance, why->message, step->name);
 	}
 	return 0;
@@ -99,7 +99,7 @@ int recovery_drop_if_moved(struct task *task, GError **error)
 		in_doubt = is_in_doubt(task->recovered_job->steps->pdata[i]);
 	if (!in_doubt)
 		return 0;
-	task->step = "asking whether the guest is still on this host";
+	task->step = "querying whether the guest is still on this host";
 	switch (recovery_ask_instance(task, true, &local)) {
 	case INSTANCE_MOVED:
 	case INSTANCE_GONE:
@@ -126,10 +126,10 @@ void recovery_drop_after_reboot(struct agent *agent, const struct journal_job *l
 			continue;
 		if (clear_step(agent, step, &error) < 0)
 			g_warning("instance %s: %s", left->instance, error->message);
-		/* Also where the journal could not be written: it must not be rolled back. */
+		/* Even if the journal could not be written: the step must not be rolled back. */
 		step->cleared = true;
-		g_warning("instance %s: the host was rebooted since; the step \"%s\" of an ended "
-			  "job is not rolled back",
+		g_warning("instance %s: the host was rebooted since; not rolling back the step "
+			  "\"%s\" of an ended job",
 			  left->instance, step->name);
 	}
 }

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Steps whose rollback starts or defines a guest: after a reboot of the host the guest may run
- * elsewhere, and two copies of it would destroy its disk.
+ * Steps whose rollback starts or defines a guest. After a reboot of the host the guest may be
+ * running elsewhere, and two running copies of it would destroy its disk.
  */
 #ifndef NOVASNAP_AGENT_RECOVERY_MOVED_H
 #define NOVASNAP_AGENT_RECOVERY_MOVED_H
 
 #include "agent/task/task.h"
 
-/* After a host reboot: clears the steps that would bring back a guest that was moved or deleted,
- * and confirms those of a guest that is still here. Does nothing where the host was not rebooted.
- * Returns 0, or -1 with an error when the conductor did not answer or the journal cannot be
- * written. */
+/* After a host reboot: clears the steps that would restore a guest that was moved or deleted, and
+ * confirms those of a guest that is still here. Does nothing if the host was not rebooted. Returns
+ * 0, or -1 with an error if the conductor did not answer or the journal cannot be written. */
 int recovery_drop_if_moved(struct task *task, GError **error);
-/* The same for a job that has ended, for which the conductor is not asked: clears such steps after
- * every reboot. */
+/* The same for a job that has ended, without a query to the conductor: always clears such steps
+ * after a reboot. */
 void recovery_drop_after_reboot(struct agent *agent, const struct journal_job *left);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See resume.h. It may be interrupted anywhere: the next process begins it again.
+ * See resume.h. It may be interrupted at any point: the next process starts it again.
  */
 #include "agent/recovery/resume.h"
 
@@ -30,10 +30,10 @@ enum task_event recovery_begin(struct task *task, GError **error)
 		return TASK_EVENT_FAILED;
 	if (task_state_image(task->state) == TASK_IMAGE_KEPT)
 		(void)job_refuse_cancel(task->job);
-	g_message("instance %s: novasnapd was interrupted while %s%s%s %s: it is taken up again",
+	g_message("instance %s: novasnapd was interrupted while %s%s%s %s: resuming it",
 		  left->instance, left->method, task->image_id ? " into image " : "",
 		  task->image_id ? task->image_id : "",
-		  task_was_begun(task) ? "was under way" : "waited for its turn");
+		  task_was_begun(task) ? "was in progress" : "was waiting for its turn");
 	if (recovery_drop_if_moved(task, &local) < 0) {
 		enum task_event event =
 			job_is_stopping(task->job) ? TASK_EVENT_STOPPED : task_outcome(task, local);
@@ -41,7 +41,7 @@ enum task_event recovery_begin(struct task *task, GError **error)
 		g_propagate_error(error, g_steal_pointer(&local));
 		return event;
 	}
-	task->step = "rolling back what an earlier process did";
+	task->step = "rolling back the steps of an earlier process";
 	(void)recovery_rollback(task->agent, task->job, left, ROLLBACK_TRIES, &rollback_error);
 	return recovery_decide(task, rollback_error, error);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See rollback.h. How each step is rolled back is in virt/rollback.c.
+ * See rollback.h. virt/rollback.c implements the rollback of each step.
  */
 #include "agent/recovery/rollback.h"
 
 #include "agent/task/fault-point.h"
 
 #define RETRY_PAUSE_MS 2000
-/* A libvirtd that starts together with novasnapd may need longer. */
+/* A libvirtd that is starting together with novasnapd may need longer. */
 #define DISCONNECTED_TIMES 3
 
 static int rollback_journaled_step(struct agent *agent, const struct journal_job *left,
@@ -28,7 +28,7 @@ static int rollback_journaled_step(struct agent *agent, const struct journal_job
 	return 0;
 }
 
-/* Whether it depends on a step whose rollback has failed. `failed`: struct journal_step. */
+/* Whether the step depends on a step whose rollback has failed. `failed`: struct journal_step. */
 static bool must_wait(const struct journal_step *step, const GPtrArray *failed, bool is_last_try)
 {
 	for (guint i = 0; i < failed->len; i++) {
@@ -40,8 +40,8 @@ static bool must_wait(const struct journal_step *step, const GPtrArray *failed, 
 	return false;
 }
 
-/* A step that cannot be rolled back does not keep the older ones open, except those that depend on
- * it: a guest must not stay saved because a folder cannot be removed. */
+/* If a step cannot be rolled back, the older ones are still rolled back, except those that depend
+ * on it: a guest must not stay saved because a folder cannot be removed. */
 static int rollback_open_steps(struct agent *agent, const struct journal_job *left,
 			       bool is_last_try, GError **error)
 {

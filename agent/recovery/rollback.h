@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Rolling back the steps that the journal has open.
+ * Rolls back the open steps in the journal.
  */
 #ifndef NOVASNAP_AGENT_RECOVERY_ROLLBACK_H
 #define NOVASNAP_AGENT_RECOVERY_ROLLBACK_H

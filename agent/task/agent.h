@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What all tasks of this process share. The manager (agent/daemon/manager.h) opens and closes it.
+ * The data shared by all tasks of this process. The manager (agent/daemon/manager.h) opens and
+ * closes it.
  */
 #ifndef NOVASNAP_AGENT_AGENT_H
 #define NOVASNAP_AGENT_AGENT_H
@@ -13,16 +14,16 @@
 #include "rpc/rpc.h"
 #include "virt/virt.h"
 
-/* Does not change while tasks run. */
+/* Does not change while tasks are running. */
 struct agent {
 	const struct config *config;
-	struct rpc *rpc; /* NULL: there is no broker */
+	struct rpc *rpc; /* NULL: no broker */
 	struct virt_host *host;
 	struct image_store *store;
 	struct cinder_service *volumes; /* NULL: Cinder is not configured */
 	struct worker_pool *pool;
-	struct journal *journal; /* NULL: no journal is kept */
-	/* Receives each progress report, as the broker's listeners do. May be NULL. Any thread. */
+	struct journal *journal; /* NULL: no journal */
+	/* Receives each progress report, like the broker's listeners. May be NULL. Any thread. */
 	void (*progress)(const struct nova_progress *progress, void *opaque);
 	void *progress_opaque;
 };

@@ -25,7 +25,7 @@ bool task_arg_bool(const struct task *task, const char *name, bool fallback)
 
 bool task_arg_is_rotation(const cJSON *item)
 {
-	/* valueint is clipped where the number does not fit into an int. */
+	/* valueint is clamped if the number does not fit into an int. */
 	return cJSON_IsNumber(item) && item->valueint >= 0 && item->valuedouble == item->valueint;
 }
 

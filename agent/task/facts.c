@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* The newest fact of that word with its values. NULL: there is none. */
+/* The newest fact with that word, including its values. NULL: none. */
 static const char *find_fact(const struct journal_job *job, const char *word)
 {
 	size_t length = strlen(word);
@@ -49,7 +49,7 @@ bool fact_image_matches(const struct journal_job *job, const struct image_record
 	return false;
 }
 
-/* The error domains by their names in the journal. */
+/* The names of the error domains in the journal. */
 static const struct {
 	const char *name;
 	GQuark (*quark)(void);
@@ -62,7 +62,7 @@ int fact_keep_image(struct task *task, GError **error)
 
 	if (task_state_apply(task->state, TASK_EVENT_IMAGE_KEPT, error) < 0)
 		return -1;
-	/* Without the fact a later process finds the image by its checksum. */
+	/* If this fails, a later process still finds the image by its checksum. */
 	if (!is_noted && task->journal_job > 0 &&
 	    journal_step_add(task->agent->journal, task->journal_job, FACT_KEEP_IMAGE, "", &local) <
 		    0)
@@ -80,7 +80,7 @@ void fact_note_failure(struct task *task, const GError *error)
 		if (error->domain == domains[i].quark())
 			fact = g_strdup_printf(FACT_FAILURE " %s %d", domains[i].name, error->code);
 	}
-	/* journal_job_fail, which is tried after it, logs why the journal cannot be written. */
+	/* journal_job_fail, which is called next, logs why the journal cannot be written. */
 	(void)journal_step_add(journal, task->journal_job, fact ? fact : FACT_FAILURE, "", NULL);
 	if (journal_job_fail(journal, task->journal_job, error->message, &local) < 0)
 		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);

@@ -8,7 +8,7 @@
 
 int fault_lost_reply(const char *step, GError **error)
 {
-	g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "a fault was put in at %s", step);
+	g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "injected fault at %s", step);
 	return -1;
 }
 
@@ -23,14 +23,14 @@ int fault_lost_reply(const char *step, GError **error)
 #define FAULTS_MAX 32
 
 #ifdef NOVASNAP_COVERAGE
-/* Writes the counters, as the normal end of the process does. */
+/* Writes the coverage counters, as a normal exit does. */
 void __gcov_dump(void);
 #else
 #define __gcov_dump()
 #endif
 
-/* One write a line, so that the lines of two threads do not mix. */
-static void trace(const char *point)
+/* One write() for each line, so that lines of several threads do not mix. */
+static void append_to_trace(const char *point)
 {
 	const char *path = g_getenv("NOVASNAP_FAULT_TRACE");
 	g_autofree char *line = g_strconcat(point, "\n", NULL);
@@ -40,12 +40,12 @@ static void trace(const char *point)
 		return;
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0 || write(fd, line, strlen(line)) < 0)
-		g_warning("the point %s cannot be written to %s", point, path);
+		g_warning("cannot append the point %s to %s", point, path);
 	if (fd >= 0)
 		(void)close(fd);
 }
 
-/* The fault for this point, the first time that it is passed. NULL: none. */
+/* The fault for this point, the first time that it is reached. NULL: none. */
 static const char *find_fault(char **faults, const char *point)
 {
 	static atomic_uint fired;
@@ -65,11 +65,11 @@ bool fault_at(const char *step, const char *when)
 	g_autofree char *point = g_strdup_printf("%s.%s", step, when);
 	const char *fault;
 
-	trace(point);
+	append_to_trace(point);
 	fault = find_fault(faults, point);
 	if (!fault)
 		return false;
-	g_warning("a fault is put in at %s: %s", point, fault);
+	g_warning("injecting a fault at %s: %s", point, fault);
 	if (g_str_equal(fault, "kill")) {
 		__gcov_dump();
 		(void)kill(getpid(), SIGKILL);

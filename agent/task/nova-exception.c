@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Tables from the error codes of the rooms to nova's exceptions.
+ * Tables that map the rooms' error codes to nova's exceptions.
  */
 #include "agent/task/nova-exception.h"
 

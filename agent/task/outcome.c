@@ -34,15 +34,15 @@ static enum task_event outcome_of_image_error(const struct task *task, const GEr
 	}
 }
 
-/* The conductor cannot be told of a complete image before novasnapd stops: the next process tells
- * it. */
+/* The conductor does not answer, and novasnapd is stopping: the next process reports the complete
+ * image. */
 static bool is_stopped_unanswered(const struct task *task, const GError *error)
 {
 	return task->journal_job > 0 && task_state_has_complete_image(task->state) &&
 	       rpc_error_is_unanswered(error) && job_is_stopping(task->job);
 }
 
-/* An error that the job's abort flag has caused. */
+/* An error caused by the job's abort flag. */
 static bool is_abort(const GError *error)
 {
 	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_CANCELLED) ||

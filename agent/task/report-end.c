@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See report-end.h. The order is that of the decorators around nova's methods:
- * delete_image_on_error, wrap_instance_fault, wrap_instance_event, reverts_task_state,
- * wrap_exception.
+ * See report-end.h. The order is that of the decorators of nova's methods: delete_image_on_error,
+ * wrap_instance_fault, wrap_instance_event, reverts_task_state, wrap_exception.
  */
 #include "agent/task/report-end.h"
 
@@ -13,14 +12,15 @@
 #include "agent/task/report.h"
 #include "agent/task/step.h"
 
-/* How often the event is finished while replies are lost; each waits for rpc_response_timeout. */
+/* How often the event is finished again if the reply is lost; each try waits for
+ * rpc_response_timeout. */
 #define FINISH_TRIES 3
 
-/* The end as it is reported. */
+/* The end being reported. */
 struct end {
 	struct task *task;
 	const GError *error; /* NULL: success */
-	bool is_failure;     /* an error that is one for nova too */
+	bool is_failure;     /* the error is a failure for nova, too */
 	bool is_retry;
 	struct nova_exception exception; /* of a failure */
 	char *details;			 /* of a failure, for the fault and the event */
@@ -31,26 +31,26 @@ static bool is_due(const struct end *end, enum task_duty duty)
 	return task_state_due(end->task->state) & duty;
 }
 
-static void set_done(const struct end *end, enum task_duty duty)
+static void set_duty_done(const struct end *end, enum task_duty duty)
 {
 	task_state_set_done(end->task->state, duty);
 }
 
-/* What could not be delivered, for `error`, stays due. What was refused is logged, because nobody
- * else can be told, and counts as done. */
-static void note_undelivered(const struct end *end, enum task_duty duty, const char *what,
-			     const GError *error)
+/* Handles a failed duty. If the other side did not answer, the duty stays due. If it rejected the
+ * request, that is only logged, and the duty counts as done. */
+static void handle_undelivered(const struct end *end, enum task_duty duty, const char *what,
+			       const GError *error)
 {
 	bool is_retried = rpc_error_is_unanswered(error) ||
 			  g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 
 	if (!is_retried)
-		set_done(end, duty);
+		set_duty_done(end, duty);
 	g_warning("instance %s: %s: %s%s", nova_instance_uuid(end->task->instance), what,
-		  error->message, is_retried ? "; it is tried again" : "");
+		  error->message, is_retried ? "; it will be reported again" : "");
 }
 
-/* 1: it is active; 0: it is not; -1 with an error. */
+/* 1: active; 0: not active; -1 with an error. */
 static int is_image_active(struct task *task, GError **error)
 {
 	g_autoptr(image_record_t) record = NULL;
@@ -64,8 +64,7 @@ static int is_image_active(struct task *task, GError **error)
 static int delete_image_now(struct task *task, GError **error)
 {
 	if (fault_at("image-delete", "before")) {
-		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
-				    "a fault was put in");
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "injected fault");
 		return -1;
 	}
 	if (image_store_delete(task->agent->store, &task->identity, task->image_id, error) < 0)
@@ -89,13 +88,13 @@ static void delete_image(const struct end *end)
 	if (rc == 0)
 		rc = delete_image_now(task, &error);
 	if (rc >= 0 || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		set_done(end, TASK_DUTY_IMAGE);
+		set_duty_done(end, TASK_DUTY_IMAGE);
 	else
-		note_undelivered(end, TASK_DUTY_IMAGE, what, error);
+		handle_undelivered(end, TASK_DUTY_IMAGE, what, error);
 }
 
 /* Records that the fault was written, so that a restart does not write it twice. */
-static void note_fault(struct task *task)
+static void journal_fault_reported(struct task *task)
 {
 	g_autoptr(GError) error = NULL;
 
@@ -116,11 +115,11 @@ static void create_fault(const struct end *end)
 					message, end->details, task->agent->config->rpc.host,
 					&error) < 0 ||
 	    task_step_end(task, "fault", &error) < 0) {
-		note_undelivered(end, TASK_DUTY_FAULT, "the fault could not be written", error);
+		handle_undelivered(end, TASK_DUTY_FAULT, "the fault could not be written", error);
 		return;
 	}
-	set_done(end, TASK_DUTY_FAULT);
-	note_fault(task);
+	set_duty_done(end, TASK_DUTY_FAULT);
+	journal_fault_reported(task);
 }
 
 static int finish_event_once(const struct end *end, GError **error)
@@ -145,31 +144,31 @@ static bool is_event_missing(const GError *error)
 	       g_str_equal(class_name, "InstanceActionEventNotFound");
 }
 
-/* To finish an event twice changes nothing, so it is tried until there is an answer. */
+/* Finishing an event twice is harmless, so it is repeated until there is an answer. */
 static void finish_event(const struct end *end)
 {
 	for (unsigned attempt = 1;; attempt++) {
 		g_autoptr(GError) error = NULL;
 
 		if (finish_event_once(end, &error) == 0) {
-			set_done(end, TASK_DUTY_EVENT);
+			set_duty_done(end, TASK_DUTY_EVENT);
 			return;
 		}
-		/* It could not be started, or an earlier process died before it did. */
+		/* The event could not be started, or an earlier process died before that. */
 		if (attempt < FINISH_TRIES && is_event_missing(error) &&
 		    report_event_start(end->task, NULL) == 0)
 			continue;
 		if (rpc_error_is_unanswered(error) && attempt < FINISH_TRIES &&
 		    report_may_retry(end->task))
 			continue;
-		note_undelivered(end, TASK_DUTY_EVENT, "the action's event could not be finished",
-				 error);
+		handle_undelivered(end, TASK_DUTY_EVENT, "the action's event could not be finished",
+				   error);
 		return;
 	}
 }
 
-/* As nova's _instance_update, which clears any task state. Where time has passed since the failure,
- * others may have changed it: then only a task state of the method is cleared. */
+/* As nova's _instance_update, which clears any task state. On a later try another operation may
+ * have changed it: then only a task state of the method is cleared. */
 static void clear_task_state(const struct end *end)
 {
 	struct task *task = end->task;
@@ -179,10 +178,10 @@ static void clear_task_state(const struct end *end)
 	if (report_task_state(task, NULL, others_may_have_acted ? task->method->task_states : NULL,
 			      &error) == 0 ||
 	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
-		set_done(end, TASK_DUTY_TASK_STATE);
+		set_duty_done(end, TASK_DUTY_TASK_STATE);
 	else
-		note_undelivered(end, TASK_DUTY_TASK_STATE, "the task state could not be reverted",
-				 error);
+		handle_undelivered(end, TASK_DUTY_TASK_STATE,
+				   "the task state could not be reverted", error);
 }
 
 static void notify_end(const struct end *end)
@@ -203,7 +202,7 @@ static void notify_end(const struct end *end)
 				 end->exception.message);
 	else
 		rpc_request_reply(task->request, NULL);
-	set_done(end, TASK_DUTY_NOTIFICATION);
+	set_duty_done(end, TASK_DUTY_NOTIFICATION);
 }
 
 static void log_end(const struct end *end)
@@ -216,16 +215,17 @@ static void log_end(const struct end *end)
 	case STAGE_FAILED:
 	case STAGE_REFUSED:
 	case STAGE_NOT_OURS:
-		g_warning("instance %s: %s%s%s failed when %s: %s", uuid, task->method->name,
+		g_warning("instance %s: %s%s%s failed while %s: %s", uuid, task->method->name,
 			  task->image_id ? " into image " : "",
 			  task->image_id ? task->image_id : "", task->step, message);
 		break;
 	case STAGE_INSTANCE_GONE:
-		g_message("instance %s: went away when %s: %s", uuid, task->step, message);
+		g_message("instance %s: no longer exists, noticed while %s: %s", uuid, task->step,
+			  message);
 		break;
 	case STAGE_IMAGE_GONE:
-		g_message("instance %s: image %s went away when %s: %s", uuid, task->image_id,
-			  task->step, message);
+		g_message("instance %s: image %s no longer exists, noticed while %s: %s", uuid,
+			  task->image_id, task->step, message);
 		break;
 	case STAGE_SUCCEEDED:
 	case STAGE_WAITING:
@@ -239,7 +239,8 @@ static void log_end(const struct end *end)
 	}
 }
 
-/* What nova's decorators around this method do not do, and what an earlier process has done. */
+/* The duties that nova's decorators of this method do not have, or that an earlier process has
+ * done. */
 static unsigned duties_not_needed(const struct task *task)
 {
 	unsigned flags = task->method->flags;
@@ -276,7 +277,7 @@ bool report_end(struct task *task, const GError *error, bool is_retry)
 
 	if (end.is_failure) {
 		nova_exception_from_error(error, task->method->name, &end.exception);
-		details = g_strdup_printf("novasnapd on %s, %s: failed when %s: %s",
+		details = g_strdup_printf("novasnapd on %s, %s: failed while %s: %s",
 					  task->agent->config->rpc.host, task->method->name,
 					  task->step, error->message);
 		end.details = details;

@@ -9,12 +9,12 @@
 
 #define PROGRESS_INTERVAL_US (G_USEC_PER_SEC / 2)
 #define LOG_INTERVAL_US (10 * G_USEC_PER_SEC)
-/* Over less time a rate means nothing. */
+/* A rate over less time is not meaningful. */
 #define RATE_S 0.5
 #define MEBI (1024.0 * 1024.0)
-/* How often a call is made whose reply is lost; each waits for rpc_response_timeout. */
+/* How often a call is repeated if its reply is lost; each try waits for rpc_response_timeout. */
 #define CALL_TRIES 3
-/* Between the further tries for an image that is complete. */
+/* Pause between further tries, for a complete image. */
 #define RETRY_PAUSE_MS 2000
 
 static bool has_conductor(const struct task *task)
@@ -47,7 +47,7 @@ int report_event_start(struct task *task, GError **error)
 	return task_step_end(task, "event", error);
 }
 
-/* The snapshot is still wanted while its image waits for data and the guest is on this host. */
+/* The snapshot is still wanted if its image waits for data and the guest is on this host. */
 static bool is_snapshot_wanted(struct task *task)
 {
 	g_autoptr(image_record_t) record = NULL;
@@ -66,8 +66,8 @@ static bool is_snapshot_wanted(struct task *task)
 				      NULL) >= 0;
 }
 
-/* A complete image is not given up because the conductor does not answer: only the process's stop
- * ends the tries. */
+/* A complete image is not given up because the conductor does not answer: the tries end only when
+ * novasnapd stops. */
 static bool wait_to_retry(struct task *task, unsigned attempt)
 {
 	if (!report_may_retry(task))
@@ -80,14 +80,15 @@ static bool wait_to_retry(struct task *task, unsigned attempt)
 enum save_verdict { SAVE_AGAIN, SAVE_DONE, SAVE_FAILED };
 
 /*
- * What to do after a save that failed. It is made again when its reply was lost; then a refusal
- * that names the wanted state means that the first save was done. nova-compute's own start clears
- * the task states of instances that it finds busy: the save is made again, expecting no task state
- * too (*ret_expected), while the snapshot is still wanted or where the wanted state is none.
+ * What to do after a failed save. If its reply was lost, the save is repeated. If the repeated save
+ * is then rejected because the instance is in the wanted state, the first one had succeeded.
+ * nova-compute clears the task states of busy instances when it starts: then the save is repeated,
+ * with no task state as another expected one (*ret_expected), if the snapshot is still wanted or
+ * the wanted state is none.
  */
-static enum save_verdict judge_failed_save(struct task *task, const GError *error,
-					   const char *wanted, const char *expected, bool was_lost,
-					   char **ret_expected)
+static enum save_verdict classify_failed_save(struct task *task, const GError *error,
+					      const char *wanted, const char *expected,
+					      bool was_lost, char **ret_expected)
 {
 	const char *actual;
 
@@ -102,13 +103,15 @@ static enum save_verdict judge_failed_save(struct task *task, const GError *erro
 		return SAVE_DONE;
 	if (*actual || !expected || *ret_expected || (wanted && !is_snapshot_wanted(task)))
 		return SAVE_FAILED;
-	g_message("instance %s: somebody cleared its task state; it is set again to %s",
+	g_message("instance %s: its task state was cleared by another process; setting it to %s "
+		  "again",
 		  nova_instance_uuid(task->instance), wanted ? wanted : "none");
 	*ret_expected = g_strdup_printf(",%s", expected);
 	return SAVE_AGAIN;
 }
 
-static int save_once(struct task *task, const char *wanted, const char *expected, GError **error)
+static int save_instance_once(struct task *task, const char *wanted, const char *expected,
+			      GError **error)
 {
 	g_autofree char *step = g_strconcat("state-", wanted ? wanted : "none", NULL);
 
@@ -120,7 +123,8 @@ static int save_once(struct task *task, const char *wanted, const char *expected
 	return fault_at(step, "after") ? fault_lost_reply(step, error) : 0;
 }
 
-static int save(struct task *task, const char *wanted, const char *expected, GError **error)
+static int save_instance(struct task *task, const char *wanted, const char *expected,
+			 GError **error)
 {
 	g_autofree char *any_of_method = NULL;
 	g_autofree char *or_none = NULL;
@@ -128,7 +132,7 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 
 	if (!has_conductor(task))
 		return 0;
-	/* The earlier process may have come to any of them. */
+	/* The earlier process may have reached any of them. */
 	if (task_was_begun(task) && expected) {
 		any_of_method = g_strdup_printf("%s,%s", expected, task->method->task_states);
 		expected = any_of_method;
@@ -136,9 +140,9 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 
-		if (save_once(task, wanted, or_none ? or_none : expected, &local) == 0)
+		if (save_instance_once(task, wanted, or_none ? or_none : expected, &local) == 0)
 			return 0;
-		switch (judge_failed_save(task, local, wanted, expected, was_lost, &or_none)) {
+		switch (classify_failed_save(task, local, wanted, expected, was_lost, &or_none)) {
 		case SAVE_DONE:
 			nova_instance_forget_changes(task->instance);
 			g_error_free(local);
@@ -146,7 +150,7 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 		case SAVE_AGAIN:
 			if (wait_to_retry(task, attempt)) {
 				was_lost = was_lost || rpc_error_is_unanswered(local);
-				g_info("instance %s: %s; trying again",
+				g_info("instance %s: %s; retrying",
 				       nova_instance_uuid(task->instance), local->message);
 				g_error_free(local);
 				continue;
@@ -164,13 +168,13 @@ static int save(struct task *task, const char *wanted, const char *expected, GEr
 int report_task_state(struct task *task, const char *task_state, const char *expected,
 		      GError **error)
 {
-	/* On the way to an image that is complete already. */
+	/* A complete image needs no intermediate task states. */
 	if (task_state_has_complete_image(task->state) && task_state) {
 		task->task_state = task_state;
 		return 0;
 	}
 	nova_instance_set_task_state(task->instance, task_state);
-	if (save(task, task_state, expected, error) < 0)
+	if (save_instance(task, task_state, expected, error) < 0)
 		return -1;
 	task->task_state = task_state;
 	g_info("instance %s: task state %s", nova_instance_uuid(task->instance),
@@ -182,13 +186,13 @@ int report_task_state(struct task *task, const char *task_state, const char *exp
 int report_vm_state(struct task *task, const char *vm_state, GError **error)
 {
 	nova_instance_set_vm_state(task->instance, vm_state);
-	return save(task, NULL, NULL, error);
+	return save_instance(task, NULL, NULL, error);
 }
 
 int report_power_state(struct task *task, int power_state, GError **error)
 {
 	nova_instance_set_power_state(task->instance, power_state);
-	if (save(task, NULL, NULL, error) < 0)
+	if (save_instance(task, NULL, NULL, error) < 0)
 		return -1;
 	return report_load_flavor(task, error);
 }
@@ -240,7 +244,7 @@ void report_exists(struct task *task)
 			   task->instance, task->agent->config->audit_period, location);
 }
 
-/* Of this attempt, in bytes per second; 0 until the attempt has lasted long enough. */
+/* Of the current attempt, in bytes per second; 0 until the attempt has taken long enough. */
 static double upload_rate(struct task *task, uint64_t done)
 {
 	double seconds =

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a task tells the conductor and the listeners while it runs. How it ends is reported by
- * report-end.h.
+ * Reports to the conductor and the listeners while a task is running. report-end.h reports its end.
  */
 #ifndef NOVASNAP_AGENT_REPORT_H
 #define NOVASNAP_AGENT_REPORT_H
@@ -9,9 +8,9 @@
 #include "agent/task/task.h"
 
 /*
- * The calls of the conductor. Each returns 0, or -1 with the conductor's error. A call whose reply
- * was lost is made again, up to three times. Without a conductor ([novasnap]control = none) they
- * only change the instance here and notify.
+ * Calls to the conductor. Each returns 0, or -1 with the conductor's error. A call whose reply was
+ * lost is repeated, up to three times. Without a conductor ([novasnap]control = none) they only
+ * change the local instance and send notifications.
  */
 
 /* Starts the event of the instance's action. */
@@ -20,28 +19,29 @@ int report_event_start(struct task *task, GError **error);
  * states that the conductor must find, separated by commas, "" for none; NULL: any. */
 int report_task_state(struct task *task, const char *task_state, const char *expected,
 		      GError **error);
-/* Saves the instance with this vm_state. The task state stays. */
+/* Saves the instance with this vm_state. The task state does not change. */
 int report_vm_state(struct task *task, const char *vm_state, GError **error);
-/* Saves the instance with this power state, and loads its flavor. The task state stays. */
+/* Saves the instance with this power state, and loads its flavor. The task state does not
+ * change. */
 int report_power_state(struct task *task, int power_state, GError **error);
-/* Reads the flavor, which the notifications need, where the instance came without it. */
+/* Reads the flavor, which the notifications need, if the instance was sent without it. */
 int report_load_flavor(struct task *task, GError **error);
 /* Reads the block devices, which the notifications of a resume contain. */
 int report_load_block_devices(struct task *task, GError **error);
 
-/* Notifies instance.<action>.start or .end; `phase` is "start" or "end". */
+/* Sends the notification instance.<action>.start or .end; `phase` is "start" or "end". */
 void report_phase(struct task *task, const char *action, const char *phase);
-/* Notifies instance.exists. */
+/* Sends the notification instance.exists. */
 void report_exists(struct task *task);
-/* Notifies how far the task is: `done` of `total` bytes. Drops all but two reports a second, unless
- * `forced`. Logs the rate of an upload every ten seconds. Any thread. */
+/* Sends a progress notification: `done` of `total` bytes. Drops more than two reports a second,
+ * unless `forced`. Logs the rate of an upload every ten seconds. Any thread. */
 void report_progress(struct task *task, const char *phase, const char *detail, uint64_t done,
 		     uint64_t total, bool forced);
 
-/* Whether the conductor has events and faults: those of the time of plain instances (Grizzly) have
+/* Whether the conductor supports events and faults. Releases with plain instances (Grizzly) have
  * other calls for them. */
 bool report_has_events(const struct task *task);
-/* Whether a call that failed may be made again: not once the job must end. */
+/* Whether a failed call may be repeated: not once the job must end. */
 bool report_may_retry(const struct task *task);
 
 #endif

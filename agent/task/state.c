@@ -39,7 +39,8 @@ struct transition {
 	int to_image;
 };
 
-/* No two rows match the same event in the same state. What no row matches is illegal. */
+/* No two rows match the same event in the same state. An event without a matching row is
+ * illegal. */
 static const struct transition transitions[] = {
 	{TASK_EVENT_RECOVER, WAITING, UNTOUCHED, STAGE_RECOVERING, SAME},
 	{TASK_EVENT_RECOVER_WRITTEN, WAITING, UNTOUCHED, STAGE_RECOVERING, TASK_IMAGE_WRITTEN},
@@ -60,7 +61,7 @@ static const struct transition transitions[] = {
 	{TASK_EVENT_NOTHING_LEFT, RECOVERING, UNTOUCHED | KEPT, STAGE_SUCCEEDED, SAME},
 	{TASK_EVENT_FAILED, WAITING, UNTOUCHED, STAGE_FAILED, SAME},
 	{TASK_EVENT_FAILED, RECOVERING | RUNNING, ANY_IMAGE, STAGE_FAILED, SAME},
-	/* What is in it may be another one's, as when the cast came twice. */
+	/* The image may contain another task's data, for example if the cast was sent twice. */
 	{TASK_EVENT_IMAGE_REFUSED, RECOVERING | RUNNING, UNTOUCHED | WRITTEN | VERIFIED,
 	 STAGE_FAILED, TASK_IMAGE_UNTOUCHED},
 	{TASK_EVENT_IMAGE_REFUSED, RECOVERING | RUNNING, KEPT, STAGE_FAILED, SAME},
@@ -69,14 +70,14 @@ static const struct transition transitions[] = {
 	{TASK_EVENT_INSTANCE_GONE, RECOVERING | RUNNING, ANY_IMAGE, STAGE_INSTANCE_GONE, SAME},
 	{TASK_EVENT_IMAGE_GONE, RECOVERING | RUNNING, ANY_IMAGE, STAGE_IMAGE_GONE, SAME},
 
-	/* A kept image cannot be cancelled any more. */
+	/* A kept image cannot be cancelled. */
 	{TASK_EVENT_CANCELLED, WAITING, UNTOUCHED, STAGE_FAILED, SAME},
 	{TASK_EVENT_CANCELLED, RECOVERING | RUNNING, UNTOUCHED | WRITTEN | VERIFIED, STAGE_FAILED,
 	 SAME},
 	{TASK_EVENT_STOPPED, WAITING, UNTOUCHED, STAGE_LEFT_OPEN, SAME},
 	{TASK_EVENT_STOPPED, RECOVERING, ANY_IMAGE, STAGE_LEFT_OPEN, SAME},
 	{TASK_EVENT_STOPPED, RUNNING, UNTOUCHED | WRITTEN, STAGE_FAILED, SAME},
-	/* The next process tells the conductor. */
+	/* The next process reports it to the conductor. */
 	{TASK_EVENT_STOPPED, RUNNING, VERIFIED | KEPT, STAGE_LEFT_OPEN, SAME},
 	{TASK_EVENT_STOPPED, ENDING, ANY_IMAGE, STAGE_LEFT_OPEN, SAME},
 
@@ -213,7 +214,7 @@ unsigned task_state_duties(enum task_stage stage, enum task_image image)
 {
 	unsigned duties = stages[stage].duties;
 
-	/* Where the instance is gone, an active image stays in any case. */
+	/* If the instance is gone, an active image is never deleted. */
 	if (image == TASK_IMAGE_KEPT && stage != STAGE_INSTANCE_GONE)
 		duties &= ~(unsigned)TASK_DUTY_IMAGE;
 	return duties;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The state of a task: a stage, and what has become of its image. What happens to the task is an
- * event; the table in state.c says which events are legal in which state, and where they lead. The
- * stage says what is still to be reported to whom. HACKING.md shows the tables, as
- * tests/tools/task-states prints them.
+ * The state of a task: a stage, and the state of its image. Everything that happens to the task is
+ * an event; the table in state.c defines which events are legal in which state, and the next state.
+ * The stage determines what must still be reported. HACKING.md contains the tables, as printed by
+ * tests/tools/task-states.
  *
  * Do not confuse it with nova's task state of the instance, which is one of the things reported.
  */
@@ -17,59 +17,59 @@
 GQuark task_state_error_quark(void);
 
 enum task_state_error {
-	TASK_STATE_ERROR_ILLEGAL, /* the event cannot happen in this state: a bug of novasnapd */
+	TASK_STATE_ERROR_ILLEGAL, /* the event is illegal in this state: a bug in novasnapd */
 };
 
 enum task_stage {
 	STAGE_WAITING,	  /* for its turn; nothing was begun */
-	STAGE_RECOVERING, /* its steps are rolled back; instance and image are asked for */
-	STAGE_RUNNING,	  /* the method runs */
+	STAGE_RECOVERING, /* rolling back steps, querying instance and image */
+	STAGE_RUNNING,	  /* the method is running */
 	/* The end is being reported. */
 	STAGE_SUCCEEDED,
-	STAGE_FAILED,	     /* the instance waits for the task, and is told that it failed */
-	STAGE_REFUSED,	     /* a save found another task state: that state stays */
-	STAGE_NOT_OURS,	     /* the instance is on another host, gone, or waits no more */
-	STAGE_INSTANCE_GONE, /* which is no failure of the method */
-	STAGE_IMAGE_GONE,    /* which is no failure of the method */
-	/* Nothing happens to it in this process any more. */
-	STAGE_CLOSED,	 /* it has ended */
-	STAGE_LEFT_OPEN, /* the next process takes it up from the journal */
+	STAGE_FAILED,	     /* the instance waits for the task; the failure is reported */
+	STAGE_REFUSED,	     /* a save found another task state, which is not changed */
+	STAGE_NOT_OURS,	     /* on another host, gone, or no longer waiting for the task */
+	STAGE_INSTANCE_GONE, /* no failure for the method */
+	STAGE_IMAGE_GONE,    /* no failure for the method */
+	/* Final in this process. */
+	STAGE_CLOSED,	 /* ended */
+	STAGE_LEFT_OPEN, /* the next process resumes it from the journal */
 	TASK_STAGES
 };
 
 enum task_image {
-	TASK_IMAGE_UNTOUCHED, /* no data of this task is in it; also where there is no image */
+	TASK_IMAGE_UNTOUCHED, /* no data of this task is in it, or there is no image */
 	TASK_IMAGE_WRITTEN,   /* data of this task may be in it */
-	TASK_IMAGE_VERIFIED,  /* it is complete, and is what was sent */
-	TASK_IMAGE_KEPT,      /* the same, and a failure does not delete it */
+	TASK_IMAGE_VERIFIED,  /* complete, and equal to what was sent */
+	TASK_IMAGE_KEPT,      /* as verified, and a failure does not delete it */
 	TASK_IMAGES
 };
 
 enum task_event {
-	TASK_EVENT_RECOVER,	    /* the journal has it open; no data was sent */
-	TASK_EVENT_RECOVER_WRITTEN, /* the same; data was sent */
-	TASK_EVENT_RECOVER_KEPT,    /* the same; the image was to be kept */
+	TASK_EVENT_RECOVER,	    /* it is open in the journal; no data was sent */
+	TASK_EVENT_RECOVER_WRITTEN, /* as TASK_EVENT_RECOVER, but data was sent */
+	TASK_EVENT_RECOVER_KEPT,    /* as TASK_EVENT_RECOVER, but the image is kept */
 	TASK_EVENT_RUN,		    /* the method begins */
-	TASK_EVENT_DATA_SENT,	    /* data is about to be sent into the image */
-	TASK_EVENT_IMAGE_VERIFIED,  /* the store has what was sent */
-	TASK_EVENT_IMAGE_KEPT,	    /* from now on a failure does not delete the image */
-	TASK_EVENT_SUCCEEDED,	    /* the method has done its work */
-	TASK_EVENT_NOTHING_LEFT,    /* recovery found that only the end is to be reported */
+	TASK_EVENT_DATA_SENT,	    /* data is about to be sent */
+	TASK_EVENT_IMAGE_VERIFIED,  /* the store has the data that was sent */
+	TASK_EVENT_IMAGE_KEPT,	    /* a failure does not delete the image any more */
+	TASK_EVENT_SUCCEEDED,	    /* the method has finished its work */
+	TASK_EVENT_NOTHING_LEFT,    /* recovery found that only the end must be reported */
 	TASK_EVENT_FAILED,
-	TASK_EVENT_IMAGE_REFUSED, /* the store takes no data: another one's may be in the image */
+	TASK_EVENT_IMAGE_REFUSED, /* the store rejects data; the image may be another task's */
 	TASK_EVENT_STATE_TAKEN,	  /* the conductor found another task state */
-	TASK_EVENT_NOT_OURS,	  /* recovery found that the instance does not wait for the task */
+	TASK_EVENT_NOT_OURS,	  /* recovery found that the instance does not wait for it */
 	TASK_EVENT_INSTANCE_GONE,
 	TASK_EVENT_IMAGE_GONE,
 	TASK_EVENT_CANCELLED, /* by `novasnap cancel` */
-	TASK_EVENT_STOPPED,   /* novasnapd stops: SIGTERM, and no time or no answer any more */
-	TASK_EVENT_REPORTED,  /* all of the end is reported */
-	TASK_EVENT_PENDING,   /* somebody could not be reached: it is tried again */
-	TASK_EVENT_GIVEN_UP,  /* it is not tried again */
+	TASK_EVENT_STOPPED,   /* SIGTERM, and the time is over or there is no answer */
+	TASK_EVENT_REPORTED,  /* the end is completely reported */
+	TASK_EVENT_PENDING,   /* part of the end is not reported yet, and is retried */
+	TASK_EVENT_GIVEN_UP,  /* it is not retried any more */
 	TASK_EVENTS
 };
 
-/* What is reported of the end, each to somebody else. Bits. */
+/* Parts of the report of the end, each to another receiver. Bits. */
 enum task_duty {
 	TASK_DUTY_IMAGE = 1 << 0,	 /* the store: the image is deleted */
 	TASK_DUTY_FAULT = 1 << 1,	 /* the conductor: the instance's fault */
@@ -81,13 +81,13 @@ enum task_duty {
 
 struct task_state;
 
-/* STAGE_WAITING, TASK_IMAGE_UNTOUCHED. */
+/* Creates the state STAGE_WAITING, TASK_IMAGE_UNTOUCHED. */
 struct task_state *task_state_new(void);
-/* Takes NULL. */
+/* Accepts NULL. */
 void task_state_free(struct task_state *state);
 
-/* Returns 0. An event that is illegal in this state is refused: -1 with TASK_STATE_ERROR_ILLEGAL,
- * which is also logged as critical, and the state stays. */
+/* Returns 0. An event that is illegal in this state is rejected: -1 with TASK_STATE_ERROR_ILLEGAL,
+ * which is also logged as critical, and the state does not change. */
 int task_state_apply(struct task_state *state, enum task_event event, GError **error);
 
 enum task_stage task_state_stage(const struct task_state *state);
@@ -97,21 +97,22 @@ bool task_state_is_ending(const struct task_state *state);
 /* Whether the image is verified or kept. */
 bool task_state_has_complete_image(const struct task_state *state);
 
-/* The duties of the stage that are still to be done. */
+/* The duties of the stage that are not done yet. */
 unsigned task_state_due(const struct task_state *state);
-/* From now on they are done, or need not be done; kept over all further events. */
+/* Marks duties as done or not needed, for all following stages as well. */
 void task_state_set_done(struct task_state *state, unsigned duties);
-/* For TASK_DUTY_IMAGE: an image that is active stays, because it may be another one's. */
+/* For TASK_DUTY_IMAGE: whether an active image is not deleted, because it may be another task's. */
 bool task_state_spares_active_image(const struct task_state *state);
 
-/* For whoever shows or checks the tables. Where the event leads from that state; false: it is
- * illegal there. */
+/* The functions below are for showing and testing the tables.
+ *
+ * Returns the next state for an event; false: the event is illegal. */
 bool task_state_next(enum task_stage stage, enum task_image image, enum task_event event,
 		     enum task_stage *ret_stage, enum task_image *ret_image);
-/* What is reported of a task that ends in this state. */
+/* The duties of a task that ends in this state. */
 unsigned task_state_duties(enum task_stage stage, enum task_image image);
 
-/* Whether it is only deleted where it is not active. */
+/* Whether the image is deleted only if it is not active. */
 bool task_image_is_spared_if_active(enum task_stage stage, enum task_image image);
 
 /* The names in logs and documents: "running", "written", "data sent". */

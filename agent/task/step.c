@@ -13,7 +13,7 @@ int task_step_begin(struct task *task, const char *step, const char *undo, GErro
 		return -1;
 	if (!fault_at(step, "before"))
 		return 0;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "a fault was put in before %s", step);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "injected fault before %s", step);
 	return -1;
 }
 
@@ -22,7 +22,7 @@ int task_step_end(struct task *task, const char *step, GError **error)
 	(void)task;
 	if (!fault_at(step, "after"))
 		return 0;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "a fault was put in after %s", step);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED, "injected fault after %s", step);
 	return -1;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Making a task of a request.
+ * Creates a task from a request.
  */
 #include "agent/task/task.h"
 
@@ -13,7 +13,7 @@ static struct nova_instance *take_instance(const struct task_method *method,
 	if ((method->flags & METHOD_HAS_IMAGE) &&
 	    (!cJSON_IsString(image_id) || !g_uuid_string_is_valid(image_id->valuestring))) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
-				    "its argument image_id is no uuid");
+				    "the argument image_id is not a UUID");
 		return NULL;
 	}
 	if (method->check_args && method->check_args(args, error) < 0)
@@ -102,7 +102,7 @@ int task_fail_cancelled(const struct task *task, GError **error)
 {
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
 			    job_is_cancelled(task->job)
-				    ? "somebody cancelled it (novasnap cancel)"
+				    ? "it was cancelled (novasnap cancel)"
 				    : "it was cancelled because novasnapd is stopping");
 	return -1;
 }

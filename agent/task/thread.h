@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Starting threads with a small stack, and deadlines of the monotonic clock for
+ * Starts threads with a small stack, and computes deadlines of the monotonic clock for
  * pthread_cond_clockwait.
  */
 #ifndef NOVASNAP_AGENT_TASK_THREAD_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One mutex guards everything. One condition variable is signalled at every change, because there
- * are few waiters.
+ * One mutex guards everything. A single condition variable is signalled at every change, because
+ * there are few waiters.
  */
 #include "agent/task/worker-pool.h"
 
@@ -14,8 +14,8 @@
 
 /* Why a job must end: bits of its abort flag. */
 enum abort_reason {
-	ABORT_CANCELLED = 1 << 0,   /* somebody cancelled it */
-	ABORT_OUT_OF_TIME = 1 << 1, /* novasnapd stops, and the grace time is over */
+	ABORT_CANCELLED = 1 << 0,   /* by `novasnap cancel` */
+	ABORT_OUT_OF_TIME = 1 << 1, /* novasnapd is stopping, and the grace time is over */
 };
 
 struct job {
@@ -24,8 +24,8 @@ struct job {
 	char *name; /* NULL: none; then it cannot be cancelled */
 	const struct job_ops *ops;
 	void *opaque;
-	atomic_int abort;    /* of enum abort_reason */
-	bool has_slot;	     /* used by its own thread only */
+	atomic_int abort;    /* bits of enum abort_reason */
+	bool has_slot;	     /* used only by its own thread */
 	bool refuses_cancel; /* guarded by the pool's lock */
 };
 
@@ -73,8 +73,8 @@ static void job_free(struct job *job)
 	g_free(job);
 }
 
-/* Starts every waiting job that may run. With the lock held. Where no thread can be started, the
- * job keeps waiting: the next job that ends tries again. */
+/* Starts every waiting job that may run. With the lock held. If a thread cannot be started, the job
+ * keeps waiting: it is tried again when another job ends. */
 static void start_waiting_jobs(struct worker_pool *pool)
 {
 	GList *link = pool->waiting.head;
@@ -203,7 +203,7 @@ unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into)
 	return waiting;
 }
 
-/* Waits until no job runs, the time is over, or the grace time is to be skipped. With the lock
+/* Waits until no job is running, the time is over, or the grace time is skipped. With the lock
  * held. */
 static void wait_until_idle(struct worker_pool *pool, unsigned seconds, bool is_grace)
 {

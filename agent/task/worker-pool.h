@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Jobs. Each runs in a thread of its own. Jobs with the same key (an instance) run one at a time,
- * in the order of their arrival. A job that takes a snapshot acquires a slot first
+ * Jobs. Each runs in its own thread. Jobs with the same key (an instance) run one at a time, in the
+ * order of submission. A job that takes a snapshot must acquire a slot first
  * (max_concurrent_snapshots); other jobs need none.
  */
 #ifndef NOVASNAP_AGENT_WORKER_POOL_H
@@ -18,61 +18,62 @@ struct job;
 struct job_ops {
 	/* Runs the job in its thread. It must end soon after its abort flag is set. */
 	void (*run)(struct job *job, void *opaque);
-	/* Frees what the job holds. Called once, also for a job that never ran. */
+	/* Frees the job's data. Called once, also for a job that never ran. */
 	void (*free)(void *opaque);
-	/* Adds what the job is doing to an object, from another thread while it runs. May be NULL.
-	 */
+	/* Adds a description of the job's activity to an object, from another thread while it runs.
+	 * May be NULL. */
 	void (*describe)(const void *opaque, cJSON *into);
 };
 
-/* `slots`: how many snapshots run at once; 0: no limit. */
+/* `slots`: the number of concurrent snapshots; 0: no limit. */
 struct worker_pool *worker_pool_new(unsigned slots);
-/* After worker_pool_stop has returned 0. Takes NULL. */
+/* Call it after worker_pool_stop has returned 0. Accepts NULL. */
 void worker_pool_free(struct worker_pool *pool);
 
-/* Queues a job behind those of the same key and returns at once. `name` (an image) may be NULL.
- * After worker_pool_stop has begun, the job is freed and never runs. */
+/* Queues a job behind those with the same key and returns immediately. `name` (an image) may be
+ * NULL. Once worker_pool_stop was called, the job is freed and never runs. */
 void worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,
 			const struct job_ops *ops, void *opaque);
 
-/* Cancels the jobs that have a name and whose name or key is `id`. A job that still waits runs all
- * the same, to report its end. Returns how many were cancelled. */
+/* Cancels the jobs that have a name and whose name or key is `id`. A job that is still waiting runs
+ * nevertheless, to report its end. Returns how many were cancelled. */
 unsigned worker_pool_cancel(struct worker_pool *pool, const char *id);
 
 /* Adds an object to an array for each running job that can be described, with its key as
- * "instance" and its name as "image". Returns how many jobs wait for a thread or for a job of the
- * same key. */
+ * "instance" and its name as "image". Returns how many jobs wait for a thread or for a job with
+ * the same key. */
 unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into);
 
 /*
- * Starts no more jobs and frees those that wait. Gives the running jobs `grace_s` seconds to end,
- * then sets their abort flags and waits `abort_s` seconds more. Returns how many jobs still run:
- * their threads use the pool, so it must not be freed then.
+ * Starts no more jobs and frees the waiting ones. Gives the running jobs `grace_s` seconds to end,
+ * then sets their abort flags and waits another `abort_s` seconds. Returns how many jobs are still
+ * running: their threads use the pool, which must not be freed then.
  */
 unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s);
-/* Ends the grace time. Any thread, also while or before worker_pool_stop runs. */
+/* Ends the grace time. Any thread, before or while worker_pool_stop runs. */
 void worker_pool_skip_grace(struct worker_pool *pool);
 
 /* Not zero once the job must end: it was cancelled, or the grace time is over. Never cleared. */
 const atomic_int *job_abort_flag(const struct job *job);
-/* Whether somebody cancelled it. */
+/* Whether the job was cancelled. */
 bool job_is_cancelled(const struct job *job);
-/* Whether worker_pool_stop has begun: the job may go on within the grace time. */
+/* Whether worker_pool_stop was called: the job may continue within the grace time. */
 bool job_is_stopping(struct job *job);
 /* Whether the grace time of worker_pool_stop is over. */
 bool job_is_out_of_time(const struct job *job);
 
-/* Waits for that many milliseconds. False as soon as the job is cancelled or the pool stops. */
+/* Waits for that many milliseconds. Returns false as soon as the job is cancelled or the pool
+ * stops. */
 bool job_wait(struct job *job, unsigned ms);
-/* The same for work that a cancel does not end. False as soon as the pool stops. */
+/* As job_wait, but not ended by a cancellation. Returns false as soon as the pool stops. */
 bool job_wait_despite_cancel(struct job *job, unsigned ms);
 
-/* From now on the job cannot be cancelled: its purpose is achieved. False when it was cancelled
- * before. */
+/* From now on the job cannot be cancelled, because its purpose is achieved. Returns false if it was
+ * cancelled before. */
 bool job_refuse_cancel(struct job *job);
 
-/* Waits for a slot. False when the abort flag was set meanwhile. The slot is released at the job's
- * end, or before. */
+/* Waits for a slot. Returns false if the abort flag was set meanwhile. The slot is released when
+ * the job ends, or earlier by job_release_slot. */
 bool job_acquire_slot(struct job *job);
 void job_release_slot(struct job *job);
 

@@ -17,7 +17,7 @@ BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdo
 BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
 AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 # Functions that are called through a table.
-TABLES = {"virt/rollback.c": "rollback_step", "virt/domain/power.c": "call_on_guest", "agent/method/power.c": "apply"}
+TABLES = {"virt/rollback.c": "rollback_step", "virt/domain/power.c": "call_on_guest", "agent/method/power.c": "change_power_state"}
 # Functions that have an effect but are no step of a job, and why.
 FREE = {
     "virt_host_sweep": "at the start, before any job",

@@ -57,7 +57,7 @@ def test_no_room_for_the_journal_no_cast_is_acked_or_lost(env):
     mark = len(agent.text())
     ballast = fill(agent)
     cases = [Case(env, agent, guest).send() for guest in guests]
-    tap.wait_for("stop", lambda: "no cast is taken" in agent.text()[mark:], 30)
+    tap.wait_for("stop", lambda: "accepting no casts" in agent.text()[mark:], 30)
     time.sleep(3)
     assert env.unacked(agent) == len(cases), env.unacked(agent)
     assert all(env.glance.get(case.image)["status"] == "queued" for case in cases)
@@ -66,7 +66,7 @@ def test_no_room_for_the_journal_no_cast_is_acked_or_lost(env):
         case.wait_end()
     for case in cases:
         case.is_whole()
-    assert "casts are taken" in agent.text()[mark:]
+    assert "accepting casts" in agent.text()[mark:]
     assert env.unacked(agent) == 0
 
 

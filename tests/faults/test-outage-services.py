@@ -70,7 +70,7 @@ def test_glance_does_not_have_the_image_any_more(env):
         env.front.before_fault = lambda _status, path: env.glance.delete(path.split("/")[3])
         case = Case(env, agent).send()
         case.faults = 0  # nova knows
-        case.is_deleted("went away")
+        case.is_deleted("no longer exists")
 
 
 def test_glance_fails_once(env):
@@ -125,7 +125,7 @@ def test_qemu_dies_while_its_disk_is_read(env):
     case = env.kill_qemu(env.agent(), env.front.puts)
     env.front.release.set()
     case.is_whole()
-    assert "the snapshot begins again" in case.said(), case.said()
+    assert "taking a new snapshot" in case.said(), case.said()
 
 
 def test_qemu_dies_while_its_disk_is_copied(env):

@@ -61,7 +61,7 @@ def test_a_check_creates_nothing(env):
     before = sorted(os.listdir(agent.folder))
     status, lines, _ = check(agent)
     assert status == 0 and lines["state_dir"].startswith("warn"), lines
-    assert "novasnapd creates it" in lines["run_dir"]
+    assert "novasnapd will create it" in lines["run_dir"]
     assert sorted(os.listdir(agent.folder)) == before
 
 

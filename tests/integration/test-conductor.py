@@ -229,7 +229,7 @@ def test_while_the_journal_cannot_be_written_nothing_is_acked(env):
     images = [message["args"]["image_id"] for message in messages]
     for message in messages:
         env.publish(agent, message)
-    tap.wait_for("stop", lambda: "no cast is taken" in agent.text(), 40)
+    tap.wait_for("stop", lambda: "accepting no casts" in agent.text(), 40)
     assert all(env.glance.get(image)["status"] == "queued" for image in images)
     # Killed now, it has lost none: the broker delivers them again.
     agent.kill()

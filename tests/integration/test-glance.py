@@ -133,7 +133,7 @@ def test_an_image_that_is_deleted_during_its_upload_is_no_failure(env):
     tap.wait_for("upload", lambda: env.front.puts() == ["hold"], 60)
     env.glance.delete(image)
     env.front.release.set()
-    tap.wait_for("end", lambda: f"image {image} went away when uploading" in env.agent.text(), 60)
+    tap.wait_for("end", lambda: f"image {image} no longer exists, noticed while uploading" in env.agent.text(), 60)
     assert env.glance.get(image) is None
 
 

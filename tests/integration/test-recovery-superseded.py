@@ -210,7 +210,7 @@ def test_a_shelve_that_is_over_does_not_touch_the_guest(env):
 def test_a_shelve_whose_state_was_reset_does_not_touch_the_guest(env):
     job = Job(env, "shelve_instance", "queued", SHELVE)
     env.task_state(None)
-    assert "does not wait for it any more" in job.run()
+    assert "no longer waits for it" in job.run()
     assert job.saved() == [] and "power" not in job.log and not job.has_image() and job.event_has_ended()
 
 
@@ -228,9 +228,9 @@ def test_a_cancel_while_the_conductor_is_away(env):
     env.conductor.stop()
 
     def cancel():
-        tap.wait_for("try", lambda: "asking again" in env.agent.text(), 40)
+        tap.wait_for("try", lambda: "querying the instance again" in env.agent.text(), 40)
         env.agent.command("cancel", GUEST, check=False)
-        tap.wait_for("end's try", lambda: "it is tried again" in env.agent.text(), 60)
+        tap.wait_for("end's try", lambda: "it will be reported again" in env.agent.text(), 60)
         env.conductor.start()
     assert job.run(cancel) == "the previous process failed"
     assert env.conductor.task_states[GUEST] is None and job.event_has_ended() and not job.has_image()
@@ -240,7 +240,7 @@ def test_sigterm_while_the_image_is_saving(env):
     job = Job(env, status="saving")
     env.task_state("image_uploading")
     env.agent.start()
-    tap.wait_for("look", lambda: "taken up again" in env.agent.text(), 20)
+    tap.wait_for("look", lambda: "resuming it" in env.agent.text(), 20)
     time.sleep(1)
     assert env.agent.stop() == 0
     assert job.row() == (0, None) and job.has_image(), env.agent.text()
@@ -264,7 +264,7 @@ def leave_a_guest_that_left(env, state, host=None):
     env.task_state(state)
     env.conductor.host = host or env.agent.host
     job.run()
-    assert job.log.count("is not rolled back on this host") == 2 and "defined again" not in job.log, job.log
+    assert job.log.count("will not be rolled back on this host") == 2 and "defined again" not in job.log, job.log
     assert job.left == [] and not job.has_image() and env.conductor.faults == []
 
 
@@ -284,7 +284,7 @@ def test_a_guest_that_stayed_while_the_host_was_down(env):
         env.task_state(state)
         env.conductor.unwell = 1
         job.run()
-        assert "is not rolled back on this host" not in job.log and job.left == ["folder"] and env.conductor.unwell == 0, job.log
+        assert "will not be rolled back on this host" not in job.log and job.left == ["folder"] and env.conductor.unwell == 0, job.log
 
 
 def test_a_failure_keeps_its_kind(env):

@@ -96,7 +96,7 @@ def test_the_instance_is_in_another_task_meanwhile(env):
 def test_the_image_was_deleted_meanwhile(env):
     case = env.kill_during_upload(lambda case: env.glance.delete(case.image))
     case.faults = 0  # nova knows
-    case.is_deleted("went away")
+    case.is_deleted("no longer exists")
 
 
 def test_the_guest_was_stopped_meanwhile(env):
@@ -144,7 +144,7 @@ def test_after_a_stop_a_job_that_only_waited_begins(env):
     case = env.hold(env.agent)
     image = env.queue_behind(case)
     env.agent.process.send_signal(signal.SIGTERM)
-    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    tap.wait_for("stop", lambda: "accepting no more casts" in env.agent.text(), 20)
     env.agent.process.send_signal(signal.SIGTERM)
     assert env.agent.process.wait(20) == 0
     assert " open " in env.agent.shown(image) and env.event_starts() == 1
@@ -158,7 +158,7 @@ def test_after_a_stop_a_job_that_only_waited_begins(env):
 def test_sigterm_lets_the_snapshot_end(env):
     case = env.hold(env.agent)
     env.agent.process.send_signal(signal.SIGTERM)
-    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    tap.wait_for("stop", lambda: "accepting no more casts" in env.agent.text(), 20)
     time.sleep(1)
     assert env.agent.is_running()
     env.front.release.set()
@@ -169,7 +169,7 @@ def test_sigterm_lets_the_snapshot_end(env):
 def test_a_second_sigterm_ends_the_snapshot(env):
     case = env.hold(env.agent)
     env.agent.process.send_signal(signal.SIGTERM)
-    tap.wait_for("stop", lambda: "no more casts are taken" in env.agent.text(), 20)
+    tap.wait_for("stop", lambda: "accepting no more casts" in env.agent.text(), 20)
     env.agent.process.send_signal(signal.SIGTERM)
     assert env.agent.process.wait(20) == 0
     case.is_deleted("novasnapd is stopping")

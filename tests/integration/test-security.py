@@ -257,7 +257,7 @@ def test_image_ids_are_no_paths(env):
         for which in (agent, to_folder):
             offset = len(which.text())
             env.publish(env.cast(image_id=bad)[1], which)
-            tap.wait_for("refusal", lambda: "image_id is no uuid" in which.text()[offset:], 20)
+            tap.wait_for("refusal", lambda: "image_id is not a UUID" in which.text()[offset:], 20)
         for args in (["send", "snapshot_instance", "--file", env.cast()[0], "--image", bad],
                      ["replay", "--image", bad, env.cast()[0]], ["replay", "--local", "--image", bad, env.cast()[0]],
                      ["replay", "--local", env.cast(image_id=bad)[0]], ["cancel", bad], ["show", bad]):

@@ -142,7 +142,7 @@ def test_the_guest_stops_and_the_upload_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("destroy")
         upload.end()
-    assert "the snapshot begins again" in upload.said(), upload.said()
+    assert "taking a new snapshot" in upload.said(), upload.said()
     env.check_whole(upload, whole=True)
 
 
@@ -153,7 +153,7 @@ def test_the_guest_starts_and_the_upload_begins_again(env):
         env.guest.start()
         assert time.monotonic() - begin < 20
         upload.end()
-    assert "the snapshot begins again" in upload.said(), upload.said()
+    assert "taking a new snapshot" in upload.said(), upload.said()
     env.check_whole(upload)
     env.guest.wait_writing(1)
 
@@ -189,7 +189,7 @@ def test_after_a_failed_upload_the_same_instant_is_sent(env):
     agent = env.agent({"glance_url": front.url}, upload_bytes_per_second="0")
     image, shown, status = agent.snapshot(env.guest.uuid)
     assert status == 0, (shown, agent.text())
-    assert "attempts 2" in agent.text() and "the snapshot begins again" not in agent.text()
+    assert "attempts 2" in agent.text() and "taking a new snapshot" not in agent.text()
     rounds = rounds_in(env.glance.file(image), "qcow2")
     assert is_one_instant(rounds), rounds
 
@@ -256,7 +256,7 @@ def test_the_backup_job_is_ended_by_somebody_else_and_begins_again(env):
     with env.upload() as upload:
         env.guest.virsh("domjobabort")
         upload.end()
-    assert "the snapshot begins again" in upload.said(), upload.said()
+    assert "taking a new snapshot" in upload.said(), upload.said()
     env.check_whole(upload)
 
 
@@ -300,7 +300,7 @@ def test_the_export_of_a_killed_novasnapd_is_ended_by_the_next_start(env):
     mark = len(agent.text())
     agent.start()
     tap.wait_for("end of the export", lambda: not env.guest.has_job(), 20)
-    assert "taken up again" in agent.text()[mark:], agent.text()
+    assert "resuming it" in agent.text()[mark:], agent.text()
     tap.wait_for("end of the job", lambda: " is active: " in agent.text()[mark:], 60)
     tap.wait_for("end of the folders", lambda: agent.left() == [], 10)
     assert env.guest.state() == "running"

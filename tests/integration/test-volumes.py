@@ -177,7 +177,7 @@ def test_unquiesce_waits_for_cinder_only_for_a_while(env):
     asked = env.cinder.asked
     env.compute.cast("unquiesce_instance", instance=instance_of(env.guest),
                      mapping=[{"source_type": "volume"}, {"source_type": "snapshot", "snapshot_id": snapshot}])
-    tap.wait_for("end of the wait", lambda: "is still being created; the guest is thawed" in env.agent.text(), 40)
+    tap.wait_for("end of the wait", lambda: "is still being created; thawing the guest" in env.agent.text(), 40)
     assert env.cinder.asked > asked + 5
 
 

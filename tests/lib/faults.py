@@ -90,7 +90,7 @@ def run_fault(env, name, point, kind):
                 wait_killed(agent)
                 agent.start()
         case.wait_end()
-        assert what == "kill" or "a fault is put in" in agent.text()
+        assert what == "kill" or "injecting a fault" in agent.text()
         return outcome(case)
 
 

@@ -365,7 +365,7 @@ static void test_required_arguments(struct fixture *fixture, gconstpointer unuse
 		const char *name;
 		const char *why;
 	} required[] = {
-		{"image_id", "its argument image_id is no uuid"},
+		{"image_id", "the argument image_id is not a UUID"},
 		{"instance", "the argument instance"},
 	};
 

@@ -157,7 +157,7 @@ static void test_empty(void)
 	g_assert_cmpstr(config->virt.container_format, ==, "qcow2");
 	g_assert_cmpuint(config->report_interval_s, ==, 10);
 	expect_error("[DEFAULT]\nmy =\n[libvirt]\nimages_type = $my\n",
-		     ":4: [libvirt]images_type: is empty once its references are replaced");
+		     ":4: [libvirt]images_type: is empty after its references were replaced");
 }
 
 /* All settings of a multi-valued key count, those of every file. */
@@ -212,7 +212,7 @@ static void test_value_errors(void)
 	expect_error("[DEFAULT]\nstate_path = relative\n",
 		     "[libvirt]snapshots_directory: must be an absolute path");
 	expect_error("[novasnap]\ncontrol = none\nreport_state = true\n",
-		     ":3: [novasnap]report_state: needs control = conductor");
+		     ":3: [novasnap]report_state: requires control = conductor");
 	expect_error("[oslo_messaging_notifications]\ntransport_url = rabbit://other/\n",
 		     "is not supported");
 }
@@ -245,11 +245,11 @@ static void test_reference_limit(void)
 
 static void test_line_errors(void)
 {
-	expect_error("[DEFAULT]\nhost = h\nnonsense\n", ":3: neither");
-	expect_error("[DEFAULT]\r\nhost = h\rnonsense\n", ":3: neither");
+	expect_error("[DEFAULT]\nhost = h\nnonsense\n", ":3: not a [section]");
+	expect_error("[DEFAULT]\r\nhost = h\rnonsense\n", ":3: not a [section]");
 	expect_error("[DEFAULT\nhost = h\n", ":1: a line that begins with [ must end with ]");
 	expect_error("[]\n", ":1: the section has no name");
-	expect_error("host = h\n", ":1: a key stands before the first [section]");
+	expect_error("host = h\n", ":1: a key before the first [section]");
 	expect_error("[DEFAULT]\n= h\n", ":2: the key has no name");
 	expect_error("[DEFAULT]\n\n  host = h\n", ":3: the line is indented");
 	expect_error("[DEFAULT]\n# \xff\n", ":2: the line is not UTF-8");
