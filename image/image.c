@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The error domain of image.h. It stands apart from the store, because all of image/ uses it.
+ * The error domain of image.h, which all of image/ uses.
  */
 #include "image/image.h"
 

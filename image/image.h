@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The public interface of image/: sends the bytes of an image source to an image store (Glance or
- * a directory) and hashes them on the way.
+ * The public interface of image/: uploads an image source to an image store (Glance or a
+ * directory), and hashes the data.
  *
- * Many threads may use one store at the same time. Each call blocks until it is done, has failed or
- * sees that its cancel flag is set. The other public headers are source.h and cinder.h.
+ * Several threads may use one store at the same time. Each call blocks until it has succeeded,
+ * failed or noticed its cancel flag. The other public headers are source.h and cinder.h.
  */
 #ifndef NOVASNAP_IMAGE_IMAGE_H
 #define NOVASNAP_IMAGE_IMAGE_H
@@ -25,18 +25,18 @@ enum image_error {
 	IMAGE_ERROR_FAILED,	 /* any other failure; the message describes it */
 	IMAGE_ERROR_NOT_FOUND,	 /* the image does not exist (404) */
 	IMAGE_ERROR_GONE,	 /* the image was deleted during its upload (404 or 410 on PUT) */
-	IMAGE_ERROR_AUTH,	 /* 401 although our own tokens were tried, or Keystone refused */
+	IMAGE_ERROR_AUTH,	 /* 401 even with novasnap's own token, or an error of Keystone */
 	IMAGE_ERROR_FORBIDDEN,	 /* the identity may not do this (403) */
 	IMAGE_ERROR_CONFLICT,	 /* the image is in a state that accepts no data (409) */
 	IMAGE_ERROR_TOO_LARGE,	 /* over a quota or image_size_cap (413), or the disk is full */
 	IMAGE_ERROR_UNAVAILABLE, /* no answer, 429 or 5xx from each server, after all retries */
-	IMAGE_ERROR_MISMATCH,	 /* size or hash in the store differ from what was sent */
+	IMAGE_ERROR_MISMATCH,	 /* size or hash in the store differ from the data sent */
 	IMAGE_ERROR_CANCELLED,	 /* the cancel flag was set */
-	IMAGE_ERROR_CONFIG,	 /* the configuration cannot work */
+	IMAGE_ERROR_CONFIG,	 /* the configuration is invalid */
 };
 
 /*
- * One of our own Keystone users. The names are those of keystoneauth's password options. Strings
+ * One of novasnap's Keystone users. The names are those of keystoneauth's password options. Strings
  * may be NULL. The user is configured if both auth_url and username are set.
  */
 struct keystone_config {
@@ -50,40 +50,40 @@ struct keystone_config {
 	const char *project_domain_name; /* if project_domain_id is NULL; both NULL: "Default" */
 	const char *project_domain_id;
 	const char *cafile;   /* PEM; NULL: the system's certificate authorities */
-	const char *certfile; /* PEM, our client certificate */
+	const char *certfile; /* PEM, the client certificate */
 	const char *keyfile;
 	bool insecure; /* do not verify the server's certificate */
 };
 
-/* How to reach the image store. The caller owns all strings and keeps them as long as the store. */
+/* How to connect to the image store. The caller owns all strings, which must outlive the store. */
 struct image_config {
 	bool directory;		/* [novasnap]images is "directory" */
 	const char *images_dir; /* absolute path of the directory store */
 	/* [glance]api_servers, NULL-terminated; NULL or empty: not set */
 	const char *const *api_servers;
-	const char *endpoint_override;	     /* [glance]endpoint_override; used if there are no
-						api_servers */
-	const char *region_name;	     /* [glance]region_name; NULL: any region */
-	const char *const *valid_interfaces; /* [glance]valid_interfaces, NULL-terminated; NULL or
-						empty: internal, then public */
-	unsigned num_retries; /* [glance]num_retries: how often a failed request is repeated */
+	/* [glance]endpoint_override; used if there are no api_servers. */
+	const char *endpoint_override;
+	const char *region_name; /* [glance]region_name; NULL: any region */
+	/* [glance]valid_interfaces, NULL-terminated; NULL or empty: internal, then public. */
+	const char *const *valid_interfaces;
+	unsigned num_retries; /* [glance]num_retries: number of retries of a failed request */
 	const char *cafile;   /* [glance]cafile; NULL: the system's certificate authorities */
 	const char *certfile;
 	const char *keyfile;
-	bool insecure;			/* [glance]insecure: do not verify certificates */
-	unsigned connect_timeout_s;	/* seconds to establish a TCP or TLS connection */
-	unsigned request_timeout_s;	/* seconds for a complete request that is not an upload */
-	unsigned stall_timeout_s;	/* an upload that moves no byte for so many seconds fails */
-	unsigned saving_timeout_s;	/* how many seconds to wait for an image that is `saving` */
-	struct keystone_config auth;	/* [keystone_authtoken]: our own token, the catalogue */
-	struct keystone_config service; /* [service_user] */
-	bool send_service_user_token;	/* [service_user]send_service_user_token */
+	bool insecure;		    /* [glance]insecure: do not verify certificates */
+	unsigned connect_timeout_s; /* seconds to establish a TCP or TLS connection */
+	unsigned request_timeout_s; /* seconds for a complete request that is not an upload */
+	unsigned stall_timeout_s;   /* an upload fails after this many seconds without progress */
+	unsigned saving_timeout_s;  /* for how many seconds to wait for an image that is `saving` */
+	struct keystone_config auth; /* [keystone_authtoken]: novasnap's token, and the catalogue */
+	struct keystone_config service;	  /* [service_user] */
+	bool send_service_user_token;	  /* [service_user]send_service_user_token */
 	unsigned upload_bytes_per_second; /* limit of all uploads together; 0: no limit */
 };
 
-/* On whose behalf a request is made. Comes from the context of the cast. */
+/* The user for whom a request is made. From the cast's context. */
 struct image_identity {
-	const char *token;	/* the user's token; NULL: use the store's own user */
+	const char *token;	/* the user's token; NULL: use novasnap's token */
 	const char *request_id; /* "req-<uuid>", sent as X-OpenStack-Request-ID; may be NULL */
 	/* For a Glance without Keystone, sent as nova.image.glance.generate_identity_headers does.
 	 * Each may be NULL. */
@@ -92,16 +92,16 @@ struct image_identity {
 	const char *const *roles; /* NULL-terminated */
 };
 
-/* What nova writes into the record of an image before it sends the data. */
+/* The values that nova writes to an image's record before it sends the data. */
 struct image_meta {
-	const char *name;	      /* NULL: unchanged */
+	const char *name;	      /* NULL: leave unchanged */
 	const char *disk_format;      /* raw, qcow2, vmdk, vdi, ami */
 	const char *container_format; /* bare, ami, ... */
-	const char *visibility;	      /* NULL: unchanged */
+	const char *visibility;	      /* NULL: leave unchanged */
 	const cJSON *properties;      /* object of strings, owned by the caller; may be NULL */
 };
 
-/* The record of an image, as the store has it. */
+/* The record of an image in the store. */
 struct image_record {
 	char *id;
 	char *name;   /* may be NULL */
@@ -112,16 +112,16 @@ struct image_record {
 	char *os_hash_value; /* hex */
 	char *created_at;    /* ISO 8601; NULL: the store did not report it */
 	int64_t size;	     /* bytes; -1: unknown */
-	cJSON *document;     /* the complete record; properties are members of it */
+	cJSON *document;     /* the complete record, which includes the image's properties */
 };
-/* Frees the record and all that it refers to. Accepts NULL. */
+/* Frees the record and its members. Accepts NULL. */
 void image_record_free(struct image_record *record);
 typedef struct image_record image_record_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_record_t, image_record_free)
 
-/* Describes a complete image. */
+/* Describes the complete data of an image. */
 struct image_checksum {
-	const char *hash_name; /* the hash algorithm, by Glance's name */
+	const char *hash_name; /* Glance's name of the hash algorithm */
 	const char *hash;      /* hex */
 	uint64_t size;	       /* bytes */
 };
@@ -129,33 +129,34 @@ struct image_checksum {
 /* Enough for 512 bits in hex with a terminating NUL. */
 #define IMAGE_HASH_TEXT_SIZE 129
 
-/* One upload: what to send, whom to inform, and what was sent. */
+/* An upload: its source, its callbacks and its result. */
 struct image_upload {
 	struct image_source *source; /* owned by the caller */
 	const atomic_int *cancel;    /* checked at least once a second; may be NULL */
-	/* Reports how many of `total` bytes the store has accepted, and 0 when an attempt starts.
-	 * Called from threads of the upload; must return quickly. May be NULL. */
+	/* Reports how many of `total` bytes the store has accepted; 0 when an attempt starts.
+	 * Called by threads of the upload; must return quickly. May be NULL. */
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
-	/* Reports the checksum of the image. Called from the reading thread of each attempt when it
-	 * has hashed all bytes, before the last of them can be sent. -1 with an error makes the
-	 * upload fail. May be NULL. */
+	/* Reports the checksum of the image. Called by the reading thread of each attempt, after it
+	 * has hashed all bytes and before the last of them can be sent. -1 with an error fails the
+	 * upload. May be NULL. */
 	int (*checksum)(void *opaque, const struct image_checksum *checksum, GError **error);
-	void *opaque;	       /* passed to both callbacks */
-	const char *hash_algo; /* Glance's name of a hash; NULL or unknown to OpenSSL: "sha512" */
+	void *opaque; /* passed to both callbacks */
+	/* Glance's name of the hash algorithm; NULL or unknown to OpenSSL: "sha512". */
+	const char *hash_algo;
 	bool resuming; /* an earlier upload may have sent data: check the image before sending */
 	/* Set by image_store_upload. */
-	char hash[IMAGE_HASH_TEXT_SIZE]; /* hex, "" if it is not known */
+	char hash[IMAGE_HASH_TEXT_SIZE]; /* hex; "" if unknown */
 	const char *hash_name;		 /* the hash algorithm that was used */
 	uint64_t sent;			 /* bytes, valid after success */
-	unsigned attempts;		 /* how many times sending was started */
+	unsigned attempts;		 /* number of attempts that were started */
 	/* Private to the store. */
 	struct rate_limit *rate_limit;
 };
 
 /*
- * Compares the record of an image with what was sent: the status must be `active`, and size and
- * hash must match. If the store uses another hash algorithm, only the size is compared and a
- * message is logged. Returns 0, or -1 with IMAGE_ERROR_MISMATCH.
+ * Compares the record of an image with the data that was sent: the status must be `active`, and
+ * size and hash must match. If the store uses another hash algorithm, only the size is compared,
+ * and a message is logged. Returns 0, or -1 with IMAGE_ERROR_MISMATCH.
  */
 int image_record_verify(const struct image_record *record, const struct image_checksum *checksum,
 			GError **error);
@@ -163,56 +164,57 @@ int image_record_verify(const struct image_record *record, const struct image_ch
 struct image_store;
 
 /*
- * Opens the store that the configuration names. This contacts no server, but creates the folder of
- * a directory store. `config` must outlive the store. Free the store with image_store_free().
- * Returns NULL with IMAGE_ERROR_CONFIG.
+ * Opens the configured store. This contacts no server; for a directory store it creates the folder.
+ * `config` must outlive the store. Free the store with image_store_free(). Returns NULL with
+ * IMAGE_ERROR_CONFIG.
  */
 struct image_store *image_store_new(const struct image_config *config, GError **error);
-/* No call on the store may be in progress. Accepts NULL. */
+/* The caller must ensure that no call on the store is in progress. Accepts NULL. */
 void image_store_free(struct image_store *store);
 typedef struct image_store image_store_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_store_t, image_store_free)
 
 /*
- * In the following functions `identity` is on whose behalf the request is made, and `id` is the
- * UUID of an image; another text is IMAGE_ERROR_FAILED. They return IMAGE_ERROR codes. Requests to
- * Glance are repeated num_retries times, each time at the next server, as
+ * In the following functions, `identity` is the user for whom the request is made, and `id` is the
+ * UUID of an image; any other text fails with IMAGE_ERROR_FAILED. They return IMAGE_ERROR codes.
+ * Requests to Glance are repeated num_retries times, each time at the next server, as
  * nova.image.glance.GlanceClientWrapper.call does.
  */
 
 /*
- * Reads the record of an image (nova.image.glance.GlanceImageServiceV2.show). On success
- * `*ret_record` belongs to the caller. Returns 0, or -1 with IMAGE_ERROR_NOT_FOUND or another code.
+ * Reads the record of an image (nova.image.glance.GlanceImageServiceV2.show). The caller frees
+ * `*ret_record` with image_record_free(). Returns 0, or -1 with IMAGE_ERROR_NOT_FOUND or another
+ * code.
  */
 int image_store_get(struct image_store *store, const struct image_identity *identity,
 		    const char *id, struct image_record **ret_record, GError **error);
 
 /*
- * Replaces or adds what differs from `meta` in the record of an image and removes nothing
+ * Changes the record of an image to the values in `meta`, and removes nothing
  * (nova.image.glance.GlanceImageServiceV2.update with purge_props=False). A directory store creates
- * a record that does not exist. Returns 0 or -1.
+ * a missing record. Returns 0 or -1.
  */
 int image_store_update(struct image_store *store, const struct image_identity *identity,
 		       const char *id, const struct image_meta *meta, GError **error);
 
 /*
- * Sends the bytes of the source until the image is active, then verifies it as
- * image_record_verify() does. Each attempt starts at byte 0. Before an attempt is repeated, the
- * record of the image is checked, so that two uploads never run at the same time and an image that
- * is complete is not sent again. An image that does not match stays in the store: the caller
- * deletes it. Returns 0 or -1; errors of the source and of the callbacks keep their domain.
+ * Uploads the source until the image is active, then verifies it as image_record_verify() does.
+ * Each attempt starts at byte 0. Before another attempt the image's record is checked, so that two
+ * uploads never run at the same time and a complete image is not sent again. An image that does not
+ * match is not deleted; that is left to the caller. Returns 0 or -1; errors of the source and of
+ * the callbacks keep their domain.
  */
 int image_store_upload(struct image_store *store, const struct image_identity *identity,
 		       const char *id, struct image_upload *upload, GError **error);
 
-/* A property that an image must have to be listed. */
+/* A property by which images are selected. */
 struct image_property {
 	const char *name;
 	const char *value;
 };
 /*
- * Lists all images that have all of these properties. `wanted` ends with an entry whose name is
- * NULL. Returns an array of struct image_record in no particular order, which the caller frees with
+ * Lists the images that have all of these properties. `wanted` is terminated by an entry whose name
+ * is NULL. Returns an unordered array of struct image_record, which the caller frees with
  * g_ptr_array_unref(), or NULL with an error.
  */
 GPtrArray *image_store_list(struct image_store *store, const struct image_identity *identity,
@@ -224,7 +226,7 @@ int image_store_delete(struct image_store *store, const struct image_identity *i
 
 /*
  * Creates a `queued` record, as nova-api does before it sends a cast; for commands that send a cast
- * without nova-api. Returns the id, which the caller frees with g_free(), or NULL with an error.
+ * themselves. Returns the id, which the caller frees with g_free(), or NULL with an error.
  */
 char *image_store_create(struct image_store *store, const struct image_identity *identity,
 			 const char *name, GError **error);
@@ -237,9 +239,9 @@ int image_check_keystone(const struct keystone_config *user, const struct image_
 			 GError **error);
 
 /*
- * Returns where the store is, for messages and `image_ref_url`: the URL of the first Glance server
- * ("http://127.0.0.1:9292") or the path of the folder. Asks Keystone if the URL comes from its
- * catalogue. The caller frees the text with g_free(). NULL: unknown.
+ * Returns the store's location, for messages and `image_ref_url`: the URL of the first Glance
+ * server ("http://127.0.0.1:9292") or the path of the folder. Queries Keystone if the URL comes
+ * from its catalogue. The caller frees the text with g_free(). NULL: unknown.
  */
 char *image_store_location(struct image_store *store);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What all image sources have in common.
+ * The common part of all image sources.
  */
 #include "image/source.h"
 

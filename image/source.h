@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An image source has a size, and its bytes can be read from any offset. virt/ opens a source for
- * each snapshot, and image/ sends its bytes to a store. virt/ includes no other header of image/.
+ * An image source has a size, and its bytes can be read at any offset. virt/ opens a source for
+ * each snapshot, and image/ uploads it to a store. virt/ includes no other header of image/.
  */
 #ifndef NOVASNAP_IMAGE_SOURCE_H
 #define NOVASNAP_IMAGE_SOURCE_H
@@ -17,68 +17,67 @@ GQuark image_source_error_quark(void);
 /* The codes of IMAGE_SOURCE_ERROR. */
 enum image_source_error {
 	IMAGE_SOURCE_ERROR_FAILED,	 /* any other failure; the message describes it */
-	IMAGE_SOURCE_ERROR_DISCONNECTED, /* the NBD server is gone, and its guest may be, too */
+	IMAGE_SOURCE_ERROR_DISCONNECTED, /* the NBD server has exited; its guest may have stopped */
 	IMAGE_SOURCE_ERROR_CANCELLED,	 /* the cancel flag was set */
 };
 
 struct image_source;
 
-/* Receives one extent: `length` bytes from byte `offset`. `data` is false if all of them read as
+/* Receives one extent: `length` bytes at byte `offset`. `data` is false if all of them read as
  * zeros. */
 typedef void (*image_extent_fn)(uint64_t offset, uint64_t length, bool data, void *opaque);
 
-/* A kind of source. Only one thread at a time may call a source. */
+/* A type of source. Only one thread at a time may use a source. */
 struct image_source_ops {
-	/* Fills `buf` with `len` bytes from byte `offset`. The range must lie within the size of
-	 * the source. Returns 0, or -1 with an error whose message names the source. */
+	/* Fills `buf` with `len` bytes at byte `offset`. The range must be within the size of the
+	 * source. Returns 0, or -1 with an error whose message names the source. */
 	int (*read)(struct image_source *source, uint64_t offset, void *buf, size_t len,
 		    GError **error);
-	/* Frees the source and all that it refers to. */
+	/* Frees the source and its members. */
 	void (*free)(struct image_source *source);
-	/* Calls `each` with all extents from the first byte to the last, in order and without
-	 * gaps. NULL: the source does not know its extents; treat all of it as data. Returns 0 or
-	 * -1. */
+	/* Calls `each` for all extents from the first byte to the last, in order and without gaps.
+	 * NULL: the extents are unknown; treat the whole source as data. Returns 0 or -1. */
 	int (*extents)(struct image_source *source, image_extent_fn each, void *opaque,
 		       GError **error);
 };
 
-/* The common part of all sources. A kind of source embeds it as its first member. */
+/* The common part of all sources. Each type of source embeds it as its first member. */
 struct image_source {
 	const struct image_source_ops *ops;
 	uint64_t size; /* bytes */
 };
 
 /*
- * Opens a regular file, whose bytes are the source. The file may be unlinked while the source
- * exists. Returns NULL with G_FILE_ERROR.
+ * Opens a regular file as a source. The file may be unlinked while the source exists. Returns NULL
+ * with G_FILE_ERROR.
  */
 struct image_source *image_source_new_file(const char *path, GError **error);
 
-/* Which NBD export to read. The strings may be freed after image_source_new_nbd(). */
+/* The NBD export to read. The strings may be freed after image_source_new_nbd(). */
 struct image_nbd {
-	const char *socket; /* a unix socket: of a running server if argv is NULL, else a path that
-			       does not exist yet in a folder that only we can access */
-	const char *const *argv;  /* a server to start, by systemd's socket activation; or NULL */
-	const char *export_name;  /* "": the default export */
-	unsigned timeout_s;	  /* how many seconds to wait for any answer */
-	const atomic_int *cancel; /* checked while waiting for an answer; must outlive the source;
-				     may be NULL */
+	/* A unix socket: of a running server if argv is NULL, else a path that does not exist yet,
+	 * in a folder that only novasnap can access. */
+	const char *socket;
+	const char *const *argv; /* a server to start, with systemd's socket activation; or NULL */
+	const char *export_name; /* "": the default export */
+	unsigned timeout_s;	 /* limit for each answer in seconds */
+	/* Checked while waiting for an answer; must outlive the source; may be NULL. */
+	const atomic_int *cancel;
 };
 /*
- * Opens an NBD export. A read sends many requests at once; the extents are those of the metadata
+ * Opens an NBD export. A read sends several requests at once; the extents are those of the metadata
  * context base:allocation. A server started from `argv` serves no other client. It is stopped with
- * the source and killed if the calling thread ends, and its socket no longer exists when this
- * function returns. Returns NULL with IMAGE_SOURCE_ERROR.
+ * the source, and killed if the calling thread ends. Its socket no longer exists when this function
+ * returns. Returns NULL with IMAGE_SOURCE_ERROR.
  */
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error);
 
 /*
- * Encoders are sources that make an image of another source. An encoder takes ownership of that
- * source, also when it fails. It asks for the extents immediately, so the size of the image is
- * known before its first byte is read. It does not read extents that are zeros. Each byte of the
- * image depends only on the bytes and extents of the other source, so reading an offset again
- * gives the same bytes. Encoders return NULL with IMAGE_SOURCE_ERROR or an error of the other
- * source.
+ * Encoders are sources that convert another source to an image. An encoder takes ownership of that
+ * source, also when it fails. It queries the extents immediately, so that the size of the image is
+ * known before its first byte is read. It does not read extents of zeros. Each byte of the image
+ * depends only on the bytes and extents of the other source, so reading an offset again returns the
+ * same bytes. Encoders return NULL with IMAGE_SOURCE_ERROR or an error of the other source.
  */
 
 /* The largest disk that an encoder accepts, in bytes: 8 TiB. */
@@ -93,40 +92,41 @@ struct image_source *image_source_new_raw(struct image_source *source, GError **
  */
 struct image_source *image_source_new_qcow2(struct image_source *source, GError **error);
 
-/* How to compress. The encoder copies it, except for the cancel flag, which must outlive it. */
+/* Compression options. The encoder copies them, except for the cancel flag, which must outlive
+ * it. */
 struct image_compression {
 	bool zstd;		  /* true: zstd, for QEMU 5.1 or later; false: zlib */
-	int level;		  /* 0: the default of the library */
-	unsigned threads;	  /* 0: one less than the number of processors, at least 1 */
+	int level;		  /* 0: the library's default */
+	unsigned threads;	  /* 0: the number of processors minus one, at least 1 */
 	const atomic_int *cancel; /* may be NULL */
 	const char *spill_dir;	  /* folder of an unlinked temporary file; NULL: g_get_tmp_dir() */
-	uint64_t spill_bound;	  /* bytes of cluster sizes kept in memory, the rest is written to
-				     the temporary file; 0: 16 MiB */
+	/* Limit in bytes of the cluster sizes in memory; the rest is in the temporary file; 0: 16
+	 * MiB. */
+	uint64_t spill_bound;
 };
 /*
- * Makes a qcow2 image whose clusters are compressed by several threads. Clusters that do not get
- * smaller are stored uncompressed, and clusters of zeros are left out.
+ * Creates a qcow2 image whose clusters are compressed by several threads. Clusters that do not get
+ * smaller are stored uncompressed, and clusters of zeros are omitted.
  *
- * The size of the image is known only after all clusters were compressed. So this function takes as
- * long as reading the whole source; it fails with IMAGE_SOURCE_ERROR_CANCELLED if the flag is set.
- * Reading the image compresses the clusters again, a little ahead of the reader. Any offset can be
- * read, but reading in order is fastest. A read fails if the bytes of the other source have
- * changed.
+ * The size of the image is known only after all clusters were compressed. So this function reads
+ * the whole source; it fails with IMAGE_SOURCE_ERROR_CANCELLED if the flag is set. Reading the
+ * image compresses the clusters again, a little ahead of the reader. Any offset can be read, but
+ * reading in order is fastest. A read fails if the bytes of the other source have changed.
  */
 struct image_source *image_source_new_qcow2_compressed(struct image_source *source,
 						       const struct image_compression *how,
 						       GError **error);
 
 /*
- * Makes a source with the same bytes and finer extents: reads all data immediately, and reports
- * clusters of 64 KiB that contain only zeros as zeros. This is for encoders that do not find zeros
- * themselves, as the compressing encoder does. Takes ownership of `source`, also when it fails.
- * `cancel` may be NULL. Returns NULL with IMAGE_SOURCE_ERROR or an error of the other source.
+ * Creates a source with the same bytes and finer extents: reads all data immediately, and reports
+ * clusters of 64 KiB that contain only zeros as zeros. It is for encoders that do not detect zeros;
+ * the compressing encoder does. Takes ownership of `source`, also when it fails. `cancel` may be
+ * NULL. Returns NULL with IMAGE_SOURCE_ERROR or an error of the other source.
  */
 struct image_source *image_source_new_scanned(struct image_source *source, const atomic_int *cancel,
 					      GError **error);
 
-/* Frees a source of any kind. Accepts NULL. */
+/* Frees a source of any type. Accepts NULL. */
 void image_source_free(struct image_source *source);
 typedef struct image_source image_source_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(image_source_t, image_source_free)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Starts threads and waits for other threads.
+ * Starts threads, and waits for other threads.
  */
 #ifndef NOVASNAP_IMAGE_THREAD_H
 #define NOVASNAP_IMAGE_THREAD_H

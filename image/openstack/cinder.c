@@ -60,12 +60,12 @@ void cinder_service_free(struct cinder_service *service)
 	g_free(service);
 }
 
-/* Returns the URL of the project. The endpoint in the catalogue is that of our own user's project,
- * which the user's project replaces. */
+/* Returns the base URL for the user's project. The catalogue's endpoint names the project of
+ * novasnap's user, which is replaced. */
 static char *project_url(const struct cinder_service *service,
 			 const struct image_identity *identity, GError **error)
 {
-	/* The id comes from the cast: escape it, so that it stays one part of the path. */
+	/* The id is from the cast: escape it, so that it stays a single path component. */
 	g_autofree char *project =
 		g_uri_escape_string(identity->project_id ? identity->project_id : "", NULL, FALSE);
 	const struct keystone_endpoint wanted = {service->type, service->interface,
@@ -93,7 +93,7 @@ static char *project_url(const struct cinder_service *service,
 	return g_strdup(url->str);
 }
 
-/* Sends a request about a snapshot. `path_suffix` follows its URL; `body` may be NULL. */
+/* Sends a request about a snapshot. `path_suffix` is appended to its URL; `body` may be NULL. */
 static int snapshot_request_send(const struct cinder_service *service,
 				 const struct image_identity *identity, const char *method,
 				 const char *snapshot, const char *path_suffix, const char *body,
@@ -137,8 +137,7 @@ char *cinder_snapshot_status(struct cinder_service *service, const struct image_
 		cJSON_Delete(answer);
 		if (!status)
 			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
-				    "the reply of Cinder about snapshot %s has no status",
-				    snapshot);
+				    "Cinder's reply about snapshot %s has no status", snapshot);
 	}
 	http_reply_clear(&reply);
 	return status;

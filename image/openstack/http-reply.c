@@ -18,8 +18,8 @@ void http_reply_clear(struct http_reply *reply)
 	*reply = (struct http_reply){0};
 }
 
-/* A comma or a bracket precedes each value except the first. Those within strings are counted, too:
- * the limit leaves room for them. */
+/* Each value except the first is preceded by a comma or a bracket. Those within strings are
+ * counted, too, for which the limit leaves room. */
 static bool reply_has_few_values(const GString *body)
 {
 	size_t count = 0;
@@ -57,7 +57,7 @@ static void html_unescape(char *line)
 	}
 }
 
-/* Returns the server's text in one line, without HTML tags, titles and styles. */
+/* Returns the server's text as one line, without HTML tags, titles and styles. */
 static char *reply_text(const struct http_reply *reply)
 {
 	size_t length = MIN(reply->body->len, HTTP_REFUSAL_SIZE_MAX);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The reply of an HTTP server: its JSON document, or its refusal as an error.
+ * The reply of an HTTP server: parsing its JSON document, or converting an error reply.
  */
 #ifndef NOVASNAP_IMAGE_HTTP_REPLY_H
 #define NOVASNAP_IMAGE_HTTP_REPLY_H
@@ -9,10 +9,10 @@
 #include <glib.h>
 
 struct http_reply {
-	long status;	     /* 0: there was no reply */
+	long status;	     /* 0: no reply was received */
 	GString *body;	     /* at most HTTP_REPLY_SIZE_MAX bytes; NULL before the first request */
-	char *subject_token; /* the header X-Subject-Token; NULL: absent */
-	char *location;	     /* the header Location; NULL: absent */
+	char *subject_token; /* the header X-Subject-Token; NULL: missing */
+	char *location;	     /* the header Location; NULL: missing */
 };
 
 /* Frees the contents and zeroes the reply. */
@@ -23,8 +23,8 @@ void http_reply_clear(struct http_reply *reply);
 cJSON *http_reply_parse(const struct http_reply *reply);
 
 /*
- * Turns a refusal into an error that contains the status and the server's own text without its
- * markup. `request` says what was requested ("GET http://..."). The code is IMAGE_ERROR_AUTH (401),
+ * Sets an error from an error reply, with the status and the server's text without its markup.
+ * `request` describes the request ("GET http://..."). The code is IMAGE_ERROR_AUTH (401),
  * _FORBIDDEN (403), _NOT_FOUND (404), _CONFLICT (409), _GONE (410), _TOO_LARGE (413), _UNAVAILABLE
  * (429, 500 and above), or else _FAILED.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One HTTP request, sent by libcurl.
+ * Sends one HTTP request with libcurl.
  */
 #include "image/openstack/http.h"
 
@@ -16,18 +16,18 @@
 #define EXPECT_TIMEOUT_MS 5000L
 #define UPLOAD_BUFFER_SIZE (256L * 1024)
 
-/* One request on its way, passed to curl's callbacks. */
+/* A request in progress, passed to curl's callbacks. */
 struct transfer {
 	const struct http_request *request;
 	struct http_reply *reply;
-	GError *read_error; /* why the upload could not be read; NULL: it could */
+	GError *read_error; /* the error of the upload's `read`; NULL: none */
 	bool cancelled;
-	gint64 reply_timeout_us; /* for the reply to an upload after its last byte was sent */
-	gint64 reply_deadline;	 /* monotonic us; 0: the upload was not sent completely yet */
+	gint64 reply_timeout_us; /* limit for the reply to an upload after its last byte was sent */
+	gint64 reply_deadline;	 /* monotonic us; 0: the upload is not completely sent yet */
 	bool reply_late;
 };
 
-static size_t transfer_take_body(char *data, size_t size, size_t count, void *opaque)
+static size_t transfer_receive_body(char *data, size_t size, size_t count, void *opaque)
 {
 	struct transfer *transfer = opaque;
 	size_t length = size * count;
@@ -49,7 +49,7 @@ static void header_copy_value(const char *name, const char *data, size_t length,
 	*ret_value = g_strstrip(g_strndup(data + name_length, length - name_length));
 }
 
-static size_t transfer_take_header(char *data, size_t size, size_t count, void *opaque)
+static size_t transfer_receive_header(char *data, size_t size, size_t count, void *opaque)
 {
 	struct transfer *transfer = opaque;
 
@@ -58,7 +58,7 @@ static size_t transfer_take_header(char *data, size_t size, size_t count, void *
 	return size * count;
 }
 
-static size_t transfer_give_body(char *buffer, size_t size, size_t count, void *opaque)
+static size_t transfer_send_body(char *buffer, size_t size, size_t count, void *opaque)
 {
 	struct transfer *transfer = opaque;
 	const struct http_upload *upload = transfer->request->upload;
@@ -67,9 +67,9 @@ static size_t transfer_give_body(char *buffer, size_t size, size_t count, void *
 	return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
 }
 
-/* A server that sends its reply to an upload byte by byte makes progress all the time, which curl's
- * low speed limit accepts. */
-static bool transfer_check_late(struct transfer *transfer, uint64_t sent)
+/* curl's low speed limit is not enough: a server that sends its reply to an upload byte by byte
+ * always makes progress. */
+static bool transfer_is_reply_late(struct transfer *transfer, uint64_t sent)
 {
 	gint64 now = g_get_monotonic_time();
 
@@ -81,9 +81,9 @@ static bool transfer_check_late(struct transfer *transfer, uint64_t sent)
 	return transfer->reply_late;
 }
 
-/* Called by curl several times a second. A value other than 0 ends the transfer. */
-static int transfer_note_progress(void *opaque, curl_off_t down_total, curl_off_t down,
-				  curl_off_t up_total, curl_off_t up)
+/* curl calls this several times a second. A value other than 0 ends the transfer. */
+static int transfer_report_progress(void *opaque, curl_off_t down_total, curl_off_t down,
+				    curl_off_t up_total, curl_off_t up)
 {
 	struct transfer *transfer = opaque;
 	const struct http_request *request = transfer->request;
@@ -97,30 +97,31 @@ static int transfer_note_progress(void *opaque, curl_off_t down_total, curl_off_
 	}
 	if (request->upload && request->upload->sent)
 		request->upload->sent(request->upload->opaque, (uint64_t)up);
-	return transfer_check_late(transfer, (uint64_t)up);
+	return transfer_is_reply_late(transfer, (uint64_t)up);
 }
 
-/* Sets close-on-exec, so that a program that we start does not keep our connections open. */
-static curl_socket_t open_socket(void *opaque, curlsocktype purpose, struct curl_sockaddr *address)
+/* Sets close-on-exec, so that child processes do not keep the connections open. */
+static curl_socket_t open_cloexec_socket(void *opaque, curlsocktype purpose,
+					 struct curl_sockaddr *address)
 {
 	(void)opaque;
 	(void)purpose;
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-static void set_callbacks(CURL *curl, struct transfer *transfer)
+static void set_curl_callbacks(CURL *curl, struct transfer *transfer)
 {
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, transfer_take_body);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, transfer_receive_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
-	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, transfer_take_header);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, transfer_receive_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
-	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_cloexec_socket);
 	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, transfer_note_progress);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, transfer_report_progress);
 	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
 }
 
-static void set_tls(CURL *curl, const struct http_config *config)
+static void set_curl_tls(CURL *curl, const struct http_config *config)
 {
 	if (config->insecure) {
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
@@ -128,7 +129,7 @@ static void set_tls(CURL *curl, const struct http_config *config)
 	}
 	curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	if (config->cafile) {
-		/* Trust only this file, not also the system's folder. */
+		/* Trust only this file, not the system's folder as well. */
 		curl_easy_setopt(curl, CURLOPT_CAINFO, config->cafile);
 		curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
 	}
@@ -140,12 +141,12 @@ static void set_tls(CURL *curl, const struct http_config *config)
 	curl_easy_setopt(curl, CURLOPT_KEYPASSWD, "");
 }
 
-static void set_body(CURL *curl, const struct http_config *config,
-		     const struct http_request *request, struct transfer *transfer)
+static void set_curl_body(CURL *curl, const struct http_config *config,
+			  const struct http_request *request, struct transfer *transfer)
 {
 	if (request->upload) {
 		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-		curl_easy_setopt(curl, CURLOPT_READFUNCTION, transfer_give_body);
+		curl_easy_setopt(curl, CURLOPT_READFUNCTION, transfer_send_body);
 		curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
 		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->upload->size);
 		curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_SIZE);
@@ -161,9 +162,9 @@ static void set_body(CURL *curl, const struct http_config *config,
 	}
 }
 
-static void set_options(CURL *curl, const struct http_config *config,
-			const struct http_request *request, struct transfer *transfer,
-			char *error_text)
+static void set_curl_options(CURL *curl, const struct http_config *config,
+			     const struct http_request *request, struct transfer *transfer,
+			     char *error_text)
 {
 	curl_easy_setopt(curl, CURLOPT_URL, request->url);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
@@ -175,12 +176,12 @@ static void set_options(CURL *curl, const struct http_config *config,
 	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "novasnap/" NOVASNAP_VERSION);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)config->connect_timeout_s);
-	set_callbacks(curl, transfer);
-	set_tls(curl, config);
-	set_body(curl, config, request, transfer);
+	set_curl_callbacks(curl, transfer);
+	set_curl_tls(curl, config);
+	set_curl_body(curl, config, request, transfer);
 }
 
-/* A refusal may quote the request, and refusals are logged. */
+/* An error reply may quote the request, and error replies are logged. */
 static void hide_secrets(const struct http_request *request, GString *body)
 {
 	if (request->secret && *request->secret)
@@ -214,11 +215,11 @@ static int transfer_perform(CURL *curl, struct transfer *transfer, const char *e
 	}
 	if (transfer->cancelled) {
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
-				    "the request to the image store was cancelled");
+				    "the HTTP request was cancelled");
 		return -1;
 	}
-	/* A server that refuses an upload may close the connection before it has read all of it.
-	 * Its refusal counts. */
+	/* A server that rejects an upload may close the connection before it has read all of it.
+	 * Its reply is valid. */
 	if (code == CURLE_OK || (reply->status >= 300 && !transfer->reply_late))
 		return 0;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "%s %s: %s", request->method,
@@ -257,7 +258,7 @@ int http_request_send(const struct http_config *config, const struct http_reques
 		headers = curl_slist_append(headers, g_ptr_array_index(request->headers, i));
 	if (request->upload)
 		headers = curl_slist_append(headers, "Expect: 100-continue");
-	set_options(curl, config, request, &transfer, error_text);
+	set_curl_options(curl, config, request, &transfer, error_text);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	rc = transfer_perform(curl, &transfer, error_text, error);
 	curl_slist_free_all(headers);

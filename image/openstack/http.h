@@ -8,8 +8,8 @@
 #include "image/image.h"
 #include "image/openstack/http-reply.h"
 
-/* How to reach a server: the options of [glance], [cinder], [keystone_authtoken] or [service_user].
- * The fields have the meaning of those in struct image_config. */
+/* How to connect to a server: the options of [glance], [cinder], [keystone_authtoken] or
+ * [service_user]. The fields have the same meaning as in struct image_config. */
 struct http_config {
 	const char *cafile;
 	const char *certfile;
@@ -20,15 +20,15 @@ struct http_config {
 	unsigned stall_timeout_s;
 };
 
-/* A request body that is produced while it is sent. Both callbacks are called by the thread that
- * sends the request. */
+/* A request body that is produced while it is sent. The sending thread calls both callbacks. */
 struct http_upload {
-	/* Returns up to `size` bytes in `buffer`, 0 at the end, -1 with an error. May block. */
+	/* Stores up to `size` bytes in `buffer`. Returns their number, 0 at the end, or -1 with an
+	 * error. May block. */
 	ssize_t (*read)(void *opaque, void *buffer, size_t size, GError **error);
-	/* Reports several times a second how many bytes were sent. May be NULL. */
+	/* Reports the number of bytes sent, several times a second. May be NULL. */
 	void (*sent)(void *opaque, uint64_t bytes);
 	void *opaque;  /* passed to both callbacks */
-	uint64_t size; /* bytes that `read` returns in all */
+	uint64_t size; /* total number of bytes that `read` returns */
 };
 
 struct http_request {
@@ -37,27 +37,28 @@ struct http_request {
 	GPtrArray *headers;		  /* of char *, "Name: value"; may be NULL */
 	const char *body;		  /* NULL: no body, or `upload` */
 	const struct http_upload *upload; /* NULL: no body, or `body` */
-	const char *secret;	  /* a secret in the body, to be hidden in refusals; or NULL.
-				     Tokens in the headers are hidden in any case. */
+	/* A secret in the body, to be hidden in error replies; or NULL. Tokens in the headers are
+	 * always hidden. */
+	const char *secret;
 	const atomic_int *cancel; /* may be NULL */
 };
 
 /*
- * Sends a request and receives the reply, whatever its status is. Redirects are not followed, and
- * proxies named by the environment are not used, so that a token reaches only the configured
- * server. A request without an upload takes at most request_timeout_s; an upload may take any time,
- * but fails after stall_timeout_s without progress, and if its reply is not complete
- * stall_timeout_s + request_timeout_s after the last byte was sent.
+ * Sends a request and receives the reply, of any status. Redirects are not followed, and proxies
+ * from the environment are not used, so that a token reaches only the configured server. A request
+ * without an upload takes at most request_timeout_s. An upload has no total limit: it fails after
+ * stall_timeout_s without progress, or if its reply is not complete stall_timeout_s +
+ * request_timeout_s after the last byte was sent.
  *
- * `reply` is zeroed or holds an earlier reply. The caller clears it with http_reply_clear() in all
- * cases. Returns 0, or -1 with IMAGE_ERROR_UNAVAILABLE if there was no complete reply,
+ * `reply` is zeroed or holds an earlier reply. The caller always clears it with http_reply_clear().
+ * Returns 0, or -1 with IMAGE_ERROR_UNAVAILABLE if there was no complete reply,
  * IMAGE_ERROR_CANCELLED, or the error of the upload's `read`.
  */
 int http_request_send(const struct http_config *config, const struct http_request *request,
 		      struct http_reply *reply, GError **error);
 
-/* Adds the header "name: value" to an array that frees its elements with g_free(). A value that is
- * NULL, or contains a line break and so could add headers of its own, is ignored. */
+/* Adds the header "name: value" to an array that frees its elements with g_free(). A NULL value is
+ * ignored, and so is a value with a line break, which could inject headers. */
 void http_header_add(GPtrArray *headers, const char *name, const char *value);
 
 /* Removes all slashes at the end of a URL. */

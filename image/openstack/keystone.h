@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A client of Keystone's v3 API: obtains a token by password and looks up endpoints in the
- * catalogue that comes with it. Many threads may use one client.
+ * A client of Keystone's v3 API: gets a token by password and looks up endpoints in the token's
+ * catalogue. Several threads may use one client.
  */
 #ifndef NOVASNAP_IMAGE_KEYSTONE_H
 #define NOVASNAP_IMAGE_KEYSTONE_H
@@ -10,7 +10,7 @@
 
 struct keystone_client;
 
-/* Creates a client for one of our own users. `config` provides the timeouts. Both arguments must
+/* Creates a client for one of novasnap's users. `config` provides the timeouts. Both arguments must
  * outlive the client. Returns NULL without an error if the user is not configured. */
 struct keystone_client *keystone_client_new(const struct keystone_config *user,
 					    const struct image_config *config);
@@ -18,9 +18,9 @@ struct keystone_client *keystone_client_new(const struct keystone_config *user,
 void keystone_client_free(struct keystone_client *client);
 
 /*
- * Returns the current token, and first gets a new one if there is none, if it expires in less than
- * a minute, or if `renew` is true because a service refused it. The caller frees the token with
- * g_free(). Returns NULL with IMAGE_ERROR_AUTH or an error of the request.
+ * Returns a token. Requests a new one if there is none, if it expires in less than a minute, or if
+ * `renew` is true because a service rejected it. The caller frees the token with g_free(). Returns
+ * NULL with IMAGE_ERROR_AUTH or an error of the request.
  */
 char *keystone_client_token(struct keystone_client *client, bool renew, GError **error);
 

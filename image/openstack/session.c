@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The tokens of requests to OpenStack services.
+ * The tokens in requests to OpenStack services.
  */
 #include "image/openstack/session.h"
 
@@ -27,7 +27,7 @@ void openstack_session_close(struct openstack_session *session)
 	keystone_client_free(session->service);
 }
 
-/* A service without Keystone knows the user by these headers, as
+/* A service without Keystone identifies the user by these headers, as
  * nova.image.glance.generate_identity_headers sends them. */
 static void add_identity_headers(GPtrArray *headers, const struct image_identity *identity)
 {
@@ -64,14 +64,14 @@ static int add_tokens(const struct openstack_session *session,
 	return 0;
 }
 
-/* After a 401. Returns whether there are other tokens to try. */
+/* Called after a 401. Returns whether there are other tokens to try. */
 static bool change_tokens(const struct openstack_session *session,
 			  const struct image_identity *identity, struct openstack_tokens *tokens)
 {
 	if (!session->own && !session->service)
 		return false;
 	if (!tokens->user_refused && identity->token && session->own) {
-		g_info("the user's token was refused; using our own");
+		g_info("the user's token was rejected; using novasnap's own");
 		tokens->user_refused = true;
 		return true;
 	}

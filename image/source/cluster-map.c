@@ -11,10 +11,10 @@ struct cluster_map {
 	uint64_t count;
 	uint64_t group_count;
 	uint64_t *words;  /* one bit for each cluster, lowest bit first; complete groups */
-	uint64_t *before; /* clusters with data before each group; the last entry counts all */
+	uint64_t *before; /* clusters with data before each group; the last element is the total */
 };
 
-/* Marks all clusters that an extent with data touches. */
+/* Marks all clusters that overlap an extent with data. */
 static void mark_extent(uint64_t offset, uint64_t length, bool data, void *opaque)
 {
 	struct cluster_map *map = opaque;
@@ -46,8 +46,8 @@ void cluster_map_recount(struct cluster_map *map)
 	map->before[map->group_count] = sum;
 }
 
-/* A server may claim any size; the map of a huge disk would not fit into memory. */
-static int check_size(uint64_t size, GError **error)
+/* A server may report any size; the map of a huge disk would not fit into memory. */
+static int check_disk_size(uint64_t size, GError **error)
 {
 	if (size <= IMAGE_QCOW2_MAX)
 		return 0;
@@ -61,7 +61,7 @@ struct cluster_map *cluster_map_new(struct image_source *source, GError **error)
 	struct cluster_map *map;
 	int rc = 0;
 
-	if (check_size(source->size, error) < 0)
+	if (check_disk_size(source->size, error) < 0)
 		return NULL;
 	map = g_new0(struct cluster_map, 1);
 	map->count = (source->size + CLUSTER_SIZE - 1) >> CLUSTER_BITS;

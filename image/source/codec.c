@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The compression of single clusters by zlib or zstd.
+ * Compresses single clusters with zlib or zstd.
  */
 #include "image/source/codec.h"
 
@@ -9,9 +9,9 @@
 
 #include "image/source/cluster-map.h"
 
-#define WINDOW_BITS (-12) /* as QEMU's block/qcow2-threads.c; negative: no zlib header */
-#define MEMORY_LEVEL 9	  /* the highest: uses most memory and is fastest */
-/* The largest compressed size that has no other meaning. */
+#define WINDOW_BITS (-12) /* as in QEMU's block/qcow2-threads.c; negative: no zlib header */
+#define MEMORY_LEVEL 9	  /* the highest: uses the most memory and is fastest */
+/* The largest compressed size without a special meaning. */
 #define CAPACITY (CODEC_SIZE_UNCOMPRESSED - 1)
 
 struct codec {

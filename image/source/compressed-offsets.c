@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The locations of compressed clusters. Stored are only the size of each cluster and the offset of
- * each group; locations within a group are found by adding up the sizes.
+ * The locations of compressed clusters. Only the size of each cluster and the offset of each group
+ * are stored; locations within a group are computed by adding up the sizes.
  */
 #include "image/source/compressed-offsets.h"
 
@@ -11,8 +11,8 @@
 struct compressed_offsets {
 	const struct cluster_map *clusters;
 	struct compressed_sizes *sizes;
-	uint64_t *group_starts; /* the offset of each group that was reached */
-	uint64_t group_count;	/* how many groups were reached */
+	uint64_t *group_starts; /* the offset of each group so far */
+	uint64_t group_count;	/* number of groups so far */
 	uint64_t end;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The list of compressed sizes. A disk of 8 TiB has 256 MiB of them. What does not fit into memory
- * is written to a file, of which one window is in memory.
+ * The list of compressed sizes. A disk of 8 TiB has 256 MiB of them. Sizes over the memory limit
+ * are written to a file, of which one window is in memory.
  */
 #include "image/source/compressed-sizes.h"
 
@@ -11,7 +11,7 @@
 
 #include "image/file-io.h"
 
-#define DEFAULT_BOUND ((uint64_t)16 << 20) /* bytes: the clusters of 512 GiB */
+#define DEFAULT_BOUND ((uint64_t)16 << 20) /* bytes: enough for the clusters of 512 GiB */
 #define WINDOW_COUNT ((uint64_t)2048)
 #define WINDOW_SIZE ((size_t)WINDOW_COUNT * sizeof(uint16_t))
 
@@ -20,10 +20,10 @@ struct compressed_sizes {
 	uint64_t capacity;
 	uint64_t count; /* of all sizes */
 	char *spill_dir;
-	int fd; /* holds all further sizes; -1: not created yet */
+	int fd; /* contains all further sizes; -1: not created yet */
 	uint16_t *window;
-	uint64_t window_start; /* the position in the file of the window, in sizes */
-	bool window_dirty;     /* the window must be written */
+	uint64_t window_start; /* the window's position in the file, in sizes */
+	bool window_dirty;     /* the window is not written to the file yet */
 };
 
 struct compressed_sizes *compressed_sizes_new(uint64_t count, const struct image_compression *how)

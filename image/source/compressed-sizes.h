@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A list of the compressed sizes of clusters, two bytes each. The first ones, up to
- * image_compression.spill_bound bytes, are kept in memory, and the rest in an unlinked temporary
- * file.
+ * image_compression.spill_bound bytes, are in memory, and the rest in an unlinked temporary file.
  */
 #ifndef NOVASNAP_IMAGE_COMPRESSED_SIZES_H
 #define NOVASNAP_IMAGE_COMPRESSED_SIZES_H
@@ -11,7 +10,7 @@
 
 struct compressed_sizes;
 
-/* Makes an empty list. At most `count` sizes will be appended. */
+/* Creates an empty list. At most `count` sizes may be appended. */
 struct compressed_sizes *compressed_sizes_new(uint64_t count, const struct image_compression *how);
 /* Accepts NULL. */
 void compressed_sizes_free(struct compressed_sizes *sizes);

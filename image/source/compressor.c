@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A ring of slots, one cluster each. The caller's thread reads clusters into free slots, the worker
- * threads compress them in any order, and the caller's thread takes them out in their order.
+ * threads compress them in any order, and the caller's thread removes them in their order.
  */
 #include "image/source/compressor.h"
 
@@ -32,11 +32,11 @@ struct compressor {
 	const struct cluster_map *clusters;
 	const atomic_int *cancel;
 	struct worker *workers;
-	unsigned worker_count; /* those that were started */
+	unsigned worker_count; /* number of workers that were started */
 
 	/* Used only by the caller's thread. */
-	uint64_t next_index; /* where to look for the next cluster to read */
-	bool delivered;	     /* the caller has the oldest slot */
+	uint64_t next_index; /* where the search for the next cluster to read starts */
+	bool delivered;	     /* the caller is using the oldest slot */
 
 	/* A slot and its buffers belong to the caller's thread until it is filled, then to a worker
 	 * until it is done, and then again to the caller's thread. */
@@ -46,8 +46,8 @@ struct compressor {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	/* How many slots were ever filled, claimed by workers, and emptied. Guarded by `lock`, but
-	 * only the caller's thread changes `filled`, and only it uses `emptied`. */
+	/* The total numbers of slots filled, claimed by workers, and emptied. Guarded by `lock`,
+	 * but only the caller's thread changes `filled`, and only it uses `emptied`. */
 	uint64_t filled;
 	uint64_t claimed;
 	uint64_t emptied;
@@ -87,7 +87,7 @@ static bool claim_slot(struct compressor *compressor, uint64_t *ret_n)
 	return !stopping;
 }
 
-static void *worker_main(void *opaque)
+static void *compressor_worker_main(void *opaque)
 {
 	struct worker *worker = opaque;
 	struct compressor *compressor = worker->compressor;
@@ -120,14 +120,14 @@ static int start_worker(struct compressor *compressor, const struct image_compre
 	worker->codec = codec_new(how, error);
 	if (!worker->codec)
 		return -1;
-	rc = image_thread_start(&worker->thread, worker_main, worker);
+	rc = image_thread_start(&worker->thread, compressor_worker_main, worker);
 	if (rc == 0) {
 		compressor->worker_count++;
 		return 0;
 	}
 	codec_free(worker->codec);
 	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-		    "starting a thread that compresses: %s", g_strerror(rc));
+		    "cannot start a compressing thread: %s", g_strerror(rc));
 	return -1;
 }
 
@@ -194,12 +194,12 @@ void compressor_seek(struct compressor *compressor, uint64_t index)
 	compressor->next_index = index;
 }
 
-static int check_cancelled(const struct compressor *compressor, GError **error)
+static int compressor_check_cancelled(const struct compressor *compressor, GError **error)
 {
 	return image_cancel_check(compressor->cancel, "compressing the disk", error);
 }
 
-/* Gives the workers `count` slots, which hold the clusters from `index` on. */
+/* Passes `count` slots to the workers, which contain the clusters from `index` on. */
 static void publish_slots(struct compressor *compressor, uint64_t index, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
@@ -211,7 +211,7 @@ static void publish_slots(struct compressor *compressor, uint64_t index, unsigne
 	pthread_mutex_unlock(&compressor->lock);
 }
 
-/* Reads adjacent clusters from `index` on with one request, into slots that are adjacent, too. */
+/* Reads adjacent clusters from `index` on with one request into adjacent slots. */
 static int read_clusters(struct compressor *compressor, uint64_t index, GError **error)
 {
 	struct image_source *source = compressor->source;
@@ -223,7 +223,7 @@ static int read_clusters(struct compressor *compressor, uint64_t index, GError *
 	size_t present = (size_t)MIN((uint64_t)length, source->size - offset);
 	unsigned char *to = slot_input(compressor, compressor->filled);
 
-	if (check_cancelled(compressor, error) < 0 ||
+	if (compressor_check_cancelled(compressor, error) < 0 ||
 	    source->ops->read(source, offset, to, present, error) < 0)
 		return -1;
 	memset(to + present, 0, length - present);
@@ -232,7 +232,7 @@ static int read_clusters(struct compressor *compressor, uint64_t index, GError *
 	return 0;
 }
 
-/* Reads only if there is room for a large request, so that there are no small ones. */
+/* Reads only if there is room for a large request, to avoid small ones. */
 static int fill_slots(struct compressor *compressor, GError **error)
 {
 	uint64_t count = cluster_map_count(compressor->clusters);
@@ -249,14 +249,14 @@ static int fill_slots(struct compressor *compressor, GError **error)
 	return 0;
 }
 
-static int wait_until_done(struct compressor *compressor, const struct slot *slot, GError **error)
+static int wait_for_slot(struct compressor *compressor, const struct slot *slot, GError **error)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&compressor->lock);
 	while (rc == 0 && !slot->done) {
 		image_thread_wait(&compressor->changed, &compressor->lock);
-		rc = check_cancelled(compressor, error);
+		rc = compressor_check_cancelled(compressor, error);
 	}
 	pthread_mutex_unlock(&compressor->lock);
 	return rc;
@@ -275,7 +275,7 @@ int compressor_next(struct compressor *compressor, struct compressed_cluster *re
 	if (compressor->emptied == compressor->filled)
 		return 0;
 	slot = &compressor->slots[compressor->emptied % SLOT_COUNT];
-	if (wait_until_done(compressor, slot, error) < 0)
+	if (wait_for_slot(compressor, slot, error) < 0)
 		return -1;
 	*ret_compressed = (struct compressed_cluster){
 		.index = slot->index,

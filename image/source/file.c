@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The image source that is a regular file.
+ * A regular file as an image source.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 struct file_source {
 	struct image_source head;
 	int fd;
-	char *path; /* only for messages: the file may be unlinked */
+	char *path; /* for messages only: the file may be unlinked */
 };
 
 static int file_source_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
@@ -74,7 +74,7 @@ struct image_source *image_source_new_file(const char *path, GError **error)
 			    saved == EINVAL ? "not a regular file" : g_strerror(saved));
 		return NULL;
 	}
-	/* Only advice: the file is read once from start to end. */
+	/* A hint only: the file is read once from start to end. */
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 
 	file = g_new0(struct file_source, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A program that serves a disk by NBD.
+ * A program that serves a disk over NBD.
  */
 #include "image/source/nbd-server.h"
 
@@ -31,12 +31,12 @@
 
 struct nbd_server {
 	pid_t pid;
-	int pidfd;    /* -1: the kernel has none */
+	int pidfd;    /* -1: not supported by the kernel */
 	int error_fd; /* the read end of its standard error */
 };
 
-/* What the child process needs. It is prepared before the fork, because the child must not allocate
- * memory. */
+/* The data for the child process. It is prepared before the fork, because the child must not
+ * allocate memory. */
 struct launch {
 	char *const *argv;
 	char *program; /* its path */
@@ -56,8 +56,8 @@ static int set_errno_error(GError **error, const char *action, const char *objec
 	return -1;
 }
 
-/* Listens on a socket, connects to it, and unlinks it, so that no other program can connect. The
- * caller closes both descriptors if they are not -1, also after an error. */
+/* Creates a listening socket, connects to it, and unlinks it, so that no other program can connect.
+ * The caller closes both descriptors if they are not -1, also after an error. */
 static int make_connection(const char *path, int *ret_listener, int *ret_client, GError **error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -109,7 +109,7 @@ static G_NORETURN void run_child(const struct launch *launch)
 	_exit(EXIT_NOT_STARTED);
 }
 
-/* The environment of sd_listen_fds(3), with room for the process id, which the child fills in. */
+/* The environment for sd_listen_fds(3), with space for the process id, which the child fills in. */
 static void prepare_environment(struct launch *launch)
 {
 	char *listen_pid = g_strdup("LISTEN_PID=0000000000");
@@ -142,7 +142,7 @@ static pid_t start_process(struct launch *launch, GError **error)
 	return pid;
 }
 
-static struct nbd_server *start_server(const char *const *argv, int listener, GError **error)
+static struct nbd_server *start_nbd_program(const char *const *argv, int listener, GError **error)
 {
 	g_autofree char *program = g_find_program_in_path(argv[0]);
 	struct launch launch = {
@@ -156,7 +156,7 @@ static struct nbd_server *start_server(const char *const *argv, int listener, GE
 			    "the program %s was not found: install qemu-utils", argv[0]);
 		return NULL;
 	}
-	/* Non-blocking, so that the server never waits for us to read its messages. */
+	/* Non-blocking, so that the server never waits for its messages to be read. */
 	if (pipe2(error_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
 		(void)set_errno_error(error, "creating a pipe for", argv[0]);
 		return NULL;
@@ -182,7 +182,7 @@ struct nbd_server *nbd_server_start(const char *const *argv, const char *socket_
 	int listener, client;
 
 	if (make_connection(socket_path, &listener, &client, error) == 0)
-		server = start_server(argv, listener, error);
+		server = start_nbd_program(argv, listener, error);
 	if (listener >= 0)
 		(void)close(listener);
 	if (!server && client >= 0)
@@ -191,8 +191,8 @@ struct nbd_server *nbd_server_start(const char *const *argv, const char *socket_
 	return server;
 }
 
-/* Returns whether the server has ended within the time. */
-static bool wait_end(const struct nbd_server *server, int timeout_ms)
+/* Returns whether the server has exited within the time. */
+static bool wait_for_server_exit(const struct nbd_server *server, int timeout_ms)
 {
 	struct pollfd fd = {.fd = server->pidfd, .events = POLLIN};
 	gint64 until_us = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
@@ -200,7 +200,8 @@ static bool wait_end(const struct nbd_server *server, int timeout_ms)
 	pid_t ended;
 
 	do {
-		/* Without a pidfd nothing wakes us. */
+		/* Without a pidfd, poll() does not notice the exit, so it waits in short
+		 * intervals. */
 		(void)poll(&fd, 1,
 			   (int)(server->pidfd >= 0 ? left_ms : MIN(left_ms, POLL_INTERVAL_MS)));
 		ended = waitpid(server->pid, NULL, WNOHANG);
@@ -214,7 +215,7 @@ char *nbd_server_error_text(struct nbd_server *server)
 	char text[IMAGE_FOREIGN_TEXT_MAX + 1];
 	ssize_t got;
 
-	/* A server that failed writes its message before it ends. */
+	/* A failing server writes its message before it exits. */
 	(void)poll(&(struct pollfd){.fd = server->pidfd, .events = POLLIN}, 1,
 		   ERROR_TEXT_TIMEOUT_MS);
 	got = read(server->error_fd, text, IMAGE_FOREIGN_TEXT_MAX);
@@ -228,12 +229,12 @@ void nbd_server_stop(struct nbd_server *server)
 	if (!server)
 		return;
 	(void)kill(server->pid, SIGTERM);
-	if (!wait_end(server, TERMINATE_TIMEOUT_MS)) {
+	if (!wait_for_server_exit(server, TERMINATE_TIMEOUT_MS)) {
 		g_warning("the NBD server of a disk (pid %d) did not end within %d s of SIGTERM; "
 			  "sending SIGKILL",
 			  (int)server->pid, TERMINATE_TIMEOUT_MS / 1000);
 		(void)kill(server->pid, SIGKILL);
-		if (!wait_end(server, KILL_TIMEOUT_MS))
+		if (!wait_for_server_exit(server, KILL_TIMEOUT_MS))
 			g_warning("the NBD server of a disk (pid %d) did not end within %d s of "
 				  "SIGKILL; check this process",
 				  (int)server->pid, KILL_TIMEOUT_MS / 1000);

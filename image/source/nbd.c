@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The image source that is an NBD export, read by libnbd: with structured replies, the metadata
- * context base:allocation, and several requests in flight.
+ * An NBD export as an image source, read with libnbd: with structured replies, the metadata context
+ * base:allocation, and several requests in flight.
  */
 #include <libnbd.h>
 #include <string.h>
@@ -10,10 +10,10 @@
 #include "image/source.h"
 #include "image/source/nbd-server.h"
 
-/* The most bytes in one request. Smaller requests cost the server and us a tenth more CPU time,
+/* The most bytes in one request. Smaller requests cost client and server a tenth more CPU time,
  * larger ones delay the guest's own requests. */
 #define REQUEST_SIZE_MAX ((size_t)1024 * 1024)
-/* The most bytes in one request for extents. The protocol has 32 bits for this. */
+/* The most bytes in one request for extents. The protocol has 32 bits for the length. */
 #define EXTENTS_SIZE_MAX ((uint64_t)2 << 30)
 #define POLL_MS 250
 #define STATE_ZERO 2 /* NBD_STATE_ZERO in the NBD protocol */
@@ -24,11 +24,11 @@ struct nbd_source {
 	unsigned timeout_s;
 	const atomic_int *cancel;
 	bool has_extents;
-	struct nbd_server *server; /* NULL: we did not start the server */
+	struct nbd_server *server; /* NULL: not started by novasnap */
 };
 
-/* A new connection can help if this one is dead, but not if the server refused a request. */
-static int error_code(const struct nbd_source *source)
+/* A new connection can help if this one is dead, but not if the server rejected a request. */
+static int nbd_error_code(const struct nbd_source *source)
 {
 	bool gone = source->nbd &&
 		    (nbd_aio_is_dead(source->nbd) == 1 || nbd_aio_is_closed(source->nbd) == 1);
@@ -40,13 +40,13 @@ static int set_libnbd_error(const struct nbd_source *source, GError **error, con
 {
 	const char *reason = nbd_get_error();
 
-	g_set_error(error, IMAGE_SOURCE_ERROR, error_code(source), "%s: %s", action,
+	g_set_error(error, IMAGE_SOURCE_ERROR, nbd_error_code(source), "%s: %s", action,
 		    reason ? reason : "libnbd reports no reason");
 	return -1;
 }
 
-/* The server that we started reports the reason better than libnbd, which only sees that the
- * connection is closed. */
+/* If novasnap started the server, its message is more precise than libnbd's, which only reports a
+ * closed connection. */
 static int set_connect_error(const struct nbd_source *source, GError **error)
 {
 	static const char action[] = "connecting to the disk's NBD export";
@@ -54,19 +54,19 @@ static int set_connect_error(const struct nbd_source *source, GError **error)
 
 	if (!text || *text == '\0')
 		return set_libnbd_error(source, error, action);
-	g_set_error(error, IMAGE_SOURCE_ERROR, error_code(source), "%s: %s", action, text);
+	g_set_error(error, IMAGE_SOURCE_ERROR, nbd_error_code(source), "%s: %s", action, text);
 	return -1;
 }
 
-static int check_cancelled(const struct nbd_source *source, GError **error)
+static int nbd_check_cancelled(const struct nbd_source *source, GError **error)
 {
 	return image_cancel_check(source->cancel, "reading the disk", error);
 }
 
 /* Requests in flight. Their callbacks run within nbd_poll(), in the same thread. */
 struct flight {
-	unsigned left; /* requests without an answer */
-	int failed;    /* errno of the first request that failed; 0: none failed */
+	unsigned left; /* number of unanswered requests */
+	int failed;    /* errno of the first failed request; 0: none */
 };
 
 static int request_completed(void *opaque, int *error)
@@ -79,7 +79,7 @@ static int request_completed(void *opaque, int *error)
 	return 1; /* libnbd frees the request */
 }
 
-/* Waits for all answers, because libnbd writes them into the caller's buffer. After an error the
+/* Waits for all answers, because libnbd writes them to the caller's buffer. After an error the
  * caller closes the connection, which ends all requests. */
 static int wait_for_answers(struct nbd_source *source, struct flight *flight, const char *action,
 			    GError **error)
@@ -96,7 +96,7 @@ static int wait_for_answers(struct nbd_source *source, struct flight *flight, co
 		}
 		if (rc < 0)
 			return set_libnbd_error(source, error, action);
-		if (check_cancelled(source, error) < 0)
+		if (nbd_check_cancelled(source, error) < 0)
 			return -1;
 		if (g_get_monotonic_time() - progress_us >
 		    (gint64)source->timeout_s * G_USEC_PER_SEC) {
@@ -107,12 +107,12 @@ static int wait_for_answers(struct nbd_source *source, struct flight *flight, co
 	}
 	if (flight->failed == 0)
 		return 0;
-	g_set_error(error, IMAGE_SOURCE_ERROR, error_code(source), "%s: %s", action,
+	g_set_error(error, IMAGE_SOURCE_ERROR, nbd_error_code(source), "%s: %s", action,
 		    g_strerror(flight->failed));
 	return -1;
 }
 
-/* Ends all requests, whose buffers the caller may free after an error. */
+/* Ends all requests, because the caller may free their buffers after an error. */
 static void close_connection(struct nbd_source *source)
 {
 	nbd_close(source->nbd);
@@ -120,7 +120,7 @@ static void close_connection(struct nbd_source *source)
 	nbd_server_stop(g_steal_pointer(&source->server));
 }
 
-static int check_open(const struct nbd_source *source, GError **error)
+static int check_connected(const struct nbd_source *source, GError **error)
 {
 	if (source->nbd)
 		return 0;
@@ -156,7 +156,7 @@ static int nbd_source_read(struct image_source *source, uint64_t offset, void *b
 		g_strdup_printf("reading the disk at byte %" G_GUINT64_FORMAT, offset);
 	int rc;
 
-	if (check_open(nbd, error) < 0)
+	if (check_connected(nbd, error) < 0)
 		return -1;
 	rc = send_reads(nbd, offset, buf, len, &flight) < 0
 		     ? set_libnbd_error(nbd, error, action)
@@ -166,18 +166,18 @@ static int nbd_source_read(struct image_source *source, uint64_t offset, void *b
 	return rc;
 }
 
-/* The extents that were reported so far. */
+/* The progress of a query for extents. */
 struct extents_walk {
 	image_extent_fn each;
 	void *opaque;
 	uint64_t at;   /* all extents before this byte were reported */
 	uint64_t end;  /* the size of the export */
-	bool progress; /* the last request reported an extent */
+	bool progress; /* the last request returned an extent */
 	struct flight flight;
 };
 
-static int take_extents(void *opaque, const char *context, uint64_t offset, uint32_t *entries,
-			size_t count, int *error)
+static int receive_extents(void *opaque, const char *context, uint64_t offset, uint32_t *entries,
+			   size_t count, int *error)
 {
 	struct extents_walk *walk = opaque;
 
@@ -187,8 +187,9 @@ static int take_extents(void *opaque, const char *context, uint64_t offset, uint
 	for (size_t i = 0; i + 1 < count && walk->at < walk->end; i += 2) {
 		uint64_t length = MIN((uint64_t)entries[i], walk->end - walk->at);
 
-		/* Skip extents of length 0, which libnbd before 1.18 passes on. They are no
-		 * progress: a server that reports nothing else would be asked forever. */
+		/* Skip extents of length 0, which libnbd before 1.18 passes on. They do not count
+		 * as progress: otherwise a server that returns nothing else would be queried
+		 * forever. */
 		if (length == 0)
 			continue;
 		walk->each(walk->at, length, !(entries[i + 1] & STATE_ZERO), walk->opaque);
@@ -198,11 +199,11 @@ static int take_extents(void *opaque, const char *context, uint64_t offset, uint
 	return 0;
 }
 
-/* Asks for the extents from walk->at on. The server answers with at least one of them. */
+/* Requests the extents from walk->at on. The server's answer contains at least one. */
 static int request_extents(struct nbd_source *nbd, struct extents_walk *walk, GError **error)
 {
-	static const char action[] = "asking for the disk's extents";
-	nbd_extent_callback extents = {.callback = take_extents, .user_data = walk};
+	static const char action[] = "querying the disk's extents";
+	nbd_extent_callback extents = {.callback = receive_extents, .user_data = walk};
 	nbd_completion_callback completed = {.callback = request_completed,
 					     .user_data = &walk->flight};
 	uint64_t length = MIN(walk->end - walk->at, EXTENTS_SIZE_MAX);
@@ -216,7 +217,7 @@ static int request_extents(struct nbd_source *nbd, struct extents_walk *walk, GE
 	if (walk->progress)
 		return 0;
 	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
-		    "%s: the server reported none", action);
+		    "%s: the server returned none", action);
 	return -1;
 }
 
@@ -226,7 +227,7 @@ static int nbd_source_extents(struct image_source *source, image_extent_fn each,
 	struct nbd_source *nbd = (struct nbd_source *)source;
 	struct extents_walk walk = {.each = each, .opaque = opaque, .end = source->size};
 
-	if (check_open(nbd, error) < 0)
+	if (check_connected(nbd, error) < 0)
 		return -1;
 	if (!nbd->has_extents) {
 		each(0, source->size, true, opaque);
@@ -256,7 +257,7 @@ static const struct image_source_ops nbd_source_ops = {
 };
 
 /* Waits until the handshake is complete. */
-static int wait_ready(struct nbd_source *source, GError **error)
+static int wait_for_handshake(struct nbd_source *source, GError **error)
 {
 	gint64 until_us = g_get_monotonic_time() + (gint64)source->timeout_s * G_USEC_PER_SEC;
 
@@ -264,7 +265,7 @@ static int wait_ready(struct nbd_source *source, GError **error)
 		if (nbd_poll(source->nbd, POLL_MS) < 0 || nbd_aio_is_dead(source->nbd) == 1 ||
 		    nbd_aio_is_closed(source->nbd) == 1)
 			return set_connect_error(source, error);
-		if (check_cancelled(source, error) < 0)
+		if (nbd_check_cancelled(source, error) < 0)
 			return -1;
 		if (g_get_monotonic_time() > until_us) {
 			g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED,
@@ -276,7 +277,7 @@ static int wait_ready(struct nbd_source *source, GError **error)
 	return 0;
 }
 
-static int start_server(struct nbd_source *source, const struct image_nbd *nbd, GError **error)
+static int start_and_connect(struct nbd_source *source, const struct image_nbd *nbd, GError **error)
 {
 	int client;
 
@@ -290,16 +291,16 @@ static int start_server(struct nbd_source *source, const struct image_nbd *nbd, 
 
 static int connect_source(struct nbd_source *source, const struct image_nbd *nbd, GError **error)
 {
-	/* libnbd would zero each buffer before it is read into, a tenth of the CPU time. A read
-	 * that fails does not use the buffer, so this is not needed. */
+	/* libnbd would zero each buffer before reading into it, which costs a tenth of the CPU
+	 * time. It is not needed, because the buffer of a failed read is not used. */
 	if (nbd_set_pread_initialize(source->nbd, false) < 0 ||
 	    nbd_set_export_name(source->nbd, nbd->export_name) < 0 ||
 	    nbd_add_meta_context(source->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
 	    (!nbd->argv && nbd_aio_connect_unix(source->nbd, nbd->socket) < 0))
 		return set_connect_error(source, error);
-	if (nbd->argv && start_server(source, nbd, error) < 0)
+	if (nbd->argv && start_and_connect(source, nbd, error) < 0)
 		return -1;
-	return wait_ready(source, error);
+	return wait_for_handshake(source, error);
 }
 
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error)
@@ -316,7 +317,7 @@ struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **
 	else if (connect_source(source, nbd, error) == 0) {
 		size = nbd_get_size(source->nbd);
 		if (size < 0)
-			(void)set_libnbd_error(source, error, "asking for the disk's size");
+			(void)set_libnbd_error(source, error, "querying the disk's size");
 	}
 	if (size < 0) {
 		nbd_source_free(&source->head);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The encoder of compressed qcow2 images. It compresses all clusters once to learn their sizes,
- * which determine where each of them is in the file, and again when the image is read.
+ * which determine their locations in the file, and again when the image is read.
  */
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "image/source/compressor.h"
 #include "image/source/qcow2-tables.h"
 
-/* An L2 entry of a compressed cluster: this flag, the number of sectors after the first, and the
+/* The L2 entry of a compressed cluster: this flag, the number of sectors after the first, and the
  * offset in the file. */
 #define L2_COMPRESSED ((uint64_t)1 << 62)
 #define L2_SECTORS_SHIFT (62 - (CLUSTER_BITS - 8))
@@ -24,10 +24,10 @@ struct compressed_encoder {
 	struct compressed_offsets *offsets;
 	struct qcow2_tables *tables;
 
-	/* The cluster that is being read. */
+	/* The cluster being read. */
 	struct compressed_location here;
-	const unsigned char *bytes;	 /* its contents; NULL: there is no such cluster yet */
-	struct compressed_cursor cursor; /* after it */
+	const unsigned char *bytes;	 /* its contents; NULL: no cluster yet */
+	struct compressed_cursor cursor; /* the position after it */
 };
 
 static uint64_t l2_entry(const struct compressed_encoder *encoder,
@@ -42,7 +42,7 @@ static uint64_t l2_entry(const struct compressed_encoder *encoder,
 	return L2_COMPRESSED | more_sectors << L2_SECTORS_SHIFT | start;
 }
 
-static int fill_l2_table(void *opaque, uint64_t group, unsigned char *to, GError **error)
+static int compressed_fill_l2_table(void *opaque, uint64_t group, unsigned char *to, GError **error)
 {
 	const struct compressed_encoder *encoder = opaque;
 	struct compressed_cursor cursor = compressed_offsets_group_cursor(encoder->offsets, group);
@@ -58,11 +58,10 @@ static int fill_l2_table(void *opaque, uint64_t group, unsigned char *to, GError
 	return rc;
 }
 
-/* The refcount of a cluster of the file is the number of the guest's clusters that have bytes in
- * it. QEMU counts by sectors, but a sector never crosses the border of a cluster, so the counts are
- * equal. */
-static int fill_refcounts(void *opaque, uint64_t first, uint64_t count, unsigned char *to,
-			  GError **error)
+/* The refcount of a cluster of the file is the number of guest clusters that have bytes in it. QEMU
+ * counts by sectors, but a sector never crosses a cluster boundary, so the counts are equal. */
+static int compressed_fill_refcounts(void *opaque, uint64_t first, uint64_t count,
+				     unsigned char *to, GError **error)
 {
 	const struct compressed_encoder *encoder = opaque;
 	g_autofree uint16_t *counts = g_new0(uint16_t, count);
@@ -91,13 +90,13 @@ static int set_changed_error(const struct compressed_location *expected,
 {
 	g_set_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED,
 		    "the cluster at byte %" G_GUINT64_FORMAT
-		    " of the disk had %u bytes when it was compressed first, and has %u now: the "
-		    "disk changes while it is read",
+		    " of the disk was compressed to %u bytes at first, and to %u now: the disk "
+		    "changed while it was read",
 		    expected->index << CLUSTER_BITS, expected->size, found->size);
 	return -1;
 }
 
-/* After the last location is the padding of the last cluster of the file. */
+/* The last location is followed by the padding of the last cluster of the file. */
 static void set_final_padding(struct compressed_encoder *encoder)
 {
 	encoder->here = (struct compressed_location){
@@ -130,9 +129,9 @@ static int read_next_cluster(struct compressed_encoder *encoder, GError **error)
 	return 0;
 }
 
-/* Moves `here` to the location that contains `offset`. When the image is read in order, that is the
- * present or the next one. */
-static int move_to(struct compressed_encoder *encoder, uint64_t offset, GError **error)
+/* Moves `here` to the location that contains `offset`. If the image is read in order, that is the
+ * current or the next one. */
+static int move_to_offset(struct compressed_encoder *encoder, uint64_t offset, GError **error)
 {
 	if (encoder->bytes && offset >= encoder->here.padding && offset < encoder->here.end)
 		return 0;
@@ -145,13 +144,13 @@ static int move_to(struct compressed_encoder *encoder, uint64_t offset, GError *
 	return read_next_cluster(encoder, error);
 }
 
-static int read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
-		     size_t *ret_length, GError **error)
+static int compressed_read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
+				size_t *ret_length, GError **error)
 {
 	struct compressed_encoder *encoder = opaque;
 	const struct compressed_location *here = &encoder->here;
 
-	if (move_to(encoder, offset, error) < 0)
+	if (move_to_offset(encoder, offset, error) < 0)
 		return -1;
 	if (offset < here->start) {
 		*ret_length = (size_t)MIN((uint64_t)len, here->start - offset);
@@ -221,9 +220,9 @@ struct image_source *image_source_new_qcow2_compressed(struct image_source *sour
 	struct qcow2_layout layout = {
 		.disk_size = source->size,
 		.zstd = how->zstd,
-		.fill_l2_table = fill_l2_table,
-		.fill_refcounts = fill_refcounts,
-		.read_data = read_data,
+		.fill_l2_table = compressed_fill_l2_table,
+		.fill_refcounts = compressed_fill_refcounts,
+		.read_data = compressed_read_data,
 		.opaque = encoder,
 	};
 

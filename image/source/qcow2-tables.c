@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The structures before the data of a qcow2 image. Each of their clusters is made when it is read.
- * Their refcounts are 1.
+ * The structures before the data of a qcow2 image. Each of their clusters is created when it is
+ * read. Their refcounts are 1.
  */
 #include "image/source/qcow2-tables.h"
 
@@ -35,9 +35,9 @@ enum {
 
 struct qcow2_tables {
 	struct qcow2_layout layout;
-	/* Only groups with data have an L2 table. Both arrays have an entry for each group. */
+	/* Only groups with data have an L2 table. Both arrays have an element for each group. */
 	uint64_t l2_count;
-	uint32_t *group_to_l2; /* the number of the group's L2 table, from 1; 0: it has none */
+	uint32_t *group_to_l2; /* the number of the group's L2 table, from 1; 0: none */
 	uint32_t *l2_to_group; /* the group of the n-th L2 table, from 0 */
 
 	uint64_t l1_entries;
@@ -93,7 +93,7 @@ static void number_l2_tables(struct qcow2_tables *tables)
 }
 
 /* Refcount blocks also count themselves and the refcount table, so their number is increased until
- * it suffices. */
+ * it is sufficient. */
 static void choose_refcount_lengths(struct qcow2_tables *tables)
 {
 	uint64_t others = 1 + tables->l1_length + tables->l2_count + tables->layout.data_clusters;
@@ -114,7 +114,7 @@ static void choose_refcount_lengths(struct qcow2_tables *tables)
 
 static void choose_positions(struct qcow2_tables *tables)
 {
-	/* An empty disk has no group, but the L1 table must be somewhere. */
+	/* An empty disk has no group, but the L1 table needs at least one entry. */
 	tables->l1_entries = MAX(cluster_map_group_count(tables->layout.clusters), 1);
 	tables->l1_length = divide_up(tables->l1_entries, ENTRIES_PER_TABLE);
 	choose_refcount_lengths(tables);
@@ -185,7 +185,7 @@ static void fill_l1_table(const struct qcow2_tables *tables, uint64_t index, uns
 	}
 }
 
-/* Makes a cluster of the file that lies before the data. */
+/* Creates a cluster of the file that comes before the data. */
 static int fill_cluster(const struct qcow2_tables *tables, uint64_t cluster, unsigned char *to,
 			GError **error)
 {

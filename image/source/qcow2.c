@@ -14,7 +14,7 @@ struct qcow2_encoder {
 	struct qcow2_tables *tables;
 };
 
-static int fill_l2_table(void *opaque, uint64_t group, unsigned char *to, GError **error)
+static int qcow2_fill_l2_table(void *opaque, uint64_t group, unsigned char *to, GError **error)
 {
 	const struct qcow2_encoder *encoder = opaque;
 	uint64_t at = qcow2_tables_data_offset(encoder->tables) +
@@ -30,10 +30,10 @@ static int fill_l2_table(void *opaque, uint64_t group, unsigned char *to, GError
 	return 0;
 }
 
-/* Reads as many clusters as are adjacent on the disk, too. A last cluster that the disk does not
- * fill ends with zeros. */
-static int read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
-		     size_t *ret_length, GError **error)
+/* Reads as many clusters as are adjacent on the disk, too. If the disk's last cluster is
+ * incomplete, zeros follow its data. */
+static int qcow2_read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
+			   size_t *ret_length, GError **error)
 {
 	const struct qcow2_encoder *encoder = opaque;
 	struct image_source *source = encoder->source;
@@ -77,8 +77,8 @@ struct image_source *image_source_new_qcow2(struct image_source *source, GError 
 {
 	struct qcow2_encoder *encoder = g_new0(struct qcow2_encoder, 1);
 	struct qcow2_layout layout = {.disk_size = source->size,
-				      .fill_l2_table = fill_l2_table,
-				      .read_data = read_data,
+				      .fill_l2_table = qcow2_fill_l2_table,
+				      .read_data = qcow2_read_data,
 				      .opaque = encoder};
 
 	encoder->head.ops = &qcow2_ops;

@@ -12,8 +12,8 @@ struct raw_encoder {
 	struct cluster_map *clusters;
 };
 
-/* Returns how many bytes from `offset`, at most `len`, lie in clusters that all have data or all
- * have none. */
+/* Returns how many bytes from `offset` on, at most `len`, are in clusters of the same kind: all
+ * with data, or all without. */
 static size_t uniform_length(const struct raw_encoder *raw, uint64_t offset, size_t len)
 {
 	uint64_t index = offset >> CLUSTER_BITS;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A source with finer extents than those of the source that it wraps: it has read all data and
- * found the clusters that contain only zeros.
+ * A source with finer extents than the source that it wraps: it reads all data once and finds the
+ * clusters that contain only zeros.
  */
 #include "image/cancel.h"
 #include "image/source/cluster-map.h"
@@ -35,10 +35,10 @@ static int scan_clusters(struct scanned_source *scanned, const atomic_int *cance
 		uint64_t offset = from << CLUSTER_BITS;
 		size_t length = (size_t)(MIN(to << CLUSTER_BITS, source->size) - offset);
 
-		if (image_cancel_check(cancel, "looking for zeros on the disk", error) < 0)
+		if (image_cancel_check(cancel, "searching the disk for zeros", error) < 0)
 			return -1;
 		if (source->ops->read(source, offset, buffer, length, error) < 0) {
-			g_prefix_error(error, "looking for zeros on the disk: ");
+			g_prefix_error(error, "searching the disk for zeros: ");
 			return -1;
 		}
 		clear_zeros(scanned->clusters, from, buffer, length);

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Returns true for an empty buffer. The buffer is zeros if its first byte is, and if it equals
+/* Returns true for an empty buffer. A buffer is all zeros if its first byte is zero and it equals
  * itself shifted by one byte, which memcmp() checks fast. */
 static inline bool image_is_zeros(const void *buffer, size_t length)
 {

@@ -74,14 +74,15 @@ static int open_locked(const char *part_path, int flags, GError **error)
 			(void)close(fd);
 			return -1;
 		}
-		/* Before we had the lock, another writer may have renamed or deleted the file. */
+		/* Another writer may have renamed or deleted the file before the lock was
+		 * acquired. */
 		if (is_same_file(fd, part_path))
 			return fd;
 		(void)close(fd);
 	}
 }
 
-/* Closing the file releases the lock, so it comes last. */
+/* Closing the file releases the lock, so it is closed last. */
 static void free_part(struct directory_part *part)
 {
 	(void)close(part->fd);
@@ -94,7 +95,7 @@ int directory_part_create(struct directory_part *part, const char *path, GError 
 	g_autofree char *part_path = g_strconcat(path, PART_SUFFIX, NULL);
 	int fd = open_locked(part_path, O_CREAT, error);
 
-	/* O_TRUNC would truncate the file of another writer before it is locked. */
+	/* O_TRUNC would truncate another writer's file before it is locked. */
 	if (fd >= 0 && ftruncate(fd, 0) < 0) {
 		(void)directory_file_set_error(error, "truncating", part_path);
 		(void)close(fd);

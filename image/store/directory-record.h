@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The records of a directory store: JSON documents in the form of Glance's v2 API. `folder` is the
- * path of the store. There is no lock around reading and writing a record: of two changes at the
- * same time one can be lost.
+ * The records of a directory store: JSON documents in the format of Glance's v2 API. `folder` is
+ * the path of the store. Reading and writing a record is not locked: if two changes are made at the
+ * same time, one may be lost.
  */
 #ifndef NOVASNAP_IMAGE_DIRECTORY_RECORD_H
 #define NOVASNAP_IMAGE_DIRECTORY_RECORD_H
@@ -12,7 +12,7 @@
 
 #define DIRECTORY_RECORD_SUFFIX ".json"
 
-/* Makes a `queued` record, which the caller frees with cJSON_Delete(). */
+/* Creates a `queued` record, which the caller frees with cJSON_Delete(). */
 cJSON *directory_record_new(const char *id);
 
 /* Reads a record, which the caller frees with cJSON_Delete(). Returns NULL with
@@ -25,7 +25,7 @@ int directory_record_write(const char *folder, const char *id, const cJSON *reco
 /* Sets the member `name` to a string. A NULL value leaves the record unchanged. */
 void directory_record_set(cJSON *record, const char *name, const char *value);
 
-/* Sets the member `name` to the present time, as Glance writes times. */
+/* Sets the member `name` to the current time, in Glance's format. */
 void directory_record_set_time(cJSON *record, const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The data of an image, written into a directory store.
+ * Writes the data of an image to a directory store.
  */
 #include "image/store/directory-upload.h"
 
@@ -15,7 +15,7 @@
 #define READ_SIZE ((size_t)1024 * 1024)
 #define HOLE_SIZE ((size_t)64 * 1024)
 
-/* Writes all blocks that are not zeros. The others stay holes: the file was empty. */
+/* Writes all blocks that are not zeros. The others remain holes, because the file was empty. */
 static int write_sparse(int fd, const char *data, size_t length, uint64_t offset)
 {
 	while (length > 0) {
@@ -30,7 +30,7 @@ static int write_sparse(int fd, const char *data, size_t length, uint64_t offset
 	return 0;
 }
 
-/* Copies all bytes into the part file and sets the upload's `hash` and `sent`. */
+/* Copies all bytes to the part file and sets the upload's `hash` and `sent`. */
 static int copy_pipeline(struct directory_part *part, struct pipeline *pipeline,
 			 struct image_upload *upload, GError **error)
 {

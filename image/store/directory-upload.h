@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writes the data of an image into a directory store.
+ * Writes the data of an image to a directory store.
  */
 #ifndef NOVASNAP_IMAGE_DIRECTORY_UPLOAD_H
 #define NOVASNAP_IMAGE_DIRECTORY_UPLOAD_H
@@ -8,9 +8,9 @@
 #include "image/image.h"
 
 /*
- * Does what image_store_upload() documents, in one attempt. `folder` is the path of the store. The
- * file has holes where the image has zeros. Returns 0, or -1 with IMAGE_ERROR_NOT_FOUND if there is
- * no record, IMAGE_ERROR_CONFLICT if the image is active or another writer is writing it, or
+ * Implements image_store_upload(), in one attempt. `folder` is the path of the store. The file has
+ * holes where the image has zeros. Returns 0, or -1 with IMAGE_ERROR_NOT_FOUND if there is no
+ * record, IMAGE_ERROR_CONFLICT if the image is active or being written by another writer, or
  * another error.
  */
 int directory_image_upload(const char *folder, const char *id, struct image_upload *upload,

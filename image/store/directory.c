@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The callbacks of the directory store. They ignore the identity: every process that can write to
- * the folder may change all images.
+ * The callbacks of the directory store. They ignore the identity: every process with write access
+ * to the folder may change all images.
  */
 #include "image/store/directory.h"
 
@@ -95,8 +95,8 @@ static bool has_properties(const cJSON *record, const struct image_property *wan
 	return true;
 }
 
-/* Returns the record of the file `name` if it is one and has these properties. A file that cannot
- * be read is left out: it may have been deleted since the folder was read. */
+/* Returns the record in the file `name`, if it is a record with these properties. A file that
+ * cannot be read is skipped: it may have been deleted meanwhile. */
 static struct image_record *matching_record(const char *folder, const char *name,
 					    const struct image_property *wanted)
 {
@@ -133,7 +133,7 @@ static int directory_list(void *self, const struct image_identity *identity,
 	return 0;
 }
 
-/* Deletes the image before its record, so that a deletion that failed can be repeated. */
+/* Deletes the image before its record, so that a failed deletion can be repeated. */
 static int directory_remove(void *self, const struct image_identity *identity, const char *id,
 			    GError **error)
 {

@@ -35,8 +35,8 @@ void *glance_client_open(const struct image_config *config, GError **error)
 	return NULL;
 }
 
-/* Returns the endpoint in the catalogue with the first interface that has one. */
-static char *catalog_endpoint(struct glance_client *client, GError **error)
+/* Returns the catalogue's endpoint for the first of the configured interfaces that has one. */
+static char *glance_catalog_endpoint(struct glance_client *client, GError **error)
 {
 	static const char *const default_interfaces[] = {"internal", "public", NULL};
 	const char *const *interfaces = client->config->valid_interfaces;
@@ -56,9 +56,10 @@ static char *catalog_endpoint(struct glance_client *client, GError **error)
 	return found;
 }
 
-/* Gets the URL of a server without "/v2", which the caller frees. A server without a scheme is
- * reached by http, as nova.image.glance.get_api_servers does. Returns 0 or -1. */
-static int server_url(struct glance_client *client, unsigned server, char **ret_url, GError **error)
+/* Gets the URL of a server without "/v2", which the caller frees. "http://" is added if there is no
+ * scheme, as nova.image.glance.get_api_servers does. Returns 0 or -1. */
+static int glance_server_url(struct glance_client *client, unsigned server, char **ret_url,
+			     GError **error)
 {
 	const struct image_config *config = client->config;
 	g_autofree char *chosen = NULL;
@@ -70,7 +71,7 @@ static int server_url(struct glance_client *client, unsigned server, char **ret_
 	} else if (config->endpoint_override) {
 		chosen = g_strdup(config->endpoint_override);
 	} else {
-		chosen = catalog_endpoint(client, error);
+		chosen = glance_catalog_endpoint(client, error);
 		if (!chosen)
 			return -1;
 	}
@@ -86,7 +87,7 @@ char *glance_client_location(void *self)
 {
 	char *url = NULL;
 
-	(void)server_url(self, 0, &url, NULL);
+	(void)glance_server_url(self, 0, &url, NULL);
 	return url;
 }
 
@@ -104,7 +105,7 @@ int glance_request_send_once(struct glance_client *client, struct glance_request
 		.cancel = request->cancel,
 	};
 
-	if (server_url(client, request->server, &base, error) < 0)
+	if (glance_server_url(client, request->server, &base, error) < 0)
 		return -1;
 	http_header_add(headers, "Content-Type", request->content_type);
 	url = g_strconcat(base, "/v2/images", request->image_id ? "/" : "",
@@ -128,7 +129,7 @@ int glance_request_send(struct glance_client *client, struct glance_request *req
 			g_propagate_error(error, local);
 			return -1;
 		}
-		g_info("%s; trying again in %d s", local->message, RETRY_PAUSE_S);
+		g_info("%s; retrying in %d s", local->message, RETRY_PAUSE_S);
 		g_clear_error(&local);
 		request->server++;
 		(void)image_cancel_sleep(NULL, RETRY_PAUSE_S);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Sends requests about images to Glance: chooses the server, adds the tokens, and repeats requests
- * that no server answered. Many threads may use one client.
+ * that no server answered. Several threads may use one client.
  */
 #ifndef NOVASNAP_IMAGE_GLANCE_CLIENT_H
 #define NOVASNAP_IMAGE_GLANCE_CLIENT_H
@@ -14,21 +14,21 @@ struct glance_client {
 };
 
 /* Creates a client, a struct glance_client. `config` must outlive it. Returns NULL with
- * IMAGE_ERROR_CONFIG if no server is configured and no catalogue can name one. */
+ * IMAGE_ERROR_CONFIG if neither a server nor a catalogue is configured. */
 void *glance_client_open(const struct image_config *config, GError **error);
 void glance_client_close(void *self);
 /* Returns the URL of the first server, without "/v2". The caller frees it with g_free(). NULL: the
- * catalogue does not name one. */
+ * catalogue has no endpoint. */
 char *glance_client_location(void *self);
 
-/* One request. It keeps its server and tokens while it is repeated. */
+/* One request. It keeps its server and tokens when it is repeated. */
 struct glance_request {
 	const struct image_identity *identity;
 	const char *method;
-	const char *image_id;		  /* NULL: the collection of images */
-	const char *url_suffix;		  /* follows the URL of the image or collection; or NULL */
-	const char *content_type;	  /* NULL: there is no body */
-	const char *body;		  /* may be NULL */
+	const char *image_id;	  /* NULL: the collection of images */
+	const char *url_suffix;	  /* appended to the URL of the image or collection; or NULL */
+	const char *content_type; /* NULL: no body */
+	const char *body;	  /* may be NULL */
 	const struct http_upload *upload; /* may be NULL */
 	const atomic_int *cancel;	  /* may be NULL */
 
@@ -37,15 +37,16 @@ struct glance_request {
 };
 
 /*
- * Sends a request to its server, and succeeds if the status of the reply is 2xx. The caller clears
- * the reply with http_reply_clear() in all cases. `ret_retry` and the errors are those of
+ * Sends a request to its server; succeeds if the status of the reply is 2xx. The caller always
+ * clears the reply with http_reply_clear(). `ret_retry` and the errors are as for
  * openstack_session_send().
  */
 int glance_request_send_once(struct glance_client *client, struct glance_request *request,
 			     struct http_reply *reply, bool *ret_retry, GError **error);
 
-/* Does the same, and after IMAGE_ERROR_UNAVAILABLE sends the request to the next server, at most
- * num_retries times, as nova.image.glance.GlanceClientWrapper.call does. Not for uploads. */
+/* As glance_request_send_once(), but after IMAGE_ERROR_UNAVAILABLE sends the request to the next
+ * server, at most num_retries times, as nova.image.glance.GlanceClientWrapper.call does. Not for
+ * uploads. */
 int glance_request_send(struct glance_client *client, struct glance_request *request,
 			struct http_reply *reply, GError **error);
 

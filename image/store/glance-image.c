@@ -38,7 +38,7 @@ static char *json_pointer(const char *name)
 	return g_strdup(pointer->str);
 }
 
-/* Adds an operation to the patch if the record does not have this value. */
+/* Adds an operation to the patch unless the record already has this value. */
 static void patch_set_string(cJSON *patch, const cJSON *record, const char *name, const char *value)
 {
 	const cJSON *present = cJSON_GetObjectItemCaseSensitive(record, name);

@@ -11,8 +11,8 @@
 /* GET /v2/images/ID. */
 int glance_image_get(void *self, const struct image_identity *identity, const char *id,
 		     struct image_record **ret_record, GError **error);
-/* PATCH /v2/images/ID with what differs from the present record, as
- * glanceclient.v2.images.Controller.update does. Sends no PATCH if nothing differs. */
+/* PATCH /v2/images/ID with the values that differ from the current record, as
+ * glanceclient.v2.images.Controller.update does. Sends no PATCH if there is no difference. */
 int glance_image_update(void *self, const struct image_identity *identity, const char *id,
 			const struct image_meta *meta, GError **error);
 /* DELETE /v2/images/ID. */

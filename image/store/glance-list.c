@@ -37,7 +37,7 @@ static int parse_page(GPtrArray *records, const struct http_reply *reply, char *
 	*ret_query = g_strdup(next ? strchr(next, '?') : NULL);
 	if (rc < 0)
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
-				    "the reply of Glance is not a list of images");
+				    "Glance's reply is not a list of images");
 	while (rc == 0 && images->child) {
 		struct image_record *record = image_record_parse(
 			cJSON_DetachItemViaPointer(images, images->child), error);
@@ -51,8 +51,8 @@ static int parse_page(GPtrArray *records, const struct http_reply *reply, char *
 	return rc;
 }
 
-/* Adds a page and its size in bytes to `*size`. `*query` is that of this page and then of the next
- * one. */
+/* Adds a page, and its size in bytes to `*size`. `*query` is the page's query, and afterwards the
+ * next one's. */
 static int fetch_page(struct glance_client *client, const struct image_identity *identity,
 		      char **query, GPtrArray *records, size_t *size, GError **error)
 {

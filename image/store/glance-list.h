@@ -9,8 +9,8 @@
 
 /*
  * The callback `list` of struct image_store_ops; `self` is a struct glance_client. Sends GET
- * /v2/images and follows the link `next`, for at most GLANCE_LIST_PAGES_MAX pages of
- * GLANCE_LIST_SIZE_MAX bytes together.
+ * /v2/images and follows the link `next`, for at most GLANCE_LIST_PAGES_MAX pages with a total of
+ * GLANCE_LIST_SIZE_MAX bytes.
  */
 int glance_image_list(void *self, const struct image_identity *identity,
 		      const struct image_property *wanted, GPtrArray *records, GError **error);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The data of an image, sent to Glance. Each attempt starts at byte 0, and only after the image was
- * checked: an attempt that seems to have failed may have arrived, or Glance may still be storing
- * it.
+ * Uploads the data of an image to Glance. Each attempt starts at byte 0, after a check of the
+ * image: a seemingly failed attempt may have succeeded, or Glance may still be storing its data.
  */
 #include "image/store/glance-upload.h"
 
@@ -20,10 +19,10 @@ struct glance_upload {
 	const struct image_identity *identity;
 	const char *id;
 	struct image_upload *upload;
-	struct pipeline *pipeline; /* of the attempt under way */
+	struct pipeline *pipeline; /* of the current attempt */
 };
 
-static void note_bytes_sent(void *opaque, uint64_t bytes)
+static void report_bytes_sent(void *opaque, uint64_t bytes)
 {
 	const struct image_upload *upload = ((struct glance_upload *)opaque)->upload;
 
@@ -45,8 +44,8 @@ static void keep_hash(struct image_upload *upload, struct pipeline *pipeline)
 		g_strlcpy(upload->hash, hash, sizeof(upload->hash));
 }
 
-static int put_once(struct glance_upload *self, struct glance_request *request, bool *ret_retry,
-		    GError **error)
+static int put_data_once(struct glance_upload *self, struct glance_request *request,
+			 bool *ret_retry, GError **error)
 {
 	struct image_upload *upload = self->upload;
 	struct http_reply reply = {0};
@@ -56,7 +55,7 @@ static int put_once(struct glance_upload *self, struct glance_request *request, 
 	if (!self->pipeline)
 		return -1;
 	upload->attempts++;
-	note_bytes_sent(self, 0);
+	report_bytes_sent(self, 0);
 	rc = glance_request_send_once(self->client, request, &reply, ret_retry, error);
 	if (rc == 0 || reply.status == 0)
 		keep_hash(upload, self->pipeline);
@@ -65,7 +64,7 @@ static int put_once(struct glance_upload *self, struct glance_request *request, 
 	return rc;
 }
 
-/* Reads the source only for its hash, if no attempt has read it to its end. */
+/* Reads the source only for its hash, if no attempt has read it completely. */
 static int hash_source(struct image_upload *upload, GError **error)
 {
 	struct pipeline *pipeline;
@@ -99,11 +98,11 @@ static int verify_image(const struct glance_upload *self, GError **error)
 	return verify_record(record, self->upload, error);
 }
 
-/* What is known of an image that an earlier attempt may have changed. */
+/* The state of an image that an earlier attempt may have changed. */
 enum image_check {
-	IMAGE_CHECK_FAILED = -1, /* nothing can be sent; there is an error */
-	IMAGE_CHECK_EMPTY,	 /* it waits for data */
-	IMAGE_CHECK_COMPLETE,	 /* it holds what was to be sent */
+	IMAGE_CHECK_FAILED = -1, /* nothing can be sent; an error is set */
+	IMAGE_CHECK_EMPTY,	 /* it accepts data */
+	IMAGE_CHECK_COMPLETE,	 /* it contains the data to be sent */
 };
 
 static enum image_check check_complete(const struct glance_upload *self,
@@ -114,8 +113,8 @@ static enum image_check check_complete(const struct glance_upload *self,
 	return IMAGE_CHECK_COMPLETE;
 }
 
-/* Checks the image. Waits while Glance is still saving what an earlier attempt has sent. */
-static enum image_check check_image(const struct glance_upload *self, GError **error)
+/* Checks the image. Waits while Glance is still saving the data of an earlier attempt. */
+static enum image_check check_image_before_retry(const struct glance_upload *self, GError **error)
 {
 	unsigned timeout_s = self->client->config->saving_timeout_s;
 
@@ -136,7 +135,7 @@ static enum image_check check_image(const struct glance_upload *self, GError **e
 		if (waited_s >= timeout_s) {
 			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
 				    "image %s is still saving %u s after its upload was "
-				    "interrupted; it is not uploaded a second time meanwhile",
+				    "interrupted; it is not uploaded again meanwhile",
 				    self->id, waited_s);
 			return IMAGE_CHECK_FAILED;
 		}
@@ -148,7 +147,7 @@ static enum image_check check_image(const struct glance_upload *self, GError **e
 	}
 }
 
-/* Sends the image until it has arrived. */
+/* Sends the image until the upload is complete. */
 static int put_until_complete(struct glance_upload *self, struct glance_request *request,
 			      GError **error)
 {
@@ -159,31 +158,31 @@ static int put_until_complete(struct glance_upload *self, struct glance_request 
 		enum image_check check;
 		bool other_token = false;
 
-		if (put_once(self, request, &other_token, &local) == 0) {
-			note_bytes_sent(self, self->upload->sent);
+		if (put_data_once(self, request, &other_token, &local) == 0) {
+			report_bytes_sent(self, self->upload->sent);
 			return verify_image(self, error);
 		}
 		if (!other_token &&
 		    (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) ||
 		     retries++ >= self->client->config->num_retries)) {
-			/* The image existed a moment ago. */
+			/* The image existed before the attempt, so it was deleted. */
 			if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
 				local->code = IMAGE_ERROR_GONE;
 			g_propagate_error(error, local);
 			return -1;
 		}
-		g_message("image %s: upload attempt %u failed: %s; trying again", self->id,
+		g_message("image %s: upload attempt %u failed: %s; retrying", self->id,
 			  self->upload->attempts, local->message);
 		g_clear_error(&local);
 		if (!other_token) {
 			request->server++;
 			(void)image_cancel_sleep(self->upload->cancel, RETRY_PAUSE_S);
 		}
-		check = check_image(self, error);
+		check = check_image_before_retry(self, error);
 		if (check == IMAGE_CHECK_FAILED)
 			return -1;
 		if (check == IMAGE_CHECK_COMPLETE) {
-			note_bytes_sent(self, self->upload->sent);
+			report_bytes_sent(self, self->upload->sent);
 			return 0;
 		}
 	}
@@ -195,7 +194,7 @@ int glance_image_upload(void *self, const struct image_identity *identity, const
 	struct glance_upload state = {
 		.client = self, .identity = identity, .id = id, .upload = upload};
 	const struct http_upload body = {.read = read_pipeline,
-					 .sent = note_bytes_sent,
+					 .sent = report_bytes_sent,
 					 .opaque = &state,
 					 .size = upload->source->size};
 	struct glance_request request = {
@@ -211,7 +210,7 @@ int glance_image_upload(void *self, const struct image_identity *identity, const
 
 	upload->sent = upload->source->size;
 	if (upload->resuming)
-		check = check_image(&state, error);
+		check = check_image_before_retry(&state, error);
 	if (check != IMAGE_CHECK_EMPTY)
 		return check == IMAGE_CHECK_COMPLETE ? 0 : -1;
 	return put_until_complete(&state, &request, error);

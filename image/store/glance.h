@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The image store that is a Glance service, by its v2 API (nova.image.glance and
+ * The image store in a Glance service, with its v2 API (nova.image.glance and
  * glanceclient.v2.images).
  */
 #ifndef NOVASNAP_IMAGE_GLANCE_H

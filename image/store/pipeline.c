@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The pipeline of one upload attempt: a ring of blocks, which the reading thread fills and the
+ * The pipeline of one upload attempt: a ring of blocks that the reading thread fills and the
  * consumer empties.
  */
 #include "image/store/pipeline.h"
@@ -27,15 +27,15 @@ struct pipeline {
 	 * until the block is filled, and to the consumer until it is emptied. */
 	char *blocks[BLOCK_COUNT];
 	size_t lengths[BLOCK_COUNT];
-	unsigned filled;  /* number of blocks that were ever filled */
-	unsigned emptied; /* number of blocks that were ever emptied */
+	unsigned filled;  /* total number of blocks filled */
+	unsigned emptied; /* total number of blocks emptied */
 	bool ended;	  /* the reading thread fills no more blocks */
-	bool abandoned;	  /* the consumer wants no more blocks */
+	bool abandoned;	  /* the consumer needs no more blocks */
 	GError *error;
-	char hash[IMAGE_HASH_TEXT_SIZE]; /* constant once `ended` is set */
+	char hash[IMAGE_HASH_TEXT_SIZE]; /* does not change once `ended` is set */
 
 	/* Used only by the consumer. */
-	size_t offset; /* bytes taken from the block that is being emptied */
+	size_t offset; /* bytes consumed of the block being emptied */
 };
 
 static int set_hash_error(GError **error)
@@ -45,8 +45,8 @@ static int set_hash_error(GError **error)
 	return -1;
 }
 
-/* Waits until a block is empty and the rate limit lets `length` bytes through. Returns false if no
- * more blocks are wanted. */
+/* Waits until a block is empty and the rate limit allows `length` bytes. Returns false if no more
+ * blocks are needed. */
 static bool wait_for_empty_block(struct pipeline *pipeline, size_t length)
 {
 	const atomic_int *cancel = pipeline->upload->cancel;
@@ -66,8 +66,8 @@ static bool wait_for_empty_block(struct pipeline *pipeline, size_t length)
 	return wanted;
 }
 
-/* Glance accepts every algorithm of Python's hashlib. One that OpenSSL does not know is replaced:
- * then image_record_verify() compares only the size. */
+/* Glance accepts every algorithm of Python's hashlib. An algorithm that OpenSSL does not know is
+ * replaced: image_record_verify() then compares only the size. */
 static const EVP_MD *find_digest(const struct image_upload *upload)
 {
 	const EVP_MD *found = upload->hash_algo ? EVP_get_digestbyname(upload->hash_algo) : NULL;
@@ -104,7 +104,7 @@ static void publish_block(struct pipeline *pipeline, size_t length)
 	pthread_mutex_unlock(&pipeline->lock);
 }
 
-static int read_source(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
+static int read_and_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
 {
 	struct image_source *source = pipeline->upload->source;
 	uint64_t offset = 0;
@@ -125,7 +125,7 @@ static int read_source(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **e
 		if (EVP_DigestUpdate(digest, pipeline->blocks[index], length) != 1)
 			return set_hash_error(error);
 		offset += length;
-		/* The checksum is reported before the last block can be sent. */
+		/* The checksum must be reported before the last block can be sent. */
 		if (offset == source->size && finish_hash(pipeline, digest, error) < 0)
 			return -1;
 		publish_block(pipeline, length);
@@ -133,14 +133,14 @@ static int read_source(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **e
 	return 0;
 }
 
-static void *reader_main(void *opaque)
+static void *pipeline_reader_main(void *opaque)
 {
 	struct pipeline *pipeline = opaque;
 	EVP_MD_CTX *digest = EVP_MD_CTX_new();
 	GError *error = NULL;
 
 	if (digest && EVP_DigestInit_ex(digest, find_digest(pipeline->upload), NULL) == 1)
-		(void)read_source(pipeline, digest, &error);
+		(void)read_and_hash(pipeline, digest, &error);
 	else
 		(void)set_hash_error(&error);
 	EVP_MD_CTX_free(digest);
@@ -163,13 +163,13 @@ struct pipeline *pipeline_start(const struct image_upload *upload, GError **erro
 	pipeline->upload = upload;
 	pthread_mutex_init(&pipeline->lock, NULL);
 	pthread_cond_init(&pipeline->changed, NULL);
-	rc = image_thread_start(&pipeline->thread, reader_main, pipeline);
+	rc = image_thread_start(&pipeline->thread, pipeline_reader_main, pipeline);
 	if (rc == 0) {
 		pipeline->thread_started = true;
 		return pipeline;
 	}
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
-		    "starting the thread that reads the image: %s", g_strerror(rc));
+		    "cannot start the thread that reads the image: %s", g_strerror(rc));
 	pipeline_free(pipeline);
 	return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A limit on the bytes per second of all uploads to a store together
- * ([novasnap]upload_bytes_per_second). Many threads may use one limit.
+ * ([novasnap]upload_bytes_per_second). Several threads may use one limit.
  */
 #ifndef NOVASNAP_IMAGE_RATE_LIMIT_H
 #define NOVASNAP_IMAGE_RATE_LIMIT_H
@@ -10,7 +10,7 @@
 
 struct rate_limit;
 
-/* Returns NULL if there is no limit, that is, `bytes_per_second` is 0. */
+/* Returns NULL if there is no limit (`bytes_per_second` is 0). */
 struct rate_limit *rate_limit_new(unsigned bytes_per_second);
 /* Accepts NULL. */
 void rate_limit_free(struct rate_limit *limit);

@@ -4,7 +4,7 @@
  */
 #include "image/store/record.h"
 
-/* A double holds all whole numbers up to 2^53, which is a little more. */
+/* A double represents all whole numbers up to 2^53, which is slightly more. */
 #define SIZE_LIMIT 9e15
 
 void image_record_free(struct image_record *record)
@@ -46,9 +46,9 @@ struct image_record *image_record_parse(cJSON *document, GError **error)
 	if (cJSON_IsNumber(size) && size->valuedouble >= 0 && size->valuedouble < SIZE_LIMIT)
 		record->size = (int64_t)size->valuedouble;
 	if (!record->id || !record->status) {
-		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
-				    "the reply of the image store is not an image record: id or "
-				    "status is missing");
+		g_set_error_literal(
+			error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
+			"the image store's reply is not an image record: id or status is missing");
 		return NULL;
 	}
 	return g_steal_pointer(&record);

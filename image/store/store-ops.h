@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A kind of image store. To add one, define a table of this type and choose it in
- * image_store_new().
+ * A type of image store. To add one, define a table of this type and use it in image_store_new().
  */
 #ifndef NOVASNAP_IMAGE_STORE_OPS_H
 #define NOVASNAP_IMAGE_STORE_OPS_H
@@ -9,8 +8,8 @@
 #include "image/image.h"
 
 /*
- * Each callback does what the function image_store_NAME() of image.h documents, for any thread.
- * `self` is what `open` returned. Ids are valid UUIDs.
+ * Each callback NAME implements the function image_store_NAME() of image.h, for any thread. `self`
+ * is the result of `open`. Ids are valid UUIDs.
  */
 struct image_store_ops {
 	/* Returns NULL with IMAGE_ERROR_CONFIG. `config` outlives the store. */
@@ -22,7 +21,7 @@ struct image_store_ops {
 		      const struct image_meta *meta, GError **error);
 	int (*upload)(void *self, const struct image_identity *identity, const char *id,
 		      struct image_upload *upload, GError **error);
-	/* Adds struct image_record to `records`, also if it then fails. */
+	/* Adds struct image_record to `records`; may have added some even if it fails. */
 	int (*list)(void *self, const struct image_identity *identity,
 		    const struct image_property *wanted, GPtrArray *records, GError **error);
 	int (*remove)(void *self, const struct image_identity *identity, const char *id,

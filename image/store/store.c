@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The store that the configuration names, and what is common to all kinds of stores.
+ * The configured store, and the common code of all types of stores.
  */
 #include "image/image.h"
 
@@ -38,8 +38,8 @@ void image_store_free(struct image_store *store)
 	g_free(store);
 }
 
-/* An id becomes part of a URL or of a path, so only UUIDs are accepted. */
-static bool check_id(const char *id, GError **error)
+/* An id becomes part of a URL or a path, so only UUIDs are accepted. */
+static bool check_image_id(const char *id, GError **error)
 {
 	if (g_uuid_string_is_valid(id))
 		return true;
@@ -51,15 +51,17 @@ static bool check_id(const char *id, GError **error)
 int image_store_get(struct image_store *store, const struct image_identity *identity,
 		    const char *id, struct image_record **ret_record, GError **error)
 {
-	return check_id(id, error) ? store->ops->get(store->self, identity, id, ret_record, error)
-				   : -1;
+	return check_image_id(id, error)
+		       ? store->ops->get(store->self, identity, id, ret_record, error)
+		       : -1;
 }
 
 int image_store_update(struct image_store *store, const struct image_identity *identity,
 		       const char *id, const struct image_meta *meta, GError **error)
 {
-	return check_id(id, error) ? store->ops->update(store->self, identity, id, meta, error)
-				   : -1;
+	return check_image_id(id, error)
+		       ? store->ops->update(store->self, identity, id, meta, error)
+		       : -1;
 }
 
 int image_store_upload(struct image_store *store, const struct image_identity *identity,
@@ -70,8 +72,9 @@ int image_store_upload(struct image_store *store, const struct image_identity *i
 	upload->rate_limit = store->rate_limit;
 	upload->sent = 0;
 	upload->attempts = 0;
-	return check_id(id, error) ? store->ops->upload(store->self, identity, id, upload, error)
-				   : -1;
+	return check_image_id(id, error)
+		       ? store->ops->upload(store->self, identity, id, upload, error)
+		       : -1;
 }
 
 GPtrArray *image_store_list(struct image_store *store, const struct image_identity *identity,
@@ -88,7 +91,8 @@ GPtrArray *image_store_list(struct image_store *store, const struct image_identi
 int image_store_delete(struct image_store *store, const struct image_identity *identity,
 		       const char *id, GError **error)
 {
-	return check_id(id, error) ? store->ops->remove(store->self, identity, id, error) : -1;
+	return check_image_id(id, error) ? store->ops->remove(store->self, identity, id, error)
+					 : -1;
 }
 
 char *image_store_create(struct image_store *store, const struct image_identity *identity,
