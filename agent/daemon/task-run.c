@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "agent/recovery/moved.h"
 #include "agent/recovery/resume.h"
 #include "agent/recovery/rollback.h"
 #include "agent/task/facts.h"
@@ -95,19 +96,18 @@ static enum task_event event_after_report(struct task *task, bool is_complete, g
 								: TASK_EVENT_STOPPED;
 }
 
-/* Rolls back the steps that the method could not roll back. leftovers.c does that only once the job
- * has ended, but a guest must not stay saved because the conductor does not answer. The steps of an
- * earlier process may be in doubt after a reboot (moved.h), so they are not rolled back here. */
+/* Rolls back the steps that could not be rolled back yet. leftovers.c does that only once the job
+ * has ended, but a guest must not stay saved because the conductor does not answer. */
 static void rollback_open_steps(struct task *task)
 {
 	g_autofree char *id = g_strdup_printf("%" G_GINT64_FORMAT, task->journal_job);
 	g_autoptr(journal_job_t) left = NULL;
 	g_autoptr(GError) error = NULL;
 
-	if (task->journal_job == 0 || task->recovered_job)
+	if (task->journal_job == 0)
 		return;
 	left = journal_find(task->agent->journal, id, &error);
-	if (left)
+	if (left && !recovery_is_in_doubt(left))
 		(void)recovery_rollback(task->agent, task->job, left, 1, &error);
 	if (error)
 		g_warning("instance %s: %s; retrying", nova_instance_uuid(task->instance),

@@ -90,14 +90,20 @@ static int drop_steps(struct task *task, const GError *why, GError **error)
 	return 0;
 }
 
+bool recovery_is_in_doubt(const struct journal_job *left)
+{
+	bool in_doubt = false;
+
+	for (guint i = 0; i < left->steps->len && !in_doubt; i++)
+		in_doubt = is_in_doubt(left->steps->pdata[i]);
+	return in_doubt;
+}
+
 int recovery_drop_if_moved(struct task *task, GError **error)
 {
 	g_autoptr(GError) local = NULL;
-	bool in_doubt = false;
 
-	for (guint i = 0; i < task->recovered_job->steps->len && !in_doubt; i++)
-		in_doubt = is_in_doubt(task->recovered_job->steps->pdata[i]);
-	if (!in_doubt)
+	if (!recovery_is_in_doubt(task->recovered_job))
 		return 0;
 	task->step = "querying whether the guest is still on this host";
 	switch (recovery_ask_instance(task, true, &local)) {

@@ -8,6 +8,9 @@
 
 #include "agent/task/task.h"
 
+/* Whether one of the open steps was made before a reboot of the host, and the conductor has not
+ * confirmed since that the guest is still here: then the job must not be rolled back yet. */
+bool recovery_is_in_doubt(const struct journal_job *left);
 /* After a host reboot: clears the steps that would restore a guest that was moved or deleted, and
  * confirms those of a guest that is still here. Does nothing if the host was not rebooted. Returns
  * 0, or -1 with an error if the conductor did not answer or the journal cannot be written. */

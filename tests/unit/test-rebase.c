@@ -308,9 +308,8 @@ static void test_stream_is_not_possible(struct fixture *fixture, gconstpointer u
 	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
 		begin_stream(fixture);
 		fake.export_code = codes[i];
-		g_test_expect_message(
-			"virt", G_LOG_LEVEL_MESSAGE,
-			"*stream is not possible here*made up*using rebase instead");
+		g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE,
+				      "*stream is not possible here*made up*using rebase instead");
 		g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
 		g_test_assert_expected_messages();
 		g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");

@@ -311,7 +311,8 @@ static void test_backup_is_unknown(struct fixture *fixture, gconstpointer unused
 	(void)unused;
 	fake.failure = VIR_ERR_OPERATION_TIMEOUT;
 	fake.size = "x";
-	g_assert_cmpint(roll_back_backup(fixture, false, "is still making"), ==, VIRT_ERROR_TIMEOUT);
+	g_assert_cmpint(roll_back_backup(fixture, false, "is still making"), ==,
+			VIRT_ERROR_TIMEOUT);
 	/* libvirt has waited long enough: the question is not repeated. */
 	g_assert_cmpuint(host_connects, ==, 1);
 	fake.failure = VIR_ERR_INVALID_CONN;
@@ -415,7 +416,8 @@ static void test_copy_does_not_end(struct fixture *fixture, gconstpointer unused
 	fake.failure = VIR_ERR_OPERATION_TIMEOUT;
 	fake.mirror = "o";
 	fake.size = "x";
-	g_assert_cmpint(roll_back(fixture, "copy", COPY, "is still making"), ==, VIRT_ERROR_TIMEOUT);
+	g_assert_cmpint(roll_back(fixture, "copy", COPY, "is still making"), ==,
+			VIRT_ERROR_TIMEOUT);
 	fake.size = "-";
 	fake.mirror = "x";
 	g_assert_cmpint(roll_back(fixture, "copy", COPY, "definition"), ==, VIRT_ERROR_TIMEOUT);
@@ -687,8 +689,8 @@ static void test_incomplete_journal(struct fixture *fixture, gconstpointer unuse
 	for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
 		g_assert_cmpint(roll_back(fixture, steps[i], "{}", "the journal entry has no"), ==,
 				VIRT_ERROR_FAILED);
-		g_assert_cmpint(roll_back(fixture, steps[i], "no JSON", "the journal entry has no"), ==,
-				VIRT_ERROR_FAILED);
+		g_assert_cmpint(roll_back(fixture, steps[i], "no JSON", "the journal entry has no"),
+				==, VIRT_ERROR_FAILED);
 	}
 	/* Of a newer novasnapd. */
 	g_assert_cmpint(roll_back(fixture, "none-such", "{}", "does not know the step"), ==,

@@ -20,6 +20,7 @@ static struct {
 	unsigned reports, rollbacks;
 	unsigned away; /* how often libvirt cannot be reached first */
 	bool method_fails;
+	const char *undo; /* of the step that stays open */
 } fake;
 
 __typeof__(report_end) __wrap_report_end;
@@ -47,7 +48,7 @@ int __wrap_virt_guest_rollback_step(struct virt_host *host, const char *uuid, co
 	(void)host;
 	g_assert_cmpstr(uuid, ==, INSTANCE_UUID);
 	g_assert_cmpstr(step, ==, STEP);
-	g_assert_cmpstr(undo, ==, "{}");
+	g_assert_cmpstr(undo, ==, fake.undo);
 	fake.rollbacks++;
 	if (fake.away == 0)
 		return 0;
@@ -84,7 +85,7 @@ bool __wrap_job_wait_despite_cancel(struct job *job, unsigned ms)
 /* Leaves a step open, as a snapshot whose guest cannot be restored does. */
 static int run_method(struct task *task, GError **error)
 {
-	g_assert_cmpint(task_step_begin(task, STEP, "{}", NULL), ==, 0);
+	g_assert_cmpint(task_step_begin(task, STEP, fake.undo, NULL), ==, 0);
 	if (!fake.method_fails)
 		return 0;
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED, "made up");
@@ -112,6 +113,7 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 
 	(void)unused;
 	memset(&fake, 0, sizeof(fake));
+	fake.undo = "{}";
 	fixture->dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	fixture->agent.config = &fixture->config;
 	fixture->agent.journal = journal_open(fixture->dir, 1, &error);
@@ -187,6 +189,19 @@ static void test_rollback_does_not_wait_for_the_conductor(struct fixture *fixtur
 	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
 }
 
+/* After a reboot of the host the guest may run elsewhere, which only the conductor knows. */
+static void test_steps_of_another_boot_wait(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.method_fails = true;
+	fake.undelivered = 5;
+	fake.undo = "{\"" VIRT_UNDO_BOOT "\":\"another\"}";
+	run(fixture);
+	g_assert_cmpuint(fake.reports, ==, 6);
+	g_assert_cmpuint(fake.rollbacks, ==, 0);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 1);
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/task-run/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -195,5 +210,6 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	TEST(the_end_is_reported);
 	TEST(rollback_does_not_wait_for_the_conductor);
+	TEST(steps_of_another_boot_wait);
 	return g_test_run();
 }
