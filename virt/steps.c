@@ -118,20 +118,20 @@ static int roll_back_once(struct snapshot *snapshot, const struct open_step *ste
 	return step_end(snapshot, name, error);
 }
 
-/* Whether libvirt cannot be reached: whatever needs an answer is left to recovery. */
-static bool is_cut_off(const struct snapshot *snapshot, const GError *error)
+/* Whether libvirt cannot be reached. Then rollbacks that need libvirt are left to recovery. */
+static bool is_unreachable(const struct snapshot *snapshot, const GError *error)
 {
 	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) &&
 	       !snapshot->guest.connection;
 }
 
-/* Whether trying again at once would not help. A call that was overdue has lost its connection, and
- * libvirt may have gone on: that is worth a second try, on a new connection. Where QEMU or qemu-img
- * did not answer, a second try would take as long again. */
-static bool is_final(const struct snapshot *snapshot, const GError *error, int tries)
+/* Whether an immediate retry would not help. After an overdue call the connection is lost, but
+ * libvirt may have completed the operation: that is worth a second try, on a new connection. If
+ * QEMU or qemu-img did not answer, a second try would take just as long. */
+static bool is_last_try(const struct snapshot *snapshot, const GError *error, int tries)
 {
-	/* What is still frozen is tried again by the freeze's watchdog. */
-	if (tries == CLOSE_TRIES || is_cut_off(snapshot, error) ||
+	/* If thawing fails, the freeze's watchdog retries it. */
+	if (tries == CLOSE_TRIES || is_unreachable(snapshot, error) ||
 	    g_error_matches(error, VIRT_ERROR, VIRT_ERROR_FREEZE))
 		return true;
 	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT) &&
@@ -147,7 +147,7 @@ static int close_step(struct snapshot *snapshot, struct open_step *step, GError 
 			step_clear(snapshot, step->name);
 			return 0;
 		}
-		if (is_final(snapshot, local, i)) {
+		if (is_last_try(snapshot, local, i)) {
 			step->failed = true;
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
@@ -178,7 +178,7 @@ int step_close(struct snapshot *snapshot, const char *step, GError **error)
 
 int steps_close_all(struct snapshot *snapshot, const char *except, GError **error)
 {
-	bool cut_off = false;
+	bool unreachable = false;
 	int rc = 0;
 
 	for (guint i = snapshot->open_steps ? snapshot->open_steps->len : 0; i > 0; i--) {
@@ -187,13 +187,13 @@ int steps_close_all(struct snapshot *snapshot, const char *except, GError **erro
 
 		if (g_strcmp0(step->name, except) == 0 || is_left_to_recovery(snapshot, step))
 			continue;
-		if (cut_off && rollback_asks_libvirt(step->name)) {
+		if (unreachable && rollback_asks_libvirt(step->name)) {
 			step->failed = true;
 			continue;
 		}
 		if (close_step(snapshot, step, &local) == 0)
 			continue;
-		cut_off = cut_off || is_cut_off(snapshot, local);
+		unreachable = unreachable || is_unreachable(snapshot, local);
 		if (rc == 0)
 			g_propagate_error(error, g_steal_pointer(&local));
 		else

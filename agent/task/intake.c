@@ -10,14 +10,14 @@
 #include "agent/task/thread.h"
 
 #define RETRY_PAUSE_MS 1000
-/* How many requests are written in one transaction. */
+/* The maximum number of requests in one transaction. */
 #define BATCH_MAX 256
 
 /* A request that is not safe yet. */
 struct arrival {
 	const struct task_method *method;
-	struct rpc_request *request; /* NULL: it is the task's by now */
-	struct task *task;	     /* NULL: not made yet */
+	struct rpc_request *request; /* NULL: the task owns it */
+	struct task *task;	     /* NULL: not created yet */
 	char *message; /* for the journal, freed with cJSON_free; NULL: not journaled */
 };
 
@@ -25,18 +25,18 @@ struct intake {
 	struct agent *agent;
 	const struct intake_ops *ops;
 	pthread_t thread;
-	bool journals;	     /* the thread was started; written before the first request */
-	bool joined;	     /* and has ended; its owner's */
-	atomic_uint waiting; /* requests that were taken and are not safe yet */
+	bool journals;	     /* the thread was started; set before the first request */
+	bool joined;	     /* the thread was started and has ended; used only by the owner */
+	atomic_uint waiting; /* requests that were accepted and are not safe yet */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	GQueue queue; /* struct arrival, the oldest first */
+	GQueue queue; /* struct arrival, oldest first */
 	bool stopping;
 
-	/* Used by the thread only. */
-	GPtrArray *arrivals; /* struct arrival, the oldest first: what it took from the queue */
+	/* Used only by the thread. */
+	GPtrArray *arrivals; /* struct arrival, oldest first: removed from the queue */
 	bool paused;
 };
 
@@ -75,7 +75,8 @@ void intake_free(struct intake *intake)
 	g_free(intake);
 }
 
-/* Takes the request. NULL with an error; with `error` NULL the request was rejected. */
+/* Takes ownership of the request. NULL with an error; with `error` NULL the request was
+ * rejected. */
 static struct task *make_task(struct intake *intake, const struct task_method *method,
 			      struct rpc_request *request, GError **error)
 {
@@ -101,7 +102,7 @@ static void submit_task(struct intake *intake, struct task *task)
 			   intake->ops->job, task);
 }
 
-/* Makes the tasks of new arrivals, and drops those that make no sense. */
+/* Creates the tasks of new arrivals, and drops those with invalid arguments. */
 static void make_tasks(struct intake *intake)
 {
 	guint i = 0;
@@ -110,7 +111,8 @@ static void make_tasks(struct intake *intake)
 		struct arrival *arrival = intake->arrivals->pdata[i];
 
 		if (!arrival->task) {
-			/* Written out first: the task takes the instance out of the arguments. */
+			/* Before the task is created, because that moves the instance out of the
+			 * arguments. */
 			if (!rpc_request_is_call(arrival->request))
 				arrival->message = rpc_request_text(arrival->request);
 			arrival->task = make_task(intake, arrival->method, arrival->request, NULL);
@@ -125,7 +127,7 @@ static void make_tasks(struct intake *intake)
 	}
 }
 
-/* What the journal gets of the arrivals, in their order. The strings are theirs. */
+/* The arrivals' records for the journal, in their order. The arrivals own the strings. */
 static GArray *list_casts(struct intake *intake)
 {
 	GArray *casts = g_array_new(FALSE, FALSE, sizeof(struct journal_cast));
@@ -149,7 +151,7 @@ static GArray *list_casts(struct intake *intake)
 	return casts;
 }
 
-/* `job`: its number in the journal; 0: it was there before, or needs no journal. */
+/* `job`: its number in the journal; 0: a duplicate, or a call, which needs no journal. */
 static void submit_arrival(struct intake *intake, struct arrival *arrival, int64_t job)
 {
 	struct task *task = g_steal_pointer(&arrival->task);
@@ -161,7 +163,7 @@ static void submit_arrival(struct intake *intake, struct arrival *arrival, int64
 		submit_task(intake, task);
 		return;
 	}
-	g_message("instance %s: the cast %s came before and is dropped",
+	g_message("instance %s: dropping the cast %s: it is a duplicate",
 		  nova_instance_uuid(task->instance), rpc_request_unique_id(task->request));
 	rpc_request_ack(task->request);
 	task_free(task);
@@ -182,7 +184,7 @@ static void submit_all(struct intake *intake, const GArray *casts)
 	g_ptr_array_set_size(intake->arrivals, 0);
 }
 
-/* While the journal cannot be written: calls do not wait for it. */
+/* Calls do not wait while the journal cannot be written. */
 static void submit_calls(struct intake *intake)
 {
 	guint i = 0;
@@ -225,9 +227,9 @@ static void process_arrivals(struct intake *intake)
 	intake->paused = false;
 }
 
-/* Takes requests from the queue: a batch or, while the journal cannot be written, all of them, for
- * there may be calls. Waits while there are none; with arrivals left that could not be written, not
- * longer than a pause. False: stop. */
+/* Moves requests from the queue to the arrivals: a batch or, while the journal cannot be written,
+ * all of them, because there may be calls. Waits while the queue is empty; if arrivals could not be
+ * written, only for a short pause. Returns false to stop. */
 static bool wait_for_arrivals(struct intake *intake)
 {
 	struct timespec retry_at = thread_deadline(RETRY_PAUSE_MS);
@@ -285,7 +287,7 @@ void intake_stop(struct intake *intake)
 	atomic_store(&intake->waiting, 0);
 }
 
-/* False: the thread is about to end, or has ended. */
+/* Returns false if the thread is about to end, or has ended. */
 static bool queue_arrival(struct intake *intake, struct arrival *arrival)
 {
 	bool stopping;

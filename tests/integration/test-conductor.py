@@ -215,7 +215,7 @@ def test_a_duplicate_cast_is_dropped_also_after_a_restart(env):
     agent.start()
     env.conductor.calls.clear()
     env.publish(agent, message)
-    tap.wait_for("end of the second", lambda: "came before" in agent.text(), 20)
+    tap.wait_for("end of the second", lambda: "it is a duplicate" in agent.text(), 20)
     assert env.conductor.calls == [] and env.glance.get(image)["status"] == "active"
     assert agent.command("jobs", "--open").stdout == ""
     assert agent.command("show", str(uuid.uuid4()), check=False).returncode == 1

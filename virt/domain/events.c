@@ -201,7 +201,7 @@ void domain_events_forget_block_job(struct domain_events *events)
 	pthread_mutex_unlock(&events->lock);
 }
 
-/* The recorded outcome, or -1 if the wait goes on. With the lock held. */
+/* The recorded outcome, or -1 if the wait must continue. With the lock held. */
 static int recorded_outcome(const struct domain_events *events, bool ended)
 {
 	if (events->job_failed)

@@ -32,7 +32,7 @@ struct snapshot {
 	int first_state; /* VIR_DOMAIN_*: the state to which the guest returns */
 	struct domain_traits traits;
 	bool guest_agent;     /* the image allows the use of the guest agent */
-	bool require_quiesce; /* fail where the filesystems cannot be frozen */
+	bool require_quiesce; /* fail if the filesystems cannot be frozen */
 	bool compress;	      /* a staged qcow2 image is compressed */
 	struct domain_events *events;
 
