@@ -24,7 +24,7 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot);
 }
 
-static int read_guest(struct snapshot *snapshot, const char *root_device_name, GError **error)
+static int read_guest(struct snapshot *snapshot, GError **error)
 {
 	char *xml;
 
@@ -38,7 +38,7 @@ static int read_guest(struct snapshot *snapshot, const char *root_device_name, G
 	snapshot->disk = snapshot->traits.container
 				 ? root_disk_find_of_container(
 					   xml, snapshot->config->container_format, error)
-				 : root_disk_find(xml, root_device_name, error);
+				 : root_disk_find(xml, error);
 	free(xml);
 	return snapshot->disk ? 0 : -1;
 }
@@ -67,8 +67,7 @@ struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_requ
 	snapshot->guest_agent = request->guest_agent;
 	snapshot->require_quiesce = request->require_quiesce;
 	snapshot->compress = request->compress;
-	if (read_guest(snapshot, request->root_device_name, error) == 0 &&
-	    choose_method(snapshot, error) == 0)
+	if (read_guest(snapshot, error) == 0 && choose_method(snapshot, error) == 0)
 		snapshot->events = domain_events_start(&snapshot->guest, snapshot->disk->target,
 						       VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);
 	if (snapshot->events)

@@ -24,7 +24,7 @@ GQuark virt_error_quark(void);
 enum virt_error {
 	VIRT_ERROR_FAILED,	 /* libvirt or the system reported an error, which is included */
 	VIRT_ERROR_NO_DOMAIN,	 /* no domain of that uuid (nova: InstanceNotFound) */
-	VIRT_ERROR_NO_ROOT_DISK, /* the domain has no possible root disk */
+	VIRT_ERROR_NO_ROOT_DISK, /* the domain has no disk */
 	VIRT_ERROR_UNSUPPORTED,	 /* a disk or guest that no method supports */
 	VIRT_ERROR_DISCONNECTED, /* libvirt cannot be reached, or the connection broke */
 	VIRT_ERROR_PROCESS,	 /* qemu-img failed, or scratch_dir has too little room */
@@ -210,8 +210,7 @@ bool virt_step_waits_for(const char *step, const char *failed, bool last_attempt
 
 /* A request for a snapshot; strings are copied. */
 struct snapshot_request {
-	const char *uuid;	      /* of the instance and the domain */
-	const char *root_device_name; /* "/dev/vda"; NULL: the first disk */
+	const char *uuid;     /* of the instance and the domain */
 	bool guest_agent;     /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
 	bool require_quiesce; /* os_require_quiesce: a live snapshot fails unless they are frozen */
 	bool compress;	      /* compress a finished image (see snapshot_gives_disk) */

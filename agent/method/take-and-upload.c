@@ -246,7 +246,6 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	const char *uuid = nova_instance_uuid(task->instance);
 	struct snapshot_request request = {
 		.uuid = uuid,
-		.root_device_name = nova_instance_string(task->instance, "root_device_name"),
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
 		.compress = task->agent->config->snapshot_compression,

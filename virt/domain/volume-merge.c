@@ -114,7 +114,7 @@ static int merge_running(struct merge *merge, GError **error)
 static int merge_stopped(const struct merge *merge, GError **error)
 {
 	const char *file = merge->disk->disk->file;
-	struct disk *disk = root_disk_find(merge->disk->xml, merge->disk->disk->target, error);
+	struct disk *disk = disk_find_by_target(merge->disk->xml, merge->disk->disk->target, error);
 	const struct disk_layer *base = NULL;
 	int rc = disk ? disk_complete_chain(disk, NULL, merge->volume->cancel, error) : -1;
 
@@ -140,7 +140,7 @@ static int merge_stopped(const struct merge *merge, GError **error)
  * the chain has the name of its top, in any folder. */
 static bool is_merged(const struct merge *merge)
 {
-	struct disk *disk = root_disk_find(merge->disk->xml, merge->disk->disk->target, NULL);
+	struct disk *disk = disk_find_by_target(merge->disk->xml, merge->disk->disk->target, NULL);
 	g_autofree char *top = merge->commit ? g_path_get_basename(merge->top) : NULL;
 	bool has_top = false, base_is_next = false, merged = false;
 
