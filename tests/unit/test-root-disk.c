@@ -106,7 +106,7 @@ static void test_refusals(void)
 {
 	expect_error(DOMAIN("<disk type='file' device='cdrom'><driver type='raw'/><target "
 			    "dev='sda'/></disk>" ROOT),
-		     VIRT_ERROR_UNSUPPORTED, "root disk sda is unusable: it has no source");
+		     VIRT_ERROR_UNSUPPORTED, "the disk sda is unusable: it has no source");
 	expect_error(DOMAIN(""), VIRT_ERROR_NO_ROOT_DISK, "no disk");
 	expect_error("no xml", VIRT_ERROR_NO_ROOT_DISK, "no disk");
 	expect_error(DOMAIN("<disk type='network' device='disk'><driver type='raw'/><source "

@@ -13,6 +13,7 @@ struct disk_layer {
 	char *path;
 	char *format; /* from the XML, or from the header of the overlay (disk-chain.h) */
 	bool block;   /* a block device */
+	bool assumed; /* nothing names the format: it was detected as libvirt does */
 };
 
 struct disk {
@@ -44,7 +45,7 @@ struct disk_layer *disk_top(const struct disk *disk);
  * VIRT_ERROR_UNSUPPORTED. */
 int disk_add_layer(struct disk *disk, const char *type, char *path, char *format, GError **error);
 
-/* Sets VIRT_ERROR_UNSUPPORTED, "the root disk TARGET WHY", and returns -1. */
+/* Sets VIRT_ERROR_UNSUPPORTED, "the disk TARGET WHY", and returns -1. */
 int disk_refuse(const struct disk *disk, const char *why, GError **error);
 
 #endif

@@ -110,6 +110,24 @@ static int merge_running(struct merge *merge, GError **error)
 	return rc;
 }
 
+/* qemu-img opens the files by their headers, and would detect a format that no header names in a
+ * way of its own. */
+static int check_formats(const struct disk *disk, GError **error)
+{
+	for (guint i = 0; i < disk->layers->len; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+		g_autofree char *why = NULL;
+
+		if (!layer->assumed)
+			continue;
+		why = g_strdup_printf("has the backing file %s, whose format no header names: name "
+				      "it with qemu-img rebase -u -F",
+				      layer->path);
+		return disk_refuse(disk, why, error);
+	}
+	return 0;
+}
+
 /* Uses qemu-img, as nova does for a guest that is not running. */
 static int merge_stopped(const struct merge *merge, GError **error)
 {
@@ -118,6 +136,8 @@ static int merge_stopped(const struct merge *merge, GError **error)
 	const struct disk_layer *base = NULL;
 	int rc = disk ? disk_complete_chain(disk, NULL, merge->volume->cancel, error) : -1;
 
+	if (rc == 0)
+		rc = check_formats(disk, error);
 	for (guint i = 1; rc == 0 && merge->base && i < disk->layers->len && !base; i++) {
 		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
 
