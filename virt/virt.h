@@ -96,6 +96,18 @@ void virt_host_sweep(struct virt_host *host);
 /* "libvirt 9.0.0, QEMU 7.2.22"; the caller frees it. NULL with an error. */
 char *virt_host_versions(struct virt_host *host, GError **error);
 
+/* A guest whose snapshot would be refused; `why` describes the reason and what to do. */
+typedef void (*virt_refused_fn)(const char *name, const char *uuid, const char *why, void *opaque);
+struct virt_guest_count {
+	unsigned checked;
+	unsigned total;
+};
+/* Finds the guests of libvirt whose root disk or backing chain would be refused by the method that
+ * a snapshot in their present state uses, and calls `each` for them. Changes nothing. Begins no
+ * check of a guest after `limit_s` seconds; *ret_count says how many were checked. */
+int virt_host_check_guests(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
+			   void *opaque, struct virt_guest_count *ret_count, GError **error);
+
 struct virt_user {
 	uid_t uid;
 	gid_t gid;
