@@ -69,15 +69,15 @@ int qemu_img_snapshot_exists(const char *source, const char *name, GError **erro
 	return strstr(output, name) != NULL;
 }
 
-int qemu_img_rebase(const char *path, const char *base_path, const char *base_format,
+int qemu_img_rebase(const char *path, const char *base, const char *base_format,
 		    const atomic_int *cancel, GError **error)
 {
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 
 	ADD_ARGUMENTS(argv, "qemu-img", "rebase", "-f", "qcow2");
-	if (base_path)
+	if (base)
 		ADD_ARGUMENTS(argv, "-F", base_format);
-	ADD_ARGUMENTS(argv, "-b", base_path ? base_path : "", "--", path);
+	ADD_ARGUMENTS(argv, "-b", base ? base : "", "--", path);
 	return run_qemu_img(argv, CONVERT_TIMEOUT_S, cancel, error);
 }
 

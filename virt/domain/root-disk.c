@@ -78,8 +78,7 @@ static char *read_source_path(const xmlNode *disk, const char *type)
 
 int disk_refuse(const struct disk *disk, const char *why, GError **error)
 {
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "the disk %s %s", disk->target,
-		    why);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "the disk %s %s", disk->target, why);
 	return -1;
 }
 

@@ -16,7 +16,8 @@ struct merge {
 	struct volume_disk *disk;
 	const struct virt_volume *volume;
 	bool commit;
-	char *base; /* the new backing file; NULL: none, the whole chain is pulled */
+	const char *base_name; /* as Cinder wrote it: a name in the volume's folder, or a path */
+	char *base; /* its path, the new backing file; NULL: none, the whole chain is pulled */
 	char *top;  /* of a commit: the file that is merged into `base` */
 };
 
@@ -128,7 +129,9 @@ static int check_formats(const struct disk *disk, GError **error)
 	return 0;
 }
 
-/* Uses qemu-img, as nova does for a guest that is not running. */
+/* Uses qemu-img, as nova does for a guest that is not running. The new backing file gets the name
+ * that Cinder wrote: Cinder may mount the volume elsewhere (nova's bug LP 2119353). qemu-img takes
+ * a name without a path as one beside the file. */
 static int merge_stopped(const struct merge *merge, GError **error)
 {
 	const char *file = merge->disk->disk->file;
@@ -150,8 +153,8 @@ static int merge_stopped(const struct merge *merge, GError **error)
 		rc = -1;
 	}
 	if (rc == 0)
-		rc = qemu_img_rebase(file, base ? base->path : NULL, base ? base->format : NULL,
-				     merge->volume->cancel, error);
+		rc = qemu_img_rebase(file, base ? merge->base_name : NULL,
+				     base ? base->format : NULL, merge->volume->cancel, error);
 	disk_free(disk);
 	return rc;
 }
@@ -213,6 +216,7 @@ int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume
 		rc = -1;
 	}
 	if (rc == 0) {
+		merge.base_name = base;
 		merge.base = base ? volume_disk_path(&disk, base) : NULL;
 		merge.top = merge.commit ? volume_disk_path(&disk, file) : NULL;
 		rc = merge_now(&merge, error);
