@@ -66,7 +66,7 @@ struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_requ
 	snapshot->id = g_strndup(uuid, 8);
 	snapshot->guest_agent = request->guest_agent;
 	snapshot->require_quiesce = request->require_quiesce;
-	snapshot->compress = request->compress;
+	snapshot->compression = request->compression;
 	if (read_guest(snapshot, error) == 0 && choose_method(snapshot, error) == 0)
 		snapshot->events = domain_events_start(&snapshot->guest, snapshot->disk->target,
 						       VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);

@@ -225,7 +225,9 @@ struct snapshot_request {
 	const char *uuid;     /* of the instance and the domain */
 	bool guest_agent;     /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
 	bool require_quiesce; /* os_require_quiesce: a live snapshot fails unless they are frozen */
-	bool compress;	      /* compress a finished image (see snapshot_gives_disk) */
+	/* Of a finished qcow2 image (see snapshot_gives_disk): "zlib" or "zstd", static; NULL: not
+	 * compressed. */
+	const char *compression;
 	const atomic_int *cancel;	    /* checked in every wait; may be NULL */
 	const struct snapshot_steps *steps; /* must outlive the snapshot; may be NULL */
 };

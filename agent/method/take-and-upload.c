@@ -243,12 +243,15 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	struct task *task = image->task;
 	const struct snapshot_steps steps = {begin_snapshot_step, end_snapshot_step,
 					     clear_snapshot_step, task};
+	const struct config *config = task->agent->config;
 	const char *uuid = nova_instance_uuid(task->instance);
 	struct snapshot_request request = {
 		.uuid = uuid,
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
-		.compress = task->agent->config->snapshot_compression,
+		.compression = !config->snapshot_compression ? NULL
+			       : config->compress_zstd	     ? "zstd"
+							     : "zlib",
 		.cancel = abort_monitor_flag(image->monitor),
 		.steps = &steps,
 	};
@@ -266,9 +269,8 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 		task->step = "taking the snapshot";
 		source = snapshot_take(snapshot, error);
 		if (source && snapshot_gives_disk(snapshot))
-			source =
-				image_encode(source, snapshot_format(snapshot), task->agent->config,
-					     abort_monitor_flag(image->monitor), error);
+			source = image_encode(source, snapshot_format(snapshot), config,
+					      abort_monitor_flag(image->monitor), error);
 		if (!source)
 			abort_monitor_explain(image->monitor, error);
 	}
