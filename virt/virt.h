@@ -105,8 +105,8 @@ struct virt_guest_count {
 /* Finds the guests of libvirt whose root disk or backing chain would be refused by the method that
  * a snapshot in their present state uses, and calls `each` for them. Changes nothing. Begins no
  * check of a guest after `limit_s` seconds; *ret_count says how many were checked. */
-int virt_host_check_guests(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
-			   void *opaque, struct virt_guest_count *ret_count, GError **error);
+int virt_host_check_guest_disks(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
+				void *opaque, struct virt_guest_count *ret_count, GError **error);
 
 struct virt_user {
 	uid_t uid;

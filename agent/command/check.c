@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "agent/check/folders.h"
-#include "agent/check/guests.h"
+#include "agent/check/guest-disks.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
 
@@ -58,7 +58,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	check_programs(&check);
 	check_libvirt(&check);
 	check_folders(&check);
-	check_guests(&check);
+	check_guest_disks(&check);
 	check_rabbitmq(&check);
 	check_keystone(&check);
 	check_images(&check);

@@ -49,7 +49,7 @@ def test_all_is_well(env):
         status, lines, shown = check(agent)
         assert status == 0 and shown[-1].startswith("0 failed"), shown
         for name in ("configuration", "qemu-img", "qemu-nbd", "novasnap-thaw", "libvirt", "state_dir", "journal",
-                     "run_dir", "scratch_dir", "snapshots_directory", "guests", "RabbitMQ", "[keystone_authtoken]",
+                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "RabbitMQ", "[keystone_authtoken]",
                      "[service_user]", "Glance"):
             assert lines[name].startswith("ok "), lines[name]
         assert "MiB free" in lines["scratch_dir"] and "QEMU runs as" in lines["libvirt"]
@@ -115,12 +115,12 @@ def test_libvirt(env):
     fails(env.agent(novasnap={"live_method": "magic"}), "libvirt", "magic")
 
 
-def test_guests(env):
+def test_disks_of_guests(env):
     """A warning for each guest whose snapshot would be refused now."""
     guests = [env.make_guest(size_mib=16, data_mib=1) for _ in range(3)]
     agent = env.agent()
     status, lines, _ = check(agent)
-    assert status == 0 and lines["guests"].startswith("ok ") and "3 checked, snapshots of 0" in lines["guests"], lines
+    assert status == 0 and lines["disks"].startswith("ok ") and "3 guests checked, snapshots of 0" in lines["disks"], lines
     guests[1].define(guests[1].xml().replace("type='qcow2' cache", "type='parallels' cache"))
     elsewhere = env.folder.file("elsewhere")
     qemu_img("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", elsewhere, guests[2].disk)
@@ -130,10 +130,10 @@ def test_guests(env):
     assert status == 0 and set(found) == {guest.name for guest in guests[1:]}, shown
     assert "format parallels" in found[guests[1].name] and guests[1].uuid in found[guests[1].name], found
     assert elsewhere in found[guests[2].name] and "backing_dirs" in found[guests[2].name], found
-    assert lines["guests"].startswith("warn") and "snapshots of 2" in lines["guests"], lines
+    assert lines["disks"].startswith("warn") and "snapshots of 2" in lines["disks"], lines
     # QEMU reads what is below the disk of a guest that is streamed while it runs.
     guests[2].set_condition("running")
-    assert "snapshots of 1" in check(agent)[1]["guests"]
+    assert "snapshots of 1" in check(agent)[1]["disks"]
 
 
 def test_rabbitmq(env):

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * novasnap check: the guests of this host.
+ * novasnap check: the disks of the guests of this host.
  */
-#include "agent/check/guests.h"
+#include "agent/check/guest-disks.h"
 
 /* Seconds: each file of a backing chain takes a run of qemu-img. */
 #define LIMIT_S 60
@@ -24,7 +24,7 @@ static void report_refused(const char *name, const char *uuid, const char *why, 
 			     "a snapshot of it (%s) would be refused: %s", uuid, why);
 }
 
-void check_guests(struct check *check)
+void check_guest_disks(struct check *check)
 {
 	struct refusals refusals = {.check = check};
 	struct virt_guest_count guests;
@@ -32,16 +32,18 @@ void check_guests(struct check *check)
 
 	if (!check->host)
 		return;
-	if (virt_host_check_guests(check->host, LIMIT_S, report_refused, &refusals, &guests,
-				   &error) < 0)
-		check_report(check, CHECK_WARN, "guests", "%u of %u checked: %s", guests.checked,
-			     guests.total, error->message);
+	if (virt_host_check_guest_disks(check->host, LIMIT_S, report_refused, &refusals, &guests,
+					&error) < 0)
+		check_report(check, CHECK_WARN, "disks", "%u of %u guests checked: %s",
+			     guests.checked, guests.total, error->message);
 	else if (guests.checked < guests.total)
-		check_report(check, CHECK_WARN, "guests",
-			     "%u of %u checked within %d s, snapshots of %u would be refused",
-			     guests.checked, guests.total, LIMIT_S, refusals.count);
+		check_report(
+			check, CHECK_WARN, "disks",
+			"%u of %u guests checked within %d s, snapshots of %u would be refused",
+			guests.checked, guests.total, LIMIT_S, refusals.count);
 	else
-		check_report(check, refusals.count > 0 ? CHECK_WARN : CHECK_OK, "guests",
-			     "%u checked, snapshots of %u would be refused because of their disks",
+		check_report(check, refusals.count > 0 ? CHECK_WARN : CHECK_OK, "disks",
+			     "%u guests checked, snapshots of %u would be refused because of their "
+			     "disks",
 			     guests.checked, refusals.count);
 }
