@@ -33,6 +33,9 @@ struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error)
  * unchanged. */
 struct nova_instance *nova_instance_take_from_args(cJSON *args, GError **error);
 bool nova_instance_is_plain(const struct nova_instance *instance);
+/* Whether the instance is an object of this version ("2.8"), or of a later one with the same major
+ * number. False for a plain instance. */
+bool nova_instance_has_version(const struct nova_instance *instance, const char *version);
 /* Accepts NULL. */
 void nova_instance_free(struct nova_instance *instance);
 typedef struct nova_instance nova_instance_t;

@@ -42,8 +42,8 @@ static int check_domain(struct virt_host *host, virDomainPtr domain, virt_refuse
 	return 0;
 }
 
-int virt_host_check_guest_disks(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
-				void *opaque, struct virt_guest_count *ret_count, GError **error)
+int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
+			   void *opaque, struct virt_guest_count *ret_count, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
 	virConnectPtr connection = virt_connect(host, error);

@@ -105,8 +105,8 @@ struct virt_guest_count {
 /* Finds the guests of libvirt whose root disk or backing chain would be refused by the method that
  * a snapshot in their present state uses, and calls `each` for them. Changes nothing. Begins no
  * check of a guest after `limit_s` seconds; *ret_count says how many were checked. */
-int virt_host_check_guest_disks(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
-				void *opaque, struct virt_guest_count *ret_count, GError **error);
+int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
+			   void *opaque, struct virt_guest_count *ret_count, GError **error);
 
 struct virt_user {
 	uid_t uid;
@@ -222,8 +222,9 @@ bool virt_step_waits_for(const char *step, const char *failed, bool last_attempt
 
 /* A request for a snapshot; strings are copied. */
 struct snapshot_request {
-	const char *uuid;     /* of the instance and the domain */
-	bool guest_agent;     /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
+	const char *uuid;	  /* of the instance and the domain */
+	const char *image_format; /* of the image; NULL: by the configuration and the disk */
+	bool guest_agent;	  /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
 	bool require_quiesce; /* os_require_quiesce: a live snapshot fails unless they are frozen */
 	/* Of a finished qcow2 image (see snapshot_gives_disk): "zlib" or "zstd", static; NULL: not
 	 * compressed. */

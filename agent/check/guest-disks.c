@@ -32,8 +32,8 @@ void check_guest_disks(struct check *check)
 
 	if (!check->host)
 		return;
-	if (virt_host_check_guest_disks(check->host, LIMIT_S, report_refused, &refusals, &guests,
-					&error) < 0)
+	if (virt_host_find_refused(check->host, LIMIT_S, report_refused, &refusals, &guests,
+				   &error) < 0)
 		check_report(check, CHECK_WARN, "disks", "%u of %u guests checked: %s",
 			     guests.checked, guests.total, error->message);
 	else if (guests.checked < guests.total)

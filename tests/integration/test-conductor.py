@@ -166,6 +166,9 @@ def test_an_ami_stays_an_ami(env):
     assert status == 0, shown
     record = env.glance.get(image)
     assert (record["disk_format"], record["container_format"]) == ("ami", "ami"), record
+    # Its bytes are raw.
+    assert record["size"] == 64 << 20, record
+    assert same_content(env.glance.file(image), "raw", env.guest.disk, "qcow2")
 
 
 def test_a_backup_of_grizzly_rotates(env):
