@@ -111,7 +111,8 @@ int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, co
  * nova-compute. The functions are calls to the conductor, as above. */
 struct nova_service;
 /* Finds the record, or creates it: disabled with this reason, so that no scheduler uses the host,
- * and with the lowest version of all compute services. Returns NULL with an error. */
+ * and with the highest version in the records of nova's services. Returns NULL with an error, which
+ * is RPC_ERROR_FAILED if there is no record at all: then none is created. */
 struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *context,
 				       const char *host, const char *topic, const char *reason,
 				       GError **error);
