@@ -121,14 +121,14 @@ def test_disks_of_guests(env):
     agent = env.agent()
     status, lines, _ = check(agent)
     assert status == 0 and lines["disks"].startswith("ok ") and "3 guests checked, snapshots of 0" in lines["disks"], lines
-    guests[1].define(guests[1].xml().replace("type='qcow2' cache", "type='parallels' cache"))
+    guests[1].define(guests[1].xml().replace("type='qcow2' cache", "type='qed' cache"))
     elsewhere = env.folder.file("elsewhere")
     qemu_img("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", elsewhere, guests[2].disk)
     open(elsewhere, "w").close()
     status, lines, shown = check(agent)
     found = {line.split()[2].strip(":"): line for line in shown if line.startswith("warn  guest ")}
     assert status == 0 and set(found) == {guest.name for guest in guests[1:]}, shown
-    assert "format parallels" in found[guests[1].name] and guests[1].uuid in found[guests[1].name], found
+    assert "format qed" in found[guests[1].name] and guests[1].uuid in found[guests[1].name], found
     assert elsewhere in found[guests[2].name] and "backing_dirs" in found[guests[2].name], found
     assert lines["disks"].startswith("warn") and "snapshots of 2" in lines["disks"], lines
     # QEMU reads what is below the disk of a guest that is streamed while it runs.

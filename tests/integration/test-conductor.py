@@ -16,6 +16,7 @@ from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img, same_content  # noqa: E402
 from paths import CAST, CAST_GRIZZLY  # noqa: E402
+from standin_conductor import ROCKY  # noqa: E402
 
 LIMIT = 60
 OWNER = "28139ea3fc804990ad2ed0307cce12ef"  # the project of the recorded cast
@@ -157,6 +158,25 @@ def test_internal_that_fails_half_way_is_rolled_back(env):
     assert status == 1 and "snapshots_directory" in shown, shown
     assert env.glance.get(image) is None
     assert env.conductor.states()[-1] == (None, None), env.conductor.states()
+    env.untouched()
+
+
+def test_a_cloud_of_rocky(env):
+    """Its conductor knows older versions of nova's objects, and its casts have the RPC version 5.0."""
+    message = env.make_message()
+    message["version"] = "5.0"
+    message["args"]["instance"]["nova_object.version"] = "2.4"
+    del message["args"]["instance"]["nova_object.data"]["flavor"]  # so it is loaded, as for a backup
+    path = env.folder.file("rocky.json")
+    with open(path, "w") as file:
+        json.dump(message, file)
+    env.conductor.known = ROCKY
+    shown, status = env.watch(env.agent(), path, message["args"]["image_id"])
+    assert status == 0, shown
+    assert {"InstanceActionEvent.event_start", "Instance.get_by_uuid",
+            "InstanceActionEvent.event_finish_with_failure"} <= set(env.conductor.names()), env.conductor.names()
+    assert env.glance.get(message["args"]["image_id"])["status"] == "active"
+    assert env.conductor.faults == [] and set(env.conductor.events.values()) == {True}, env.conductor.events
     env.untouched()
 
 
