@@ -718,7 +718,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nova/payload/exception-text", test_exception_text);
 	g_test_add_func("/nova/payload/exception-args", test_exception_args);
 	g_test_add_func("/nova/fault", test_fault);
-	g_test_add_func("/nova/context-object-versions", test_object_versions);
+	g_test_add_func("/nova/object-versions", test_object_versions);
 	g_test_add_func("/nova/context-elevated", test_elevated);
 	g_test_add_func("/nova/progress", test_progress);
 	return g_test_run();
