@@ -169,13 +169,16 @@ def forget_backing_format(path):
 
 def test_an_overlay_that_does_not_name_the_format_below(env):
     """What libvirt takes it for, running and shut off."""
-    for kind, seen in (("raw", "raw"), ("qcow2", "qcow2"), ("vdi", "vdi"), ("vhdx", "raw")):
+    for kind, seen in (("raw", "raw"), ("iso", "raw"), ("qcow2", "qcow2"), ("vdi", "vdi"), ("vhdx", "raw")):
         guest = env.make_guest(size_mib=16, data_mib=0)
         raw = guest.base + ".raw"
         with open(raw, "wb") as file:
             file.write(os.urandom(2 * MIB))
             file.truncate(16 * MIB)
-        qemu_img("convert", "-f", "raw", "-O", kind, raw, guest.base)
+            if kind == "iso":
+                file.seek(32769)
+                file.write(b"CD001")
+        qemu_img("convert", "-f", "raw", "-O", "raw" if kind == "iso" else kind, raw, guest.base)
         size = json.loads(qemu_img("info", "-f", seen, "--output=json", guest.base))["virtual-size"]
         qemu_img("create", "-q", "-u", "-f", "qcow2", "-F", seen, "-b", guest.base, guest.disk, str(size))
         forget_backing_format(guest.disk)

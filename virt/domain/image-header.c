@@ -13,8 +13,6 @@
 #include "virt/virt.h"
 
 #define HEADER_BYTES 80
-/* An ISO image has its signature behind 16 sectors of 2048 bytes. */
-#define SIGNATURES_BYTES ((size_t)(16 * 2048 + 6))
 /* Field offsets in bytes. */
 #define QCOW2_VERSION 4
 #define QCOW2_INCOMPATIBLE 72
@@ -97,7 +95,8 @@ int image_header_check(const struct disk_layer *layer, const char **ret_why, GEr
 	return 0;
 }
 
-/* A format's signature, and the version that must follow it (libvirt's fileTypeInfo). */
+/* A format's signature, and the version that must follow it (libvirt's fileTypeInfo). libvirt takes
+ * an ISO image for raw, and does not start a guest whose backing file has a LUKS header. */
 struct signature {
 	const char *format;
 	size_t offset;
@@ -108,7 +107,7 @@ struct signature {
 };
 
 static const struct signature signatures[] = {
-	{"iso", 32769, "CD001", 0, false, 0, 0},
+	{"luks", 0, "LUKS\xba\xbe", 0, false, 0, 0},
 	{"vpc", 0, "conectix", 12, true, 0x10000, 0x10000},
 	{"vdi", 64, "\x7f\x10\xda\xbe", 68, false, 0x10001, 0x10001},
 	{"ploop", 0, "WithouFreSpacExt", 0, false, 0, 0},
@@ -136,9 +135,9 @@ static bool has_signature(const unsigned char *start, const struct signature *si
 
 const char *image_header_detect(const char *path, GError **error)
 {
-	g_autofree unsigned char *start = g_malloc0(SIGNATURES_BYTES);
+	unsigned char start[HEADER_BYTES] = {0};
 
-	if (read_start(path, start, SIGNATURES_BYTES, error) < 0)
+	if (read_start(path, start, sizeof(start), error) < 0)
 		return NULL;
 	for (size_t i = 0; i < G_N_ELEMENTS(signatures); i++) {
 		if (has_signature(start, &signatures[i]))
