@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is in an image: whether it is a guest's disk, whether its filesystem is clean, and whether all of it is of one
-instant, which the numbered blocks of tests/guest/writer.c tell."""
+moment, which the numbered blocks of tests/guest/writer.c show."""
 import os
 import struct
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A private libvirtd with folders and a configuration of its own, beside whatever libvirtd the machine runs. It lets
+"""A private libvirtd with folders and a configuration of its own, beside a libvirtd that the machine may run. It lets
 the group libvirt in, sees what was mounted before it, and may be killed and stopped."""
 import contextlib
 import glob
