@@ -208,7 +208,7 @@ def test_a_duplicate_cast_is_dropped_also_after_a_restart(env):
     tap.wait_for("image", lambda: env.glance.get(image)["status"] == "active", 30)
     tap.wait_for("end", lambda: " done " in agent.command("jobs").stdout.split("\n")[0], 20)
     shown = agent.command("show", image).stdout
-    assert "outcome   done" in shown and "backup       over" in shown, shown
+    assert "outcome   done" in shown and "backup       cleared" in shown, shown
     kept = json.loads(agent.command("show", "--message", image).stdout)
     assert kept["_context_auth_token"] in (None, "***") and kept["method"] == message["method"]
     assert agent.stop() == 0
