@@ -104,7 +104,7 @@ def test_options_of_the_commands(env):
 
 def test_configurations(env):
     for conf, words in ((env.folder.file("missing.conf"), "No such file"), (env.folder.path, "Is a directory"),
-                        ("/dev/zero", "larger than"), (env.write("1.conf", "nonsense\n"), "1.conf:1: neither"),
+                        ("/dev/zero", "larger than"), (env.write("1.conf", "nonsense\n"), "1.conf:1: not a"),
                         (env.write("2.conf", "[novasnap]\n\nstatedir = /x\n"), '2.conf:3: [novasnap] has no key "statedir"'),
                         (env.write("3.conf", "[DEFAULT]\nreport_interval = often\n"), "3.conf:2: [DEFAULT]report_interval")):
         for command in (["jobs"], ["show", "1"], ["watch"], ["cancel", str(uuid.uuid4())], ["snapshot", "x"],
