@@ -69,7 +69,7 @@ static int refuse_assumed(const struct disk *disk, GError **error)
 	g_autofree char *why = g_strdup_printf(
 		"has the backing file %s, whose format no header names, and which has a backing "
 		"file itself: libvirt does not start such a guest; name the format with qemu-img "
-		"rebase -u -F",
+		"rebase -u -F FORMAT -b FILE",
 		last_layer(disk)->path);
 
 	return disk_refuse(disk, why, error);

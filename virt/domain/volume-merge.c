@@ -122,7 +122,7 @@ static int check_formats(const struct disk *disk, GError **error)
 		if (!layer->assumed)
 			continue;
 		why = g_strdup_printf("has the backing file %s, whose format no header names: name "
-				      "it with qemu-img rebase -u -F",
+				      "it with qemu-img rebase -u -F FORMAT -b FILE",
 				      layer->path);
 		return disk_refuse(disk, why, error);
 	}
