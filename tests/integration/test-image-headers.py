@@ -182,7 +182,8 @@ def test_an_overlay_that_does_not_name_the_format_below(env):
         size = json.loads(qemu_img("info", "-f", seen, "--output=json", guest.base))["virtual-size"]
         qemu_img("create", "-q", "-u", "-f", "qcow2", "-F", seen, "-b", guest.base, guest.disk, str(size))
         forget_backing_format(guest.disk)
-        for runs, live, methods, method in WAYS:
+        # QEMU does not save a guest with a VDI.
+        for runs, live, methods, method in WAYS[:5] if kind == "vdi" else WAYS:
             guest.set_condition("running" if runs else "shut off")
             image, _, shown = env.snapshot(env.agent(live, **methods), guest.name)
             assert f"method: {method}" in shown, shown
