@@ -96,6 +96,13 @@ void virt_host_sweep(struct virt_host *host);
 /* "libvirt 9.0.0, QEMU 7.2.22"; the caller frees it. NULL with an error. */
 char *virt_host_versions(struct virt_host *host, GError **error);
 
+/* Receives the name of a guest and a reason. */
+typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaque);
+/* Calls `each` for every running guest whose disk the live method stream cannot take. Changes
+ * nothing. */
+int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
+			      GError **error);
+
 struct virt_user {
 	uid_t uid;
 	gid_t gid;
@@ -241,6 +248,11 @@ int snapshot_prepare(struct snapshot *snapshot, GError **error);
  * this returns, the guest is back in its first power state, also after a failure. NULL with an
  * error. */
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error);
+
+/* Takes the snapshot by another method, when no image could be made of the source of snapshot_take
+ * before its first byte was sent, because of `why`; that source is freed. Takes ownership of `why`.
+ * NULL with an error, which is `why` if no other method helps. */
+struct image_source *snapshot_take_fallback(struct snapshot *snapshot, GError *why, GError **error);
 
 /* Whether the source of snapshot_take reads the guest's disk, as raw bytes, which the caller must
  * encode in snapshot_format. Otherwise it reads the finished image. */

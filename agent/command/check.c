@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/check/folders.h"
+#include "agent/check/guests.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
 
@@ -55,6 +56,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	report_configuration(&check, context);
 	check_programs(&check);
 	check_libvirt(&check);
+	check_guests(&check);
 	check_folders(&check);
 	check_rabbitmq(&check);
 	check_keystone(&check);

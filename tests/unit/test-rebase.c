@@ -13,6 +13,7 @@ static struct {
 	int transient_code; /* why no transient copy starts; 0: it starts */
 	int copy_code;	    /* the same of any other */
 	int export_code;    /* the same of an export */
+	uint64_t size;	    /* of the disk in bytes; 0: that of its file */
 	enum block_job_outcome outcomes[2];
 	unsigned waits, copies, aborts, undefines, undefine_flags, exports;
 	bool is_copying;
@@ -38,7 +39,7 @@ int __wrap_virDomainGetBlockInfo(virDomainPtr domain, const char *disk, virDomai
 	(void)domain;
 	(void)disk;
 	(void)flags;
-	info->capacity = 1 << 20;
+	info->capacity = fake.size ? fake.size : 1 << 20;
 	return 0;
 }
 
@@ -298,17 +299,19 @@ static void begin_stream(struct fixture *fixture)
 	g_string_truncate(fixture->steps, 0);
 }
 
-/* A libvirt that has no exports, or a QEMU that may not reach the socket. */
+/* A libvirt that has no exports, a QEMU that may not reach the socket, a folder of scratch files in
+ * which libvirt may not write, and whatever else libvirt refuses. */
 static void test_stream_is_not_possible(struct fixture *fixture, gconstpointer unused)
 {
-	static const int codes[] = {VIR_ERR_INTERNAL_ERROR, VIR_ERR_NO_SUPPORT,
-				    VIR_ERR_OPERATION_UNSUPPORTED};
+	static const int codes[] = {VIR_ERR_INTERNAL_ERROR,	   VIR_ERR_NO_SUPPORT,
+				    VIR_ERR_OPERATION_UNSUPPORTED, VIR_ERR_OPERATION_FAILED,
+				    VIR_ERR_SYSTEM_ERROR,	   VIR_ERR_ACCESS_DENIED};
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
 		begin_stream(fixture);
 		fake.export_code = codes[i];
-		g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE,
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING,
 				      "*stream is not possible here*made up*using rebase instead");
 		g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
 		g_test_assert_expected_messages();
@@ -320,15 +323,28 @@ static void test_stream_is_not_possible(struct fixture *fixture, gconstpointer u
 	g_assert_cmpuint(fake.exports, ==, G_N_ELEMENTS(codes));
 }
 
-/* It may be possible the next time. */
+/* Without an answer the job may run. */
 static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	begin_stream(fixture);
-	fake.export_code = VIR_ERR_OPERATION_FAILED;
-	g_assert_cmpint(take(fixture, "starting the disk's export"), ==, VIRT_ERROR_FAILED);
+	fake.export_code = VIR_ERR_OPERATION_TIMEOUT;
+	g_assert_cmpint(take(fixture, "starting the disk's export"), ==, VIRT_ERROR_TIMEOUT);
 	g_assert_cmpuint(fake.copies, ==, 0);
 	g_assert_cmpstr(fixture->steps->str, ==, "backup end end. -backup ");
+}
+
+/* Nothing of the export is created. */
+static void test_stream_is_too_large(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin_stream(fixture);
+	fake.size = IMAGE_QCOW2_MAX + 1;
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*larger than 8 TiB*using rebase*");
+	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.exports, ==, 0);
+	g_assert_true(g_str_has_prefix(fixture->steps->str, "folder "));
 }
 
 #define TEST(name, data)                                                                           \
@@ -348,5 +364,6 @@ int main(int argc, char **argv)
 	TEST(guest_is_not_defined_again, NULL);
 	TEST(stream_is_not_possible, NULL);
 	TEST(stream_fails, NULL);
+	TEST(stream_is_too_large, NULL);
 	return g_test_run();
 }
