@@ -131,6 +131,7 @@ $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainG
 	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw virDomainIsPersistent \
 	virDomainHasManagedSaveImage virDomainDefineXML)
 $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
+	virDomainGetJobInfo \
 	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainGetXMLDesc \
 	virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
 $(BUILD)/tests/unit/test-iothread: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetVersion virDomainQemuMonitorCommand)

@@ -75,13 +75,14 @@ static int rollback_backup(struct guest *guest, const cJSON *undo, GError **erro
 	return export_folder_remove(socket, scratch, error);
 }
 
-/* "serve" {socket}: the socket of qemu-nbd, which died with the thread that started it. */
+/* "serve" {socket, [scratch]}: the socket of qemu-nbd, which died with the thread that started it;
+ * or the files of a backup job that libvirt has refused. */
 static int rollback_serve(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *socket = get_string(undo, "socket");
 
 	(void)guest;
-	return socket ? export_folder_remove(socket, NULL, error)
+	return socket ? export_folder_remove(socket, get_string(undo, "scratch"), error)
 		      : refuse_incomplete("socket", error);
 }
 

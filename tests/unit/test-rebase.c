@@ -18,12 +18,14 @@ static struct {
 	unsigned waits, copies, aborts, undefines, undefine_flags, exports;
 	bool is_copying;
 	bool define_fails;
+	bool has_foreign_job;	   /* another program's job, for which an export is refused */
 	bool silent_while_copying; /* questions about block jobs are not answered then */
 	char *delta;		   /* the target of the copy */
 } fake;
 
 __typeof__(virDomainGetBlockInfo) __wrap_virDomainGetBlockInfo;
 __typeof__(virDomainGetBlockJobInfo) __wrap_virDomainGetBlockJobInfo;
+__typeof__(virDomainGetJobInfo) __wrap_virDomainGetJobInfo;
 __typeof__(virDomainBlockCopy) __wrap_virDomainBlockCopy;
 __typeof__(virDomainBlockJobAbort) __wrap_virDomainBlockJobAbort;
 __typeof__(virDomainUndefineFlags) __real_virDomainUndefineFlags, __wrap_virDomainUndefineFlags;
@@ -53,6 +55,13 @@ int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk,
 	if (fake.silent_while_copying && fake.is_copying)
 		return host_fail(VIR_ERR_INVALID_CONN);
 	return fake.is_copying;
+}
+
+int __wrap_virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info)
+{
+	(void)domain;
+	info->type = fake.has_foreign_job ? VIR_DOMAIN_JOB_UNBOUNDED : VIR_DOMAIN_JOB_NONE;
+	return 0;
 }
 
 int __wrap_virDomainBlockCopy(virDomainPtr domain, const char *disk, const char *xml,
@@ -317,10 +326,24 @@ static void test_stream_is_not_possible(struct fixture *fixture, gconstpointer u
 		g_test_assert_expected_messages();
 		g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
 		/* Nothing is left of the first method when the second begins. */
-		g_assert_true(
-			g_str_has_prefix(fixture->steps->str, "backup end end. -backup folder "));
+		g_assert_true(g_str_has_prefix(fixture->steps->str,
+					       "backup serve -backup serve. "
+					       "unserve unserve. -serve folder "));
 	}
 	g_assert_cmpuint(fake.exports, ==, G_N_ELEMENTS(codes));
+}
+
+/* What libvirt has refused need not be waited for, even if the guest has a job. */
+static void test_stream_is_refused_at_once(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin_stream(fixture);
+	fake.has_foreign_job = true;
+	fake.export_code = VIR_ERR_OPERATION_INVALID;
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*using rebase instead");
+	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, <, 2);
 }
 
 /* Without an answer the job may run. */
@@ -363,6 +386,7 @@ int main(int argc, char **argv)
 	TEST(copy_is_unknown, NULL);
 	TEST(guest_is_not_defined_again, NULL);
 	TEST(stream_is_not_possible, NULL);
+	TEST(stream_is_refused_at_once, NULL);
 	TEST(stream_fails, NULL);
 	TEST(stream_is_too_large, NULL);
 	return g_test_run();

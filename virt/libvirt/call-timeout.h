@@ -93,7 +93,6 @@ const char *call_timeout_exceeded(unsigned *ret_seconds);
 #define virDomainGetBlockJobInfo(...) CALL_TIMEOUT_OF(virDomainGetBlockJobInfo, __VA_ARGS__)
 #define virDomainGetDiskErrors(...) CALL_TIMEOUT_OF(virDomainGetDiskErrors, __VA_ARGS__)
 #define virDomainGetJobInfo(...) CALL_TIMEOUT_OF(virDomainGetJobInfo, __VA_ARGS__)
-#define virDomainGetJobStats(...) CALL_TIMEOUT_OF(virDomainGetJobStats, __VA_ARGS__)
 #define virDomainGetState(...) CALL_TIMEOUT_OF(virDomainGetState, __VA_ARGS__)
 #define virDomainGetXMLDesc(...) CALL_TIMEOUT_OF(virDomainGetXMLDesc, __VA_ARGS__)
 #define virDomainHasManagedSaveImage(...) CALL_TIMEOUT_OF(virDomainHasManagedSaveImage, __VA_ARGS__)

@@ -117,10 +117,19 @@ static char *backup_xml(const struct snapshot *snapshot, const char *domain_xml)
 	return g_strdup(xml->str);
 }
 
-/* Whether libvirt has answered, and refused the job. Without an answer the job may run. */
-static bool is_refusal(const GError *error)
+/* libvirt has answered that there is no job: its files remain to be removed, without waiting for a
+ * job that may still appear. */
+static int forget_backup(struct snapshot *snapshot, GError **error)
 {
-	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_FAILED);
+	const struct live_stream *stream = snapshot->live_stream;
+	cJSON *undo = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(undo, "socket", stream->socket);
+	cJSON_AddStringToObject(undo, "scratch", stream->scratch);
+	if (step_begin(snapshot, "serve", undo, error) < 0)
+		return -1;
+	step_clear(snapshot, "backup");
+	return step_end(snapshot, "serve", error);
 }
 
 /* Starts the backup job, with the guest's filesystems frozen if the image's properties ask for
@@ -130,15 +139,18 @@ static enum snapshot_open_result begin_backup(struct snapshot *snapshot, const c
 {
 	g_autofree char *xml = backup_xml(snapshot, domain_xml);
 	g_autoptr(GError) refused = NULL;
-	bool refusal;
+	bool is_refused;
 
 	if (quiesce_begin(snapshot, error) < 0)
 		return SNAPSHOT_FAILED;
 	if (virDomainBackupBegin(snapshot->guest.domain, xml, NULL, 0) < 0) {
 		virt_set_error(&refused, "starting the disk's export");
-		refusal = is_refusal(refused);
+		is_refused = g_error_matches(refused, VIRT_ERROR, VIRT_ERROR_FAILED);
+		/* Without an answer the job may run. */
+		if (is_refused && forget_backup(snapshot, error) < 0)
+			return SNAPSHOT_FAILED;
 		g_propagate_error(error, g_steal_pointer(&refused));
-		return refusal ? SNAPSHOT_NOT_POSSIBLE : SNAPSHOT_FAILED;
+		return is_refused ? SNAPSHOT_NOT_POSSIBLE : SNAPSHOT_FAILED;
 	}
 	if (step_end(snapshot, "backup", error) < 0 || quiesce_end(snapshot, error) < 0)
 		return SNAPSHOT_FAILED;
