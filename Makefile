@@ -129,12 +129,12 @@ host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virCon
 $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
 	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw virDomainIsPersistent \
-	virDomainHasManagedSaveImage virDomainDefineXML)
+	virDomainHasManagedSaveImage virDomainDefineXML virDomainGetDiskErrors statvfs)
 $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
-	virDomainGetJobInfo \
-	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainGetXMLDesc \
-	virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
+	virDomainGetJobInfo virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML \
+	virDomainGetXMLDesc virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
 $(BUILD)/tests/unit/test-iothread: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetVersion virDomainQemuMonitorCommand)
+$(BUILD)/tests/unit/test-room: ALL_LDFLAGS += $(call wrap,$(host) statvfs)
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
 	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob)
 $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \

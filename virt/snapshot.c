@@ -107,10 +107,19 @@ static int close_steps(struct snapshot *snapshot, const char *except, GError **e
 	return rc;
 }
 
-/* Closes the steps of a method that cannot take the snapshot, and uses its fallback. Takes
- * ownership of `why`. */
-static struct image_source *use_fallback(struct snapshot *snapshot, GError *why, GError **error)
+static bool has_room(struct snapshot *snapshot, const struct snapshot_method *method,
+		     GError **error)
 {
+	return !method->check_room || method->check_room(snapshot, error) == 0;
+}
+
+/* Closes the steps of a method that cannot take the snapshot because of `why`, and uses its
+ * fallback. Takes ownership of `why`. */
+static struct image_source *use_fallback(struct snapshot *snapshot, bool check_room, GError *why,
+					 GError **error)
+{
+	const struct snapshot_method *method = snapshot->method;
+	struct image_source *image = NULL;
 	g_autoptr(GError) not_closed = NULL;
 
 	if (close_steps(snapshot, NULL, &not_closed) < 0) {
@@ -118,12 +127,17 @@ static struct image_source *use_fallback(struct snapshot *snapshot, GError *why,
 		g_propagate_error(error, why);
 		return NULL;
 	}
-	g_warning("guest %s: the method %s is not possible here (%s): using %s instead",
-		  snapshot->guest.uuid, snapshot->method->name, why->message,
-		  snapshot->method->fallback->name);
+	if (!check_room || has_room(snapshot, method->fallback, error)) {
+		g_warning("guest %s: the method %s is not possible here (%s): using %s instead",
+			  snapshot->guest.uuid, method->name, why->message, method->fallback->name);
+		snapshot->method = method->fallback;
+		image = snapshot_take(snapshot, error);
+	}
+	if (!image)
+		g_prefix_error(error, "the method %s is not possible here (%s); the method %s: ",
+			       method->name, why->message, method->fallback->name);
 	g_error_free(why);
-	snapshot->method = snapshot->method->fallback;
-	return snapshot_take(snapshot, error);
+	return image;
 }
 
 static struct image_source *open_disk(struct snapshot *snapshot, GError **error)
@@ -131,17 +145,12 @@ static struct image_source *open_disk(struct snapshot *snapshot, GError **error)
 	g_autoptr(GError) not_closed = NULL;
 	GError *why = NULL;
 	struct image_source *disk = NULL;
+	enum snapshot_open_result result = snapshot->method->open(snapshot, &disk, &why);
 
-	switch (snapshot->method->open(snapshot, &disk, &why)) {
-	case SNAPSHOT_OPENED:
+	if (result == SNAPSHOT_OPENED)
 		return disk;
-	case SNAPSHOT_NOT_POSSIBLE:
-		return use_fallback(snapshot, why, error);
-	case SNAPSHOT_NO_ROOM:
-	case SNAPSHOT_FAILED:
-	default:
-		break;
-	}
+	if (result != SNAPSHOT_FAILED)
+		return use_fallback(snapshot, result == SNAPSHOT_NO_ROOM, why, error);
 	if (close_steps(snapshot, NULL, &not_closed) < 0)
 		g_warning("guest %s: %s", snapshot->guest.uuid, not_closed->message);
 	g_propagate_error(error, why);
@@ -203,7 +212,7 @@ struct image_source *snapshot_take_fallback(struct snapshot *snapshot, GError *w
 {
 	if (snapshot->method->fallback &&
 	    g_error_matches(why, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED))
-		return use_fallback(snapshot, why, error);
+		return use_fallback(snapshot, false, why, error);
 	g_propagate_error(error, why);
 	return NULL;
 }

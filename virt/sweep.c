@@ -8,6 +8,7 @@
 
 #include "virt/domain/backup-job.h"
 #include "virt/domain/guest-query.h"
+#include "virt/domain/io-error.h"
 #include "virt/export-folder.h"
 
 /* Ends the export of one guest, if it is novasnap's and no process holds its folder, and resumes
@@ -26,7 +27,7 @@ static int sweep_guest(struct guest *guest, GError **error)
 		  guest->uuid, place);
 	if (backup_job_end(guest, place, error) < 0)
 		return -1;
-	return backup_job_resume_guest(guest, error);
+	return io_error_resume(guest, NULL, error);
 }
 
 static int sweep_domain(struct virt_host *host, virDomainPtr domain)

@@ -75,20 +75,6 @@ int backup_job_end(struct guest *guest, const char *socket, GError **error)
 	return ours == GUEST_NO ? 0 : -1;
 }
 
-int backup_job_resume_guest(struct guest *guest, GError **error)
-{
-	int reason;
-	int state = guest_state(guest, &reason, error);
-
-	if (state < 0)
-		return -1;
-	if (state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_IOERROR ||
-	    virDomainResume(guest->domain) == 0)
-		return 0;
-	virt_set_error(error, "resuming the guest, which was paused by an I/O error");
-	return -1;
-}
-
 char *backup_job_scratch_index(virDomainPtr domain)
 {
 	char *xml = virDomainBackupGetXMLDesc(domain, 0);

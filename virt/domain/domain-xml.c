@@ -52,6 +52,7 @@ static void domain_disk_free(gpointer data)
 	g_free(disk->target);
 	g_free(disk->serial);
 	g_free(disk->file);
+	g_free(disk->format);
 	g_free(disk);
 }
 
@@ -72,6 +73,7 @@ GPtrArray *domain_disks(const char *xml)
 		disk->target = virt_xml_text_at(domain.context, "target/@dev");
 		disk->serial = virt_xml_text_at(domain.context, "serial");
 		disk->file = virt_xml_text_at(domain.context, "source/@file");
+		disk->format = virt_xml_text_at(domain.context, "driver/@type");
 		/* libvirt's calls identify a disk by its target. */
 		if (disk->target)
 			g_ptr_array_add(disks, disk);

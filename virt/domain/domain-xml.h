@@ -20,6 +20,7 @@ struct domain_disk {
 	char *target; /* "vdb" */
 	char *serial; /* NULL: none */
 	char *file;   /* NULL: its source is not a file */
+	char *format; /* NULL: not reported */
 };
 /* All disks that have a target, as an array of struct domain_disk; the caller unrefs it. */
 GPtrArray *domain_disks(const char *xml);

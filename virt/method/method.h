@@ -60,6 +60,8 @@ struct snapshot_method {
 	/* Saves a guest that must be saved, or rejects it with an error. Changes nothing else.
 	 * NULL: nothing to prepare. */
 	int (*prepare)(struct snapshot *snapshot, GError **error);
+	/* Whether snapshots_directory has room for the files of `take`. NULL: not checked. */
+	int (*check_room)(struct snapshot *snapshot, GError **error);
 	/* Creates the finished image snapshot->image. NULL: the method has `open`. */
 	int (*take)(struct snapshot *snapshot, GError **error);
 	/* Opens a source that reads the guest's disk; the caller frees it before the steps are

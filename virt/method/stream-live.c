@@ -11,11 +11,13 @@
 #include <unistd.h>
 
 #include "virt/domain/guest-query.h"
+#include "virt/domain/io-error.h"
 #include "virt/domain/iothread.h"
 #include "virt/export-folder.h"
 #include "virt/libvirt/qemu-user.h"
 #include "virt/method/left-jobs.h"
 #include "virt/method/quiesce.h"
+#include "virt/method/room.h"
 #include "virt/method/scratch-guard.h"
 #include "virt/method/watched-disk.h"
 #include "virt/steps.h"
@@ -23,20 +25,17 @@
 /* What this process holds while the backup job is running. */
 struct live_stream {
 	char *socket;
-	char *scratch; /* the scratch file */
-	int lock;      /* descriptor that locks the socket's folder; -1: not locked */
+	struct scratch_claim *claim; /* room for the scratch file; NULL: none */
+	char *scratch;		     /* the scratch file */
+	int lock;		     /* descriptor that locks the socket's folder; -1: not locked */
+	bool may_resume;	     /* an I/O error had not paused the guest before */
 	struct scratch_guard *guard;
 };
 
 static int stream_live_verify(struct snapshot *snapshot, GError **error)
 {
-	if (scratch_guard_tripped(snapshot->live_stream->guard)) {
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
-			    "[novasnap]scratch_dir %s is nearly full: the stream was ended, so "
-			    "that the guest is not paused; make room, or set another folder",
-			    snapshot->config->scratch_dir);
+	if (scratch_guard_check(snapshot->live_stream->guard, error) < 0)
 		return -1;
-	}
 	if (domain_events_guest_undefined(snapshot->events)) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN,
 				    "the guest was deleted while its disk was read");
@@ -77,12 +76,10 @@ static enum snapshot_open_result make_export_folder(struct snapshot *snapshot,
 	cJSON *undo = cJSON_CreateObject();
 
 	stream->socket = g_build_filename(folder, EXPORT_SOCKET, NULL);
-	stream->scratch =
-		g_strdup_printf("%s/novasnap-%s", snapshot->config->scratch_dir, snapshot->id);
 	cJSON_AddStringToObject(undo, "target", snapshot->disk->target);
 	cJSON_AddStringToObject(undo, "socket", stream->socket);
 	cJSON_AddStringToObject(undo, "scratch", stream->scratch);
-	cJSON_AddBoolToObject(undo, "running", snapshot->first_state == VIR_DOMAIN_RUNNING);
+	cJSON_AddBoolToObject(undo, "resume", stream->may_resume);
 	if (step_begin(snapshot, "backup", undo, error) < 0)
 		return SNAPSHOT_FAILED;
 	if (export_folder_make(folder, &stream->lock, error) < 0 ||
@@ -203,6 +200,14 @@ static enum snapshot_open_result explain_not_opened(struct snapshot *snapshot, G
 	return SNAPSHOT_FAILED;
 }
 
+static void start_guard(struct snapshot *snapshot, GError **error)
+{
+	struct live_stream *stream = snapshot->live_stream;
+	const struct guarded_job job = {stream->socket, stream->scratch, stream->may_resume};
+
+	stream->guard = scratch_guard_start(snapshot, &job, error);
+}
+
 static enum snapshot_open_result open_export(struct snapshot *snapshot,
 					     struct image_source **ret_disk, GError **error)
 {
@@ -216,8 +221,7 @@ static enum snapshot_open_result open_export(struct snapshot *snapshot,
 	GError *why = NULL;
 
 	if (check_files(snapshot, &why) == 0)
-		snapshot->live_stream->guard =
-			scratch_guard_start(snapshot, snapshot->live_stream->socket, &why);
+		start_guard(snapshot, &why);
 	if (snapshot->live_stream->guard)
 		disk = image_source_new_nbd(&nbd, &why);
 	if (!disk)
@@ -226,7 +230,25 @@ static enum snapshot_open_result open_export(struct snapshot *snapshot,
 	return SNAPSHOT_OPENED;
 }
 
-/* Checks that the export is possible. Changes nothing. */
+static enum snapshot_open_result claim_room(struct snapshot *snapshot, uint64_t size,
+					    GError **error)
+{
+	struct live_stream *stream = snapshot->live_stream;
+	g_autoptr(GError) why = NULL;
+	bool is_short;
+
+	stream->scratch =
+		g_strdup_printf("%s/novasnap-%s", snapshot->config->scratch_dir, snapshot->id);
+	stream->claim = scratch_claim_new(snapshot->guest.host, stream->scratch,
+					  room_allocated(snapshot->disk, size), &why);
+	if (stream->claim)
+		return SNAPSHOT_OPENED;
+	is_short = g_error_matches(why, VIRT_ERROR, VIRT_ERROR_PROCESS);
+	g_propagate_error(error, g_steal_pointer(&why));
+	return is_short ? SNAPSHOT_NO_ROOM : SNAPSHOT_NOT_POSSIBLE;
+}
+
+/* Checks that the export is possible, and claims its room. Changes nothing outside. */
 static enum snapshot_open_result check_export(struct snapshot *snapshot, const char *domain_xml,
 					      struct virt_user *ret_user, GError **error)
 {
@@ -245,8 +267,7 @@ static enum snapshot_open_result check_export(struct snapshot *snapshot, const c
 	if (find_qemu_user(snapshot, domain_xml, ret_user, error) < 0 ||
 	    virt_user_check_shared(ret_user, snapshot->config->run_dir, error) < 0)
 		return SNAPSHOT_NOT_POSSIBLE;
-	return scratch_guard_check_room(snapshot->config, size, error) < 0 ? SNAPSHOT_NO_ROOM
-									   : SNAPSHOT_OPENED;
+	return claim_room(snapshot, size, error);
 }
 
 static enum snapshot_open_result export_disk(struct snapshot *snapshot, const char *domain_xml,
@@ -254,7 +275,13 @@ static enum snapshot_open_result export_disk(struct snapshot *snapshot, const ch
 {
 	struct virt_user user;
 	enum snapshot_open_result result = check_export(snapshot, domain_xml, &user, error);
+	enum guest_answer paused = GUEST_NO;
 
+	if (result == SNAPSHOT_OPENED)
+		paused = io_error_has_paused(&snapshot->guest, error);
+	if (paused == GUEST_UNKNOWN)
+		result = SNAPSHOT_FAILED;
+	snapshot->live_stream->may_resume = paused == GUEST_NO;
 	if (result == SNAPSHOT_OPENED)
 		result = make_export_folder(snapshot, &user, error);
 	if (result == SNAPSHOT_OPENED)
@@ -296,6 +323,7 @@ static void stream_live_release(struct snapshot *snapshot)
 	if (!stream)
 		return;
 	scratch_guard_stop(stream->guard);
+	scratch_claim_free(stream->claim);
 	if (stream->lock >= 0)
 		(void)close(stream->lock);
 	g_free(stream->socket);
