@@ -52,7 +52,7 @@ class Domain:
 class Guest(Domain):
     """writer: it boots the tiny Linux, which writes numbered blocks. fs: it writes into an ext4 on the disk instead.
     agent: it runs qemu-guest-agent, and has the channel for it. idle: it boots, and writes nothing. iothread: an
-    iothread serves its disk ("disk"), or the virtio-scsi controller of its disk ("scsi")."""
+    iothread serves its disk ("disk"), or the virtio-scsi controller of its disk ("scsi"), or nothing ("unused")."""
 
     def __init__(self, libvirt, folder, name=None, writer=False, size_mib=512, data_mib=64, accel="tcg",
                  disk="qcow2", extra_disks="", base=True, agent=False, fs=False, idle=False, iothread=None):

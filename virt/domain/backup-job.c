@@ -75,13 +75,21 @@ int backup_job_end(struct guest *guest, const char *socket, GError **error)
 	return ours == GUEST_NO ? 0 : -1;
 }
 
-char *backup_job_scratch_index(virDomainPtr domain)
+static char *read_backup(virDomainPtr domain, const char *path)
 {
 	char *xml = virDomainBackupGetXMLDesc(domain, 0);
-	char *index = NULL;
+	char *text = xml ? virt_xml_text(xml, path) : NULL;
 
-	if (xml)
-		index = virt_xml_text(xml, "/domainbackup/disks/disk[@backup='yes']/@index");
 	free(xml);
-	return index;
+	return text;
+}
+
+char *backup_job_scratch_index(virDomainPtr domain)
+{
+	return read_backup(domain, "/domainbackup/disks/disk[@backup='yes']/@index");
+}
+
+char *backup_job_scratch_file(virDomainPtr domain)
+{
+	return read_backup(domain, "/domainbackup/disks/disk[@backup='yes']/scratch/@file");
 }

@@ -22,5 +22,7 @@ int backup_job_end(struct guest *guest, const char *socket, GError **error);
 /* The index that libvirt assigned to the scratch file, as in "vda[5]"; the caller frees it. NULL if
  * it is unknown. */
 char *backup_job_scratch_index(virDomainPtr domain);
+/* The path of the scratch file; the caller frees it. NULL if it is unknown. */
+char *backup_job_scratch_file(virDomainPtr domain);
 
 #endif
