@@ -110,6 +110,18 @@ def test_stream_of_a_controller(env):
     check_stream(env.snapshot("scsi", {}, STREAM), "scsi")
 
 
+def test_stream_of_an_older_machine_type(env):
+    """It does not tell the version of QEMU, which is asked then."""
+    guest = env.make_guest(size_mib=32, data_mib=4, iothread="disk")
+    guest.define(guest.xml().replace("machine='pc'", "machine='pc-i440fx-6.2'"))
+    guest.start()
+    pid = guest.pid()
+    _image, shown, status = env.start_agent().snapshot(guest.uuid)
+    assert status == 0 and f"method: {STREAM}" in shown, shown
+    assert guest.state() == "running" and guest.pid() == pid
+    print("# " + guest.virsh("dominfo").replace("\n", "; "), flush=True)
+
+
 def test_stream_of_a_disk_killed(env):
     env.killed("disk", {}, is_uploading, upload_bytes_per_second=SLOW)
 

@@ -296,6 +296,7 @@ struct scratch_guard *scratch_guard_start(struct snapshot *snapshot, const struc
 	guard->connection = snapshot->guest.connection;
 	(void)virConnectRef(guard->connection);
 	guard->poll_ms = POLL_MS;
+	guard->asked_at = g_get_monotonic_time();
 	atomic_init(&guard->references, 1);
 	pthread_mutex_init(&guard->lock, NULL);
 	pthread_cond_init(&guard->changed, NULL);
