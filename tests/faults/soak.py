@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A thousand snapshots, live and cold, of eight small guests at a time, with iothreads and some with a guest agent, and
-with a fault every few seconds: novasnapd is killed, stopped or held up, the broker restarted or held up, Glance restarted, the conductor late, a snapshot cancelled,
-an image deleted. At the end every image is whole or deleted, every guest as it was, nothing is left, and memory and
-descriptors are flat. Broker, Glance, libvirt and QEMU are real; the conductor is a stand-in.
+with a fault every few seconds: novasnapd is killed, stopped or held up, the broker restarted or held up, Glance
+restarted, the conductor late, a snapshot cancelled, an image deleted. At the end every image is whole or deleted, every
+guest as it was, nothing is left, and memory and descriptors are flat. Broker, Glance, libvirt and QEMU are real; the
+conductor is a stand-in.
   soak.py [--snapshots N] [--seed N] [--json FILE] [--svg FILE]"""
 import argparse
 import contextlib

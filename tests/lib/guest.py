@@ -110,8 +110,9 @@ class Guest(Domain):
                    "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
                    if self.has_agent else "")
         iothread = "iothread='1'"
+        iothreads = "<iothreads>1</iothreads>" if self.iothread else ""
         return f"""<domain type='{kind}'><name>{self.name}</name><uuid>{self.uuid}</uuid>
-<memory unit='MiB'>{128 if self.boots else 32}</memory><vcpu>1</vcpu>{"<iothreads>1</iothreads>" if self.iothread else ""}
+<memory unit='MiB'>{128 if self.boots else 32}</memory><vcpu>1</vcpu>{iothreads}
 <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os><features><acpi/></features>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
 <disk type='file' device='disk'>
