@@ -62,7 +62,7 @@ class Soak(Environment):
         self.began = time.monotonic()
 
     def make_cast(self, guest):
-        """The path of a file with the cast for a guest."""
+        """Writes the cast for a guest to a file. Returns its path."""
         with open(CAST) as file:
             cast = json.load(file)
         metadata = {"image_hw_qemu_guest_agent": "yes"} if guest.has_agent else {}

@@ -46,7 +46,8 @@ class Iothreads(Environment):
             guest.wait_writing(1)
 
     def check_alive(self, guest, pid):
-        """`pid`: of the QEMU that must still run; None: it was saved meanwhile."""
+        """Checks that the guest runs and writes. `pid`: of the QEMU that must still run; None: the guest was saved
+        meanwhile."""
         assert guest.state() == "running", guest.state()
         assert pid is None or guest.pid() == pid
         guest.wait_writing(1)
@@ -59,7 +60,7 @@ class Iothreads(Environment):
         assert same_content(path, "qcow2", guest.disk, "qcow2", WRITTEN)
 
     def snapshot(self, kind, sections, method, saves=False):
-        """Returns the log."""
+        """Takes a snapshot, and checks the method, the guest and the image. Returns the log."""
         guest = self.guests[kind]
         pid = None if saves else guest.pid()
         agent = self.start_agent(sections=sections)
@@ -72,7 +73,7 @@ class Iothreads(Environment):
         return said
 
     def killed(self, kind, sections, is_amid, saves=False, **novasnap):
-        """novasnapd is killed once `is_amid(agent, guest)`; its next start completes the job."""
+        """Kills novasnapd when `is_amid(agent, guest)` is true, and starts it again, which must complete the job."""
         guest = self.guests[kind]
         pid = None if saves else guest.pid()
         agent = self.start_agent(sections=sections, **novasnap)
@@ -111,7 +112,7 @@ def test_stream_of_a_controller(env):
 
 
 def test_stream_of_an_older_machine_type(env):
-    """It does not tell the version of QEMU, which is asked then."""
+    """An old machine type does not show the version of QEMU, so QEMU is asked."""
     guest = env.make_guest(size_mib=32, data_mib=4, iothread="disk")
     guest.define(guest.xml().replace("machine='pc'", "machine='pc-i440fx-6.2'"))
     guest.start()
@@ -131,7 +132,7 @@ def test_stream_of_a_controller_killed(env):
 
 
 def test_stream_cancelled(env):
-    """A cancelled stream closes its connection in the middle of its reads."""
+    """A cancelled stream closes its connection between its reads."""
     for guest in env.guests.values():
         pid = guest.pid()
         agent = env.start_agent(upload_bytes_per_second=SLOW)

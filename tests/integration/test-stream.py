@@ -286,7 +286,7 @@ def test_no_room_for_any_method(env):
 
 
 def test_a_large_disk_with_little_data_needs_little_room(env):
-    """7 TiB, of which 10 % do not fit anywhere here."""
+    """10 % of its 7 TiB would not fit anywhere here."""
     guest = env.make_guest(size_mib=7 << 20, data_mib=2, base=False)
     guest.start()
     image, shown, status = env.agent(upload_bytes_per_second="0").snapshot(guest.uuid, "--timeout", "100")
@@ -295,7 +295,7 @@ def test_a_large_disk_with_little_data_needs_little_room(env):
 
 
 def test_streams_count_each_other(env):
-    """Each has room, but not both. A small scratch file is all that the first one has used."""
+    """There is room for each stream, but not for both."""
     other = env.make_guest(size_mib=64, data_mib=36)
     other.start()
     agent = env.agent(scratch_dir=env.shared, scratch_percent="100", scratch_reserve="1",
@@ -309,7 +309,7 @@ def test_streams_count_each_other(env):
 
 
 def test_libvirtd_has_other_files(env):
-    """As in a container that does not share the folder: libvirtd sees another file system there."""
+    """libvirtd sees another file system in the folder, as in a container that does not share it."""
     hidden = env.folder.make("hidden")
     inside = ["nsenter", "-t", str(env.libvirt.process.pid), "-m"]
     subprocess.run([*inside, "mount", "-t", "tmpfs", "-o", "size=64m,mode=711", "none", hidden], check=True,
@@ -325,7 +325,7 @@ def test_libvirtd_has_other_files(env):
 
 
 def test_libvirt_cannot_write_the_scratch_file(env):
-    """As in a folder whose file system squashes root: here it is read-only for all but this process."""
+    """libvirtd cannot write to the folder, as if its file system squashed root."""
     closed = env.folder.make("closed")
     inside = ["nsenter", "-t", str(env.libvirt.process.pid), "-m"]
     subprocess.run([*inside, "sh", "-c", f"mount --bind {closed} {closed} && mount -o remount,bind,ro {closed}"],
@@ -351,7 +351,7 @@ def test_a_scratch_file_that_grows_does_not_stop_the_guest(env):
 
 
 def agent_without_room(env):
-    """Its scratch files run out of room that it cannot see."""
+    """Starts an agent whose scratch files run out of room, which it does not see."""
     agent = env.make_agent(scratch_dir=env.small, scratch_percent="0", scratch_reserve="1", image_poll_interval="1",
                            upload_bytes_per_second=str(MIB // 2))
     env.callback(agent.stop)
@@ -371,7 +371,7 @@ def test_lack_of_room_that_only_libvirt_sees_does_not_stop_the_guest(env):
 
 
 def test_a_guest_that_was_unpaused_meanwhile_is_resumed(env):
-    """By its user, after the stream began; then the scratch file is full."""
+    """Its user unpauses it after the stream began, and then the scratch file is full."""
     agent = agent_without_room(env)
     env.guest.virsh("suspend")
     with env.upload(agent) as upload:
