@@ -384,13 +384,11 @@ def test_a_guest_that_was_unpaused_meanwhile_is_resumed(env):
 
 
 def test_a_guest_that_its_user_pauses_stays_paused(env):
-    agent = env.agent(scratch_dir=env.small, scratch_percent="0", scratch_reserve="3",
-                      upload_bytes_per_second=str(MIB // 2))
-    with env.upload(agent) as upload:
+    with env.upload() as upload:
         env.guest.virsh("suspend")
         upload.end()
-    assert env.guest.state() == "paused"
-    env.nothing_left(agent)
+    assert env.guest.virsh("domstate", "--reason") == "paused (user)"
+    env.check_whole(upload)
 
 
 class Lifecycle:
