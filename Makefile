@@ -134,6 +134,8 @@ $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGet
 	virDomainGetJobInfo virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML \
 	virDomainGetXMLDesc virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
 $(BUILD)/tests/unit/test-iothread: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetVersion virDomainQemuMonitorCommand)
+$(BUILD)/tests/unit/test-scratch-guard: ALL_LDFLAGS += $(call wrap,$(host) virDomainBackupGetXMLDesc \
+	virDomainAbortJob virDomainGetState virDomainResume virDomainGetDiskErrors statvfs)
 $(BUILD)/tests/unit/test-room: ALL_LDFLAGS += $(call wrap,$(host) statvfs)
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
 	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob)
