@@ -98,8 +98,8 @@ char *virt_host_versions(struct virt_host *host, GError **error);
 
 /* Receives the name of a guest and a reason. */
 typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaque);
-/* Calls `each` for every running guest whose disk the live method stream cannot take. Changes
- * nothing. */
+/* Calls `each` for every running guest whose disk the live method stream cannot take, or may not be
+ * able to take. Changes nothing. */
 int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
 			      GError **error);
 

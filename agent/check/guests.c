@@ -17,11 +17,10 @@ static void report_unstreamed(const char *name, const char *why, void *opaque)
 	struct unstreamed *unstreamed = opaque;
 
 	if (++unstreamed->count <= NAMES_MAX)
-		check_report(
-			unstreamed->check, CHECK_WARN, "live_method",
-			"guest %s: %s; the method rebase is used instead of stream, until QEMU "
-			"is upgraded and the guest is started again",
-			name, why);
+		check_report(unstreamed->check, CHECK_WARN, "live_method",
+			     "guest %s: %s; with such a QEMU the method rebase is used instead of "
+			     "stream, until QEMU is upgraded and the guest is started again",
+			     name, why);
 }
 
 void check_guests(struct check *check)

@@ -120,7 +120,6 @@ def test_stream_of_an_older_machine_type(env):
     _image, shown, status = env.start_agent().snapshot(guest.uuid)
     assert status == 0 and f"method: {STREAM}" in shown, shown
     assert guest.state() == "running" and guest.pid() == pid
-    print("# " + guest.virsh("dominfo").replace("\n", "; "), flush=True)
 
 
 def test_stream_of_a_disk_killed(env):

@@ -113,7 +113,7 @@ static void expect_export(const struct guest *guest, const char *machine, unsign
 	fake.installed = installed;
 	fake.reply = reply;
 	fake.asked = 0;
-	rc = iothread_check_export(guest, xml, "vda", &error);
+	rc = iothread_check_export(guest, xml, "vda", true, &error);
 	g_assert_cmpuint(fake.asked, ==, asked);
 	if (!words) {
 		g_assert_no_error(error);
@@ -129,13 +129,14 @@ static void expect_export(const struct guest *guest, const char *machine, unsign
 static void test_versions(void)
 {
 	g_autofree char *plain = domain("pc-q35-7.2", PLAIN, "");
+	g_autofree char *old = domain("pc-q35-7.2", THREAD, "");
 	struct host host;
 	struct guest guest;
 
 	host_open(&host);
 	g_assert_cmpint(guest_open(&guest, host.virt, HOST_UUID, NULL), ==, 0);
 	fake.installed = 7002022;
-	g_assert_cmpint(iothread_check_export(&guest, plain, "vda", NULL), ==, 0);
+	g_assert_cmpint(iothread_check_export(&guest, plain, "vda", true, NULL), ==, 0);
 	expect_export(&guest, "pc-q35-7.2", 7002022, NULL, false, "QEMU is 7.2.22: before 8.2.3");
 	expect_export(&guest, "pc-q35-8.2", 8002002, NULL, false, "QEMU is 8.2.2:");
 	expect_export(&guest, "pc-q35-8.2", 8002003, REPLY("8", "2", "3"), true, NULL);
@@ -155,6 +156,11 @@ static void test_versions(void)
 	expect_export(&guest, "pc-q35-7.2", 10000003, "nonsense", true, "unknown version");
 	expect_export(&guest, "pc-q35-7.2", 10000003, REPLY("1e9", "2", "0"), true,
 		      "unknown version");
+	/* A check must not change the guest. */
+	fake.asked = 0;
+	fake.reply = REPLY("10", "0", "3");
+	g_assert_cmpint(iothread_check_export(&guest, old, "vda", false, NULL), ==, -1);
+	g_assert_cmpuint(fake.asked, ==, 0);
 	guest_close(&guest);
 	host_close(&host);
 }

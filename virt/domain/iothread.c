@@ -11,7 +11,7 @@
 #define FIRST_SAFE QEMU_VERSION(8, 2, 3)
 
 int iothread_check_export(const struct guest *guest, const char *domain_xml, const char *target,
-			  GError **error)
+			  bool may_ask, GError **error)
 {
 	const char *iothread = domain_disk_iothread(domain_xml, target);
 	g_autofree char *safe = qemu_version_text(FIRST_SAFE);
@@ -23,7 +23,8 @@ int iothread_check_export(const struct guest *guest, const char *domain_xml, con
 
 	if (!iothread)
 		return 0;
-	rc = qemu_version_is_at_least(guest->domain, domain_xml, FIRST_SAFE, &running, &unknown);
+	rc = qemu_version_is_at_least(guest->domain, domain_xml, FIRST_SAFE, may_ask, &running,
+				      &unknown);
 	if (rc == 1)
 		return 0;
 	number = qemu_version_text(running);

@@ -9,9 +9,10 @@
 
 #include "virt/domain/guest.h"
 
-/* Checks the disk `target` of a running guest; `domain_xml` is its live XML. Returns 0, or -1 with
- * VIRT_ERROR_UNSUPPORTED if the guest would be killed, or if the version of its QEMU is unknown. */
+/* Checks the disk `target` of a running guest; `domain_xml` is its live XML. Without `may_ask` the
+ * guest is not changed (see qemu-version.h). Returns 0, or -1 with VIRT_ERROR_UNSUPPORTED if the
+ * guest would be killed, or if the version of its QEMU is unknown. */
 int iothread_check_export(const struct guest *guest, const char *domain_xml, const char *target,
-			  GError **error);
+			  bool may_ask, GError **error);
 
 #endif

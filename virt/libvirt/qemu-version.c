@@ -75,7 +75,7 @@ static int ask_qemu(virDomainPtr domain, unsigned long *ret_version, GError **er
 }
 
 int qemu_version_is_at_least(virDomainPtr domain, const char *domain_xml, unsigned long wanted,
-			     unsigned long *ret_version, GError **error)
+			     bool may_ask, unsigned long *ret_version, GError **error)
 {
 	if (virConnectGetVersion(virDomainGetConnect(domain), ret_version) < 0) {
 		virt_set_error(error, "asking for the version of QEMU");
@@ -86,6 +86,11 @@ int qemu_version_is_at_least(virDomainPtr domain, const char *domain_xml, unsign
 		return 0;
 	if (machine_version(domain_xml) >= wanted)
 		return 1;
+	if (!may_ask) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+				    "QEMU is asked when the next snapshot begins");
+		return -1;
+	}
 	if (ask_qemu(domain, ret_version, error) < 0)
 		return -1;
 	return *ret_version >= wanted;

@@ -17,10 +17,10 @@
 char *qemu_version_text(unsigned long version);
 
 /* Whether the QEMU of a running guest has at least this version; `domain_xml` is the guest's live
- * XML. Returns 1; 0, with the version in *ret_version; or -1 with an error if it is unknown. Asks
- * QEMU itself only if neither the installed QEMU nor the guest's machine type answer the question,
- * because libvirt marks a guest whose QEMU was asked as tainted. */
+ * XML. Returns 1; 0, with the version in *ret_version; or -1 with an error if it is unknown. If
+ * neither the installed QEMU nor the guest's machine type answer the question, QEMU itself is
+ * asked; libvirt then marks the guest as tainted (custom-monitor), so only with `may_ask`. */
 int qemu_version_is_at_least(virDomainPtr domain, const char *domain_xml, unsigned long wanted,
-			     unsigned long *ret_version, GError **error);
+			     bool may_ask, unsigned long *ret_version, GError **error);
 
 #endif

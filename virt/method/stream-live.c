@@ -254,7 +254,8 @@ static enum snapshot_open_result check_export(struct snapshot *snapshot, const c
 {
 	uint64_t size;
 
-	if (iothread_check_export(&snapshot->guest, domain_xml, snapshot->disk->target, error) < 0)
+	if (iothread_check_export(&snapshot->guest, domain_xml, snapshot->disk->target, true,
+				  error) < 0)
 		return SNAPSHOT_NOT_POSSIBLE;
 	if (guest_disk_size(&snapshot->guest, snapshot->disk->target, &size, error) < 0)
 		return SNAPSHOT_FAILED;
