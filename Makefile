@@ -140,13 +140,15 @@ $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDom
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)
 $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConnectUnregisterCloseCallback \
 	virDomainGetState)
-$(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainIsActive)
+$(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainGetState \
+	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-volume-merge: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetBlockJobInfo \
 	virDomainBlockCommit virDomainBlockRebase virDomainBlockJobAbort domain_events_wait_block_job qemu_img_rebase)
 $(BUILD)/tests/unit/test-power: ALL_LDFLAGS += $(call wrap,$(host) virDomainShutdown virDomainDestroy virDomainIsActive)
 $(BUILD)/tests/unit/test-domain-events: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
-$(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)
+$(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw \
+	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-intake: ALL_LDFLAGS += $(call wrap,rpc_request_ack rpc_request_is_call rpc_request_free)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
 	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel)

@@ -53,7 +53,7 @@ struct virt_config {
 	unsigned save_timeout_s; /* limit of one libvirt call that saves or restores a guest */
 	unsigned keepalive_s;	 /* libvirt's keepalive interval; broken after 5 misses; 0: none */
 	const char *container_format; /* of container disks ([libvirt]images_type) */
-	unsigned agent_timeout_s;     /* how long a guest agent may take to answer */
+	unsigned agent_timeout_s;     /* how long a guest agent may take to freeze or thaw */
 	unsigned freeze_timeout_s;    /* how long a snapshot may keep the guest frozen */
 	const char *thaw_program;     /* the path of novasnap-thaw */
 	const char *run_dir;	      /* folder of sockets */
@@ -140,19 +140,26 @@ int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **erro
 int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned timeout_s,
 			 unsigned retry_s, const atomic_int *cancel, GError **error);
 
+/* A new id of a freeze, and the `undo` of its step "freeze" (virt_guest_rollback_step); the caller
+ * frees them. */
+char *virt_freeze_id(void);
+char *virt_freeze_undo(const char *id);
 /* Freezes the guest's filesystems for at most `limit_s` seconds. A watchdog process thaws them
- * after that time, or when this process dies. VIRT_ERROR_FREEZE, also if they are already
- * frozen. */
-int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s, GError **error);
-/* Thaws the guest's filesystems, even if another process froze them. VIRT_ERROR_FREEZE if that
- * fails, or if the watchdog has already thawed them because their time limit was over. */
-int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error);
+ * after that time, or when this process dies. VIRT_ERROR_FREEZE, also if they are already frozen;
+ * after a failure nothing is left to roll back. */
+int virt_guest_freeze(struct virt_host *host, const char *uuid, const char *id, unsigned limit_s,
+		      GError **error);
+/* Thaws the guest's filesystems, even if another process froze them. A guest that is not running is
+ * not frozen. VIRT_ERROR_FREEZE if that fails, or if the watchdog has already thawed them because
+ * their time limit was over. *ret_is_thawed: whether they are thawed, also after a failure. */
+int virt_guest_thaw(struct virt_host *host, const char *uuid, bool *ret_is_thawed, GError **error);
 
 /* The main function of the watchdog process, novasnap-thaw. It writes "ready" to standard output
- * once it is connected to libvirt. It thaws the guest, and writes "thawed", after `limit_s`
- * seconds or when its standard input ends; "done" on its standard input ends it. Returns the exit
- * status. */
-int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s);
+ * once it is connected to libvirt, or "busy" if another watchdog of the guest exists. "frozen" on
+ * its standard input starts its time limit. It thaws the guest, and then writes "thawed", after
+ * `limit_s` seconds or when its standard input ends; "done" on its standard input ends it. It
+ * retries for up to a day. Returns the exit status. */
+int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s, unsigned agent_timeout_s);
 
 /* A disk that Cinder stores in a file, and a request for it. */
 struct virt_volume {

@@ -134,6 +134,12 @@ static void report_until_delivered(struct task *task, const GError *error)
 	}
 }
 
+/* Whether the job stays open in the journal, because the step of the task stays open. */
+static bool stays_open(const struct task *task, enum task_event event)
+{
+	return (task->method->flags & METHOD_LEAVES_STEP) && event == TASK_EVENT_SUCCEEDED;
+}
+
 static void end_task(struct task *task, enum task_event event, const GError *error)
 {
 	const char *uuid = nova_instance_uuid(task->instance);
@@ -149,7 +155,7 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 	if (stage == STAGE_LEFT_OPEN)
 		g_message("instance %s: novasnapd is stopping: %s continues at its next start",
 			  uuid, task->method->name);
-	if (stage == STAGE_CLOSED && task->journal_job > 0 &&
+	if (stage == STAGE_CLOSED && task->journal_job > 0 && !stays_open(task, event) &&
 	    journal_job_end(task->agent->journal, task->journal_job, error ? error->message : NULL,
 			    &local) < 0)
 		g_warning("instance %s: %s; the job will run again at the next start", uuid,

@@ -24,6 +24,10 @@ enum method_flags {
 	METHOD_HAS_IMAGE = 1 << 2,
 	/* As snapshot_instance: a missing instance or image is no failure. */
 	METHOD_TOLERATES_GONE = 1 << 3,
+	/* A call with a step that outlives it. It is journaled as casts are, and its job stays open
+	 * until another request ends it. Recovery only rolls the step back, because the caller does
+	 * not wait any more. */
+	METHOD_LEAVES_STEP = 1 << 4,
 };
 
 struct task_method {

@@ -7,11 +7,14 @@
 #include <pthread.h>
 #include <sys/wait.h>
 
+#include "virt/domain/guest-agent.h"
 #include "virt/domain/guest-query.h"
 #include "virt/domain/thaw-process.h"
 
-/* The id of freezes requested by quiesce_instance. */
-#define QUIESCE_ID "quiesce_instance"
+/* Ids of freezes requested by quiesce_instance begin with this. */
+#define QUIESCE_PREFIX "quiesce-"
+/* For recovery's thaw of a paused guest: the watchdog begins at once. */
+#define NO_LIMIT_S 1
 
 struct freeze {
 	char *id;
@@ -76,12 +79,20 @@ static bool add_frozen(struct frozen_table *table, const char *uuid, const char 
 
 enum freeze_owner {
 	FREEZE_NONE,
-	FREEZE_OURS,   /* by a freeze of this id; never if the id is NULL */
-	FREEZE_OTHERS, /* by a freeze with another id */
+	FREEZE_OURS,   /* by the freeze that was asked for */
+	FREEZE_OTHERS, /* by another one */
 };
 
-/* Who froze the guest, according to the table. If `ret_watchdog` is not NULL and the id matches,
- * the entry is removed and its watchdog returned. */
+/* Whether the freeze is the one that is asked for: that of an id (NULL: none), or QUIESCE_PREFIX
+ * for any freeze of quiesce_instance. */
+static bool is_freeze(const struct freeze *freeze, const char *id)
+{
+	return g_strcmp0(id, QUIESCE_PREFIX) == 0 ? g_str_has_prefix(freeze->id, QUIESCE_PREFIX)
+						  : g_strcmp0(freeze->id, id) == 0;
+}
+
+/* Who froze the guest, according to the table. If `ret_watchdog` is not NULL and the freeze is the
+ * one that is asked for, the entry is removed and its watchdog returned. */
 static enum freeze_owner find_frozen(struct frozen_table *table, const char *uuid, const char *id,
 				     struct thaw_process **ret_watchdog)
 {
@@ -91,7 +102,7 @@ static enum freeze_owner find_frozen(struct frozen_table *table, const char *uui
 	pthread_mutex_lock(&table->lock);
 	freeze = g_hash_table_lookup(table->guests, uuid);
 	if (freeze)
-		owner = g_strcmp0(freeze->id, id) == 0 ? FREEZE_OURS : FREEZE_OTHERS;
+		owner = is_freeze(freeze, id) ? FREEZE_OURS : FREEZE_OTHERS;
 	if (owner == FREEZE_OURS && ret_watchdog) {
 		(void)g_hash_table_remove(table->guests, uuid);
 		*ret_watchdog = freeze->watchdog;
@@ -102,39 +113,59 @@ static enum freeze_owner find_frozen(struct frozen_table *table, const char *uui
 	return owner;
 }
 
-static int thaw_domain(struct guest *guest, GError **error)
+/* Whether the watchdog has ended the guest's freeze. Its entry is then removed from the table. */
+static void forget_expired_freeze(struct frozen_table *table, const char *uuid)
 {
-	g_autoptr(GError) local = NULL;
+	struct thaw_process *watchdog = NULL;
+	struct freeze *freeze;
 
-	if (guest_connect(guest, error) < 0)
-		return -1;
-	(void)virDomainAgentSetResponseTimeout(guest->domain,
-					       (int)guest->host->config->agent_timeout_s, 0);
-	if (virDomainFSThaw(guest->domain, NULL, 0, 0) >= 0)
-		return 0;
-	virt_set_error(&local, "thawing the guest's filesystems");
-	local->code = VIRT_ERROR_FREEZE;
-	g_propagate_error(error, g_steal_pointer(&local));
-	return -1;
+	pthread_mutex_lock(&table->lock);
+	freeze = g_hash_table_lookup(table->guests, uuid);
+	if (freeze && thaw_process_has_thawed(freeze->watchdog)) {
+		(void)g_hash_table_remove(table->guests, uuid);
+		watchdog = freeze->watchdog;
+		g_free(freeze->id);
+		g_free(freeze);
+	}
+	pthread_mutex_unlock(&table->lock);
+	if (watchdog)
+		thaw_process_dismiss(watchdog);
+}
+
+/* Repeats the thaw on a new connection if the connection breaks. */
+static enum agent_thaw thaw_guest(struct guest *guest, GError **error)
+{
+	for (int i = 1;; i++) {
+		g_autoptr(GError) local = NULL;
+		enum agent_thaw result = guest_agent_thaw(guest, &local);
+
+		if (!local || i == GUEST_QUERY_CONNECTIONS || !guest->connection ||
+		    guest_is_connected(guest)) {
+			if (local)
+				g_propagate_error(error, g_steal_pointer(&local));
+			return result;
+		}
+	}
+}
+
+static bool is_over(enum agent_thaw result)
+{
+	return result == AGENT_THAWED || result == AGENT_THAW_OFF;
 }
 
 /* The freeze failed, but the guest may be frozen nevertheless: libvirt may have timed out while a
  * slow guest agent was still working. */
 static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdog)
 {
-	bool may_be_frozen;
+	g_autoptr(GError) error = NULL;
 
-	if (virDomainFSThaw(guest->domain, NULL, 0, 0) >= 0) {
+	if (is_over(thaw_guest(guest, &error))) {
 		thaw_process_dismiss(watchdog);
 		return;
 	}
-	may_be_frozen = virGetLastErrorCode() == VIR_ERR_AGENT_UNRESPONSIVE;
-	g_info("guest %s: thawing after a failed freeze: %s", guest->uuid,
-	       virGetLastErrorMessage());
-	if (may_be_frozen || !guest_is_connected(guest))
-		hand_over_to_watchdog(guest->host->frozen, watchdog);
-	else
-		thaw_process_dismiss(watchdog);
+	g_message("guest %s: thawing after a failed freeze: %s; the watchdog keeps trying",
+		  guest->uuid, error->message);
+	hand_over_to_watchdog(guest->host->frozen, watchdog);
 }
 
 static int refuse_second_freeze(GError **error)
@@ -146,31 +177,35 @@ static int refuse_second_freeze(GError **error)
 
 int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError **error)
 {
-	const struct virt_config *config = guest->host->config;
 	struct frozen_table *table = guest->host->frozen;
 	struct thaw_process *watchdog;
 	g_autoptr(GError) local = NULL;
+	bool may_be_frozen;
 
+	forget_expired_freeze(table, guest->uuid);
 	if (find_frozen(table, guest->uuid, id, NULL) != FREEZE_NONE)
 		return refuse_second_freeze(error);
 	if (guest_connect(guest, error) < 0)
 		return -1;
 	reap_watchdogs(table);
-	watchdog = thaw_process_start(config, guest->uuid, limit_s, error);
-	if (!watchdog)
+	watchdog = thaw_process_start(guest->host->config, guest->uuid, limit_s, &local);
+	if (!watchdog) {
+		local->code = VIRT_ERROR_FREEZE;
+		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
-	(void)virDomainAgentSetResponseTimeout(guest->domain, (int)config->agent_timeout_s, 0);
-	if (virDomainFSFreeze(guest->domain, NULL, 0, 0) >= 0) {
+	}
+	if (guest_agent_freeze(guest, &may_be_frozen, error) == 0) {
+		thaw_process_note_frozen(watchdog);
 		if (add_frozen(table, guest->uuid, id, watchdog))
 			return 0;
 		/* Another thread froze the guest in the meantime, and will thaw it. */
 		thaw_process_dismiss(watchdog);
 		return refuse_second_freeze(error);
 	}
-	virt_set_error(&local, "freezing the guest's filesystems");
-	local->code = VIRT_ERROR_FREEZE;
-	g_propagate_error(error, g_steal_pointer(&local));
-	thaw_failed_freeze(guest, watchdog);
+	if (may_be_frozen)
+		thaw_failed_freeze(guest, watchdog);
+	else
+		thaw_process_dismiss(watchdog);
 	return -1;
 }
 
@@ -191,13 +226,10 @@ bool guest_freeze_has_expired(const struct guest *guest, const char *id)
 /* Thaws a guest whose watchdog was removed from the table. */
 static int thaw_with_watchdog(struct guest *guest, struct thaw_process *watchdog, GError **error)
 {
-	bool expired = thaw_process_has_thawed(watchdog);
 	g_autoptr(GError) local = NULL;
 
-	/* Even if the freeze has expired: thawing twice is harmless. A guest that is not running is
-	 * not frozen. */
-	if (thaw_domain(guest, &local) == 0 || expired ||
-	    guest_is_active(guest, NULL) == GUEST_NO) {
+	/* Even if the freeze has expired: thawing twice is harmless. */
+	if (is_over(thaw_guest(guest, &local)) || thaw_process_has_thawed(watchdog)) {
 		thaw_process_dismiss(watchdog);
 		return 0;
 	}
@@ -206,16 +238,35 @@ static int thaw_with_watchdog(struct guest *guest, struct thaw_process *watchdog
 	return -1;
 }
 
-/* The agent of a guest that is not running cannot answer. */
-static int thaw_running(struct guest *guest, GError **error)
+/* Leaves the thawing to a watchdog, which waits until the guest is resumed. */
+static int thaw_when_resumed(struct guest *guest, GError **error)
 {
 	g_autoptr(GError) local = NULL;
-	int state = guest_state(guest, NULL, &local);
+	struct thaw_process *watchdog =
+		thaw_process_start(guest->host->config, guest->uuid, NO_LIMIT_S, &local);
 
-	if (state == VIR_DOMAIN_RUNNING)
-		return thaw_domain(guest, error);
-	if (state >= 0 || g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+	if (watchdog)
+		hand_over_to_watchdog(guest->host->frozen, watchdog);
+	if (local && !g_error_matches(local, VIRT_ERROR, VIRT_ERROR_BUSY)) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	g_message("guest %s: it is paused and may be frozen: novasnap-thaw thaws its filesystems "
+		  "when it is resumed",
+		  guest->uuid);
+	return 0;
+}
+
+/* Thaws a guest that this process has not frozen. */
+static int thaw_without_watchdog(struct guest *guest, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	enum agent_thaw result = thaw_guest(guest, &local);
+
+	if (is_over(result))
 		return 0;
+	if (result == AGENT_THAW_PAUSED)
+		return thaw_when_resumed(guest, error);
 	g_propagate_error(error, g_steal_pointer(&local));
 	return -1;
 }
@@ -227,7 +278,8 @@ int guest_thaw(struct guest *guest, const char *id, GError **error)
 
 	if (owner == FREEZE_OTHERS)
 		return 0;
-	return watchdog ? thaw_with_watchdog(guest, watchdog, error) : thaw_running(guest, error);
+	return watchdog ? thaw_with_watchdog(guest, watchdog, error)
+			: thaw_without_watchdog(guest, error);
 }
 
 void frozen_table_free(struct virt_host *host)
@@ -257,48 +309,57 @@ void frozen_table_free(struct virt_host *host)
 	g_free(table);
 }
 
-static int freeze_running(struct guest *guest, unsigned limit_s, GError **error)
+static int freeze_running(struct guest *guest, const char *id, unsigned limit_s, GError **error)
 {
 	int state = guest_state(guest, NULL, error);
 
 	if (state < 0)
 		return -1;
 	if (state == VIR_DOMAIN_RUNNING)
-		return guest_freeze(guest, QUIESCE_ID, limit_s, error);
+		return guest_freeze(guest, id, limit_s, error);
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
 			    "the guest is not running: its agent cannot answer");
 	return -1;
 }
 
-int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s, GError **error)
+char *virt_freeze_id(void)
+{
+	g_autofree char *uuid = g_uuid_string_random();
+
+	return g_strdup_printf(QUIESCE_PREFIX "%.8s", uuid);
+}
+
+char *virt_freeze_undo(const char *id)
+{
+	return g_strdup_printf("{\"id\":\"%s\"}", id);
+}
+
+int virt_guest_freeze(struct virt_host *host, const char *uuid, const char *id, unsigned limit_s,
+		      GError **error)
 {
 	struct guest guest;
 	int rc;
 
-	if (find_frozen(host->frozen, uuid, QUIESCE_ID, NULL) != FREEZE_NONE)
-		return refuse_second_freeze(error);
 	guest_init(&guest, host, uuid);
-	rc = freeze_running(&guest, limit_s, error);
+	rc = freeze_running(&guest, id, limit_s, error);
 	guest_close(&guest);
 	return rc;
 }
 
-int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error)
+int virt_guest_thaw(struct virt_host *host, const char *uuid, bool *ret_is_thawed, GError **error)
 {
 	struct thaw_process *watchdog = NULL;
 	struct guest guest;
-	bool expired = false;
+	bool expired;
 	int rc;
 
 	guest_init(&guest, host, uuid);
-	(void)find_frozen(host->frozen, uuid, QUIESCE_ID, &watchdog);
-	if (watchdog) {
-		expired = thaw_process_has_thawed(watchdog);
-		rc = thaw_with_watchdog(&guest, watchdog, error);
-	} else {
-		rc = thaw_domain(&guest, error);
-	}
+	(void)find_frozen(host->frozen, uuid, QUIESCE_PREFIX, &watchdog);
+	expired = watchdog && thaw_process_has_thawed(watchdog);
+	rc = watchdog ? thaw_with_watchdog(&guest, watchdog, error)
+		      : thaw_without_watchdog(&guest, error);
 	guest_close(&guest);
+	*ret_is_thawed = rc == 0;
 	if (rc < 0 || !expired)
 		return rc;
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,

@@ -17,8 +17,8 @@ void frozen_table_free(struct virt_host *host);
 
 /* Freezes the guest's filesystems for at most `limit_s` seconds. `id` identifies this freeze among
  * those of the same guest. Returns 0, or -1 with an error of guest_connect or VIRT_ERROR_FREEZE,
- * also if this process has already frozen the guest. After a failure, filesystems that were frozen
- * are thawed again, by this call or by the watchdog. */
+ * also if the guest is already frozen, or an earlier freeze of it is not ended yet. After a
+ * failure, filesystems that were frozen are thawed again, by this call or by the watchdog. */
 int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError **error);
 
 /* Whether the watchdog ended the freeze of that id because its time limit was over. Also true if
@@ -27,9 +27,9 @@ bool guest_freeze_has_expired(const struct guest *guest, const char *id);
 
 /* Thaws the guest's filesystems and dismisses the watchdog. `id` may be NULL if it is unknown. A
  * guest that this process has frozen under another id stays frozen: that freeze is ended by its
- * owner. A guest that this process has not frozen is thawed if it is running. Thawing a guest twice
- * is harmless. Returns 0, or -1 with an error of guest_connect or VIRT_ERROR_FREEZE; then the
- * watchdog keeps trying. */
+ * owner. A guest that this process has not frozen is thawed, too; if it is paused, that is left to
+ * a new watchdog. Thawing a guest twice is harmless. Returns 0, or -1 with an error of
+ * guest_connect or VIRT_ERROR_FREEZE; then the watchdog, if there is one, keeps trying. */
 int guest_thaw(struct guest *guest, const char *id, GError **error);
 
 #endif

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "virt/domain/domain-xml.h"
+#include "virt/domain/guest-agent.h"
 #include "virt/domain/guest-query.h"
 
 #define POWER_POLL_US (G_USEC_PER_SEC / 4)
@@ -97,11 +98,12 @@ static void set_guest_clock(struct guest *guest)
 {
 	struct timespec now;
 
-	(void)virDomainAgentSetResponseTimeout(guest->domain,
-					       (int)guest->host->config->agent_timeout_s, 0);
+	guest_agent_begin_limit(guest);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (virDomainSetTime(guest->domain, now.tv_sec, (unsigned)now.tv_nsec, 0) < 0)
+	if (guest->domain &&
+	    virDomainSetTime(guest->domain, now.tv_sec, (unsigned)now.tv_nsec, 0) < 0)
 		g_info("guest %s: cannot set its clock: %s", guest->uuid, virGetLastErrorMessage());
+	guest_agent_end_limit(guest);
 }
 
 int virt_guest_unpause(struct virt_host *host, const char *uuid, GError **error)
