@@ -130,7 +130,7 @@ $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainG
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
 	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw virDomainIsPersistent \
 	virDomainHasManagedSaveImage virDomainDefineXML)
-$(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
+$(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetLibVersion virDomainGetBlockInfo virDomainGetBlockJobInfo \
 	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainGetXMLDesc \
 	virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
