@@ -111,8 +111,8 @@ int virt_user_check_reach(const struct virt_user *user, const char *path, GError
  * VIRT_ERROR_CONFIG describes what is missing. */
 int virt_user_check_shared(const struct virt_user *user, const char *folder, GError **error);
 
-/* The id of the host's current boot; the caller frees it. NULL if the kernel does not report it. */
-char *virt_host_boot(void);
+/* A random id of this process; not to be freed. */
+const char *virt_process_id(void);
 
 /* The power state of the domain of that uuid, an enum guest_power_state, as from nova's
  * _get_power_state; or -1 with an error. */
@@ -200,9 +200,10 @@ struct snapshot_steps {
 	void *opaque;
 };
 
-/* A key in `undo` of a step whose rollback starts or defines the guest: the id of the host's boot
- * in which the step was made (virt_host_boot). After a reboot the guest may be on another host. */
-#define VIRT_UNDO_BOOT "boot"
+/* A key in `undo` of a step whose rollback starts or defines the guest: the id of the process that
+ * made the step (virt_process_id). While no process that made it is running, the guest may be moved
+ * to another host. */
+#define VIRT_UNDO_PROCESS "process"
 
 /* Rolls back a step of a snapshot whose process has died, unless it was not made or is already
  * rolled back. Actions of other programs since then are kept: a guest that was started or stopped

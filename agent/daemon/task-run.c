@@ -205,8 +205,8 @@ static void task_job_describe(const void *opaque, cJSON *into)
 
 const struct job_ops task_job_ops = {task_job_run, task_job_free, task_job_describe};
 
-static struct task *task_from_journal(struct agent *agent, const struct task_method *method,
-				      const struct journal_job *left, GError **error)
+struct task *task_from_journal(struct agent *agent, const struct task_method *method,
+			       const struct journal_job *left, GError **error)
 {
 	cJSON *message;
 	struct rpc_request *request;

@@ -34,7 +34,7 @@ enum task_event recovery_begin(struct task *task, GError **error)
 		  left->instance, left->method, task->image_id ? " into image " : "",
 		  task->image_id ? task->image_id : "",
 		  task_was_begun(task) ? "was in progress" : "was waiting for its turn");
-	if (recovery_drop_if_moved(task, &local) < 0) {
+	if (recovery_drop_if_moved(task, false, &local) < 0) {
 		enum task_event event =
 			job_is_stopping(task->job) ? TASK_EVENT_STOPPED : task_outcome(task, local);
 

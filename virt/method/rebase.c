@@ -80,7 +80,7 @@ static int undefine_guest(struct snapshot *snapshot, GError **error)
 		flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
 	undo = cJSON_CreateObject();
 	cJSON_AddStringToObject(undo, "xml", definition);
-	step_note_boot(undo);
+	step_note_process(undo);
 	if (step_begin(snapshot, "undefine", undo, error) < 0)
 		return -1;
 	if (virDomainUndefineFlags(snapshot->guest.domain, flags) == 0)
