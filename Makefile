@@ -134,7 +134,7 @@ $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virConnectGe
 	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainGetXMLDesc \
 	virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
-	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob)
+	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob virDomainGetXMLDesc)
 $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \
 	virDomainGetJobInfo virDomainCreateWithFlags qemu_img_snapshot_delete)
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)

@@ -36,7 +36,7 @@ static int refresh_instance(struct task *task, bool despite_cancel, GError **err
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_log(G_LOG_DOMAIN, is_logged ? G_LOG_LEVEL_INFO : G_LOG_LEVEL_WARNING,
+		g_log(G_LOG_DOMAIN, is_logged ? G_LOG_LEVEL_INFO : G_LOG_LEVEL_MESSAGE,
 		      "instance %s: %s; querying the instance again", task->recovered_job->instance,
 		      local->message);
 	}

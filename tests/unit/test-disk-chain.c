@@ -138,19 +138,6 @@ static void test_backing_files_in_the_xml(struct fixture *fixture, gconstpointer
 	}
 }
 
-/* A block job into a network disk is noticed, too. */
-static void test_block_job_without_a_file(struct fixture *fixture, gconstpointer unused)
-{
-	g_autofree char *xml = g_strdup_printf(
-		DISK("<mirror type='network'><source protocol='nbd' name='x'/></mirror>"),
-		fixture->top);
-	struct disk *disk = root_disk_find(xml, NULL, NULL);
-
-	(void)unused;
-	g_assert_nonnull(disk->mirror);
-	disk_free(disk);
-}
-
 #define TEST(name)                                                                                 \
 	g_test_add("/disk-chain/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -161,6 +148,5 @@ int main(int argc, char **argv)
 	TEST(not_a_path);
 	TEST(missing);
 	TEST(backing_files_in_the_xml);
-	TEST(block_job_without_a_file);
 	return g_test_run();
 }

@@ -19,7 +19,6 @@ struct disk {
 	char *target;	   /* "vda" */
 	GPtrArray *layers; /* struct disk_layer, top first */
 	bool complete;	   /* `layers` is the whole chain */
-	char *mirror;	   /* the target file of a running block job; NULL: no job runs */
 };
 
 /* The root disk of a domain: the disk that `root_device_name` names ("/dev/vda"). If that is NULL
