@@ -136,7 +136,8 @@ int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **erro
 /* Requests a shutdown, again every `retry_s` seconds, and powers the guest off after `timeout_s`
  * seconds (0: immediately), as nova.virt.libvirt.driver.power_off does. A guest that is not
  * running, or that libvirt does not know, is already off. Returns 0 only once libvirt says that the
- * guest is off. `cancel` may be NULL. */
+ * guest is off; while that is unknown, libvirt is asked again, on new connections, until the time
+ * is over. `cancel` may be NULL. */
 int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned timeout_s,
 			 unsigned retry_s, const atomic_int *cancel, GError **error);
 
