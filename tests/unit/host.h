@@ -155,7 +155,7 @@ static inline void host_open(struct host *host)
 					    .snapshots_directory = host->tmp,
 					    .run_dir = host->tmp,
 					    .job_timeout_s = 60,
-					    .connect_timeout_s = 5,
+					    .connect_timeout_s = 60, /* also on a busy machine */
 					    .call_timeout_s = 60,
 					    .save_timeout_s = 60,
 					    .agent_timeout_s = 5};

@@ -457,6 +457,8 @@ static void test_snapshot_is_not_frozen(struct freeze_fixture *fixture, gconstpo
 	g_assert_cmpint(quiesce_begin(fixture->guest.snapshot, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE);
 	g_assert_cmpstr(fixture->guest.steps->str, ==, "freeze -freeze ");
+	assert_told(fixture, "done");
+	(void)g_unlink(fixture->told);
 	begin_snapshot(fixture, false);
 	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*thawing after a failed freeze*");
 	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE,
@@ -464,6 +466,8 @@ static void test_snapshot_is_not_frozen(struct freeze_fixture *fixture, gconstpo
 	fake.thaw_code = VIR_ERR_OPERATION_FAILED;
 	g_assert_cmpint(quiesce_begin(fixture->guest.snapshot, NULL), ==, 0);
 	g_test_assert_expected_messages();
+	/* The agent refused to thaw: the watchdog tries again. */
+	assert_told(fixture, "");
 }
 
 #define TEST(name, script)                                                                         \
