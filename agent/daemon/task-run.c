@@ -34,6 +34,11 @@ static int journal_run(struct task *task, GError **error)
 
 		if (journal_job_run(task->agent->journal, task->journal_job, &local) == 0)
 			return 0;
+		/* Its caller would not wait as long. */
+		if (task->method->flags & METHOD_LEAVES_STEP) {
+			g_propagate_error(error, g_steal_pointer(&local));
+			return -1;
+		}
 		if (!is_logged)
 			g_warning("instance %s: %s; %s waits until the journal can be written",
 				  nova_instance_uuid(task->instance), local->message,

@@ -21,6 +21,20 @@ static int check_agent(const struct task *task, GError **error)
 	return -1;
 }
 
+/* A call whose caller has given up is not executed: nobody would send unquiesce_instance. */
+static int check_caller(const struct task *task, GError **error)
+{
+	gint64 waited_s = (g_get_monotonic_time() - task->created_at) / G_USEC_PER_SEC;
+
+	if (waited_s < task->agent->config->rpc.response_timeout_s)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
+		    "the call had to wait %" G_GINT64_FORMAT " s for another job of the instance, "
+		    "and its caller has given up after [DEFAULT]rpc_response_timeout (%u s)",
+		    waited_s, task->agent->config->rpc.response_timeout_s);
+	return -1;
+}
+
 /* The step stays open until unquiesce_instance or recovery has thawed the guest. novasnap-thaw
  * thaws it when novasnapd dies or the time limit is over. */
 static int run_quiesce(struct task *task, GError **error)
@@ -29,7 +43,8 @@ static int run_quiesce(struct task *task, GError **error)
 	g_autofree char *undo = virt_freeze_undo(id);
 
 	task->step = "freezing the guest's filesystems";
-	if (check_agent(task, error) < 0 || task_step_begin(task, STEP_FREEZE, undo, error) < 0)
+	if (check_caller(task, error) < 0 || check_agent(task, error) < 0 ||
+	    task_step_begin(task, STEP_FREEZE, undo, error) < 0)
 		return -1;
 	if (virt_guest_freeze(task->agent->host, nova_instance_uuid(task->instance), id,
 			      task->agent->config->quiesce_timeout_s, error) < 0) {

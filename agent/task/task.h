@@ -62,6 +62,7 @@ struct task {
 	const char *_Atomic step;
 	const char *snapshot_method; /* NULL: not chosen yet, or not used */
 
+	gint64 created_at;		   /* monotonic us */
 	int64_t journal_job;		   /* its number in the journal; 0: not journaled */
 	struct journal_job *recovered_job; /* from an earlier process; NULL: none */
 

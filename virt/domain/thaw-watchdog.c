@@ -42,8 +42,8 @@ static gint64 deadline_in(gint64 seconds)
 }
 
 /* Only one watchdog of a guest may exist: an older one that is still thawing would also thaw a new
- * freeze. The name of the socket exists as long as the process. Returns the socket, or -1 if there
- * is another watchdog. */
+ * freeze. The name of the socket exists as long as the process. Returns the socket, or -1: if
+ * there is another watchdog, novasnapd is told. */
 static int claim_guest(const char *uuid)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -55,7 +55,9 @@ static int claim_guest(const char *uuid)
 	    bind(fd, (const struct sockaddr *)&address,
 		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)) == 0)
 		return fd;
-	if (errno != EADDRINUSE)
+	if (errno == EADDRINUSE)
+		send_message(THAW_MESSAGE_BUSY);
+	else
 		g_warning("guest %s: cannot bind the socket that excludes a second watchdog: %s",
 			  uuid, g_strerror(errno));
 	if (fd >= 0)
@@ -188,10 +190,8 @@ int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s, unsigne
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	claim = claim_guest(uuid);
-	if (claim < 0) {
-		send_message(THAW_MESSAGE_BUSY);
+	if (claim < 0)
 		return EXIT_FAILURE;
-	}
 	(void)alarm(limit_s + agent_timeout_s + THAWING_S + LAST_RESORT_S);
 	/* Without the limits the watchdog still works, but a call may hang until the alarm. */
 	if (call_timeouts_start(&config, &error) < 0)

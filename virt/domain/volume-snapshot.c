@@ -92,6 +92,7 @@ int virt_volume_snapshot_create(struct virt_host *host, const struct virt_volume
 	if (rc == 0 && volume->resuming && g_str_equal(disk.disk->file, path)) {
 		g_message("guest %s: volume %s is already writing to %s", volume->uuid,
 			  volume->volume_id, path);
+		guest_agent_end_limit(&disk.guest);
 	} else if (rc == 0) {
 		xml = snapshot_xml(&disk, new_file);
 		rc = create_quiesced(&disk, volume, xml, error);
