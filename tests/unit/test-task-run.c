@@ -206,6 +206,20 @@ static void test_steps_of_another_process_wait(struct fixture *fixture, gconstpo
 	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 1);
 }
 
+/* A task whose step outlives it: its job stays open, unless it failed. */
+static void test_job_with_a_lasting_step(struct fixture *fixture, gconstpointer unused)
+{
+	static const struct task_method lasting = {
+		.name = "quiesce_instance", .run = run_method, .flags = METHOD_LEAVES_STEP};
+
+	(void)unused;
+	fixture->task->method = &lasting;
+	run(fixture);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_OPEN), ==, 1);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
+	g_assert_cmpuint(fake.rollbacks, ==, 0);
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/task-run/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -215,5 +229,6 @@ int main(int argc, char **argv)
 	TEST(the_end_is_reported);
 	TEST(rollback_does_not_wait_for_the_conductor);
 	TEST(steps_of_another_process_wait);
+	TEST(job_with_a_lasting_step);
 	return g_test_run();
 }
