@@ -4,133 +4,12 @@
  */
 #include "virt/domain/freeze.h"
 
-#include <pthread.h>
-#include <sys/wait.h>
-
+#include "virt/domain/frozen-table.h"
 #include "virt/domain/guest-agent.h"
 #include "virt/domain/guest-query.h"
-#include "virt/domain/thaw-process.h"
 
-/* Ids of freezes requested by quiesce_instance begin with this. */
-#define QUIESCE_PREFIX "quiesce-"
 /* For recovery's thaw of a paused guest: the watchdog begins at once. */
 #define NO_LIMIT_S 1
-
-struct freeze {
-	char *id;
-	struct thaw_process *watchdog;
-};
-
-struct frozen_table {
-	pthread_mutex_t lock;
-	/* Guarded by the lock. */
-	GHashTable *guests;   /* uuid -> struct freeze */
-	GArray *left_running; /* GPid: watchdogs that still have to thaw their guest */
-};
-
-struct frozen_table *frozen_table_new(void)
-{
-	struct frozen_table *table = g_new0(struct frozen_table, 1);
-
-	pthread_mutex_init(&table->lock, NULL);
-	table->guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	table->left_running = g_array_new(FALSE, FALSE, sizeof(GPid));
-	return table;
-}
-
-/* Reaps the watchdogs that have ended. */
-static void reap_watchdogs(struct frozen_table *table)
-{
-	pthread_mutex_lock(&table->lock);
-	for (guint i = table->left_running->len; i > 0; i--) {
-		if (waitpid(g_array_index(table->left_running, GPid, i - 1), NULL, WNOHANG) != 0)
-			g_array_remove_index_fast(table->left_running, i - 1);
-	}
-	pthread_mutex_unlock(&table->lock);
-}
-
-static void hand_over_to_watchdog(struct frozen_table *table, struct thaw_process *watchdog)
-{
-	GPid pid = thaw_process_abandon(watchdog);
-
-	pthread_mutex_lock(&table->lock);
-	g_array_append_val(table->left_running, pid);
-	pthread_mutex_unlock(&table->lock);
-}
-
-/* False if the table has an entry for the guest already. */
-static bool add_frozen(struct frozen_table *table, const char *uuid, const char *id,
-		       struct thaw_process *watchdog)
-{
-	struct freeze *freeze;
-	bool is_new;
-
-	pthread_mutex_lock(&table->lock);
-	is_new = !g_hash_table_contains(table->guests, uuid);
-	if (is_new) {
-		freeze = g_new0(struct freeze, 1);
-		freeze->id = g_strdup(id);
-		freeze->watchdog = watchdog;
-		g_hash_table_insert(table->guests, g_strdup(uuid), freeze);
-	}
-	pthread_mutex_unlock(&table->lock);
-	return is_new;
-}
-
-enum freeze_owner {
-	FREEZE_NONE,
-	FREEZE_OURS,   /* by the freeze that was asked for */
-	FREEZE_OTHERS, /* by another one */
-};
-
-/* Whether the freeze is the one that is asked for: that of an id (NULL: none), or QUIESCE_PREFIX
- * for any freeze of quiesce_instance. */
-static bool is_freeze(const struct freeze *freeze, const char *id)
-{
-	return g_strcmp0(id, QUIESCE_PREFIX) == 0 ? g_str_has_prefix(freeze->id, QUIESCE_PREFIX)
-						  : g_strcmp0(freeze->id, id) == 0;
-}
-
-/* Who froze the guest, according to the table. If `ret_watchdog` is not NULL and the freeze is the
- * one that is asked for, the entry is removed and its watchdog returned. */
-static enum freeze_owner find_frozen(struct frozen_table *table, const char *uuid, const char *id,
-				     struct thaw_process **ret_watchdog)
-{
-	enum freeze_owner owner = FREEZE_NONE;
-	struct freeze *freeze;
-
-	pthread_mutex_lock(&table->lock);
-	freeze = g_hash_table_lookup(table->guests, uuid);
-	if (freeze)
-		owner = is_freeze(freeze, id) ? FREEZE_OURS : FREEZE_OTHERS;
-	if (owner == FREEZE_OURS && ret_watchdog) {
-		(void)g_hash_table_remove(table->guests, uuid);
-		*ret_watchdog = freeze->watchdog;
-		g_free(freeze->id);
-		g_free(freeze);
-	}
-	pthread_mutex_unlock(&table->lock);
-	return owner;
-}
-
-/* Whether the watchdog has ended the guest's freeze. Its entry is then removed from the table. */
-static void forget_expired_freeze(struct frozen_table *table, const char *uuid)
-{
-	struct thaw_process *watchdog = NULL;
-	struct freeze *freeze;
-
-	pthread_mutex_lock(&table->lock);
-	freeze = g_hash_table_lookup(table->guests, uuid);
-	if (freeze && thaw_process_has_thawed(freeze->watchdog)) {
-		(void)g_hash_table_remove(table->guests, uuid);
-		watchdog = freeze->watchdog;
-		g_free(freeze->id);
-		g_free(freeze);
-	}
-	pthread_mutex_unlock(&table->lock);
-	if (watchdog)
-		thaw_process_dismiss(watchdog);
-}
 
 /* Repeats the thaw on a new connection if the connection breaks. */
 static enum agent_thaw thaw_guest(struct guest *guest, GError **error)
@@ -165,7 +44,7 @@ static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdo
 	}
 	g_message("guest %s: thawing after a failed freeze: %s; the watchdog keeps trying",
 		  guest->uuid, error->message);
-	hand_over_to_watchdog(guest->host->frozen, watchdog);
+	frozen_table_hand_over(guest->host->frozen, watchdog);
 }
 
 static int refuse_second_freeze(GError **error)
@@ -182,12 +61,12 @@ int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError *
 	g_autoptr(GError) local = NULL;
 	bool may_be_frozen;
 
-	forget_expired_freeze(table, guest->uuid);
-	if (find_frozen(table, guest->uuid, id, NULL) != FREEZE_NONE)
+	frozen_table_forget_expired(table, guest->uuid);
+	if (frozen_table_find(table, guest->uuid, id, NULL) != FREEZE_NONE)
 		return refuse_second_freeze(error);
 	if (guest_connect(guest, error) < 0)
 		return -1;
-	reap_watchdogs(table);
+	frozen_table_reap(table);
 	watchdog = thaw_process_start(guest->host->config, guest->uuid, limit_s, &local);
 	if (!watchdog) {
 		local->code = VIRT_ERROR_FREEZE;
@@ -196,7 +75,7 @@ int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError *
 	}
 	if (guest_agent_freeze(guest, &may_be_frozen, error) == 0) {
 		thaw_process_note_frozen(watchdog);
-		if (add_frozen(table, guest->uuid, id, watchdog))
+		if (frozen_table_add(table, guest->uuid, id, watchdog))
 			return 0;
 		/* Another thread froze the guest in the meantime, and will thaw it. */
 		thaw_process_dismiss(watchdog);
@@ -211,16 +90,7 @@ int guest_freeze(struct guest *guest, const char *id, unsigned limit_s, GError *
 
 bool guest_freeze_has_expired(const struct guest *guest, const char *id)
 {
-	struct frozen_table *table = guest->host->frozen;
-	const struct freeze *freeze;
-	bool expired;
-
-	pthread_mutex_lock(&table->lock);
-	freeze = g_hash_table_lookup(table->guests, guest->uuid);
-	expired = !freeze || g_strcmp0(freeze->id, id) != 0 ||
-		  thaw_process_has_thawed(freeze->watchdog);
-	pthread_mutex_unlock(&table->lock);
-	return expired;
+	return frozen_table_has_expired(guest->host->frozen, guest->uuid, id);
 }
 
 /* Thaws a guest whose watchdog was removed from the table. */
@@ -233,7 +103,7 @@ static int thaw_with_watchdog(struct guest *guest, struct thaw_process *watchdog
 		thaw_process_dismiss(watchdog);
 		return 0;
 	}
-	hand_over_to_watchdog(guest->host->frozen, watchdog);
+	frozen_table_hand_over(guest->host->frozen, watchdog);
 	g_propagate_prefixed_error(error, g_steal_pointer(&local), "the watchdog keeps trying: ");
 	return -1;
 }
@@ -246,7 +116,7 @@ static int thaw_when_resumed(struct guest *guest, GError **error)
 		thaw_process_start(guest->host->config, guest->uuid, NO_LIMIT_S, &local);
 
 	if (watchdog)
-		hand_over_to_watchdog(guest->host->frozen, watchdog);
+		frozen_table_hand_over(guest->host->frozen, watchdog);
 	if (local && !g_error_matches(local, VIRT_ERROR, VIRT_ERROR_BUSY)) {
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
@@ -274,7 +144,8 @@ static int thaw_without_watchdog(struct guest *guest, GError **error)
 int guest_thaw(struct guest *guest, const char *id, GError **error)
 {
 	struct thaw_process *watchdog = NULL;
-	enum freeze_owner owner = find_frozen(guest->host->frozen, guest->uuid, id, &watchdog);
+	enum freeze_owner owner =
+		frozen_table_find(guest->host->frozen, guest->uuid, id, &watchdog);
 
 	if (owner == FREEZE_OTHERS)
 		return 0;
@@ -282,31 +153,24 @@ int guest_thaw(struct guest *guest, const char *id, GError **error)
 			: thaw_without_watchdog(guest, error);
 }
 
-void frozen_table_free(struct virt_host *host)
+void frozen_guests_free(struct virt_host *host)
 {
-	struct frozen_table *table = host->frozen;
-	GHashTableIter iter;
-	gpointer uuid, value;
+	struct thaw_process *watchdog;
+	char *uuid;
 
-	g_hash_table_iter_init(&iter, table->guests);
-	while (g_hash_table_iter_next(&iter, &uuid, &value)) {
-		struct freeze *freeze = value;
+	while ((uuid = frozen_table_take_any(host->frozen, &watchdog))) {
 		g_autoptr(GError) error = NULL;
 		struct guest guest;
 
-		g_message("guest %s: its filesystems are still frozen: thawing them", (char *)uuid);
+		g_message("guest %s: its filesystems are still frozen: thawing them", uuid);
 		guest_init(&guest, host, uuid);
-		if (thaw_with_watchdog(&guest, freeze->watchdog, &error) < 0)
-			g_warning("guest %s: %s", (char *)uuid, error->message);
+		if (thaw_with_watchdog(&guest, watchdog, &error) < 0)
+			g_warning("guest %s: %s", uuid, error->message);
 		guest_close(&guest);
-		g_free(freeze->id);
-		g_free(freeze);
+		g_free(uuid);
 	}
-	reap_watchdogs(table);
-	g_hash_table_unref(table->guests);
-	g_array_unref(table->left_running);
-	pthread_mutex_destroy(&table->lock);
-	g_free(table);
+	frozen_table_reap(host->frozen);
+	frozen_table_free(host->frozen);
 }
 
 static int freeze_running(struct guest *guest, const char *id, unsigned limit_s, GError **error)
@@ -326,7 +190,7 @@ char *virt_freeze_id(void)
 {
 	g_autofree char *uuid = g_uuid_string_random();
 
-	return g_strdup_printf(QUIESCE_PREFIX "%.8s", uuid);
+	return g_strdup_printf(FREEZE_QUIESCE_PREFIX "%.8s", uuid);
 }
 
 char *virt_freeze_undo(const char *id)
@@ -354,7 +218,7 @@ int virt_guest_thaw(struct virt_host *host, const char *uuid, bool *ret_is_thawe
 	int rc;
 
 	guest_init(&guest, host, uuid);
-	(void)find_frozen(host->frozen, uuid, QUIESCE_PREFIX, &watchdog);
+	(void)frozen_table_find(host->frozen, uuid, FREEZE_QUIESCE_PREFIX, &watchdog);
 	expired = watchdog && thaw_process_has_thawed(watchdog);
 	rc = watchdog ? thaw_with_watchdog(&guest, watchdog, error)
 		      : thaw_without_watchdog(&guest, error);

@@ -2,18 +2,16 @@
 /*
  * Freezing and thawing filesystems. They must never stay frozen: before a guest is frozen, a
  * watchdog process is started that will thaw it (thaw-process.h). A table lists the guests that
- * this process has frozen. virt.h declares the functions behind quiesce_instance and
- * unquiesce_instance.
+ * this process has frozen (frozen-table.h). virt.h declares the functions behind quiesce_instance
+ * and unquiesce_instance.
  */
 #ifndef NOVASNAP_VIRT_DOMAIN_FREEZE_H
 #define NOVASNAP_VIRT_DOMAIN_FREEZE_H
 
 #include "virt/domain/guest.h"
 
-struct frozen_table;
-struct frozen_table *frozen_table_new(void);
-/* Thaws the guests in the host's table, and frees the table. */
-void frozen_table_free(struct virt_host *host);
+/* Thaws the guests in the host's table of frozen guests, and frees the table. */
+void frozen_guests_free(struct virt_host *host);
 
 /* Freezes the guest's filesystems for at most `limit_s` seconds. `id` identifies this freeze among
  * those of the same guest. Returns 0, or -1 with an error of guest_connect or VIRT_ERROR_FREEZE,

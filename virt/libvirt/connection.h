@@ -20,7 +20,7 @@ struct frozen_table;
 struct virt_host {
 	const struct virt_config *config;
 	struct event_loop *loop;     /* delivers libvirt's events; NULL: no events */
-	struct frozen_table *frozen; /* guests that this process froze (domain/freeze.h) */
+	struct frozen_table *frozen; /* guests that this process froze (domain/frozen-table.h) */
 };
 
 /* Opens a connection, with keepalive if there is an event loop. Retries for
