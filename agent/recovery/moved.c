@@ -89,7 +89,8 @@ static int drop_steps(struct task *task, const GError *why, GError **error)
 		if (clear_step(task->agent, step, error) < 0)
 			return -1;
 		g_message("instance %s: %s: its step \"%s\" will not be rolled back on this host",
-			  task->recovered_job->instance, why->message, step->name);
+			  task->recovered_job->instance,
+			  why ? why->message : "the instance is not on this host", step->name);
 	}
 	return 0;
 }

@@ -28,9 +28,10 @@ void call_timeouts_stop(void);
 virConnectPtr call_timeout_connect(const char *uri);
 
 enum call_timeout_kind {
-	CALL_TIMEOUT_CALL, /* [novasnap]libvirt_call_timeout */
-	CALL_TIMEOUT_SAVE, /* [novasnap]save_timeout: the guest's memory is written or read */
-	CALL_TIMEOUT_AGENT, /* that of a call, and [novasnap]agent_timeout: the guest agent replies */
+	CALL_TIMEOUT_CALL,  /* [novasnap]libvirt_call_timeout */
+	CALL_TIMEOUT_SAVE,  /* [novasnap]save_timeout: the guest's memory is written or read */
+	CALL_TIMEOUT_AGENT, /* that of a call, and [novasnap]agent_timeout: the guest agent replies
+			     */
 };
 
 /* A call in progress, on its caller's stack. For the macros below. */
