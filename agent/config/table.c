@@ -194,7 +194,7 @@ const struct config_key config_table[] = {
 	KEY_SECONDS(KEY_OWN, "libvirt_connect_timeout", config.virt.connect_timeout_s, "10", 1),
 	KEY_SECONDS(KEY_OWN, "libvirt_call_timeout", config.virt.call_timeout_s, "300", 1),
 	KEY_SECONDS(KEY_OWN, "libvirt_keepalive", config.virt.keepalive_s, "5", 0),
-	KEY_SECONDS(KEY_OWN, "agent_timeout", config.virt.agent_timeout_s, "10", 1),
+	KEY_SECONDS(KEY_OWN, "agent_timeout", config.virt.agent_timeout_s, "60", 1),
 	KEY_SECONDS(KEY_OWN, "freeze_timeout", config.virt.freeze_timeout_s, "30", 1),
 	KEY_SECONDS(KEY_OWN, "quiesce_timeout", config.quiesce_timeout_s, "300", 1),
 };
