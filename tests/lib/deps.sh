@@ -20,7 +20,7 @@ e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-k
   mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
 roots="debootstrap debian-archive-keyring iproute2 mount util-linux"
 container="docker.io $roots"
-bench="gnuplot-nox curl openssl procps"
+bench="gnuplot-nox curl nbdkit openssl procps"
 lint="clang-format clang-tidy cppcheck git shellcheck"
 fuzz="clang libclang-rt-dev"
 valgrind="valgrind"

@@ -196,7 +196,7 @@ static void test_raw_in_flight(void)
 	struct image_source *image;
 	struct pipeline *pipeline;
 
-	served_start(&served, 5);
+	served_start(&served, 30);
 	image = image_source_new_raw(served.disk, NULL);
 	pipeline = start_pipeline(&upload, image);
 	check_complete(pipeline);
@@ -237,7 +237,7 @@ static void check_qcow2(image_new_fn image_new, unsigned in_flight_when_opened)
 	struct image_source *image;
 	struct pipeline *pipeline;
 
-	served_start(&served, 5);
+	served_start(&served, 30);
 	image = image_new(served.disk);
 	g_assert_nonnull(image);
 	g_assert_cmpuint(count_reads(&served).in_flight_max, >=, in_flight_when_opened);
@@ -313,7 +313,7 @@ static void test_error_in_the_middle(void)
 	struct image_source *image;
 	struct pipeline *pipeline;
 
-	served_start(&served, 5);
+	served_start(&served, 30);
 	image = image_source_new_raw(served.disk, NULL);
 	pipeline = start_pipeline(&upload, image);
 	g_assert_cmpint(consume(pipeline, got, 3 * MIB, NULL), ==, 3 * MIB);
@@ -350,7 +350,7 @@ static void test_server_killed_in_the_middle(void)
 	struct image_source *image;
 	struct pipeline *pipeline;
 
-	served_start(&served, 5);
+	served_start(&served, 30);
 	image = image_source_new_raw(served.disk, NULL);
 	pipeline = start_pipeline(&upload, image);
 	g_assert_cmpint(consume(pipeline, got, 3 * MIB, NULL), ==, 3 * MIB);
@@ -399,7 +399,7 @@ static void test_next_attempt(void)
 	struct image_source *image;
 	struct pipeline *pipeline;
 
-	served_start(&served, 5);
+	served_start(&served, 30);
 	image = image_source_new_raw(served.disk, NULL);
 	for (unsigned i = 0; i < 5; i++) {
 		pipeline = start_pipeline(&upload, image);
