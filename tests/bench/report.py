@@ -76,8 +76,8 @@ def slow_disks(found):
     for who, name in names.items():
         walls = [entry["wall"] for entry in found["slow"] if entry["who"] == who]
         rows.append([name, spread(walls, 2), f"{statistics.median(walls) / limit:.2f}"])
-    return ("A disk with 1 GiB of data in pieces of 64 KiB, each followed by a hole, on storage that takes 5 ms for each "
-            "request:\n\n" + table(["upload", "seconds: min / median / max", "÷ limit"], rows))
+    return ("A disk with 1 GiB of data in pieces of 64 KiB, each followed by a hole, on storage that takes 5 ms for "
+            "each request:\n\n" + table(["upload", "seconds: min / median / max", "÷ limit"], rows))
 
 
 def memories(found):

@@ -47,7 +47,8 @@ class SlowDisk:
     def upload(self, socket):
         image = self.glance.create("slow disk", disk_format="qcow2", container_format="bare")
         wait_quiet()
-        process = subprocess.Popen([READ_NBD, socket, "qcow2", self.glance.url, image], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen([READ_NBD, socket, "qcow2", self.glance.url, image], stdout=subprocess.PIPE,
+                                   text=True)
         with Meter(process.pid) as meter:
             shown, _ = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 0, shown
@@ -71,8 +72,8 @@ class SlowDisk:
     def run(self, rounds, say):
         make_disk(self.disk)
         slow, relayed, log = (self.folder.file(name) for name in ("slow", "relayed", "servers.log"))
-        nbdkit = ["nbdkit", "--foreground", "--readonly", "--unix", slow, "--threads", "64", "--filter", "delay", "file",
-                  self.disk, f"rdelay={DELAY_MS}ms"]
+        nbdkit = ["nbdkit", "--foreground", "--readonly", "--unix", slow, "--threads", "64", "--filter", "delay",
+                  "file", self.disk, f"rdelay={DELAY_MS}ms"]
         qemu_nbd = ["qemu-nbd", "--read-only", "--persistent", "--socket", relayed, "--image-opts",
                     f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={slow}"]
         results = []
