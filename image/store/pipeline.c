@@ -65,6 +65,13 @@ static struct block *get_block(const struct pipeline *pipeline, unsigned n)
 	return &pipeline->blocks[n % pipeline->block_count];
 }
 
+/* More blocks in flight would only delay the guest's own requests: meanwhile the other half is
+ * hashed and sent. */
+static unsigned max_in_flight(const struct pipeline *pipeline)
+{
+	return (pipeline->block_count + 1) / 2;
+}
+
 static size_t next_length(const struct pipeline *pipeline)
 {
 	return (size_t)MIN(pipeline->upload->source->size - pipeline->start_offset, BLOCK_SIZE);
@@ -73,7 +80,7 @@ static size_t next_length(const struct pipeline *pipeline)
 /* Whether the reading thread may start to read another block. */
 enum start {
 	START_NOW,
-	START_LATER, /* no block is empty, none is left, or the rate limit says so */
+	START_LATER, /* enough are in flight, none is empty or left, or the rate limit says so */
 	START_NEVER, /* the upload has ended */
 };
 
@@ -95,6 +102,7 @@ static enum start can_start(struct pipeline *pipeline, bool wait)
 		if (pipeline->abandoned || pipeline->error)
 			start = START_NEVER;
 		else if (length == 0 ||
+			 pipeline->started - pipeline->filled >= max_in_flight(pipeline) ||
 			 pipeline->started - pipeline->emptied >= pipeline->block_count ||
 			 (pipeline->start_us > 0 && g_get_monotonic_time() < pipeline->start_us))
 			start = START_LATER;

@@ -2,7 +2,7 @@
 /*
  * The pipeline of one upload attempt. A separate thread reads the source from byte 0 and hashes it,
  * so that this overlaps with sending. It is at most the upload's `read_ahead` ahead of the
- * consumer, with all of that in flight if the source can start reads, and not faster than the rate
+ * consumer, with half of that in flight if the source can start reads, and not faster than the rate
  * limit.
  */
 #ifndef NOVASNAP_IMAGE_PIPELINE_H

@@ -201,7 +201,7 @@ static void test_raw_in_flight(void)
 	pipeline = start_pipeline(&upload, image);
 	check_complete(pipeline);
 	pipeline_free(pipeline);
-	g_assert_cmpuint(count_reads(&served).in_flight_max, >=, 32);
+	g_assert_cmpuint(count_reads(&served).in_flight_max, >=, 24);
 	served_stop(&served, image);
 }
 
@@ -377,10 +377,10 @@ static void test_cancelled(void)
 	image = image_source_new_raw(served.disk, NULL);
 	start_us = g_get_monotonic_time();
 	pipeline = start_pipeline(&upload, image);
-	while (count_reads(&served).in_flight < 32 &&
+	while (count_reads(&served).in_flight < 24 &&
 	       g_get_monotonic_time() < start_us + 2 * G_USEC_PER_SEC)
 		g_usleep(10 * 1000);
-	g_assert_cmpuint(count_reads(&served).in_flight, >=, 32);
+	g_assert_cmpuint(count_reads(&served).in_flight, >=, 24);
 	start_us = g_get_monotonic_time();
 	atomic_store(&served.cancel, 1);
 	g_assert_cmpint(consume(pipeline, got, MIB, &error), ==, -1);
