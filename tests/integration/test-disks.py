@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Disks of every kind become images of every format, by `novasnap snapshot`, which needs no broker: chains, raw files,
-block devices, containers; and what novasnap refuses. Then a cast is recorded and replayed. libvirt, QEMU and, for the
-last, RabbitMQ are real."""
+"""Disks of each kind become images of each format: chains, raw files, block devices, containers. What novasnap refuses
+is tested too. `novasnap snapshot` takes them, which needs no broker. The last test records and replays a cast. libvirt
+and QEMU are real, and so is RabbitMQ in the last test."""
 import contextlib
 import json
 import os
@@ -23,11 +23,12 @@ from paths import CAST, TOP  # noqa: E402
 
 @contextlib.contextmanager
 def loop_device(path):
-    """A raw file as a block device, which is what nova takes for an LVM volume. It goes with this process."""
+    """Attaches a raw file as a block device, which is what nova takes for an LVM volume. The device is detached when
+    this process ends."""
     device = subprocess.run(["losetup", "--find", "--show", path], check=True,
                             capture_output=True, text=True).stdout.strip()
     with open(device, "rb"):
-        # Detached when the last one has closed it.
+        # It is detached when the last user has closed it.
         subprocess.run(["losetup", "--detach", device], check=True)
         yield device
 
@@ -39,7 +40,7 @@ class Disks(Environment):
         self.images = self.folder.make("images")
 
     def agent(self, live=True, staged=False, **libvirt):
-        """`staged`: by the methods that copy the disk first; `libvirt`: keys of that section, and its "uri"."""
+        """`staged`: use the methods that copy the disk first; `libvirt`: keys of that section, and its "uri"."""
         sections = {"images": self.images, "libvirt": libvirt, **({} if live else NO_LIVE_SNAPSHOT)}
         if "uri" in libvirt:
             sections["libvirt_uri"] = libvirt.pop("uri")
@@ -47,7 +48,7 @@ class Disks(Environment):
                                **({"live_method": "rebase", "cold_method": "extract"} if staged else {}))
 
     def snapshot(self, agent, name):
-        """(path of the image, its format, what was shown)"""
+        """Returns the path of the image, its format, and the output."""
         done = agent.command("snapshot", name, check=False)
         assert done.returncode == 0, (done.stdout, done.stderr)
         assert os.listdir(agent.snapshots) == [], os.listdir(agent.snapshots)
@@ -73,7 +74,7 @@ def info(path, image_format):
 
 
 def lengthen(guest, layers):
-    """Puts more layers on a guest's disk, with data in each."""
+    """Adds layers with data to a guest's disk."""
     for number in range(layers):
         path = os.path.join(guest.folder, f"layer{number}.qcow2")
         qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", guest.disk, path)
@@ -104,20 +105,21 @@ def test_compressed(env):
     plain, _, _ = env.snapshot(env.agent(), guest.name)
     for state in ("shut off", "running"):
         guest.set_condition(state)
-        for kind, staged in (("zlib", False), ("zstd", False), ("zlib", True)):
+        for kind, staged in (("zlib", False), ("zstd", False), ("zlib", True), ("zstd", True)):
             agent = env.agent(staged=staged, snapshot_compression="true")
             agent.configure("novasnap", compression_type=kind)
             small, _, shown = env.snapshot(agent, guest.name)
             assert staged != ("method: stream" in shown), shown
             assert os.path.getsize(small) < os.path.getsize(plain) * 3 // 4
-            assert info(small, "qcow2")["format-specific"]["data"]["compression-type"] == kind
+            data = info(small, "qcow2")["format-specific"]["data"]
+            assert data["compression-type"] == kind, (data, kind, staged)
             qemu_img("check", "-f", "qcow2", small)
             assert same_content(small, "qcow2", guest.disk, "qcow2")
 
 
 def test_zeros_that_a_guest_wrote_are_found(env):
     guest = env.make_guest(disk="raw", base=False, size_mib=64, data_mib=8)
-    # All of it is allocated: only reading tells what is zero.
+    # All of it is allocated, so only reading shows what is zero.
     subprocess.run(["fallocate", "-l", "64M", guest.disk + ".full"], check=True)
     subprocess.run(["dd", f"if={guest.disk}", f"of={guest.disk}.full", "bs=1M", "conv=notrunc", "status=none"],
                    check=True, timeout=60)
@@ -166,6 +168,38 @@ def test_a_block_device_is_taken_cold_and_raw(env):
             assert same_content(path, "raw", guest.disk, "raw")
             assert guest.state() == state and not guest.is_saved()
         guest.virsh("destroy")
+
+
+def test_the_root_disk_is_the_first_of_the_definition(env):
+    """As nova's find_disk: whatever its device type, its target or the name of its file. Each guest has a second disk,
+    which has the target that the recorded cast names as the root device."""
+    cases = {"a server booted from an ISO image, with a volume": {"device": "cdrom"},
+             "an outdated root device name": {},
+             "a root file named like an auxiliary disk": {"file": "disk.swapped"}}
+    for case, how in cases.items():
+        guest, other = env.make_guest(size_mib=32, data_mib=2), env.make_guest(size_mib=32, data_mib=1)
+        os.rename(guest.disk, os.path.join(guest.folder, how.get("file", "disk")))
+        guest.disk = os.path.join(guest.folder, how.get("file", "disk"))
+        second = (f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{other.disk}'/>"
+                  "<target dev='vda' bus='virtio'/></disk>")
+        guest.define(guest.xml().replace("device='disk'", f"device='{how.get('device', 'disk')}'").replace(
+            "<target dev='vda' bus='virtio'/></disk>", f"<target dev='hda' bus='ide'/></disk>{second}"))
+        for state in ("shut off", "running"):
+            guest.set_condition(state)
+            for staged, live in ((False, True), (True, True), (True, False)):
+                agent, image = env.agent(live=live, staged=staged), str(uuid.uuid4())
+                done = agent.command("replay", "--local", "--instance", guest.uuid, "--image", image,
+                                     os.path.join(TOP, "tests/data/wire/live.jsonl"), check=False)
+                assert done.returncode == 0, (case, state, staged, live, done.stdout, done.stderr)
+                assert same_content(env.image(image), "qcow2", guest.disk, "qcow2"), (case, state, staged, live)
+                assert guest.state() == state and not guest.is_saved()
+
+
+def test_a_disk_of_a_storage_pool_is_refused(env):
+    guest = env.make_guest(size_mib=32, data_mib=1)
+    guest.define(guest.xml().replace("type='file' device='disk'", "type='volume' device='disk'").replace(
+        f"<source file='{guest.disk}'/>", "<source pool='default' volume='disk'/>"))
+    env.refused(env.agent(), guest.name, "volume of a storage pool")
 
 
 def test_a_container_is_copied_as_it_is(env):
@@ -217,7 +251,7 @@ def test_a_network_disk_is_refused(env):
     guest.define(guest.xml().replace("type='file' device='disk'", "type='network' device='disk'").replace(
         f"<source file='{guest.disk}'/>",
         "<source protocol='rbd' name='vms/x_disk'><host name='127.0.0.1'/></source>"))
-    env.refused(env.agent(), guest.name, "network disks")
+    env.refused(env.agent(), guest.name, "network disk")
 
 
 def test_no_room_is_reported_and_rolled_back(env):

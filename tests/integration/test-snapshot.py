@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A recorded cast becomes an image that is the guest's disk of one instant, whatever the guest's state, by every
-method; and what cannot be taken is refused and harms nothing. RabbitMQ, libvirt, QEMU and Glance are real, as is the
-guest, a tiny Linux that writes all the time."""
+"""A recorded cast becomes an image that is the guest's disk at one moment, in each state of the guest and by each
+method. What cannot be taken is refused and harms nothing. RabbitMQ, libvirt, QEMU and Glance are real, and so is the
+guest, a small Linux that writes all the time."""
 import json
 import os
 import sys
@@ -32,7 +32,7 @@ class Snapshots(Environment):
         self.writer.reset()
 
     def agent(self, sections=None, **novasnap):
-        """In its log there must be no token at the end."""
+        """An agent in whose log there must be no token at the end."""
         agent = self.start_agent(sections=sections, **novasnap)
         self.callback(check_log, agent)
         return agent
@@ -41,14 +41,14 @@ class Snapshots(Environment):
         return self.agent()
 
     def staged(self):
-        """By the methods that copy the disk first."""
+        """The configuration of the methods that copy the disk first."""
         return self.agent(live_method="rebase", cold_method="extract")
 
     def cold(self):
         return self.agent(NO_LIVE_SNAPSHOT)
 
     def snapshot(self, agent, state, method):
-        """Of the writer, in this state, which it must keep. Returns the path of the image."""
+        """Takes a snapshot of the writer in this state, which it must keep. Returns the path of the image."""
         guest, definition = self.writer, self.writer.definition()
         if state == "running":
             guest.wait_writing(1)
@@ -201,6 +201,35 @@ def test_a_cast_with_wrong_arguments_is_kept_aside(env):
     with open(kept) as file:
         text = file.read()
     assert "uuid" in text and "gAAAAAsecret" not in text, text[:500]
+
+
+def test_the_formats_of_the_base_image(env):
+    """(version of the instance, the base image's formats, the snapshot's formats, the format of its bytes)"""
+    guest = env.make_guest(size_mib=64, data_mib=4)
+    cases = [("2.7", ("ami", "ami"), ("ami", "ami"), "raw"),
+             ("2.8", ("ami", "ami"), ("qcow2", "ami"), "qcow2"),
+             ("2.7", ("qcow2", ""), ("qcow2", "bare"), "qcow2"),
+             ("2.8", ("raw", "ovf"), ("qcow2", "ovf"), "qcow2")]
+    for agent in (env.streaming(), env.staged()):
+        for version, (disk_format, container), expected, kind in cases:
+            with open(CAST) as file:
+                message = json.load(file)
+            instance = message["args"]["instance"]
+            instance["nova_object.version"] = version
+            instance["nova_object.data"]["system_metadata"].update(image_disk_format=disk_format,
+                                                                   image_container_format=container)
+            cast = env.folder.file("cast.json")
+            with open(cast, "w") as file:
+                json.dump(message, file)
+            done = agent.command("send", "snapshot_instance", "--file", cast, "--instance", guest.uuid, "--watch",
+                                 "--image", env.glance.create(), "--timeout", "60", check=False)
+            image = done.stdout.split("\n")[0]
+            assert done.returncode == 0, (version, disk_format, done.stdout, done.stderr)
+            record = env.glance.get(image)
+            assert (record["disk_format"], record["container_format"]) == expected, record
+            assert same_content(env.glance.file(image), kind, guest.disk, "qcow2"), (version, disk_format)
+            with open(env.glance.file(image), "rb") as file:
+                assert (file.read(4) == b"QFI\xfb") == (kind == "qcow2"), (version, disk_format)
 
 
 if __name__ == "__main__":

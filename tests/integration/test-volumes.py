@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Snapshots of volumes that Cinder keeps in files: its casts put a file over a volume or merge one, and Cinder is told
-what came of it. RabbitMQ, oslo.messaging, libvirt and QEMU are real; Cinder's API is a stand-in."""
+"""Snapshots of volumes that Cinder keeps in files. Its casts put a file over a volume or merge one, and the result is
+reported to Cinder. RabbitMQ, oslo.messaging, libvirt and QEMU are real; Cinder's API is a stand-in."""
 import json
 import os
 import sys
@@ -34,12 +34,12 @@ class Volumes(Environment):
         self.compute = self.enter(Compute(self.broker.url, self.agent.host))
 
     def start_guest(self, name="base"):
-        """With this file as the uppermost of its volume."""
+        """Starts the guest with this file as the uppermost of its volume."""
         self.volume.define(self.guest, name)
         self.guest.start()
 
     def create(self, new_file, **metadata):
-        """The cast of a new snapshot, whose file is there already: (its id, what Cinder was told)."""
+        """Sends the cast of a new snapshot, whose file exists already. Returns its id and the report to Cinder."""
         snapshot = str(uuid.uuid4())
         self.cinder.statuses[snapshot] = "creating"
         self.cinder.updates.clear()
@@ -51,7 +51,8 @@ class Volumes(Environment):
         return snapshot, self.cinder.updates[0]
 
     def delete(self, merge, target):
-        """The cast that merges a file into another, or (`target`: None) into the uppermost: what Cinder was told."""
+        """Sends the cast that merges a file into another, or into the uppermost if `target` is None. Returns the report
+        to Cinder."""
         snapshot = str(uuid.uuid4())
         self.cinder.updates.clear()
         self.compute.cast("volume_snapshot_delete", instance=instance_of(self.guest), volume_id=self.volume.id,
@@ -61,7 +62,7 @@ class Volumes(Environment):
         return self.cinder.updates[0][1:]
 
     def check_content(self, name, reference):
-        """The volume reads as it did, with what QEMU still had in its caches of the files."""
+        """Checks that the volume reads as before, including what QEMU still had in its caches of the files."""
         if self.guest.state() == "running":
             self.guest.virsh("suspend")
             self.guest.virsh("resume")
@@ -118,6 +119,23 @@ def test_a_file_of_a_guest_that_is_shut_off_is_merged_up(env):
     assert info["full-backing-filename"] == env.volume.file("base"), info
     assert info["backing-filename-format"] == "qcow2", info
     env.check_content("last", "last")
+
+
+def test_a_merge_writes_the_name_that_cinder_gave(env):
+    """Cinder's own headers hold names without a path, as it may mount the volume elsewhere (LP 2119353)."""
+    for state in ("shut off", "running"):
+        for given in ("base", env.volume.file("base")):
+            env.volume.define(env.guest, "last")
+            for name, below in (("middle", "base"), ("last", "middle")):
+                below = below if given == "base" else env.volume.file(below)
+                qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", below, env.volume.file(name))
+            env.guest.set_condition(state)
+            assert env.delete(given, None) == ("deleting", "90%"), env.agent.text()[-2000:]
+            env.guest.set_condition("shut off")
+            info = env.info("last")
+            assert info["backing-filename"] == given, (state, info)
+            assert info["full-backing-filename"] == env.volume.file("base"), (state, info)
+            env.check_content("last", "last")
 
 
 def test_a_merge_of_a_file_outside_the_chain_or_downwards_fails_when_the_guest_is_shut_off(env):
