@@ -191,7 +191,7 @@ check: ## Run the unit tests; T=FILE runs one test file of any kind, T=FILE:TEST
 ifdef T
 	@BUILD=$(BUILD) tests/lib/check-one.sh '$(T)'
 else
-	@tests/lib/missing.sh program $(CC):gcc prove:perl qemu-img:qemu-utils qemu-nbd:qemu-utils
+	@tests/lib/missing.sh program $(CC):gcc prove:perl qemu-img:qemu-utils qemu-nbd:qemu-utils nbdkit:nbdkit
 	@$(BUILDER) unit-programs
 	@BUILD=$(BUILD) prove --jobs $(JOBS) --exec tests/lib/one.sh $(UNIT)
 endif
