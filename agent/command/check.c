@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/check/folders.h"
+#include "agent/check/rejected.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
 
@@ -56,6 +57,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	check_programs(&check);
 	check_libvirt(&check);
 	check_folders(&check);
+	check_rejected(&check);
 	check_rabbitmq(&check);
 	check_keystone(&check);
 	check_images(&check);
