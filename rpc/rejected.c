@@ -95,7 +95,9 @@ static int write_new_file(const char *path, const char *content, size_t length)
 static void keep_text(const struct rpc_config *config, const char *text, bool truncated,
 		      const char *reason)
 {
-	g_autofree char *first_line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
+	g_autofree char *redacted = rpc_log_redact(reason);
+	g_autofree char *first_line =
+		g_strdelimit(g_strdup(redacted ? redacted : reason), "\r\n", ' ');
 	g_autofree char *content =
 		g_strdup_printf("# %s%s\n%s\n", first_line, truncated ? " (truncated)" : "", text);
 	g_autofree char *name = NULL;

@@ -238,9 +238,13 @@ int rpc_listen(struct rpc *rpc, const char *const *keys,
 cJSON *rpc_body_decode(const char *body, size_t length, GError **error);
 /* Returns the envelope around a message as JSON text; freed with cJSON_free. */
 char *rpc_body_encode(const cJSON *message);
-/* Replaces every token and password in a message or an envelope with "***". Call it before a
- * message is written to disk or shown. */
+/* Replaces every secret (rpc/secret-name.h) in a message or an envelope with "***", also in strings
+ * that contain JSON or other text. What has no secret stays unchanged. Call it before a message is
+ * written to disk or shown. Accepts NULL. */
 void rpc_body_redact(cJSON *message);
+/* Replaces the secrets in a text that is shown or logged, by the rules of oslo's mask_password.
+ * Returns a new text, which the caller frees; NULL if the text has none. */
+char *rpc_log_redact(const char *text);
 /* Prepares a redacted message for replay: removes the redacted token, so that the agent's own is
  * used, and turns a call into a cast, because its caller no longer waits. */
 void rpc_message_prepare_replay(cJSON *message);

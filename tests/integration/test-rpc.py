@@ -372,12 +372,17 @@ def test_messages_that_oslo_does_not_read_either(env):
             check("secret" not in kept and "s\ufffde" not in kept, kept)
         # These say nothing of how a message is read.
         for number, properties in enumerate((
-                {"content_encoding": "binary"}, {"content_encoding": "latin-1"}, {"content_type": ""},
+                {"content_encoding": "binary"}, {"content_encoding": "latin-1"},
                 {"headers": {"compression": ""}}, {"headers": {"x-death": [{"count": 1}], "compression": None}},
                 {"delivery_mode": 1}, {"priority": 9}, {"expiration": 60}, {"correlation_id": "c", "reply_to": "r"},
                 {"message_id": "m", "type": "t", "user_id": "guest", "app_id": "a"}), 1):
             n.publish(own, body.replace(b'"n": 0', b'"n": %d' % number), **properties)
             equal(peer.request("echo")["args"], {"n": number}, f"with {properties}")
+        # No property at all.
+        with n.connection() as connection:
+            channel = connection.channel()
+            channel.basic_publish(channel.prepare_message(body), exchange=n.exchange, routing_key=own)
+        equal(peer.request("echo")["args"], {"n": 0}, "without properties")
         equal(os.listdir(folder), [], "what is kept")
         check("secret" not in peer.text(), "a secret is logged")
         equal(peer.close(), 0, "the end")
