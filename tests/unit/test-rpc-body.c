@@ -386,6 +386,8 @@ static void test_redact_text(void)
 		"keep {\"auth_token\": {\"id\": \"SECRET\", \"x\": \"SECRET",
 		"keep {\"connection_info\": \"{\\\"auth_password\\\": \\\"SECRET\\\", ",
 		"keep {\"user_data\": \"SECRET",
+		"keep {\"metadata\": [{\"key\": \"db-password\", \"value\": \"SECRET\"}, ",
+		"keep \"[{\\\"key\\\": \\\"secret\\\", \\\"value\\\": \\\"SECRET\\\"}, ",
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
