@@ -11,7 +11,7 @@
 #include "rpc/rpc.h"
 #include "rpc/secret-name.h"
 
-#define REDACTED "***"
+#define REDACTED RPC_REDACTED
 /* JSON in a string in JSON in a string... Text at a deeper level is redacted without parsing it. */
 #define NESTED_MAX 8
 

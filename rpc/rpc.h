@@ -238,7 +238,9 @@ int rpc_listen(struct rpc *rpc, const char *const *keys,
 cJSON *rpc_body_decode(const char *body, size_t length, GError **error);
 /* Returns the envelope around a message as JSON text; freed with cJSON_free. */
 char *rpc_body_encode(const cJSON *message);
-/* Replaces every secret (rpc/secret-name.h) in a message or an envelope with "***", also in strings
+/* What replaces a secret. */
+#define RPC_REDACTED "***"
+/* Replaces every secret (rpc/secret-name.h) in a message or an envelope with RPC_REDACTED, also in strings
  * that contain JSON or other text. What has no secret stays unchanged. Call it before a message is
  * written to disk or shown. Accepts NULL. */
 void rpc_body_redact(cJSON *message);

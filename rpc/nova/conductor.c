@@ -214,6 +214,18 @@ static int save_plain(struct rpc *rpc, struct rpc_context *context, struct nova_
 	return 0;
 }
 
+static int restore_redacted(struct rpc *rpc, struct rpc_context *context,
+			    struct nova_instance *instance, GError **error)
+{
+	cJSON *reply =
+		call_conductor(rpc, context, "object_action", CONDUCTOR_VERSION,
+			       nova_instance_refresh_args(instance), "reading the instance", error);
+	int rc = reply ? nova_instance_restore_redacted(instance, reply, error) : -1;
+
+	cJSON_Delete(reply);
+	return rc;
+}
+
 int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 				 struct nova_instance *instance, const char *expected_task_state,
 				 GError **error)
@@ -223,6 +235,9 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 
 	if (nova_instance_is_plain(instance))
 		return save_plain(rpc, context, instance, expected_task_state, error);
+	if (nova_instance_is_redacted(instance) &&
+	    restore_redacted(rpc, context, instance, error) < 0)
+		return -1;
 	reply = call_conductor(rpc, context, "object_action", CONDUCTOR_VERSION,
 			       nova_instance_save_args(instance, expected_task_state),
 			       "saving the instance", error);

@@ -271,6 +271,24 @@ def test_a_conductor_that_does_not_answer_fails_the_snapshot(env):
     env.untouched()
 
 
+def test_hidden_secrets_are_not_saved(env):
+    """A recording's shelve has "***" for the secret UUID of the guest's vTPM, and saves the system metadata."""
+    agent = env.agent()
+    message = env.make_message()
+    data = message["args"]["instance"]["nova_object.data"]
+    metadata = {**data["system_metadata"], "vtpm_secret_uuid": "the-secret", "changed": "by nova"}
+    data["system_metadata"].update(vtpm_secret_uuid="***", gone_secret="***")
+    message["method"] = "shelve_instance"
+    message["args"].update(clean_shutdown=False, accel_uuids=[])
+    env.conductor.task_states[env.guest.uuid] = "shelving"
+    env.conductor.fields[env.guest.uuid] = {"system_metadata": metadata}
+    env.publish(agent, message)
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+    saved = env.conductor.fields[env.guest.uuid]["system_metadata"]
+    assert saved["vtpm_secret_uuid"] == "the-secret" and "gone_secret" not in saved, saved
+    assert saved["shelved_image_id"] == message["args"]["image_id"], saved
+
+
 def fail_with_a_late_fault(env, agent):
     """A snapshot that fails, and whose fault the conductor inserts without an answer in time."""
     def refuse(_instance, wanted):
