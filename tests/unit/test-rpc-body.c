@@ -242,12 +242,10 @@ static void test_redact_nested(void)
 {
 	static const char *const messages[] = {
 		/* nova.objects.BlockDeviceMapping: a string. */
-		"{\"keep\": 1, \"connection_info\": \"{\\\"data\\\": {\\\"auth_method\\\": "
-		"\\\"CHAP\\\", "
-		"\\\"auth_password\\\": \\\"SECRET\\\", \\\"keep\\\": 1}}\"}",
+		"{\"keep\": \"{\\\"x\\\": {\\\"auth_password\\\": \\\"SECRET\\\"}}\"}",
 		/* JSON in JSON in JSON. */
-		"{\"keep\": \"{\\\"a\\\": \\\"{\\\\\\\"chapsecret\\\\\\\": "
-		"\\\\\\\"SECRET\\\\\\\"}\\\"}\"}",
+		"{\"keep\": \"{\\\"a\\\": \\\"{\\\\\\\"token\\\\\\\": SECRET}\\\"}\"}",
+		"{\"keep\": \"{\\\"a\\\": \\\"{'chapsecret': 'SECRET'}\\\"}\"}",
 		"{\"keep\": \"\\\"{\\\\\\\"token\\\\\\\": \\\\\\\"SECRET\\\\\\\"}\\\"\"}",
 		/* Cut off, so it is not JSON. */
 		"{\"keep\": \"{\\\"auth_password\\\": \\\"SECRET\"}",
@@ -258,8 +256,7 @@ static void test_redact_nested(void)
 		"{\"keep\": \"mysql --password SECRET\"}",
 		"{\"keep\": \"sys_pswd=SECRET\"}",
 		"{\"keep\": \"a eyJhbGciOi.eyJzdWIiOiJ.SECRET b\"}",
-		"{\"keep\": \"-----BEGIN RSA PRIVATE KEY-----\\nSECRET\\n-----END RSA PRIVATE "
-		"KEY-----\"}",
+		"{\"keep\": \"-----BEGIN PRIVATE KEY-----\\nSECRET\\n-----END PRIVATE KEY-----\"}",
 		"{\"keep\": [{\"key\": \"db-password\", \"value\": \"SECRET\"}]}",
 		"{\"keep\": 1, \"user_data\": \"SECRET\"}",
 		"{\"keep\": 1, \"injected_files\": [[\"/a\", \"SECRET\"]]}",

@@ -208,9 +208,9 @@ static void test_text_before_the_error(void)
 static void test_too_large(void)
 {
 	size_t length = RPC_MAX_BODY_BYTES + 1;
-	g_autofree char *spaces = g_strnfill(4 * length, ' ');
+	g_autofree char *padding = g_strnfill(4 * length - strlen(MESSAGE), ' ');
+	g_autofree char *spaces = g_strconcat(MESSAGE, padding, NULL);
 
-	memcpy(spaces, MESSAGE, strlen(MESSAGE));
 	for (size_t i = 0; i < G_N_ELEMENTS(methods); i++) {
 		g_autoptr(GByteArray) fits = methods[i].pack(spaces, length - 1);
 		g_autoptr(GByteArray) more = methods[i].pack(spaces, length);
