@@ -5,6 +5,7 @@
 #include "rpc/secret-name.h"
 
 #include <glib.h>
+#include <stdint.h>
 #include <string.h>
 
 /* In lower case. An underscore stands for itself, a hyphen, or nothing. */
@@ -55,20 +56,24 @@ static const char *const hints[] = {"pass",	  "pswd",	 "secret", "token",  "key"
 				    "kek",	  "hashsuffix",	 "files",  "trust",  "transport",
 				    "connection", "gaaaaa",	 "eyj",	   "://"};
 
-/* nova stores a guest's password in the system metadata, encrypted with its owner's key. Replaying
- * a message without it would lose the password. */
-static bool is_encrypted_password(const char *folded)
-{
-	static const char name[] = "password_";
+/* A set of words, for a search in one pass over a text. */
+struct word_set {
+	const char *const *words;
+	uint64_t by_first_byte[256]; /* bit I: words[I] begins with that byte, in lower case */
+};
 
-	return g_str_has_prefix(folded, name) && g_ascii_isdigit(folded[strlen(name)]) &&
-	       !folded[strlen(name) + 1];
+static void word_set_init(struct word_set *set, const char *const *list, size_t count)
+{
+	g_assert(count <= 64);
+	set->words = list;
+	for (size_t i = 0; i < count; i++)
+		set->by_first_byte[(unsigned char)list[i][0]] |= UINT64_C(1) << i;
 }
 
 static bool word_matches_at(const char *at, const char *word)
 {
 	for (; *word; word++) {
-		if (*at == *word || (*word == '_' && *at == '-'))
+		if (g_ascii_tolower(*at) == *word || (*word == '_' && *at == '-'))
 			at++;
 		else if (*word != '_')
 			return false;
@@ -76,33 +81,58 @@ static bool word_matches_at(const char *at, const char *word)
 	return true;
 }
 
-bool secret_name_matches(const char *name)
+static bool word_set_matches(const struct word_set *set, const char *text)
 {
-	g_autofree char *folded = g_ascii_strdown(name, -1);
+	for (; *text; text++) {
+		uint64_t candidates = set->by_first_byte[(unsigned char)g_ascii_tolower(*text)];
 
-	if (is_encrypted_password(folded))
-		return false;
-	/* For example new_pass, an argument of set_admin_password. */
-	if (g_str_has_suffix(folded, "_pass") || g_str_equal(folded, "pass"))
-		return true;
-	for (const char *at = folded; *at; at++) {
-		for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
-			if (word_matches_at(at, words[i]))
+		for (; candidates; candidates &= candidates - 1) {
+			if (word_matches_at(text, set->words[__builtin_ctzll(candidates)]))
 				return true;
 		}
 	}
 	return false;
 }
 
+static const struct word_set *word_sets(void)
+{
+	static struct word_set sets[2];
+	static gsize done;
+
+	if (g_once_init_enter(&done)) {
+		word_set_init(&sets[0], words, G_N_ELEMENTS(words));
+		word_set_init(&sets[1], hints, G_N_ELEMENTS(hints));
+		g_once_init_leave(&done, 1);
+	}
+	return sets;
+}
+
+/* nova stores a guest's password in the system metadata, encrypted with its owner's key. Replaying
+ * a message without it would lose the password. */
+static bool is_encrypted_password(const char *name)
+{
+	static const char start[] = "password_";
+
+	return g_ascii_strncasecmp(name, start, strlen(start)) == 0 &&
+	       g_ascii_isdigit(name[strlen(start)]) && !name[strlen(start) + 1];
+}
+
+bool secret_name_matches(const char *name)
+{
+	size_t length = strlen(name);
+
+	if (is_encrypted_password(name))
+		return false;
+	/* For example new_pass, an argument of set_admin_password. */
+	if (length >= 4 && g_ascii_strcasecmp(name + length - 4, "pass") == 0 &&
+	    (length == 4 || name[length - 5] == '_'))
+		return true;
+	return word_set_matches(&word_sets()[0], name);
+}
+
 bool secret_name_may_be_in(const char *text)
 {
-	g_autofree char *folded = g_ascii_strdown(text, -1);
-
-	for (size_t i = 0; i < G_N_ELEMENTS(hints); i++) {
-		if (strstr(folded, hints[i]))
-			return true;
-	}
-	return false;
+	return word_set_matches(&word_sets()[1], text);
 }
 
 char *secret_name_pattern(void)
