@@ -75,6 +75,12 @@ def object():
         yield SEPARATOR.join(json.dumps(part) for part in parts)
     plain = {"instance": {"uuid": UUID, "image_ref": IMAGE, "metadata": [{"key": "a", "value": "b"}]}}
     yield SEPARATOR.join(json.dumps(part) for part in (plain, {}, {}, {}, {}, {"id": IMAGE, "status": "active"}))
+    fault = {"code": 500, "message": "m", "host": "h", "created_at": "2026-11-24T04:24:38Z"}
+    faults = {"nova_object.data": {"objects": [{"nova_object.data": fault}]}}
+    update = [{"system_metadata": {"a": "b"}, "obj_what_changed": []}, None]
+    secret = {"instance": {"nova_object.name": "Instance", "nova_object.namespace": "nova", "nova_object.version":
+                           "2.7", "nova_object.data": {"uuid": UUID, "system_metadata": {"a": "***"}}}}
+    yield SEPARATOR.join(json.dumps(part) for part in (secret, {}, {}, update, update, update, update, faults, faults))
     yield json.dumps({"instance_uuid": UUID})
     service = {"nova_object.name": "Service", "nova_object.data": {"id": 1, "disabled": True, "report_count": 5}}
     update = [{"report_count": 6, "obj_what_changed": []}, None]
