@@ -141,8 +141,12 @@ char *secret_name_pattern(void)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
 		g_string_append_c(pattern, '|');
-		for (const char *at = words[i]; *at; at++)
-			g_string_append(pattern, *at == '_' ? "[_-]?" : (const char[]){*at, '\0'});
+		for (const char *at = words[i]; *at; at++) {
+			if (*at == '_')
+				g_string_append(pattern, "[_-]?");
+			else
+				g_string_append_c(pattern, *at);
+		}
 	}
 	return g_string_free(pattern, FALSE);
 }
