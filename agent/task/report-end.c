@@ -128,6 +128,17 @@ static int64_t fault_sent_at(const struct task *task)
 	return fact_fault_sent(task->recovered_job);
 }
 
+/* Whether a call without a reply may still wait at the broker, until it expires. A clock that was
+ * set back does not prolong this. */
+static bool may_fault_call_wait(const struct task *task)
+{
+	int64_t sent_at = fault_sent_at(task);
+	int64_t now = g_get_real_time() / G_USEC_PER_SEC;
+
+	return sent_at > 0 && now >= sent_at &&
+	       now <= sent_at + task->agent->config->rpc.response_timeout_s;
+}
+
 /* After a lost reply, finds out whether the fault was inserted: each create inserts another one.
  * Returns 1 if it was, or if that cannot be known; 0 if it was not; -1 with an unanswered error if
  * it must be asked again. */
@@ -136,19 +147,11 @@ static int is_fault_inserted(const struct end *end, const char *message, GError 
 	const struct task *task = end->task;
 	const struct config *config = task->agent->config;
 	int64_t sent_at = fault_sent_at(task);
-	int64_t now = g_get_real_time() / G_USEC_PER_SEC;
 	g_autoptr(GError) local = NULL;
 	int found;
 
 	if (sent_at == 0)
 		return 0;
-	/* Until it expires, the call may still wait at the broker. A clock that was set back does
-	 * not prolong this. */
-	if (now >= sent_at && now <= sent_at + config->rpc.response_timeout_s) {
-		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_TIMEOUT,
-				    "the conductor may still be executing the call");
-		return -1;
-	}
 	found = nova_conductor_fault_exists(task->agent->rpc, task->context,
 					    nova_instance_uuid(task->instance), end->exception.code,
 					    message, config->rpc.host, sent_at - FAULT_CLOCK_SKEW_S,
@@ -170,8 +173,12 @@ static void create_fault(const struct end *end)
 {
 	g_autofree char *message = nova_exception_fault_message(&end->exception);
 	g_autoptr(GError) error = NULL;
-	int inserted = is_fault_inserted(end, message, &error);
+	int inserted;
 
+	/* The duty stays due. */
+	if (may_fault_call_wait(end->task))
+		return;
+	inserted = is_fault_inserted(end, message, &error);
 	if (inserted < 0 || (!inserted && create_fault_once(end, message, &error) < 0)) {
 		handle_undelivered(end, TASK_DUTY_FAULT, "the fault could not be written", error);
 		return;
