@@ -81,6 +81,7 @@ const struct config_key config_table[] = {
 	KEY_SECONDS("DEFAULT", "rpc_response_timeout", config.rpc.response_timeout_s, "60", 1),
 	KEY_BOOL("DEFAULT", "debug", config.debug, "false"),
 	KEY_STRING("DEFAULT", "log_file", config.log_file, NULL, KEY_OLD("logfile")),
+	KEY_STRING("DEFAULT", "log_dir", log_dir, NULL, KEY_OLD("logdir")),
 	KEY_UINT("DEFAULT", "max_concurrent_snapshots", config.max_concurrent_snapshots, "5", NULL,
 		 0, 1000),
 	KEY_SECONDS("DEFAULT", "shutdown_timeout", config.shutdown_timeout_s, "60", 0),
