@@ -93,7 +93,7 @@ static const char *const servers[] = {"http://glance", NULL};
 static const struct image_config glance = {
 	.api_servers = servers, .num_retries = 3, .saving_timeout_s = 60};
 static const struct image_config keystone = {
-	.auth = {.auth_url = "http://keystone", .username = "nova"}};
+	.auth = {.method = KEYSTONE_PASSWORD, .auth_url = "http://keystone", .username = "nova"}};
 static const struct image_identity no_identity;
 
 /* Lists images. Each page is `body`. */
