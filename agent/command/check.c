@@ -58,6 +58,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	check_rabbitmq(&check);
 	check_keystone(&check);
 	check_images(&check);
+	check_cinder(&check);
 	virt_host_close(check.host);
 	printf("%u failed, %u warnings\n", check.failed, check.warned);
 	return check.failed > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
