@@ -19,8 +19,8 @@ NOVASNAP_BUILD ?= build
 BUILD := $(NOVASNAP_BUILD)
 
 # The libraries: pkg-config's name and Debian's package of each.
-LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev librabbitmq:librabbitmq-dev libcurl:libcurl4-openssl-dev \
-             libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
+LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev libvirt-qemu:libvirt-dev librabbitmq:librabbitmq-dev \
+             libcurl:libcurl4-openssl-dev libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
              libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev
 PKGS := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
@@ -129,10 +129,14 @@ host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virCon
 $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
 	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw virDomainIsPersistent \
-	virDomainHasManagedSaveImage virDomainDefineXML)
+	virDomainHasManagedSaveImage virDomainDefineXML virDomainGetDiskErrors statvfs)
 $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
-	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainGetXMLDesc \
-	virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
+	virDomainGetJobInfo virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML \
+	virDomainGetXMLDesc virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
+$(BUILD)/tests/unit/test-iothread: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetVersion virDomainQemuMonitorCommand)
+$(BUILD)/tests/unit/test-scratch-guard: ALL_LDFLAGS += $(call wrap,$(host) virDomainBackupGetXMLDesc \
+	virDomainAbortJob virDomainGetState virDomainResume virDomainGetDiskErrors statvfs)
+$(BUILD)/tests/unit/test-room: ALL_LDFLAGS += $(call wrap,$(host) statvfs)
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
 	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob)
 $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \

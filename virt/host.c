@@ -5,6 +5,7 @@
 #include "virt/domain/freeze.h"
 #include "virt/libvirt/connection.h"
 #include "virt/libvirt/event-loop.h"
+#include "virt/method/room.h"
 #include "virt/method/table.h"
 
 static int start_threads(struct virt_host *host, GError **error)
@@ -33,6 +34,7 @@ struct virt_host *virt_host_open(const struct virt_config *config, GError **erro
 		return NULL;
 	}
 	host->frozen = frozen_table_new();
+	host->scratch_claims = scratch_claims_new();
 	connection = virt_connect(host, error);
 	if (!connection) {
 		virt_host_close(host);
@@ -47,6 +49,7 @@ void virt_host_close(struct virt_host *host)
 	if (!host)
 		return;
 	frozen_table_free(host);
+	scratch_claims_free(host->scratch_claims);
 	event_loop_stop(host->loop);
 	call_timeouts_stop();
 	g_free(host);

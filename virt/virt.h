@@ -107,6 +107,12 @@ struct virt_guest_count {
  * check of a guest after `limit_s` seconds; *ret_count says how many were checked. */
 int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
 			   void *opaque, struct virt_guest_count *ret_count, GError **error);
+/* Receives the name of a guest and a reason. */
+typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaque);
+/* Calls `each` for every running guest whose disk the live method stream cannot take, or may not be
+ * able to take. Changes nothing. */
+int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
+			      GError **error);
 
 struct virt_user {
 	uid_t uid;
@@ -255,6 +261,11 @@ int snapshot_prepare(struct snapshot *snapshot, GError **error);
  * this returns, the guest is back in its first power state, also after a failure. NULL with an
  * error. */
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error);
+
+/* Takes the snapshot by another method, when no image could be made of the source of snapshot_take
+ * before its first byte was sent, because of `why`; that source is freed. Takes ownership of `why`.
+ * NULL with an error, which is `why` if no other method helps. */
+struct image_source *snapshot_take_fallback(struct snapshot *snapshot, GError *why, GError **error);
 
 /* Whether the source of snapshot_take reads the guest's disk, as raw bytes, which the caller must
  * encode in snapshot_format. Otherwise it reads the finished image. */

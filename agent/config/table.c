@@ -198,7 +198,7 @@ const struct config_key config_table[] = {
 	KEY_SWITCH(KEY_OWN, "compression_type", config.compress_zstd, "zlib", "zlib", "zstd"),
 	KEY_SWITCH(KEY_OWN, "detect_zeroes", config.scan_zeroes, "extents", "extents", "scan"),
 	KEY_STRING(KEY_OWN, "hash_algo", config.hash_algo, NULL),
-	KEY_PATH(KEY_OWN, "scratch_dir", config.virt.scratch_dir, "$state_dir/scratch"),
+	KEY_PATH(KEY_OWN, "scratch_dir", config.virt.scratch_dir, NULL),
 	KEY_UINT(KEY_OWN, "scratch_percent", config.virt.scratch_percent, "10", "percent", 0, 100),
 	KEY_UINT(KEY_OWN, "scratch_reserve", config.virt.scratch_reserve_mib, "256", "MiB", 1,
 		 1000000),

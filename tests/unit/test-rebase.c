@@ -13,16 +13,19 @@ static struct {
 	int transient_code; /* why no transient copy starts; 0: it starts */
 	int copy_code;	    /* the same of any other */
 	int export_code;    /* the same of an export */
+	uint64_t size;	    /* of the disk in bytes; 0: that of its file */
 	enum block_job_outcome outcomes[2];
 	unsigned waits, copies, aborts, undefines, undefine_flags, exports;
 	bool is_copying;
 	bool define_fails;
+	bool has_foreign_job;	   /* another program's job, for which an export is refused */
 	bool silent_while_copying; /* questions about block jobs are not answered then */
 	char *delta;		   /* the target of the copy */
 } fake;
 
 __typeof__(virDomainGetBlockInfo) __wrap_virDomainGetBlockInfo;
 __typeof__(virDomainGetBlockJobInfo) __wrap_virDomainGetBlockJobInfo;
+__typeof__(virDomainGetJobInfo) __wrap_virDomainGetJobInfo;
 __typeof__(virDomainBlockCopy) __wrap_virDomainBlockCopy;
 __typeof__(virDomainBlockJobAbort) __wrap_virDomainBlockJobAbort;
 __typeof__(virDomainUndefineFlags) __real_virDomainUndefineFlags, __wrap_virDomainUndefineFlags;
@@ -38,7 +41,7 @@ int __wrap_virDomainGetBlockInfo(virDomainPtr domain, const char *disk, virDomai
 	(void)domain;
 	(void)disk;
 	(void)flags;
-	info->capacity = 1 << 20;
+	info->capacity = fake.size ? fake.size : 1 << 20;
 	return 0;
 }
 
@@ -52,6 +55,13 @@ int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk,
 	if (fake.silent_while_copying && fake.is_copying)
 		return host_fail(VIR_ERR_INVALID_CONN);
 	return fake.is_copying;
+}
+
+int __wrap_virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info)
+{
+	(void)domain;
+	info->type = fake.has_foreign_job ? VIR_DOMAIN_JOB_UNBOUNDED : VIR_DOMAIN_JOB_NONE;
+	return 0;
 }
 
 int __wrap_virDomainBlockCopy(virDomainPtr domain, const char *disk, const char *xml,
@@ -298,37 +308,66 @@ static void begin_stream(struct fixture *fixture)
 	g_string_truncate(fixture->steps, 0);
 }
 
-/* A libvirt that has no exports, or a QEMU that may not reach the socket. */
+/* A libvirt that has no exports, a QEMU that may not reach the socket, a folder of scratch files in
+ * which libvirt may not write, and whatever else libvirt refuses. */
 static void test_stream_is_not_possible(struct fixture *fixture, gconstpointer unused)
 {
-	static const int codes[] = {VIR_ERR_INTERNAL_ERROR, VIR_ERR_NO_SUPPORT,
-				    VIR_ERR_OPERATION_UNSUPPORTED};
+	static const int codes[] = {VIR_ERR_INTERNAL_ERROR,	   VIR_ERR_NO_SUPPORT,
+				    VIR_ERR_OPERATION_UNSUPPORTED, VIR_ERR_OPERATION_FAILED,
+				    VIR_ERR_SYSTEM_ERROR,	   VIR_ERR_ACCESS_DENIED};
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
 		begin_stream(fixture);
 		fake.export_code = codes[i];
-		g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE,
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING,
 				      "*stream is not possible here*made up*using rebase instead");
 		g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
 		g_test_assert_expected_messages();
 		g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
 		/* Nothing is left of the first method when the second begins. */
-		g_assert_true(
-			g_str_has_prefix(fixture->steps->str, "backup end end. -backup folder "));
+		g_assert_true(g_str_has_prefix(fixture->steps->str,
+					       "backup serve -backup serve. "
+					       "unserve unserve. -serve folder "));
 	}
 	g_assert_cmpuint(fake.exports, ==, G_N_ELEMENTS(codes));
 }
 
-/* It may be possible the next time. */
+/* What libvirt has refused need not be waited for, even if the guest has a job. */
+static void test_stream_is_refused_at_once(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin_stream(fixture);
+	fake.has_foreign_job = true;
+	fake.export_code = VIR_ERR_OPERATION_INVALID;
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*using rebase instead");
+	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, <, 2);
+}
+
+/* Without an answer the job may run. */
 static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	begin_stream(fixture);
-	fake.export_code = VIR_ERR_OPERATION_FAILED;
-	g_assert_cmpint(take(fixture, "starting the disk's export"), ==, VIRT_ERROR_FAILED);
+	fake.export_code = VIR_ERR_OPERATION_TIMEOUT;
+	g_assert_cmpint(take(fixture, "starting the disk's export"), ==, VIRT_ERROR_TIMEOUT);
 	g_assert_cmpuint(fake.copies, ==, 0);
 	g_assert_cmpstr(fixture->steps->str, ==, "backup end end. -backup ");
+}
+
+/* Nothing of the export is created. */
+static void test_stream_is_too_large(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin_stream(fixture);
+	fake.size = IMAGE_QCOW2_MAX + 1;
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*larger than 8 TiB*using rebase*");
+	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.exports, ==, 0);
+	g_assert_true(g_str_has_prefix(fixture->steps->str, "folder "));
 }
 
 #define TEST(name, data)                                                                           \
@@ -347,6 +386,8 @@ int main(int argc, char **argv)
 	TEST(copy_is_unknown, NULL);
 	TEST(guest_is_not_defined_again, NULL);
 	TEST(stream_is_not_possible, NULL);
+	TEST(stream_is_refused_at_once, NULL);
 	TEST(stream_fails, NULL);
+	TEST(stream_is_too_large, NULL);
 	return g_test_run();
 }

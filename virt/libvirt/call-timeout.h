@@ -11,6 +11,7 @@
 #define NOVASNAP_VIRT_LIBVIRT_CALL_TIMEOUT_H
 
 #include <glib.h>
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <stdbool.h>
 
@@ -90,6 +91,7 @@ const char *call_timeout_exceeded(unsigned *ret_seconds);
 #define virDomainFSThaw(...) CALL_TIMEOUT_OF(virDomainFSThaw, __VA_ARGS__)
 #define virDomainGetBlockInfo(...) CALL_TIMEOUT_OF(virDomainGetBlockInfo, __VA_ARGS__)
 #define virDomainGetBlockJobInfo(...) CALL_TIMEOUT_OF(virDomainGetBlockJobInfo, __VA_ARGS__)
+#define virDomainGetDiskErrors(...) CALL_TIMEOUT_OF(virDomainGetDiskErrors, __VA_ARGS__)
 #define virDomainGetJobInfo(...) CALL_TIMEOUT_OF(virDomainGetJobInfo, __VA_ARGS__)
 #define virDomainGetState(...) CALL_TIMEOUT_OF(virDomainGetState, __VA_ARGS__)
 #define virDomainGetXMLDesc(...) CALL_TIMEOUT_OF(virDomainGetXMLDesc, __VA_ARGS__)
@@ -100,6 +102,7 @@ const char *call_timeout_exceeded(unsigned *ret_seconds);
 #define virDomainLookupByUUIDString(...) CALL_TIMEOUT_AT(virDomainLookupByUUIDString, __VA_ARGS__)
 #define virDomainManagedSave(...) CALL_TIMEOUT_OF_SAVE(virDomainManagedSave, __VA_ARGS__)
 #define virDomainManagedSaveRemove(...) CALL_TIMEOUT_OF(virDomainManagedSaveRemove, __VA_ARGS__)
+#define virDomainQemuMonitorCommand(...) CALL_TIMEOUT_OF(virDomainQemuMonitorCommand, __VA_ARGS__)
 #define virDomainResume(...) CALL_TIMEOUT_OF(virDomainResume, __VA_ARGS__)
 #define virDomainSetBlockThreshold(...) CALL_TIMEOUT_OF(virDomainSetBlockThreshold, __VA_ARGS__)
 #define virDomainSetTime(...) CALL_TIMEOUT_OF(virDomainSetTime, __VA_ARGS__)

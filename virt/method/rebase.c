@@ -16,6 +16,7 @@
 #include "virt/method/copy-out.h"
 #include "virt/method/left-jobs.h"
 #include "virt/method/quiesce.h"
+#include "virt/method/room.h"
 #include "virt/qemu-img.h"
 #include "virt/steps.h"
 
@@ -258,6 +259,28 @@ static int end_block_copy(struct snapshot *snapshot, GError **error)
 	return quiesce_end(snapshot, error);
 }
 
+/* The delta takes a copy of the top file, and the image a copy of the whole chain. */
+static int rebase_check_room(struct snapshot *snapshot, GError **error)
+{
+	const struct virt_config *config = snapshot->config;
+	int64_t room = room_free(config->snapshots_directory);
+	uint64_t size, wanted;
+
+	if (guest_disk_size(&snapshot->guest, snapshot->disk->target, &size, error) < 0)
+		return -1;
+	wanted = room_allocated(snapshot->disk, size) + room_allocated_top(snapshot->disk, size) +
+		 config->scratch_reserve_mib * ROOM_MIB;
+	if (room >= 0 && (uint64_t)room >= wanted)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
+		    "[libvirt]snapshots_directory %s has %" G_GINT64_FORMAT
+		    " MiB free, but %" G_GUINT64_FORMAT
+		    " MiB may be needed for a copy of the disk: make room, or set another folder",
+		    config->snapshots_directory, MAX(room, 0) / (int64_t)ROOM_MIB,
+		    (wanted + ROOM_MIB - 1) / ROOM_MIB);
+	return -1;
+}
+
 static int rebase_take(struct snapshot *snapshot, GError **error)
 {
 	g_autofree char *source = NULL;
@@ -273,5 +296,6 @@ static int rebase_take(struct snapshot *snapshot, GError **error)
 const struct snapshot_method method_rebase = {
 	.name = "rebase",
 	.live = true,
+	.check_room = rebase_check_room,
 	.take = rebase_take,
 };

@@ -53,7 +53,10 @@ static int watched_disk_extents(struct image_source *source, image_extent_fn eac
 static void watched_disk_free(struct image_source *source)
 {
 	struct watched_disk *watched = (struct watched_disk *)source;
+	struct snapshot *snapshot = watched->snapshot;
 
+	if (snapshot->method->end_export)
+		snapshot->method->end_export(snapshot);
 	image_source_free(watched->disk);
 	g_free(watched);
 }
