@@ -16,7 +16,9 @@
 struct rpc {
 	const struct rpc_config *config;
 	struct transport_url *url;
+	struct transport_url *notifier_url; /* NULL: notifications have no broker of their own */
 	struct publisher *publisher;
+	struct publisher *notifier; /* for notifications; `publisher`, or one of its own */
 	struct consumer *consumer;
 	struct inflight *inflight;
 	struct rpc_server *server;

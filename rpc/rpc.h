@@ -52,24 +52,58 @@ bool rpc_failure_from_error(const GError *error, const char **ret_class, const c
  * as long as the error. */
 const char *rpc_failure_actual_task_state(const GError *error);
 
+/* An option in the query of a transport URL, which overrides the option of this name in
+ * [oslo_messaging_rabbit] for the connections of this URL. */
+struct rpc_url_option {
+	char *name;
+	char *value;
+};
+
+/* Parses a transport URL. Returns its options, struct rpc_url_option, which the caller frees with
+ * g_ptr_array_unref; NULL with RPC_ERROR_CONFIG. */
+GPtrArray *rpc_url_options(const char *url, GError **error);
+/* Whether both URLs name the same brokers in the same order, the same users, vhost and options. An
+ * invalid URL is equal to none. */
+bool rpc_url_equal(const char *a, const char *b);
+/* Describes the brokers and users without passwords: "user nova at host:5672, vhost /". The caller
+ * frees it. */
+char *rpc_url_describe(const char *url);
+
+/* How notifications are sent: in oslo's envelope (the driver messagingv2), without it (messaging),
+ * or as one message each (both drivers). */
+enum rpc_notification_format {
+	RPC_NOTIFICATION_ENVELOPE,
+	RPC_NOTIFICATION_BARE,
+	RPC_NOTIFICATION_BOTH,
+};
+
 /* Options of nova.conf; a comment gives the option's name if it differs. All strings belong to the
  * caller and must outlive the rpc. */
 struct rpc_config {
-	const char *transport_url;    /* rabbit://user:password@host:port,.../vhost */
+	const char *transport_url;    /* rabbit://user:password@host:port,.../vhost?option=... */
 	const char *control_exchange; /* "nova" */
 	const char *host;	      /* [DEFAULT]host: the name of this compute host */
 	const char *topic;	      /* "compute" */
 	bool durable;		      /* amqp_durable_queues or rabbit_quorum_queue */
 	bool auto_delete;	      /* amqp_auto_delete */
 	bool quorum;		      /* rabbit_quorum_queue */
-	unsigned heartbeat_s;	      /* heartbeat_timeout_threshold; 0: no heartbeats */
-	unsigned retry_interval_s;    /* rabbit_retry_interval, 1 */
-	unsigned retry_backoff_s;     /* rabbit_retry_backoff, 2 */
-	unsigned interval_max_s;      /* rabbit_interval_max, 30 */
-	unsigned queue_ttl_s;	      /* rabbit_transient_queues_ttl, 1800 */
-	unsigned prefetch;	      /* rabbit_qos_prefetch_count; 0: no limit */
-	unsigned response_timeout_s;  /* rpc_response_timeout */
-	unsigned outbox_max;	      /* messages that may wait for the publishing thread */
+	bool transient_quorum;	      /* rabbit_transient_quorum_queue: reply and fanout queues */
+	/* rabbit_stream_fanout: fanout messages are in a stream, which is neither declared nor
+	 * consumed: no method that is served comes that way. */
+	bool stream_fanout;
+	/* Arguments of quorum queues: rabbit_quorum_delivery_limit, rabbit_quorum_max_memory_length
+	 * and rabbit_quorum_max_memory_bytes; 0: none. */
+	unsigned quorum_delivery_limit;
+	unsigned quorum_max_memory_length;
+	unsigned quorum_max_memory_bytes;
+	unsigned heartbeat_s;	     /* heartbeat_timeout_threshold; 0: no heartbeats */
+	unsigned retry_interval_s;   /* rabbit_retry_interval, 1 */
+	unsigned retry_backoff_s;    /* rabbit_retry_backoff, 2 */
+	unsigned interval_max_s;     /* rabbit_interval_max, 30 */
+	unsigned queue_ttl_s;	     /* rabbit_transient_queues_ttl; 0: queues do not expire */
+	unsigned prefetch;	     /* rabbit_qos_prefetch_count; 0: no limit */
+	unsigned response_timeout_s; /* rpc_response_timeout */
+	unsigned outbox_max;	     /* messages that may wait for the publishing thread */
 	bool ssl;
 	const char *ssl_ca_file;   /* NULL: the system's certificates */
 	const char *ssl_cert_file; /* NULL: no client certificate */
@@ -78,6 +112,10 @@ struct rpc_config {
 	const char *rejected_dir;
 	unsigned rejected_max_files;
 	uint64_t rejected_max_bytes; /* of all files together */
+	enum rpc_notification_format notification_format;
+	/* The broker for notifications, if it is another one; NULL: the same. Of its members those
+	 * count that a publishing connection needs. */
+	const struct rpc_config *notifications;
 };
 
 /* The context of a request: the _context_* members of its message, without the prefix.

@@ -58,6 +58,7 @@ static enum broker_result subscribe_server(struct broker_connection *connection,
 	const struct rpc *rpc = opaque;
 	const struct rpc_config *config = rpc->config;
 	const char *queues[] = {config->topic, rpc->server->own_queue, rpc->server->fanout_queue};
+	size_t count = config->stream_fanout ? 2 : 3;
 	enum broker_result result;
 
 	result = topology_declare_exchange(connection, channel, config, error);
@@ -66,12 +67,12 @@ static enum broker_result subscribe_server(struct broker_connection *connection,
 	if (result == BROKER_OK)
 		result = topology_declare_topic(connection, channel, config, rpc->server->own_queue,
 						error);
-	if (result == BROKER_OK)
+	if (result == BROKER_OK && !config->stream_fanout)
 		result = topology_declare_fanout(connection, channel, config,
 						 rpc->server->fanout_queue, error);
 	if (result == BROKER_OK)
 		result = topology_set_prefetch(connection, channel, config->prefetch, error);
-	for (size_t i = 0; i < G_N_ELEMENTS(queues) && result == BROKER_OK; i++)
+	for (size_t i = 0; i < count && result == BROKER_OK; i++)
 		result = topology_consume(connection, channel, queues[i], queues[i], false, error);
 	return result;
 }
@@ -82,9 +83,10 @@ static enum broker_result unsubscribe_server(struct broker_connection *connectio
 	const struct rpc *rpc = opaque;
 	const char *tags[] = {rpc->config->topic, rpc->server->own_queue,
 			      rpc->server->fanout_queue};
+	size_t count = rpc->config->stream_fanout ? 2 : 3;
 	enum broker_result result = BROKER_OK;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(tags) && result == BROKER_OK; i++)
+	for (size_t i = 0; i < count && result == BROKER_OK; i++)
 		result = topology_cancel(connection, channel, tags[i], error);
 	return result;
 }

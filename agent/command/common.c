@@ -77,8 +77,12 @@ struct config *command_config(const struct command_context *context, const char 
 	g_autoptr(GError) error = NULL;
 	struct config *config = config_load(context->files, &error);
 
-	if (!config)
+	if (!config) {
 		(void)command_fail(command, error);
+		return NULL;
+	}
+	/* A command sends no notifications. */
+	config->rpc.notifications = NULL;
 	return config;
 }
 
