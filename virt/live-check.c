@@ -32,7 +32,7 @@ static void check_domain(const struct live_check *check, virDomainPtr domain)
 		return;
 	domain_traits_read(xml, &traits);
 	if (!traits.container)
-		disk = root_disk_find(xml, NULL, NULL);
+		disk = root_disk_find(xml, NULL);
 	if (disk && iothread_check_export(&guest, xml, disk->target, false, &why) < 0)
 		check->each(virDomainGetName(domain), why->message, check->opaque);
 	disk_free(disk);

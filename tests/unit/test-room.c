@@ -46,7 +46,7 @@ static struct disk *make_disk(const char *top, const char *base)
 		"<domain><devices><disk type='file'><driver type='qcow2'/><source file='%s'/>"
 		"%s<target dev='vda'/></disk></devices></domain>",
 		top, base ? store : "<backingStore/>");
-	struct disk *disk = root_disk_find(xml, NULL, NULL);
+	struct disk *disk = root_disk_find(xml, NULL);
 
 	g_assert_nonnull(disk);
 	return disk;
