@@ -96,12 +96,6 @@ void virt_host_sweep(struct virt_host *host);
 /* "libvirt 9.0.0, QEMU 7.2.22"; the caller frees it. NULL with an error. */
 char *virt_host_versions(struct virt_host *host, GError **error);
 
-/* Receives the name of a guest and a reason. */
-typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaque);
-/* Calls `each` for every running guest whose disk the live method stream cannot take, or may not be
- * able to take. Changes nothing. */
-int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
-			      GError **error);
 /* A guest whose snapshot would be refused; `why` describes the reason and what to do. */
 typedef void (*virt_refused_fn)(const char *name, const char *uuid, const char *why, void *opaque);
 struct virt_guest_count {
@@ -113,6 +107,12 @@ struct virt_guest_count {
  * check of a guest after `limit_s` seconds; *ret_count says how many were checked. */
 int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
 			   void *opaque, struct virt_guest_count *ret_count, GError **error);
+/* Receives the name of a guest and a reason. */
+typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaque);
+/* Calls `each` for every running guest whose disk the live method stream cannot take, or may not be
+ * able to take. Changes nothing. */
+int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
+			      GError **error);
 
 struct virt_user {
 	uid_t uid;
