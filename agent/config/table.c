@@ -176,6 +176,7 @@ const struct config_key config_table[] = {
 	KEY_LIST(KEY_OWN, "backing_dirs", config.virt.backing_dirs, "$instances_path"),
 	KEY_UINT(KEY_OWN, "upload_bytes_per_second", config.image.upload_bytes_per_second, "0",
 		 "bytes per second", 0, UINT_MAX),
+	KEY_UINT(KEY_OWN, "read_ahead", config.image.read_ahead_mib, "8", "MiB", 2, 1024),
 	KEY_UINT(KEY_OWN, "journal_days", config.journal_days, "30", "days", 1, 36500),
 	KEY_UINT(KEY_OWN, "outbox_max", config.rpc.outbox_max, "1000", "messages", 10, 1000000),
 	KEY_UINT(KEY_OWN, "rejected_max_files", config.rpc.rejected_max_files, "100", "files", 0,
@@ -194,7 +195,7 @@ const struct config_key config_table[] = {
 	KEY_SECONDS(KEY_OWN, "libvirt_connect_timeout", config.virt.connect_timeout_s, "10", 1),
 	KEY_SECONDS(KEY_OWN, "libvirt_call_timeout", config.virt.call_timeout_s, "300", 1),
 	KEY_SECONDS(KEY_OWN, "libvirt_keepalive", config.virt.keepalive_s, "5", 0),
-	KEY_SECONDS(KEY_OWN, "agent_timeout", config.virt.agent_timeout_s, "10", 1),
+	KEY_SECONDS(KEY_OWN, "agent_timeout", config.virt.agent_timeout_s, "60", 1),
 	KEY_SECONDS(KEY_OWN, "freeze_timeout", config.virt.freeze_timeout_s, "30", 1),
 	KEY_SECONDS(KEY_OWN, "quiesce_timeout", config.quiesce_timeout_s, "300", 1),
 };
