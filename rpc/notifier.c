@@ -74,7 +74,11 @@ void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 {
 	bool is_error = priority == RPC_PRIORITY_ERROR;
 	g_autofree char *key = g_strdup_printf("%s.%s", topic, is_error ? "error" : "info");
-	struct outgoing_message notification = {.key = key, .declare_queue = true};
+	struct outgoing_message notification = {
+		.key = key,
+		.declare_queue = true,
+		.vital = is_error || g_str_has_suffix(event_type, ".end"),
+	};
 
 	send_notification(rpc, &notification, publisher_id, event_type, is_error ? "ERROR" : "INFO",
 			  context, payload);

@@ -111,8 +111,8 @@ class Endpoint:
 
 
 # enum rpc_error
-FAILED, CONFIG, DECODE, DISCONNECTED, OUTBOX_FULL, NOT_CONFIRMED, TIMEOUT, REMOTE = range(8)
-UNEXPECTED_TASK_STATE, UNEXPECTED_DELETING, INSTANCE_NOT_FOUND = range(8, 11)
+FAILED, CONFIG, DECODE, DISCONNECTED, OUTBOX_FULL, NOT_CONFIRMED, REFUSED, TIMEOUT, REMOTE = range(9)
+UNEXPECTED_TASK_STATE, UNEXPECTED_DELETING, INSTANCE_NOT_FOUND = range(9, 12)
 
 
 def test_our_client_calls_the_server_of_oslo(env):
@@ -346,6 +346,20 @@ def test_duplicates_are_dropped_and_what_was_not_acked_comes_again(env):
         equal(n.depth(n.topic), 0, "the queue that was deleted")
         equal(peer.close(), 0, "the end")
         equal(n.depth(own), 1, "messages not acked")
+
+
+def test_a_duplicate_of_a_request_that_is_not_acked_yet_is_acked(env):
+    with env.names() as n, Peer(n) as peer:
+        peer.serve()
+        own = f"{n.topic}.{n.host}"
+        body = json.dumps({"method": "hold", "version": "6.0", "args": {"seconds": 2}, "_unique_id": "one"}).encode()
+        for _ in range(3):
+            n.publish(own, body)
+        peer.wait_log("a duplicate of message", 2)
+        peer.request("hold")
+        time.sleep(1)
+        equal(peer.close(), 0, "the end")
+        equal(n.depth(own), 0, "messages not acked")
 
 
 def test_a_server_that_is_stopped_or_paused_serves_again_afterwards(env):
