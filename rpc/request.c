@@ -131,7 +131,6 @@ void rpc_request_requeue(struct rpc_request *request)
 
 	if (request->rpc && inflight_close(request->rpc->inflight, request->number, false, &tag))
 		consumer_requeue(request->rpc->consumer, &tag);
-	rpc_request_free(request);
 }
 
 /* Takes ownership of `result` and `failure`. */

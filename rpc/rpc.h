@@ -123,9 +123,9 @@ bool rpc_request_is_call(const struct rpc_request *request);
 /* Acks the message: the broker deletes it. Without an ack the broker delivers it again after the
  * connection is lost. A second ack of a request does nothing. */
 void rpc_request_ack(struct rpc_request *request);
-/* Returns the message to its queue, and frees the request. While the server is paused, the broker
- * keeps it. Otherwise it is delivered again, so call this after rpc_server_pause: a quorum queue
- * drops a message after a number of deliveries. */
+/* Returns the message to its queue, instead of an ack. While the server is paused, the broker keeps
+ * it. Otherwise it is delivered again, so call this after rpc_server_pause: a quorum queue drops a
+ * message after a number of deliveries. */
 void rpc_request_requeue(struct rpc_request *request);
 /* Answers a call; does nothing for a cast or a second answer. Takes ownership of `result`; NULL: a
  * JSON null. Until a call with a time-out is answered, its caller gets a heartbeat every half of

@@ -145,6 +145,7 @@ static void requeue_request(struct rpc_request *request, const void *what, void 
 	(void)what;
 	print_request(opaque, request);
 	rpc_request_requeue(request);
+	rpc_request_free(request);
 }
 
 static void unhandled(const char *method, const struct rpc_request *request, void *opaque)
