@@ -26,6 +26,8 @@
 /* The main loop has its own context, because libvirt uses the default context, in the thread of its
  * events. */
 struct daemon {
+	const struct config *config;
+	const char *const *files; /* of the configuration */
 	GMainContext *context;
 	GMainLoop *loop;
 	struct rpc *rpc;
@@ -46,6 +48,37 @@ static gboolean handle_signal(gpointer opaque)
 		g_main_loop_quit(daemon->loop);
 	else if (daemon->manager)
 		manager_skip_grace(daemon->manager);
+	return G_SOURCE_CONTINUE;
+}
+
+/* As nova-compute does (oslo_service's restart_method "mutate"): only keys that are mutable change,
+ * and a configuration that cannot be read changes nothing. */
+static void reload_config(const struct daemon *daemon)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) changed = config_load(daemon->files, &error);
+	g_autofree char *ignored = NULL;
+
+	if (!changed) {
+		g_warning("SIGHUP: keeping the configuration: %s", error->message);
+		return;
+	}
+	log_set_debug(changed->debug);
+	g_message("SIGHUP: the configuration was read again; debug is %s",
+		  changed->debug ? "true" : "false");
+	ignored = config_list_ignored_changes(daemon->config, changed);
+	if (ignored)
+		g_warning("SIGHUP: ignoring the change of %s: restart novasnapd for it", ignored);
+}
+
+static gboolean handle_reload(gpointer opaque)
+{
+	const struct daemon *daemon = opaque;
+	g_autoptr(GError) error = NULL;
+
+	if (log_reopen(&error) < 0)
+		g_warning("SIGHUP: %s", error->message);
+	reload_config(daemon);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -126,9 +159,9 @@ static void run_daemon(struct daemon *daemon, const struct config *config)
 }
 
 /* Returns the process's exit status. */
-static int run_until_stopped(const struct config *config)
+static int run_until_stopped(const struct config *config, const char *const *files)
 {
-	struct daemon daemon = {.began = g_get_monotonic_time()};
+	struct daemon daemon = {.config = config, .files = files, .began = g_get_monotonic_time()};
 	g_autoptr(GError) error = NULL;
 	int status = EXIT_FAILURE;
 	unsigned jobs_left;
@@ -137,6 +170,7 @@ static int run_until_stopped(const struct config *config)
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
+	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGHUP), handle_reload);
 	if (start_daemon(&daemon, config, &error) == 0) {
 		run_daemon(&daemon, config);
 		status = EXIT_SUCCESS;
@@ -163,7 +197,8 @@ static const char summary[] =
 	"Takes the snapshots of this compute host in nova-compute's place: receives nova's casts "
 	"from RabbitMQ,\nhas libvirt and QEMU take the snapshots, and uploads them to Glance. "
 	"SIGTERM or Ctrl-C stops it:\nrunning jobs may continue for [novasnap]shutdown_grace; a "
-	"second signal cancels them.";
+	"second signal cancels them. SIGHUP opens the\nlog file again, and reads "
+	"[DEFAULT]debug again.";
 
 static const char description[] =
 	"Exit status:\n"
@@ -191,6 +226,8 @@ int main(int argc, char **argv)
 	process_keep_secrets();
 	/* Writing to a closed pipe or socket fails instead. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* It may come from logrotate, before run_until_stopped handles it. */
+	(void)signal(SIGHUP, SIG_IGN);
 	/* Few arenas: threads are short-lived, and memory freed by one thread must be usable by
 	 * others. */
 	(void)mallopt(M_ARENA_MAX, 2);
@@ -217,5 +254,5 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
 		return EXIT_USAGE;
 	}
-	return run_until_stopped(config);
+	return run_until_stopped(config, (const char *const *)files);
 }

@@ -10,7 +10,8 @@
  * - key.c: finds the effective setting of a key;
  * - substitution.c: replaces $name in values;
  * - value.c: converts texts to bools, numbers and lists;
- * - rules.c: applies the rules that involve several keys.
+ * - rules.c: applies the rules that involve several keys;
+ * - compare.c: finds the keys that have changed.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_H
 #define NOVASNAP_AGENT_CONFIG_H
@@ -64,6 +65,11 @@ struct config {
  */
 struct config *config_load(const char *const *files, GError **error);
 void config_free(struct config *config); /* accepts NULL */
+
+/* The keys that differ and cannot change while novasnapd runs (oslo.config's options that are not
+ * mutable), as "[section]name, [section]name". NULL: none. Both configurations must come from
+ * config_load. The caller frees the result. */
+char *config_list_ignored_changes(const struct config *current, const struct config *changed);
 typedef struct config config_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(config_t, config_free)
 
