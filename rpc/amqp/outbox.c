@@ -70,6 +70,10 @@ static void message_free(struct outbox_message *message)
 /* Reads `broker_error`, so call it with the lock held. */
 static GError *timeout_error(const struct outbox *outbox, const struct outbox_message *message)
 {
+	if (message->unroutable && !message->returned)
+		return g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
+				   "the broker rejected a message for %s for %u s",
+				   message->content.key, message->content.timeout_s);
 	if (message->unroutable)
 		return g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
 				   "no queue takes messages for %s; is its service running?",

@@ -22,7 +22,7 @@ struct outgoing_message {
 	char *body;		/* from cJSON's allocator; ownership is taken */
 	unsigned expiration_ms; /* 0: none */
 	bool mandatory;		/* the broker returns it if no queue takes it */
-	bool retry_unroutable;	/* publish a returned message again until timeout_s */
+	bool retry_unroutable;	/* publish a returned or rejected message again until timeout_s */
 	bool declare_queue;	/* first declare and bind a queue with the key's name */
 	bool transient;		/* not persistent; its loss is not logged as a warning */
 	bool vital;		/* accepted by a full outbox */
@@ -50,7 +50,7 @@ struct outbox_message {
 
 	/* Guarded by the outbox's lock. */
 	enum outbox_state state;
-	bool unroutable; /* it was returned, and will be published again */
+	bool unroutable; /* it was returned or rejected, and will be published again */
 	bool has_waiter; /* its sender waits for it, and will free it */
 	bool abandoned;	 /* its sender stopped waiting */
 	GError *error;

@@ -23,12 +23,15 @@ enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLAR
 
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
 
-#define NOT_FOUND 404
+#define CONTENT_TOO_LARGE 311
 #define CONNECTION_FORCED 320 /* the broker stops, or an operator closed the connection */
-/* How often a message is refused, published alone, until it fails. A missing exchange is declared
- * again first. A broker may also close the connection for a reason of its own. */
+#define ACCESS_REFUSED 403
+#define PRECONDITION_FAILED 406 /* also for a message over max_message_size */
+/* How often a message is refused, published alone, until it fails. For other reasons than these,
+ * such as a missing exchange (404), everything is declared again first. A broker may also close the
+ * connection for a reason of its own. */
 #define REFUSALS_MAX 1
-#define REFUSALS_MAX_NOT_FOUND 2
+#define REFUSALS_MAX_OTHER 2
 #define REFUSALS_MAX_CONNECTION 3
 
 struct publisher {
@@ -171,16 +174,17 @@ static int set_up_channels(struct publisher *publisher, GError **error)
  * fails alone, and the others are published again on the reopened channel. */
 static void handle_refusal(struct publisher *publisher, GError *why)
 {
-	bool is_exchange_missing = broker_reply_code(publisher->connection) == NOT_FOUND;
+	int code = broker_reply_code(publisher->connection);
+	bool is_final =
+		code == CONTENT_TOO_LARGE || code == ACCESS_REFUSED || code == PRECONDITION_FAILED;
 	GError *error = NULL;
 
-	publisher->suspects +=
-		unconfirmed_refuse(publisher->unconfirmed, why->message,
-				   is_exchange_missing ? REFUSALS_MAX_NOT_FOUND : REFUSALS_MAX);
+	publisher->suspects += unconfirmed_refuse(publisher->unconfirmed, why->message,
+						  is_final ? REFUSALS_MAX : REFUSALS_MAX_OTHER);
 	publisher->alone = false;
 	g_info("%s; publishing %u messages one by one", why->message, publisher->suspects);
 	g_error_free(why);
-	if ((is_exchange_missing && declare_topology(publisher, &error) < 0) ||
+	if ((!is_final && declare_topology(publisher, &error) < 0) ||
 	    open_publish_channel(publisher, &error) < 0)
 		publisher_disconnect(publisher, error);
 }

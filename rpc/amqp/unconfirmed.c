@@ -60,7 +60,7 @@ static void end_message(struct unconfirmed *unconfirmed, struct outbox_message *
 	GError *error = NULL;
 
 	unconfirmed->bytes -= message->body_bytes;
-	if (message->returned && message->content.retry_unroutable) {
+	if ((message->returned || !accepted) && message->content.retry_unroutable) {
 		message->not_before = g_get_monotonic_time() + UNROUTABLE_PAUSE_US;
 		outbox_requeue(unconfirmed->outbox, message, true);
 		return;

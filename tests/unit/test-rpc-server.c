@@ -287,6 +287,32 @@ static void test_returned(void)
 	outbox_free(outbox);
 }
 
+/* A message that the broker rejects (basic.nack) is published again like a returned one. */
+static void test_rejected(void)
+{
+	struct outbox *outbox = outbox_new(10);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox);
+	struct outgoing_message content = outgoing("k");
+	struct outbox_message *message;
+	g_autoptr(GError) error = NULL;
+	gint64 next = G_MAXINT64;
+
+	content.retry_unroutable = true;
+	content.timeout_s = 1;
+	message = outbox_add(outbox, &content, true, NULL);
+	g_assert_true(publish_next(outbox, unconfirmed) == message);
+	unconfirmed_confirm(unconfirmed, 1, false, false);
+	g_assert_null(outbox_take(outbox, &next));
+	g_usleep((gulong)MAX(next - g_get_monotonic_time(), 0) + 1000);
+	g_assert_true(publish_next(outbox, unconfirmed) == message);
+	unconfirmed_confirm(unconfirmed, 2, false, false);
+	g_assert_cmpint(outbox_wait(outbox, message, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_NOT_CONFIRMED);
+	g_assert_nonnull(strstr(error->message, "rejected"));
+	unconfirmed_free(unconfirmed);
+	outbox_free(outbox);
+}
+
 /* Of several messages, it is unknown which one is refused; a single one fails. */
 static void test_refused(void)
 {
@@ -580,6 +606,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/outbox/room", test_outbox_room);
 	g_test_add_func("/rpc/outbox/room-in-bytes", test_outbox_room_in_bytes);
 	g_test_add_func("/rpc/unconfirmed/returned", test_returned);
+	g_test_add_func("/rpc/unconfirmed/rejected", test_rejected);
 	g_test_add_func("/rpc/unconfirmed/refused", test_refused);
 	g_test_add_func("/rpc/outbox/closed", test_outbox_closed);
 	g_test_add_func("/rpc/outbox/deadline", test_outbox_deadline);
