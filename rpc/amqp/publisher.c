@@ -130,15 +130,24 @@ static int declare_topic_queue_once(struct publisher *publisher, const char *que
 	return declare_topic_queue(publisher, queue, error);
 }
 
-/* Declares the exchange, and the queues that were declared on an earlier connection. */
+/* Declares the exchange, and the queues that were declared on an earlier connection. What the
+ * broker refuses is only logged: replies need neither, and a message for a missing exchange fails
+ * alone. */
 static int declare_topology(struct publisher *publisher, GError **error)
 {
+	g_autoptr(GError) refused = NULL;
+	enum broker_result result;
 	GHashTableIter iter;
 	gpointer queue;
 
-	if (topology_declare_exchange(publisher->connection, PUBLISHER_CHANNEL_DECLARE,
-				      publisher->config, error) != BROKER_OK)
+	result = topology_declare_exchange(publisher->connection, PUBLISHER_CHANNEL_DECLARE,
+					   publisher->config, &refused);
+	if (result == BROKER_LOST) {
+		g_propagate_error(error, g_steal_pointer(&refused));
 		return -1;
+	}
+	if (result != BROKER_OK)
+		g_warning("%s", refused->message);
 	g_hash_table_iter_init(&iter, publisher->queues);
 	while (g_hash_table_iter_next(&iter, &queue, NULL)) {
 		if (declare_topic_queue(publisher, queue, error) < 0)
