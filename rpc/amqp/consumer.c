@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "rpc/amqp/answers.h"
 #include "rpc/amqp/retry.h"
 #include "rpc/base.h"
 #include "rpc/limits.h"
@@ -19,12 +20,6 @@
  * messages before it gets acks. */
 #define DELIVERIES_PER_TURN 32
 #define NOT_FOUND 404
-
-/* An ack, or a request to requeue. */
-struct delivery_answer {
-	struct delivery_tag tag;
-	bool requeue;
-};
 
 /* A channel on which the broker refused to declare or consume. */
 struct channel_retry {
@@ -38,6 +33,7 @@ struct consumer {
 	struct consumer_ops ops;
 	pthread_t thread;
 	int event_fd;
+	struct delivery_answers *answers;
 	atomic_bool stopping;
 	atomic_bool wanted[CONSUMER_CHANNELS];
 
@@ -46,11 +42,8 @@ struct consumer {
 	/* Guarded by the lock; written only by the thread. */
 	bool connected; /* true once the wanted channels are consumed */
 	bool consumed[CONSUMER_CHANNELS];
-	/* Guarded by the lock. */
-	GArray *answers; /* struct delivery_answer */
 
 	/* Used only by the thread. */
-	GArray *answers_to_send; /* struct delivery_answer: those that could not be sent yet */
 	struct broker_connection *connection;
 	struct broker_retry retry;
 	unsigned connection_number;
@@ -190,49 +183,23 @@ static void consumer_connect(struct consumer *consumer)
 }
 
 /* A message that is requeued while its channel is still consumed would be delivered here again. */
-static bool must_wait(const struct consumer *consumer, const struct delivery_answer *answer)
+static bool holds_requeues(amqp_channel_t channel, void *opaque)
 {
-	return answer->requeue && consumer->consumed[answer->tag.channel] &&
-	       !atomic_load(&consumer->wanted[answer->tag.channel]);
-}
+	const struct consumer *consumer = opaque;
 
-static int send_answer(struct consumer *consumer, const struct delivery_answer *answer)
-{
-	amqp_connection_state_t state = broker_amqp_state(consumer->connection);
-
-	return answer->requeue
-		       ? amqp_basic_reject(state, answer->tag.channel, answer->tag.number, 1)
-		       : amqp_basic_ack(state, answer->tag.channel, answer->tag.number, 0);
+	return consumer->consumed[channel] && !atomic_load(&consumer->wanted[channel]);
 }
 
 static void send_answers(struct consumer *consumer)
 {
-	GArray *answers = consumer->answers_to_send;
-	guint waiting = 0;
+	GError *error = NULL;
 
-	pthread_mutex_lock(&consumer->lock);
-	g_array_append_vals(answers, consumer->answers->data, consumer->answers->len);
-	g_array_set_size(consumer->answers, 0);
-	pthread_mutex_unlock(&consumer->lock);
-	for (guint i = 0; i < answers->len && consumer->connection; i++) {
-		struct delivery_answer answer = g_array_index(answers, struct delivery_answer, i);
-		int rc;
-
-		/* From an earlier connection: the broker delivers that message again. */
-		if (answer.tag.connection != consumer->connection_number)
-			continue;
-		if (must_wait(consumer, &answer)) {
-			g_array_index(answers, struct delivery_answer, waiting++) = answer;
-			continue;
-		}
-		rc = send_answer(consumer, &answer);
-		if (rc != AMQP_STATUS_OK)
-			consumer_disconnect(consumer, g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
-								  "acking a message: %s",
-								  amqp_error_string2(rc)));
-	}
-	/* A lost connection has no deliveries. */
-	g_array_set_size(answers, consumer->connection ? waiting : 0);
+	if (!consumer->connection)
+		delivery_answers_clear(consumer->answers);
+	else if (delivery_answers_send(consumer->answers, consumer->connection,
+				       consumer->connection_number, holds_requeues, consumer,
+				       &error) < 0)
+		consumer_disconnect(consumer, error);
 }
 
 static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
@@ -359,8 +326,7 @@ static void consumer_free(struct consumer *consumer)
 	for (int i = 0; i < CONSUMER_CHANNELS; i++)
 		delivery_reset(&consumer->assemblers[i]);
 	broker_retry_clear(&consumer->retry);
-	g_array_unref(consumer->answers);
-	g_array_unref(consumer->answers_to_send);
+	delivery_answers_free(consumer->answers);
 	pthread_cond_destroy(&consumer->changed);
 	pthread_mutex_destroy(&consumer->lock);
 	(void)close(consumer->event_fd);
@@ -377,8 +343,7 @@ struct consumer *consumer_start(const struct rpc_config *config, const struct tr
 	consumer->ops = *ops;
 	consumer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	broker_retry_init(&consumer->retry, config, url);
-	consumer->answers = g_array_new(FALSE, FALSE, sizeof(struct delivery_answer));
-	consumer->answers_to_send = g_array_new(FALSE, FALSE, sizeof(struct delivery_answer));
+	consumer->answers = delivery_answers_new();
 	pthread_mutex_init(&consumer->lock, NULL);
 	pthread_cond_init(&consumer->changed, NULL);
 	if (rpc_thread_start(&consumer->thread, consumer_main, consumer, "consuming", error) == 0)
@@ -436,26 +401,15 @@ bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, boo
 	return reached;
 }
 
-static void answer_delivery(struct consumer *consumer, const struct delivery_tag *tag, bool requeue)
-{
-	struct delivery_answer answer = {*tag, requeue};
-	bool first;
-
-	pthread_mutex_lock(&consumer->lock);
-	first = consumer->answers->len == 0;
-	g_array_append_val(consumer->answers, answer);
-	pthread_mutex_unlock(&consumer->lock);
-	/* The thread takes all of them at once, and was woken for the first one. */
-	if (first)
-		consumer_wake(consumer);
-}
-
 void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 {
-	answer_delivery(consumer, tag, false);
+	/* The thread takes all answers at once, and was woken for the first one. */
+	if (delivery_answers_add(consumer->answers, tag, false))
+		consumer_wake(consumer);
 }
 
 void consumer_requeue(struct consumer *consumer, const struct delivery_tag *tag)
 {
-	answer_delivery(consumer, tag, true);
+	if (delivery_answers_add(consumer->answers, tag, true))
+		consumer_wake(consumer);
 }

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "rpc/amqp/connection.h"
+#include "rpc/amqp/publisher-topology.h"
 #include "rpc/amqp/retry.h"
-#include "rpc/amqp/topology.h"
 #include "rpc/amqp/unconfirmed.h"
 #include "rpc/amqp/write-watchdog.h"
 #include "rpc/base.h"
@@ -54,8 +54,8 @@ struct publisher {
 	struct broker_connection *connection;
 	struct broker_retry retry;
 	struct unconfirmed *unconfirmed;
-	GHashTable *queues; /* names of the queues to declare on each connection */
-	bool blocked;	    /* the broker accepts nothing at the moment */
+	struct publisher_topology *topology;
+	bool blocked; /* the broker accepts nothing at the moment */
 	/* One of the next `suspects` messages was refused: each is published alone. */
 	unsigned suspects;
 	bool alone; /* the unconfirmed message is one of them */
@@ -100,62 +100,6 @@ static void publisher_disconnect(struct publisher *publisher, GError *why)
 	g_error_free(why);
 }
 
-/* oslo's notifier declares each queue once per connection. An error from the broker is only logged:
- * the message still reaches listeners that have bound their own queues. */
-static int declare_topic_queue(struct publisher *publisher, const char *queue, GError **error)
-{
-	g_autoptr(GError) refused = NULL;
-
-	switch (topology_declare_topic(publisher->connection, PUBLISHER_CHANNEL_DECLARE,
-				       publisher->config, queue, &refused)) {
-	case BROKER_OK:
-		return 0;
-	case BROKER_CHANNEL_CLOSED:
-		g_warning("%s", refused->message);
-		return 0;
-	case BROKER_LOST:
-	default:
-		g_propagate_error(error, g_steal_pointer(&refused));
-		return -1;
-	}
-}
-
-static int declare_topic_queue_once(struct publisher *publisher, const char *queue, GError **error)
-{
-	if (g_hash_table_contains(publisher->queues, queue))
-		return 0;
-	/* Add it first: a blocked broker does not answer on a connection that has published. It
-	 * answers on the next connection, where all queues in the table are declared. */
-	g_hash_table_add(publisher->queues, g_strdup(queue));
-	return declare_topic_queue(publisher, queue, error);
-}
-
-/* Declares the exchange, and the queues that were declared on an earlier connection. What the
- * broker refuses is only logged: replies need neither, and a message for a missing exchange fails
- * alone. */
-static int declare_topology(struct publisher *publisher, GError **error)
-{
-	g_autoptr(GError) refused = NULL;
-	enum broker_result result;
-	GHashTableIter iter;
-	gpointer queue;
-
-	result = topology_declare_exchange(publisher->connection, PUBLISHER_CHANNEL_DECLARE,
-					   publisher->config, &refused);
-	if (result == BROKER_LOST) {
-		g_propagate_error(error, g_steal_pointer(&refused));
-		return -1;
-	}
-	if (result != BROKER_OK)
-		g_warning("%s", refused->message);
-	g_hash_table_iter_init(&iter, publisher->queues);
-	while (g_hash_table_iter_next(&iter, &queue, NULL)) {
-		if (declare_topic_queue(publisher, queue, error) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 static int open_publish_channel(struct publisher *publisher, GError **error)
 {
 	struct broker_connection *connection = publisher->connection;
@@ -174,7 +118,8 @@ static int set_up_channels(struct publisher *publisher, GError **error)
 	if (broker_open_channel(publisher->connection, PUBLISHER_CHANNEL_DECLARE, error) !=
 	    BROKER_OK)
 		return -1;
-	if (declare_topology(publisher, error) < 0)
+	if (publisher_topology_declare(publisher->topology, publisher->connection,
+				       PUBLISHER_CHANNEL_DECLARE, error) < 0)
 		return -1;
 	return open_publish_channel(publisher, error);
 }
@@ -193,7 +138,8 @@ static void handle_refusal(struct publisher *publisher, GError *why)
 	publisher->alone = false;
 	g_info("%s; publishing %u messages one by one", why->message, publisher->suspects);
 	g_error_free(why);
-	if ((!is_final && declare_topology(publisher, &error) < 0) ||
+	if ((!is_final && publisher_topology_declare(publisher->topology, publisher->connection,
+						     PUBLISHER_CHANNEL_DECLARE, &error) < 0) ||
 	    open_publish_channel(publisher, &error) < 0)
 		publisher_disconnect(publisher, error);
 }
@@ -238,7 +184,9 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 		properties.expiration = amqp_cstring_bytes(expiration);
 	}
 	if (message->content.declare_queue &&
-	    declare_topic_queue_once(publisher, message->content.key, error) < 0)
+	    publisher_topology_add_queue(publisher->topology, publisher->connection,
+					 PUBLISHER_CHANNEL_DECLARE, message->content.key,
+					 error) < 0)
 		return -1;
 	write_watchdog_begin(&publisher->watchdog, broker_fd(publisher->connection));
 	rc = amqp_basic_publish(broker_amqp_state(publisher->connection), PUBLISHER_CHANNEL_PUBLISH,
@@ -406,7 +354,7 @@ static void publisher_free(struct publisher *publisher)
 	broker_retry_clear(&publisher->retry);
 	unconfirmed_free(publisher->unconfirmed);
 	outbox_free(publisher->outbox);
-	g_hash_table_unref(publisher->queues);
+	publisher_topology_free(publisher->topology);
 	write_watchdog_destroy(&publisher->watchdog);
 	pthread_cond_destroy(&publisher->changed);
 	pthread_mutex_destroy(&publisher->lock);
@@ -426,7 +374,7 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	write_watchdog_init(&publisher->watchdog);
 	broker_retry_init(&publisher->retry, config, url);
-	publisher->queues = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	publisher->topology = publisher_topology_new(config);
 	pthread_mutex_init(&publisher->lock, NULL);
 	pthread_cond_init(&publisher->changed, NULL);
 	if (rpc_thread_start(&publisher->thread, publisher_main, publisher, "publishing", error) ==
