@@ -167,7 +167,7 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 	amqp_basic_properties_t properties = {
 		._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CONTENT_ENCODING_FLAG |
 			  AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG |
-			  AMQP_BASIC_HEADERS_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG,
+			  AMQP_BASIC_HEADERS_FLAG,
 		.content_type = amqp_cstring_bytes("application/json"),
 		.content_encoding = amqp_cstring_bytes("utf-8"),
 		.delivery_mode = message->content.transient ? 1 : 2,
@@ -178,6 +178,8 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 	amqp_bytes_t body = {message->body_bytes, message->content.body};
 	int rc;
 
+	if (message->content.mandatory)
+		properties._flags |= AMQP_BASIC_MESSAGE_ID_FLAG;
 	if (message->content.expiration_ms > 0) {
 		g_snprintf(expiration, sizeof(expiration), "%u", message->content.expiration_ms);
 		properties._flags |= AMQP_BASIC_EXPIRATION_FLAG;

@@ -170,7 +170,7 @@ def test_sighup_reopens_the_log_and_reads_debug_again(env):
             file.write(text)
         agent.process.send_signal(signal.SIGHUP)
         tap.wait_for("debug", lambda: "debug is true" in agent.text())
-        assert agent.stop() == 0
+        assert agent.snapshot(env.guest.uuid)[2] == 0
         assert "DEBUG" in agent.text(), agent.text()
 
 
