@@ -355,21 +355,21 @@ def test_what_arrives_during_a_pause_is_requeued_once(env):
             peer.run("pause")
             with n.connection() as connection:
                 producer = connection.Producer(serializer=None)
-                for number in range(500):
+                for number in range(40):
                     producer.publish(b'{"method": "echo", "version": "6.0", "args": {}}', exchange=n.exchange,
                                      routing_key=own, content_type="application/json", content_encoding="utf-8")
-            wait_until("all are there", lambda: n.depth(own) == 500)
+            wait_until("all are there", lambda: n.depth(own) == 40)
             # The second pause begins while the broker delivers.
             peer.do("resume")
             peer.run("pause")
             taken_here = len(peer.seen(lambda e: e["event"] == "request"))
-            wait_until("the rest is there", lambda: n.depth(own) == 500 - taken_here)
+            wait_until("the rest is there", lambda: n.depth(own) == 40 - taken_here)
         with n.connection() as connection:
             channel = connection.channel()
             # Counted by a quorum queue, which drops a message after a number of deliveries.
             counts = [(message.headers or {}).get("x-delivery-count", 0)
                       for message in iter(lambda: channel.basic_get(own, no_ack=True), None)]
-        check(len(counts) == 500 - taken_here and max(counts) <= 1, (len(counts), max(counts)))
+        check(len(counts) == 40 - taken_here and max(counts) <= 1, (len(counts), max(counts)))
 
 
 class Echo:
