@@ -36,6 +36,7 @@ struct daemon {
 	gint64 began;
 	unsigned signals;
 	bool ready;
+	bool is_foreground; /* it was started in a terminal */
 };
 
 /* The first signal stops novasnapd; the second one ends the grace time of its jobs. */
@@ -71,11 +72,15 @@ static void reload_config(const struct daemon *daemon)
 		g_warning("SIGHUP: ignoring the change of %s: restart novasnapd for it", ignored);
 }
 
-static gboolean handle_reload(gpointer opaque)
+/* In a terminal the signal means that the terminal was closed (oslo_service's
+ * _is_sighup_and_daemon). */
+static gboolean handle_sighup(gpointer opaque)
 {
 	const struct daemon *daemon = opaque;
 	g_autoptr(GError) error = NULL;
 
+	if (daemon->is_foreground)
+		return handle_signal(opaque);
 	if (log_reopen(&error) < 0)
 		g_warning("SIGHUP: %s", error->message);
 	reload_config(daemon);
@@ -166,11 +171,12 @@ static int run_until_stopped(const struct config *config, const char *const *fil
 	int status = EXIT_FAILURE;
 	unsigned jobs_left;
 
+	daemon.is_foreground = tcgetpgrp(STDOUT_FILENO) == getpgrp();
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
-	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGHUP), handle_reload);
+	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGHUP), handle_sighup);
 	if (start_daemon(&daemon, config, &error) == 0) {
 		run_daemon(&daemon, config);
 		status = EXIT_SUCCESS;

@@ -7,6 +7,7 @@ import configparser
 import contextlib
 import json
 import os
+import pty
 import signal
 import sqlite3
 import sys
@@ -172,6 +173,18 @@ def test_sighup_reopens_the_log_and_reads_debug_again(env):
         tap.wait_for("debug", lambda: "debug is true" in agent.text())
         assert agent.snapshot(env.guest.uuid)[2] == 0
         assert "DEBUG" in agent.text(), agent.text()
+
+
+def test_the_end_of_its_terminal_stops_it(env):
+    agent = env.make_agent(sections={"images": env.images})
+    agent.configure("DEFAULT", log_file=agent.log)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(os.path.join(agent.programs, "novasnapd"), ["novasnapd", *agent.files])
+    tap.wait_for("the start", lambda: " ready after " in agent.text())
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0 and "stopping: " in agent.text(), (status, agent.text())
 
 
 def test_old_jobs_are_deleted_while_it_runs(env):
