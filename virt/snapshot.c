@@ -24,7 +24,7 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot);
 }
 
-static int read_guest(struct snapshot *snapshot, const char *root_device_name, GError **error)
+static int read_guest(struct snapshot *snapshot, GError **error)
 {
 	char *xml;
 
@@ -38,18 +38,22 @@ static int read_guest(struct snapshot *snapshot, const char *root_device_name, G
 	snapshot->disk = snapshot->traits.container
 				 ? root_disk_find_of_container(
 					   xml, snapshot->config->container_format, error)
-				 : root_disk_find(xml, root_device_name, error);
+				 : root_disk_find(xml, error);
 	free(xml);
 	return snapshot->disk ? 0 : -1;
 }
 
-static int choose_method(struct snapshot *snapshot, GError **error)
+static int choose_method(struct snapshot *snapshot, const char *image_format, GError **error)
 {
-	snapshot->method = snapshot_method_choose(snapshot->config, &snapshot->traits,
-						  snapshot->disk, snapshot->first_state, error);
+	struct virt_config config = *snapshot->config;
+
+	if (image_format)
+		config.snapshot_image_format = image_format;
+	snapshot->method = snapshot_method_choose(&config, &snapshot->traits, snapshot->disk,
+						  snapshot->first_state, error);
 	if (!snapshot->method)
 		return -1;
-	snapshot->format = g_strdup(snapshot_format_choose(snapshot->config, snapshot->disk));
+	snapshot->format = g_strdup(snapshot_format_choose(&config, snapshot->disk));
 	return 0;
 }
 
@@ -66,9 +70,9 @@ struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_requ
 	snapshot->id = g_strndup(uuid, 8);
 	snapshot->guest_agent = request->guest_agent;
 	snapshot->require_quiesce = request->require_quiesce;
-	snapshot->compress = request->compress;
-	if (read_guest(snapshot, request->root_device_name, error) == 0 &&
-	    choose_method(snapshot, error) == 0)
+	snapshot->compression = request->compression;
+	if (read_guest(snapshot, error) == 0 &&
+	    choose_method(snapshot, request->image_format, error) == 0)
 		snapshot->events = domain_events_start(&snapshot->guest, snapshot->disk->target,
 						       VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);
 	if (snapshot->events)
@@ -107,26 +111,54 @@ static int close_steps(struct snapshot *snapshot, const char *except, GError **e
 	return rc;
 }
 
+static bool has_room(struct snapshot *snapshot, const struct snapshot_method *method,
+		     GError **error)
+{
+	return !method->check_room || method->check_room(snapshot, error) == 0;
+}
+
+/* Closes the steps of a method that cannot take the snapshot because of `why`, and uses its
+ * fallback. Takes ownership of `why`. */
+static struct image_source *use_fallback(struct snapshot *snapshot, bool check_room, GError *why,
+					 GError **error)
+{
+	const struct snapshot_method *method = snapshot->method;
+	struct image_source *image = NULL;
+	g_autoptr(GError) not_closed = NULL;
+
+	if (close_steps(snapshot, NULL, &not_closed) < 0) {
+		g_warning("guest %s: %s", snapshot->guest.uuid, not_closed->message);
+		g_propagate_error(error, why);
+		return NULL;
+	}
+	if (!check_room || has_room(snapshot, method->fallback, error)) {
+		g_warning("guest %s: the method %s is not possible here (%s): using %s instead",
+			  snapshot->guest.uuid, method->name, why->message, method->fallback->name);
+		snapshot->method = method->fallback;
+		image = snapshot_take(snapshot, error);
+	}
+	if (!image)
+		g_prefix_error(error, "the method %s is not possible here (%s); the method %s: ",
+			       method->name, why->message, method->fallback->name);
+	g_error_free(why);
+	return image;
+}
+
 static struct image_source *open_disk(struct snapshot *snapshot, GError **error)
 {
-	g_autoptr(GError) why = NULL;
 	g_autoptr(GError) not_closed = NULL;
+	GError *why = NULL;
 	struct image_source *disk = NULL;
 	enum snapshot_open_result result = snapshot->method->open(snapshot, &disk, &why);
 
 	if (result == SNAPSHOT_OPENED)
 		return disk;
+	if (result != SNAPSHOT_FAILED)
+		return use_fallback(snapshot, result == SNAPSHOT_NO_ROOM, why, error);
 	if (close_steps(snapshot, NULL, &not_closed) < 0)
 		g_warning("guest %s: %s", snapshot->guest.uuid, not_closed->message);
-	if (result != SNAPSHOT_TRY_FALLBACK || not_closed) {
-		g_propagate_error(error, g_steal_pointer(&why));
-		return NULL;
-	}
-	g_message("guest %s: the method %s is not possible here (%s): using %s instead",
-		  snapshot->guest.uuid, snapshot->method->name, why->message,
-		  snapshot->method->fallback->name);
-	snapshot->method = snapshot->method->fallback;
-	return snapshot_take(snapshot, error);
+	g_propagate_error(error, why);
+	return NULL;
 }
 
 static int make_staging_folder(struct snapshot *snapshot, GError **error)
@@ -178,6 +210,15 @@ static struct image_source *take_image(struct snapshot *snapshot, GError **error
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
 {
 	return snapshot->method->open ? open_disk(snapshot, error) : take_image(snapshot, error);
+}
+
+struct image_source *snapshot_take_fallback(struct snapshot *snapshot, GError *why, GError **error)
+{
+	if (snapshot->method->fallback &&
+	    g_error_matches(why, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED))
+		return use_fallback(snapshot, false, why, error);
+	g_propagate_error(error, why);
+	return NULL;
 }
 
 int snapshot_verify_instant(struct snapshot *snapshot, GError **error)

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import sys
+import threading
 import time
 import uuid
 
@@ -16,6 +17,7 @@ from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img, same_content  # noqa: E402
 from paths import CAST, CAST_GRIZZLY  # noqa: E402
+from standin_conductor import ROCKY  # noqa: E402
 
 LIMIT = 60
 OWNER = "28139ea3fc804990ad2ed0307cce12ef"  # the project of the recorded cast
@@ -160,12 +162,34 @@ def test_internal_that_fails_half_way_is_rolled_back(env):
     env.untouched()
 
 
+def test_a_cloud_of_rocky(env):
+    """Its conductor knows older versions of nova's objects, and its casts have the RPC version 5.0."""
+    message = env.make_message()
+    message["version"] = "5.0"
+    message["args"]["instance"]["nova_object.version"] = "2.4"
+    del message["args"]["instance"]["nova_object.data"]["flavor"]  # so it is loaded, as for a backup
+    path = env.folder.file("rocky.json")
+    with open(path, "w") as file:
+        json.dump(message, file)
+    env.conductor.known = ROCKY
+    shown, status = env.watch(env.agent(), path, message["args"]["image_id"])
+    assert status == 0, shown
+    assert {"InstanceActionEvent.event_start", "Instance.get_by_uuid",
+            "InstanceActionEvent.event_finish_with_failure"} <= set(env.conductor.names()), env.conductor.names()
+    assert env.glance.get(message["args"]["image_id"])["status"] == "active"
+    assert env.conductor.faults == [] and set(env.conductor.events.values()) == {True}, env.conductor.events
+    env.untouched()
+
+
 def test_an_ami_stays_an_ami(env):
     change = env.base_image(disk_format="ami", container_format="ami")
     image, shown, status = env.send_grizzly(env.agent(), change=change)
     assert status == 0, shown
     record = env.glance.get(image)
     assert (record["disk_format"], record["container_format"]) == ("ami", "ami"), record
+    # Its bytes are raw.
+    assert record["size"] == 64 << 20, record
+    assert same_content(env.glance.file(image), "raw", env.guest.disk, "qcow2")
 
 
 def test_a_backup_of_grizzly_rotates(env):
@@ -268,6 +292,85 @@ def test_a_conductor_that_does_not_answer_fails_the_snapshot(env):
     # There is one fault, also if calls were repeated.
     assert env.conductor.names().count("InstanceFault.create") == 1, env.conductor.names()
     env.untouched()
+
+
+def test_hidden_secrets_are_not_saved(env):
+    """A recording's shelve has "***" for the secret UUID of the guest's vTPM, and saves the system metadata."""
+    agent = env.agent()
+    message = env.make_message()
+    data = message["args"]["instance"]["nova_object.data"]
+    metadata = {**data["system_metadata"], "vtpm_secret_uuid": "the-secret", "changed": "by nova"}
+    data["system_metadata"].update(vtpm_secret_uuid="***", gone_secret="***")
+    message["method"] = "shelve_instance"
+    message["args"].update(clean_shutdown=False, accel_uuids=[])
+    env.conductor.task_states[env.guest.uuid] = "shelving"
+    env.conductor.fields[env.guest.uuid] = {"system_metadata": metadata}
+    env.publish(agent, message)
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+    saved = env.conductor.fields[env.guest.uuid]["system_metadata"]
+    assert saved["vtpm_secret_uuid"] == "the-secret" and "gone_secret" not in saved, saved
+    assert saved["shelved_image_id"] == message["args"]["image_id"], saved
+
+
+def fail_with_a_late_fault(env, agent):
+    """A snapshot that fails, and whose fault the conductor inserts without an answer in time."""
+    def refuse(_instance, wanted):
+        if wanted == "image_uploading":
+            raise RuntimeError("refused by the test")
+    env.conductor.late_faults = 1
+    assert env.send_recorded(agent, refuse)[2] == 1
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+
+
+def test_a_fault_whose_reply_is_lost_is_not_inserted_again(env):
+    agent = env.agent()
+    fail_with_a_late_fault(env, agent)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
+    assert env.conductor.names().count("InstanceFault.create") == 1, env.conductor.names()
+    assert "InstanceFaultList.get_by_instance_uuids" in env.conductor.names()
+
+
+def test_a_fault_is_not_inserted_again_by_the_next_process(env):
+    agent = env.agent()
+
+    def refuse(_instance, wanted):
+        if wanted == "image_uploading":
+            raise RuntimeError("refused by the test")
+    env.conductor.before_save = refuse
+    env.conductor.late_faults, env.conductor.late_seconds = 1, 30
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
+    agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid, "--image",
+                  env.glance.create(instance_uuid=env.guest.uuid))
+    tap.wait_for("fault", lambda: env.conductor.faults, 60)
+    agent.kill()
+    agent.start()
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
+
+
+def test_where_faults_cannot_be_listed_none_is_inserted_again(env):
+    agent = env.agent()
+    env.conductor.lists_faults = False
+    fail_with_a_late_fault(env, agent)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
+    assert "it is unknown whether" in agent.text(), agent.text()[-2000:]
+
+
+def test_a_fault_that_was_not_inserted_is_sent_again(env):
+    """The conductor is away while the snapshot ends; what was sent meanwhile expires at the broker."""
+    agent = env.agent()
+
+    def stop(_instance, wanted):
+        if wanted == "image_uploading":
+            threading.Thread(target=env.conductor.stop).start()
+            raise RuntimeError("refused by the test")
+    env.callback(lambda: env.conductor.is_up() or env.conductor.start())
+    assert env.send_recorded(agent, stop)[2] in (0, 1)
+    tap.wait_for("log line", lambda: "the fault could not be written" in agent.text(), 60)
+    assert env.conductor.faults == []
+    env.conductor.start()
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
 
 
 def test_a_task_state_that_was_cleared_is_set_again(env):

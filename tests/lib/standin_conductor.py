@@ -2,12 +2,14 @@
 """A stand-in for nova-conductor, on the real oslo.messaging: for conductors that no Debian has (Grizzly's), and for
 faults that the real one does not produce on demand: replies that come too late, task states that change meanwhile, a
 database that is away. The real one is in make e2e."""
+import json
 import threading
 import time
 
 import oslo_messaging
 
 from oslo_conf import make_conf
+from paths import CAST
 
 
 class UnexpectedTaskStateError(Exception):
@@ -35,16 +37,36 @@ class InstanceActionEventNotFound(Exception):
         self.kwargs = {"event": event, "code": 404}
 
 
+class IncompatibleObjectVersion(Exception):
+    """oslo.versionedobjects' own."""
+
+    def __init__(self, name, version, supported):
+        super().__init__(f"Version {version} of {name} is not supported, supported version is {supported}")
+        self.kwargs = {"code": 500}
+
+
+IncompatibleObjectVersion.__module__ = "oslo_versionedobjects.exception"
+
 for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskStateError,
              InstanceActionEventNotFound):
     kind.__module__ = "nova.exception"
 
+
+# The versions of the classes that Rocky's conductor knows, of those that are queried.
+ROCKY = {"InstanceActionEvent": "1.2", "Instance": "2.4", "BlockDeviceMappingList": "1.17", "ServiceList": "1.19",
+         "Service": "1.22"}
 
 # Of every instance: none.
 BLOCK_DEVICES = {"nova_object.name": "BlockDeviceMappingList", "nova_object.namespace": "nova",
                  "nova_object.version": "1.18", "nova_object.data": {"objects": []}}
 # What is remembered of an instance besides its task state.
 KEPT = ("vm_state", "power_state", "system_metadata")
+
+
+def _flavor():
+    """That of the recorded cast."""
+    with open(CAST) as file:
+        return json.load(file)["args"]["instance"]["nova_object.data"]["flavor"]
 
 
 class _State:
@@ -61,11 +83,15 @@ class _State:
         self.host = None  # of every instance; None: of the caller
         self.events = {}  # (uuid, event) -> whether it has ended
         self.faults = []  # uuids
+        self.fault_rows = []  # what was inserted, as objects
+        self.late_faults = 0  # so many of the next faults are inserted, and answered too late
+        self.lists_faults = True  # else asking for an instance's faults fails
         self.calls = []
         self.unwell = 0  # so many of the next refreshes fail, as with a database that is away
         self.late = 0  # so many of the next saves are done, and answered too late
         self.before_save = None  # called with (uuid, wanted state) before each save
         self.late_seconds = 4
+        self.known = {}  # class -> the newest version that is known; others are known in any version
 
     def save(self, uuid, updates, expected):
         with self.lock:
@@ -85,6 +111,27 @@ class _State:
             self.late -= late
         if late:
             time.sleep(self.late_seconds)
+
+
+    def insert_fault(self, data):
+        created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with self.lock:
+            self.faults.append(data["instance_uuid"])
+            self.fault_rows.append({
+                "nova_object.name": "InstanceFault", "nova_object.namespace": "nova", "nova_object.version": "1.2",
+                "nova_object.data": {**data, "id": len(self.fault_rows) + 1, "created_at": created_at,
+                                     "updated_at": None, "deleted_at": None, "deleted": False}})
+            late = self.late_faults > 0
+            self.late_faults -= late
+        if late:
+            time.sleep(self.late_seconds)
+
+    def list_faults(self, uuids):
+        if not self.lists_faults:
+            raise AttributeError("no such method")
+        rows = [row for row in reversed(self.fault_rows) if row["nova_object.data"]["instance_uuid"] in uuids]
+        return {"nova_object.name": "InstanceFaultList", "nova_object.namespace": "nova",
+                "nova_object.version": "1.2", "nova_object.data": {"objects": rows}}
 
 
 class _Objects:
@@ -110,20 +157,33 @@ class _Objects:
                      "task_state": self.state.task_states.get(data["uuid"]),
                      "host": self.state.host or data["host"], "obj_what_changed": []}, None]
         if name == "InstanceFault":
-            self.state.faults.append(data["instance_uuid"])
+            self.state.insert_fault(data)
         if name == "Instance":
             self.state.save(data["uuid"], {key: data[key] for key in changes},
                             kwargs.get("expected_task_state"))
         return [{"obj_what_changed": []}, None]
 
+    def _check_version(self, name, wanted):
+        """As obj_class_from_name of oslo.versionedobjects: only the class itself must be known in that version."""
+        known = self.state.known.get(name)
+        if known and [int(part) for part in wanted.split(".")] > [int(part) for part in known.split(".")]:
+            raise IncompatibleObjectVersion(name, wanted, known)
+
     def object_class_action_versions(self, _context, objname, objmethod, object_versions, args, kwargs):
         self.state.calls.append((f"{objname}.{objmethod}", args, kwargs))
+        self._check_version(objname, object_versions[objname])
         if objmethod == "event_start":
             self.state.events[tuple(args[:2])] = False
         if objmethod == "event_finish_with_failure":
             if tuple(args[:2]) not in self.state.events:
                 raise InstanceActionEventNotFound(args[1])
             self.state.events[tuple(args[:2])] = True
+        if objname == "InstanceFaultList":
+            return self.state.list_faults(*args)
+        if objname == "Instance":
+            return {"nova_object.name": "Instance", "nova_object.namespace": "nova",
+                    "nova_object.version": object_versions[objname],
+                    "nova_object.data": {"flavor": _flavor(), "old_flavor": None, "new_flavor": None}}
         return BLOCK_DEVICES if objname == "BlockDeviceMappingList" else None
 
 
