@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The leftovers of earlier processes: open jobs are resumed at the start, and steps of ended jobs
- * that could not be rolled back are retried every few seconds.
+ * that could not be rolled back are retried every few seconds. Old jobs are deleted from the
+ * journal at the same time.
  */
 #ifndef NOVASNAP_AGENT_LEFTOVERS_H
 #define NOVASNAP_AGENT_LEFTOVERS_H
