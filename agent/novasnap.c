@@ -10,6 +10,7 @@
 #include "agent/command/common.h"
 #include "agent/config/files.h"
 #include "agent/daemon/process.h"
+#include "rpc/rpc.h"
 
 static const struct {
 	const char *name;
@@ -79,9 +80,12 @@ static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields,
 
 	for (gsize i = 0; i < count && level <= filter->level; i++) {
 		const char *message = fields[i].value;
+		g_autofree char *redacted = NULL;
 
-		if (g_str_equal(fields[i].key, "MESSAGE") && !was_just_printed(filter, message))
-			(void)fprintf(stderr, "novasnap: %s\n", message);
+		if (!g_str_equal(fields[i].key, "MESSAGE") || was_just_printed(filter, message))
+			continue;
+		redacted = rpc_log_redact(message);
+		(void)fprintf(stderr, "novasnap: %s\n", redacted ? redacted : message);
 	}
 	return G_LOG_WRITER_HANDLED;
 }

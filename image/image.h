@@ -100,6 +100,8 @@ struct image_config {
 	struct keystone_config service;	  /* [service_user] */
 	bool send_service_user_token;	  /* [service_user]send_service_user_token */
 	unsigned upload_bytes_per_second; /* limit of all uploads together; 0: no limit */
+	/* How much an upload reads before it is sent, in MiB; this is its memory, too. 0: 8. */
+	unsigned read_ahead_mib;
 };
 
 /* The user for whom a request is made. From the cast's context. */
@@ -171,6 +173,7 @@ struct image_upload {
 	uint64_t sent;			 /* bytes, valid after success */
 	unsigned attempts;		 /* number of attempts that were started */
 	/* Private to the store. */
+	unsigned read_ahead_mib; /* from the configuration; 0: 8 */
 	struct rate_limit *rate_limit;
 };
 

@@ -36,6 +36,7 @@ enum rpc_error {
 	RPC_ERROR_UNEXPECTED_TASK_STATE,
 	RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
 	RPC_ERROR_INSTANCE_NOT_FOUND,
+	RPC_ERROR_ENCODING, /* a body is compressed or encoded in a way that is not supported */
 };
 
 /* Whether a failed call may have been executed: the call or its answer was lost. */
@@ -147,6 +148,23 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s);
 /* Returns why the last connection attempt failed, or why the broker accepts nothing; NULL if it
  * accepts messages or was not tried yet. The caller frees it. */
 char *rpc_last_connect_error(struct rpc *rpc);
+
+/* The number of messages to this server that could not be used, since rpc_open. */
+unsigned rpc_rejected_count(const struct rpc *rpc);
+/* The number of requests and replies whose compression or content type is not supported, since
+ * rpc_open. */
+unsigned rpc_unsupported_count(const struct rpc *rpc);
+
+/* The messages in a rejected_dir. */
+struct rpc_rejected_summary {
+	unsigned readable;
+	char *readable_reason; /* why the newest of these was rejected; NULL: unknown */
+	unsigned unreadable;   /* messages whose compression or content type is not supported */
+	char *unreadable_reason;
+};
+/* Summarizes a folder, which may be missing. The caller clears the summary. */
+void rpc_rejected_summarize(const char *folder, struct rpc_rejected_summary *ret_summary);
+void rpc_rejected_summary_clear(struct rpc_rejected_summary *summary);
 
 /* A request that this server received. Its receiver owns it until rpc_request_free. Used by one
  * thread at a time. */
@@ -261,9 +279,15 @@ int rpc_listen(struct rpc *rpc, const char *const *keys,
 cJSON *rpc_body_decode(const char *body, size_t length, GError **error);
 /* Returns the envelope around a message as JSON text; freed with cJSON_free. */
 char *rpc_body_encode(const cJSON *message);
-/* Replaces every token and password in a message or an envelope with "***". Call it before a
- * message is written to disk or shown. */
+/* What replaces a secret. */
+#define RPC_REDACTED "***"
+/* Replaces every secret (rpc/secret-name.h) in a message or an envelope with RPC_REDACTED, also in strings
+ * that contain JSON or other text. What has no secret stays unchanged. Call it before a message is
+ * written to disk or shown. Accepts NULL. */
 void rpc_body_redact(cJSON *message);
+/* Replaces the secrets in a text that is shown or logged, by the rules of oslo's mask_password.
+ * Returns a new text, which the caller frees; NULL if the text has none. */
+char *rpc_log_redact(const char *text);
 /* Prepares a redacted message for replay: removes the redacted token, so that the agent's own is
  * used, and turns a call into a cast, because its caller no longer waits. */
 void rpc_message_prepare_replay(cJSON *message);

@@ -3,6 +3,7 @@
  * Opening and closing the connection to this host's libvirt.
  */
 #include "virt/domain/freeze.h"
+#include "virt/domain/frozen-table.h"
 #include "virt/libvirt/connection.h"
 #include "virt/libvirt/event-loop.h"
 #include "virt/method/room.h"
@@ -48,7 +49,7 @@ void virt_host_close(struct virt_host *host)
 {
 	if (!host)
 		return;
-	frozen_table_free(host);
+	frozen_guests_free(host);
 	scratch_claims_free(host->scratch_claims);
 	event_loop_stop(host->loop);
 	call_timeouts_stop();

@@ -10,6 +10,7 @@
 #include "agent/check/folders.h"
 #include "agent/check/guest-disks.h"
 #include "agent/check/guests.h"
+#include "agent/check/rejected.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
 
@@ -59,6 +60,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	check_libvirt(&check);
 	check_guests(&check);
 	check_folders(&check);
+	check_rejected(&check);
 	check_guest_disks(&check);
 	check_rabbitmq(&check);
 	check_keystone(&check);

@@ -39,8 +39,8 @@ struct config {
 
 	const char *const *files; /* the files that were read, NULL-terminated */
 
-	bool debug;			   /* [DEFAULT]debug */
-	const char *log_file;		   /* [DEFAULT]log_file; NULL: standard error */
+	bool debug;	      /* [DEFAULT]debug */
+	const char *log_file; /* path by [DEFAULT]log_file and log_dir; NULL: standard error */
 	unsigned max_concurrent_snapshots; /* [DEFAULT]max_concurrent_snapshots; 0: no limit */
 	bool control;	       /* [novasnap]control: true for conductor, false for none */
 	const char *state_dir; /* [novasnap]state_dir, absolute */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define MIB ((uint64_t)1024 * 1024)
+#define DEFAULT_LOG_FILE "novasnapd.log"
 #define DEFAULT_PREFETCH 100
 #define REJECTED_BYTES_MAX (64 * MIB)
 
@@ -37,6 +38,20 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 			inputs, CONFIG_OWN_SECTION, "report_state",
 			"requires control = conductor: the conductor stores the record", error);
 	return 0;
+}
+
+/* oslo_log.log._get_log_file_path. The name of the program there is that of the script, such as
+ * nova-compute. */
+static void apply_log_rules(struct config_inputs *inputs)
+{
+	struct config *config = &inputs->config;
+	const char *file = config->log_file && *config->log_file ? config->log_file : NULL;
+	const char *dir = inputs->log_dir && *inputs->log_dir ? inputs->log_dir : NULL;
+
+	if (dir && !(file && g_path_is_absolute(file)))
+		file = own_string(inputs,
+				  g_build_filename(dir, file ? file : DEFAULT_LOG_FILE, NULL));
+	config->log_file = file;
 }
 
 static void apply_rpc_rules(struct config_inputs *inputs)
@@ -126,6 +141,7 @@ static void apply_virt_rules(struct config_inputs *inputs)
 
 int config_rules_apply(struct config_inputs *inputs, GError **error)
 {
+	apply_log_rules(inputs);
 	apply_rpc_rules(inputs);
 	apply_notification_rules(inputs);
 	apply_virt_rules(inputs);

@@ -23,6 +23,7 @@ struct config_inputs {
 	const char *virt_type;
 	const char *images_type;
 	bool use_cow_images;
+	const char *log_dir;
 	const char *notification_format;
 	const char *const *notification_drivers;
 	const char *notification_transport_url;

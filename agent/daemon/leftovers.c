@@ -32,14 +32,36 @@ struct leftover {
 	struct journal_job *left;
 };
 
+/* The job has ended, so nothing has kept the guest from being evacuated or migrated since: drops
+ * the steps that would bring it back if it is not here any more. */
+static int drop_if_moved(struct job *job, struct leftover *leftover, GError **error)
+{
+	struct agent *agent = leftover->all->agent;
+	struct task *task;
+	int rc;
+
+	if (!recovery_brings_guest_back(leftover->left))
+		return 0;
+	task = task_from_journal(agent, dispatch_find_method(leftover->left->method),
+				 leftover->left, error);
+	if (!task)
+		return -1;
+	task->job = job;
+	task->recovered_job = leftover->left;
+	rc = recovery_drop_if_moved(task, true, error);
+	task->recovered_job = NULL;
+	task_free(task);
+	return rc;
+}
+
 static void leftover_run(struct job *job, void *opaque)
 {
 	struct leftover *leftover = opaque;
 	struct agent *agent = leftover->all->agent;
 	g_autoptr(GError) error = NULL;
 
-	recovery_drop_after_reboot(agent, leftover->left);
-	if (recovery_rollback(agent, job, leftover->left, 1, &error) == 0)
+	if (drop_if_moved(job, leftover, &error) == 0 &&
+	    recovery_rollback(agent, job, leftover->left, 1, &error) == 0)
 		g_message("instance %s: rolled back the leftover steps of an ended job",
 			  leftover->left->instance);
 	else

@@ -13,6 +13,7 @@
 #define FACT_CHECKSUM "checksum"	  /* algorithm, hash and size of the complete image */
 #define FACT_FAILURE "failure"		  /* domain and code of the error that ended the task */
 #define FACT_KEEP_IMAGE "keep"		  /* a failure does not delete the image */
+#define FACT_FAULT_SENT "send-fault"	  /* when the fault was first sent to the conductor */
 #define FACT_FAULT_REPORTED "told-fault"  /* the fault was written to nova's database */
 #define FACT_GUEST_CHANGED "change-guest" /* libvirt was asked to pause, save... the guest */
 
@@ -24,6 +25,12 @@ char *fact_checksum_text(const struct image_checksum *checksum);
 /* Whether an active image equals what an earlier process sent, according to FACT_CHECKSUM. False if
  * that fact is missing. */
 bool fact_image_matches(const struct journal_job *job, const struct image_record *record);
+
+/* Journals FACT_FAULT_SENT with task->fault_sent_at, before the fault is sent. A failure to write
+ * is logged: a fault is better written twice than never. */
+void fact_note_fault_sent(struct task *task);
+/* The time that an earlier process journaled, in seconds since the epoch; 0: none. */
+int64_t fact_fault_sent(const struct journal_job *job);
 
 /* From now on, in this process and in later ones, a failure does not delete the image. Returns 0,
  * or -1 with an error if the image is not complete. */

@@ -209,6 +209,37 @@ static void test_rules(void)
 	g_assert_cmpstr(config->notify.host, ==, config->rpc.host);
 }
 
+/* As oslo_log.log._get_log_file_path. */
+static void test_log_path(void)
+{
+	static const struct {
+		const char *text;
+		const char *path;
+	} cases[] = {
+		{"", NULL},
+		{"log_file = a.log\n", "a.log"},
+		{"log_file = /x/a.log\n", "/x/a.log"},
+		{"log_dir = /var/log/nova\n", "/var/log/nova/novasnapd.log"},
+		{"logdir = /var/log/nova/\n", "/var/log/nova/novasnapd.log"},
+		{"log_dir = /var/log/nova\nlog_file = a.log\n", "/var/log/nova/a.log"},
+		{"log_dir = /var/log/nova\nlogfile = b/a.log\n", "/var/log/nova/b/a.log"},
+		{"log_dir = /var/log/nova\nlog_file = /x/a.log\n", "/x/a.log"},
+		{"log_dir =\nlog_file = a.log\n", "a.log"},
+		{"log_dir = /x\nlog_file =\n", "/x/novasnapd.log"},
+		{"log_dir =\nlog_file =\n", NULL},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *text = g_strconcat("[DEFAULT]\n", cases[i].text, NULL);
+		const char *texts[] = {text, NULL};
+		g_autoptr(GError) error = NULL;
+		g_autoptr(config_t) config = load(texts, &error);
+
+		g_assert_no_error(error);
+		g_assert_cmpstr(config->log_file, ==, cases[i].path);
+	}
+}
+
 static void test_value_errors(void)
 {
 	expect_error("[novasnap]\nstate_dri = /x\n", ":2: [novasnap] has no key \"state_dri\"");
@@ -482,6 +513,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/empty", test_empty);
 	g_test_add_func("/config/multi", test_multi);
 	g_test_add_func("/config/rules", test_rules);
+	g_test_add_func("/config/log-path", test_log_path);
 	g_test_add_func("/config/value-errors", test_value_errors);
 	g_test_add_func("/config/transport-urls", test_transport_urls);
 	g_test_add_func("/config/credentials", test_credentials);

@@ -10,10 +10,12 @@
 #define TPM "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
 
 static struct {
-	int transient_code; /* why no transient copy starts; 0: it starts */
-	int copy_code;	    /* the same of any other */
-	int export_code;    /* the same of an export */
-	uint64_t size;	    /* of the disk in bytes; 0: that of its file */
+	int transient_code;    /* why no transient copy starts; 0: it starts */
+	bool no_transient;     /* libvirt does not know the flag of transient copies */
+	unsigned long version; /* of libvirt */
+	int copy_code;	       /* the same of any other */
+	int export_code;       /* the same of an export */
+	uint64_t size;	       /* of the disk in bytes; 0: that of its file */
 	enum block_job_outcome outcomes[2];
 	unsigned waits, copies, aborts, undefines, undefine_flags, exports;
 	bool is_copying;
@@ -27,6 +29,7 @@ __typeof__(virDomainGetBlockInfo) __wrap_virDomainGetBlockInfo;
 __typeof__(virDomainGetBlockJobInfo) __wrap_virDomainGetBlockJobInfo;
 __typeof__(virDomainGetJobInfo) __wrap_virDomainGetJobInfo;
 __typeof__(virDomainBlockCopy) __wrap_virDomainBlockCopy;
+__typeof__(virConnectGetLibVersion) __wrap_virConnectGetLibVersion;
 __typeof__(virDomainBlockJobAbort) __wrap_virDomainBlockJobAbort;
 __typeof__(virDomainUndefineFlags) __real_virDomainUndefineFlags, __wrap_virDomainUndefineFlags;
 __typeof__(virDomainDefineXML) __real_virDomainDefineXML, __wrap_virDomainDefineXML;
@@ -64,6 +67,13 @@ int __wrap_virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info)
 	return 0;
 }
 
+int __wrap_virConnectGetLibVersion(virConnectPtr connection, unsigned long *version)
+{
+	(void)connection;
+	*version = fake.version;
+	return fake.version > 0 ? 0 : host_fail(VIR_ERR_NO_SUPPORT);
+}
+
 int __wrap_virDomainBlockCopy(virDomainPtr domain, const char *disk, const char *xml,
 			      virTypedParameterPtr parameters, int count, unsigned flags)
 {
@@ -78,6 +88,8 @@ int __wrap_virDomainBlockCopy(virDomainPtr domain, const char *disk, const char 
 	g_assert_true(g_str_has_suffix(fake.delta, "/delta"));
 	g_assert_cmpint(virDomainIsPersistent(domain), ==, transient);
 	fake.copies++;
+	if (transient && fake.no_transient)
+		return host_fail_unknown_flag();
 	fake.is_copying = code == 0;
 	return code ? host_fail(code) : 0;
 }
@@ -171,6 +183,7 @@ static void set_up(struct fixture *fixture, gconstpointer devices)
 {
 	memset(&fake, 0, sizeof(fake));
 	fake.outcomes[1] = BLOCK_JOB_ENDED;
+	fake.version = 3004000;
 	fixture_open(fixture, devices ? (const char *)devices : "");
 	fixture->host.config.live_method = "rebase";
 	fixture->note_ends = true;
@@ -206,7 +219,7 @@ static void test_transient_copy(struct fixture *fixture, gconstpointer unused)
 
 static void test_no_transient_copy(struct fixture *fixture, gconstpointer devices)
 {
-	fake.transient_code = VIR_ERR_INVALID_ARG;
+	fake.no_transient = true;
 	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
 	g_assert_cmpuint(fake.copies, ==, 2);
 	g_assert_cmpuint(fake.undefine_flags, ==,
@@ -222,7 +235,7 @@ static void test_no_transient_copy(struct fixture *fixture, gconstpointer device
 static void test_no_copy_at_all(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	fake.transient_code = VIR_ERR_ARGUMENT_UNSUPPORTED;
+	fake.no_transient = true;
 	fake.copy_code = VIR_ERR_OPERATION_FAILED;
 	g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
 	g_assert_cmpuint(fake.undefines, ==, 1);
@@ -233,11 +246,32 @@ static void test_no_copy_at_all(struct fixture *fixture, gconstpointer unused)
 /* The guest is undefined only where that can help. */
 static void test_copy_is_refused(struct fixture *fixture, gconstpointer unused)
 {
+	static const int codes[] = {VIR_ERR_OPERATION_FAILED, VIR_ERR_INVALID_ARG,
+				    VIR_ERR_ARGUMENT_UNSUPPORTED, VIR_ERR_OPERATION_UNSUPPORTED};
+
 	(void)unused;
-	fake.transient_code = VIR_ERR_OPERATION_FAILED;
-	g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
+	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
+		begin(fixture);
+		fake.transient_code = codes[i];
+		g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
+	}
 	g_assert_cmpuint(fake.undefines, ==, 0);
-	g_assert_cmpuint(fake.copies, ==, 1);
+	g_assert_cmpuint(fake.copies, ==, G_N_ELEMENTS(codes));
+}
+
+/* 0: the version is unknown. */
+static void test_new_libvirt(struct fixture *fixture, gconstpointer unused)
+{
+	static const unsigned long versions[] = {9000000, 12000000, 0};
+
+	(void)unused;
+	fake.no_transient = true;
+	for (size_t i = 0; i < G_N_ELEMENTS(versions); i++) {
+		begin(fixture);
+		fake.version = versions[i];
+		g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
+	}
+	g_assert_cmpuint(fake.undefines, ==, 0);
 }
 
 static void test_copy_fails(struct fixture *fixture, gconstpointer unused)
@@ -256,7 +290,7 @@ static void test_copy_fails(struct fixture *fixture, gconstpointer unused)
 	};
 
 	(void)unused;
-	fake.transient_code = VIR_ERR_INVALID_ARG;
+	fake.no_transient = true;
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		begin(fixture);
 		fake.outcomes[0] = cases[i].outcome;
@@ -286,7 +320,7 @@ static void test_guest_is_not_defined_again(struct fixture *fixture, gconstpoint
 	char *xml;
 
 	(void)unused;
-	fake.transient_code = VIR_ERR_INVALID_ARG;
+	fake.no_transient = true;
 	fake.define_fails = true;
 	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*no transient block copy*");
 	for (int i = 1; i < 3; i++)
@@ -382,6 +416,7 @@ int main(int argc, char **argv)
 		   test_no_transient_copy, tear_down);
 	TEST(no_copy_at_all, NULL);
 	TEST(copy_is_refused, NULL);
+	TEST(new_libvirt, NULL);
 	TEST(copy_fails, NULL);
 	TEST(copy_is_unknown, NULL);
 	TEST(guest_is_not_defined_again, NULL);

@@ -21,7 +21,7 @@ struct scratch_claims;
 struct virt_host {
 	const struct virt_config *config;
 	struct event_loop *loop;     /* delivers libvirt's events; NULL: no events */
-	struct frozen_table *frozen; /* guests that this process froze (domain/freeze.h) */
+	struct frozen_table *frozen; /* guests that this process froze (domain/frozen-table.h) */
 	struct scratch_claims *scratch_claims; /* room for the streams (method/room.h) */
 };
 
