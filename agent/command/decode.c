@@ -13,7 +13,8 @@ static const struct command_help help = {
 	.arguments = "FILE|-",
 	.summary = "Prints the RPC messages in FILE (- means standard input) as indented JSON, "
 		   "with tokens and\npasswords replaced. FILE is one message, with its envelope or "
-		   "without, or a recording from\nnovasnap record.",
+		   "without, a recording from\nnovasnap record, or a rejected message with its "
+		   "reason.",
 	.exit_status =
 		"  0    all messages were printed\n"
 		"  1    the file cannot be read, or contains something that is not a message\n"
@@ -41,6 +42,17 @@ static int print_message(const char *body, size_t length, GError **error)
 	}
 	cJSON_Delete(message);
 	return rc;
+}
+
+/* A rejected message is kept with its reason in the first line. Prints that line, and returns its
+ * length. */
+static size_t print_reason(const char *text, size_t length)
+{
+	const char *end = length > 0 && *text == '#' ? memchr(text, '\n', length) : NULL;
+	size_t size = end ? (size_t)(end - text) + 1 : 0;
+
+	(void)fwrite(text, 1, size, stdout);
+	return size;
 }
 
 /* Prints the text as one message, or else each of its lines as a message. */
@@ -82,7 +94,7 @@ int command_decode(const struct command_context *context, int argc, char **argv)
 	const GOptionEntry entries[] = {G_OPTION_ENTRY_NULL};
 	g_autoptr(GError) error = NULL;
 	g_autofree char *text = NULL;
-	size_t length;
+	size_t length, skipped;
 	int status;
 
 	(void)context;
@@ -91,7 +103,8 @@ int command_decode(const struct command_context *context, int argc, char **argv)
 	if (argc != 2)
 		return command_fail_usage("decode", "name one file, or - for standard input");
 	text = command_read_file(argv[1], &length, &error);
-	if (text && print_messages(text, length, &error) == 0)
+	skipped = text ? print_reason(text, length) : 0;
+	if (text && print_messages(text + skipped, length - skipped, &error) == 0)
 		return EXIT_SUCCESS;
 	/* Errors about the file already contain its name. */
 	if (text)
