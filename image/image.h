@@ -74,7 +74,9 @@ struct image_config {
 	unsigned connect_timeout_s; /* seconds to establish a TCP or TLS connection */
 	unsigned request_timeout_s; /* seconds for a complete request that is not an upload */
 	unsigned stall_timeout_s;   /* an upload fails after this many seconds without progress */
-	unsigned saving_timeout_s;  /* for how many seconds to wait for an image that is `saving` */
+	/* For how many seconds to wait for an image that is `saving` after an incomplete upload. */
+	unsigned saving_timeout_s;
+	unsigned finishing_timeout_s; /* the same after all data was sent */
 	struct keystone_config auth; /* [keystone_authtoken]: novasnap's token, and the catalogue */
 	struct keystone_config service;	  /* [service_user] */
 	bool send_service_user_token;	  /* [service_user]send_service_user_token */
@@ -136,11 +138,17 @@ struct image_upload {
 	/* Reports how many of `total` bytes the store has accepted; 0 when an attempt starts.
 	 * Called by threads of the upload; must return quickly. May be NULL. */
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
+	/* The source is about to be read from its first byte. Called for each attempt. May be
+	 * NULL. */
+	void (*begin)(void *opaque);
 	/* Reports the checksum of the image. Called by the reading thread of each attempt, after it
 	 * has hashed all bytes and before the last of them can be sent. -1 with an error fails the
-	 * upload. May be NULL. */
+	 * upload: then the store does not get all bytes. May be NULL. */
 	int (*checksum)(void *opaque, const struct image_checksum *checksum, GError **error);
-	void *opaque; /* passed to both callbacks */
+	/* All bytes were sent, and the store is asked again whether it has them; `why`: its last
+	 * answer. Called before each pause. May be NULL. */
+	void (*finishing)(void *opaque, const char *why);
+	void *opaque; /* passed to all callbacks */
 	/* Glance's name of the hash algorithm; NULL or unknown to OpenSSL: "sha512". */
 	const char *hash_algo;
 	bool resuming; /* an earlier upload may have sent data: check the image before sending */
@@ -149,6 +157,8 @@ struct image_upload {
 	const char *hash_name;		 /* the hash algorithm that was used */
 	uint64_t sent;			 /* bytes, valid after success */
 	unsigned attempts;		 /* number of attempts that were started */
+	bool verified;			 /* after success: the record was compared with the data */
+	bool may_be_complete;		 /* after a failure: the store may have all data */
 	/* Private to the store. */
 	struct rate_limit *rate_limit;
 };
@@ -198,11 +208,14 @@ int image_store_update(struct image_store *store, const struct image_identity *i
 		       const char *id, const struct image_meta *meta, GError **error);
 
 /*
- * Uploads the source until the image is active, then verifies it as image_record_verify() does.
- * Each attempt starts at byte 0. Before another attempt the image's record is checked, so that two
- * uploads never run at the same time and a complete image is not sent again. An image that does not
- * match is not deleted; that is left to the caller. Returns 0 or -1; errors of the source and of
- * the callbacks keep their domain.
+ * Uploads the source. Returns 0 once the store has confirmed that it has all data; unless
+ * `upload->verified` is set, the caller then compares the image's record with the data by
+ * image_record_verify(). Each attempt starts at byte 0. After an attempt without a confirmation the
+ * image's record is checked, so that two uploads never run at the same time, a complete image is
+ * not sent again, and an image is not given up while it may be complete: if all data was sent, the
+ * record is asked for finishing_timeout_s, while the store does not answer or the image is still
+ * `saving`. An image that does not match is not deleted; that is left to the caller. Returns 0 or
+ * -1; errors of the source and of the callbacks keep their domain.
  */
 int image_store_upload(struct image_store *store, const struct image_identity *identity,
 		       const char *id, struct image_upload *upload, GError **error);

@@ -61,6 +61,10 @@ struct task {
 	int64_t journal_job;		   /* its number in the journal; 0: not journaled */
 	struct journal_job *recovered_job; /* from an earlier process; NULL: none */
 
+	/* FACT_CHECKSUM with the values of the data sent (facts.h); NULL: not all was sent. Set by
+	 * the thread that reads the data, before the upload ends. */
+	char *checksum;
+
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
 

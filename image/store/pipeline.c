@@ -92,7 +92,11 @@ static int finish_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **e
 		return set_hash_error(error);
 	for (unsigned i = 0; i < length; i++)
 		g_snprintf(pipeline->hash + (size_t)2 * i, 3, "%02x", value[i]);
-	return upload->checksum ? upload->checksum(upload->opaque, &checksum, error) : 0;
+	if (!upload->checksum || upload->checksum(upload->opaque, &checksum, error) == 0)
+		return 0;
+	/* The last block is not sent. */
+	pipeline->hash[0] = '\0';
+	return -1;
 }
 
 static void publish_block(struct pipeline *pipeline, size_t length)
@@ -161,6 +165,8 @@ struct pipeline *pipeline_start(const struct image_upload *upload, GError **erro
 	int rc;
 
 	pipeline->upload = upload;
+	if (upload->begin)
+		upload->begin(upload->opaque);
 	pthread_mutex_init(&pipeline->lock, NULL);
 	pthread_cond_init(&pipeline->changed, NULL);
 	rc = image_thread_start(&pipeline->thread, pipeline_reader_main, pipeline);
