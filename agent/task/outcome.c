@@ -63,12 +63,13 @@ static bool is_unanswered(const GError *error)
 }
 
 /* By a user, in this process or, if the error comes from the journal, in an earlier one: a job that
- * was only stopped has no journaled failure. */
+ * was only stopped has no journaled failure. Stopping a task that is not journaled cancels it. */
 static bool is_cancelled(const struct task *task, const GError *error)
 {
 	bool is_journaled = task->recovered_job && task->recovered_job->reason;
 
-	return is_abort(error) && (job_is_cancelled(task->job) || is_journaled) &&
+	return is_abort(error) &&
+	       (job_is_cancelled(task->job) || is_journaled || task->journal_job == 0) &&
 	       task_state_image(task->state) != TASK_IMAGE_KEPT;
 }
 

@@ -33,6 +33,7 @@ struct consumer {
 	bool connected; /* true once the wanted channels are consumed */
 	bool consumed[CONSUMER_CHANNELS];
 	/* Guarded by the lock. */
+	bool waits_ended;
 	GArray *acks; /* struct delivery_tag */
 
 	/* Used only by the thread. */
@@ -342,12 +343,20 @@ bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, boo
 	int rc = 0;
 
 	pthread_mutex_lock(&consumer->lock);
-	while (consumer->consumed[channel] != consumed && rc == 0)
+	while (consumer->consumed[channel] != consumed && !consumer->waits_ended && rc == 0)
 		rc = pthread_cond_clockwait(&consumer->changed, &consumer->lock, CLOCK_MONOTONIC,
 					    &until);
 	reached = consumer->consumed[channel] == consumed;
 	pthread_mutex_unlock(&consumer->lock);
 	return reached;
+}
+
+void consumer_end_waits(struct consumer *consumer)
+{
+	pthread_mutex_lock(&consumer->lock);
+	consumer->waits_ended = true;
+	pthread_cond_broadcast(&consumer->changed);
+	pthread_mutex_unlock(&consumer->lock);
 }
 
 void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
