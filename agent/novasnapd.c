@@ -19,7 +19,10 @@
 #include "agent/daemon/status.h"
 #include "rpc/rpc.h"
 
+/* How long messages are still published that wait for the broker: for the rest of the grace time,
+ * between these limits. */
 #define PUBLISH_GRACE_S 10
+#define PUBLISH_GRACE_MIN_S 2
 #define READY_CHECK_MS 10
 /* novasnapd exits if it has not stopped this long after the jobs' time: the journal has what the
  * next process needs. */
@@ -52,6 +55,8 @@ struct daemon {
 	/* Set by the thread that starts or stops, before `phase` changes. */
 	GError *error; /* why it could not start */
 	unsigned jobs_left;
+	gint64 grace_until; /* monotonic us */
+	int exit_status;
 };
 
 static enum phase daemon_phase(struct daemon *daemon)
@@ -128,6 +133,22 @@ static gboolean handle_late_stop(gpointer opaque)
 	return G_SOURCE_REMOVE;
 }
 
+static gboolean handle_late_close(gpointer opaque)
+{
+	const struct daemon *daemon = opaque;
+
+	g_message("stopped; the broker did not accept the last messages in time");
+	_exit(daemon->exit_status);
+	return G_SOURCE_REMOVE;
+}
+
+static unsigned publish_grace_s(const struct daemon *daemon)
+{
+	gint64 left_s = (daemon->grace_until - g_get_monotonic_time()) / G_USEC_PER_SEC;
+
+	return (unsigned)CLAMP(left_s, PUBLISH_GRACE_MIN_S, PUBLISH_GRACE_S);
+}
+
 /* Runs in the thread that stops. */
 static gpointer stop_main(gpointer opaque)
 {
@@ -136,9 +157,14 @@ static gpointer stop_main(gpointer opaque)
 	if (daemon->manager)
 		daemon->jobs_left = manager_stop(daemon->manager);
 	if (daemon->jobs_left == 0) {
+		unsigned grace_s = publish_grace_s(daemon);
+
 		set_phase(daemon, PHASE_CLOSING);
+		/* A broker that hangs may take longer. */
+		attach_to_main_loop(daemon, g_timeout_source_new_seconds(grace_s + 1),
+				    handle_late_close);
 		manager_free(daemon->manager);
-		rpc_close(daemon->rpc, PUBLISH_GRACE_S);
+		rpc_close(daemon->rpc, grace_s);
 	}
 	set_phase(daemon, PHASE_CLOSED);
 	return NULL;
@@ -150,6 +176,8 @@ static unsigned stop_serving(struct daemon *daemon)
 	unsigned limit_s = daemon->config->shutdown_grace_s + MANAGER_STOP_MAX_S + STOP_MARGIN_S;
 	GThread *thread;
 
+	daemon->grace_until =
+		g_get_monotonic_time() + (gint64)daemon->config->shutdown_grace_s * G_USEC_PER_SEC;
 	(void)sd_notify(0, "STOPPING=1");
 	g_message("stopping: accepting no more casts");
 	attach_to_main_loop(daemon, g_timeout_source_new_seconds(limit_s), handle_late_stop);
@@ -208,8 +236,8 @@ static void run_daemon(struct daemon *daemon)
 /* Returns the process's exit status. */
 static int run_until_stopped(const struct config *config)
 {
-	struct daemon daemon = {.config = config, .began = g_get_monotonic_time()};
-	int status = EXIT_FAILURE;
+	struct daemon daemon = {
+		.config = config, .began = g_get_monotonic_time(), .exit_status = EXIT_FAILURE};
 
 	g_mutex_init(&daemon.lock);
 	daemon.context = g_main_context_new();
@@ -218,7 +246,7 @@ static int run_until_stopped(const struct config *config)
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
 	if (start_serving(&daemon) == 0) {
 		run_daemon(&daemon);
-		status = EXIT_SUCCESS;
+		daemon.exit_status = EXIT_SUCCESS;
 	} else {
 		g_warning("cannot start: %s", daemon.error->message);
 		g_error_free(daemon.error);
@@ -227,14 +255,14 @@ static int run_until_stopped(const struct config *config)
 		g_warning("%u jobs did not end in time: exiting without them", daemon.jobs_left);
 		/* The jobs' threads use the data that would be freed, including the
 		 * configuration. */
-		_exit(status);
+		_exit(daemon.exit_status);
 	}
-	if (status == EXIT_SUCCESS)
+	if (daemon.exit_status == EXIT_SUCCESS)
 		g_message("stopped");
 	g_main_loop_unref(daemon.loop);
 	g_main_context_unref(daemon.context);
 	g_mutex_clear(&daemon.lock);
-	return status;
+	return daemon.exit_status;
 }
 
 static const char summary[] =

@@ -193,8 +193,17 @@ unsigned manager_cancel(struct manager *manager, const char *id)
 	return dispatch_cancel(&manager->dispatch, id);
 }
 
+static unsigned seconds_until(gint64 deadline)
+{
+	gint64 left = deadline - g_get_monotonic_time();
+
+	return left > 0 ? (unsigned)((left + G_USEC_PER_SEC - 1) / G_USEC_PER_SEC) : 0;
+}
+
 unsigned manager_stop(struct manager *manager)
 {
+	gint64 grace_until = g_get_monotonic_time() +
+			     (gint64)manager->agent.config->shutdown_grace_s * G_USEC_PER_SEC;
 	unsigned stuck = 0;
 
 	pthread_mutex_lock(&manager->lock);
@@ -207,7 +216,7 @@ unsigned manager_stop(struct manager *manager)
 	if (stuck > 0)
 		g_warning("%u threads did not end in %d s: the journal in %s does not answer",
 			  stuck, JOURNAL_S, manager->agent.config->state_dir);
-	(void)worker_pool_drain(manager->agent.pool, manager->agent.config->shutdown_grace_s);
+	(void)worker_pool_drain(manager->agent.pool, seconds_until(grace_until));
 	/* A job that waits for the conductor would not notice that its time is over. */
 	if (manager->agent.rpc)
 		rpc_end_calls(manager->agent.rpc);

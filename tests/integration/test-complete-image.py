@@ -94,6 +94,38 @@ def test_a_guest_that_starts_after_the_last_byte_was_read(env):
     assert env.glance.get(case.image)["status"] == "active", case.said()
 
 
+def test_libvirtd_is_restarted_while_a_guest_at_rest_is_uploaded(env):
+    """The disk itself shows that nobody wrote to it: it is not uploaded again."""
+    env.guest.virsh("destroy")
+    case = env.send("hold", stall_timeout="60")
+    tap.wait_for("upload", lambda: env.front.puts() == ["hold"], 60)
+    env.libvirt.kill()
+    env.libvirt.start()
+    time.sleep(2)
+    env.front.release.set()
+    case.state = "shut off"
+    case.is_whole()
+    assert env.front.puts() == ["hold"], env.front.seen
+    assert "taking a new snapshot" not in case.said(), case.said()
+
+
+def test_a_guest_is_started_and_stopped_while_libvirtd_is_away(env):
+    """libvirtd says nothing about it, but the guest has written."""
+    env.guest.virsh("destroy")
+    case = env.send("hold", stall_timeout="60")
+    tap.wait_for("upload", lambda: env.front.puts() == ["hold"], 60)
+    env.libvirt.kill()
+    with open(env.guest.disk, "r+b") as disk:
+        first = disk.read(1)
+        disk.seek(0)
+        disk.write(first)
+    env.libvirt.start()
+    env.front.release.set()
+    case.state = "shut off"
+    case.is_whole()
+    assert "taking a new snapshot" in case.said(), case.said()
+
+
 def test_the_reply_to_the_last_try_is_lost(env):
     case = env.send("cut-reply", retries=0)
     case.is_whole()
