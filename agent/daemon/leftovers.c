@@ -11,6 +11,7 @@
 #include "agent/recovery/moved.h"
 #include "agent/recovery/rollback.h"
 #include "agent/task/thread.h"
+#include "agent/task/volume-result.h"
 
 #define INTERVAL_S 5
 /* The longest pauses between two tries of a job. */
@@ -105,9 +106,10 @@ static void leftover_run(struct job *job, void *opaque)
 	g_autoptr(GError) error = NULL;
 
 	recovery_drop_after_reboot(agent, leftover->left);
-	if (recovery_rollback(agent, job, leftover->left, 1, &error) == 0) {
+	if (volume_result_resend(agent, leftover->left, &error) == 0 &&
+	    recovery_rollback(agent, job, leftover->left, 1, &error) == 0) {
 		forget_retry(leftover->all, leftover->left->id);
-		g_message("instance %s: rolled back the leftover steps of an ended job",
+		g_message("instance %s: no step of an ended job is left over",
 			  leftover->left->instance);
 		return;
 	}
