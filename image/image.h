@@ -74,9 +74,7 @@ struct image_config {
 	unsigned connect_timeout_s; /* seconds to establish a TCP or TLS connection */
 	unsigned request_timeout_s; /* seconds for a complete request that is not an upload */
 	unsigned stall_timeout_s;   /* an upload fails after this many seconds without progress */
-	/* For how many seconds to wait for an image that is `saving` after an incomplete upload. */
-	unsigned saving_timeout_s;
-	unsigned finishing_timeout_s; /* the same after all data was sent */
+	unsigned saving_timeout_s;  /* for how many seconds to wait for an image that is `saving` */
 	struct keystone_config auth; /* [keystone_authtoken]: novasnap's token, and the catalogue */
 	struct keystone_config service;	  /* [service_user] */
 	bool send_service_user_token;	  /* [service_user]send_service_user_token */
@@ -212,9 +210,10 @@ int image_store_update(struct image_store *store, const struct image_identity *i
  * `upload->verified` is set, the caller then compares the image's record with the data by
  * image_record_verify(). Each attempt starts at byte 0. After an attempt without a confirmation the
  * image's record is checked, so that two uploads never run at the same time, a complete image is
- * not sent again, and an image is not given up while it may be complete: if all data was sent, the
- * record is asked for finishing_timeout_s, while the store does not answer or the image is still
- * `saving`. An image that does not match is not deleted; that is left to the caller. Returns 0 or
+ * not sent again. If all data was sent, the record is asked for saving_timeout_s while the store
+ * does not answer or the image is still `saving`; if it is then still unknown whether the image is
+ * complete, the upload fails with `upload->may_be_complete`. An image that does not match is not
+ * deleted; that is left to the caller. Returns 0 or
  * -1; errors of the source and of the callbacks keep their domain.
  */
 int image_store_upload(struct image_store *store, const struct image_identity *identity,

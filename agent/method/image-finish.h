@@ -15,6 +15,17 @@
  * IMAGE_ERROR_UNAVAILABLE if novasnapd is stopping. */
 int image_finish(struct task *task, GError **error);
 
+enum image_confirmation {
+	IMAGE_CONFIRM_FAILED = -1, /* an error is set; the image may be complete nevertheless */
+	IMAGE_CONFIRM_EMPTY,	   /* the image waits for data again */
+	IMAGE_CONFIRMED,	   /* it is stored and verified */
+};
+
+/* Finds out whether an image is complete of which all data was sent, without the store's
+ * confirmation. Asks for [novasnap]finishing_timeout, while the store does not answer or the image
+ * is still `saving`. The errors are those of image_finish, or that of a cancelled job. */
+enum image_confirmation image_confirm(struct task *task, GError **error);
+
 /* Reports that all data was sent and the store is asked for the image's state. `why`: its last
  * answer. Call it before each pause; it logs once in a while. */
 void image_finish_report(struct task *task, const char *why);

@@ -169,7 +169,7 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 		.finishing = report_finishing,
 		.opaque = image,
 		.hash_algo = image->hash_algo,
-		.resuming = task_state_image(task->state) == TASK_IMAGE_WRITTEN,
+		.resuming = task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
 	};
 	struct image_meta meta;
 	cJSON *properties = image_metadata_build(task, image->name, format, &meta);
@@ -315,21 +315,63 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	return rc;
 }
 
+/* All data was sent, without the store's confirmation. The guest does not wait for it, nor do other
+ * snapshots. Returns whether the image waits for data again; else `*ret_rc` and the error are the
+ * result. */
+static bool must_send_again(struct image_job *image, int *ret_rc, GError **error)
+{
+	struct task *task = image->task;
+
+	job_release_slot(task->job);
+	switch (image_confirm(task, error)) {
+	case IMAGE_CONFIRM_EMPTY:
+		task->step = "waiting for other snapshots";
+		if (job_acquire_slot(task->job))
+			return true;
+		*ret_rc = task_fail_cancelled(task, error);
+		return false;
+	case IMAGE_CONFIRMED:
+		*ret_rc = 0;
+		return false;
+	case IMAGE_CONFIRM_FAILED:
+	default:
+		*ret_rc = -1;
+		return false;
+	}
+}
+
+/* Whether only the store can tell whether the upload has failed. */
+static bool is_unconfirmed(const struct task *task, const GError *error)
+{
+	return task_state_image(task->state) == TASK_IMAGE_SENT && error->domain == IMAGE_ERROR &&
+	       error->code != IMAGE_ERROR_CANCELLED;
+}
+
 static int attempt_snapshots(struct image_job *image, GError **error)
 {
+	const char *uuid = nova_instance_uuid(image->task->instance);
+
 	for (int instant = 1;; instant++) {
 		g_autoptr(GError) local = NULL;
+		int rc;
 
 		if (attempt_snapshot(image, &local) == 0)
 			return 0;
-		if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST) ||
-		    instant == ATTEMPTS_MAX) {
+		if (is_unconfirmed(image->task, local)) {
+			g_message("instance %s: image %s: %s", uuid, image->task->image_id,
+				  local->message);
+			if (!must_send_again(image, &rc, error))
+				return rc;
+		} else if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_message("instance %s: image %s: %s; taking a new snapshot",
-			  nova_instance_uuid(image->task->instance), image->task->image_id,
-			  local->message);
+		if (instant == ATTEMPTS_MAX) {
+			g_propagate_error(error, g_steal_pointer(&local));
+			return -1;
+		}
+		g_message("instance %s: image %s: %s; taking a new snapshot", uuid,
+			  image->task->image_id, local->message);
 	}
 }
 

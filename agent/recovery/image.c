@@ -67,11 +67,11 @@ static enum image_standing query_image(struct task *task, bool *ret_may_change, 
 
 enum image_standing recovery_ask_image(struct task *task, GError **error)
 {
-	const struct image_config *config = &task->agent->config->image;
+	const struct config *config = task->agent->config;
 	/* A complete image cannot be cancelled. */
 	bool (*wait)(struct job * job, unsigned ms) =
 		task_state_has_complete_image(task->state) ? job_wait_despite_cancel : job_wait;
-	gint64 saving_s = (gint64)SAVING_TIMES * config->saving_timeout_s;
+	gint64 saving_s = (gint64)SAVING_TIMES * config->image.saving_timeout_s;
 	gint64 saving_until = deadline_in(
 		may_be_complete(task) ? MAX(saving_s, (gint64)config->finishing_timeout_s)
 				      : saving_s);

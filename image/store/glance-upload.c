@@ -155,7 +155,6 @@ static enum image_check check_image_once(struct glance_upload *self, GError **er
  * has sent all data, while Glance does not answer. */
 static enum image_check check_image(struct glance_upload *self, GError **error)
 {
-	const struct image_config *config = self->client->config;
 	struct image_upload *upload = self->upload;
 
 	gint64 began = g_get_monotonic_time();
@@ -165,8 +164,6 @@ static enum image_check check_image(struct glance_upload *self, GError **error)
 		unsigned waited_s = (unsigned)MAX(elapsed_s, slept_s);
 		unsigned pause_s =
 			CLAMP(waited_s / SAVING_POLL_PART, SAVING_POLL_S, SAVING_POLL_MAX_S);
-		unsigned timeout_s = self->may_be_complete ? config->finishing_timeout_s
-							   : config->saving_timeout_s;
 		g_autoptr(GError) local = NULL;
 		enum image_check check = check_image_once(self, &local);
 
@@ -175,7 +172,7 @@ static enum image_check check_image(struct glance_upload *self, GError **error)
 				g_propagate_error(error, g_steal_pointer(&local));
 			return check;
 		}
-		if (waited_s >= timeout_s) {
+		if (waited_s >= self->client->config->saving_timeout_s) {
 			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
 				    "%s %u s after its upload was interrupted; it is not uploaded "
 				    "again meanwhile",
@@ -193,14 +190,45 @@ static enum image_check check_image(struct glance_upload *self, GError **error)
 	}
 }
 
+static bool is_gone(const GError *error)
+{
+	return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) ||
+	       g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_GONE);
+}
+
 /* Whether the image must be checked after a failed attempt: before another one, or because it may
  * be complete. A conflict may come from data of an earlier attempt that arrived late. */
 static bool must_check(const struct glance_upload *self, const GError *error, bool may_retry)
 {
 	if (image_cancel_is_set(self->upload->cancel))
 		return false;
-	return may_retry || self->may_be_complete ||
+	return may_retry || self->may_be_complete || is_gone(error) ||
 	       (self->sent_all_before && g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT));
+}
+
+/* Whether another attempt may succeed. Glance also answers 410 if the image's status changed during
+ * the upload: only its record shows whether the image is gone. */
+static bool may_succeed_later(const GError *error)
+{
+	return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) || is_gone(error);
+}
+
+/* Checks the image after a failed attempt. `failure` is the attempt's error, of which the caller
+ * keeps ownership. */
+static enum image_check check_after_failure(struct glance_upload *self, const GError *failure,
+					    GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	enum image_check check;
+
+	self->sent_all_before = self->sent_all_before || self->may_be_complete;
+	check = check_image(self, &local);
+	/* It existed before the attempt. */
+	if (check == IMAGE_CHECK_FAILED && is_gone(failure) && is_gone(local))
+		local->code = IMAGE_ERROR_GONE;
+	if (local)
+		g_propagate_error(error, g_steal_pointer(&local));
+	return check;
 }
 
 /* Sends the image until the upload is complete. */
@@ -219,13 +247,9 @@ static int put_until_complete(struct glance_upload *self, struct glance_request 
 			report_bytes_sent(self, upload->sent);
 			return 0;
 		}
-		may_retry = other_token ||
-			    (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) &&
-			     retries++ < self->client->config->num_retries);
+		may_retry = other_token || (may_succeed_later(local) &&
+					    retries++ < self->client->config->num_retries);
 		if (!must_check(self, local, may_retry)) {
-			/* The image existed before the attempt, so it was deleted. */
-			if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-				local->code = IMAGE_ERROR_GONE;
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
@@ -235,8 +259,7 @@ static int put_until_complete(struct glance_upload *self, struct glance_request 
 			request->server++;
 			(void)image_cancel_sleep(upload->cancel, RETRY_PAUSE_S);
 		}
-		self->sent_all_before = self->sent_all_before || self->may_be_complete;
-		check = check_image(self, error);
+		check = check_after_failure(self, local, error);
 		if (check == IMAGE_CHECK_FAILED)
 			return -1;
 		if (check == IMAGE_CHECK_COMPLETE) {

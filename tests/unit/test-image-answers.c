@@ -80,10 +80,8 @@ bool __wrap_image_cancel_sleep(const atomic_int *cancel, unsigned seconds)
 }
 
 static const char *const servers[] = {"http://glance", NULL};
-static const struct image_config glance = {.api_servers = servers,
-					   .num_retries = 3,
-					   .saving_timeout_s = 10,
-					   .finishing_timeout_s = 60};
+static const struct image_config glance = {
+	.api_servers = servers, .num_retries = 3, .saving_timeout_s = 60};
 static const struct image_config keystone = {
 	.auth = {.auth_url = "http://keystone", .username = "nova"}};
 static const struct image_identity no_identity;
@@ -399,8 +397,7 @@ static void test_upload_reply_lost(void)
 /* There is nothing left to try, but the image may be complete. */
 static void test_upload_last_reply_lost(void)
 {
-	static const struct image_config once = {
-		.api_servers = servers, .saving_timeout_s = 10, .finishing_timeout_s = 60};
+	static const struct image_config once = {.api_servers = servers, .saving_timeout_s = 60};
 	g_autofree char *active = active_record(SIZE);
 	const struct answer arrives[] = {
 		{LOST, NULL, NULL}, {503, NULL, ""}, {401, NULL, ""}, {200, NULL, active}, {0}};
@@ -487,11 +484,16 @@ static void test_upload_image_unusable(void)
 	const struct answer killed[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("killed")}, {0}};
 	const struct answer gone[] = {{LOST, NULL, NULL}, {404, NULL, ""}, {0}};
 	const struct answer gone_at_once[] = {{404, NULL, ""}, {0}};
+	const struct answer exists[] = {
+		{410, NULL, ""}, {200, NULL, RECORD("queued")}, {204, NULL, ""}, {0}};
 
 	g_assert_cmpint(upload(killed, false), ==, IMAGE_ERROR_CONFLICT);
 	g_assert_cmpint(upload(gone, false), ==, IMAGE_ERROR_NOT_FOUND);
 	g_assert_cmpuint(puts_seen, ==, 1);
 	g_assert_cmpint(upload(gone_at_once, false), ==, IMAGE_ERROR_GONE);
+	/* Its status changed only. */
+	g_assert_cmpint(upload(exists, false), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 2);
 }
 
 /* A previous process may have sent the image. */

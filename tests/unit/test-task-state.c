@@ -140,6 +140,7 @@ static void check_order(const struct step *step)
 	g_assert_true(step->to_image >= step->image || step->event == TASK_EVENT_IMAGE_REFUSED ||
 		      step->event == TASK_EVENT_IMAGE_DIFFERS ||
 		      step->event == TASK_EVENT_CANCELLED ||
+		      (step->event == TASK_EVENT_DATA_SENT && step->image == TASK_IMAGE_SENT) ||
 		      (step->event == TASK_EVENT_RUN &&
 		       (step->image == TASK_IMAGE_WRITTEN || step->image == TASK_IMAGE_SENT)));
 }
@@ -184,7 +185,8 @@ static void check_complete_image(const struct step *step)
 {
 	bool may_be_complete = step->image >= TASK_IMAGE_SENT;
 	bool is_unwanted = step->event == TASK_EVENT_CANCELLED ||
-			   step->event == TASK_EVENT_IMAGE_DIFFERS || step->event == TASK_EVENT_RUN;
+			   step->event == TASK_EVENT_IMAGE_DIFFERS ||
+			   step->event == TASK_EVENT_RUN || step->event == TASK_EVENT_DATA_SENT;
 
 	if (!may_be_complete || !step->legal || is_unwanted)
 		return;
