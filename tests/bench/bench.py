@@ -74,7 +74,7 @@ class Uploads:
         return image.id
 
     def curl(self):
-        """The limit: Glance receives a finished image."""
+        """Measures the limit: Glance receives a finished image."""
         image = self.glance.post("/images", json={"name": "curl", "disk_format": "qcow2",
                                                   "container_format": "bare"}).json()["id"]
         wait_quiet()
@@ -119,8 +119,8 @@ class Uploads:
             f"{meter.peak_used >> 20} MiB, anonymous {anonymous:.1f} MiB")
 
     def wait_active(self, image):
-        """Glance is asked only when the image's file has stopped growing, since each answer takes it a hundredth of a
-        second, which the upload would lack."""
+        """Asks Glance only when the image's file has stopped growing, since each answer takes Glance ten milliseconds,
+        which the upload would lack."""
         path = os.path.join(self.cloud.images, image)
         deadline = time.monotonic() + SLOW
         before, still = -1, 0
@@ -149,7 +149,7 @@ class Uploads:
         ours = [*theirs, *(self.folder.file(name) for name in agents)]
 
         def measure(who, process, folders):
-            """The first snapshot is not counted: a program that has just started waits a second for its
+            """The first snapshot is not counted, because a program that has just started waits a second for its
             token."""
             counted = len(self.results)
             self.snapshot(who, "wide", servers["wide"], process.pid, folders)
@@ -195,7 +195,7 @@ class Bench(Environment):
 
 
 def bench_memory(folder, _rounds):
-    """Anonymous, PSS and RSS in MiB: idle, after 100 snapshots, and with five of 1 TiB under way."""
+    """Measures anonymous, PSS and RSS in MiB: idle, after 100 snapshots, and with five of 1 TiB under way."""
     with contextlib.ExitStack() as stack:
         env = Bench(folder, stack)
         guests = [env.make_guest(size_mib=1 << 20, data_mib=64, base=False) for _ in range(5)]
@@ -224,7 +224,7 @@ def bench_memory(folder, _rounds):
 
 
 def seconds_of(guest, offset):
-    """(writes, worst us) of each second that the guest has reported since."""
+    """Returns (writes, worst us) of each second that the guest has reported since."""
     with open(guest.serial, "rb") as file:
         lines = file.read()[offset:].decode(errors="replace").splitlines()
     found = [line.split() for line in lines if line.startswith("second:") and line.endswith("us")]
@@ -232,8 +232,8 @@ def seconds_of(guest, offset):
 
 
 def bench_guest(folder, rounds):
-    """A guest that writes one block after the other: its rate and its worst stall, idle and while its disk of
-    1 GiB of data is taken."""
+    """Measures the rate and the worst stall of a guest that writes one block after the other: idle, and while a
+    snapshot of its disk of 1 GiB is taken."""
     with contextlib.ExitStack() as stack:
         env = Bench(folder, stack)
         build_kernel()
@@ -304,7 +304,7 @@ def bench_compress(folder, rounds):
 
 
 def bench_casts(folder, rounds):
-    """Casts a second, ours and oslo.messaging's, without a broker and with one."""
+    """Measures casts per second of novasnap and oslo.messaging, without a broker and with one."""
     os.environ.pop("G_MESSAGES_DEBUG", None)
     with broker_for_tests(folder) as broker:
         return CastRates(folder, broker).all(rounds)
@@ -315,7 +315,7 @@ PARTS = {"casts": bench_casts, "upload": bench_upload, "compress": bench_compres
 
 
 def hash_cost():
-    """CPU seconds that SHA-512 takes for a GiB, as OpenSSL measures it."""
+    """Returns the CPU seconds that SHA-512 takes for a GiB, as OpenSSL measures it."""
     done = subprocess.run(["openssl", "speed", "-seconds", "2", "-bytes", "65536", "-mr", "-evp",
                            "sha512"], capture_output=True, text=True, check=True, timeout=60)
     speed = [float(line.split(":")[-1]) for line in done.stdout.splitlines()

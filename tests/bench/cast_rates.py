@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Measures in turn how many casts a second novasnap and oslo.messaging take: recorded snapshot_instance casts up to a
-handler that does nothing, without a broker and from a RabbitMQ in whose queue they are already."""
+"""Measures how many casts a second novasnap and oslo.messaging take, one after the other. Recorded snapshot_instance
+casts go to a handler that does nothing, without a broker and from a RabbitMQ in whose queue they already wait."""
 import contextlib
 import json
 import os
@@ -24,7 +24,7 @@ LIMIT_S = 300
 
 
 class Queue:
-    """A compute host's queue, which is there before its server, as when nova-compute is down."""
+    """A compute host's queue, which exists before its server, as when nova-compute is down."""
 
     def __init__(self, broker, host):
         self.name = f"compute.{host}"
@@ -62,7 +62,7 @@ class Queue:
         tap.wait_for("casts in the queue", lambda: self.depth() == count)
 
     def check_empty(self):
-        """Until the queue is empty: all were acked by the program that has ended."""
+        """Waits until the queue is empty: the program that has ended has acked all messages."""
         tap.wait_for("empty queue", lambda: self.depth() == 0, 10)
 
 
@@ -88,7 +88,7 @@ class CastRates:
         images = folder.make("images")
         self.folder, self.broker, self.sent = folder, broker, 0
         self.agent = Agent(folder, broker.url, images=images)
-        # Nobody listens at that port, and novasnapd tries it once.
+        # Nothing listens at that port, and novasnapd tries it once.
         self.alone = Agent(folder, "rabbit://127.0.0.1:1/", images=images, name="alone",
                            oslo_messaging_rabbit={"rabbit_retry_interval": "60",
                                                   "rabbit_interval_max": "60"})

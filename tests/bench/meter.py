@@ -23,14 +23,14 @@ def children(pid):
 
 
 def cpu(pid):
-    """CPU seconds of a process, and of its children that have ended."""
+    """Returns the CPU seconds of a process, and of its children that have ended."""
     fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS if fields else 0
 
 
 def written(pid):
-    """Bytes that a process, and its children that have ended, made dirty in the page cache or wrote past it; shared
-    memory too."""
+    """Returns the bytes that a process, and its children that have ended, made dirty in the page cache or wrote
+    directly. Shared memory counts too."""
     for line in read(f"/proc/{pid}/io").splitlines():
         if line.startswith("write_bytes"):
             return int(line.split()[1])
@@ -38,7 +38,7 @@ def written(pid):
 
 
 def memory(pid):
-    """Anonymous, PSS and RSS in MiB."""
+    """Returns anonymous, PSS and RSS in MiB."""
     sizes = {}
     for line in read(f"/proc/{pid}/smaps_rollup").splitlines()[1:]:
         name, _, value = line.partition(":")
@@ -47,7 +47,7 @@ def memory(pid):
 
 
 def used(folders):
-    """Bytes of disk that the files in these folders take."""
+    """Returns the bytes of disk that the files in these folders take."""
     total = 0
     for folder in folders:
         for place, _, names in os.walk(folder):
@@ -108,6 +108,6 @@ class Meter(threading.Thread):
 
 
 def wait_quiet(seconds=2):
-    """Until what was written before is on the disk, so that the next measurement does not pay for it."""
+    """Waits until everything written before is on the disk, so that it does not slow the next measurement."""
     os.sync()
     time.sleep(seconds)

@@ -44,7 +44,7 @@ class Compute:
 
 
 def serializer():
-    """The serializer that nova.rpc.get_server makes."""
+    """Returns the serializer that nova.rpc.get_server makes."""
     kind = rpc.ProfilerRequestContextSerializer if rpc.profiler else rpc.RequestContextSerializer
     return kind(base.NovaObjectSerializer())
 
@@ -59,7 +59,7 @@ class Nothing:
 
 
 def decode_round(body, number, seconds):
-    """(casts a second, the next number): `body` makes the body of a number."""
+    """Returns (casts per second, the next number). `body` makes the body of a number."""
     compute = Compute()
     listener = amqpdriver.RpcAMQPListener(Nothing(), Nothing())
     dispatch = dispatcher.RPCDispatcher([compute], serializer(), dispatcher.DefaultRPCAccessPolicy)

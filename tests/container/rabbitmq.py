@@ -145,7 +145,7 @@ def image(docker, folder):
 
 
 class Container:
-    """A RabbitMQ on the machine's own loopback, with its own node name and epmd."""
+    """A RabbitMQ on the machine's own loopback, with a node name and epmd of its own."""
 
     def __init__(self, docker, folder, name):
         self.docker, self.image = docker, name

@@ -40,7 +40,7 @@ def sha512(path):
 
 
 def send(agent, guest):
-    """Sends the recorded cast, and shows how far it is until the image is done. Returns the image's id."""
+    """Sends the recorded cast, and shows the progress until the image is done. Returns the image's id."""
     command = [os.path.join(BUILD, "novasnap"), "--config-file", agent.conf, "send",
                "snapshot_instance", "--file", CAST,
                "--instance", guest.uuid, "--name", "demo", "--watch", "--timeout", "120"]

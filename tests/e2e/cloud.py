@@ -29,8 +29,8 @@ class _NeutronHandler(Handler):
 
 
 class NeutronStandIn(HttpStandIn):
-    """What nova asks of a network service when its servers have no ports: empty lists. No faults: the real one would
-    only be one more service to start."""
+    """Answers what nova asks of a network service when its servers have no ports, with empty lists. It injects no
+    faults. The real Neutron would only be one more service to start."""
     handler = _NeutronHandler
 
 
@@ -247,7 +247,7 @@ api_paste_config = /etc/nova/api-paste.ini
         self._connection = None
 
     def glance_start(self):
-        """After it was ended."""
+        """Starts Glance again."""
         process = self.spawn("glance", ["glance-api", *self.conf("glance-api")])
         wait_port(self.port["glance"], process, "Glance", self.log("glance"))
 
@@ -354,7 +354,7 @@ api_paste_config = /etc/nova/api-paste.ini
                 self.log("nova-manage"))
 
     def has_hypervisor(self):
-        """Whether nova-compute has reported its node, which a cell maps then."""
+        """Returns whether nova-compute has reported its node. A cell then maps it."""
         with open(self.log("nova-compute"), errors="replace") as file:
             return "Created resource provider record" in file.read() or self.discovered
 
@@ -379,7 +379,7 @@ api_paste_config = /etc/nova/api-paste.ini
         return self.connection().compute.create_flavor(name="tiny", ram=64, vcpus=1, disk=1).id
 
     def boot(self, names, image, flavor):
-        """Servers of these names, all at once, once they are active: name -> id."""
+        """Starts servers of these names at the same time. Returns name -> id when all are active."""
         compute = self.connection().compute
         ids = {name: compute.create_server(name=name, image_id=image, flavor_id=flavor,
                                            networks="none").id for name in names}
@@ -396,7 +396,7 @@ api_paste_config = /etc/nova/api-paste.ini
         return os.path.join(self.instances, server, "disk")
 
     def remove_domains(self):
-        """Whatever guests are left in libvirt."""
+        """Removes the guests that are left in libvirt."""
         for uuid in self.libvirt.virsh("list", "--all", "--uuid", check=False).split():
             for command in (["destroy", uuid], ["undefine", uuid, "--managed-save", "--nvram"]):
                 self.libvirt.virsh(*command, check=False)

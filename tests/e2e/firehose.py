@@ -66,7 +66,7 @@ def recorded(path):
 
 
 def shape(value):
-    """The keys of a payload and the types of its values."""
+    """Returns the keys of a payload and the types of its values."""
     if isinstance(value, dict):
         return {key: shape(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -79,8 +79,8 @@ def is_of(message, server):
 
 
 def steps(messages, server):
-    """The messages about a server after its cast, each as a dictionary that must be the same for two agents. Calls with
-    which nova-compute only reads, or keeps its records of networks, are left out."""
+    """Returns the messages about a server after its cast, each as a dictionary that must be the same for two agents. It
+    leaves out calls with which nova-compute only reads, or refreshes its records of networks."""
     found = []
     for entry in messages:
         inner = entry["message"]
@@ -113,7 +113,7 @@ def steps(messages, server):
 
 
 def paths(one, other, path=""):
-    """The places where two values differ."""
+    """Returns the places where two values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
             if key not in one or key not in other:
@@ -125,7 +125,7 @@ def paths(one, other, path=""):
 
 
 def differences(expected, got, leave_out=()):
-    """Lines that say where two lists of steps differ; none when they are the same."""
+    """Returns lines that say where two lists of steps differ, or none if they are the same."""
     lines = []
     if len(expected) != len(got):
         lines.append(f"{len(got)} messages, {len(expected)} expected")

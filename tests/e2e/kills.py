@@ -43,7 +43,7 @@ def reached(state):
 
 
 def is_extracted(case):
-    """From the end of qemu-img on, until the guest is restored."""
+    """Lasts from the end of qemu-img until the guest is restored."""
     return not case.reads() and case.has_read
 
 
@@ -79,7 +79,7 @@ class NovaCompute:
         self.cloud.compute_stop()
 
     def settle(self, case):
-        """A cast that was still in the queue is served now."""
+        """Waits until a cast that was still in the queue has been served."""
         with contextlib.suppress(AssertionError):
             tap.wait_for("end of the task", lambda: case.task() is None, 60, 0.2)
         time.sleep(SETTLE)
@@ -129,7 +129,7 @@ class Case:
         return self.world.query("select task_state from instances where uuid = %s", self.uuid)[0]
 
     def programs(self):
-        """(name, pid, command line) of the programs that have files of this server open, except its QEMU."""
+        """Returns (name, pid, command line) of the programs that have files of this server open, except its QEMU."""
         for process in processes():
             if process.name in ("qemu-img", "qemu-nbd"):
                 with contextlib.suppress(OSError), open(f"/proc/{process.pid}/cmdline") as file:
@@ -149,7 +149,7 @@ class Case:
         return os.path.getsize(self.stored()) if os.path.exists(self.stored()) else 0
 
     def wait(self, moment):
-        """Waits for a moment. Whether it came before the snapshot's end."""
+        """Waits for a moment. Returns whether it came before the snapshot's end."""
         until = time.monotonic() + 180
         while time.monotonic() < until:
             if moment(self):
@@ -160,7 +160,7 @@ class Case:
         raise AssertionError("the snapshot does not end")
 
     def left(self):
-        """In words, what tests/lib/case.py asserts."""
+        """Returns in words what tests/lib/case.py asserts."""
         if self.uuid in self.libvirt.virsh("list", "--all", "--uuid").split():
             yield from self.left_of_the_guest()
         else:
@@ -195,7 +195,7 @@ class Case:
             yield "mirror running" if "<mirror" in self.domain.virsh("dumpxml") else "backup running"
 
     def image_left(self):
-        """(words, whether the image is as it should be)"""
+        """Returns (words, whether the image is correct)."""
         record = self.world.glance.find_image(self.image)
         if record is None:
             return "image deleted", True
@@ -206,7 +206,7 @@ class Case:
         return "image of other content", False
 
     def outcome(self):
-        """(what was left, whether anything was lost)"""
+        """Returns (what was left, whether anything was lost)."""
         left = list(self.left())
         image, is_well = self.image_left()
         return f"{', '.join(left) or 'nothing'}; {image}", bool(left) or not is_well
@@ -234,7 +234,7 @@ class Case:
 
 
 def whole(world, actor, kind):
-    """A snapshot without a kill: how many seconds it takes. It leaves nothing, or the measurement itself is wrong."""
+    """Takes a snapshot without a kill. Returns its seconds. It must leave nothing."""
     case = Case(world, actor, kind)
     case.wait(lambda _case: False)
     seconds = time.monotonic() - case.began
@@ -246,13 +246,13 @@ def whole(world, actor, kind):
 
 
 def killed(world, actor, kind, name, moment):
-    """(what was left, whether anything was lost)"""
+    """Returns what was left, and whether anything was lost."""
     for attempt in range(TRIES):
         case = Case(world, actor, kind, attempt)
         met = case.wait(moment)
         sent = case.uploaded() // MIB
         actor.kill()
-        # Now nobody changes the state any more.
+        # From here on the state does not change.
         at = case.task()
         met = met and (at == name or name not in (*SNAPSHOT, *PENDING))
         actor.start()
@@ -270,14 +270,14 @@ def killed(world, actor, kind, name, moment):
 
 
 def measure(world, actor, kind, fractions):
-    """name of the moment -> (what was left, whether anything was lost)"""
+    """Returns name of the moment -> (what was left, whether anything was lost)."""
     actor.start()
     try:
         seconds = whole(world, actor, kind)
         say(f"{type(actor).__name__}, {kind}: {seconds:.1f} s without a kill")
         moments = dict(MOMENTS[kind])
         for fraction in fractions:
-            # Earlier at each try: it may be quicker than the one without a kill.
+            # Each attempt is earlier, since the snapshot may be quicker than the one without a kill.
             moments[f"at random, {round(fraction * 100)} % of its time"] = lambda case, after=fraction * seconds: (
                 time.monotonic() - case.began >= after * 0.7 ** case.attempt)
         return {name: killed(world, actor, kind, name, moment) for name, moment in moments.items()}
@@ -286,7 +286,7 @@ def measure(world, actor, kind, fractions):
 
 
 def boot(cloud):
-    """A server of each kind, with data of its own on its disk."""
+    """Starts a server of each kind, with data of its own on its disk."""
     cloud.compute_start()
     servers = cloud.boot(list(KINDS), cloud.make_image("base"), cloud.make_flavor())
     cloud.act(servers["off"], {"os-stop": None})

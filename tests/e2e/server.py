@@ -25,11 +25,11 @@ class Server:
             record := self.record())["OS-EXT-STS:task_state"] is None and record, 120, 0.05)
 
     def events(self):
-        """(event, result) of each event of the last action."""
+        """Returns (event, result) of each event of the last action."""
         return self.events_of(self.requests()[0])
 
     def requests(self, action=None):
-        """The ids of the requests, the last one first."""
+        """Returns the ids of the requests, the last one first."""
         actions = self.cloud.get(f"/servers/{self.server}/os-instance-actions")["instanceActions"]
         return [entry["request_id"] for entry in actions if action in (None, entry["action"])]
 

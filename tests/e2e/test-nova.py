@@ -69,13 +69,13 @@ class Sampler(threading.Thread):
 
 
 def is_within(seen, allowed):
-    """Whether the states that were seen are among the allowed ones, in their order."""
+    """Returns whether the observed states are among the allowed ones, in their order."""
     rest = iter(allowed)
     return all(any(state == other for other in rest) for state in seen)
 
 
 class Player(Server):
-    """Takes one server through the actions of the table, and keeps the messages of each."""
+    """Takes one server through the actions of the table, and records the messages of each."""
 
     def __init__(self, cloud, firehose, server):
         super().__init__(cloud, server)
@@ -140,8 +140,8 @@ class Nova(Environment):
     # What tests share.
 
     def ask_while_nobody_serves(self, meanwhile):
-        """An image of the server that was stopped is asked for, `meanwhile` is called with it, and then novasnapd is
-        started. Returns the image."""
+        """Requests an image of the stopped server, calls `meanwhile` with it, and then starts novasnapd. Returns the
+        image."""
         image = self.stopped.ask("image", "asked early")
         meanwhile(image)
         self.agent.start()

@@ -45,7 +45,7 @@ def unlimited(code):
 
 
 def functions(path):
-    """(name, body) of each."""
+    """Returns the name and body of each function."""
     with open(os.path.join(TOP, path)) as file:
         text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
     for match in re.finditer(r"^(?![#\s}])([^;{}=]*?)\n\{\n(.*?)^\}", text, re.M | re.S):
@@ -74,7 +74,7 @@ def main():
         return found or by_table
 
     def reach(path, name):
-        """The body of a function, with those of the functions of its file that it calls."""
+        """Returns the body of a function, with those of the functions of its file that it calls."""
         body = code[path, name]
         return body + "".join(text for (where, called), text in code.items()
                               if where == path and re.search(rf"\b{called}\(", body))

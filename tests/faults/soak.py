@@ -70,12 +70,13 @@ class Soak(Environment):
                 time.sleep(0.3)
 
     def job(self, image):
-        """What `novasnap show` prints of its job, "" where there is none."""
+        """Returns what `novasnap show` prints of its job, or ""."""
         done = self.agent.command("show", image, check=False)
         return done.stdout if done.returncode == 0 else ""
 
     def send(self, guest, image):
-        """As nova-api. A broker that goes down loses what novasnapd has not taken: then it is sent again."""
+        """Sends the cast as nova-api does. A broker that goes down loses what novasnapd has not acked, so the cast is
+        then sent again."""
         until = time.monotonic() + LIMIT
         while not self.job(image) and time.monotonic() < until:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -51,7 +51,7 @@ class Snapshots(FaultEnvironment):
 
 
 def run_random(env, name, chance):
-    """Killed once, twice or three times, at random moments. Returns what came of it."""
+    """Kills novasnapd once, twice or three times, at random moments. Returns the outcome."""
     case = env.case(name)
     with ending(case, f"{name} killed at random") as agent:
         agent.start()
@@ -65,7 +65,7 @@ def run_random(env, name, chance):
 
 
 def random_test(names, kills, found):
-    """`found`: a list of what came of each kill."""
+    """`found`: a list to which the outcome of each kill is added."""
     def test(env):
         seed = random.randrange(1 << 32)
         chance = random.Random(seed)

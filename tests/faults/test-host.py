@@ -26,7 +26,7 @@ class Host(CaseEnvironment):
         return agent
 
     def agent_in_little_room(self):
-        """Whose state_dir has room for 1 MiB."""
+        """An agent whose state_dir has room for 1 MiB."""
         agent = self.make_host_agent()
         os.makedirs(agent.state)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=711", "none", agent.state], check=True, timeout=20)
@@ -39,7 +39,7 @@ class Host(CaseEnvironment):
 
 
 def fill(agent):
-    """Fills the state_dir. Returns the file that does."""
+    """Fills the state_dir. Returns the file that fills it."""
     ballast = os.path.join(agent.state, "ballast")
     with open(ballast, "wb", buffering=0) as file:
         try:
@@ -71,14 +71,15 @@ def test_no_room_for_the_journal_no_cast_is_acked_or_lost(env):
 
 
 def test_no_room_for_the_journal_while_a_snapshot_is_under_way(env):
-    """What cannot be journaled is not done: the snapshot fails, or succeeds; the conductor is told in any case."""
+    """What cannot be journaled is not done. The snapshot fails or succeeds, and is reported to the conductor in either
+    case."""
     agent = env.agent_in_little_room()
     case = env.hold(agent)
     ballast = fill(agent)
     env.front.release.set()
     tap.wait_for("task state", lambda: env.conductor.task_states[env.guest.uuid] is None, 60)
     os.remove(ballast)
-    # In the journal it is open: the next start brings it to its end.
+    # It is open in the journal, and the next start completes it.
     agent.stop()
     agent.start()
     case.wait_end()

@@ -31,7 +31,7 @@ class LibvirtdFails(CaseEnvironment):
         self.libvirt.signal(signal.SIGCONT)
 
     def send(self, agent, moment):
-        """A snapshot that has come to a moment: (case, thread that sends it)"""
+        """Sends a snapshot and waits until it has reached a moment. Returns the case and the thread that sends it."""
         case = Case(self, agent)
         sender = threading.Thread(target=case.send)
         sender.start()
@@ -39,7 +39,7 @@ class LibvirtdFails(CaseEnvironment):
         return case, sender
 
     def check(self, agent, moment, fault, *allowed):
-        """A fault at a moment of a snapshot, and what may come of it."""
+        """Injects a fault at a moment of a snapshot, and checks that the outcome is an allowed one."""
         case, sender = self.send(agent, moment)
         fault()
         sender.join()
@@ -97,7 +97,7 @@ def test_hangs_when_a_cast_comes(env):
 
 
 def test_qemu_hangs_and_libvirt_refuses_the_rollback(env):
-    """libvirt lets each call wait for half a minute for the save that it is at."""
+    """libvirt makes each call wait for half a minute while it saves the guest."""
     agent = env.agent(NO_LIVE_SNAPSHOT, libvirt_call_timeout="60")
     case, sender = env.send(agent, lambda: is_saving(env.guest))
     qemu = env.guest.pid()

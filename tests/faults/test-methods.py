@@ -40,16 +40,16 @@ METHODS = {
     "rebase": Method(DELETE, None, "shut off", "shut off", "stopped", "stopped"),
 }
 POWER = {"running": 1, "paused": 3, "saved": 4, "shut off": 4}
-# Where a step that fails leaves the guest as it was; at those after them it has been changed.
+# A failure at these steps leaves the guest unchanged; a failure at a later step does not.
 EARLY = ("event.before", "event.after", "power-off.before", "change-guest.before", "volume-create.before",
          "volume-delete.before")
-# What libvirt does by QEMU, which takes a while.
+# What QEMU executes for libvirt, which takes a while.
 AMID = {"shelve": "power-off", "suspend": "change-guest", "resume": "change-guest", "pause": "change-guest",
         "unpause": "change-guest", "create": "volume-create", "commit": "volume-delete", "pull": "volume-delete"}
 
 
 class MethodCase(Case):
-    """One cast of a method. What came of it is the instance's vm_state."""
+    """One cast of a method. Its outcome is the instance's vm_state."""
 
     def __init__(self, env, name, agent):
         self.env, self.method, conductor = env, METHODS[name], env.conductor
@@ -79,10 +79,10 @@ class MethodCase(Case):
 
     def outcome(self, alone=True):
         shown = self.shown()
-        # One job: the agent, and so its journal, is this case's own.
+        # There is one job, because the agent and its journal belong to this case only.
         assert shown.count(self.guest.uuid) == 1, shown
         self.is_done = " done " in shown
-        # A process that did not see its end may not have failed it.
+        # A process that was killed before the end of the job may not have failed it.
         assert self.is_done or self.kind == "error", self.said()[-4000:]
         super().outcome(alone)
         shutil.rmtree(self.agent.folder)
@@ -108,7 +108,7 @@ class MethodCase(Case):
         assert self.guest.definition() == self.definition
 
     def check_told(self):
-        """The states of the instance, the event, and one fault where it failed."""
+        """Checks the states of the instance, the event, and that there is one fault if the cast failed."""
         conductor, method, guest = self.conductor, self.method, self.guest.uuid
         fields, events = conductor.fields[guest], {(guest, self.event): True} if self.task_state else {}
         assert conductor.task_states[guest] is None, conductor.task_states[guest]
@@ -154,7 +154,7 @@ class ImageCase(MethodCase):
 
 
 class BackupCase(ImageCase):
-    """Where there is a whole one already, and one is to be kept."""
+    """A backup of an instance that has a complete backup already, when one is to be kept."""
     image_properties = {"image_type": "backup", "backup_type": "daily"}
 
     def __init__(self, env, name, agent):
@@ -172,7 +172,7 @@ class BackupCase(ImageCase):
 
     def check_image(self):
         old, new = self.are_whole()
-        # A rotation that fails fails nothing.
+        # A rotation that fails does not fail the backup.
         assert old == (not new or self.point == "rotate.before" and self.kind == "error"), (old, new)
         if old:
             self.glance.delete(self.old)
@@ -180,14 +180,14 @@ class BackupCase(ImageCase):
 
 
 class VolumeCase(MethodCase):
-    """What came of it is what Cinder was told last."""
+    """The outcome is the last report to Cinder."""
 
     def __init__(self, env, name, agent):
         super().__init__(env, name, agent)
         self.snapshot, self.is_new = str(uuid.uuid4()), self.method.cast == CREATE
         env.cinder.updates.clear()
         env.cinder.statuses[self.snapshot] = "creating" if self.is_new else "deleting"
-        # A new one that Cinder has made; the middle one into the one below; or it into the last, down to the base.
+        # Cinder made a new snapshot; or the middle file is merged into the base; or the base into the uppermost.
         merged = ("middle", "base") if name == "commit" else ("base", None)
         info = ({"create_info": {"snapshot_id": self.snapshot, "new_file": "fresh"}} if self.is_new else
                 {"snapshot_id": self.snapshot,
@@ -202,13 +202,13 @@ class VolumeCase(MethodCase):
         return self.env.cinder.updates[-1][1] if self.env.cinder.updates else "untold"
 
     def check_definition(self):
-        """The volume's file may be another one."""
+        """Checks the guest's definition, in which the volume's file may have changed."""
         volume, wanted = self.env.volume, self.after if self.has_changed() else self.before
         assert without_volume(self.guest.definition()) == without_volume(self.definition), self.guest.definition()
         chain = volume.chain(self.guest)
         assert chain == wanted, chain
         if self.guest.state() == "running":
-            # What QEMU still had in its caches of the files is written then.
+            # QEMU then writes what is still in its caches of the files.
             self.guest.virsh("suspend")
             self.guest.virsh("resume")
         assert same_content(volume.file(chain[0]), "qcow2", volume.reference(self.before[0]), "qcow2")

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Glance, Keystone and QEMU fail while a snapshot is under way: guest, image and task state come out right. A real
-Glance behind a stand-in for its faults; broker, libvirt and QEMU are real; Keystone and the conductor are stand-ins."""
+"""Glance, Keystone and QEMU fail while a snapshot is under way: guest, image and task state must be correct afterwards.
+Broker, libvirt and QEMU are real. Glance is real and stands behind a stand-in that injects its faults. Keystone and the
+conductor are stand-ins."""
 import os
 import signal
 import sys
@@ -32,19 +33,19 @@ class Outage(CaseEnvironment):
         return self.start_agent(sections={"retries": RETRIES, **(sections or {})}, stall_timeout="2", **novasnap)
 
     def agent_with_token(self):
-        """With a user of its own at Keystone."""
+        """An agent with a user of its own in Keystone."""
         return self.agent({"keystone_authtoken": self.keystone.section()})
 
     def saving_agent(self):
         return self.agent({**NO_LIVE_SNAPSHOT, "DEFAULT": {"max_concurrent_snapshots": "0"}})
 
     def send(self, agent, *faults):
-        """A snapshot whose uploads meet these faults."""
+        """Sends a snapshot whose uploads meet these faults."""
         self.front.reset(*faults)
         return Case(self, agent).send()
 
     def kill_qemu(self, agent, moment):
-        """QEMU dies at a moment of a snapshot, and the guest stays as that left it."""
+        """Kills QEMU at a moment of a snapshot. The guest must then stay off."""
         case = Case(self, agent)
         sender = threading.Thread(target=case.send)
         sender.start()

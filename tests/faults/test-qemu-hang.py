@@ -37,7 +37,7 @@ class Hang(CaseEnvironment):
         return self.agent(upload_bytes_per_second=str(4 * MIB))
 
     def stop_qemu(self, agent, moment, words):
-        """QEMU is stopped at a moment of a snapshot, which fails with these words, and goes on later."""
+        """Stops QEMU at a moment of a snapshot, which must fail with this message, and lets QEMU continue later."""
         case = Case(self, agent)
         try:
             sender = threading.Thread(target=case.send)
@@ -45,7 +45,7 @@ class Hang(CaseEnvironment):
             tap.wait_for("moment", lambda: moment(case), 30, 0.001)
             os.kill(self.guest.pid(), signal.SIGSTOP)
             sender.join()
-            # Others are served meanwhile, and afterwards.
+            # Other guests are served meanwhile, and afterwards.
             Case(self, agent, self.other).send().is_whole(alone=False)
             case.wait_failed()
             assert words in case.said(), case.said()
@@ -53,7 +53,7 @@ class Hang(CaseEnvironment):
         finally:
             os.kill(self.guest.pid(), signal.SIGCONT)
         case.is_deleted()
-        # Nor has libvirt kept anything.
+        # libvirt has kept nothing either.
         Case(self, agent).send().is_whole()
 
 

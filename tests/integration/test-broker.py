@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What novasnapd makes of messages that the real oslo.messaging and others send it over a real RabbitMQ: casts, calls,
-duplicates, bodies that are no messages. With the real libvirt and QEMU, and images in a folder. The RabbitMQ of
-NOVASNAP_TEST_AMQP_URL is used where that is set."""
+"""What novasnapd does with messages that the real oslo.messaging and other programs send to it over a real RabbitMQ:
+casts, calls, duplicates, and bodies that are not messages. libvirt and QEMU are real, and the images are in a folder.
+The RabbitMQ of NOVASNAP_TEST_AMQP_URL is used where that is set."""
 import contextlib
 import json
 import os
@@ -34,7 +34,7 @@ class Messages(Environment):
         self.broker.publish(body, f"compute.{self.agent.host}")
 
     def make_cast(self):
-        """The recorded cast for our guest, into a new image."""
+        """Makes the recorded cast for our guest, into a new image."""
         with open(CAST) as file:
             message = json.load(file)
         message["args"]["instance"]["nova_object.data"]["uuid"] = self.guest.uuid
@@ -52,10 +52,10 @@ class Messages(Environment):
 
 
 def raised(call):
-    """(name, text) of the exception that a call raises."""
+    """Returns the name and text of the exception that a call raises."""
     try:
         call()
-    except Exception as error:  # whatever is raised is what is tested
+    except Exception as error:  # the test checks the type
         return type(error).__name__, str(error)
     return None, None
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What `novasnap check` prints: when all is well, and for each thing that is not. RabbitMQ, libvirt and Glance are
-real, Keystone is a stand-in. (By TLS: test-tls.py; as a user who is not root: test-unprivileged.py.)"""
+"""What `novasnap check` prints when everything is correct, and for each thing that is not. RabbitMQ, libvirt and Glance
+are real, Keystone is a stand-in. test-tls.py has the checks with TLS, test-unprivileged.py those as a user other than
+root."""
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ class Checks(Environment):
 
 
 def check(agent, env=()):
-    """(exit status, the lines by what they are about, all lines)"""
+    """Returns the exit status, the lines by subject, and all lines."""
     done = agent.command("check", check=False, env=env)
     assert not done.stderr, done.stderr
     lines = done.stdout.splitlines()

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""novasnap's commands, used wrongly: options, arguments, configurations and files that make no sense, a novasnapd that
-has never run, and a broker that is away. Each mistake is one line on standard error that names what is wrong."""
+"""Wrong use of novasnap's commands: options, arguments, configurations and files that make no sense, a novasnapd that
+has never run, and a broker that is away. Each mistake must give one line on standard error that names what is wrong."""
 import concurrent.futures
 import os
 import shutil
@@ -21,7 +21,7 @@ NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"
 
 class Commands(Environment):
     def set_up(self):
-        # Where the user nobody reaches it too.
+        # The user nobody can reach this folder too.
         self.novasnap = shutil.copy(os.path.join(BUILD, "novasnap"), self.folder.path)
         self.not_json = self.write("not.json", "no json\n")
         self.no_instance = self.write("no-instance.json", '{"method": "snapshot_instance", "args": {}}\n')
@@ -29,7 +29,7 @@ class Commands(Environment):
         self.empty = self.write("empty", "")
 
     def before_test(self):
-        """A configuration with folders that nothing is in yet."""
+        """Writes a configuration with empty folders."""
         place = uuid.uuid4().hex[:8]
         self.state, self.images = self.folder.file(f"state-{place}"), self.folder.file(f"images-{place}")
         self.good = self.write("good.conf", f"""[DEFAULT]
@@ -50,7 +50,7 @@ images_dir = {self.images}
         return path
 
     def run(self, *arguments, conf="", prefix=()):
-        """`conf`: a configuration in the good one's place; None: none is named."""
+        """`conf`: a configuration instead of the correct one; None: no configuration is named."""
         options = [] if conf is None else ["--config-file", conf or self.good]
         return subprocess.run([*prefix, self.novasnap, *options, *arguments], capture_output=True, text=True,
                               timeout=60, stdin=subprocess.DEVNULL, check=False)
@@ -82,7 +82,7 @@ def test_options_before_the_command(env):
     env.fails(2, 'no command "frob"', "frob")
     env.fails(2, "--frob", "--frob", "jobs")
     env.fails(2, "Missing argument", "--config-file", conf=None)
-    # Behind the command stand the command's own options.
+    # After the command only its own options are allowed.
     env.fails(2, "--config-file", "jobs", "--config-file", env.good, conf=None)
     env.fails(2, "--version", "jobs", "--version")
 
@@ -104,7 +104,7 @@ def test_options_of_the_commands(env):
 
 def test_configurations(env):
     for conf, words in ((env.folder.file("missing.conf"), "No such file"), (env.folder.path, "Is a directory"),
-                        ("/dev/zero", "larger than"), (env.write("1.conf", "nonsense\n"), "1.conf:1: neither"),
+                        ("/dev/zero", "larger than"), (env.write("1.conf", "nonsense\n"), "1.conf:1: not a"),
                         (env.write("2.conf", "[novasnap]\n\nstatedir = /x\n"), '2.conf:3: [novasnap] has no key "statedir"'),
                         (env.write("3.conf", "[DEFAULT]\nreport_interval = often\n"), "3.conf:2: [DEFAULT]report_interval")):
         for command in (["jobs"], ["show", "1"], ["watch"], ["cancel", str(uuid.uuid4())], ["snapshot", "x"],
@@ -144,7 +144,7 @@ def test_no_journal(env):
 
 
 def test_no_broker(env):
-    """Each waits for it, says why it is away, and leaves nothing behind."""
+    """Each command waits for the broker, says why it is away, and leaves nothing behind."""
     recording = env.folder.file("recording.jsonl")
     commands = (["watch"], ["cancel", str(uuid.uuid4())], ["record", recording], ["replay", CAST],
                 ["send", "snapshot_instance", "--file", CAST])
@@ -154,7 +154,7 @@ def test_no_broker(env):
             assert done.returncode == 1 and not done.stdout, done
             assert lines[-1].startswith(f"novasnap {command[0]}: could not log in to RabbitMQ within 30 s: "), done
             assert "transport_url" in lines[-1], done
-            # What is tried again and again is said once.
+            # A retry is logged only once.
             assert len(set(lines)) == len(lines) <= 5, lines
     assert not os.path.exists(recording) and not os.path.exists(env.images)
 

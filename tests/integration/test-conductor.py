@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Casts of Folsom and Grizzly are served as by their nova-compute; and whatever goes wrong between novasnapd and the
-conductor, the task state comes out right. RabbitMQ, libvirt, QEMU and Glance are real; the conductor is a stand-in (the
-real one is in make e2e)."""
+"""Casts of Folsom and Grizzly are served as by the nova-compute of those releases. When something goes wrong between
+novasnapd and the conductor, the task state is correct afterwards. RabbitMQ, libvirt, QEMU and Glance are real; the
+conductor is a stand-in (the real one is in make e2e)."""
 import json
 import os
 import sqlite3
@@ -36,11 +36,11 @@ class Conductor(Environment):
         return self.start_agent(sections={"DEFAULT": {"rpc_response_timeout": "2"}, **(sections or {})}, **novasnap)
 
     def internal_agent(self):
-        """With the method internal, which makes raw images."""
+        """An agent with the method internal, which makes raw images."""
         return self.agent({**NO_LIVE_SNAPSHOT, "libvirt": {"snapshot_image_format": "raw"}}, cold_method="internal")
 
     def write_cast(self, change=None, **args):
-        """Grizzly's cast, changed, in a file."""
+        """Writes a changed cast of Grizzly's into a file."""
         with open(CAST_GRIZZLY) as source:
             message = json.load(source)
         message["args"].update(args)
@@ -52,7 +52,7 @@ class Conductor(Environment):
         return path
 
     def send(self, agent, file, task_state, **properties):
-        """Sends a cast for our guest, into an image as nova-api makes it, and waits for its end."""
+        """Sends a cast for our guest and an image that was made as nova-api makes it, and waits for the end."""
         self.conductor.calls.clear()
         self.conductor.task_states[self.guest.uuid] = task_state
         image = self.glance.create(instance_uuid=self.guest.uuid, **properties)
@@ -75,12 +75,12 @@ class Conductor(Environment):
         assert self.guest.state() == state and not self.guest.has_job() and not self.guest.is_saved()
 
     def base_image(self, **fields):
-        """A change of a cast: its instance has a base image with these fields."""
+        """Returns a change of a cast that gives its instance a base image with these fields."""
         base = self.glance.create("base", **{"container_format": "bare", "disk_format": "qcow2", **fields})
         return lambda message: message["args"]["instance"].update(image_ref=base)
 
     def make_message(self):
-        """The recorded cast for our guest, which waits for it."""
+        """Makes the recorded cast for our guest, whose task state is set for it."""
         with open(CAST) as source:
             message = json.load(source)
         message["args"]["instance"]["nova_object.data"]["uuid"] = self.guest.uuid
@@ -90,7 +90,7 @@ class Conductor(Environment):
         return message
 
     def publish(self, agent, message):
-        """As it is, with the id that it has."""
+        """Publishes a message unchanged, with the id that it has."""
         self.broker.publish(message, f"compute.{agent.host}")
 
 
@@ -208,7 +208,7 @@ def test_a_duplicate_cast_is_dropped_also_after_a_restart(env):
     tap.wait_for("image", lambda: env.glance.get(image)["status"] == "active", 30)
     tap.wait_for("end", lambda: " done " in agent.command("jobs").stdout.split("\n")[0], 20)
     shown = agent.command("show", image).stdout
-    assert "outcome   done" in shown and "backup       over" in shown, shown
+    assert "outcome   done" in shown and "backup       cleared" in shown, shown
     kept = json.loads(agent.command("show", "--message", image).stdout)
     assert kept["_context_auth_token"] in (None, "***") and kept["method"] == message["method"]
     assert agent.stop() == 0
@@ -231,13 +231,13 @@ def test_while_the_journal_cannot_be_written_nothing_is_acked(env):
         env.publish(agent, message)
     tap.wait_for("stop", lambda: "accepting no casts" in agent.text(), 40)
     assert all(env.glance.get(image)["status"] == "queued" for image in images)
-    # Killed now, it has lost none: the broker delivers them again.
+    # After a kill none is lost: the broker delivers them again.
     agent.kill()
     holder.rollback()
     holder.close()
     agent.start()
     for image in images:
-        # nova sets it for one after the other.
+        # nova sets it for one snapshot after the other.
         tap.wait_for("image", lambda: (record := env.glance.get(image)) is None or record["status"] == "active", 40)
         env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
     assert len(agent.command("jobs", "--open").stdout.split("\n")) <= 2
@@ -265,7 +265,7 @@ def test_a_conductor_that_does_not_answer_fails_the_snapshot(env):
     image, shown, status = env.send_recorded(env.agent(), sleep)
     assert status == 1 and "did not answer" in shown, shown
     assert env.glance.get(image) is None
-    # One fault, whatever was repeated.
+    # There is one fault, also if calls were repeated.
     assert env.conductor.names().count("InstanceFault.create") == 1, env.conductor.names()
     env.untouched()
 

@@ -179,7 +179,7 @@ def options_of(keys):
 
 
 def read_by_oslo(paths):
-    """The values in the order of KEYS. Raises one of REFUSALS."""
+    """Returns the values in the order of KEYS. Raises one of REFUSALS."""
     conf = cfg.ConfigOpts()
     for at, option in options_of(KEYS):
         conf.register_opt(option, group=None if at["section"] == "DEFAULT" else at["section"])
@@ -188,7 +188,7 @@ def read_by_oslo(paths):
 
 
 def expected(at, value):
-    """What our reader makes of oslo.config's value."""
+    """Returns what our reader makes of oslo.config's value."""
     if at["type"] == "multi":
         return value or []
     if at["type"] == "list":
@@ -223,7 +223,7 @@ class Comparison:
         return paths
 
     def compare(self, name, *contents):
-        """Returns what is different, or None."""
+        """Returns the difference, or None."""
         paths = self.write(contents)
         ours = self.read(paths)
         try:
@@ -244,7 +244,7 @@ class Comparison:
 
 
 class Generator:
-    """Files that are mostly well-formed: most lines must be right for a file to be read at all."""
+    """Generates files that are mostly well-formed, since a file with many errors is not read at all."""
     WORDS = ["a", "b c", "x;y", "p ; q", "#r", "s # t", "=", ":", "[", "]", "[one]", ",", "é", "'", '"', "\\", "\u00a0",
              "/var/lib", "k=v", "  ", "\t", "\x0b", "%(x)s", "{}", "~"]
     REFERENCES = ["text", "text2", "text3", "flag", "count", "kind", "one.text", "one.flag", "one.number", "two.text4",
@@ -325,7 +325,7 @@ class Generator:
 
 
 def registered_options():
-    """section -> name -> option, of the libraries that nova uses."""
+    """Returns section -> name -> option, of the libraries that nova uses."""
     found = {}
     for entry in importlib.metadata.entry_points(group="oslo.config.opts"):
         if entry.name in ("oslo.messaging", "oslo.log"):
@@ -345,7 +345,7 @@ class Readers(Environment):
         self.callback(self.both.close)
 
     def agree(self, cases, least_accepted, least_refused):
-        """Both read each case alike, and accept and refuse at least so many."""
+        """Checks that both read each case alike, and that they accept and refuse at least this many."""
         both = self.both
         both.accepted = both.refused = 0
         different = [text for text in (both.compare(name, *files) for name, files in cases) if text]
@@ -379,7 +379,7 @@ def test_generated_files(env):
 
 
 def test_the_table_of_keys(env):
-    """Default, type and old names of each key are those of the library that has it."""
+    """Default, type and old names of each key are those of the library that registers it."""
     ours = [json.loads(line) for line in subprocess.run(
         [TOOL, "--table"], check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()]
     options, compared = registered_options(), 0

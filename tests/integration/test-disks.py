@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Disks of every kind become images of every format, by `novasnap snapshot`, which needs no broker: chains, raw files,
-block devices, containers; and what novasnap refuses. Then a cast is recorded and replayed. libvirt, QEMU and, for the
-last, RabbitMQ are real."""
+"""Disks of each kind become images of each format: chains, raw files, block devices, containers. What novasnap refuses
+is tested too. `novasnap snapshot` takes them, which needs no broker. The last test records and replays a cast. libvirt
+and QEMU are real, and so is RabbitMQ in the last test."""
 import contextlib
 import json
 import os
@@ -23,11 +23,12 @@ from paths import CAST, TOP  # noqa: E402
 
 @contextlib.contextmanager
 def loop_device(path):
-    """A raw file as a block device, which is what nova takes for an LVM volume. It goes with this process."""
+    """Attaches a raw file as a block device, which is what nova takes for an LVM volume. The device is detached when
+    this process ends."""
     device = subprocess.run(["losetup", "--find", "--show", path], check=True,
                             capture_output=True, text=True).stdout.strip()
     with open(device, "rb"):
-        # Detached when the last one has closed it.
+        # It is detached when the last user has closed it.
         subprocess.run(["losetup", "--detach", device], check=True)
         yield device
 
@@ -39,7 +40,7 @@ class Disks(Environment):
         self.images = self.folder.make("images")
 
     def agent(self, live=True, staged=False, **libvirt):
-        """`staged`: by the methods that copy the disk first; `libvirt`: keys of that section, and its "uri"."""
+        """`staged`: use the methods that copy the disk first; `libvirt`: keys of that section, and its "uri"."""
         sections = {"images": self.images, "libvirt": libvirt, **({} if live else NO_LIVE_SNAPSHOT)}
         if "uri" in libvirt:
             sections["libvirt_uri"] = libvirt.pop("uri")
@@ -47,7 +48,7 @@ class Disks(Environment):
                                **({"live_method": "rebase", "cold_method": "extract"} if staged else {}))
 
     def snapshot(self, agent, name):
-        """(path of the image, its format, what was shown)"""
+        """Returns the path of the image, its format, and the output."""
         done = agent.command("snapshot", name, check=False)
         assert done.returncode == 0, (done.stdout, done.stderr)
         assert os.listdir(agent.snapshots) == [], os.listdir(agent.snapshots)
@@ -73,7 +74,7 @@ def info(path, image_format):
 
 
 def lengthen(guest, layers):
-    """Puts more layers on a guest's disk, with data in each."""
+    """Adds layers with data to a guest's disk."""
     for number in range(layers):
         path = os.path.join(guest.folder, f"layer{number}.qcow2")
         qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", guest.disk, path)
@@ -117,7 +118,7 @@ def test_compressed(env):
 
 def test_zeros_that_a_guest_wrote_are_found(env):
     guest = env.make_guest(disk="raw", base=False, size_mib=64, data_mib=8)
-    # All of it is allocated: only reading tells what is zero.
+    # All of it is allocated, so only reading shows what is zero.
     subprocess.run(["fallocate", "-l", "64M", guest.disk + ".full"], check=True)
     subprocess.run(["dd", f"if={guest.disk}", f"of={guest.disk}.full", "bs=1M", "conv=notrunc", "status=none"],
                    check=True, timeout=60)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Uploads into a Glance that fails, refuses or goes away: they are retried from byte 0, never twice at once, or end in
-a failure with the image deleted. A real Glance behind a stand-in for the faults that it does not produce by itself;
-RabbitMQ, libvirt and QEMU are real."""
+"""Uploads into a Glance that fails, refuses or goes away. They are retried from byte 0 and never run twice at the same
+time, or they fail and the image is deleted. Glance is real and stands behind a stand-in that injects the faults that it
+does not produce by itself. RabbitMQ, libvirt and QEMU are real."""
 import os
 import sys
 
@@ -33,7 +33,7 @@ class Uploads(Environment):
         self.agent = self.start_agent(sections={"glance_url": self.front.url, "retries": 6})
 
     def send(self, *faults):
-        """A snapshot whose uploads meet these faults: (image, what was shown, exit status)."""
+        """Sends a snapshot whose uploads meet these faults. Returns the image, the output, and the exit status."""
         self.front.reset(*faults)
         return self.agent.snapshot(self.guest.uuid, "--image", self.glance.create())
 
@@ -113,7 +113,7 @@ def test_five_uploads_hold_up_nothing_but_a_sixth(env):
                           ("suspend_instance", "shut off"), ("resume_instance", "running")):
         compute.cast(method, instance=instance_of(quick))
         tap.wait_for(f"{state} guest", lambda: quick.state() == state, 60)
-    # A call is answered, with a refusal; and the sixth snapshot still waits for its place.
+    # A call is answered with a refusal, and the sixth snapshot still waits for its turn.
     try:
         compute.call("quiesce_instance", instance=instance_of(quick))
         raise AssertionError("it was frozen")

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a guest or an image writes into headers never leads to a file of the host: a raw disk that begins with a header
-is stored as the raw bytes that it is (CVE-2015-7548, CVE-2024-40767), and an image whose own header names other files
-is refused (CVE-2024-32498). By `novasnap snapshot`, which needs no broker; libvirt and QEMU are real."""
+"""A header that a guest or an image writes never leads to a file of the host. A raw disk that begins with a header is
+stored as raw bytes (CVE-2015-7548, CVE-2024-40767). An image whose own header names other files is refused
+(CVE-2024-32498). `novasnap snapshot` takes the images, which needs no broker; libvirt and QEMU are real."""
 import json
 import os
 import subprocess
@@ -30,7 +30,7 @@ class Headers(Environment):
 
     def set_up(self):
         self.images = self.folder.make("images")
-        # A file that a test makes into what only the host may read.
+        # A test makes this file into one that only the host may read.
         self.host_file = os.path.join(self.folder.make("elsewhere"), "host-file")
 
     def before_test(self):
@@ -49,7 +49,7 @@ class Headers(Environment):
         return self.make_agent(sections=sections, **methods)
 
     def snapshot(self, agent, name):
-        """(path of the image, its format, what was shown)"""
+        """Returns the path of the image, its format, and the output."""
         done = agent.command("snapshot", name)
         image = os.path.join(self.images, done.stdout.split("\n")[0])
         with open(image + ".json") as file:
@@ -78,7 +78,7 @@ class Headers(Environment):
                        "ddb.adapterType = \"ide\"\n")
 
     def write_raw(self, disk, write_header):
-        """A header that leads to the host's file, before whatever else the guest has."""
+        """Writes a header that leads to the host's file at the start of the guest's disk."""
         head = os.path.join(os.path.dirname(self.host_file), "header")
         write_header(head)
         with open(head, "rb") as file:
@@ -94,7 +94,7 @@ class Headers(Environment):
         assert followed["format"] in ("qcow2", "vmdk"), followed
 
     def check_raw(self, write_header):
-        """A guest with such a header in its raw disk is stored as it is, by all methods, in both formats."""
+        """A guest with such a header in its raw disk is stored unchanged, by all methods and in both formats."""
         guest = self.make_guest(disk="raw", base=False, size_mib=16, data_mib=0)
         self.write_raw(guest.disk, write_header)
         for runs, live, methods, method in WAYS:
@@ -126,7 +126,7 @@ def test_a_qcow2_with_a_data_file_is_refused(env):
     env.write_header_with_data_file(guest.disk)
     for _, live, methods, _ in WAYS[:3]:
         env.refused(env.agent(live, **methods), guest.name, "external data file")
-    # Also where the domain itself says that the chain ends there.
+    # Also when the domain itself says that the chain ends there.
     guest.define(guest.xml().replace(f"<source file='{guest.disk}'/>", f"<source file='{guest.disk}'/><backingStore/>"))
     for _, live, methods, _ in WAYS[:3]:
         env.refused(env.agent(live, **methods), guest.name, "external data file")
@@ -136,7 +136,7 @@ def test_a_base_with_a_data_file_is_refused_while_the_guest_runs(env):
     guest = env.make_guest(size_mib=16, data_mib=1)
     env.write_header_with_data_file(guest.base)
     guest.start()
-    # By stream QEMU itself reads it, as it does for the guest.
+    # With stream QEMU itself reads it, as it does for the guest.
     for _, live, methods, _ in WAYS[4:]:
         env.refused(env.agent(live, **methods), guest.name, "external data file")
         assert guest.state() == "running" and not guest.is_saved()
@@ -147,7 +147,7 @@ def test_a_qcow2_over_a_file_of_the_host_is_refused(env):
     env.write_header_with_backing_file(guest.disk)
     for _, live, methods, _ in WAYS[:3]:
         env.refused(env.agent(live, **methods), guest.name, env.host_file, "backing_dirs")
-    # Nor by a link in a folder where backing files may be.
+    # Also not by a link in a folder where backing files may be.
     link = os.path.join(guest.folder, "link")
     os.symlink(env.host_file, link)
     qemu_img("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", link, guest.disk)

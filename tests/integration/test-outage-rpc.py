@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Broker and conductor fail while a snapshot is under way: guest, image and task state come out right, and the next
-cast is served. A private RabbitMQ, libvirt, QEMU and a Glance behind a stand-in that holds uploads up are real; the
-conductor is a stand-in."""
+"""Broker and conductor fail while a snapshot is under way: guest, image and task state are correct afterwards, and the
+next cast is served. RabbitMQ is real and private, libvirt and QEMU are real. Glance is real and stands behind a
+stand-in that holds uploads up. The conductor is a stand-in."""
 import os
 import signal
 import sys
@@ -29,13 +29,13 @@ class Outage(CaseEnvironment):
         super().before_test()
 
     def agent(self, url=None, timeout=2, **rabbit):
-        """`timeout`: seconds that it waits for the conductor."""
+        """`timeout`: for how many seconds it waits for the conductor."""
         return self.start_agent(sections={
             "broker_url": url or self.broker.url, "oslo_messaging_rabbit": rabbit,
             "DEFAULT": {"rpc_response_timeout": str(timeout)}})
 
     def ends_well(self, case):
-        """As does the next one."""
+        """This snapshot ends well, and so does the next one."""
         self.front.release.set()
         case.is_whole()
         Case(self, case.agent).send().is_whole()
@@ -81,7 +81,7 @@ def test_a_connection_is_cut_between_publishing_and_its_confirm(env):
     network.silence(deaf=True)
     before = len(env.conductor.states())
     env.front.release.set()
-    # Published, and neither confirmed nor answered.
+    # It is published, but neither confirmed nor answered.
     tap.wait_for("last state", lambda: len(env.conductor.states()) > before, 20)
     network.cut()
     network.resume()

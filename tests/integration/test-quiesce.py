@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A guest's filesystems are frozen for a snapshot as nova asks, and no guest ever stays frozen. A real qemu-guest-agent
-runs in a guest whose ext4 is busy; RabbitMQ, oslo.messaging, libvirt and QEMU are real."""
+"""A guest's filesystems are frozen for a snapshot as nova asks, and no guest stays frozen. A real qemu-guest-agent runs
+in a guest that writes into its ext4. RabbitMQ, oslo.messaging, libvirt and QEMU are real."""
 import json
 import os
 import sys
@@ -43,7 +43,7 @@ class Quiesce(Environment):
                                 quiesce_timeout=quiesce_timeout)
 
     def check_thawed(self):
-        """What must be true after each test: the guest writes."""
+        """Checks what must be true after each test: the guest writes."""
         if self.guest.state() == "running" and self.guest.answers():
             tap.wait_for("thawed guest", lambda: not self.guest.frozen(), 30)
             self.guest.wait_writing(1)
@@ -53,7 +53,7 @@ class Quiesce(Environment):
         self.guest.wait_writing(2)
 
     def send(self, agent, metadata):
-        """(path of the image, exit status, what was shown)"""
+        """Returns the path of the image, the exit status, and the output."""
         image, cast = str(uuid.uuid4()), self.folder.file(f"{uuid.uuid4()}.json")
         message = {"method": "snapshot_instance", "version": "6.0", "args": {
             "image_id": image, "instance": instance_of(self.guest, **metadata)},
@@ -76,7 +76,7 @@ class Quiesce(Environment):
         assert all(word in shown for word in words), shown
 
     def freeze(self, agent):
-        """By quiesce_instance. Returns the client."""
+        """Freezes the guest by quiesce_instance. Returns the client."""
         compute = self.enter(Compute(self.broker.url, agent.host))
         compute.call("quiesce_instance", instance=instance_of(self.guest, **AGENT))
         assert self.guest.frozen()
@@ -165,7 +165,7 @@ def test_a_guest_is_thawed_when_novasnapd_stops(env):
 
 
 def watchdogs(guest):
-    """The pids of the processes that would thaw a guest."""
+    """Returns the pids of the processes that would thaw a guest."""
     found = []
     for process in processes():
         try:

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What novasnapd makes of a job that a previous process left in the journal, by what instance, image and host have come
-to meanwhile. The journals are written here, so that each is that of one moment; the guest is that of libvirt's test
-driver, the images are in a folder, the conductor is a stand-in, the broker is real."""
+"""What novasnapd does with a job that a previous process left in the journal, depending on what has become of instance,
+image and host. The tests write the journals, so that each is that of one moment. The guest is that of libvirt's test
+driver, the images are in a folder, the conductor is a stand-in, and the broker is real."""
 import contextlib
 import hashlib
 import json
@@ -41,7 +41,7 @@ class Superseded(Environment):
         self.conductor.task_states[GUEST] = state
 
     def make_stuck_folder(self):
-        """A snapshot's folder that cannot be removed."""
+        """Makes a folder of a snapshot that cannot be removed."""
         stuck = os.path.join(self.agent.snapshots, "novasnap-stuck")
         os.makedirs(os.path.join(stuck, "deep/er"))
         return stuck
@@ -66,7 +66,7 @@ class Job:
         return os.path.join(self.images, self.image)
 
     def _make_image(self, status):
-        """Returns the steps that tell of its checksum."""
+        """Makes the image. Returns the steps that hold its checksum."""
         hashed = hashlib.sha512(DATA).hexdigest()
         record = {"id": self.image, "status": status, "created_at": "2026-01-01T00:00:00Z"}
         if status == "active":
@@ -104,12 +104,12 @@ class Job:
             db.close()
 
     def row(self):
-        """(whether it has ended, why it failed)"""
+        """Returns whether the job has ended, and why it failed."""
         with self.database() as db:
             return db.execute("SELECT ended_at IS NOT NULL, reason FROM jobs WHERE id = ?", (self.job,)).fetchone()
 
     def run(self, meanwhile=lambda: None):
-        """novasnapd runs until the job has ended. Returns why it failed; None: it did not."""
+        """Runs novasnapd until the job has ended. Returns why it failed, or None if it did not."""
         mark = len(self.agent.text())
         self.agent.start()
         try:
@@ -131,12 +131,12 @@ class Job:
         return self.conductor.events[self.event]
 
     def saved(self):
-        """What was saved of the instance."""
+        """Returns what was saved of the instance."""
         return [updates for name, updates, _ in self.conductor.calls if name == "Instance.save"]
 
 
 def keep_whole_image(env, state, host=None):
-    """The job whose image is whole: it ends without a failure, and the image stays."""
+    """Runs the job whose image is complete: it ends without a failure, and the image stays."""
     job = Job(env, status="active")
     env.task_state(state)
     env.conductor.host = host or env.agent.host
@@ -255,7 +255,7 @@ def test_a_step_that_cannot_be_rolled_back_does_not_keep_others_from_it(env):
 
 
 def leave_a_guest_that_left(env, state, host=None):
-    """The steps of another boot are dropped when the guest is not this host's any more."""
+    """The steps of another boot are dropped when the guest is no longer this host's."""
     other = GUEST.replace("6695eb01", "00000001")
     definition = f"<domain type='test'><name>z</name><uuid>{other}</uuid><memory>1</memory><os><type>hvm</type></os>" \
                  "</domain>"

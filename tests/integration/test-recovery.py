@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A snapshot whose novasnapd is killed during the upload is brought to its end by the next start, whatever has become
-of instance, image and guest meanwhile; and SIGTERM lets it end in time, or leaves it to the next start. Broker, libvirt, QEMU and Glance
-are real, the last behind a stand-in that holds uploads up; the conductor is a stand-in. A kill at each single step:
-tests/faults."""
+"""novasnapd is killed during the upload of a snapshot. The next start completes the snapshot, depending on what has
+become of instance, image and guest. SIGTERM lets a snapshot end in time, or leaves it to the next start. Broker, libvirt
+and QEMU are real. Glance is real and stands behind a stand-in that holds uploads up. The conductor is a stand-in. A kill
+at each step: tests/faults."""
 import contextlib
 import os
 import signal
@@ -35,7 +35,8 @@ class Recovery(CaseEnvironment):
         tap.wait_for("stop", lambda: "accepting no more casts" in self.agent.text(), 20)
 
     def kill_during_upload(self, change=lambda case: None):
-        """The snapshot, at its end; `change` is what happens before the next start."""
+        """Kills novasnapd during the upload and returns the case at its end. `change` is called before the next
+        start."""
         case = self.hold(self.agent)
         self.agent.kill()
         change(case)
@@ -45,14 +46,14 @@ class Recovery(CaseEnvironment):
         return case
 
     def queue_behind(self, case):
-        """Another snapshot of the guest, which waits for its turn while `case` is held up. Returns its image."""
+        """Sends another snapshot of the guest, which waits for its turn while `case` is held up. Returns its image."""
         image = case.make_image()
         self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance", self.guest.uuid,
                            "--image", image)
         tap.wait_for("job in the journal", lambda: " open " in self.agent.shown(image), 20)
         with contextlib.closing(sqlite3.connect(os.path.join(self.agent.state, "journal", "journal.db"))) as db:
             assert db.execute("SELECT runs FROM jobs WHERE image = ?", (image,)).fetchone() == (0,)
-        # The broker does not wait for the job.
+        # The cast is acked, although the job waits.
         assert f"compute.{self.agent.host}\t0" in self.broker.ctl("list_queues", "name", "messages")
         return image
 
@@ -64,7 +65,7 @@ class Recovery(CaseEnvironment):
         return self.conductor.names().count("InstanceActionEvent.event_start")
 
     def is_given_up(self, case, words, state):
-        """Nothing is left of it, and the instance is left to whoever has it now."""
+        """Checks that nothing of the snapshot is left, and that the instance is unchanged."""
         assert words in case.said(), case.said()
         assert self.glance.get(case.image) is None
         assert self.conductor.task_states[self.guest.uuid] == state, self.conductor.task_states
@@ -78,7 +79,7 @@ def test_after_a_kill_the_snapshot_is_taken_again(env):
 
 
 def test_the_task_state_was_cleared_meanwhile(env):
-    """As nova-compute's own start does."""
+    """The start of nova-compute clears it."""
     env.kill_during_upload(lambda case: env.conductor.task_states.update({env.guest.uuid: None})).is_whole()
 
 
@@ -106,7 +107,7 @@ def test_the_image_was_deleted_meanwhile(env):
 
 
 def test_the_guest_was_stopped_meanwhile(env):
-    """It is taken as it is by then, and stays stopped."""
+    """The snapshot shows the guest's disk at the next start, and the guest stays off."""
     case = env.kill_during_upload(lambda case: env.guest.virsh("destroy"))
     case.state = "shut off"
     case.is_whole()
@@ -135,7 +136,7 @@ def test_a_job_with_which_novasnapd_died_three_times_is_not_tried_again(env):
 
 
 def test_after_a_kill_a_job_that_only_waited_begins(env):
-    """The first snapshot is taken again; the second begins then, with its event."""
+    """The first snapshot is taken again; then the second begins, with its event."""
     case = env.hold(env.agent)
     image = env.queue_behind(case)
     assert env.event_starts() == 1

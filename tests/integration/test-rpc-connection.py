@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The rpc room keeps its promises when the broker is down, blocked, mute, or not the one that it should be. A real,
-private RabbitMQ, which is stopped and starved here; a stand-in for the network cuts and silences connections. Our side
-is tests/tools/rpc-peer, the other is the real oslo.messaging."""
+"""The rpc room behaves as documented when the broker is down, blocked or mute, or is not the expected one. The tests
+stop and starve a real, private RabbitMQ. A stand-in for the network cuts and silences connections. Our side is
+tests/tools/rpc-peer, the other side is the real oslo.messaging."""
 import json
 import os
 import sys
@@ -41,7 +41,7 @@ class Connections(Environment):
 
 
 def call_self(n, number, **more):
-    """A call that our own server answers."""
+    """Makes a call that our own server answers."""
     return dict(topic=f"{n.topic}.{n.host}", method="echo", version="6.0", args={"n": number},
                 timeout=LIMIT_S, **more)
 
@@ -165,7 +165,7 @@ def test_a_mute_connection_is_given_up_and_made_again(env):
         with Peer(n, "--heartbeat", "2", url=env.url_by(network)) as peer:
             peer.serve()
             equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
-            # A stand-in for a broker's host that is gone without a word.
+            # A stand-in for a broker's host that goes away without closing its connections.
             network.silence(deaf=True, mute=True)
             peer.wait_log("the consuming connection is lost")
             peer.wait_log("the publishing connection is lost")
@@ -197,7 +197,7 @@ def test_a_blocked_broker_stops_only_publishing(env):
             check("blocked" in failure["error"], failure["error"])
             peer.serve()
             equal(peer.request("echo")["args"], {"n": 1}, "what is consumed meanwhile")
-            # One that a declaration goes before, and one that waits.
+            # One message that follows a declaration, and one that waits.
             peer.run("notify", topic="notifications-blocked", event_type="e")
             waits = peer.do("call", **call_self(n, 3))
             time.sleep(2)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The rpc room and the real oslo.messaging understand each other over a real RabbitMQ: casts, calls, notifications and
-refusals, to the letter of nova's messages. Our side is tests/tools/rpc-peer. The RabbitMQ of NOVASNAP_TEST_AMQP_URL is
-used where that is set."""
+refusals, exactly as nova sends them. Our side is tests/tools/rpc-peer. The RabbitMQ of NOVASNAP_TEST_AMQP_URL is used
+where that is set."""
 import glob
 import json
 import os
@@ -72,7 +72,7 @@ def test_refusals_reach_oslo_as_its_own_exceptions(env):
         check("cannot be used" in said, said)
         for version in ("5.0", "5.13", "6.5"):
             equal(client.prepare(version=version).call({}, "echo"), {}, "a version served")
-        # Casts leave no trace but the log, and do not come again.
+        # Casts are only logged, and are not delivered again.
         client.cast({}, "no_such")
         peer.event(lambda e: e["event"] == "unhandled" and e["method"] == "no_such")
         client.prepare(version="6.6").cast({}, "echo")
@@ -88,7 +88,7 @@ def test_a_slow_call_is_kept_alive_for_the_call_monitor_of_oslo(env):
 
 
 class Endpoint:
-    """A stand-in for nova's conductor, on a real server of oslo's."""
+    """A stand-in for nova's conductor, on a real server of oslo.messaging."""
 
     target = oslo_messaging.Target(version="3.0")
 
@@ -146,7 +146,7 @@ def test_our_client_calls_the_server_of_oslo(env):
         failure = peer.fails("call", **call("fine", method="none_such"))
         equal(failure["class"], "NoSuchMethod", failure["error"])
         equal(peer.fails("call", **call("sleep", timeout=1))["code"], TIMEOUT, "the time limit")
-        # A reply that comes too late disturbs nobody.
+        # A late reply has no effect.
         equal(peer.run("call", **call("none", timeout=LIMIT_S)), None, "the next result")
 
 
@@ -160,13 +160,13 @@ def test_a_message_that_no_queue_takes_is_an_error(env):
 
 
 def taken(n, key, do, queue=None):
-    """What arrives in a queue of that key while something is done: properties and body."""
+    """Returns the properties and body of the message that arrives in a queue of that key while something is done."""
     queue = queue or f"test-{n.topic}"
     with n.connection() as connection:
         channel = connection.channel()
         channel.queue_declare(queue, auto_delete=True)
         channel.queue_bind(queue, n.exchange, key)
-        # While it is done: a call's message goes when the call does.
+        # The queue is read meanwhile, because the message of a call expires with the call.
         with ThreadPoolExecutor(1) as pool:
             doing = pool.submit(do)
             message = wait_until("a message", lambda: channel.basic_get(queue, no_ack=True))
@@ -273,7 +273,7 @@ def test_we_listen_to_notifications_of_oslo_beside_others(env):
             equal(event["event_type"], "bad.event", "the event")
         finally:
             transport.cleanup()
-            # Those of nova's own name are another's, when the broker is shared.
+            # On a shared broker, queues with nova's own names belong to another test.
             with n.connection() as connection:
                 for name in ("notifications.info", "notifications.error"):
                     connection.channel().queue_unbind(name, n.exchange, name)
@@ -339,7 +339,7 @@ def test_duplicates_are_dropped_and_what_was_not_acked_comes_again(env):
         send("keep", "three", 4)
         equal(peer.request("keep")["args"]["n"], 4, "the one kept")
         with n.connection() as connection:
-            # Its queue goes, and with it the consumer: the connection begins anew.
+            # When its queue is deleted, the consumer ends and the connection is opened again.
             connection.channel().queue_delete(n.topic)
         equal(peer.request("keep")["args"]["n"], 4, "the one kept, again")
         peer.run("ready", timeout=LIMIT_S)
@@ -378,7 +378,7 @@ def test_exchange_and_queues_that_others_declared_durable_are_used(env):
             equal(oslo.client().call({}, "echo", n=1), {"n": 1}, "the reply")
             peer.wait_log("PRECONDITION_FAILED")
             peer.wait_log("amqp_durable_queues")
-            # The publisher's confirms outlive a refused declaration.
+            # Publisher confirms still work after a refused declaration.
             peer.run("cast", topic=f"{n.topic}.{n.host}", method="echo", version="6.0", args={})
 
 
@@ -388,7 +388,7 @@ def test_with_amqp_durable_queues_all_is_declared_as_oslo_does(env):
         equal(oslo.client().call({}, "echo", n=1), {"n": 1}, "the reply")
         with n.connection() as connection:
             channel = connection.channel()
-            # These would be refused, were they declared otherwise.
+            # The broker would refuse these if they were declared differently.
             channel.exchange_declare(n.exchange, "topic", durable=True, auto_delete=False)
             channel.queue_declare(n.topic, durable=True, auto_delete=False)
             channel.exchange_declare(f"{n.topic}_fanout", "fanout", durable=False, auto_delete=True)

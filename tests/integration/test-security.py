@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""No secret gets out, and no name of a message becomes a path: snapshots and failures with tokens and passwords that
-can be recognized, then a search for them in all that is written, shown or seen from outside. RabbitMQ, libvirt and
-Glance are real, the last behind a stand-in that says what it was sent; so does Keystone, a stand-in."""
+"""No secret gets out, and no name in a message becomes a path. The tests make snapshots and failures with tokens and
+passwords that can be recognized, and then search for them in everything that is written, shown or visible from outside.
+RabbitMQ and libvirt are real. Glance is real and stands behind a stand-in that repeats in its answers what it was sent,
+as the stand-in for Keystone does."""
 import contextlib
 import json
 import os
@@ -31,7 +32,7 @@ BAD_IDS = ["../../x", "../images-of-others", "/etc/passwd", "a/b", "..", "", "no
 
 
 def found_in(text):
-    """The names of the secrets that a text holds."""
+    """Returns the names of the secrets that a text contains."""
     data = text if isinstance(text, bytes) else text.encode()
     return [name for name, secret in SECRETS.items() if secret.encode() in data]
 
@@ -41,7 +42,7 @@ def files_below(*folders):
 
 
 def found_below(*folders):
-    """(file, secret) of each that is in a file of these folders."""
+    """Returns (file, secret) for each secret that is in a file of these folders."""
     found = []
     for path in files_below(*folders):
         with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -50,7 +51,7 @@ def found_below(*folders):
 
 
 def seen_from_outside(agent):
-    """All that other processes see of a novasnapd and its children."""
+    """Returns everything that other processes can see of a novasnapd and its children."""
     process = psutil.Process(agent.process.pid)
     for one in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
@@ -78,7 +79,8 @@ class Secrets(Environment):
         self.guest.reset("shut off")
 
     def agent(self, retries=1, **more):
-        """With secrets of every kind in its configuration. At the end of the test none of them may have got out."""
+        """An agent with secrets of each kind in its configuration. At the end of the test none of them may have got
+        out."""
         keys = {"keystone_authtoken": self.keystone.section("ours"),
                 "service_user": self.keystone.section("service", send_service_user_token="true")}
         agent = self.make_agent(sections={"broker_url": self.url, "glance_url": self.front.url, "retries": retries,
@@ -88,12 +90,12 @@ class Secrets(Environment):
         return agent
 
     def folder_agent(self):
-        """Whose images are in a folder of its own."""
+        """An agent whose images are in a folder of its own."""
         images = self.folder.make(f"images-{uuid.uuid4().hex[:8]}")
         return self.agent(glance_url=None, images=images)
 
     def cast(self, change=None, **args):
-        """The recorded cast with our token for our guest: (its file, the message)."""
+        """Makes the recorded cast with our token for our guest. Returns its file and the message."""
         with open(CAST) as file:
             message = json.load(file)
         message["_context_auth_token"] = SECRETS["cast-token"]
@@ -111,13 +113,13 @@ class Secrets(Environment):
         self.broker.publish(body, f"compute.{agent.host}")
 
     def snapshot(self, agent, *more):
-        """(image, exit status)"""
+        """Returns the image and the exit status."""
         done = run(agent, "send", "snapshot_instance", "--file", self.cast()[0], "--watch", "--timeout", "60", *more)
         return done.stdout.split("\n")[0], done.returncode
 
 
 def run(agent, *args):
-    """A command of novasnap, whose output is searched at the end of the test."""
+    """Runs a command of novasnap, whose output is searched at the end of the test."""
     done = agent.command(*args, check=False)
     agent.printed.append(done.stdout + done.stderr)
     return done
@@ -138,7 +140,7 @@ def test_secrets_in_use(env):
     image, status = env.snapshot(agent)
     assert status == 0, agent.text()[-3000:]
     assert same_content(env.glance.file(image), "qcow2", env.guest.disk, "qcow2")
-    # While it is under way, with each kind of child.
+    # The snapshot is under way, with each kind of child process.
     seen = set()
     for runs in (False, True):
         if runs:

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A recorded cast becomes an image that is the guest's disk of one instant, whatever the guest's state, by every
-method; and what cannot be taken is refused and harms nothing. RabbitMQ, libvirt, QEMU and Glance are real, as is the
-guest, a tiny Linux that writes all the time."""
+"""A recorded cast becomes an image that is the guest's disk at one moment, in each state of the guest and by each
+method. What cannot be taken is refused and harms nothing. RabbitMQ, libvirt, QEMU and Glance are real, and so is the
+guest, a small Linux that writes all the time."""
 import json
 import os
 import sys
@@ -32,7 +32,7 @@ class Snapshots(Environment):
         self.writer.reset()
 
     def agent(self, sections=None, **novasnap):
-        """In its log there must be no token at the end."""
+        """An agent in whose log there must be no token at the end."""
         agent = self.start_agent(sections=sections, **novasnap)
         self.callback(check_log, agent)
         return agent
@@ -41,14 +41,14 @@ class Snapshots(Environment):
         return self.agent()
 
     def staged(self):
-        """By the methods that copy the disk first."""
+        """The configuration of the methods that copy the disk first."""
         return self.agent(live_method="rebase", cold_method="extract")
 
     def cold(self):
         return self.agent(NO_LIVE_SNAPSHOT)
 
     def snapshot(self, agent, state, method):
-        """Of the writer, in this state, which it must keep. Returns the path of the image."""
+        """Takes a snapshot of the writer in this state, which it must keep. Returns the path of the image."""
         guest, definition = self.writer, self.writer.definition()
         if state == "running":
             guest.wait_writing(1)

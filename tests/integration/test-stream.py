@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What may happen to a guest, its image and its host while its disk is streamed: it starts, stops, is deleted, fills
-its scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ, libvirt, QEMU
-and Glance are real; uploads are slow by novasnap's own limit."""
+"""What may happen to a guest, its image and its host while its disk is streamed: the guest starts, stops, is deleted or
+fills its scratch file; the image is deleted; the snapshot is cancelled; the export hangs or is ended. RabbitMQ,
+libvirt, QEMU and Glance are real. Uploads are slow because of novasnap's own limit."""
 import json
 import os
 import re
@@ -74,7 +74,7 @@ class Streams(Environment):
 
 
 class Upload(threading.Thread):
-    """A snapshot; in a `with` block, from the moment that its upload is under way."""
+    """A snapshot. A `with` block begins when its upload is under way."""
 
     def __init__(self, agent, guest):
         super().__init__()
@@ -86,11 +86,11 @@ class Upload(threading.Thread):
         self.image, self.shown, self.status = self.agent.snapshot(self.guest.uuid)
 
     def said(self):
-        """The log since the snapshot was asked for."""
+        """Returns the log since the snapshot was requested."""
         return self.agent.text()[self.offset:]
 
     def image_in_log(self):
-        """Its id, while the upload is not over."""
+        """Returns the image's id, while the upload is under way."""
         return self.said().split("snapshot into image ")[1][:36]
 
     def __enter__(self):
@@ -112,7 +112,7 @@ class Upload(threading.Thread):
 
 
 def disk_server(agent):
-    """The qemu-nbd that serves the disk of a guest that is shut off."""
+    """Returns the qemu-nbd that serves the disk of a guest that is shut off."""
     return tap.wait_for("qemu-nbd", lambda: next(
         (child for child in psutil.Process(agent.process.pid).children() if child.name() == "qemu-nbd"), None),
         30, 0.001)
@@ -228,7 +228,7 @@ def test_nonsense_at_the_status_socket(env):
 
     def visit(*packets):
         visitor = env.enter(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        # It waits while others are before it, as a socket with a time limit of Python's would not.
+        # It waits for its turn. A Python socket with a time limit would not.
         visitor.connect(os.path.join(agent.state, "journal", "status"))
         visitor.settimeout(10)
         for packet in packets:
@@ -237,7 +237,7 @@ def test_nonsense_at_the_status_socket(env):
     for packet in (b"nonsense", b"[" * 1000, b"{" + b" " * 5000, b'{"ask": 1}', b'{"ask": "cancel"}',
                    b'{"ask": "cancel", "id": {}}', b"\0\xff"):
         assert b'"error"' in visit(packet).recv(1 << 16), packet
-    # Visitors that ask nothing are sent away; while there are many of them, at once.
+    # Clients that ask nothing are disconnected, at once if there are many.
     silent = [visit() for _ in range(20)]
     assert all(visitor.recv(1) == b"" for visitor in silent)
     status = json.loads(visit(b'{"ask": "status"}').recv(1 << 16))
@@ -290,7 +290,7 @@ def test_the_export_of_a_killed_novasnapd_is_ended_by_the_next_start(env):
     agent = env.agent()
     agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid)
     tap.wait_for("upload", lambda: "bytes to upload" in agent.text(), 30)
-    # Another process does not end the export of a novasnapd that runs.
+    # Another process does not end the export of a running novasnapd.
     said = agent.command("snapshot", env.guest.name, "--to", env.folder.make("there"), check=False)
     assert said.returncode == 1 and "another program has started" in said.stdout, said
     assert env.guest.has_job()

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which servers novasnapd trusts: a RabbitMQ by TLS and a Glance by TLS, with a private CA; certificates that are wrong
-in every way; and a Glance that points to another server. RabbitMQ, Glance, libvirt and QEMU are real; stand-ins speak
-TLS with the wrong certificates, answer with redirects, and are pointed to."""
+"""Which servers novasnapd trusts: a RabbitMQ and a Glance with TLS and a private CA, certificates that are wrong in
+each way, and a Glance that redirects to another server. RabbitMQ, Glance, libvirt and QEMU are real. Stand-ins use TLS
+with the wrong certificates, answer with redirects, and are the targets of redirects."""
 import os
 import sys
 
@@ -46,12 +46,12 @@ class Tls(Environment):
         return agent
 
     def front(self, port, pair):
-        """The port of a stand-in with this certificate in front of a port."""
+        """Starts a stand-in with this certificate in front of a port. Returns its port."""
         return self.enter(TlsStandIn(port, pair)).port
 
 
 def line(agent, name):
-    """What novasnap check says of one thing."""
+    """Returns the line of novasnap check about one subject."""
     shown = agent.command("check", check=False).stdout
     found = [text for text in shown.splitlines() if f"  {name}" in text]
     assert len(found) == 1, shown
@@ -122,7 +122,7 @@ def test_glance_with_wrong_certificates(env):
         fails(env.agent(url=f"https://localhost:{port}", glance=glance), "Glance", words)
     said = line(env.agent(url=f"https://localhost:{other}", glance={"insecure": "true"}), "Glance")
     assert said.startswith("warn") and "not verified" in said, said
-    # Nor does a snapshot get anywhere.
+    # A snapshot fails too.
     with env.agent(url=f"https://localhost:{expired}", glance=ours) as agent:
         _image, shown, status = agent.snapshot(env.guest.uuid, "--image", env.glance.create("not to be reached"))
         assert status == 1 and "expired" in agent.text(), (shown, agent.text())

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""novasnapd works as conf/novasnapd.service runs it: as a user who is not root, without capabilities, with the system
-calls that the unit leaves it, in the folders that conf/novasnap.tmpfiles makes; and refusals say what is missing. All
-methods, with real RabbitMQ, libvirt and QEMU. The user is nobody, in the groups of nova."""
+"""novasnapd works as conf/novasnapd.service runs it: as a user other than root, without capabilities, with only the
+system calls that the unit allows, in the folders that conf/novasnap.tmpfiles makes. Refusals name what is missing. All
+methods are tested, with the real RabbitMQ, libvirt and QEMU. The user is nobody, in nova's groups."""
 import json
 import os
 import pwd
@@ -47,7 +47,7 @@ class Unprivileged(Environment):
             check=False).returncode == 0, 30)
 
     def make_folders(self):
-        """As conf/novasnap.tmpfiles says, elsewhere and for our user."""
+        """Makes the folders of conf/novasnap.tmpfiles in another place and for our user."""
         with open(os.path.join(TOP, "conf/novasnap.tmpfiles")) as file:
             text = file.read().replace("/var/lib/novasnap", self.state).replace("/run/novasnap", self.run)
         path = self.folder.file("novasnap.conf")
@@ -66,7 +66,7 @@ class Unprivileged(Environment):
     def agent(self, live=True, **novasnap):
         agent = self.make_agent(sections={"images": self.images, **({} if live else NO_LIVE_SNAPSHOT)},
                                 state_dir=self.state, run_dir=self.run, **novasnap)
-        # Where only stream is asked for, there is no folder for another method to fall back to.
+        # If only stream is configured, no other method has a folder.
         if novasnap or not live:
             shutil.chown(agent.snapshots, USER)
         agent.state, agent.run_dir, agent.programs, agent.run_as = self.state, self.run, self.programs, self.run_as
@@ -89,7 +89,7 @@ def is_refused(agent, guest, *words):
 
 
 def checked(agent):
-    """The lines of novasnap check, by what they are about."""
+    """Returns the lines of novasnap check by their subject."""
     return {line.split()[1].strip(":"): line for line in
             agent.command("check", check=False).stdout.splitlines() if "  " in line}
 
@@ -104,7 +104,7 @@ def test_every_method(env):
         env.is_taken(env.agent(live_method="rebase"), guest, "rebase")
         env.is_taken(env.agent(live=False, cold_method="extract"), guest, "extract")
         assert guest.state() == "running" and not guest.is_saved()
-        # A snapshot inside the disk has to be written there, which this user may not.
+        # The method internal writes into the disk, which this user may not.
         if disk == "qcow2":
             is_refused(env.agent(live=False, cold_method="internal"), guest, "Permission denied")
             assert guest.state() == "running" and not guest.is_saved()
@@ -126,7 +126,7 @@ def test_a_cast_and_what_other_users_see_of_it(env):
     assert done.returncode == 0, (done, agent.text())
     assert same_content(os.path.join(env.images, image), "qcow2", guest.disk, "qcow2")
     assert f"{image}" in agent.command("jobs").stdout
-    # Not even its own user: it is not dumpable.
+    # Its own user may not read it either: the process is not dumpable.
     assert os.stat(f"/proc/{agent.process.pid}/environ").st_uid != pwd.getpwnam(USER).pw_uid
     assert os.stat(f"{env.state}/journal").st_mode & 0o777 == 0o700
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Snapshots of volumes that Cinder keeps in files: its casts put a file over a volume or merge one, and Cinder is told
-what came of it. RabbitMQ, oslo.messaging, libvirt and QEMU are real; Cinder's API is a stand-in."""
+"""Snapshots of volumes that Cinder keeps in files. Its casts put a file over a volume or merge one, and the result is
+reported to Cinder. RabbitMQ, oslo.messaging, libvirt and QEMU are real; Cinder's API is a stand-in."""
 import json
 import os
 import sys
@@ -36,12 +36,12 @@ class Volumes(Environment):
         self.compute = self.enter(Compute(self.broker.url, self.agent.host))
 
     def start_guest(self, name="base"):
-        """With this file as the uppermost of its volume."""
+        """Starts the guest with this file as the uppermost of its volume."""
         self.volume.define(self.guest, name)
         self.guest.start()
 
     def create(self, new_file, **metadata):
-        """The cast of a new snapshot, whose file is there already: (its id, what Cinder was told)."""
+        """Sends the cast of a new snapshot, whose file exists already. Returns its id and the report to Cinder."""
         snapshot = str(uuid.uuid4())
         self.cinder.statuses[snapshot] = "creating"
         self.cinder.updates.clear()
@@ -53,7 +53,8 @@ class Volumes(Environment):
         return snapshot, self.cinder.updates[0]
 
     def delete(self, merge, target):
-        """The cast that merges a file into another, or (`target`: None) into the uppermost: what Cinder was told."""
+        """Sends the cast that merges a file into another, or into the uppermost if `target` is None. Returns the report
+        to Cinder."""
         snapshot = str(uuid.uuid4())
         self.cinder.updates.clear()
         self.compute.cast("volume_snapshot_delete", instance=instance_of(self.guest), volume_id=self.volume.id,
@@ -63,7 +64,7 @@ class Volumes(Environment):
         return self.cinder.updates[0][1:]
 
     def check_content(self, name, reference):
-        """The volume reads as it did, with what QEMU still had in its caches of the files."""
+        """Checks that the volume reads as before, including what QEMU still had in its caches of the files."""
         if self.guest.state() == "running":
             self.guest.virsh("suspend")
             self.guest.virsh("resume")

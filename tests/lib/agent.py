@@ -16,7 +16,7 @@ class Agent:
     def __init__(self, folder, broker_url=None, glance_url=None, images=None, libvirt_uri=None, name="agent",
                  retries=3, base=None, **sections):
         """`images`: the folder of a directory store, where there is no `glance_url`. `retries`: of uploads. `base`: a
-        configuration that is read first, and says all but what is in `sections`."""
+        configuration that is read first, and has everything that is not in `sections`."""
         self.folder = folder.make(name)
         self.host = sections.get("DEFAULT", {}).get("host", f"h{uuid.uuid4().hex[:8]}")
         self.log = os.path.join(self.folder, "novasnapd.log")
@@ -55,7 +55,7 @@ class Agent:
             file.writelines(f"{key} = {value}\n" for key, value in keys.items())
 
     def start(self, env=None):
-        """Until it is ready; RuntimeError where it ends before."""
+        """Starts it and waits until it is ready. Raises RuntimeError if it ends before."""
         before = len(self.text())
         self.process = spawn([*self.run_as, os.path.join(self.programs, "novasnapd"), *self.files], self.log, env)
         self.pids.add(self.process.pid)
@@ -69,7 +69,7 @@ class Agent:
         return self.process is not None and self.process.poll() is None
 
     def text(self):
-        """Its log, of all its processes."""
+        """Returns the log of all its processes."""
         try:
             with open(self.log, errors="replace") as file:
                 return file.read()
@@ -77,19 +77,19 @@ class Agent:
             return ""
 
     def stop(self):
-        """By SIGTERM. Returns the exit status."""
+        """Stops it by SIGTERM. Returns the exit status."""
         status = end(self.process, 90)
         self.process = None
         return status
 
     def kill(self):
-        """By SIGKILL, which it cannot handle."""
+        """Kills it by SIGKILL, which it cannot handle."""
         self.process.kill()
         self.process.wait(20)
         self.process = None
 
     def left(self):
-        """What is in the folders that are empty when nothing is under way, and the programs that its processes
+        """Returns what is in the folders that are empty when nothing is under way, and the programs that its processes
         started."""
         files = [os.path.join(folder, name)
                  for folder in (self.snapshots, self.run_dir, os.path.join(self.state, "scratch"))
@@ -99,29 +99,30 @@ class Agent:
         return files + [f"{name}, process {pid}" for pid, name in running_in(self.pids) if pid not in self.pids]
 
     def command(self, *args, check=True, seconds=180, text=None, env=()):
-        """Runs novasnap with these arguments. `env`: a command that it is run by."""
+        """Runs novasnap with these arguments. `env`: a command that runs it."""
         return subprocess.run([*env, *self.run_as, os.path.join(self.programs, "novasnap"), *self.files, *args],
                               check=check, capture_output=True, text=True, timeout=seconds, input=text)
 
     def shown(self, what):
-        """The journal's line on the cast of an image (or of an instance, of which there is one), "" where there is
+        """Returns the journal's line on the cast of an image (or of an instance, if it has only one), or "" if there is
         none."""
         return "".join(line for line in self.command("jobs", check=False).stdout.split("\n") if what in line)
 
     def has_ended(self, what):
-        """Whether the job of an image or an instance has ended, and nothing is left to be undone."""
+        """Returns whether the job of an image or an instance has ended, and no step is open."""
         shown = self.shown(what)
         return shown and " open " not in shown and "rolled back" not in shown
 
     def snapshot(self, instance, *more):
-        """Sends the recorded cast for an instance, and waits for the end of its snapshot. Returns (image id, what
-        was shown, exit status)."""
+        """Sends the recorded cast for an instance, and waits for the end of its snapshot. Returns the image's id, the
+        output, and the exit status."""
         done = self.command("send", "snapshot_instance", "--file", CAST, "--instance", instance,
                             "--watch", "--timeout", "120", *more, check=False)
         return done.stdout.split("\n")[0], done.stdout, done.returncode
 
     def __enter__(self):
-        """Runs until the end of the block, where it stops well and leaves nothing, unless the block has failed."""
+        """Runs until the end of the block. It must then stop with status 0 and leave nothing, unless the block has
+        failed."""
         self.start()
         return self
 

@@ -11,7 +11,7 @@ from process import end, free_port, spawn, wait_port
 
 
 class _Client:
-    """What a test does itself at a broker, whoever runs it."""
+    """What a test does itself with a broker, a private or a given one."""
     url = None
 
     @property
@@ -23,7 +23,7 @@ class _Client:
         return kombu.Connection(self.url.replace("rabbit:", "amqp:", 1))
 
     def publish(self, body, routing_key, exchange="nova"):
-        """A body as it is, or a message that is made JSON, to an exchange that is there."""
+        """Publishes a body unchanged, or a message that is encoded as JSON, to an exchange that exists."""
         with self.connection() as connection:
             connection.Producer().publish(
                 body if isinstance(body, (str, bytes)) else json.dumps(body), exchange=exchange,
@@ -91,7 +91,7 @@ class Broker(_Client):
         self.process = self.epmd_process = None
 
     def kill(self):
-        """As a host that loses its power; it may be started again."""
+        """Kills it, as when its host loses power. It may be started again."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(20)
         self.stop()
@@ -113,7 +113,7 @@ class Broker(_Client):
 
 
 class GivenBroker(_Client):
-    """A RabbitMQ that somebody else runs: it is used, and neither started nor ended."""
+    """A RabbitMQ that was given to the tests. It is used, and neither started nor ended."""
     own = False
     log = os.devnull
 
@@ -137,6 +137,6 @@ class GivenBroker(_Client):
 
 
 def broker_for_tests(folder):
-    """The RabbitMQ of NOVASNAP_TEST_AMQP_URL, else a private one."""
+    """Returns the RabbitMQ of NOVASNAP_TEST_AMQP_URL, or else a private one."""
     url = os.environ.get("NOVASNAP_TEST_AMQP_URL")
     return GivenBroker(url) if url else Broker(folder)

@@ -10,15 +10,15 @@ from standin_glance import GlanceStandIn
 
 
 class Case:
-    """What is sent may be lost: the broker may be away."""
+    """One cast of a guest, which may be lost while the broker is away."""
     event = "compute_snapshot_instance"
     task_state = "image_snapshot_pending"  # in which the cast is sent
     image_properties = {}
-    undisturbed = "whole"  # what comes of it without a fault
-    point = kind = None  # of the fault that is put in
+    undisturbed = "whole"  # the outcome without a fault
+    point = kind = None  # of the injected fault
 
     def __init__(self, env, agent, guest=None):
-        """`env`: whose Glance and conductor (if any) it uses, and whose guest, where no other is given."""
+        """`env`: whose Glance and conductor (if any) it uses, and whose guest, if no other is given."""
         self.glance, self.conductor, self.agent, self.guest = env.glance, env.conductor, agent, guest or env.guest
         self.state, self.definition = self.guest.state(), self.guest.definition()
         self.mark = len(agent.text())
@@ -39,7 +39,7 @@ class Case:
         return {key: ended for key, ended in self.conductor.events.items() if key[0] == self.guest.uuid}
 
     def make_image(self):
-        """As nova-api does: the id of one that waits for data."""
+        """Makes an image as nova-api does. Returns its id. The image waits for data."""
         return self.glance.create("case", container_format="bare", disk_format="qcow2",
                                   instance_uuid=self.guest.uuid, **self.image_properties)
 
@@ -49,7 +49,7 @@ class Case:
         return self
 
     def said(self):
-        """The log's lines on the instance since the case was made."""
+        """Returns the log's lines about the instance since the case was made."""
         return "\n".join(line for line in self.agent.text()[self.mark:].split("\n") if self.guest.uuid in line)
 
     def shown(self):
@@ -63,14 +63,14 @@ class Case:
         return self
 
     def wait_failed(self, seconds=60):
-        """Until it has failed, whatever may be left of it."""
+        """Waits until the snapshot has failed. Steps may still be open."""
         tap.wait_for("failure", lambda: (shown := self.shown()) and " open " not in shown, seconds, 0.2)
 
     def check_dead(self):
-        """What must be true also while no novasnapd runs."""
+        """Checks what must be true also while no novasnapd runs."""
 
     def outcome(self, alone=True):
-        """"whole" or "deleted", after everything else was found as it must be. `alone`: no other is under way."""
+        """Returns "whole" or "deleted", after everything else was checked. `alone`: no other job is under way."""
         self.check_guest()
         if alone:
             self.nothing_left()
@@ -119,7 +119,8 @@ class Case:
 
 
 class CaseEnvironment(Environment):
-    """With a guest that runs, the conductor, and `front`, the stand-in through which agents upload into Glance."""
+    """An environment with a running guest, the conductor, and `front`, the stand-in through which agents upload into
+    Glance."""
     services = ("broker", "glance", "libvirt", "conductor")
     guest_options = {"size_mib": 64, "data_mib": 4}
 
@@ -137,7 +138,7 @@ class CaseEnvironment(Environment):
         return super().make_agent(name, {"glance_url": self.front.url, **(sections or {})}, **novasnap)
 
     def hold(self, agent, times=1):
-        """A snapshot whose upload is held up until `front.release` is set, as are those that follow it."""
+        """Sends a snapshot whose upload is held up until `front.release` is set, as are those that follow it."""
         self.front.reset(*["hold"] * times)
         case = Case(self, agent).send()
         self.wait_held(1)
@@ -154,10 +155,10 @@ class CaseEnvironment(Environment):
 
 
 def is_copying(agent):
-    """Whether the method rebase has begun its copy."""
+    """Returns whether the method rebase has begun its copy."""
     return any(os.path.exists(os.path.join(agent.snapshots, name, "delta")) for name in os.listdir(agent.snapshots))
 
 
 def is_saving(guest):
-    """Whether libvirt has begun to write the guest's memory."""
+    """Returns whether libvirt has begun to write the guest's memory."""
     return os.path.exists(os.path.join(guest.libvirt.save, f"{guest.name}.save"))

@@ -22,7 +22,7 @@ class Authority:
         subprocess.run(["openssl", *args], check=True, capture_output=True, timeout=60)
 
     def issue(self, name, alt_names="DNS:localhost,IP:127.0.0.1", days=2):
-        """(certificate, key) for a server or a client. `days` below zero: it has expired."""
+        """Returns a certificate and a key for a server or a client. `days` below zero: it has expired."""
         key, request, certificate = (self._path(f"{name}.{end}") for end in ("key", "csr", "pem"))
         extensions = self._path(f"{name}.ext")
         with open(extensions, "w") as file:

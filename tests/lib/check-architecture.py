@@ -61,12 +61,12 @@ def read(path):
 
 
 def strip(text):
-    """The code without comments and strings."""
+    """Returns the code without comments and strings."""
     return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', " ", text, flags=re.S)
 
 
 def folder_rule(path, header):
-    """Why `path` may not include `header`; None where it may."""
+    """Returns why `path` may not include `header`, or None if it may."""
     folder, target = os.path.dirname(path), os.path.dirname(header)
     room, other = path.split("/")[0], header.split("/")[0]
     if other not in ROOMS:
@@ -95,7 +95,7 @@ def library_rule(path, header):
 
 
 def load(top):
-    """{module: {"includes": {module}, "calls": {module: function}}}, and the errors of the include rules."""
+    """Returns {module: {"includes": {module}, "calls": {module: function}}}, and the errors of the include rules."""
     paths = sorted(path for room in ROOMS for path in glob.glob(f"{room}/**/*.[ch]", root_dir=top, recursive=True))
     texts = {path: read(os.path.join(top, path)) for path in paths}
     code = {path: strip(text) for path, text in texts.items()}
@@ -125,7 +125,7 @@ def load(top):
 
 
 def cycles(edges):
-    """The strongly connected components of more than one module (Tarjan)."""
+    """Returns the strongly connected components of more than one module (Tarjan)."""
     index, low, stack, found = {}, {}, [], []
 
     def visit(module):

@@ -31,13 +31,13 @@ def read(path):
 
 @functools.cache
 def anchors(path):
-    """The names that GitHub gives to the headings of a page."""
+    """Returns the names that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", read(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def check_link(page, target):
-    """What is wrong with it; None: nothing."""
+    """Returns what is wrong with a link, or None."""
     if re.match(r"[a-z]+:", target):
         return None
     path, _, anchor = target.partition("#")
@@ -50,13 +50,13 @@ def check_link(page, target):
 
 
 def expand(name):
-    """journal.{c,h} -> journal.c, journal.h"""
+    """Expands journal.{c,h} to journal.c, journal.h."""
     found = re.fullmatch(r"(.*)\{([^{}]*)\}(.*)", name)
     return [found[1] + part + found[3] for part in found[2].split(",")] if found else [name]
 
 
 def is_there(name, names):
-    """Whether a file of the project has that name. True for what names none of the project's files."""
+    """Returns whether a file of the project has that name. True for a name that is not one of the project's files."""
     if not re.fullmatch(r"[\w.+*/{},-]+", name) or "NAME" in name:
         return True
     if "/" in name and name.split("/")[0] in FOLDERS:
@@ -68,7 +68,7 @@ def is_there(name, names):
 
 @functools.cache
 def code():
-    """All strings of the rooms, those that stand side by side joined, on one line."""
+    """Returns all strings of the rooms on one line; adjacent strings are joined."""
     text = "".join(read(path) for room in ROOMS for path in glob.glob(f"{room}/**/*.[ch]", recursive=True))
     text = re.sub(r'"(?:\s*[A-Z][A-Z0-9_]*\s+|\s*)"', "", text)
     return re.sub(r"\s+", " ", text.replace('\\"', '"'))

@@ -37,7 +37,7 @@ class Compute:
 
 
 def instance_of(guest, **system_metadata):
-    """The instance of the recorded cast, with the uuid of a guest."""
+    """Returns the instance of the recorded cast, with the uuid of a guest."""
     with open(CAST) as file:
         instance = json.load(file)["args"]["instance"]
     instance["nova_object.data"]["uuid"] = guest.uuid

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the tests of one file run in: private services that start side by side and serve the whole file, and agents and
-guests. Whatever is entered while a test runs ends with that test; the rest ends with the file."""
+"""What the tests of one file run in. Private services start side by side and serve the whole file. Agents and guests
+that a test starts end with that test."""
 import contextlib
 
 import guest
@@ -13,7 +13,7 @@ from libvirtd import Libvirtd
 class Environment:
     """A file's own environment names the services that it needs, and may override the hooks."""
     services = ()  # of "broker", "glance", "libvirt", "conductor", "kernel" (the tiny guest's)
-    own_broker = False  # it is stopped or starved: one that is given is not used
+    own_broker = False  # tests stop or starve it, so a given broker is not used
     glance_options = {}
 
     def __init__(self, folder, stack):
@@ -39,7 +39,7 @@ class Environment:
         return service
 
     def wait_services(self):
-        """Until all of them serve. What is slow and needs none of them is better done before."""
+        """Waits until all services serve. Do what is slow and needs none of them before this."""
         for service in self._pending:
             service.wait()
         self._pending.clear()
@@ -48,18 +48,18 @@ class Environment:
             self.conductor = self.enter(ConductorStandIn(self.broker.url))
 
     def make_broker(self):
-        """Hook: which RabbitMQ it has."""
+        """Hook: returns the RabbitMQ to use."""
         return Broker(self.folder) if self.own_broker else broker_for_tests(self.folder)
 
     def set_up(self):
-        """Hook: what is made once for the file."""
+        """Hook: makes what the whole file uses."""
 
     def before_test(self):
-        """Hook: brings what the tests share into the state in which each test may find it."""
+        """Hook: brings what the tests share into the state that each test expects."""
 
     @contextlib.contextmanager
     def test_scope(self):
-        """While a test runs: what is entered ends with it."""
+        """The scope of one test: what is entered in it ends with it."""
         self._test_logs.clear()
         try:
             with contextlib.ExitStack() as self._stack:
@@ -75,18 +75,18 @@ class Environment:
 
     @property
     def logs(self):
-        """Those that are worth a look when a test has failed."""
+        """Returns the logs that are useful when a test has failed."""
         return self._test_logs[-3:] or self._file_logs
 
     def make_guest(self, **kind):
-        """A guest of that kind (see Guest), which is shut off."""
+        """Makes a guest of that kind (see Guest), which is shut off."""
         if self.libvirt in self._pending:
             self.libvirt.wait()
         return self.enter(guest.Guest(self.libvirt, self.folder, **kind))
 
     def make_agent(self, name="agent", sections=None, **novasnap):
-        """An Agent of these services, which does not run yet. `sections`: of its configuration, "url" and what else
-        Agent takes; `novasnap`: keys of the section of that name."""
+        """Makes an Agent of these services, which does not run yet. `sections`: of its configuration, "url" and other
+        arguments of Agent; `novasnap`: keys of the section of that name."""
         self._count += 1
         more = {"broker_url": self.broker and self.broker.url, "glance_url": self.glance and self.glance.url,
                 "libvirt_uri": self.libvirt and self.libvirt.uri, **(sections or {})}
@@ -97,5 +97,6 @@ class Environment:
         return agent
 
     def start_agent(self, *args, **more):
-        """As make_agent; it runs until the end of the test (or file), and must then stop well and leave nothing."""
+        """The same as make_agent. The agent runs until the end of the test (or file), and must then stop with status 0
+        and leave nothing."""
         return self.enter(self.make_agent(*args, **more))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One cast with a fault put in at one of its points: novasnapd is killed there and started again, or the step fails.
-What the tests of faults share. Needs `make FAULTS=1`."""
+"""One cast with a fault at one of its points: novasnapd is killed there and started again, or the step fails. The tests
+of faults share this. Needs `make FAULTS=1`."""
 import contextlib
 import os
 import signal
@@ -12,10 +12,10 @@ from environment import Environment
 
 
 class FaultEnvironment(Environment):
-    """A kind of it has `case(name)`, which makes a Case of that name with an agent of its own that does not run yet;
-    the case knows what a cast `undisturbed` comes to."""
+    """A derived class has `case(name)`, which makes a Case of that name with an agent of its own that does not run yet.
+    The case knows the outcome of a cast without a fault."""
     services = ("broker", "glance", "libvirt", "conductor")
-    first = {}  # name -> faults that are put in in any case, with a comma after them
+    first = {}  # name -> faults that are always injected, with a comma after them
 
     def __init__(self, folder, stack):
         super().__init__(folder, stack)
@@ -29,7 +29,7 @@ class FaultEnvironment(Environment):
                                                                  **sections.get("DEFAULT", {})}})
 
     def points_of(self, name):
-        """Those that a cast without a fault passes, in order."""
+        """Returns the points that a cast without a fault passes, in order."""
         if name not in self.points:
             self.points[name] = _trace(self, name)
         return self.points[name]
@@ -57,7 +57,7 @@ def wait_killed(agent):
 
 @contextlib.contextmanager
 def ending(case, words):
-    """Ends its agent. Where something was not as it must be, the end of its log is shown."""
+    """Ends the case's agent. If a check failed, the end of its log is printed."""
     try:
         yield case.agent
     except Exception:
@@ -68,7 +68,7 @@ def ending(case, words):
 
 
 def run_fault(env, name, point, kind):
-    """kill: novasnapd dies at the point; twice: and again during the rollback; error: the step fails."""
+    """kill: novasnapd dies at the point; twice: it dies again during the rollback; error: the step fails."""
     case = env.case(name)
     case.point, case.kind = point, kind
     what = "error" if kind == "error" else "kill"
@@ -84,7 +84,7 @@ def run_fault(env, name, point, kind):
             # It may die before it is ready.
             with contextlib.suppress(RuntimeError):
                 agent.start({"NOVASNAP_FAULT": "undo.after:kill"})
-            # Where nothing was to be undone, it lives.
+            # If there was nothing to undo, it still runs.
             tap.wait_for("end", lambda: agent.process.poll() is not None or case.has_ended(), 60, 0.05)
             if agent.process.poll() is not None:
                 wait_killed(agent)
@@ -95,7 +95,8 @@ def run_fault(env, name, point, kind):
 
 
 def run_amid(env, name, step):
-    """Killed while libvirt is at the step: the guest's QEMU is stopped, and does it only when novasnapd runs again."""
+    """Kills novasnapd while libvirt executes the step: the guest's QEMU is stopped, and continues only when novasnapd
+    runs again."""
     case = env.case(name)
     case.point, case.kind = f"{step}.amid", "kill"
     path = os.path.join(case.agent.folder, "points")
@@ -130,7 +131,7 @@ def run_amid(env, name, step):
 
 
 def outcome(case):
-    """What came of it; its image is deleted."""
+    """Returns the outcome. The image is deleted."""
     what = case.outcome()
     case.forget()
     return what
@@ -142,7 +143,7 @@ def _go_on(pid):
 
 
 def chosen(names):
-    """Those that NOVASNAP_FAULT_METHODS picks; other names in it are those of other files."""
+    """Returns the names that NOVASNAP_FAULT_METHODS selects. It may also have names of other files."""
     picked = os.environ.get("NOVASNAP_FAULT_METHODS")
     return [name for name in names if picked is None or name in picked.split(",")]
 
@@ -153,7 +154,7 @@ def chosen_kinds(kinds):
 
 
 def fault_test(name, kind, found):
-    """The test of one cast with one kind of fault, at each point. `found`: (name, point, kind) -> what came of it."""
+    """The test of one cast with one kind of fault, at each point. `found`: (name, point, kind) -> outcome."""
     def test(env):
         failed = []
         for point in env.points_of(name):
@@ -161,7 +162,7 @@ def fault_test(name, kind, found):
                 continue
             try:
                 found[name, point, kind] = run_fault(env, name, point, kind)
-            except Exception as error:  # all are tried
+            except Exception as error:  # all are tested
                 found[name, point, kind] = "LOST"
                 failed.append(f"{point}: {error} {getattr(error, 'stderr', '')}")
         assert not failed, "\n".join(failed)
@@ -181,7 +182,7 @@ HEADS = {"kill": "killed {}", "error": "failed {}", "twice": "killed twice, {}"}
 
 
 def table(found, kinds, more=()):
-    """What came of each point, a line a step. `more`: columns beyond the usual, (kind, when) each."""
+    """The outcome at each point, one line for each step. `more`: additional columns, (kind, when) each."""
     columns = [(kind, when) for kind in kinds for when in ("before", "after")] + list(more)
     lines = ["| method | step | " + " | ".join(HEADS[kind].format(when) for kind, when in columns) + " |",
              "| --- " * (2 + len(columns)) + "|"]

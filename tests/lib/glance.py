@@ -64,11 +64,11 @@ lock_path = {self.folder}
         return json.loads(text) if text else None
 
     def create(self, name="test image", **properties):
-        """The id of an image that waits for its data, as nova-api makes it."""
+        """Makes an image that waits for its data, as nova-api does. Returns its id."""
         return self.request("POST", "/v2/images", {"name": name, **properties})["id"]
 
     def get(self, image):
-        """The record, None where there is no such image."""
+        """Returns the record, or None if there is no such image."""
         try:
             return self.request("GET", f"/v2/images/{image}")
         except urllib.error.HTTPError as error:

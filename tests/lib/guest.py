@@ -17,13 +17,13 @@ def build_kernel():
 
 
 class Domain:
-    """A guest of a libvirtd, whoever made it; `name` may be its uuid."""
+    """A guest of a libvirtd, made by a test or by nova. `name` may be its uuid."""
 
     def __init__(self, libvirt, name):
         self.libvirt, self.name = libvirt, name
 
     def virsh(self, command, *args, **how):
-        """A command of virsh on this guest."""
+        """Runs a command of virsh on this guest."""
         return self.libvirt.virsh(command, self.name, *args, **how)
 
     def state(self):
@@ -42,7 +42,7 @@ class Domain:
         return "<mirror" in self.virsh("dumpxml") or "<domainbackup" in self.virsh("backup-dumpxml", check=False)
 
     def has_block_job(self, disk):
-        """Also one that shows nowhere else, such as a merge."""
+        """Returns whether it has a block job, also one that is visible nowhere else, such as a merge."""
         return self.state() != "shut off" and self.virsh("blockjob", disk, "--raw") != ""
 
     def definition(self):
@@ -68,7 +68,7 @@ class Guest(Domain):
         self._make_disk(size_mib, data_mib)
 
     def _make_disk(self, size_mib, data_mib):
-        """Data in the part that nobody writes (or in a file): half of it random, half text."""
+        """Writes data into the part that the guest does not write (or into a file): half of it random, half text."""
         raw = os.path.join(self.folder, "raw")
         data = os.path.join(self.folder, "files", "data") if self.has_fs else raw
         if self.has_fs:
@@ -138,17 +138,17 @@ class Guest(Domain):
         self.virsh("start")
 
     def pid(self):
-        """The pid of its QEMU; None: there is none."""
+        """Returns the pid of its QEMU, or None."""
         return self.libvirt.pid_of(self)
 
     # What a test does to it, and how it is brought back.
 
     def condition(self):
-        """Its state, or "saved"."""
+        """Returns its state, or "saved"."""
         return "saved" if self.is_saved() else self.state()
 
     def set_condition(self, wanted):
-        """Running, paused, saved or shut off, whatever it is now."""
+        """Makes it running, paused, saved or shut off, from any state."""
         now = self.condition()
         if wanted == "shut off" and now != wanted:
             self.virsh("managedsave-remove" if now == "saved" else "destroy")
@@ -160,22 +160,22 @@ class Guest(Domain):
             self.virsh("managedsave" if wanted == "saved" else "suspend")
 
     def reset(self, wanted="running"):
-        """Into a condition, without the jobs that a test which failed may have left."""
+        """Brings it into a condition, and ends the jobs that a failed test may have left."""
         if self.has_job():
             self.virsh("blockjob", "vda", "--abort", check=False)
             self.virsh("domjobabort", check=False)
         self.set_condition(wanted)
 
-    # What its agent and its writer tell.
+    # What its agent and its writer report.
 
     def agent(self, command, seconds=10, **arguments):
-        """What the guest agent answers to a command; RuntimeError where it does not."""
+        """Returns the guest agent's answer to a command. Raises RuntimeError if there is none."""
         request = {"execute": command, **({"arguments": arguments} if arguments else {})}
         return json.loads(self.virsh("qemu-agent-command", "--timeout", str(seconds),
                                      json.dumps(request)))["return"]
 
     def wait_agent(self, seconds=90):
-        """Until the guest agent answers."""
+        """Waits until the guest agent answers."""
         end = time.monotonic() + seconds
         while True:
             try:
@@ -187,7 +187,7 @@ class Guest(Domain):
             time.sleep(0.2)
 
     def answers(self):
-        """Whether the guest agent answers just now."""
+        """Returns whether the guest agent answers now."""
         try:
             self.agent("guest-ping", 1)
         except RuntimeError:
@@ -195,11 +195,11 @@ class Guest(Domain):
         return True
 
     def frozen(self):
-        """Whether the guest's filesystems are frozen, as its agent says."""
+        """Returns whether the guest's filesystems are frozen, as its agent says."""
         return self.agent("guest-fsfreeze-status") == "frozen"
 
     def wait_writing(self, rounds=2, seconds=90):
-        """Until the writer has finished so many more rounds."""
+        """Waits until the writer has finished this many more rounds."""
         before = self.rounds()
         end = time.monotonic() + seconds
         while self.rounds() < before + rounds:

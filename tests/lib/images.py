@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is in an image: whether it is a guest's disk, whether its filesystem is clean, and whether all of it is of one
-instant, which the numbered blocks of tests/guest/writer.c tell."""
+moment, which the numbered blocks of tests/guest/writer.c show."""
 import os
 import struct
 import subprocess
@@ -17,7 +17,7 @@ def qemu_img(*args):
 
 
 def same_content(one, one_format, other, other_format, offset=0):
-    """Whether two images hold the same bytes, from an offset on."""
+    """Returns whether two images hold the same bytes, from an offset on."""
     if not offset:
         done = subprocess.run(["qemu-img", "compare", "-U", "-f", one_format, "-F", other_format,
                                one, other], capture_output=True, text=True, timeout=300)
@@ -36,7 +36,7 @@ def same_content(one, one_format, other, other_format, offset=0):
 
 
 def run_e2fs(program, *args, allowed=(0,)):
-    """Runs a program of e2fsprogs, which may not be on the path of a user who is not root."""
+    """Runs a program of e2fsprogs, which may not be on the path of a user other than root."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     done = subprocess.run([program, *args], env={**os.environ, "PATH": path, "LC_ALL": "C"},
                           capture_output=True, text=True, timeout=300)
@@ -47,8 +47,8 @@ def run_e2fs(program, *args, allowed=(0,)):
 
 
 def filesystem_state(image, image_format):
-    """Of the ext4 that is the whole of an image: (whether its journal needs to be replayed, whether it is clean then).
-    The image is not changed."""
+    """Returns whether the journal of the ext4 that fills an image needs to be replayed, and whether the ext4 is clean
+    afterwards. The image is not changed."""
     with tempfile.TemporaryDirectory(prefix="filesystem-", dir=os.path.dirname(image)) as folder:
         raw = os.path.join(folder, "raw")
         qemu_img("convert", "-U", "-f", image_format, "-O", "raw", image, raw)
@@ -63,7 +63,7 @@ def filesystem_state(image, image_format):
 
 
 def rounds_in(path, image_format):
-    """The round in which each numbered block of an image was written; 0: never."""
+    """Returns the round in which each numbered block of an image was written; 0: never."""
     raw = path + ".head"
     subprocess.run(["qemu-img", "dd", "-f", image_format, "-O", "raw", f"bs={BLOCK}",
                     f"count={BLOCKS}", f"if={path}", f"of={raw}"], check=True,
@@ -79,6 +79,6 @@ def rounds_in(path, image_format):
 
 
 def is_one_instant(rounds):
-    """Whether the rounds go down once at most, by one: then the image is of one instant."""
+    """Returns whether the image is of one moment: the rounds decrease at most once, by one."""
     edges = [(a, b) for a, b in zip(rounds, rounds[1:]) if a != b]
     return not edges or (len(edges) == 1 and edges[0][0] == edges[0][1] + 1)

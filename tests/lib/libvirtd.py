@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A private libvirtd with folders and a configuration of its own, beside whatever libvirtd the machine runs. It lets
+"""A private libvirtd with folders and a configuration of its own, beside a libvirtd that the machine may run. It lets
 the group libvirt in, sees what was mounted before it, and may be killed and stopped."""
 import contextlib
 import glob
@@ -19,7 +19,7 @@ from process import end, spawn
 # What it has of its own, and where it is bound in its mount namespace.
 FOLDERS = {"run": "/run/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt",
            "log": "/var/log/libvirt", "etc": "/etc/libvirt/qemu"}
-# What a libvirtd found out about this machine's QEMU, which takes seconds; libvirt itself tells whether it is stale.
+# What a libvirtd found out about this machine's QEMU, which takes seconds. libvirt checks whether it is out of date.
 CAPABILITIES = os.path.join(BUILD, "libvirt-capabilities")
 
 
@@ -31,7 +31,7 @@ def qemu_user():
 
 
 def qemu_may_use_kvm():
-    """Whether guests may run under KVM here."""
+    """Returns whether guests may run under KVM here."""
     if not os.path.exists("/dev/kvm"):
         return False
     user = pwd.getpwuid(qemu_user()).pw_name
@@ -50,7 +50,7 @@ class Libvirtd:
         self.process = self.probe = None
 
     def uri_of(self, uri):
-        """The URI of one of its drivers, by its socket."""
+        """Returns the URI of one of its drivers, by its socket."""
         driver, path = uri.split("://")
         return f"{driver}+unix://{path}?socket={self.socket}"
 
@@ -95,7 +95,7 @@ class Libvirtd:
             self.wait()
 
     def _probe(self):
-        """The first question makes it look at QEMU, which other services' starts need not wait for."""
+        """Asks the first question, on which libvirtd probes QEMU. Other services may start meanwhile."""
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
             self._wait_socket()
             self.virsh("capabilities", check=False)
@@ -118,7 +118,7 @@ class Libvirtd:
         return os.path.join(self.folders["cache"], "qemu/capabilities")
 
     def _save_capabilities(self):
-        """Each file at once, for other tests read them meanwhile."""
+        """Replaces each file in one step, since other tests read them meanwhile."""
         os.makedirs(CAPABILITIES, exist_ok=True)
         for path in glob.glob(f"{self.capabilities}/*.xml"):
             kept = os.path.join(CAPABILITIES, os.path.basename(path))
@@ -128,7 +128,7 @@ class Libvirtd:
                 os.rename(new.name, kept)
 
     def kill(self):
-        """Its guests live on."""
+        """Kills libvirtd. Its guests keep running."""
         self.process.kill()
         self.process.wait(20)
 
@@ -136,7 +136,7 @@ class Libvirtd:
         self.process.send_signal(number)
 
     def pid_of(self, guest):
-        """The pid of a guest's QEMU; None: there is none."""
+        """Returns the pid of a guest's QEMU, or None."""
         try:
             with open(os.path.join(self.run, f"qemu/{guest.name}.pid")) as file:
                 return int(file.read())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A configuration for the real oslo.messaging, which says nothing of connections that a test cuts."""
+"""A configuration for the real oslo.messaging, which does not log the connections that a test cuts."""
 import logging
 
 from oslo_config import cfg

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Processes, ports and temporary folders of the tests: how they are started, and how nothing of them is left."""
+"""Processes, ports and temporary folders of the tests: how they are started, and how all of them are ended."""
 import contextlib
 import os
 import random
@@ -18,7 +18,7 @@ Process = namedtuple("Process", "pid name state parent group session")
 
 
 def processes():
-    """All processes of the machine."""
+    """Returns all processes of the machine."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             with open(f"/proc/{pid}/stat") as file:
@@ -28,8 +28,8 @@ def processes():
 
 
 def free_port():
-    """A port of the loopback that no test and nobody else uses. Other tests are kept from it until this process ends:
-    a socket of its name is bound in the abstract namespace."""
+    """Returns a free port of the loopback. Other tests do not get it until this process ends, because a socket of its
+    name is bound in the abstract namespace."""
     while True:
         port = random.choice(PORTS)
         reservation = socket.socket(socket.AF_UNIX)
@@ -45,7 +45,8 @@ def free_port():
 
 
 def wait_port(port, process, what, log, seconds=90):
-    """Until a process accepts connections on a port; RuntimeError with the end of its log where it does not."""
+    """Waits until a process accepts connections on a port. Raises RuntimeError with the end of its log if it does
+    not."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with socket.socket() as s:
@@ -80,12 +81,12 @@ def end(process, seconds=20, number=signal.SIGTERM):
 
 
 def running_in(groups):
-    """The processes in these process groups: (pid, program) each."""
+    """Returns the processes in these process groups: (pid, program) each."""
     return [(each.pid, each.name) for each in processes() if each.group in groups and each.state != "Z"]
 
 
 def unmount_below(folder):
-    """Unmounts whatever is mounted below a folder."""
+    """Unmounts everything that is mounted below a folder."""
     with open("/proc/self/mountinfo") as file:
         points = [line.split()[4] for line in file]
     for point in reversed(points):
@@ -94,7 +95,8 @@ def unmount_below(folder):
 
 
 class Folder:
-    """A temporary folder that QEMU's user can pass through. At its end whatever is mounted below it is unmounted."""
+    """A temporary folder that QEMU's user can pass through. At its end everything that is mounted below it is
+    unmounted."""
 
     def __init__(self, prefix="novasnap-test-"):
         self.path = tempfile.mkdtemp(prefix=prefix, dir="/var/tmp")

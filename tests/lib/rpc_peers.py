@@ -69,7 +69,7 @@ class Names:
             )
 
     def depth(self, name):
-        """The number of messages that are ready in a queue; None: there is no such queue."""
+        """Returns the number of messages that are ready in a queue, or None if the queue does not exist."""
         with self.connection() as connection:
             try:
                 return connection.channel().queue_declare(name, passive=True).message_count
@@ -126,7 +126,7 @@ class Peer:
         return "".join(self.log)
 
     def end_input(self):
-        """Tells it to end, without waiting for that."""
+        """Makes it end, and does not wait for that."""
         if not self._process.stdin.closed:
             self._process.stdin.close()
 
@@ -144,7 +144,7 @@ class Peer:
         return code
 
     def do(self, what, **arguments):
-        """Gives it a command. Returns the command's number."""
+        """Sends it a command. Returns the command's number."""
         self._id += 1
         command = dict(arguments, do=what, id=self._id)
         self._process.stdin.write(json.dumps(command) + "\n")
@@ -169,7 +169,7 @@ class Peer:
         return self.event(lambda e: e["event"] == "request" and e["method"] == method)
 
     def seen(self, condition):
-        """The events so far for which the condition is true."""
+        """Returns the events so far for which the condition is true."""
         while not self._events.empty():
             self._kept.append(self._events.get())
         return [event for event in self._kept if condition(event)]

@@ -5,7 +5,7 @@ import json
 
 from standin_http import Handler, HttpStandIn
 
-# What becomes of a snapshot that is reported to be at 90 %; one that is deleted is no more.
+# The status after a report of 90 %; a deleted snapshot has none.
 SETTLED = {"creating": "available", "deleting": None}
 PROJECT = "28139ea3fc804990ad2ed0307cce12ef"
 
@@ -40,7 +40,7 @@ class CinderStandIn(HttpStandIn):
 
     def __init__(self):
         super().__init__()
-        self.statuses = {}  # snapshot -> status, as GET tells it
+        self.statuses = {}  # snapshot -> status, as GET reports it
         self.updates = []  # (snapshot, status, progress)
         self.asked = 0  # requests for a status
         self.refusal, self.refused = None, []  # the answer to every update; those that it was given to

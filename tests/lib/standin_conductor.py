@@ -11,7 +11,7 @@ from oslo_conf import make_conf
 
 
 class UnexpectedTaskStateError(Exception):
-    """nova's, as it travels."""
+    """nova's exception, in the form in which it is sent."""
 
     def __init__(self, actual, expected):
         super().__init__(f"expected {expected}, actual {actual}")
@@ -48,17 +48,17 @@ KEPT = ("vm_state", "power_state", "system_metadata")
 
 
 class _State:
-    """What both ages of the conductor share: instances' states, and a list of what was asked."""
+    """What both versions of the conductor share: the states of the instances, and a list of the requests."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.reset()
 
     def reset(self):
-        """As if nobody had asked anything."""
+        """Forgets all requests."""
         self.task_states = {}  # uuid -> state; "gone" and "deleting" stand for themselves
         self.fields = {}  # uuid -> what else of KEPT was saved of it
-        self.host = None  # of every instance; None: of whoever asks
+        self.host = None  # of every instance; None: of the caller
         self.events = {}  # (uuid, event) -> whether it has ended
         self.faults = []  # uuids
         self.calls = []
@@ -155,7 +155,7 @@ class ConductorStandIn(_State):
         self.server.start()
 
     def stop(self):
-        """It may be started again; what is asked meanwhile waits at the broker."""
+        """Stops it. It may be started again; requests wait at the broker meanwhile."""
         if self.server:
             self.server.stop()
             self.server.wait()
@@ -176,7 +176,7 @@ class ConductorStandIn(_State):
         return [call[0] for call in self.calls]
 
     def states(self):
-        """The task states that were asked for, each with the expected one."""
+        """Returns the task states that were requested, each with the expected one."""
         return [(updates["task_state"], (kwargs or {}).get("expected_task_state",
                                                           updates.get("expected_task_state")))
                 for _name, updates, kwargs in self.calls

@@ -81,7 +81,7 @@ class _Handler(Handler):
         return json.dumps(record).encode()
 
     def _forward_body(self, upstream, fault):
-        """Whether all of it was sent."""
+        """Returns whether the whole body was sent."""
         length, sent = int(self.headers.get("Content-Length") or 0), 0
         while sent < length:
             if fault == "stall" and sent > length // 2:
@@ -127,11 +127,11 @@ class GlanceStandIn(HttpStandIn):
         return self.always
 
     def puts(self):
-        """The fault of each upload that was begun."""
+        """Returns the fault of each upload that was begun."""
         return [fault for command, _path, fault in self.seen if command == "PUT"]
 
     def reset(self, *faults):
-        """What was held goes on. The next uploads meet these faults."""
+        """Releases what was held. The next uploads meet these faults."""
         self.release.set()
         self.release = threading.Event()
         self.seen.clear()

@@ -34,7 +34,7 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_):
-        """A client that goes away is no news."""
+        """A client that goes away is not reported."""
 
 
 class HttpStandIn:
@@ -53,7 +53,7 @@ class HttpStandIn:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self):
-        """It may be started again, on the same port."""
+        """Stops it. It may be started again, on the same port."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()

@@ -29,6 +29,6 @@ class KeystoneStandIn(HttpStandIn):
         self.asked, self.refuses = 0, False
 
     def section(self, user="nova", password=None, **more):
-        """What a section of the configuration says of it: its user and that one's password, or a wrong one."""
+        """Returns a section of the configuration with its user and the password, or a wrong one."""
         return {"auth_url": f"{self.url}/v3", "username": user, "password": password or self.users[user][0],
                 "project_name": "service", "user_domain_name": "Default", "project_domain_name": "Default", **more}

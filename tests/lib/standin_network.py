@@ -8,7 +8,7 @@ import threading
 
 
 class NetworkStandIn:
-    """Passes bytes on to a port of the loopback, until told otherwise."""
+    """Passes bytes on to a port of the loopback, until the test stops it."""
 
     def __init__(self, port):
         self._target = port
@@ -16,8 +16,8 @@ class NetworkStandIn:
         self.port = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._pairs = []  # (client's socket, target's socket); guarded by the lock
-        self._deaf = False  # what the target says is thrown away
-        self._mute = False  # what the clients say is thrown away
+        self._deaf = False  # the data of the target is dropped
+        self._mute = False  # the data of the clients is dropped
         self._ending = False
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -45,7 +45,7 @@ class NetworkStandIn:
             thread.start()
 
     def _open(self, client):
-        """The client's socket as it is read from."""
+        """Opens the client's socket for reading."""
         return client
 
     def _serve(self, plain):
@@ -85,7 +85,7 @@ class NetworkStandIn:
         self._deaf = self._mute = False
 
     def cut(self):
-        """Cuts the connections that there are now."""
+        """Cuts all present connections."""
         with self._lock:
             pairs = list(self._pairs)
         for pair in pairs:

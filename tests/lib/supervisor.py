@@ -33,7 +33,7 @@ def run(work, prefix="novasnap-test-"):
 
 
 def _run_child(work, folder):
-    """Never returns. SIGTERM and SIGINT unwind, so that whatever was started is ended."""
+    """Never returns. SIGTERM and SIGINT unwind the stack, so that everything that was started is ended."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
     def unwind(number, _frame):
@@ -59,7 +59,7 @@ def _run_child(work, folder):
 
 
 def _forward_signals(child):
-    """Returns a list to which each signal that comes is added."""
+    """Returns a list to which each signal that arrives is added."""
     came = []
 
     def kill(_number, _frame):
@@ -89,7 +89,7 @@ def _children():
 
 
 def _reap():
-    """Whether there are children left."""
+    """Returns whether there are children left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -99,7 +99,7 @@ def _reap():
 
 
 def _end_descendants(seconds):
-    """Kills those that do not end by themselves within so many seconds, and returns their names."""
+    """Kills the descendants that do not end by themselves within this many seconds, and returns their names."""
     until, left = time.monotonic() + seconds, {}
     while _reap():
         if time.monotonic() > until:

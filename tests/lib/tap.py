@@ -27,7 +27,7 @@ class TooLong(BaseException):
 
 
 def wait_for(what, condition, seconds=60, pause=0.1):
-    """Calls `condition` until it returns something true, which is returned."""
+    """Calls `condition` until it returns a true value, and returns that."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -126,7 +126,7 @@ def _passes(number, test, env):
 
 
 def _show_failure(what, logs):
-    """On standard error, which prove lets through."""
+    """Prints to standard error, which prove passes on."""
     print(f"# {what}:", file=sys.stderr)
     for line in traceback.format_exc().splitlines():
         print(f"# {line}", file=sys.stderr)

@@ -28,16 +28,16 @@ class Volume:
         return os.path.join(self.share, name)
 
     def reference(self, name):
-        """A copy of what is seen of the volume with this file as the uppermost; base or last."""
+        """Returns a copy of the content of the volume with this file as the uppermost; base or last."""
         return os.path.join(self.kept, f"{name}.whole")
 
     def disk(self, name="base"):
-        """The element of a guest's definition, with this file."""
+        """Returns the element of a guest's definition with this file."""
         return (f"<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/><source file="
                 f"'{self.file(name)}'/><target dev='vdb' bus='virtio'/><serial>{self.id}</serial></disk>")
 
     def renew(self):
-        """All files, as they were at first, and no other."""
+        """Makes all files as they were at first, and removes all others."""
         for name in set(os.listdir(self.share)) - set(FILES):
             os.remove(self.file(name))
         for name, below in FILES.items():
@@ -54,7 +54,7 @@ class Volume:
             os.chmod(self.file(name), 0o666)
 
     def overlay(self, name, below):
-        """One more file, as Cinder's driver makes it over another."""
+        """Makes one more file over another, as Cinder's driver does."""
         qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", self.file(below), self.file(name))
         os.chmod(self.file(name), 0o666)
 
@@ -65,7 +65,8 @@ class Volume:
         guest.define(guest.xml().replace(self.disk(), self.disk(name)))
 
     def chain(self, guest):
-        """The names of its files, the uppermost first; both of the guest's definitions must name the same as that."""
+        """Returns the names of its files, the uppermost first. Both of the guest's definitions must have the same name
+        there."""
         first = [re.search(rf"<source file='{self.share}/([^']*)'", guest.virsh("dumpxml", *more))[1]
                  for more in ((), ("--inactive",))]
         assert first[0] == first[1], first
@@ -79,7 +80,7 @@ def without_volume(definition):
 
 
 def _write(path, at):
-    """Random data, at an offset."""
+    """Writes random data at an offset."""
     raw = path + ".raw"
     try:
         with open(raw, "wb") as file:
