@@ -224,7 +224,7 @@ static enum image_check check_after_failure(struct glance_upload *self, const GE
 	self->sent_all_before = self->sent_all_before || self->may_be_complete;
 	check = check_image(self, &local);
 	/* It existed before the attempt. */
-	if (check == IMAGE_CHECK_FAILED && is_gone(failure) && is_gone(local))
+	if (local && is_gone(failure) && is_gone(local))
 		local->code = IMAGE_ERROR_GONE;
 	if (local)
 		g_propagate_error(error, g_steal_pointer(&local));
