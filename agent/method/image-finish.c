@@ -144,6 +144,7 @@ enum image_confirmation image_confirm(struct task *task, GError **error)
 static int verify_image(struct task *task, GError **error)
 {
 	g_autoptr(GError) local = NULL;
+	const char *why;
 	bool ended;
 
 	switch (ask_until_known(task, job_wait_despite_cancel, &ended, &local)) {
@@ -157,14 +158,15 @@ static int verify_image(struct task *task, GError **error)
 	default:
 		break;
 	}
+	why = local ? local->message : "unknown";
 	if (ended) {
 		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
 			    "novasnapd is stopping before image %s was verified: %s",
-			    task->image_id, local->message);
+			    task->image_id, why);
 		return -1;
 	}
 	g_warning("instance %s: image %s is stored, but could not be verified: %s",
-		  nova_instance_uuid(task->instance), task->image_id, local->message);
+		  nova_instance_uuid(task->instance), task->image_id, why);
 	return 0;
 }
 
