@@ -4,12 +4,15 @@
 lost and late replies, a Glance that is away, replicas that lag behind, guests that stop. A real Glance behind a
 stand-in for these faults; broker, libvirt and QEMU are real, the conductor is a stand-in."""
 import os
+import shutil
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from case import Case, CaseEnvironment  # noqa: E402
+from images import same_content  # noqa: E402
 
 STALL = 2  # seconds after which the reply to an upload is late: twice
 
@@ -70,28 +73,35 @@ def test_glance_has_other_data_after_its_204(env):
     assert env.clears() == 1, env.conductor.states()
 
 
-def test_a_guest_that_stops_after_the_last_byte_was_read(env):
-    case = env.send("hold-reply", stall_timeout="60")
+def change_after_the_last_byte(env, case, action):
+    """The guest is stopped or started, and its disk changes: the image has the data of before."""
+    before = os.path.join(env.folder.make("before"), "disk")
     env.wait_stored()
-    env.guest.virsh("destroy")
+    env.guest.virsh("destroy", check=False)
+    shutil.copy(env.guest.disk, before)
+    write_to_disk(env.guest.disk)
+    if action == "start":
+        env.guest.virsh("start")
     time.sleep(2)
     env.front.release.set()
-    case.state = "shut off"
-    case.is_whole()
+    case.wait_end()
     assert env.front.puts() == ["hold-reply"], env.front.seen
+    assert env.glance.get(case.image)["status"] == "active", case.said()
+    assert same_content(env.glance.file(case.image), "qcow2", before, "qcow2")
+    assert env.conductor.faults == [] and env.task_state() is None, case.said()
+
+
+def write_to_disk(disk):
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 99 1M 64k", disk], check=True, capture_output=True)
+
+
+def test_a_guest_that_stops_after_the_last_byte_was_read(env):
+    change_after_the_last_byte(env, env.send("hold-reply", stall_timeout="60"), "stop")
 
 
 def test_a_guest_that_starts_after_the_last_byte_was_read(env):
     env.guest.virsh("destroy")
-    case = env.send("hold-reply", stall_timeout="60")
-    env.wait_stored()
-    env.guest.virsh("start")
-    time.sleep(2)
-    env.front.release.set()
-    case.state = "running"
-    case.wait_end()
-    assert env.front.puts() == ["hold-reply"], env.front.seen
-    assert env.glance.get(case.image)["status"] == "active", case.said()
+    change_after_the_last_byte(env, env.send("hold-reply", stall_timeout="60"), "start")
 
 
 def test_libvirtd_is_restarted_while_a_guest_at_rest_is_uploaded(env):
