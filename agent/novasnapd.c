@@ -182,6 +182,9 @@ static unsigned stop_serving(struct daemon *daemon)
 	g_message("stopping: accepting no more casts");
 	attach_to_main_loop(daemon, g_timeout_source_new_seconds(limit_s), handle_late_stop);
 	set_phase(daemon, PHASE_STOPPING);
+	/* Both signals came at once. */
+	if (daemon->signals > 1 && daemon->manager)
+		manager_skip_grace(daemon->manager);
 	thread = g_thread_new("stop", stop_main, daemon);
 	/* Not g_main_loop_run, which does not return if the loop was quit before it ran. */
 	while (daemon_phase(daemon) != PHASE_CLOSED)
