@@ -5,6 +5,7 @@
  */
 #include <glib-unix.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ struct daemon {
 	unsigned signals;
 	bool ready;
 
-	GMutex lock;
+	pthread_mutex_t lock;
 	enum phase phase; /* guarded by the lock */
 	/* Set by the thread that starts or stops, before `phase` changes. */
 	GError *error; /* why it could not start */
@@ -63,17 +64,17 @@ static enum phase daemon_phase(struct daemon *daemon)
 {
 	enum phase phase;
 
-	g_mutex_lock(&daemon->lock);
+	pthread_mutex_lock(&daemon->lock);
 	phase = daemon->phase;
-	g_mutex_unlock(&daemon->lock);
+	pthread_mutex_unlock(&daemon->lock);
 	return phase;
 }
 
 static void set_phase(struct daemon *daemon, enum phase phase)
 {
-	g_mutex_lock(&daemon->lock);
+	pthread_mutex_lock(&daemon->lock);
 	daemon->phase = phase;
-	g_mutex_unlock(&daemon->lock);
+	pthread_mutex_unlock(&daemon->lock);
 	g_main_context_wakeup(daemon->context);
 }
 
@@ -98,12 +99,12 @@ static gboolean handle_signal(gpointer opaque)
 	}
 	if (daemon->signals > 2)
 		exit_now("a third signal was received");
-	g_mutex_lock(&daemon->lock);
+	pthread_mutex_lock(&daemon->lock);
 	if (daemon->phase == PHASE_STOPPING && daemon->manager)
 		manager_skip_grace(daemon->manager);
 	else if (daemon->phase == PHASE_STARTING || daemon->phase == PHASE_CLOSING)
 		exit_now("a second signal was received");
-	g_mutex_unlock(&daemon->lock);
+	pthread_mutex_unlock(&daemon->lock);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -242,7 +243,7 @@ static int run_until_stopped(const struct config *config)
 	struct daemon daemon = {
 		.config = config, .began = g_get_monotonic_time(), .exit_status = EXIT_FAILURE};
 
-	g_mutex_init(&daemon.lock);
+	pthread_mutex_init(&daemon.lock, NULL);
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
@@ -264,7 +265,7 @@ static int run_until_stopped(const struct config *config)
 		g_message("stopped");
 	g_main_loop_unref(daemon.loop);
 	g_main_context_unref(daemon.context);
-	g_mutex_clear(&daemon.lock);
+	pthread_mutex_destroy(&daemon.lock);
 	return daemon.exit_status;
 }
 
