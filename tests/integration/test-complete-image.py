@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
@@ -169,8 +170,23 @@ def test_an_image_that_is_saving_for_ever_is_not_deleted(env):
     assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
 
 
+def test_the_task_state_is_cleared_by_another_process_while_glance_is_away(env):
+    """As nova-compute's own start does. It is unknown whether the snapshot is still wanted: Glance is asked again."""
+    def clear_once(uuid, wanted):
+        if wanted == "image_uploading" and not env.front.seen_503:
+            env.front.seen_503 = True
+            env.conductor.task_states[uuid] = None
+            env.front.always = 503
+            threading.Timer(4, lambda: setattr(env.front, "always", None)).start()
+    env.front.seen_503 = False
+    env.conductor.before_save = clear_once
+    case = env.send()
+    case.is_whole()
+    assert "it is unknown whether its snapshot is still wanted" in case.said(), case.said()
+
+
 def test_a_cancel_while_glance_stores_the_image(env):
-    """Who cancels does not want the image."""
+    """A user who cancels does not want the image."""
     case = env.send("cut-reply", always_get="saving")
     tap.wait_for("phase", lambda: "waiting until Glance has stored" in case.said(), 60)
     case.agent.command("cancel", case.image)
