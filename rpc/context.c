@@ -12,6 +12,7 @@
 
 struct rpc_context {
 	cJSON *fields;
+	char *version; /* of the request; NULL: none */
 };
 
 struct rpc_context *rpc_context_new(cJSON *fields)
@@ -32,6 +33,7 @@ void rpc_context_free(struct rpc_context *context)
 	if (!context)
 		return;
 	cJSON_Delete(context->fields);
+	g_free(context->version);
 	g_free(context);
 }
 
@@ -45,10 +47,16 @@ const char *rpc_context_string(const struct rpc_context *context, const char *fi
 	return json_string(context->fields, field);
 }
 
+const char *rpc_context_version(const struct rpc_context *context)
+{
+	return context->version;
+}
+
 struct rpc_context *rpc_context_detach(cJSON *message)
 {
 	cJSON *fields = cJSON_CreateObject();
 	cJSON *item = message->child;
+	struct rpc_context *context;
 
 	while (item) {
 		cJSON *next = item->next;
@@ -62,7 +70,9 @@ struct rpc_context *rpc_context_detach(cJSON *message)
 		}
 		item = next;
 	}
-	return rpc_context_new(fields);
+	context = rpc_context_new(fields);
+	context->version = g_strdup(json_string(message, "version"));
+	return context;
 }
 
 void rpc_context_attach(cJSON *message, const struct rpc_context *context,

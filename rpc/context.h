@@ -9,7 +9,8 @@
 
 #include "rpc/rpc.h"
 
-/* Moves the _context_* members out of a message into a new context, which the caller frees. */
+/* Moves the _context_* members out of a message into a new context, which the caller frees. The
+ * context remembers the message's version. */
 struct rpc_context *rpc_context_detach(cJSON *message);
 
 /* Adds the fields of a context to a message as _context_* members. If `replace` is not NULL, it is

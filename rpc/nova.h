@@ -33,6 +33,9 @@ struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error)
  * unchanged. */
 struct nova_instance *nova_instance_take_from_args(cJSON *args, GError **error);
 bool nova_instance_is_plain(const struct nova_instance *instance);
+/* Whether the instance is an object of this version ("2.8"), or of a later one with the same major
+ * number. False for a plain instance. */
+bool nova_instance_has_version(const struct nova_instance *instance, const char *version);
 /* Accepts NULL. */
 void nova_instance_free(struct nova_instance *instance);
 typedef struct nova_instance nova_instance_t;
@@ -108,7 +111,8 @@ int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, co
  * nova-compute. The functions are calls to the conductor, as above. */
 struct nova_service;
 /* Finds the record, or creates it: disabled with this reason, so that no scheduler uses the host,
- * and with the lowest version of all compute services. Returns NULL with an error. */
+ * and with the highest version in the records of nova's services. Returns NULL with an error, which
+ * is RPC_ERROR_FAILED if there is no record at all: then none is created. */
 struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *context,
 				       const char *host, const char *topic, const char *reason,
 				       GError **error);

@@ -89,6 +89,9 @@ void rpc_context_free(struct rpc_context *context);
 const cJSON *rpc_context_fields(const struct rpc_context *context);
 /* Returns a field that is a string ("auth_token", "request_id", "user_id"...), else NULL. */
 const char *rpc_context_string(const struct rpc_context *context, const char *field);
+/* Returns the RPC version of the request that the context came with ("5.0"); NULL: it was made by
+ * rpc_context_new. */
+const char *rpc_context_version(const struct rpc_context *context);
 typedef struct rpc_context rpc_context_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(rpc_context_t, rpc_context_free)
 

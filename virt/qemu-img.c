@@ -69,27 +69,31 @@ int qemu_img_snapshot_exists(const char *source, const char *name, GError **erro
 	return strstr(output, name) != NULL;
 }
 
-int qemu_img_rebase(const char *path, const char *base_path, const char *base_format,
+int qemu_img_rebase(const char *path, const char *base, const char *base_format,
 		    const atomic_int *cancel, GError **error)
 {
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 
 	ADD_ARGUMENTS(argv, "qemu-img", "rebase", "-f", "qcow2");
-	if (base_path)
+	if (base)
 		ADD_ARGUMENTS(argv, "-F", base_format);
-	ADD_ARGUMENTS(argv, "-b", base_path ? base_path : "", "--", path);
+	ADD_ARGUMENTS(argv, "-b", base ? base : "", "--", path);
 	return run_qemu_img(argv, CONVERT_TIMEOUT_S, cancel, error);
 }
 
 int qemu_img_convert(const char *source, const char *internal, const char *target,
-		     const char *format, bool compress, const atomic_int *cancel, GError **error)
+		     const char *format, const char *compression, const atomic_int *cancel,
+		     GError **error)
 {
 	g_autofree char *chosen = internal ? g_strdup_printf("snapshot.name=%s", internal) : NULL;
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 
 	ADD_ARGUMENTS(argv, "qemu-img", "convert", "-O", format);
-	if (compress && g_str_equal(format, "qcow2"))
+	if (compression && g_str_equal(format, "qcow2"))
 		ADD_ARGUMENTS(argv, "-c");
+	/* QEMU before 5.1 has only zlib, and not the option. */
+	if (compression && g_str_equal(format, "qcow2") && !g_str_equal(compression, "zlib"))
+		ADD_ARGUMENTS(argv, "-o", "compression_type=zstd");
 	if (chosen)
 		ADD_ARGUMENTS(argv, "-l", chosen);
 	ADD_ARGUMENTS(argv, "--", source, target);

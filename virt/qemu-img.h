@@ -25,14 +25,17 @@ int qemu_img_snapshot_delete(const char *source, const char *name, GError **erro
  * error. */
 int qemu_img_snapshot_exists(const char *source, const char *name, GError **error);
 
-/* Changes the backing file of a qcow2 file to `base_path` (NULL: none), and copies the data of the
- * skipped files into it. */
-int qemu_img_rebase(const char *path, const char *base_path, const char *base_format,
+/* Changes the backing file of a qcow2 file to `base` (NULL: none), and copies the data of the
+ * skipped files into it. `base` is written into the header as it is; a relative name is relative to
+ * the folder of `path`. */
+int qemu_img_rebase(const char *path, const char *base, const char *base_format,
 		    const atomic_int *cancel, GError **error);
 
 /* Copies the disk `source`, a json: filename, or its internal snapshot `internal` (NULL: none), to
- * a new file of that format. `compress` affects qcow2 only. */
+ * a new file of that format. `compression` is that of a qcow2 file: "zlib" or "zstd"; NULL: none.
+ */
 int qemu_img_convert(const char *source, const char *internal, const char *target,
-		     const char *format, bool compress, const atomic_int *cancel, GError **error);
+		     const char *format, const char *compression, const atomic_int *cancel,
+		     GError **error);
 
 #endif

@@ -25,7 +25,7 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot);
 }
 
-static int read_guest(struct snapshot *snapshot, const char *root_device_name, GError **error)
+static int read_guest(struct snapshot *snapshot, GError **error)
 {
 	char *xml;
 
@@ -39,18 +39,22 @@ static int read_guest(struct snapshot *snapshot, const char *root_device_name, G
 	snapshot->disk = snapshot->traits.container
 				 ? root_disk_find_of_container(
 					   xml, snapshot->config->container_format, error)
-				 : root_disk_find(xml, root_device_name, error);
+				 : root_disk_find(xml, error);
 	free(xml);
 	return snapshot->disk ? 0 : -1;
 }
 
-static int choose_method(struct snapshot *snapshot, GError **error)
+static int choose_method(struct snapshot *snapshot, const char *image_format, GError **error)
 {
-	snapshot->method = snapshot_method_choose(snapshot->config, &snapshot->traits,
-						  snapshot->disk, snapshot->first_state, error);
+	struct virt_config config = *snapshot->config;
+
+	if (image_format)
+		config.snapshot_image_format = image_format;
+	snapshot->method = snapshot_method_choose(&config, &snapshot->traits, snapshot->disk,
+						  snapshot->first_state, error);
 	if (!snapshot->method)
 		return -1;
-	snapshot->format = g_strdup(snapshot_format_choose(snapshot->config, snapshot->disk));
+	snapshot->format = g_strdup(snapshot_format_choose(&config, snapshot->disk));
 	return 0;
 }
 
@@ -67,9 +71,9 @@ struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_requ
 	snapshot->id = g_strndup(uuid, 8);
 	snapshot->guest_agent = request->guest_agent;
 	snapshot->require_quiesce = request->require_quiesce;
-	snapshot->compress = request->compress;
-	if (read_guest(snapshot, request->root_device_name, error) == 0 &&
-	    choose_method(snapshot, error) == 0)
+	snapshot->compression = request->compression;
+	if (read_guest(snapshot, error) == 0 &&
+	    choose_method(snapshot, request->image_format, error) == 0)
 		snapshot->events = domain_events_start(&snapshot->guest, snapshot->disk->target,
 						       VIR_DOMAIN_BLOCK_JOB_TYPE_COPY, error);
 	if (snapshot->events)

@@ -24,7 +24,7 @@ GQuark virt_error_quark(void);
 enum virt_error {
 	VIRT_ERROR_FAILED,	 /* libvirt or the system reported an error, which is included */
 	VIRT_ERROR_NO_DOMAIN,	 /* no domain of that uuid (nova: InstanceNotFound) */
-	VIRT_ERROR_NO_ROOT_DISK, /* the domain has no possible root disk */
+	VIRT_ERROR_NO_ROOT_DISK, /* the domain has no disk */
 	VIRT_ERROR_UNSUPPORTED,	 /* a disk or guest that no method supports */
 	VIRT_ERROR_DISCONNECTED, /* libvirt cannot be reached, or the connection broke */
 	VIRT_ERROR_PROCESS,	 /* qemu-img failed, or scratch_dir has too little room */
@@ -95,6 +95,18 @@ void virt_host_sweep(struct virt_host *host);
 
 /* "libvirt 9.0.0, QEMU 7.2.22"; the caller frees it. NULL with an error. */
 char *virt_host_versions(struct virt_host *host, GError **error);
+
+/* A guest whose snapshot would be refused; `why` describes the reason and what to do. */
+typedef void (*virt_refused_fn)(const char *name, const char *uuid, const char *why, void *opaque);
+struct virt_guest_count {
+	unsigned checked;
+	unsigned total;
+};
+/* Finds the guests of libvirt whose root disk or backing chain would be refused by the method that
+ * a snapshot in their present state uses, and calls `each` for them. Changes nothing. Begins no
+ * check of a guest after `limit_s` seconds; *ret_count says how many were checked. */
+int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
+			   void *opaque, struct virt_guest_count *ret_count, GError **error);
 
 struct virt_user {
 	uid_t uid;
@@ -210,11 +222,13 @@ bool virt_step_waits_for(const char *step, const char *failed, bool last_attempt
 
 /* A request for a snapshot; strings are copied. */
 struct snapshot_request {
-	const char *uuid;	      /* of the instance and the domain */
-	const char *root_device_name; /* "/dev/vda"; NULL: the first disk */
-	bool guest_agent;     /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
+	const char *uuid;	  /* of the instance and the domain */
+	const char *image_format; /* of the image; NULL: by the configuration and the disk */
+	bool guest_agent;	  /* hw_qemu_guest_agent: the guest's filesystems may be frozen */
 	bool require_quiesce; /* os_require_quiesce: a live snapshot fails unless they are frozen */
-	bool compress;	      /* compress a finished image (see snapshot_gives_disk) */
+	/* Of a finished qcow2 image (see snapshot_gives_disk): "zlib" or "zstd", static; NULL: not
+	 * compressed. */
+	const char *compression;
 	const atomic_int *cancel;	    /* checked in every wait; may be NULL */
 	const struct snapshot_steps *steps; /* must outlive the snapshot; may be NULL */
 };

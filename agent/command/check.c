@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include "agent/check/folders.h"
+#include "agent/check/guest-disks.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
 
 static const struct command_help help = {
 	.summary = "Checks everything that novasnapd needs: the configuration, programs, libvirt, "
-		   "folders, RabbitMQ,\nKeystone and Glance. Each result is one line: ok, warn or "
+		   "folders, guests' disks,\nRabbitMQ, Keystone and Glance. Each result is one "
+		   "line: ok, warn or "
 		   "FAIL, the subject, and what to do.\nRun it as novasnapd's user. It changes "
 		   "nothing.",
 	.exit_status = "  0    nothing failed; there may be warnings\n"
@@ -56,6 +58,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	check_programs(&check);
 	check_libvirt(&check);
 	check_folders(&check);
+	check_guest_disks(&check);
 	check_rabbitmq(&check);
 	check_keystone(&check);
 	check_images(&check);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define AMI "ami"
+#define INSTANCE_WITHOUT_AMI "2.8"
 
 static void copy_field(cJSON *properties, const struct nova_instance *instance, const char *field,
 		       const char *property)
@@ -18,11 +19,12 @@ static void copy_field(cJSON *properties, const struct nova_instance *instance, 
 		cJSON_AddStringToObject(properties, property, text);
 }
 
-static const char *image_property(const struct image_record *image, const char *name)
-{
-	return image ? cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(image->document, name))
-		     : NULL;
-}
+struct image_base {
+	struct image_record *record; /* NULL: not read */
+	bool is_plain;		     /* the instance is */
+	bool forces_ami;
+	char *container; /* container format; NULL or empty: none */
+};
 
 /* Until Grizzly, nova read the base image's record; later instances contain the necessary
  * properties. */
@@ -40,37 +42,68 @@ static struct image_record *read_base_image(const struct task *task)
 	return base;
 }
 
-cJSON *image_metadata_build(const struct task *task, const char *name, const char *disk_format,
-			    struct image_meta *ret)
+struct image_base *image_base_new(const struct task *task)
 {
 	const struct nova_instance *instance = task->instance;
-	g_autoptr(image_record_t) base = read_base_image(task);
-	cJSON *properties = cJSON_CreateObject();
-	const char *base_format, *container, *architecture;
+	struct image_base *base = g_new0(struct image_base, 1);
+	const char *format, *container;
 
-	base_format = base ? base->disk_format
-			   : nova_instance_system_metadata(instance, "image_disk_format");
-	container = base ? base->container_format
-			 : nova_instance_system_metadata(instance, "image_container_format");
-	architecture = image_property(base, "architecture");
+	base->is_plain = nova_instance_is_plain(instance);
+	base->record = read_base_image(task);
+	format = base->record ? base->record->disk_format
+			      : nova_instance_system_metadata(instance, "image_disk_format");
+	container = base->record
+			    ? base->record->container_format
+			    : nova_instance_system_metadata(instance, "image_container_format");
+	base->container = g_strdup(container);
+	base->forces_ami = g_strcmp0(format, AMI) == 0 &&
+			   !nova_instance_has_version(instance, INSTANCE_WITHOUT_AMI);
+	return base;
+}
+
+void image_base_free(struct image_base *base)
+{
+	if (!base)
+		return;
+	image_record_free(base->record);
+	g_free(base->container);
+	g_free(base);
+}
+
+bool image_base_forces_ami(const struct image_base *base)
+{
+	return base->forces_ami;
+}
+
+static const char *find_architecture(const struct image_base *base)
+{
+	return base->record ? cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+				      base->record->document, "architecture"))
+			    : NULL;
+}
+
+cJSON *image_metadata_build(const struct task *task, const struct image_base *base,
+			    const char *name, const char *disk_format, struct image_meta *ret)
+{
+	const struct nova_instance *instance = task->instance;
+	const char *architecture = find_architecture(base);
+	cJSON *properties = cJSON_CreateObject();
+
 	copy_field(properties, instance, "kernel_id", "kernel_id");
 	cJSON_AddStringToObject(properties, "image_location", "snapshot");
 	cJSON_AddStringToObject(properties, "image_state", "available");
 	copy_field(properties, instance, "project_id", "owner_id");
 	copy_field(properties, instance, "ramdisk_id", "ramdisk_id");
-	if (nova_instance_is_plain(instance) && architecture)
+	if (base->is_plain && architecture)
 		cJSON_AddStringToObject(properties, "architecture", architecture);
-	if (!nova_instance_is_plain(instance))
+	if (!base->is_plain)
 		copy_field(properties, instance, "os_type", "os_type");
 
 	*ret = (struct image_meta){
 		.name = name,
-		/* Glance accepts only this format in the container ami. */
-		.disk_format = g_strcmp0(base_format, AMI) == 0 ? AMI : disk_format,
-		.container_format = "bare",
+		.disk_format = base->forces_ami ? AMI : disk_format,
+		.container_format = base->container && *base->container ? base->container : "bare",
 		.properties = properties,
 	};
-	if (container)
-		ret->container_format = base ? g_intern_string(container) : container;
 	return properties;
 }

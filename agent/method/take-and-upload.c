@@ -28,6 +28,7 @@ struct image_job {
 	struct snapshot *snapshot; /* the snapshot being uploaded; NULL: none */
 	char *name;		   /* the image's name; NULL: not read yet */
 	char *hash_algo;	   /* NULL: the default */
+	struct image_base *base;   /* NULL: not read yet */
 	/* The task states that an earlier attempt has already saved. */
 	bool announced;
 	bool uploading;
@@ -172,7 +173,7 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 		.resuming = task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
 	};
 	struct image_meta meta;
-	cJSON *properties = image_metadata_build(task, image->name, format, &meta);
+	cJSON *properties = image_metadata_build(task, image->base, image->name, format, &meta);
 	gint64 began = g_get_monotonic_time();
 	int rc;
 
@@ -272,13 +273,17 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	struct task *task = image->task;
 	const struct snapshot_steps steps = {begin_snapshot_step, end_snapshot_step,
 					     clear_snapshot_step, task};
+	const struct config *config = task->agent->config;
 	const char *uuid = nova_instance_uuid(task->instance);
 	struct snapshot_request request = {
 		.uuid = uuid,
-		.root_device_name = nova_instance_string(task->instance, "root_device_name"),
+		/* The bytes of an ami are raw, whatever the disk's format. */
+		.image_format = image_base_forces_ami(image->base) ? "raw" : NULL,
 		.guest_agent = nova_instance_image_flag(task->instance, "hw_qemu_guest_agent"),
 		.require_quiesce = nova_instance_image_flag(task->instance, "os_require_quiesce"),
-		.compress = task->agent->config->snapshot_compression,
+		.compression = !config->snapshot_compression ? NULL
+			       : config->compress_zstd	     ? "zstd"
+							     : "zlib",
 		.cancel = abort_monitor_flag(image->monitor),
 		.steps = &steps,
 	};
@@ -296,9 +301,8 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 		task->step = "taking the snapshot";
 		source = snapshot_take(snapshot, error);
 		if (source && snapshot_gives_disk(snapshot))
-			source =
-				image_encode(source, snapshot_format(snapshot), task->agent->config,
-					     abort_monitor_flag(image->monitor), error);
+			source = image_encode(source, snapshot_format(snapshot), config,
+					      abort_monitor_flag(image->monitor), error);
 		if (!source)
 			abort_monitor_explain(image->monitor, error);
 	}
@@ -387,6 +391,7 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	task->step = "waiting for other snapshots";
 	if (!job_acquire_slot(task->job))
 		return task_fail_cancelled(task, error);
+	image.base = image_base_new(task);
 	image.monitor = abort_monitor_start(task, error);
 	if (image.monitor)
 		rc = attempt_snapshots(&image, error);
@@ -396,6 +401,7 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	job_release_slot(task->job);
 	g_free(image.name);
 	g_free(image.hash_algo);
+	image_base_free(image.base);
 	return rc;
 }
 

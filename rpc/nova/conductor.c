@@ -5,6 +5,7 @@
 #include "rpc/nova/conductor.h"
 
 #include "rpc/nova/instance-save.h"
+#include "rpc/nova/object-versions.h"
 #include "rpc/nova/value.h"
 
 #define CONDUCTOR_TOPIC "conductor"
@@ -12,80 +13,28 @@
 #define CONDUCTOR_PLAIN_VERSION "1.38" /* of Grizzly, whose instances are dictionaries */
 
 #define EVENT_OBJECT "InstanceActionEvent"
-#define EVENT_VERSION "1.4"
 #define FAULT_OBJECT "InstanceFault"
 #define FAULT_VERSION "1.2"
 #define FAULT_CODE_INTERNAL 500
 
-/* The objects that an Instance may contain, in the versions of the Zed release. The conductor
- * converts its objects to these versions. */
-static const struct {
-	const char *name;
-	const char *version;
-} instance_versions[] = {
-	{"Instance", "2.7"},
-	{"ServiceList", "1.19"},
-	{"Service", "1.22"},
-	{"ComputeNode", "1.19"},
-	{"HVSpec", "1.2"},
-	{"PciDevicePoolList", "1.1"},
-	{"PciDevicePool", "1.1"},
-	{"InstanceInfoCache", "1.5"},
-	{"SecurityGroupList", "1.1"},
-	{"SecurityGroup", "1.2"},
-	{"InstanceFault", "1.2"},
-	{"PciDeviceList", "1.3"},
-	{"PciDevice", "1.7"},
-	{"InstanceNUMATopology", "1.3"},
-	{"InstanceNUMACell", "1.6"},
-	{"VirtCPUTopology", "1.0"},
-	{"InstancePCIRequests", "1.1"},
-	{"InstancePCIRequest", "1.4"},
-	{"InstanceDeviceMetadata", "1.0"},
-	{"DeviceMetadata", "1.0"},
-	{"DeviceBus", "1.0"},
-	{"TagList", "1.1"},
-	{"Tag", "1.1"},
-	{"Flavor", "1.2"},
-	{"VirtCPUModel", "1.0"},
-	{"VirtCPUFeature", "1.0"},
-	{"EC2Ids", "1.0"},
-	{"MigrationContext", "1.2"},
-	{"ResourceList", "1.0"},
-	{"Resource", "1.0"},
-	{"ResourceMetadata", "1.0"},
-	{"KeyPairList", "1.3"},
-	{"KeyPair", "1.4"},
-	{"TrustedCerts", "1.0"},
-};
-
-static void add_instance_versions(cJSON *to)
-{
-	for (size_t i = 0; i < G_N_ELEMENTS(instance_versions); i++)
-		cJSON_AddStringToObject(to, instance_versions[i].name,
-					instance_versions[i].version);
-}
-
-/* The arguments of object_class_action_versions. The caller fills `ret_versions`. */
-static cJSON *class_action(const char *name, const char *method, cJSON **ret_versions)
+/* The arguments of object_class_action_versions, without args and kwargs. */
+static cJSON *class_action(const char *name, const char *method, enum nova_query query,
+			   const char *caller)
 {
 	cJSON *args = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(args, "objname", name);
 	cJSON_AddStringToObject(args, "objmethod", method);
-	*ret_versions = cJSON_AddObjectToObject(args, "object_versions");
+	nova_add_object_versions(cJSON_AddObjectToObject(args, "object_versions"), query, caller);
 	return args;
 }
 
 /* The arguments of a class method of InstanceActionEvent. The caller fills `ret_kwargs`. */
-static cJSON *event_action(const char *method, const char *uuid, const char *event,
-			   cJSON **ret_kwargs)
+static cJSON *event_action(const char *method, const char *caller, const char *uuid,
+			   const char *event, cJSON **ret_kwargs)
 {
-	cJSON *versions;
-	cJSON *args = class_action(EVENT_OBJECT, method, &versions);
+	cJSON *args = class_action(EVENT_OBJECT, method, NOVA_QUERY_ACTION_EVENT, caller);
 	cJSON *list = cJSON_AddArrayToObject(args, "args");
-
-	cJSON_AddStringToObject(versions, EVENT_OBJECT, EVENT_VERSION);
 
 	cJSON_AddItemToArray(list, cJSON_CreateString(uuid));
 	cJSON_AddItemToArray(list, cJSON_CreateString(event));
@@ -93,21 +42,22 @@ static cJSON *event_action(const char *method, const char *uuid, const char *eve
 	return args;
 }
 
-cJSON *nova_event_start_args(const char *uuid, const char *event, const char *host)
+cJSON *nova_event_start_args(const char *caller, const char *uuid, const char *event,
+			     const char *host)
 {
 	cJSON *kwargs;
-	cJSON *args = event_action("event_start", uuid, event, &kwargs);
+	cJSON *args = event_action("event_start", caller, uuid, event, &kwargs);
 
 	cJSON_AddFalseToObject(kwargs, "want_result");
 	cJSON_AddStringToObject(kwargs, "host", host);
 	return args;
 }
 
-cJSON *nova_event_finish_args(const char *uuid, const char *event, const char *exc_val,
-			      const char *exc_tb)
+cJSON *nova_event_finish_args(const char *caller, const char *uuid, const char *event,
+			      const char *exc_val, const char *exc_tb)
 {
 	cJSON *kwargs;
-	cJSON *args = event_action("event_finish_with_failure", uuid, event, &kwargs);
+	cJSON *args = event_action("event_finish_with_failure", caller, uuid, event, &kwargs);
 
 	nova_add_text(kwargs, "exc_val", exc_val);
 	/* Without a traceback the conductor records a success. */
@@ -141,13 +91,11 @@ cJSON *nova_fault_args(const char *uuid, int code, const char *message, const ch
 	return args;
 }
 
-cJSON *nova_load_flavor_args(const char *uuid)
+cJSON *nova_load_flavor_args(const char *caller, const char *uuid)
 {
-	cJSON *versions;
-	cJSON *args = class_action("Instance", "get_by_uuid", &versions);
+	cJSON *args = class_action("Instance", "get_by_uuid", NOVA_QUERY_INSTANCE, caller);
 	cJSON *kwargs;
 
-	add_instance_versions(versions);
 	cJSON_AddArrayToObject(args, "args");
 	kwargs = cJSON_AddObjectToObject(args, "kwargs");
 	cJSON_AddStringToObject(kwargs, "uuid", uuid);
@@ -156,14 +104,11 @@ cJSON *nova_load_flavor_args(const char *uuid)
 	return args;
 }
 
-cJSON *nova_load_block_devices_args(const char *uuid)
+cJSON *nova_load_block_devices_args(const char *caller, const char *uuid)
 {
-	cJSON *versions;
-	cJSON *args = class_action("BlockDeviceMappingList", "get_by_instance_uuid", &versions);
+	cJSON *args = class_action("BlockDeviceMappingList", "get_by_instance_uuid",
+				   NOVA_QUERY_BLOCK_DEVICES, caller);
 
-	cJSON_AddStringToObject(versions, "BlockDeviceMappingList", "1.18");
-	cJSON_AddStringToObject(versions, "BlockDeviceMapping", "1.21");
-	add_instance_versions(versions);
 	cJSON_AddItemToArray(cJSON_AddArrayToObject(args, "args"), cJSON_CreateString(uuid));
 	cJSON_AddObjectToObject(args, "kwargs");
 	return args;
@@ -243,10 +188,10 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 	fields = cJSON_Duplicate(rpc_context_fields(context), true);
 	nova_put_member(fields, "read_deleted", cJSON_CreateString("yes"));
 	context_with_deleted = rpc_context_new(fields);
-	reply = call_conductor(rpc, context_with_deleted, "object_class_action_versions",
-			       CONDUCTOR_VERSION,
-			       nova_load_flavor_args(nova_instance_uuid(instance)),
-			       "reading the instance's flavor", error);
+	reply = call_conductor(
+		rpc, context_with_deleted, "object_class_action_versions", CONDUCTOR_VERSION,
+		nova_load_flavor_args(rpc_context_version(context), nova_instance_uuid(instance)),
+		"reading the instance's flavor", error);
 	if (!reply)
 		return -1;
 	rc = nova_instance_take_flavor(instance, reply, error);
@@ -259,7 +204,8 @@ int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_conte
 {
 	cJSON *reply =
 		call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
-			       nova_load_block_devices_args(nova_instance_uuid(instance)),
+			       nova_load_block_devices_args(rpc_context_version(context),
+							    nova_instance_uuid(instance)),
 			       "reading the instance's block devices", error);
 	int rc = reply ? nova_instance_take_block_devices(instance, reply, error) : -1;
 
@@ -279,18 +225,20 @@ static int call_without_result(struct rpc *rpc, struct rpc_context *context, con
 int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context, const char *uuid,
 			       const char *event, const char *host, GError **error)
 {
-	return call_without_result(rpc, context, "object_class_action_versions",
-				   nova_event_start_args(uuid, event, host),
-				   "starting the action's event", error);
+	return call_without_result(
+		rpc, context, "object_class_action_versions",
+		nova_event_start_args(rpc_context_version(context), uuid, event, host),
+		"starting the action's event", error);
 }
 
 int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context, const char *uuid,
 				const char *event, const char *exc_val, const char *exc_tb,
 				GError **error)
 {
-	return call_without_result(rpc, context, "object_class_action_versions",
-				   nova_event_finish_args(uuid, event, exc_val, exc_tb),
-				   "finishing the action's event", error);
+	return call_without_result(
+		rpc, context, "object_class_action_versions",
+		nova_event_finish_args(rpc_context_version(context), uuid, event, exc_val, exc_tb),
+		"finishing the action's event", error);
 }
 
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,

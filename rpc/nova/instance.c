@@ -10,6 +10,7 @@
 #include "rpc/json.h"
 #include "rpc/nova/field-order.h"
 #include "rpc/nova/value.h"
+#include "rpc/version.h"
 
 void nova_instance_note_change(struct nova_instance *instance, const char *field)
 {
@@ -47,6 +48,14 @@ struct nova_instance *nova_instance_adopt(cJSON *object, const char *uuid, bool 
 bool nova_instance_is_plain(const struct nova_instance *instance)
 {
 	return instance->plain;
+}
+
+bool nova_instance_has_version(const struct nova_instance *instance, const char *version)
+{
+	const char *own = json_string(instance->object, "nova_object.version");
+	const char *const versions[] = {own, NULL};
+
+	return !instance->plain && rpc_version_is_served(versions, version);
 }
 
 void nova_instance_free(struct nova_instance *instance)

@@ -3,6 +3,8 @@
  * nova's record of a compute service (nova.objects.service.Service), maintained as nova.service and
  * nova.servicegroup.drivers.db do.
  */
+#include <limits.h>
+
 #include "rpc/json.h"
 #include "rpc/limits.h"
 #include "rpc/nova/conductor.h"
@@ -11,41 +13,44 @@
 #define SERVICE_OBJECT "Service"
 #define SERVICE_VERSION "1.22"
 #define SERVICE_BINARY "nova-compute"
-/* The version in the first record of a cloud: Zed's. */
-#define SERVICE_COMPUTE_VERSION 64
+#define SERVICE_LIST_OBJECT "ServiceList"
 
 struct nova_service {
 	cJSON *object; /* as in messages, without nova_object.changes */
 	cJSON *data;
 };
 
-static cJSON *class_args(const char *method, cJSON *args)
+static cJSON *class_args(const char *object, const char *method, cJSON *args)
 {
 	static const struct {
 		const char *name;
 		const char *version;
 	} versions[] = {
-		{SERVICE_OBJECT, SERVICE_VERSION}, {"ComputeNode", "1.19"},  {"HVSpec", "1.2"},
-		{"PciDevicePoolList", "1.1"},	   {"PciDevicePool", "1.1"},
+		{SERVICE_LIST_OBJECT, "1.19"}, {SERVICE_OBJECT, SERVICE_VERSION},
+		{"ComputeNode", "1.19"},       {"HVSpec", "1.2"},
+		{"PciDevicePoolList", "1.1"},  {"PciDevicePool", "1.1"},
 	};
 	cJSON *action = cJSON_CreateObject();
 	cJSON *list;
 
-	cJSON_AddStringToObject(action, "objname", SERVICE_OBJECT);
+	cJSON_AddStringToObject(action, "objname", object);
 	cJSON_AddStringToObject(action, "objmethod", method);
 	list = cJSON_AddObjectToObject(action, "object_versions");
-	for (size_t i = 0; i < G_N_ELEMENTS(versions); i++)
+	/* As nova does, the versions of the object and of those that it contains. */
+	for (size_t i = g_str_equal(object, SERVICE_LIST_OBJECT) ? 0 : 1;
+	     i < G_N_ELEMENTS(versions); i++)
 		cJSON_AddStringToObject(list, versions[i].name, versions[i].version);
 	cJSON_AddItemToObject(action, "args", args);
 	cJSON_AddObjectToObject(action, "kwargs");
 	return action;
 }
 
-static cJSON *call_class_method(struct rpc *rpc, struct rpc_context *context, const char *method,
-				cJSON *args, GError **error)
+static cJSON *call_class_method(struct rpc *rpc, struct rpc_context *context, const char *object,
+				const char *method, cJSON *args, GError **error)
 {
 	return nova_conductor_call(rpc, context, "object_class_action_versions",
-				   class_args(method, args), "reading the service's record", error);
+				   class_args(object, method, args), "reading the service's record",
+				   error);
 }
 
 static struct nova_service *service_new(cJSON *object)
@@ -99,19 +104,44 @@ static int call_record_method(struct rpc *rpc, struct rpc_context *context,
 	return 0;
 }
 
-/* The lowest version of all compute services: a lower one would restrict the whole cloud. */
-static int find_version(struct rpc *rpc, struct rpc_context *context)
+/* The highest version in the records of nova's services, which the newest of them has written.
+ * Every service writes the version of its release (nova.objects.service.SERVICE_VERSION), and
+ * refuses to start if a compute service has one that is too old. 0: there are no records. */
+static int newest_version(const cJSON *services)
 {
-	cJSON *args = cJSON_CreateArray();
-	cJSON *reply;
-	int version = 0;
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(services, "nova_object.data"), "objects");
+	const cJSON *service;
+	int64_t newest = 0;
 
-	cJSON_AddItemToArray(args, cJSON_CreateString(SERVICE_BINARY));
-	reply = call_class_method(rpc, context, "get_minimum_version", args, NULL);
-	if (cJSON_IsNumber(reply))
-		version = reply->valueint;
-	cJSON_Delete(reply);
-	return version > 0 ? version : SERVICE_COMPUTE_VERSION;
+	cJSON_ArrayForEach (service, list) {
+		int64_t version = 0;
+
+		(void)json_int64(cJSON_GetObjectItemCaseSensitive(service, "nova_object.data"),
+				 "version", &version);
+		newest = MAX(newest, version);
+	}
+	return newest <= INT_MAX ? (int)newest : 0;
+}
+
+static int find_version(struct rpc *rpc, struct rpc_context *context, int *ret_version,
+			GError **error)
+{
+	cJSON *services = call_class_method(rpc, context, SERVICE_LIST_OBJECT, "get_all",
+					    cJSON_CreateArray(), error);
+
+	if (!services)
+		return -1;
+	*ret_version = newest_version(services);
+	cJSON_Delete(services);
+	if (*ret_version > 0)
+		return 0;
+	g_set_error_literal(
+		error, RPC_ERROR, RPC_ERROR_FAILED,
+		"there is no record of this host, and no other service's record shows which "
+		"version a new one needs: it is not created; start nova-compute or nova-conductor "
+		"with this database first");
+	return -1;
 }
 
 static struct nova_service *create_record(struct rpc *rpc, struct rpc_context *context,
@@ -121,14 +151,18 @@ static struct nova_service *create_record(struct rpc *rpc, struct rpc_context *c
 	static const char *const changes[] = {
 		"host",	   "binary",   "topic",		  "report_count",
 		"version", "disabled", "disabled_reason", NULL};
-	cJSON *data = cJSON_CreateObject();
 	struct nova_service *service;
+	cJSON *data;
+	int version;
 
+	if (find_version(rpc, context, &version, error) < 0)
+		return NULL;
+	data = cJSON_CreateObject();
 	cJSON_AddStringToObject(data, "host", host);
 	cJSON_AddStringToObject(data, "binary", SERVICE_BINARY);
 	cJSON_AddStringToObject(data, "topic", topic);
 	cJSON_AddNumberToObject(data, "report_count", 0);
-	cJSON_AddNumberToObject(data, "version", find_version(rpc, context));
+	cJSON_AddNumberToObject(data, "version", version);
 	cJSON_AddTrueToObject(data, "disabled");
 	cJSON_AddStringToObject(data, "disabled_reason", reason);
 	service = service_new(nova_object_wrap(SERVICE_OBJECT, SERVICE_VERSION, data));
@@ -144,15 +178,23 @@ struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *cont
 {
 	cJSON *args = cJSON_CreateArray();
 	cJSON *reply;
+	bool is_missing;
 
 	cJSON_AddItemToArray(args, cJSON_CreateString(host));
 	cJSON_AddItemToArray(args, cJSON_CreateString(SERVICE_BINARY));
-	reply = call_class_method(rpc, context, "get_by_host_and_binary", args, error);
+	reply = call_class_method(rpc, context, SERVICE_OBJECT, "get_by_host_and_binary", args,
+				  error);
 	if (!reply)
 		return NULL;
 	if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data")))
 		return service_new(reply);
+	is_missing = cJSON_IsNull(reply);
 	cJSON_Delete(reply);
+	if (!is_missing) {
+		(void)nova_decode_error(error, "the reply to a query for the service's record is "
+					       "neither a record nor null");
+		return NULL;
+	}
 	return create_record(rpc, context, host, topic, reason, error);
 }
 

@@ -42,7 +42,7 @@ int __wrap_process_run(const char *const *argv, unsigned timeout_s, const atomic
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const dirs[] = {"/usr", NULL};
-	struct disk *disk = root_disk_find(DOMAIN_XML, NULL, NULL);
+	struct disk *disk = root_disk_find(DOMAIN_XML, NULL);
 
 	outputs = (struct fuzz_input){data, size};
 	if (disk_complete_chain(disk, dirs, NULL, NULL) == 0)

@@ -57,7 +57,7 @@ static void use_disk(struct disk *disk, const struct domain_traits *traits)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const roots[] = {NULL, "/dev/vda", "/dev/vdb", "sda"};
+	static const char *const targets[] = {NULL, "vda", "vdb"};
 	g_autofree char *xml = g_strndup((const char *)data, size);
 	struct domain_traits traits;
 	struct disk *disk;
@@ -68,10 +68,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	virSetErrorFunc(NULL, ignore_error);
 	current = xml;
 	domain_traits_read(xml, &traits);
-	for (size_t i = 0; i < G_N_ELEMENTS(roots); i++) {
+	for (size_t i = 0; i < G_N_ELEMENTS(targets); i++) {
 		g_autoptr(GError) error = NULL;
 
-		disk = root_disk_find(xml, roots[i], &error);
+		disk = targets[i] ? disk_find_by_target(xml, targets[i], &error)
+				  : root_disk_find(xml, &error);
 		g_assert_true((disk == NULL) == (error != NULL));
 		if (disk)
 			use_disk(disk, &traits);

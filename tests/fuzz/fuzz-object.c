@@ -123,6 +123,7 @@ static void read_instance(struct rpc_context *context, struct nova_instance *ins
 	struct agent agent = {0};
 	struct task task = {.agent = &agent, .instance = instance};
 	struct image_meta meta;
+	struct image_base *base;
 
 	g_assert_true(g_uuid_string_is_valid(nova_instance_uuid(instance)));
 	(void)nova_instance_int(instance, "power_state", 0);
@@ -130,7 +131,10 @@ static void read_instance(struct rpc_context *context, struct nova_instance *ins
 	notify(context, instance, args);
 	save(context, instance);
 	notify(context, instance, args);
-	cJSON_Delete(image_metadata_build(&task, "name", "qcow2", &meta));
+	base = image_base_new(&task);
+	(void)image_base_forces_ami(base);
+	cJSON_Delete(image_metadata_build(&task, base, "name", "qcow2", &meta));
+	image_base_free(base);
 	cJSON_Delete(nova_instance_update_args(instance, NULL));
 	cJSON_Delete(nova_instance_object(instance));
 }

@@ -10,6 +10,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from environment import Environment  # noqa: E402
+from images import qemu_img  # noqa: E402
 from process import free_port  # noqa: E402
 from standin_keystone import KeystoneStandIn  # noqa: E402
 
@@ -49,7 +50,7 @@ def test_all_is_well(env):
         status, lines, shown = check(agent)
         assert status == 0 and shown[-1].startswith("0 failed"), shown
         for name in ("configuration", "qemu-img", "qemu-nbd", "novasnap-thaw", "libvirt", "state_dir", "journal",
-                     "run_dir", "scratch_dir", "snapshots_directory", "RabbitMQ", "[keystone_authtoken]",
+                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "RabbitMQ", "[keystone_authtoken]",
                      "[service_user]", "Glance"):
             assert lines[name].startswith("ok "), lines[name]
         assert "MiB free" in lines["scratch_dir"] and "QEMU runs as" in lines["libvirt"]
@@ -113,6 +114,27 @@ def test_libvirt(env):
     fails(env.agent(libvirt_uri="qemu+unix:///system?socket=/nonexistent"), "libvirt", "/nonexistent",
           "group libvirt")
     fails(env.agent(novasnap={"live_method": "magic"}), "libvirt", "magic")
+
+
+def test_disks_of_guests(env):
+    """A warning for each guest whose snapshot would be refused now."""
+    guests = [env.make_guest(size_mib=16, data_mib=1) for _ in range(3)]
+    agent = env.agent()
+    status, lines, _ = check(agent)
+    assert status == 0 and lines["disks"].startswith("ok ") and "3 guests checked, snapshots of 0" in lines["disks"], lines
+    guests[1].define(guests[1].xml().replace("type='qcow2' cache", "type='qed' cache"))
+    elsewhere = env.folder.file("elsewhere")
+    qemu_img("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", elsewhere, guests[2].disk)
+    open(elsewhere, "w").close()
+    status, lines, shown = check(agent)
+    found = {line.split()[2].strip(":"): line for line in shown if line.startswith("warn  guest ")}
+    assert status == 0 and set(found) == {guest.name for guest in guests[1:]}, shown
+    assert "format qed" in found[guests[1].name] and guests[1].uuid in found[guests[1].name], found
+    assert elsewhere in found[guests[2].name] and "backing_dirs" in found[guests[2].name], found
+    assert lines["disks"].startswith("warn") and "snapshots of 2" in lines["disks"], lines
+    # QEMU reads what is below the disk of a guest that is streamed while it runs.
+    guests[2].set_condition("running")
+    assert "snapshots of 1" in check(agent)[1]["disks"]
 
 
 def test_rabbitmq(env):

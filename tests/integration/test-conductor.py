@@ -16,6 +16,7 @@ from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img, same_content  # noqa: E402
 from paths import CAST, CAST_GRIZZLY  # noqa: E402
+from standin_conductor import ROCKY  # noqa: E402
 
 LIMIT = 60
 OWNER = "28139ea3fc804990ad2ed0307cce12ef"  # the project of the recorded cast
@@ -160,12 +161,34 @@ def test_internal_that_fails_half_way_is_rolled_back(env):
     env.untouched()
 
 
+def test_a_cloud_of_rocky(env):
+    """Its conductor knows older versions of nova's objects, and its casts have the RPC version 5.0."""
+    message = env.make_message()
+    message["version"] = "5.0"
+    message["args"]["instance"]["nova_object.version"] = "2.4"
+    del message["args"]["instance"]["nova_object.data"]["flavor"]  # so it is loaded, as for a backup
+    path = env.folder.file("rocky.json")
+    with open(path, "w") as file:
+        json.dump(message, file)
+    env.conductor.known = ROCKY
+    shown, status = env.watch(env.agent(), path, message["args"]["image_id"])
+    assert status == 0, shown
+    assert {"InstanceActionEvent.event_start", "Instance.get_by_uuid",
+            "InstanceActionEvent.event_finish_with_failure"} <= set(env.conductor.names()), env.conductor.names()
+    assert env.glance.get(message["args"]["image_id"])["status"] == "active"
+    assert env.conductor.faults == [] and set(env.conductor.events.values()) == {True}, env.conductor.events
+    env.untouched()
+
+
 def test_an_ami_stays_an_ami(env):
     change = env.base_image(disk_format="ami", container_format="ami")
     image, shown, status = env.send_grizzly(env.agent(), change=change)
     assert status == 0, shown
     record = env.glance.get(image)
     assert (record["disk_format"], record["container_format"]) == ("ami", "ami"), record
+    # Its bytes are raw.
+    assert record["size"] == 64 << 20, record
+    assert same_content(env.glance.file(image), "raw", env.guest.disk, "qcow2")
 
 
 def test_a_backup_of_grizzly_rotates(env):

@@ -105,13 +105,14 @@ def test_compressed(env):
     plain, _, _ = env.snapshot(env.agent(), guest.name)
     for state in ("shut off", "running"):
         guest.set_condition(state)
-        for kind, staged in (("zlib", False), ("zstd", False), ("zlib", True)):
+        for kind, staged in (("zlib", False), ("zstd", False), ("zlib", True), ("zstd", True)):
             agent = env.agent(staged=staged, snapshot_compression="true")
             agent.configure("novasnap", compression_type=kind)
             small, _, shown = env.snapshot(agent, guest.name)
             assert staged != ("method: stream" in shown), shown
             assert os.path.getsize(small) < os.path.getsize(plain) * 3 // 4
-            assert info(small, "qcow2")["format-specific"]["data"]["compression-type"] == kind
+            data = info(small, "qcow2")["format-specific"]["data"]
+            assert data["compression-type"] == kind, (data, kind, staged)
             qemu_img("check", "-f", "qcow2", small)
             assert same_content(small, "qcow2", guest.disk, "qcow2")
 
@@ -169,6 +170,38 @@ def test_a_block_device_is_taken_cold_and_raw(env):
         guest.virsh("destroy")
 
 
+def test_the_root_disk_is_the_first_of_the_definition(env):
+    """As nova's find_disk: whatever its device type, its target or the name of its file. Each guest has a second disk,
+    which has the target that the recorded cast names as the root device."""
+    cases = {"a server booted from an ISO image, with a volume": {"device": "cdrom"},
+             "an outdated root device name": {},
+             "a root file named like an auxiliary disk": {"file": "disk.swapped"}}
+    for case, how in cases.items():
+        guest, other = env.make_guest(size_mib=32, data_mib=2), env.make_guest(size_mib=32, data_mib=1)
+        os.rename(guest.disk, os.path.join(guest.folder, how.get("file", "disk")))
+        guest.disk = os.path.join(guest.folder, how.get("file", "disk"))
+        second = (f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{other.disk}'/>"
+                  "<target dev='vda' bus='virtio'/></disk>")
+        guest.define(guest.xml().replace("device='disk'", f"device='{how.get('device', 'disk')}'").replace(
+            "<target dev='vda' bus='virtio'/></disk>", f"<target dev='hda' bus='ide'/></disk>{second}"))
+        for state in ("shut off", "running"):
+            guest.set_condition(state)
+            for staged, live in ((False, True), (True, True), (True, False)):
+                agent, image = env.agent(live=live, staged=staged), str(uuid.uuid4())
+                done = agent.command("replay", "--local", "--instance", guest.uuid, "--image", image,
+                                     os.path.join(TOP, "tests/data/wire/live.jsonl"), check=False)
+                assert done.returncode == 0, (case, state, staged, live, done.stdout, done.stderr)
+                assert same_content(env.image(image), "qcow2", guest.disk, "qcow2"), (case, state, staged, live)
+                assert guest.state() == state and not guest.is_saved()
+
+
+def test_a_disk_of_a_storage_pool_is_refused(env):
+    guest = env.make_guest(size_mib=32, data_mib=1)
+    guest.define(guest.xml().replace("type='file' device='disk'", "type='volume' device='disk'").replace(
+        f"<source file='{guest.disk}'/>", "<source pool='default' volume='disk'/>"))
+    env.refused(env.agent(), guest.name, "volume of a storage pool")
+
+
 def test_a_container_is_copied_as_it_is(env):
     name = f"novasnap-{uuid.uuid4().hex[:8]}"
     home, uri = env.folder.make(name), env.libvirt.uri_of("lxc:///")
@@ -218,7 +251,7 @@ def test_a_network_disk_is_refused(env):
     guest.define(guest.xml().replace("type='file' device='disk'", "type='network' device='disk'").replace(
         f"<source file='{guest.disk}'/>",
         "<source protocol='rbd' name='vms/x_disk'><host name='127.0.0.1'/></source>"))
-    env.refused(env.agent(), guest.name, "network disks")
+    env.refused(env.agent(), guest.name, "network disk")
 
 
 def test_no_room_is_reported_and_rolled_back(env):

@@ -158,6 +158,57 @@ def test_a_qcow2_over_a_file_of_the_host_is_refused(env):
     env.refused(env.agent(), guest.name, "not supported")
 
 
+def forget_backing_format(path):
+    """qemu-img does not make an overlay without it any more: the header extension becomes one that nobody knows."""
+    with open(path, "r+b") as file:
+        at = file.read(4096).index(bytes.fromhex("e2792aca"))
+        file.seek(at)
+        file.write(bytes.fromhex("0badf00d"))
+    assert "backing-filename-format" not in json.loads(qemu_img("info", "-f", "qcow2", "--output=json", path))
+
+
+def test_an_overlay_that_does_not_name_the_format_below(env):
+    """What libvirt takes it for, running and shut off."""
+    for kind, seen in (("raw", "raw"), ("iso", "raw"), ("qcow2", "qcow2"), ("vdi", "vdi"), ("vhdx", "raw")):
+        guest = env.make_guest(size_mib=16, data_mib=0)
+        raw = guest.base + ".raw"
+        with open(raw, "wb") as file:
+            file.write(os.urandom(2 * MIB))
+            file.truncate(16 * MIB)
+            if kind == "iso":
+                file.seek(32769)
+                file.write(b"CD001")
+        qemu_img("convert", "-f", "raw", "-O", "raw" if kind == "iso" else kind, raw, guest.base)
+        size = json.loads(qemu_img("info", "-f", seen, "--output=json", guest.base))["virtual-size"]
+        qemu_img("create", "-q", "-u", "-f", "qcow2", "-F", seen, "-b", guest.base, guest.disk, str(size))
+        forget_backing_format(guest.disk)
+        # QEMU does not save a guest with a VDI.
+        for runs, live, methods, method in WAYS[:5] if kind == "vdi" else WAYS:
+            guest.set_condition("running" if runs else "shut off")
+            image, _, shown = env.snapshot(env.agent(live, **methods), guest.name)
+            assert f"method: {method}" in shown, shown
+            assert same_content(image, "qcow2", guest.base, seen), (kind, runs, method)
+            os.remove(image)
+        guest.set_condition("running")
+        assert f"<format type='{seen}'/>" in guest.virsh("dumpxml").split("<backingStore")[1], kind
+        guest.set_condition("shut off")
+
+
+def test_an_overlay_without_format_over_a_file_that_names_another_is_refused(env):
+    """As by libvirt, which does not start the guest."""
+    guest = env.make_guest(size_mib=16, data_mib=0)
+    env.write_header_with_backing_file(guest.base)
+    forget_backing_format(guest.disk)
+    for _, live, methods, _ in WAYS[:3]:
+        env.refused(env.agent(live, **methods), guest.name, guest.base, "whose format no header names")
+    try:
+        guest.start()
+    except RuntimeError as error:
+        assert "was not specified in the image metadata" in str(error), error
+    else:
+        raise AssertionError("libvirt started it")
+
+
 def test_a_vmdk_that_describes_other_files_is_refused(env):
     guest = env.make_guest(base=False, size_mib=16, data_mib=1)
     guest.define(guest.xml().replace("type='qcow2' cache", "type='vmdk' cache"))

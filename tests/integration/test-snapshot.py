@@ -203,5 +203,34 @@ def test_a_cast_with_wrong_arguments_is_kept_aside(env):
     assert "uuid" in text and "gAAAAAsecret" not in text, text[:500]
 
 
+def test_the_formats_of_the_base_image(env):
+    """(version of the instance, the base image's formats, the snapshot's formats, the format of its bytes)"""
+    guest = env.make_guest(size_mib=64, data_mib=4)
+    cases = [("2.7", ("ami", "ami"), ("ami", "ami"), "raw"),
+             ("2.8", ("ami", "ami"), ("qcow2", "ami"), "qcow2"),
+             ("2.7", ("qcow2", ""), ("qcow2", "bare"), "qcow2"),
+             ("2.8", ("raw", "ovf"), ("qcow2", "ovf"), "qcow2")]
+    for agent in (env.streaming(), env.staged()):
+        for version, (disk_format, container), expected, kind in cases:
+            with open(CAST) as file:
+                message = json.load(file)
+            instance = message["args"]["instance"]
+            instance["nova_object.version"] = version
+            instance["nova_object.data"]["system_metadata"].update(image_disk_format=disk_format,
+                                                                   image_container_format=container)
+            cast = env.folder.file("cast.json")
+            with open(cast, "w") as file:
+                json.dump(message, file)
+            done = agent.command("send", "snapshot_instance", "--file", cast, "--instance", guest.uuid, "--watch",
+                                 "--image", env.glance.create(), "--timeout", "60", check=False)
+            image = done.stdout.split("\n")[0]
+            assert done.returncode == 0, (version, disk_format, done.stdout, done.stderr)
+            record = env.glance.get(image)
+            assert (record["disk_format"], record["container_format"]) == expected, record
+            assert same_content(env.glance.file(image), kind, guest.disk, "qcow2"), (version, disk_format)
+            with open(env.glance.file(image), "rb") as file:
+                assert (file.read(4) == b"QFI\xfb") == (kind == "qcow2"), (version, disk_format)
+
+
 if __name__ == "__main__":
     tap.main(Snapshots)

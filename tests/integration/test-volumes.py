@@ -173,6 +173,23 @@ def test_a_file_of_a_guest_that_is_shut_off_is_merged_up(env):
     env.check_content("last", "last")
 
 
+def test_a_merge_writes_the_name_that_cinder_gave(env):
+    """Cinder's own headers hold names without a path, as it may mount the volume elsewhere (LP 2119353)."""
+    for state in ("shut off", "running"):
+        for given in ("base", env.volume.file("base")):
+            env.volume.define(env.guest, "last")
+            for name, below in (("middle", "base"), ("last", "middle")):
+                below = below if given == "base" else env.volume.file(below)
+                qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", below, env.volume.file(name))
+            env.guest.set_condition(state)
+            assert env.delete(given, None) == ("deleting", "90%"), env.agent.text()[-2000:]
+            env.guest.set_condition("shut off")
+            info = env.info("last")
+            assert info["backing-filename"] == given, (state, info)
+            assert info["full-backing-filename"] == env.volume.file("base"), (state, info)
+            env.check_content("last", "last")
+
+
 def test_a_merge_of_a_file_outside_the_chain_or_downwards_fails_when_the_guest_is_shut_off(env):
     env.volume.define(env.guest, "last")
     for merge, target in (("fresh", None), ("middle", "base")):

@@ -2,12 +2,14 @@
 """A stand-in for nova-conductor, on the real oslo.messaging: for conductors that no Debian has (Grizzly's), and for
 faults that the real one does not produce on demand: replies that come too late, task states that change meanwhile, a
 database that is away. The real one is in make e2e."""
+import json
 import threading
 import time
 
 import oslo_messaging
 
 from oslo_conf import make_conf
+from paths import CAST
 
 
 class UnexpectedTaskStateError(Exception):
@@ -35,16 +37,36 @@ class InstanceActionEventNotFound(Exception):
         self.kwargs = {"event": event, "code": 404}
 
 
+class IncompatibleObjectVersion(Exception):
+    """oslo.versionedobjects' own."""
+
+    def __init__(self, name, version, supported):
+        super().__init__(f"Version {version} of {name} is not supported, supported version is {supported}")
+        self.kwargs = {"code": 500}
+
+
+IncompatibleObjectVersion.__module__ = "oslo_versionedobjects.exception"
+
 for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskStateError,
              InstanceActionEventNotFound):
     kind.__module__ = "nova.exception"
 
+
+# The versions of the classes that Rocky's conductor knows, of those that are queried.
+ROCKY = {"InstanceActionEvent": "1.2", "Instance": "2.4", "BlockDeviceMappingList": "1.17", "ServiceList": "1.19",
+         "Service": "1.22"}
 
 # Of every instance: none.
 BLOCK_DEVICES = {"nova_object.name": "BlockDeviceMappingList", "nova_object.namespace": "nova",
                  "nova_object.version": "1.18", "nova_object.data": {"objects": []}}
 # What is remembered of an instance besides its task state.
 KEPT = ("vm_state", "power_state", "system_metadata")
+
+
+def _flavor():
+    """That of the recorded cast."""
+    with open(CAST) as file:
+        return json.load(file)["args"]["instance"]["nova_object.data"]["flavor"]
 
 
 class _State:
@@ -66,6 +88,7 @@ class _State:
         self.late = 0  # so many of the next saves are done, and answered too late
         self.before_save = None  # called with (uuid, wanted state) before each save
         self.late_seconds = 4
+        self.known = {}  # class -> the newest version that is known; others are known in any version
 
     def save(self, uuid, updates, expected):
         with self.lock:
@@ -116,14 +139,25 @@ class _Objects:
                             kwargs.get("expected_task_state"))
         return [{"obj_what_changed": []}, None]
 
+    def _check_version(self, name, wanted):
+        """As obj_class_from_name of oslo.versionedobjects: only the class itself must be known in that version."""
+        known = self.state.known.get(name)
+        if known and [int(part) for part in wanted.split(".")] > [int(part) for part in known.split(".")]:
+            raise IncompatibleObjectVersion(name, wanted, known)
+
     def object_class_action_versions(self, _context, objname, objmethod, object_versions, args, kwargs):
         self.state.calls.append((f"{objname}.{objmethod}", args, kwargs))
+        self._check_version(objname, object_versions[objname])
         if objmethod == "event_start":
             self.state.events[tuple(args[:2])] = False
         if objmethod == "event_finish_with_failure":
             if tuple(args[:2]) not in self.state.events:
                 raise InstanceActionEventNotFound(args[1])
             self.state.events[tuple(args[:2])] = True
+        if objname == "Instance":
+            return {"nova_object.name": "Instance", "nova_object.namespace": "nova",
+                    "nova_object.version": object_versions[objname],
+                    "nova_object.data": {"flavor": _flavor(), "old_flavor": None, "new_flavor": None}}
         return BLOCK_DEVICES if objname == "BlockDeviceMappingList" else None
 
 

@@ -60,7 +60,7 @@ static void make_top(const struct fixture *fixture, const char *backing, const c
 static void assert_refused(const struct fixture *fixture, const char *words)
 {
 	g_autofree char *xml = g_strdup_printf(DISK(""), fixture->top);
-	struct disk *disk = root_disk_find(xml, NULL, NULL);
+	struct disk *disk = root_disk_find(xml, NULL);
 	g_autoptr(GError) error = NULL;
 
 	g_assert_cmpint(disk_complete_chain(disk, NULL, NULL, &error), ==, -1);
@@ -107,7 +107,77 @@ static void test_missing(struct fixture *fixture, gconstpointer unused)
 	/* A format whose files may name other files. */
 	g_assert_true(g_file_set_contents(fixture->base, "", 0, NULL));
 	make_top(fixture, fixture->base, "vvfat");
-	assert_refused(fixture, "its format is not supported");
+	assert_refused(fixture, "its format vvfat is not supported");
+}
+
+/* Replaces the extension of the header that names the backing format by one that nobody knows. */
+static void forget_backing_format(const char *path)
+{
+	static const char known[] = "\xe2\x79\x2a\xca", unknown[] = "\x0b\xad\xf0\x0d";
+	g_autofree char *bytes = NULL;
+	gsize length;
+	char *at;
+
+	g_assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+	at = memmem(bytes, MIN(length, 4096), known, 4);
+	g_assert_nonnull(at);
+	memcpy(at, unknown, 4);
+	g_assert_true(g_file_set_contents(path, bytes, (gssize)length, NULL));
+}
+
+static void make_base(const struct fixture *fixture, const char *format)
+{
+	const char *const argv[] = {"qemu-img", "create",      "-q", "-f", format,
+				    "--",	fixture->base, "1M", NULL};
+
+	(void)g_unlink(fixture->base);
+	run_qemu_img(argv);
+}
+
+/* What libvirt takes such a backing file for. */
+static void test_format_is_not_named(struct fixture *fixture, gconstpointer unused)
+{
+	static const struct {
+		const char *made, *detected;
+	} cases[] = {{"raw", "raw"},  {"qcow2", "qcow2"},  {"vmdk", "vmdk"}, {"vdi", "vdi"},
+		     {"vhdx", "raw"}, {"parallels", NULL}, {"qed", NULL},    {"qcow", NULL}};
+
+	(void)unused;
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strdup_printf(DISK(""), fixture->top);
+		struct disk *disk = root_disk_find(xml, NULL);
+		g_autoptr(GError) error = NULL;
+		const struct disk_layer *base;
+
+		make_base(fixture, cases[i].made);
+		make_top(fixture, fixture->base, "raw");
+		forget_backing_format(fixture->top);
+		if (cases[i].detected) {
+			(void)disk_complete_chain(disk, NULL, NULL, &error);
+			g_assert_no_error(error);
+			g_assert_cmpuint(disk->layers->len, ==, 2);
+			base = g_ptr_array_index(disk->layers, 1);
+			g_assert_cmpstr(base->format, ==, cases[i].detected);
+			g_assert_true(base->assumed && !disk_top(disk)->assumed);
+		} else {
+			assert_refused(fixture, "is not supported");
+		}
+		disk_free(disk);
+	}
+}
+
+/* Nor does libvirt start such a guest. */
+static void test_format_is_not_named_of_a_chain(struct fixture *fixture, gconstpointer unused)
+{
+	const char *const argv[] = {"qemu-img",	   "create", "-q",  "-u", "-f",
+				    "qcow2",	   "-F",     "raw", "-b", "/etc/passwd",
+				    fixture->base, "1M",     NULL};
+
+	(void)unused;
+	run_qemu_img(argv);
+	make_top(fixture, fixture->base, "qcow2");
+	forget_backing_format(fixture->top);
+	assert_refused(fixture, "whose format no header names");
 }
 
 /* The XML names the backing files, too. */
@@ -121,9 +191,9 @@ static void test_backing_files_in_the_xml(struct fixture *fixture, gconstpointer
 		 "encrypted backing file"},
 		{DISK("<backingStore type='network'><format type='raw'/><source protocol='rbd' "
 		      "name='x'/></backingStore>"),
-		 "neither a file nor a block device"},
+		 "it is a network disk"},
 		{DISK("<backingStore type='file'><source file='/b'/></backingStore>"),
-		 "never probes"},
+		 "does not report its format"},
 	};
 
 	(void)unused;
@@ -131,7 +201,7 @@ static void test_backing_files_in_the_xml(struct fixture *fixture, gconstpointer
 		g_autofree char *xml = g_strdup_printf(cases[i].xml, fixture->top);
 		g_autoptr(GError) error = NULL;
 
-		g_assert_null(root_disk_find(xml, NULL, &error));
+		g_assert_null(root_disk_find(xml, &error));
 		g_assert_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED);
 		if (!strstr(error->message, cases[i].words))
 			g_error("the error is \"%s\"", error->message);
@@ -144,7 +214,7 @@ static void test_block_job_without_a_file(struct fixture *fixture, gconstpointer
 	g_autofree char *xml = g_strdup_printf(
 		DISK("<mirror type='network'><source protocol='nbd' name='x'/></mirror>"),
 		fixture->top);
-	struct disk *disk = root_disk_find(xml, NULL, NULL);
+	struct disk *disk = root_disk_find(xml, NULL);
 
 	(void)unused;
 	g_assert_nonnull(disk->mirror);
@@ -160,6 +230,8 @@ int main(int argc, char **argv)
 	TEST(encrypted);
 	TEST(not_a_path);
 	TEST(missing);
+	TEST(format_is_not_named);
+	TEST(format_is_not_named_of_a_chain);
 	TEST(backing_files_in_the_xml);
 	TEST(block_job_without_a_file);
 	return g_test_run();

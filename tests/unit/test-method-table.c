@@ -40,7 +40,7 @@ static const char *choose(const char *xml, int state, bool disabled, const char 
 
 	domain_traits_read(xml, &traits);
 	disk = traits.container ? root_disk_find_of_container(xml, config.container_format, NULL)
-				: root_disk_find(xml, NULL, NULL);
+				: root_disk_find(xml, NULL);
 	g_assert_nonnull(disk);
 	method = snapshot_method_choose(&config, &traits, disk, state, NULL);
 	g_assert_nonnull(method);
@@ -83,7 +83,7 @@ static const struct snapshot_method *choose_stream(const char *xml, int state, c
 
 	domain_traits_read(xml, &traits);
 	disk = traits.container ? root_disk_find_of_container(xml, "qcow2", NULL)
-				: root_disk_find(xml, NULL, NULL);
+				: root_disk_find(xml, NULL);
 	method = snapshot_method_choose(&config, &traits, disk, state, NULL);
 	disk_free(disk);
 	return method;

@@ -615,10 +615,46 @@ static void test_fault(void)
 	/* Only an internal error has details. */
 	assert_member(nova_copy_member(args, "objinst"), "details", "\"\"");
 	cJSON_Delete(args);
-	assert_member(nova_event_finish_args(UUID, "compute_x", "text", NULL), "kwargs",
+	assert_member(nova_event_finish_args(NULL, UUID, "compute_x", "text", NULL), "kwargs",
 		      "{\"exc_val\":\"text\",\"exc_tb\":\"\",\"want_result\":false}");
-	assert_member(nova_event_finish_args(UUID, "compute_x", "cut \xc3", "tb"), "kwargs",
+	assert_member(nova_event_finish_args(NULL, UUID, "compute_x", "cut \xc3", "tb"), "kwargs",
 		      "{\"exc_val\":\"cut \xef\xbf\xbd\",\"exc_tb\":\"tb\",\"want_result\":false}");
+}
+
+static const char *version_of(const cJSON *args, const char *object)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(args, "object_versions"), object));
+}
+
+/* The conductors of Rocky to Train do not know the versions of Zed. */
+static void test_object_versions(void)
+{
+	static const struct {
+		const char *caller, *event, *instance;
+	} cases[] = {
+		{NULL, "1.4", "2.7"},  {"6.0", "1.4", "2.7"},  {"6.5", "1.4", "2.7"},
+		{"5.0", "1.2", "2.4"}, {"5.13", "1.2", "2.4"},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		const char *caller = cases[i].caller;
+		cJSON *start = nova_event_start_args(caller, UUID, "compute_x", "lab");
+		cJSON *finish = nova_event_finish_args(caller, UUID, "compute_x", NULL, NULL);
+		cJSON *flavor = nova_load_flavor_args(caller, UUID);
+		cJSON *devices = nova_load_block_devices_args(caller, UUID);
+
+		g_assert_cmpstr(version_of(start, "InstanceActionEvent"), ==, cases[i].event);
+		g_assert_cmpstr(version_of(finish, "InstanceActionEvent"), ==, cases[i].event);
+		g_assert_cmpstr(version_of(flavor, "Instance"), ==, cases[i].instance);
+		g_assert_cmpstr(version_of(flavor, "Flavor"), ==, "1.2");
+		g_assert_cmpstr(version_of(devices, "Instance"), ==, cases[i].instance);
+		g_assert_nonnull(version_of(devices, "BlockDeviceMappingList"));
+		cJSON_Delete(start);
+		cJSON_Delete(finish);
+		cJSON_Delete(flavor);
+		cJSON_Delete(devices);
+	}
 }
 
 static void test_elevated(void)
@@ -682,6 +718,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nova/payload/exception-text", test_exception_text);
 	g_test_add_func("/nova/payload/exception-args", test_exception_args);
 	g_test_add_func("/nova/fault", test_fault);
+	g_test_add_func("/nova/object-versions", test_object_versions);
 	g_test_add_func("/nova/context-elevated", test_elevated);
 	g_test_add_func("/nova/progress", test_progress);
 	return g_test_run();

@@ -203,7 +203,7 @@ static void play_load(struct play *play, const cJSON *call)
 	GError *error = NULL;
 
 	g_assert_false(nova_instance_has_flavor(play->instance));
-	assert_same(nova_load_flavor_args(nova_instance_uuid(play->instance)),
+	assert_same(nova_load_flavor_args(NULL, nova_instance_uuid(play->instance)),
 		    member(call, "args"));
 	nova_instance_take_flavor(play->instance, reply_to(play, call), &error);
 	g_assert_no_error(error);
@@ -230,9 +230,10 @@ static void play_event(struct play *play, const cJSON *call, const char *method)
 		g_strconcat("compute_", json_string(play->messages->pdata[0], "method"), NULL);
 
 	if (g_str_equal(method, "event_start"))
-		assert_same(nova_event_start_args(uuid, event, "lab"), args);
+		assert_same(nova_event_start_args(NULL, uuid, event, "lab"), args);
 	else
-		assert_same(nova_event_finish_args(uuid, event, json_string(kwargs, "exc_val"),
+		assert_same(nova_event_finish_args(NULL, uuid, event,
+						   json_string(kwargs, "exc_val"),
 						   json_string(kwargs, "exc_tb")),
 			    args);
 }

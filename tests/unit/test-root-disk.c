@@ -27,9 +27,9 @@
 	"<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/loop9'/>"          \
 	"<target dev='vdd'/></disk>"
 
-static void test_first_disk(void)
+static void test_chain(void)
 {
-	struct disk *disk = root_disk_find(DOMAIN(CDROM CONFIG SWAP ROOT SECOND), NULL, NULL);
+	struct disk *disk = root_disk_find(DOMAIN(ROOT SECOND), NULL);
 	g_autofree char *name = NULL;
 
 	g_assert_nonnull(disk);
@@ -45,24 +45,58 @@ static void test_first_disk(void)
 	disk_free(disk);
 }
 
-static void test_root_device_name(void)
+/* What nova.virt.libvirt.utils.find_disk of Nova 26.2 returns for the same definitions. */
+static void test_first_disk(void)
 {
-	struct disk *disk = root_disk_find(DOMAIN(ROOT SECOND), "/dev/vdd", NULL);
+	static const struct {
+		const char *xml, *target, *path, *format;
+	} cases[] = {
+		{DOMAIN(ROOT SECOND), "vdc", "/i/u/disk", "qcow2"},
+		{DOMAIN(SECOND ROOT), "vdd", "/dev/loop9", "raw"},
+		/* A server booted from an ISO image, with a volume. */
+		{DOMAIN(CDROM SECOND), "sda", "/i/cd.iso", "raw"},
+		/* An instance folder with the name of an auxiliary disk, or a root file with one.
+		 */
+		{DOMAIN(CONFIG ROOT), "vda", "/i/u/disk.config", "raw"},
+		{DOMAIN(SWAP ROOT), "vdb", "/i/u/disk.swap", "raw"},
+		{DOMAIN("<disk type='file' device='floppy'><driver type='raw'/><source "
+			"file='/i/f'/><target dev='fda'/></disk>" ROOT),
+		 "fda", "/i/f", "raw"},
+		{DOMAIN("<disk type='block' device='lun'><driver type='raw'/><source "
+			"dev='/dev/sdx'/><target dev='sdb'/></disk>" ROOT),
+		 "sdb", "/dev/sdx", "raw"},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GError) error = NULL;
+		struct disk *disk = root_disk_find(cases[i].xml, &error);
+
+		g_assert_no_error(error);
+		g_assert_cmpstr(disk->target, ==, cases[i].target);
+		g_assert_cmpstr(disk_top(disk)->path, ==, cases[i].path);
+		g_assert_cmpstr(disk_top(disk)->format, ==, cases[i].format);
+		disk_free(disk);
+	}
+}
+
+static void test_by_target(void)
+{
+	struct disk *disk = disk_find_by_target(DOMAIN(ROOT SECOND), "vdd", NULL);
 	g_autofree char *name = disk_json_filename(disk, 0);
+	g_autoptr(GError) error = NULL;
 
 	g_assert_cmpstr(disk->target, ==, "vdd");
 	g_assert_nonnull(strstr(name, "host_device"));
 	disk_free(disk);
-	disk = root_disk_find(DOMAIN(ROOT SECOND), "/dev/sdz", NULL);
-	g_assert_cmpstr(disk->target, ==, "vdc");
-	disk_free(disk);
+	g_assert_null(disk_find_by_target(DOMAIN(ROOT SECOND), "sdz", &error));
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK);
 }
 
 static void expect_error(const char *xml, int code, const char *words)
 {
 	g_autoptr(GError) error = NULL;
 
-	g_assert_null(root_disk_find(xml, NULL, &error));
+	g_assert_null(root_disk_find(xml, &error));
 	g_assert_error(error, VIRT_ERROR, code);
 	if (!strstr(error->message, words))
 		g_error("\"%s\" is without \"%s\"", error->message, words);
@@ -70,18 +104,27 @@ static void expect_error(const char *xml, int code, const char *words)
 
 static void test_refusals(void)
 {
-	expect_error(DOMAIN(CDROM CONFIG), VIRT_ERROR_NO_ROOT_DISK, "no disk");
+	expect_error(DOMAIN("<disk type='file' device='cdrom'><driver type='raw'/><target "
+			    "dev='sda'/></disk>" ROOT),
+		     VIRT_ERROR_UNSUPPORTED, "the disk sda is unusable: it has no source");
+	expect_error(DOMAIN(""), VIRT_ERROR_NO_ROOT_DISK, "no disk");
 	expect_error("no xml", VIRT_ERROR_NO_ROOT_DISK, "no disk");
 	expect_error(DOMAIN("<disk type='network' device='disk'><driver type='raw'/><source "
 			    "protocol='rbd' name='x'/><target dev='vda'/></disk>"),
-		     VIRT_ERROR_UNSUPPORTED, "neither a file nor a block device");
+		     VIRT_ERROR_UNSUPPORTED, "network disk");
+	expect_error(DOMAIN("<disk type='volume' device='disk'><driver type='qcow2'/><source "
+			    "pool='p' volume='v'/><target dev='vda'/></disk>"),
+		     VIRT_ERROR_UNSUPPORTED, "volume of a storage pool");
+	expect_error(DOMAIN("<disk type='vhostuser' device='disk'><driver type='raw'/><source "
+			    "type='unix' path='/s'/><target dev='vda'/></disk>"),
+		     VIRT_ERROR_UNSUPPORTED, "of the type vhostuser");
 	expect_error(
 		DOMAIN("<disk type='file' device='disk'><driver type='qcow2'/><source "
 		       "file='/x'><encryption format='luks'/></source><target dev='vda'/></disk>"),
 		VIRT_ERROR_UNSUPPORTED, "encrypted");
 	expect_error(DOMAIN("<disk type='file' device='disk'><source file='/x'/><target "
 			    "dev='vda'/></disk>"),
-		     VIRT_ERROR_UNSUPPORTED, "never probes");
+		     VIRT_ERROR_UNSUPPORTED, "does not report its format");
 	expect_error(DOMAIN("<disk type='file' device='disk'><driver type='parallels'/><source "
 			    "file='/x'/><target dev='vda'/></disk>"),
 		     VIRT_ERROR_UNSUPPORTED, "parallels");
@@ -168,8 +211,9 @@ static void test_traits(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/root-disk/chain", test_chain);
 	g_test_add_func("/root-disk/first", test_first_disk);
-	g_test_add_func("/root-disk/root-device-name", test_root_device_name);
+	g_test_add_func("/root-disk/by-target", test_by_target);
 	g_test_add_func("/root-disk/refusals", test_refusals);
 	g_test_add_func("/root-disk/odd-xml", test_odd_xml);
 	g_test_add_func("/root-disk/container", test_container);

@@ -94,13 +94,13 @@ enum block_job_outcome __wrap_domain_events_wait_block_job(struct domain_events 
 	return fake.outcome;
 }
 
-int __wrap_qemu_img_rebase(const char *path, const char *base_path, const char *base_format,
+int __wrap_qemu_img_rebase(const char *path, const char *base, const char *base_format,
 			   const atomic_int *cancel, GError **error)
 {
 	(void)path;
 	(void)cancel;
 	(void)error;
-	g_assert_true((base_path == NULL) == (base_format == NULL));
+	g_assert_true((base == NULL) == (base_format == NULL));
 	fake.qemu_rebases++;
 	return 0;
 }

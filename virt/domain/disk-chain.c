@@ -45,6 +45,36 @@ static int check_backing_path(const struct disk *disk, const char *const *dirs, 
 	return disk_refuse(disk, why, error);
 }
 
+static struct disk_layer *last_layer(const struct disk *disk)
+{
+	return g_ptr_array_index(disk->layers, disk->layers->len - 1);
+}
+
+/* Adds a backing file whose format the overlay does not name (`format` NULL), or names. */
+static int add_layer(struct disk *disk, const char *path, const char *format, GError **error)
+{
+	bool assumed = format == NULL;
+
+	if (assumed)
+		format = image_header_detect(path, error);
+	if (!format || disk_add_layer(disk, "file", g_strdup(path), g_strdup(format), error) < 0)
+		return -1;
+	last_layer(disk)->assumed = assumed;
+	return 0;
+}
+
+/* libvirt does not start such a guest, either: its backing chain could lead anywhere. */
+static int refuse_assumed(const struct disk *disk, GError **error)
+{
+	g_autofree char *why = g_strdup_printf(
+		"has the backing file %s, whose format no header names, and which has a backing "
+		"file itself: libvirt does not start such a guest; name the format with qemu-img "
+		"rebase -u -F FORMAT -b FILE",
+		last_layer(disk)->path);
+
+	return disk_refuse(disk, why, error);
+}
+
 /* Adds the backing file named in `info`, qemu-img's description of the last layer. */
 static int add_backing_file(struct disk *disk, const char *const *dirs, const cJSON *info,
 			    bool *ret_added, GError **error)
@@ -60,6 +90,8 @@ static int add_backing_file(struct disk *disk, const char *const *dirs, const cJ
 		backing = cJSON_GetObjectItemCaseSensitive(info, "backing-filename");
 	if (!cJSON_IsString(backing))
 		return 0;
+	if (last_layer(disk)->assumed)
+		return refuse_assumed(disk, error);
 	path = backing->valuestring;
 	if (!g_path_is_absolute(path))
 		return disk_refuse(disk,
@@ -68,8 +100,7 @@ static int add_backing_file(struct disk *disk, const char *const *dirs, const cJ
 	if (check_backing_path(disk, dirs, path, error) < 0)
 		return -1;
 	*ret_added = true;
-	return disk_add_layer(disk, "file", g_strdup(path),
-			      cJSON_IsString(format) ? g_strdup(format->valuestring) : NULL, error);
+	return add_layer(disk, path, cJSON_GetStringValue(format), error);
 }
 
 static int check_layer_header(const struct disk *disk, guint layer, GError **error)
@@ -91,8 +122,7 @@ int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic
 			return -1;
 	}
 	while (more) {
-		const struct disk_layer *last =
-			g_ptr_array_index(disk->layers, disk->layers->len - 1);
+		const struct disk_layer *last = last_layer(disk);
 		const char *argv[] = {"qemu-img",   "info", "--output=json", "-f",
 				      last->format, "--",   last->path,	     NULL};
 		g_autofree char *output = NULL;

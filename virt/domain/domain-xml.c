@@ -50,6 +50,7 @@ static void domain_disk_free(gpointer data)
 	struct domain_disk *disk = data;
 
 	g_free(disk->target);
+	g_free(disk->type);
 	g_free(disk->serial);
 	g_free(disk->file);
 	g_free(disk);
@@ -70,6 +71,7 @@ GPtrArray *domain_disks(const char *xml)
 
 		(void)xmlXPathSetContextNode(found->nodesetval->nodeTab[i], domain.context);
 		disk->target = virt_xml_text_at(domain.context, "target/@dev");
+		disk->type = virt_xml_text_at(domain.context, "@type");
 		disk->serial = virt_xml_text_at(domain.context, "serial");
 		disk->file = virt_xml_text_at(domain.context, "source/@file");
 		/* libvirt's calls identify a disk by its target. */

@@ -18,6 +18,7 @@ void domain_traits_read(const char *xml, struct domain_traits *ret);
 /* A disk of any type. */
 struct domain_disk {
 	char *target; /* "vdb" */
+	char *type;   /* libvirt's: "file", "network", ...; NULL: none */
 	char *serial; /* NULL: none */
 	char *file;   /* NULL: its source is not a file */
 };

@@ -65,21 +65,6 @@ static char *read_attribute(const xmlNode *node, const char *name)
 	return copy;
 }
 
-/* nova's file names of other disks (nova.virt.libvirt.blockinfo). */
-static bool is_auxiliary(const char *path)
-{
-	static const char *const prefixes[] = {"disk.config", "disk.local", "disk.eph", "disk.swap",
-					       "disk.rescue"};
-	g_autofree char *base = path ? g_path_get_basename(path) : NULL;
-
-	for (size_t i = 0; base && i < G_N_ELEMENTS(prefixes); i++) {
-		if (g_str_has_prefix(base, prefixes[i]) ||
-		    (strchr(base, '_') && g_str_has_prefix(strrchr(base, '_') + 1, prefixes[i])))
-			return true;
-	}
-	return false;
-}
-
 static char *read_source_path(const xmlNode *disk, const char *type)
 {
 	const xmlNode *source = find_child(disk, "source");
@@ -91,22 +76,22 @@ static char *read_source_path(const xmlNode *disk, const char *type)
 	return NULL;
 }
 
-static bool can_be_root(const xmlNode *node)
-{
-	g_autofree char *device = read_attribute(node, "device");
-	g_autofree char *type = read_attribute(node, "type");
-	g_autofree char *path = read_source_path(node, type);
-
-	if (device && !g_str_equal(device, "disk") && !g_str_equal(device, "lun"))
-		return false;
-	return !is_auxiliary(path);
-}
-
 int disk_refuse(const struct disk *disk, const char *why, GError **error)
 {
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "the root disk %s %s", disk->target,
-		    why);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED, "the disk %s %s", disk->target, why);
 	return -1;
+}
+
+/* Why a disk or a backing file of that type of libvirt's is not read. */
+static char *describe_type(const char *type)
+{
+	if (g_strcmp0(type, "network") == 0)
+		return g_strdup("it is a network disk, which is not supported yet");
+	if (g_strcmp0(type, "volume") == 0)
+		return g_strdup("it is a volume of a storage pool of libvirt (type='volume'), "
+				"which is not supported: define the disk by its path");
+	return g_strdup_printf("it is neither a file nor a block device, but of the type %s",
+			       type ? type : "(none)");
 }
 
 /* Formats that reference no other files, or whose other files are in the chain. */
@@ -121,20 +106,19 @@ int disk_add_layer(struct disk *disk, const char *type, char *path, char *format
 {
 	bool is_backing = disk->layers->len > 0;
 	g_autofree char *message = NULL;
-	const char *why = NULL;
+	g_autofree char *why = NULL;
 	struct disk_layer *layer;
 
 	if (g_strcmp0(type, "file") != 0 && g_strcmp0(type, "block") != 0)
-		why = "it is neither a file nor a block device (network disks are not supported "
-		      "yet)";
+		why = describe_type(type);
 	else if (!path)
-		why = "it has no source";
+		why = g_strdup("it has no source");
 	else if (!format)
-		why = "libvirt does not report its format, and novasnap never probes formats";
+		why = g_strdup("libvirt does not report its format");
 	else if (is_backing && !is_backing_format(format))
-		why = "its format is not supported";
+		why = g_strdup_printf("its format %s is not supported", format);
 	else if (disk->layers->len >= MAX_LAYERS)
-		why = "its backing chain is too long";
+		why = g_strdup("its backing chain is too long");
 	if (why) {
 		message = g_strdup_printf(
 			"%s: %s", is_backing ? "has an unusable backing file" : "is unusable", why);
@@ -205,63 +189,74 @@ static int read_disk(struct disk *disk, const xmlNode *node, GError **error)
 	return 0;
 }
 
-static const xmlNode *choose_root(const xmlNodeSet *nodes, const char *root_device_name)
+/* The first disk with that target; NULL: the first disk. */
+static const xmlNode *choose_disk(const xmlNodeSet *nodes, const char *wanted)
 {
-	g_autofree char *wanted = root_device_name && *root_device_name
-					  ? g_path_get_basename(root_device_name)
-					  : NULL;
-	const xmlNode *first = NULL;
-
 	for (int i = 0; nodes && i < nodes->nodeNr; i++) {
 		const xmlNode *node = nodes->nodeTab[i];
 		g_autofree char *target = read_attribute(find_child(node, "target"), "dev");
 
-		if (!can_be_root(node) || !target)
-			continue;
-		if (wanted && g_str_equal(target, wanted))
+		if (!wanted || g_strcmp0(target, wanted) == 0)
 			return node;
-		if (!first)
-			first = node;
 	}
-	return first;
+	return NULL;
 }
 
-struct disk *root_disk_find(const char *xml, const char *root_device_name, GError **error)
+static struct disk *new_from_node(const xmlNode *node, GError **error)
+{
+	char *target = read_attribute(find_child(node, "target"), "dev");
+	struct disk *disk;
+
+	if (!target) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK,
+				    "the domain's first disk has no target");
+		return NULL;
+	}
+	disk = disk_new(target);
+	if (read_disk(disk, node, error) < 0)
+		g_clear_pointer(&disk, disk_free);
+	return disk;
+}
+
+static struct disk *find_disk(const char *xml, const char *target, GError **error)
 {
 	xmlDoc *document = virt_xml_parse(xml);
 	xmlXPathContext *context = document ? xmlXPathNewContext(document) : NULL;
 	xmlXPathObject *disks =
 		context ? xmlXPathEvalExpression((const xmlChar *)"/domain/devices/disk", context)
 			: NULL;
-	const xmlNode *chosen = disks ? choose_root(disks->nodesetval, root_device_name) : NULL;
-	struct disk *disk = NULL;
+	const xmlNode *chosen = disks ? choose_disk(disks->nodesetval, target) : NULL;
+	struct disk *disk = chosen ? new_from_node(chosen, error) : NULL;
 
-	if (chosen) {
-		disk = disk_new(read_attribute(find_child(chosen, "target"), "dev"));
-		if (read_disk(disk, chosen, error) < 0)
-			g_clear_pointer(&disk, disk_free);
-	} else {
+	if (!chosen)
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK,
-			    "the domain has no disk that can be its root disk%s%s",
-			    root_device_name ? "; the instance's root device is " : "",
-			    root_device_name ? root_device_name : "");
-	}
+			    "the domain has no disk%s%s", target ? " with the target " : "",
+			    target ? target : "");
 	xmlXPathFreeObject(disks);
 	xmlXPathFreeContext(context);
 	xmlFreeDoc(document);
 	return disk;
 }
 
+struct disk *root_disk_find(const char *xml, GError **error)
+{
+	return find_disk(xml, NULL, error);
+}
+
+struct disk *disk_find_by_target(const char *xml, const char *target, GError **error)
+{
+	return find_disk(xml, target, error);
+}
+
 struct disk *root_disk_find_of_container(const char *xml, const char *format, GError **error)
 {
-	g_autofree char *root =
-		virt_xml_text(xml, "/domain/devices/filesystem[target/@dir='/']/source/@dir");
+	g_autofree char *root = virt_xml_text(xml, "/domain/devices/filesystem[1]/source/@dir");
 	g_autofree char *folder = NULL;
 	struct disk *disk;
 
 	if (!root || !g_str_has_suffix(root, "/rootfs")) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_ROOT_DISK,
-				    "the container has no root filesystem in a directory named "
+				    "the container's first filesystem is not a directory named "
 				    "rootfs, beside which nova keeps its disk");
 		return NULL;
 	}

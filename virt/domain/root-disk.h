@@ -11,8 +11,9 @@
 /* One file of a chain. */
 struct disk_layer {
 	char *path;
-	char *format; /* from the XML, or from the header of the overlay; never probed */
+	char *format; /* from the XML, or from the header of the overlay (disk-chain.h) */
 	bool block;   /* a block device */
+	bool assumed; /* nothing names the format: it was detected as libvirt does */
 };
 
 struct disk {
@@ -22,15 +23,18 @@ struct disk {
 	char *mirror;	   /* the target file of a running block job; NULL: no job runs */
 };
 
-/* The root disk of a domain: the disk that `root_device_name` names ("/dev/vda"). If that is NULL
- * or unknown, the first disk that is not a CD-ROM, config drive, ephemeral or swap disk
- * (nova.virt.libvirt.blockinfo). The caller frees it. NULL with VIRT_ERROR_NO_ROOT_DISK or
- * VIRT_ERROR_UNSUPPORTED. */
-struct disk *root_disk_find(const char *xml, const char *root_device_name, GError **error);
+/* The root disk of a domain: the first <disk> of its definition, whatever its device type, target
+ * or file name (nova.virt.libvirt.utils.find_disk). The caller frees it. NULL with
+ * VIRT_ERROR_NO_ROOT_DISK or VIRT_ERROR_UNSUPPORTED. */
+struct disk *root_disk_find(const char *xml, GError **error);
 
 /* The root disk of a container, in the given format: the file `disk` beside the directory `rootfs`,
- * on which nova mounts it (nova.virt.libvirt.utils.find_disk). */
+ * on which nova mounts it. That directory is the source of the first <filesystem>
+ * (nova.virt.libvirt.utils.find_disk). */
 struct disk *root_disk_find_of_container(const char *xml, const char *format, GError **error);
+
+/* As root_disk_find, but finds the disk with the target "vdb". */
+struct disk *disk_find_by_target(const char *xml, const char *target, GError **error);
 
 void disk_free(struct disk *disk);
 /* The file that the guest writes to. */
@@ -41,7 +45,7 @@ struct disk_layer *disk_top(const struct disk *disk);
  * VIRT_ERROR_UNSUPPORTED. */
 int disk_add_layer(struct disk *disk, const char *type, char *path, char *format, GError **error);
 
-/* Sets VIRT_ERROR_UNSUPPORTED, "the root disk TARGET WHY", and returns -1. */
+/* Sets VIRT_ERROR_UNSUPPORTED, "the disk TARGET WHY", and returns -1. */
 int disk_refuse(const struct disk *disk, const char *why, GError **error);
 
 #endif

@@ -24,11 +24,14 @@ static int read_disks(struct volume_disk *disk, const struct virt_volume *volume
 	}
 	if (disk->disk && disk->disk->file)
 		return 0;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
-		    disk->disk
-			    ? "volume %s is not a disk in a file (network disks are not supported)"
-			    : "no disk of the guest has the serial %s of the volume",
-		    volume->volume_id);
+	if (disk->disk)
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+			    "volume %s is not a disk in a file: its type is %s", volume->volume_id,
+			    disk->disk->type ? disk->disk->type : "unknown");
+	else
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+			    "no disk of the guest has the serial %s of the volume",
+			    volume->volume_id);
 	return -1;
 }
 

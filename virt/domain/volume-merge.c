@@ -16,7 +16,8 @@ struct merge {
 	struct volume_disk *disk;
 	const struct virt_volume *volume;
 	bool commit;
-	char *base; /* the new backing file; NULL: none, the whole chain is pulled */
+	const char *base_name; /* as Cinder wrote it: a name in the volume's folder, or a path */
+	char *base; /* its path, the new backing file; NULL: none, the whole chain is pulled */
 	char *top;  /* of a commit: the file that is merged into `base` */
 };
 
@@ -110,14 +111,36 @@ static int merge_running(struct merge *merge, GError **error)
 	return rc;
 }
 
-/* Uses qemu-img, as nova does for a guest that is not running. */
+/* qemu-img opens the files by their headers, and would detect a format that no header names in a
+ * way of its own. */
+static int check_formats(const struct disk *disk, GError **error)
+{
+	for (guint i = 0; i < disk->layers->len; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+		g_autofree char *why = NULL;
+
+		if (!layer->assumed)
+			continue;
+		why = g_strdup_printf("has the backing file %s, whose format no header names: name "
+				      "it with qemu-img rebase -u -F FORMAT -b FILE",
+				      layer->path);
+		return disk_refuse(disk, why, error);
+	}
+	return 0;
+}
+
+/* Uses qemu-img, as nova does for a guest that is not running. The new backing file gets the name
+ * that Cinder wrote: Cinder may mount the volume elsewhere (nova's bug LP 2119353). qemu-img takes
+ * a name without a path as one beside the file. */
 static int merge_stopped(const struct merge *merge, GError **error)
 {
 	const char *file = merge->disk->disk->file;
-	struct disk *disk = root_disk_find(merge->disk->xml, merge->disk->disk->target, error);
+	struct disk *disk = disk_find_by_target(merge->disk->xml, merge->disk->disk->target, error);
 	const struct disk_layer *base = NULL;
 	int rc = disk ? disk_complete_chain(disk, NULL, merge->volume->cancel, error) : -1;
 
+	if (rc == 0)
+		rc = check_formats(disk, error);
 	for (guint i = 1; rc == 0 && merge->base && i < disk->layers->len && !base; i++) {
 		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
 
@@ -130,8 +153,8 @@ static int merge_stopped(const struct merge *merge, GError **error)
 		rc = -1;
 	}
 	if (rc == 0)
-		rc = qemu_img_rebase(file, base ? base->path : NULL, base ? base->format : NULL,
-				     merge->volume->cancel, error);
+		rc = qemu_img_rebase(file, base ? merge->base_name : NULL,
+				     base ? base->format : NULL, merge->volume->cancel, error);
 	disk_free(disk);
 	return rc;
 }
@@ -140,7 +163,7 @@ static int merge_stopped(const struct merge *merge, GError **error)
  * the chain has the name of its top, in any folder. */
 static bool is_merged(const struct merge *merge)
 {
-	struct disk *disk = root_disk_find(merge->disk->xml, merge->disk->disk->target, NULL);
+	struct disk *disk = disk_find_by_target(merge->disk->xml, merge->disk->disk->target, NULL);
 	g_autofree char *top = merge->commit ? g_path_get_basename(merge->top) : NULL;
 	bool has_top = false, base_is_next = false, merged = false;
 
@@ -193,6 +216,7 @@ int virt_volume_snapshot_delete(struct virt_host *host, const struct virt_volume
 		rc = -1;
 	}
 	if (rc == 0) {
+		merge.base_name = base;
 		merge.base = base ? volume_disk_path(&disk, base) : NULL;
 		merge.top = merge.commit ? volume_disk_path(&disk, file) : NULL;
 		rc = merge_now(&merge, error);

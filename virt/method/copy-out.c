@@ -12,7 +12,7 @@ int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char 
 {
 	if (step_begin(snapshot, "copy-out", NULL, error) < 0 ||
 	    qemu_img_convert(source, internal, snapshot->image, snapshot->format,
-			     snapshot->compress, snapshot->cancel, error) < 0)
+			     snapshot->compression, snapshot->cancel, error) < 0)
 		return -1;
 	return step_end(snapshot, "copy-out", error);
 }

@@ -31,9 +31,9 @@ struct snapshot {
 	char *format;	 /* of the image */
 	int first_state; /* VIR_DOMAIN_*: the state to which the guest returns */
 	struct domain_traits traits;
-	bool guest_agent;     /* the image allows the use of the guest agent */
-	bool require_quiesce; /* fail if the filesystems cannot be frozen */
-	bool compress;	      /* a staged qcow2 image is compressed */
+	bool guest_agent;	 /* the image allows the use of the guest agent */
+	bool require_quiesce;	 /* fail if the filesystems cannot be frozen */
+	const char *compression; /* of a staged qcow2 image: "zlib", "zstd"; NULL: none */
 	struct domain_events *events;
 
 	/* Changes while the snapshot is made. */

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which guests of this host novasnapd would refuse to take a snapshot of, for `novasnap check`.
+ */
+#include <stdlib.h>
+
+#include "virt/domain/disk-chain.h"
+#include "virt/libvirt/connection.h"
+#include "virt/method/method.h"
+
+/* Whether a snapshot of the guest, in its present state, can begin. Changes nothing. */
+static int check_guest(struct virt_host *host, const char *uuid, GError **error)
+{
+	const struct snapshot_request request = {.uuid = uuid};
+	struct snapshot *snapshot = snapshot_new(host, &request, error);
+	int rc = snapshot ? 0 : -1;
+
+	/* QEMU itself reads the chain of a guest that is streamed while it runs. */
+	if (snapshot && !(snapshot->method->live && snapshot->method->open))
+		rc = disk_complete_chain(snapshot->disk, host->config->backing_dirs, NULL, error);
+	if (snapshot)
+		(void)snapshot_end(snapshot, NULL);
+	return rc;
+}
+
+static int check_domain(struct virt_host *host, virDomainPtr domain, virt_refused_fn each,
+			void *opaque, GError **error)
+{
+	char uuid[VIR_UUID_STRING_BUFLEN];
+	g_autoptr(GError) local = NULL;
+
+	if (virDomainGetUUIDString(domain, uuid) < 0 || check_guest(host, uuid, &local) == 0)
+		return 0;
+	if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) ||
+	    g_error_matches(local, VIRT_ERROR, VIRT_ERROR_TIMEOUT)) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	/* It may have been deleted meanwhile. */
+	if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+		each(virDomainGetName(domain), uuid, local->message, opaque);
+	return 0;
+}
+
+int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
+			   void *opaque, struct virt_guest_count *ret_count, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
+	virConnectPtr connection = virt_connect(host, error);
+	virDomainPtr *domains = NULL;
+	int count, rc;
+
+	*ret_count = (struct virt_guest_count){0};
+	if (!connection)
+		return -1;
+	count = virConnectListAllDomains(connection, &domains, 0);
+	if (count < 0)
+		virt_set_error(error, "listing the guests");
+	rc = MIN(count, 0);
+	ret_count->total = (unsigned)MAX(count, 0);
+	for (int i = 0; i < count; i++) {
+		if (rc == 0 && g_get_monotonic_time() < until) {
+			rc = check_domain(host, domains[i], each, opaque, error);
+			ret_count->checked += rc == 0;
+		}
+		(void)virDomainFree(domains[i]);
+	}
+	free(domains);
+	(void)virConnectClose(connection);
+	return rc;
+}
