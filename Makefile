@@ -19,8 +19,8 @@ NOVASNAP_BUILD ?= build
 BUILD := $(NOVASNAP_BUILD)
 
 # The libraries: pkg-config's name and Debian's package of each.
-LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev librabbitmq:librabbitmq-dev libcurl:libcurl4-openssl-dev \
-             libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
+LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev libvirt-qemu:libvirt-dev librabbitmq:librabbitmq-dev \
+             libcurl:libcurl4-openssl-dev libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
              libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev
 PKGS := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
@@ -129,24 +129,30 @@ host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virCon
 $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
 	virDomainBackupGetXMLDesc virDomainAbortJob virDomainBlockJobAbort virDomainGetXMLDesc virDomainGetState \
 	virDomainIsActive virDomainResume virDomainCreateWithFlags virDomainFSThaw virDomainIsPersistent \
-	virDomainHasManagedSaveImage virDomainDefineXML)
-$(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetBlockJobInfo \
-	virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML virDomainGetXMLDesc \
-	virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
+	virDomainHasManagedSaveImage virDomainDefineXML virDomainGetDiskErrors statvfs)
+$(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetLibVersion virDomainGetBlockInfo \
+	virDomainGetBlockJobInfo virDomainGetJobInfo virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML \
+	virDomainGetXMLDesc virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
+$(BUILD)/tests/unit/test-iothread: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetVersion virDomainQemuMonitorCommand)
+$(BUILD)/tests/unit/test-scratch-guard: ALL_LDFLAGS += $(call wrap,$(host) virDomainBackupGetXMLDesc \
+	virDomainAbortJob virDomainGetState virDomainResume virDomainGetDiskErrors statvfs)
+$(BUILD)/tests/unit/test-room: ALL_LDFLAGS += $(call wrap,$(host) statvfs)
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
-	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob)
+	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob virDomainGetXMLDesc)
 $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \
 	virDomainGetJobInfo virDomainCreateWithFlags qemu_img_snapshot_delete)
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)
 $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConnectUnregisterCloseCallback \
 	virDomainGetState)
-$(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainIsActive)
+$(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainGetState \
+	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-volume-merge: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetBlockJobInfo \
 	virDomainBlockCommit virDomainBlockRebase virDomainBlockJobAbort domain_events_wait_block_job qemu_img_rebase)
 $(BUILD)/tests/unit/test-power: ALL_LDFLAGS += $(call wrap,$(host) virDomainShutdown virDomainDestroy virDomainIsActive)
 $(BUILD)/tests/unit/test-domain-events: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
-$(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw)
+$(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw \
+	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-intake: ALL_LDFLAGS += $(call wrap,rpc_request_ack rpc_request_is_call rpc_request_free)
 $(BUILD)/tests/unit/test-nova-service: ALL_LDFLAGS += $(call wrap,rpc_call)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
@@ -188,7 +194,7 @@ check: ## Run the unit tests; T=FILE runs one test file of any kind, T=FILE:TEST
 ifdef T
 	@BUILD=$(BUILD) tests/lib/check-one.sh '$(T)'
 else
-	@tests/lib/missing.sh program $(CC):gcc prove:perl qemu-img:qemu-utils qemu-nbd:qemu-utils
+	@tests/lib/missing.sh program $(CC):gcc prove:perl qemu-img:qemu-utils qemu-nbd:qemu-utils nbdkit:nbdkit
 	@$(BUILDER) unit-programs
 	@BUILD=$(BUILD) prove --jobs $(JOBS) --exec tests/lib/one.sh $(UNIT)
 endif
@@ -254,8 +260,9 @@ check-thread: check-deps ## Run the unit tests and some integration tests with T
 
 check-valgrind: ## Run the unit tests in valgrind, which finds uninitialised values and lost memory.
 	@tests/lib/deps.sh build run test valgrind
-	@NOVASNAP_UNIT_UNDER="valgrind --quiet --error-exitcode=99 --suppressions=tests/lib/valgrind.supp \
-		--leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" \
+	@NOVASNAP_UNIT_UNDER="valgrind --quiet --child-silent-after-fork=yes --error-exitcode=99 \
+		--suppressions=tests/lib/valgrind.supp --leak-check=full --show-leak-kinds=definite \
+		--errors-for-leak-kinds=definite" \
 		NOVASNAP_UNIT_TIMEOUT=1200 NOVASNAP_LAYOUTS=5 $(MAKE) --no-print-directory check
 
 check-layouts: ## Check the encoders with a thousand random layouts of a disk.

@@ -8,14 +8,18 @@
 #include "agent/command/command.h"
 #include "virt/virt.h"
 
+/* The longest time that a key of the configuration may have. */
+#define SECONDS_MAX (7 * 24 * 3600)
+
 int main(int argc, char **argv)
 {
-	guint64 limit;
+	guint64 limit, agent_timeout;
 
-	if (argc != 4 || !g_ascii_string_to_unsigned(argv[3], 10, 1, 24 * 3600, &limit, NULL)) {
+	if (argc != 5 || !g_ascii_string_to_unsigned(argv[3], 10, 1, SECONDS_MAX, &limit, NULL) ||
+	    !g_ascii_string_to_unsigned(argv[4], 10, 1, SECONDS_MAX, &agent_timeout, NULL)) {
 		(void)fprintf(stderr, "novasnap-thaw: only novasnapd runs this program: "
-				      "novasnap-thaw URI UUID SECONDS\n");
+				      "novasnap-thaw URI UUID SECONDS AGENT_SECONDS\n");
 		return EXIT_USAGE;
 	}
-	return virt_thaw_watch(argv[1], argv[2], (unsigned)limit);
+	return virt_thaw_watch(argv[1], argv[2], (unsigned)limit, (unsigned)agent_timeout);
 }

@@ -79,6 +79,8 @@ struct image_config {
 	struct keystone_config service;	  /* [service_user] */
 	bool send_service_user_token;	  /* [service_user]send_service_user_token */
 	unsigned upload_bytes_per_second; /* limit of all uploads together; 0: no limit */
+	/* How much an upload reads before it is sent, in MiB; this is its memory, too. 0: 8. */
+	unsigned read_ahead_mib;
 };
 
 /* The user for whom a request is made. From the cast's context. */
@@ -158,6 +160,7 @@ struct image_upload {
 	bool verified;			 /* after success: the record was compared with the data */
 	bool may_be_complete;		 /* after a failure: the store may have all data */
 	/* Private to the store. */
+	unsigned read_ahead_mib; /* from the configuration; 0: 8 */
 	struct rate_limit *rate_limit;
 };
 

@@ -27,6 +27,13 @@ struct image_source;
  * zeros. */
 typedef void (*image_extent_fn)(uint64_t offset, uint64_t length, bool data, void *opaque);
 
+/* A read that was started. The caller sets it to {0}, and then only reads it. */
+struct image_read {
+	unsigned pending; /* number of its requests that are not answered yet */
+	int error_code;	  /* errno of the first request that failed; 0: none */
+	uint64_t offset;  /* the byte that a message names */
+};
+
 /* A type of source. Only one thread at a time may use a source. */
 struct image_source_ops {
 	/* Fills `buf` with `len` bytes at byte `offset`. The range must be within the size of the
@@ -39,6 +46,16 @@ struct image_source_ops {
 	 * NULL: the extents are unknown; treat the whole source as data. Returns 0 or -1. */
 	int (*extents)(struct image_source *source, image_extent_fn each, void *opaque,
 		       GError **error);
+	/*
+	 * Does what `read` does, but may return before the bytes have arrived. Several starts may
+	 * share one `read`, and several reads may be started before the first is finished. Finish
+	 * each read, also if a start failed: until then `read` and `buf` must exist. NULL, with
+	 * `finish`: the source can only be read at once. Returns 0 or -1.
+	 */
+	int (*start)(struct image_source *source, struct image_read *read, uint64_t offset,
+		     void *buf, size_t len, GError **error);
+	/* Waits until all that was started with `read` has arrived. Returns 0 or -1. */
+	int (*finish)(struct image_source *source, struct image_read *read, GError **error);
 };
 
 /* The common part of all sources. Each type of source embeds it as its first member. */
@@ -65,10 +82,10 @@ struct image_nbd {
 	const atomic_int *cancel;
 };
 /*
- * Opens an NBD export. A read sends several requests at once; the extents are those of the metadata
- * context base:allocation. A server started from `argv` serves no other client. It is stopped with
- * the source, and killed if the calling thread ends. Its socket no longer exists when this function
- * returns. Returns NULL with IMAGE_SOURCE_ERROR.
+ * Opens an NBD export. All started reads are in flight at once; the extents are those of the
+ * metadata context base:allocation. A server started from `argv` serves no other client. It is
+ * stopped with the source, and killed if the calling thread ends. Its socket no longer exists when
+ * this function returns. Returns NULL with IMAGE_SOURCE_ERROR.
  */
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error);
 
@@ -125,6 +142,15 @@ struct image_source *image_source_new_qcow2_compressed(struct image_source *sour
  */
 struct image_source *image_source_new_scanned(struct image_source *source, const atomic_int *cancel,
 					      GError **error);
+
+/* Call `start` and `finish` of a source; without them, the first one calls `read`. */
+int image_source_start(struct image_source *source, struct image_read *read, uint64_t offset,
+		       void *buf, size_t len, GError **error);
+int image_source_finish(struct image_source *source, struct image_read *read, GError **error);
+
+/* The operation `read` of sources that have `start` and `finish`. */
+int image_source_start_and_finish(struct image_source *source, uint64_t offset, void *buf,
+				  size_t len, GError **error);
 
 /* Frees a source of any type. Accepts NULL. */
 void image_source_free(struct image_source *source);

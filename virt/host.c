@@ -3,8 +3,10 @@
  * Opening and closing the connection to this host's libvirt.
  */
 #include "virt/domain/freeze.h"
+#include "virt/domain/frozen-table.h"
 #include "virt/libvirt/connection.h"
 #include "virt/libvirt/event-loop.h"
+#include "virt/method/room.h"
 #include "virt/method/table.h"
 
 static int start_threads(struct virt_host *host, GError **error)
@@ -33,6 +35,7 @@ struct virt_host *virt_host_open(const struct virt_config *config, GError **erro
 		return NULL;
 	}
 	host->frozen = frozen_table_new();
+	host->scratch_claims = scratch_claims_new();
 	connection = virt_connect(host, error);
 	if (!connection) {
 		virt_host_close(host);
@@ -46,7 +49,8 @@ void virt_host_close(struct virt_host *host)
 {
 	if (!host)
 		return;
-	frozen_table_free(host);
+	frozen_guests_free(host);
+	scratch_claims_free(host->scratch_claims);
 	event_loop_stop(host->loop);
 	call_timeouts_stop();
 	g_free(host);

@@ -10,6 +10,7 @@
 #include "virt/domain/disk-filename.h"
 #include "virt/domain/freeze.h"
 #include "virt/domain/guest-query.h"
+#include "virt/domain/io-error.h"
 #include "virt/export-folder.h"
 #include "virt/qemu-img.h"
 #include "virt/staging.h"
@@ -45,43 +46,54 @@ static int rollback_folder(struct guest *guest, const cJSON *undo, GError **erro
 	return staging_folder_remove(folder, error);
 }
 
-static int end_backup(struct guest *guest, const char *target, const char *socket, bool was_running,
-		      GError **error)
+static int end_backup(struct guest *guest, const char *target, const char *socket, GError **error)
 {
 	if (guest_wait_changes(guest, target, error) < 0 ||
-	    backup_job_wait_visible(guest, socket, error) < 0 ||
-	    backup_job_end(guest, socket, error) < 0)
+	    backup_job_wait_visible(guest, socket, error) < 0)
 		return -1;
-	return was_running ? backup_job_resume_guest(guest, error) : 0;
+	return backup_job_end(guest, socket, error);
 }
 
-/* "backup" {target, socket, scratch, running}: a backup job, its socket and its scratch file. The
- * files are kept as long as the job may use them. */
+/* Whether the guest may be resumed: an I/O error had not paused it when the job began. Before,
+ * novasnapd noted whether it was running. */
+static bool may_resume(const cJSON *undo)
+{
+	return get_bool(undo, "resume") || get_bool(undo, "running");
+}
+
+/* "backup" {target, socket, scratch, resume}: a backup job, its socket and its scratch file. The
+ * files are kept as long as the job may use them. The guest is resumed after they are removed,
+ * since its own disk may need their room. */
 static int rollback_backup(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *socket = get_string(undo, "socket");
 	const char *scratch = get_string(undo, "scratch");
 	const char *target = get_string(undo, "target");
 	enum guest_answer active;
+	int rc;
 
 	if (!socket || !scratch || !target)
 		return refuse_incomplete("paths", error);
 	active = guest_is_active(guest, error);
 	if (active == GUEST_UNKNOWN)
 		return -1;
-	if (active == GUEST_YES &&
-	    end_backup(guest, target, socket, get_bool(undo, "running"), error) < 0)
+	if (active == GUEST_YES && end_backup(guest, target, socket, error) < 0)
 		return -1;
-	return export_folder_remove(socket, scratch, error);
+	rc = export_folder_remove(socket, scratch, error);
+	if (active == GUEST_YES && may_resume(undo) &&
+	    io_error_resume(guest, target, rc == 0 ? error : NULL) < 0)
+		rc = -1;
+	return rc;
 }
 
-/* "serve" {socket}: the socket of qemu-nbd, which died with the thread that started it. */
+/* "serve" {socket, [scratch]}: the socket of qemu-nbd, which died with the thread that started it;
+ * or the files of a backup job that libvirt has refused. */
 static int rollback_serve(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *socket = get_string(undo, "socket");
 
 	(void)guest;
-	return socket ? export_folder_remove(socket, NULL, error)
+	return socket ? export_folder_remove(socket, get_string(undo, "scratch"), error)
 		      : refuse_incomplete("socket", error);
 }
 

@@ -112,26 +112,54 @@ static int close_steps(struct snapshot *snapshot, const char *except, GError **e
 	return rc;
 }
 
+static bool has_room(struct snapshot *snapshot, const struct snapshot_method *method,
+		     GError **error)
+{
+	return !method->check_room || method->check_room(snapshot, error) == 0;
+}
+
+/* Closes the steps of a method that cannot take the snapshot because of `why`, and uses its
+ * fallback. Takes ownership of `why`. */
+static struct image_source *use_fallback(struct snapshot *snapshot, bool check_room, GError *why,
+					 GError **error)
+{
+	const struct snapshot_method *method = snapshot->method;
+	struct image_source *image = NULL;
+	g_autoptr(GError) not_closed = NULL;
+
+	if (close_steps(snapshot, NULL, &not_closed) < 0) {
+		g_warning("guest %s: %s", snapshot->guest.uuid, not_closed->message);
+		g_propagate_error(error, why);
+		return NULL;
+	}
+	if (!check_room || has_room(snapshot, method->fallback, error)) {
+		g_warning("guest %s: the method %s is not possible here (%s): using %s instead",
+			  snapshot->guest.uuid, method->name, why->message, method->fallback->name);
+		snapshot->method = method->fallback;
+		image = snapshot_take(snapshot, error);
+	}
+	if (!image)
+		g_prefix_error(error, "the method %s is not possible here (%s); the method %s: ",
+			       method->name, why->message, method->fallback->name);
+	g_error_free(why);
+	return image;
+}
+
 static struct image_source *open_disk(struct snapshot *snapshot, GError **error)
 {
-	g_autoptr(GError) why = NULL;
 	g_autoptr(GError) not_closed = NULL;
+	GError *why = NULL;
 	struct image_source *disk = NULL;
 	enum snapshot_open_result result = snapshot->method->open(snapshot, &disk, &why);
 
 	if (result == SNAPSHOT_OPENED)
 		return disk;
+	if (result != SNAPSHOT_FAILED)
+		return use_fallback(snapshot, result == SNAPSHOT_NO_ROOM, why, error);
 	if (close_steps(snapshot, NULL, &not_closed) < 0)
 		g_warning("guest %s: %s", snapshot->guest.uuid, not_closed->message);
-	if (result != SNAPSHOT_TRY_FALLBACK || not_closed) {
-		g_propagate_error(error, g_steal_pointer(&why));
-		return NULL;
-	}
-	g_message("guest %s: the method %s is not possible here (%s): using %s instead",
-		  snapshot->guest.uuid, snapshot->method->name, why->message,
-		  snapshot->method->fallback->name);
-	snapshot->method = snapshot->method->fallback;
-	return snapshot_take(snapshot, error);
+	g_propagate_error(error, why);
+	return NULL;
 }
 
 static int make_staging_folder(struct snapshot *snapshot, GError **error)
@@ -183,6 +211,15 @@ static struct image_source *take_image(struct snapshot *snapshot, GError **error
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error)
 {
 	return snapshot->method->open ? open_disk(snapshot, error) : take_image(snapshot, error);
+}
+
+struct image_source *snapshot_take_fallback(struct snapshot *snapshot, GError *why, GError **error)
+{
+	if (snapshot->method->fallback &&
+	    g_error_matches(why, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED))
+		return use_fallback(snapshot, false, why, error);
+	g_propagate_error(error, why);
+	return NULL;
 }
 
 int snapshot_verify_instant(struct snapshot *snapshot, GError **error)

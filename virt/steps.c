@@ -5,6 +5,7 @@
 #include "virt/steps.h"
 
 #include <cjson/cJSON.h>
+#include <pthread.h>
 
 #include "virt/rollback.h"
 
@@ -42,21 +43,26 @@ static void add_open_step(struct snapshot *snapshot, const char *name, const cha
 	g_ptr_array_add(snapshot->open_steps, step);
 }
 
-char *virt_host_boot(void)
-{
-	char *boot = NULL;
+static char process_id[37];
 
-	return g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot, NULL, NULL)
-		       ? g_strchomp(boot)
-		       : NULL;
+static void make_process_id(void)
+{
+	g_autofree char *uuid = g_uuid_string_random();
+
+	(void)g_strlcpy(process_id, uuid, sizeof(process_id));
 }
 
-void step_note_boot(cJSON *undo)
+const char *virt_process_id(void)
 {
-	g_autofree char *boot = virt_host_boot();
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	if (boot)
-		cJSON_AddStringToObject(undo, VIRT_UNDO_BOOT, boot);
+	(void)pthread_once(&once, make_process_id);
+	return process_id;
+}
+
+void step_note_process(cJSON *undo)
+{
+	cJSON_AddStringToObject(undo, VIRT_UNDO_PROCESS, virt_process_id());
 }
 
 int step_begin(struct snapshot *snapshot, const char *step, cJSON *undo, GError **error)

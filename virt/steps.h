@@ -18,9 +18,9 @@ int step_begin(struct snapshot *snapshot, const char *step, struct cJSON *undo, 
 /* Call it after the effect. Returns 0, or -1 with an error: then the snapshot fails. */
 int step_end(struct snapshot *snapshot, const char *step, GError **error);
 
-/* Adds the host's boot id to the undo data of a step whose rollback starts or defines the guest.
- * After a reboot the guest may be on another host. */
-void step_note_boot(struct cJSON *undo);
+/* Adds this process's id to the undo data of a step whose rollback starts or defines the guest. A
+ * later process must find out first whether the guest is still on this host. */
+void step_note_process(struct cJSON *undo);
 
 bool step_is_open(const struct snapshot *snapshot, const char *step);
 

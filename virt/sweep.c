@@ -8,13 +8,24 @@
 
 #include "virt/domain/backup-job.h"
 #include "virt/domain/guest-query.h"
+#include "virt/domain/io-error.h"
 #include "virt/export-folder.h"
+
+/* The guest's own disk may need its room. The name is one of stream-live.c. */
+static void remove_scratch(const char *scratch)
+{
+	g_autofree char *name = scratch ? g_path_get_basename(scratch) : NULL;
+
+	if (name && g_str_has_prefix(name, "novasnap-"))
+		(void)g_unlink(scratch);
+}
 
 /* Ends the export of one guest, if it is novasnap's and no process holds its folder, and resumes
  * the guest if the export caused a pause. Returns 0, or -1 if the export may still be running. */
 static int sweep_guest(struct guest *guest, GError **error)
 {
 	g_autofree char *place = NULL;
+	g_autofree char *scratch = NULL;
 	enum guest_answer answer = guest_has_backup(guest, &place, error);
 
 	if (answer != GUEST_YES)
@@ -24,9 +35,11 @@ static int sweep_guest(struct guest *guest, GError **error)
 		return 0;
 	g_message("guest %s: ending a backup job at %s that an earlier novasnapd left running",
 		  guest->uuid, place);
+	scratch = backup_job_scratch_file(guest->domain);
 	if (backup_job_end(guest, place, error) < 0)
 		return -1;
-	return backup_job_resume_guest(guest, error);
+	remove_scratch(scratch);
+	return io_error_resume(guest, NULL, error);
 }
 
 static int sweep_domain(struct virt_host *host, virDomainPtr domain)

@@ -53,7 +53,7 @@ struct virt_config {
 	unsigned save_timeout_s; /* limit of one libvirt call that saves or restores a guest */
 	unsigned keepalive_s;	 /* libvirt's keepalive interval; broken after 5 misses; 0: none */
 	const char *container_format; /* of container disks ([libvirt]images_type) */
-	unsigned agent_timeout_s;     /* how long a guest agent may take to answer */
+	unsigned agent_timeout_s;     /* how long a guest agent may take to freeze or thaw */
 	unsigned freeze_timeout_s;    /* how long a snapshot may keep the guest frozen */
 	const char *thaw_program;     /* the path of novasnap-thaw */
 	const char *run_dir;	      /* folder of sockets */
@@ -107,6 +107,12 @@ struct virt_guest_count {
  * check of a guest after `limit_s` seconds; *ret_count says how many were checked. */
 int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refused_fn each,
 			   void *opaque, struct virt_guest_count *ret_count, GError **error);
+/* Receives the name of a guest and a reason. */
+typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaque);
+/* Calls `each` for every running guest whose disk the live method stream cannot take, or may not be
+ * able to take. Changes nothing. */
+int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
+			      GError **error);
 
 struct virt_user {
 	uid_t uid;
@@ -123,8 +129,8 @@ int virt_user_check_reach(const struct virt_user *user, const char *path, GError
  * VIRT_ERROR_CONFIG describes what is missing. */
 int virt_user_check_shared(const struct virt_user *user, const char *folder, GError **error);
 
-/* The id of the host's current boot; the caller frees it. NULL if the kernel does not report it. */
-char *virt_host_boot(void);
+/* A random id of this process; not to be freed. */
+const char *virt_process_id(void);
 
 /* The power state of the domain of that uuid, an enum guest_power_state, as from nova's
  * _get_power_state; or -1 with an error. */
@@ -148,23 +154,31 @@ int virt_guest_wait_idle(struct virt_host *host, const char *uuid, GError **erro
 /* Requests a shutdown, again every `retry_s` seconds, and powers the guest off after `timeout_s`
  * seconds (0: immediately), as nova.virt.libvirt.driver.power_off does. A guest that is not
  * running, or that libvirt does not know, is already off. Returns 0 only once libvirt says that the
- * guest is off. `cancel` may be NULL. */
+ * guest is off; while that is unknown, libvirt is asked again, on new connections, until the time
+ * is over. `cancel` may be NULL. */
 int virt_guest_power_off(struct virt_host *host, const char *uuid, unsigned timeout_s,
 			 unsigned retry_s, const atomic_int *cancel, GError **error);
 
+/* A new id of a freeze, and the `undo` of its step "freeze" (virt_guest_rollback_step); the caller
+ * frees them. */
+char *virt_freeze_id(void);
+char *virt_freeze_undo(const char *id);
 /* Freezes the guest's filesystems for at most `limit_s` seconds. A watchdog process thaws them
- * after that time, or when this process dies. VIRT_ERROR_FREEZE, also if they are already
- * frozen. */
-int virt_guest_freeze(struct virt_host *host, const char *uuid, unsigned limit_s, GError **error);
-/* Thaws the guest's filesystems, even if another process froze them. VIRT_ERROR_FREEZE if that
- * fails, or if the watchdog has already thawed them because their time limit was over. */
-int virt_guest_thaw(struct virt_host *host, const char *uuid, GError **error);
+ * after that time, or when this process dies. VIRT_ERROR_FREEZE, also if they are already frozen;
+ * after a failure nothing is left to roll back. */
+int virt_guest_freeze(struct virt_host *host, const char *uuid, const char *id, unsigned limit_s,
+		      GError **error);
+/* Thaws the guest's filesystems, even if another process froze them. A guest that is not running is
+ * not frozen. VIRT_ERROR_FREEZE if that fails, or if the watchdog has already thawed them because
+ * their time limit was over. *ret_is_thawed: whether they are thawed, also after a failure. */
+int virt_guest_thaw(struct virt_host *host, const char *uuid, bool *ret_is_thawed, GError **error);
 
 /* The main function of the watchdog process, novasnap-thaw. It writes "ready" to standard output
- * once it is connected to libvirt. It thaws the guest, and writes "thawed", after `limit_s`
- * seconds or when its standard input ends; "done" on its standard input ends it. Returns the exit
- * status. */
-int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s);
+ * once it is connected to libvirt, or "busy" if another watchdog of the guest exists. "frozen" on
+ * its standard input starts its time limit. It thaws the guest, and then writes "thawed", after
+ * `limit_s` seconds or when its standard input ends; "done" on its standard input ends it. It
+ * retries for up to a day. Returns the exit status. */
+int virt_thaw_watch(const char *uri, const char *uuid, unsigned limit_s, unsigned agent_timeout_s);
 
 /* A disk that Cinder stores in a file, and a request for it. */
 struct virt_volume {
@@ -205,9 +219,10 @@ struct snapshot_steps {
 	void *opaque;
 };
 
-/* A key in `undo` of a step whose rollback starts or defines the guest: the id of the host's boot
- * in which the step was made (virt_host_boot). After a reboot the guest may be on another host. */
-#define VIRT_UNDO_BOOT "boot"
+/* A key in `undo` of a step whose rollback starts or defines the guest: the id of the process that
+ * made the step (virt_process_id). While no process that made it is running, the guest may be moved
+ * to another host. */
+#define VIRT_UNDO_PROCESS "process"
 
 /* Rolls back a step of a snapshot whose process has died, unless it was not made or is already
  * rolled back. Actions of other programs since then are kept: a guest that was started or stopped
@@ -255,6 +270,11 @@ int snapshot_prepare(struct snapshot *snapshot, GError **error);
  * this returns, the guest is back in its first power state, also after a failure. NULL with an
  * error. */
 struct image_source *snapshot_take(struct snapshot *snapshot, GError **error);
+
+/* Takes the snapshot by another method, when no image could be made of the source of snapshot_take
+ * before its first byte was sent, because of `why`; that source is freed. Takes ownership of `why`.
+ * NULL with an error, which is `why` if no other method helps. */
+struct image_source *snapshot_take_fallback(struct snapshot *snapshot, GError *why, GError **error);
 
 /* Whether the source of snapshot_take reads the guest's disk, as raw bytes, which the caller must
  * encode in snapshot_format. Otherwise it reads the finished image. */

@@ -9,6 +9,7 @@
 
 #include "agent/check/folders.h"
 #include "agent/check/guest-disks.h"
+#include "agent/check/guests.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
 
@@ -57,6 +58,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	report_configuration(&check, context);
 	check_programs(&check);
 	check_libvirt(&check);
+	check_guests(&check);
 	check_folders(&check);
 	check_guest_disks(&check);
 	check_rabbitmq(&check);

@@ -108,6 +108,13 @@ static char *find_thaw_program(void)
 	return folder ? g_build_filename(folder, "novasnap-thaw", NULL) : g_strdup("novasnap-thaw");
 }
 
+static char *default_scratch_dir(const struct virt_config *virt)
+{
+	g_autofree char *parent = g_path_get_dirname(virt->snapshots_directory);
+
+	return g_build_filename(parent, "novasnap-scratch", NULL);
+}
+
 static void apply_virt_rules(struct config_inputs *inputs)
 {
 	struct virt_config *virt = &inputs->config.virt;
@@ -118,6 +125,10 @@ static void apply_virt_rules(struct config_inputs *inputs)
 	virt->run_dir = inputs->config.run_dir;
 	if (!virt->thaw_program)
 		virt->thaw_program = own_string(inputs, find_thaw_program());
+	/* Large guests need much room there. The folder of the guests' disks has it, and the root
+	 * filesystem seldom has. */
+	if (!virt->scratch_dir)
+		virt->scratch_dir = own_string(inputs, default_scratch_dir(virt));
 	/* As nova does: a block copy would write an encrypted disk in plain text. */
 	virt->disable_livesnapshot =
 		virt->disable_livesnapshot || inputs->config.ephemeral_encryption;

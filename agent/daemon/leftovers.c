@@ -99,21 +99,58 @@ static void forget_retry(struct leftovers *all, int64_t job)
 	pthread_mutex_unlock(&all->lock);
 }
 
+/* The job has ended, so nothing has kept the guest from being evacuated or migrated since: drops
+ * the steps that would bring it back if it is not here any more. */
+static int drop_if_moved(struct job *job, struct leftover *leftover, GError **error)
+{
+	struct agent *agent = leftover->all->agent;
+	struct task *task;
+	int rc;
+
+	if (!recovery_brings_guest_back(leftover->left))
+		return 0;
+	task = task_from_journal(agent, dispatch_find_method(leftover->left->method),
+				 leftover->left, error);
+	if (!task)
+		return -1;
+	task->job = job;
+	task->recovered_job = leftover->left;
+	rc = recovery_drop_if_moved(task, true, error);
+	task->recovered_job = NULL;
+	task_free(task);
+	return rc;
+}
+
+static bool has_open_steps(const struct journal_job *left)
+{
+	bool is_open = false;
+
+	for (guint i = 0; i < left->steps->len && !is_open; i++) {
+		const struct journal_step *step = left->steps->pdata[i];
+
+		is_open = !step->cleared && *step->undo != '\0';
+	}
+	return is_open;
+}
+
 static void leftover_run(struct job *job, void *opaque)
 {
 	struct leftover *leftover = opaque;
 	struct agent *agent = leftover->all->agent;
 	g_autoptr(GError) error = NULL;
 
-	recovery_drop_after_reboot(agent, leftover->left);
-	if (volume_result_resend(agent, leftover->left, &error) == 0 &&
-	    recovery_rollback(agent, job, leftover->left, 1, &error) == 0) {
+	/* The guest does not wait for Cinder. */
+	if (drop_if_moved(job, leftover, &error) == 0)
+		(void)recovery_rollback(agent, job, leftover->left, 1, &error);
+	(void)volume_result_resend(agent, leftover->left, error ? NULL : &error);
+	if (!has_open_steps(leftover->left)) {
 		forget_retry(leftover->all, leftover->left->id);
 		g_message("instance %s: no step of an ended job is left over",
 			  leftover->left->instance);
 		return;
 	}
-	g_warning("instance %s: %s; retrying in %u s", leftover->left->instance, error->message,
+	g_warning("instance %s: %s; retrying in %u s", leftover->left->instance,
+		  error ? error->message : "some steps are still open",
 		  schedule_retry(leftover->all, leftover->left));
 }
 

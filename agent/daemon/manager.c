@@ -83,17 +83,21 @@ void manager_free(struct manager *manager)
 /* QEMU's user must be able to traverse them to the files that it uses. */
 static int make_folders(const struct config *config, GError **error)
 {
-	const char *const folders[] = {config->state_dir, config->run_dir,
-				       config->virt.scratch_dir};
+	const char *const folders[] = {config->state_dir, config->run_dir};
+	const char *scratch = config->virt.scratch_dir;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
 		if (g_mkdir_with_parents(folders[i], 0711) == 0)
 			continue;
 		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_VALUE,
-			    "creating the folder %s (state_dir, run_dir, scratch_dir): %s",
-			    folders[i], g_strerror(errno));
+			    "creating the folder %s (state_dir, run_dir): %s", folders[i],
+			    g_strerror(errno));
 		return -1;
 	}
+	if (g_mkdir_with_parents(scratch, 0711) < 0)
+		g_warning("cannot create [novasnap]scratch_dir %s: %s; running guests are not "
+			  "streamed without it; create it as in conf/novasnap.tmpfiles",
+			  scratch, g_strerror(errno));
 	return 0;
 }
 

@@ -34,6 +34,11 @@ static int journal_run(struct task *task, GError **error)
 
 		if (journal_job_run(task->agent->journal, task->journal_job, &local) == 0)
 			return 0;
+		/* Its caller would not wait as long. */
+		if (task->method->flags & METHOD_LEAVES_STEP) {
+			g_propagate_error(error, g_steal_pointer(&local));
+			return -1;
+		}
 		if (!is_logged)
 			g_warning("instance %s: %s; %s waits until the journal can be written",
 				  nova_instance_uuid(task->instance), local->message,
@@ -143,6 +148,12 @@ static void journal_stop(struct task *task)
 		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
 }
 
+/* Whether the job stays open in the journal, because the step of the task stays open. */
+static bool stays_open(const struct task *task, enum task_event event)
+{
+	return (task->method->flags & METHOD_LEAVES_STEP) && event == TASK_EVENT_SUCCEEDED;
+}
+
 static void end_task(struct task *task, enum task_event event, const GError *error)
 {
 	const char *uuid = nova_instance_uuid(task->instance);
@@ -161,7 +172,7 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 	if (stage == STAGE_LEFT_OPEN)
 		g_message("instance %s: novasnapd is stopping: %s continues at its next start",
 			  uuid, task->method->name);
-	if (stage == STAGE_CLOSED && task->journal_job > 0 &&
+	if (stage == STAGE_CLOSED && task->journal_job > 0 && !stays_open(task, event) &&
 	    journal_job_end(task->agent->journal, task->journal_job, error ? error->message : NULL,
 			    &local) < 0)
 		g_warning("instance %s: %s; the job will run again at the next start", uuid,
@@ -211,8 +222,8 @@ static void task_job_describe(const void *opaque, cJSON *into)
 
 const struct job_ops task_job_ops = {task_job_run, task_job_free, task_job_describe};
 
-static struct task *task_from_journal(struct agent *agent, const struct task_method *method,
-				      const struct journal_job *left, GError **error)
+struct task *task_from_journal(struct agent *agent, const struct task_method *method,
+			       const struct journal_job *left, GError **error)
 {
 	cJSON *message;
 	struct rpc_request *request;

@@ -267,6 +267,20 @@ static void clear_snapshot_step(void *opaque, const char *step)
 	task_step_clear(opaque, step);
 }
 
+/* The image of the guest's disk as it is now. */
+static struct image_source *take_image(struct image_job *image, struct snapshot *snapshot,
+				       GError **error)
+{
+	struct image_source *source = snapshot_take(snapshot, error);
+	GError *refused = NULL;
+
+	if (!source || !snapshot_gives_disk(snapshot))
+		return source;
+	source = image_encode(source, snapshot_format(snapshot), image->task->agent->config,
+			      abort_monitor_flag(image->monitor), &refused);
+	return source ? source : snapshot_take_fallback(snapshot, refused, error);
+}
+
 /* Takes a snapshot of the guest's disk as it is now, and uploads it. */
 static int attempt_snapshot(struct image_job *image, GError **error)
 {
@@ -299,10 +313,7 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 		return -1;
 	if (prepare_attempt(image, snapshot, error) == 0) {
 		task->step = "taking the snapshot";
-		source = snapshot_take(snapshot, error);
-		if (source && snapshot_gives_disk(snapshot))
-			source = image_encode(source, snapshot_format(snapshot), config,
-					      abort_monitor_flag(image->monitor), error);
+		source = take_image(image, snapshot, error);
 		if (!source)
 			abort_monitor_explain(image->monitor, error);
 	}

@@ -23,7 +23,7 @@ static int refresh_instance(struct task *task, bool despite_cancel, GError **err
 	bool (*wait)(struct job * job, unsigned ms) =
 		despite_cancel ? job_wait_despite_cancel : job_wait;
 
-	for (;;) {
+	for (bool is_logged = false;; is_logged = true) {
 		g_autoptr(GError) local = NULL;
 		gint64 until;
 
@@ -36,8 +36,9 @@ static int refresh_instance(struct task *task, bool despite_cancel, GError **err
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_info("instance %s: %s; querying the instance again",
-		       task->recovered_job->instance, local->message);
+		g_log(G_LOG_DOMAIN, is_logged ? G_LOG_LEVEL_INFO : G_LOG_LEVEL_MESSAGE,
+		      "instance %s: %s; querying the instance again", task->recovered_job->instance,
+		      local->message);
 	}
 }
 

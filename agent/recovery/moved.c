@@ -6,6 +6,10 @@
 
 #include "agent/recovery/instance.h"
 
+#define LEAVING_PAUSE_MS 2000
+/* How long the end of an evacuation or migration is awaited. */
+#define LEAVING_S (24 * 3600LL)
+
 /* Whether the step's rollback may start the guest, or define it on this host. */
 static bool brings_guest_back(const struct journal_step *step)
 {
@@ -13,24 +17,21 @@ static bool brings_guest_back(const struct journal_step *step)
 	       (g_str_equal(step->name, "save") || g_str_equal(step->name, "undefine"));
 }
 
-/* If the host was not rebooted, its guests have not been evacuated to another one. */
-static bool is_of_another_boot(const struct journal_step *step)
+static bool is_of_another_process(const struct journal_step *step)
 {
-	g_autofree char *boot = virt_host_boot();
 	cJSON *undo = cJSON_Parse(step->undo);
 	const char *noted =
-		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(undo, VIRT_UNDO_BOOT));
-	/* Early versions did not record the boot: treat their steps as from this boot. */
-	bool is_other = boot && noted && !g_str_equal(boot, noted);
+		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(undo, VIRT_UNDO_PROCESS));
+	bool is_other = g_strcmp0(noted, virt_process_id()) != 0;
 
 	cJSON_Delete(undo);
 	return is_other;
 }
 
-/* Whether the step may be rolled back only after the conductor was queried. */
+/* Whether the step may be rolled back only after the conductor was asked. */
 static bool is_in_doubt(const struct journal_step *step)
 {
-	return brings_guest_back(step) && is_of_another_boot(step);
+	return brings_guest_back(step) && is_of_another_process(step);
 }
 
 static int clear_step(struct agent *agent, struct journal_step *step, GError **error)
@@ -41,15 +42,20 @@ static int clear_step(struct agent *agent, struct journal_step *step, GError **e
 	return 0;
 }
 
-static int journal_boot(struct agent *agent, struct journal_step *step, const char *boot,
-			GError **error)
+static int journal_process(struct agent *agent, struct journal_step *step, GError **error)
 {
 	cJSON *undo = cJSON_Parse(step->undo);
 	char *text;
 	int rc;
 
-	cJSON_ReplaceItemInObjectCaseSensitive(undo, VIRT_UNDO_BOOT, cJSON_CreateString(boot));
+	cJSON_DeleteItemFromObjectCaseSensitive(undo, VIRT_UNDO_PROCESS);
+	cJSON_AddStringToObject(undo, VIRT_UNDO_PROCESS, virt_process_id());
 	text = cJSON_PrintUnformatted(undo);
+	if (!text) {
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+			    "the step \"%s\" in the journal cannot be read", step->name);
+		return -1;
+	}
 	rc = journal_step_amend(agent->journal, step->id, text, error);
 	if (rc == 0) {
 		g_free(step->undo);
@@ -60,16 +66,14 @@ static int journal_boot(struct agent *agent, struct journal_step *step, const ch
 	return rc;
 }
 
-/* The guest is still here after the reboot: records this boot in its steps, so that the conductor
- * need not be queried again. */
+/* The instance is still here: records this process in the steps, so that the conductor need not be
+ * asked again. */
 static int confirm_steps(struct task *task, GError **error)
 {
-	g_autofree char *boot = virt_host_boot();
-
-	for (guint i = 0; boot && i < task->recovered_job->steps->len; i++) {
+	for (guint i = 0; i < task->recovered_job->steps->len; i++) {
 		struct journal_step *step = task->recovered_job->steps->pdata[i];
 
-		if (is_in_doubt(step) && journal_boot(task->agent, step, boot, error) < 0)
+		if (is_in_doubt(step) && journal_process(task->agent, step, error) < 0)
 			return -1;
 	}
 	return 0;
@@ -85,33 +89,93 @@ static int drop_steps(struct task *task, const GError *why, GError **error)
 		if (clear_step(task->agent, step, error) < 0)
 			return -1;
 		g_message("instance %s: %s: its step \"%s\" will not be rolled back on this host",
-			  task->recovered_job->instance, why->message, step->name);
+			  task->recovered_job->instance,
+			  why ? why->message : "the instance is not on this host", step->name);
 	}
 	return 0;
 }
 
-bool recovery_is_in_doubt(const struct journal_job *left)
+static bool has_step(const struct journal_job *left, bool (*is)(const struct journal_step *step))
 {
-	bool in_doubt = false;
-
-	for (guint i = 0; i < left->steps->len && !in_doubt; i++)
-		in_doubt = is_in_doubt(left->steps->pdata[i]);
-	return in_doubt;
+	for (guint i = 0; i < left->steps->len; i++) {
+		if (is(left->steps->pdata[i]))
+			return true;
+	}
+	return false;
 }
 
-int recovery_drop_if_moved(struct task *task, GError **error)
+bool recovery_brings_guest_back(const struct journal_job *left)
 {
+	return has_step(left, brings_guest_back);
+}
+
+bool recovery_is_in_doubt(const struct journal_job *left)
+{
+	return has_step(left, is_in_doubt);
+}
+
+/* Whether the instance is in a task state in which it may leave this host, though it is still
+ * recorded here. nova changes the host of an instance at the end of an evacuation or migration. */
+static bool may_be_leaving(const struct task *task, enum instance_standing standing)
+{
+	static const char *const prefixes[] = {"rebuild", "migrating", "resize_"};
+	const char *state = nova_instance_string(task->instance, "task_state");
+
+	if (standing == INSTANCE_DELETING)
+		return true;
+	for (size_t i = 0; standing == INSTANCE_BUSY && i < G_N_ELEMENTS(prefixes); i++) {
+		if (state && g_str_has_prefix(state, prefixes[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Asks until the instance is here to stay, or gone. */
+static enum instance_standing ask_until_settled(struct task *task, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + LEAVING_S * G_USEC_PER_SEC;
+	bool is_logged = false;
+
+	for (;;) {
+		g_autoptr(GError) local = NULL;
+		enum instance_standing standing = recovery_ask_instance(task, true, &local);
+
+		if (!may_be_leaving(task, standing)) {
+			if (local)
+				g_propagate_error(error, g_steal_pointer(&local));
+			return standing;
+		}
+		if (!is_logged)
+			g_message("instance %s: %s: its guest is not restored until that has ended",
+				  task->recovered_job->instance, local->message);
+		is_logged = true;
+		if (g_get_monotonic_time() > until ||
+		    !job_wait_despite_cancel(task->job, LEAVING_PAUSE_MS)) {
+			g_propagate_error(error, g_steal_pointer(&local));
+			return INSTANCE_UNKNOWN;
+		}
+	}
+}
+
+int recovery_drop_if_moved(struct task *task, bool has_ended, GError **error)
+{
+	const struct journal_job *left = task->recovered_job;
 	g_autoptr(GError) local = NULL;
 
-	if (!recovery_is_in_doubt(task->recovered_job))
+	if (!(has_ended ? recovery_brings_guest_back(left) : recovery_is_in_doubt(left)))
 		return 0;
-	task->step = "querying whether the guest is still on this host";
-	switch (recovery_ask_instance(task, true, &local)) {
+	task->step = "asking whether the guest is still on this host";
+	g_message("instance %s: its guest was saved or undefined by %s: asking the conductor where "
+		  "the instance is; the guest waits for the answer",
+		  left->instance, left->method);
+	switch (ask_until_settled(task, &local)) {
 	case INSTANCE_MOVED:
 	case INSTANCE_GONE:
 		return drop_steps(task, local, error);
 	case INSTANCE_UNKNOWN:
-		g_propagate_error(error, g_steal_pointer(&local));
+		g_propagate_prefixed_error(
+			error, g_steal_pointer(&local),
+			"the guest waits until it is known whether it is still on this host: ");
 		return -1;
 	case INSTANCE_WAITS:
 	case INSTANCE_IDLE:
@@ -119,23 +183,5 @@ int recovery_drop_if_moved(struct task *task, GError **error)
 	case INSTANCE_DELETING:
 	default:
 		return confirm_steps(task, error);
-	}
-}
-
-void recovery_drop_after_reboot(struct agent *agent, const struct journal_job *left)
-{
-	for (guint i = 0; i < left->steps->len; i++) {
-		struct journal_step *step = left->steps->pdata[i];
-		g_autoptr(GError) error = NULL;
-
-		if (!is_in_doubt(step))
-			continue;
-		if (clear_step(agent, step, &error) < 0)
-			g_warning("instance %s: %s", left->instance, error->message);
-		/* Even if the journal could not be written: the step must not be rolled back. */
-		step->cleared = true;
-		g_warning("instance %s: the host was rebooted since; not rolling back the step "
-			  "\"%s\" of an ended job",
-			  left->instance, step->name);
 	}
 }

@@ -39,7 +39,7 @@ enum task_event recovery_begin(struct task *task, GError **error)
 		  left->instance, left->method, task->image_id ? " into image " : "",
 		  task->image_id ? task->image_id : "",
 		  task_was_begun(task) ? "was in progress" : "was waiting for its turn");
-	if (recovery_drop_if_moved(task, &local) < 0) {
+	if (recovery_drop_if_moved(task, false, &local) < 0) {
 		enum task_event event =
 			job_is_stopping(task->job) ? TASK_EVENT_STOPPED : task_outcome(task, local);
 
@@ -48,5 +48,12 @@ enum task_event recovery_begin(struct task *task, GError **error)
 	}
 	task->step = "rolling back the steps of an earlier process";
 	(void)recovery_rollback(task->agent, task->job, left, ROLLBACK_TRIES, &rollback_error);
+	/* Steps that could not be rolled back are retried after the end of the job. */
+	if (task->method->flags & METHOD_LEAVES_STEP) {
+		if (rollback_error)
+			g_warning("instance %s: %s; retrying", left->instance,
+				  rollback_error->message);
+		return TASK_EVENT_NOTHING_LEFT;
+	}
 	return recovery_decide(task, rollback_error, error);
 }

@@ -102,6 +102,12 @@ static void submit_task(struct intake *intake, struct task *task)
 			   intake->ops->job, task);
 }
 
+static bool is_journaled(const struct arrival *arrival)
+{
+	return !rpc_request_is_call(arrival->request) ||
+	       (arrival->method->flags & METHOD_LEAVES_STEP);
+}
+
 /* Creates the tasks of new arrivals, and drops those with invalid arguments. */
 static void make_tasks(struct intake *intake)
 {
@@ -113,7 +119,7 @@ static void make_tasks(struct intake *intake)
 		if (!arrival->task) {
 			/* Before the task is created, because that moves the instance out of the
 			 * arguments. */
-			if (!rpc_request_is_call(arrival->request))
+			if (is_journaled(arrival))
 				arrival->message = rpc_request_text(arrival->request);
 			arrival->task = make_task(intake, arrival->method, arrival->request, NULL);
 			arrival->request = NULL;
@@ -192,10 +198,11 @@ static void submit_calls(struct intake *intake)
 	while (i < intake->arrivals->len) {
 		struct arrival *arrival = intake->arrivals->pdata[i];
 
-		if (arrival->message) {
+		if (arrival->message && !rpc_request_is_call(arrival->task->request)) {
 			i++;
 			continue;
 		}
+		g_clear_pointer(&arrival->message, cJSON_free);
 		submit_arrival(intake, arrival, 0);
 		(void)g_ptr_array_remove_index(intake->arrivals, i);
 	}

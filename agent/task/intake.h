@@ -10,7 +10,8 @@
  * - While the journal cannot be written, no cast is acked. Consuming is paused and the write is
  *   retried until it succeeds or novasnapd stops.
  * - A call is not journaled, because its caller waits and can repeat it. It is acked and becomes a
- *   job without waiting for the journal.
+ *   job without waiting for the journal. A call of a method with METHOD_LEAVES_STEP is journaled if
+ *   the journal can be written, and does not wait for it either.
  * - A cast whose _unique_id is already in the journal is acked and dropped.
  * - When novasnapd stops, the broker keeps the casts that are not journaled. Journaled casts that
  *   did not run yet stay open in the journal: the next process runs them.

@@ -62,21 +62,26 @@ static bool is_unanswered(const GError *error)
 	       g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT);
 }
 
+/* Whether the next process runs the task if this one does not end it. It does not repeat a call. */
+static bool is_resumable(const struct task *task)
+{
+	return task->journal_job > 0 && !(task->method->flags & METHOD_LEAVES_STEP);
+}
+
 /* By a user, in this process or, if the error comes from the journal, in an earlier one: a job that
- * was only stopped has no journaled failure. Stopping a task that is not journaled cancels it. */
+ * was only stopped has no journaled failure. Stopping a task that is not resumable cancels it. */
 static bool is_cancelled(const struct task *task, const GError *error)
 {
 	bool is_journaled = task->recovered_job && task->recovered_job->reason;
 
 	return is_abort(error) &&
-	       (job_is_cancelled(task->job) || is_journaled || task->journal_job == 0) &&
+	       (job_is_cancelled(task->job) || is_journaled || !is_resumable(task)) &&
 	       task_state_image(task->state) != TASK_IMAGE_KEPT;
 }
 
-/* A journaled job continues in the next process. */
 static bool is_stopped(const struct task *task, const GError *error)
 {
-	return task->journal_job > 0 && job_is_stopping(task->job) &&
+	return is_resumable(task) && job_is_stopping(task->job) &&
 	       (is_abort(error) || is_unanswered(error));
 }
 

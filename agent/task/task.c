@@ -60,6 +60,7 @@ struct task *task_new(struct agent *agent, const struct task_method *method,
 	task->args = rpc_request_args(request);
 	task->instance = instance;
 	task->state = task_state_new();
+	task->created_at = g_get_monotonic_time();
 	task->step = "waiting for its turn";
 	if (method->flags & METHOD_HAS_IMAGE)
 		task->image_id = cJSON_GetStringValue(

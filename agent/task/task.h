@@ -24,6 +24,10 @@ enum method_flags {
 	METHOD_HAS_IMAGE = 1 << 2,
 	/* As snapshot_instance: a missing instance or image is no failure. */
 	METHOD_TOLERATES_GONE = 1 << 3,
+	/* A call with a step that outlives it. It is journaled as casts are, and its job stays open
+	 * until another request ends it. Recovery only rolls the step back, because the caller does
+	 * not wait any more. */
+	METHOD_LEAVES_STEP = 1 << 4,
 };
 
 struct task_method {
@@ -58,6 +62,7 @@ struct task {
 	const char *_Atomic step;
 	const char *snapshot_method; /* NULL: not chosen yet, or not used */
 
+	gint64 created_at;		   /* monotonic us */
 	int64_t journal_job;		   /* its number in the journal; 0: not journaled */
 	struct journal_job *recovered_job; /* from an earlier process; NULL: none */
 

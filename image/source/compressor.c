@@ -21,6 +21,13 @@ struct slot {
 	bool done;	/* guarded by `lock`; the other fields belong to the slot's owner */
 };
 
+/* A read of adjacent clusters into adjacent slots. */
+struct slots_read {
+	struct image_read read;
+	uint64_t index; /* of the first cluster */
+	unsigned count;
+};
+
 struct worker {
 	struct compressor *compressor;
 	struct codec *codec;
@@ -37,6 +44,11 @@ struct compressor {
 	/* Used only by the caller's thread. */
 	uint64_t next_index; /* where the search for the next cluster to read starts */
 	bool delivered;	     /* the caller is using the oldest slot */
+	uint64_t started;    /* total number of slots whose read was started */
+	/* Reads that are not finished, in the order of their slots. */
+	struct slots_read reads[SLOT_COUNT];
+	uint64_t first_read; /* total number of reads finished */
+	uint64_t next_read;  /* total number of reads started */
 
 	/* A slot and its buffers belong to the caller's thread until it is filled, then to a worker
 	 * until it is done, and then again to the caller's thread. */
@@ -67,7 +79,7 @@ static unsigned char *slot_output(const struct compressor *compressor, uint64_t 
 
 static uint64_t free_slots(const struct compressor *compressor)
 {
-	return SLOT_COUNT - (compressor->filled - compressor->emptied);
+	return SLOT_COUNT - (compressor->started - compressor->emptied);
 }
 
 /* Waits for a filled slot. Returns false if the worker must end. */
@@ -162,10 +174,20 @@ struct compressor *compressor_new(struct image_source *source, const struct clus
 	return compressor;
 }
 
+/* Waits until the source uses no slot any more. */
+static void finish_all_reads(struct compressor *compressor)
+{
+	for (; compressor->first_read < compressor->next_read; compressor->first_read++)
+		(void)image_source_finish(
+			compressor->source,
+			&compressor->reads[compressor->first_read % SLOT_COUNT].read, NULL);
+}
+
 void compressor_free(struct compressor *compressor)
 {
 	if (!compressor)
 		return;
+	finish_all_reads(compressor);
 	pthread_mutex_lock(&compressor->lock);
 	compressor->stopping = true;
 	pthread_cond_broadcast(&compressor->changed);
@@ -184,12 +206,14 @@ void compressor_free(struct compressor *compressor)
 
 void compressor_seek(struct compressor *compressor, uint64_t index)
 {
+	finish_all_reads(compressor);
 	pthread_mutex_lock(&compressor->lock);
 	compressor->claimed = compressor->filled;
 	while (compressor->busy > 0)
 		pthread_cond_wait(&compressor->changed, &compressor->lock);
 	compressor->emptied = compressor->filled;
 	pthread_mutex_unlock(&compressor->lock);
+	compressor->started = compressor->filled;
 	compressor->delivered = false;
 	compressor->next_index = index;
 }
@@ -199,52 +223,73 @@ static int compressor_check_cancelled(const struct compressor *compressor, GErro
 	return image_cancel_check(compressor->cancel, "compressing the disk", error);
 }
 
-/* Passes `count` slots to the workers, which contain the clusters from `index` on. */
-static void publish_slots(struct compressor *compressor, uint64_t index, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		compressor->slots[(compressor->filled + i) % SLOT_COUNT] =
-			(struct slot){index + i, 0, false};
-	pthread_mutex_lock(&compressor->lock);
-	compressor->filled += count;
-	pthread_cond_broadcast(&compressor->changed);
-	pthread_mutex_unlock(&compressor->lock);
-}
-
-/* Reads adjacent clusters from `index` on with one request into adjacent slots. */
-static int read_clusters(struct compressor *compressor, uint64_t index, GError **error)
+/* Starts to read adjacent clusters from `index` on. Returns false if there are too few free
+ * slots. */
+static bool start_read(struct compressor *compressor, uint64_t index, int *ret_rc, GError **error)
 {
 	struct image_source *source = compressor->source;
-	uint64_t until_wrap = SLOT_COUNT - compressor->filled % SLOT_COUNT;
-	uint64_t limit = MIN(MIN(free_slots(compressor), until_wrap), CLUSTER_READ_MAX);
+	uint64_t until_wrap = SLOT_COUNT - compressor->started % SLOT_COUNT;
+	uint64_t limit = MIN(until_wrap, CLUSTER_READ_MAX);
 	uint64_t end = cluster_map_data_end(compressor->clusters, index, limit);
 	uint64_t offset = index << CLUSTER_BITS;
 	size_t length = (size_t)((end - index) << CLUSTER_BITS);
 	size_t present = (size_t)MIN((uint64_t)length, source->size - offset);
-	unsigned char *to = slot_input(compressor, compressor->filled);
+	unsigned char *to = slot_input(compressor, compressor->started);
+	struct slots_read *slots = &compressor->reads[compressor->next_read % SLOT_COUNT];
 
-	if (compressor_check_cancelled(compressor, error) < 0 ||
-	    source->ops->read(source, offset, to, present, error) < 0)
-		return -1;
+	if (free_slots(compressor) < end - index)
+		return false;
+	*slots = (struct slots_read){.index = index, .count = (unsigned)(end - index)};
+	compressor->next_read++;
+	*ret_rc = image_source_start(source, &slots->read, offset, to, present, error);
 	memset(to + present, 0, length - present);
-	publish_slots(compressor, index, (unsigned)(end - index));
+	compressor->started += slots->count;
 	compressor->next_index = end;
-	return 0;
+	return *ret_rc == 0;
 }
 
-/* Reads only if there is room for a large request, to avoid small ones. */
-static int fill_slots(struct compressor *compressor, GError **error)
+/* Starts reads of the next clusters until there is no room for a large one: small ones would cost
+ * more. */
+static int start_reads(struct compressor *compressor, GError **error)
 {
 	uint64_t count = cluster_map_count(compressor->clusters);
+	int rc = compressor_check_cancelled(compressor, error);
 
-	while (free_slots(compressor) >= CLUSTER_READ_MAX) {
+	while (rc == 0) {
 		uint64_t index =
 			cluster_map_next_data(compressor->clusters, compressor->next_index);
 
-		if (index >= count)
+		if (index >= count || !start_read(compressor, index, &rc, error))
 			break;
-		if (read_clusters(compressor, index, error) < 0)
+	}
+	return rc;
+}
+
+/* Passes the slots of a finished read to the workers. */
+static void publish_slots(struct compressor *compressor, const struct slots_read *slots)
+{
+	for (unsigned i = 0; i < slots->count; i++)
+		compressor->slots[(compressor->filled + i) % SLOT_COUNT] =
+			(struct slot){slots->index + i, 0, false};
+	pthread_mutex_lock(&compressor->lock);
+	compressor->filled += slots->count;
+	pthread_cond_broadcast(&compressor->changed);
+	pthread_mutex_unlock(&compressor->lock);
+}
+
+/* Finishes the reads that have ended, and others while the workers have little to do. */
+static int finish_reads(struct compressor *compressor, GError **error)
+{
+	while (compressor->first_read < compressor->next_read) {
+		struct slots_read *slots = &compressor->reads[compressor->first_read % SLOT_COUNT];
+
+		if (slots->read.pending > 0 &&
+		    compressor->filled - compressor->emptied >= CLUSTER_READ_MAX)
+			break;
+		compressor->first_read++;
+		if (image_source_finish(compressor->source, &slots->read, error) < 0)
 			return -1;
+		publish_slots(compressor, slots);
 	}
 	return 0;
 }
@@ -270,7 +315,7 @@ int compressor_next(struct compressor *compressor, struct compressed_cluster *re
 	if (compressor->delivered)
 		compressor->emptied++;
 	compressor->delivered = false;
-	if (fill_slots(compressor, error) < 0)
+	if (start_reads(compressor, error) < 0 || finish_reads(compressor, error) < 0)
 		return -1;
 	if (compressor->emptied == compressor->filled)
 		return 0;

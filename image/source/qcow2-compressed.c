@@ -144,12 +144,13 @@ static int move_to_offset(struct compressed_encoder *encoder, uint64_t offset, G
 	return read_next_cluster(encoder, error);
 }
 
-static int compressed_read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
-				size_t *ret_length, GError **error)
+static int compressed_read_data(void *opaque, struct image_read *read, uint64_t offset,
+				unsigned char *to, size_t len, size_t *ret_length, GError **error)
 {
 	struct compressed_encoder *encoder = opaque;
 	const struct compressed_location *here = &encoder->here;
 
+	(void)read;
 	if (move_to_offset(encoder, offset, error) < 0)
 		return -1;
 	if (offset < here->start) {
@@ -165,8 +166,8 @@ static int compressed_read_data(void *opaque, uint64_t offset, unsigned char *to
 static int compressed_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
 			   GError **error)
 {
-	return qcow2_tables_read(((struct compressed_encoder *)source)->tables, offset, buf, len,
-				 error);
+	return qcow2_tables_read(((struct compressed_encoder *)source)->tables, NULL, offset, buf,
+				 len, error);
 }
 
 /* Compresses all clusters to learn their sizes. Clusters of zeros are removed from the map. */

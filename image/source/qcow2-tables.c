@@ -224,8 +224,8 @@ static int read_cluster(const struct qcow2_tables *tables, uint64_t offset, unsi
 	return 0;
 }
 
-int qcow2_tables_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to,
-		      size_t len, GError **error)
+int qcow2_tables_read(const struct qcow2_tables *tables, struct image_read *read, uint64_t offset,
+		      unsigned char *to, size_t len, GError **error)
 {
 	const struct qcow2_layout *layout = &tables->layout;
 	uint64_t data = qcow2_tables_data_offset(tables);
@@ -233,8 +233,8 @@ int qcow2_tables_read(const struct qcow2_tables *tables, uint64_t offset, unsign
 	while (len > 0) {
 		size_t length;
 		int rc = offset < data ? read_cluster(tables, offset, to, len, &length, error)
-				       : layout->read_data(layout->opaque, offset - data, to, len,
-							   &length, error);
+				       : layout->read_data(layout->opaque, read, offset - data, to,
+							   len, &length, error);
 
 		if (rc < 0)
 			return -1;

@@ -30,10 +30,10 @@ struct qcow2_layout {
 	 * counted from 0. NULL: all are 1. */
 	int (*fill_refcounts)(void *opaque, uint64_t first, uint64_t count, unsigned char *to,
 			      GError **error);
-	/* Reads at least one byte and at most `len` bytes at an offset from the start of the
-	 * data. */
-	int (*read_data)(void *opaque, uint64_t offset, unsigned char *to, size_t len,
-			 size_t *ret_length, GError **error);
+	/* Reads at least one byte and at most `len` bytes at an offset from the start of the data,
+	 * or starts a read of the source. */
+	int (*read_data)(void *opaque, struct image_read *read, uint64_t offset, unsigned char *to,
+			 size_t len, size_t *ret_length, GError **error);
 	void *opaque;
 };
 
@@ -49,9 +49,10 @@ void qcow2_tables_free(struct qcow2_tables *tables);
 uint64_t qcow2_tables_data_offset(const struct qcow2_tables *tables);
 uint64_t qcow2_tables_file_size(const struct qcow2_tables *tables);
 
-/* Reads `len` bytes of the file, tables and data. Returns 0, or -1 with the error of a callback. */
-int qcow2_tables_read(const struct qcow2_tables *tables, uint64_t offset, unsigned char *to,
-		      size_t len, GError **error);
+/* Reads `len` bytes of the file, tables and data; `read` is passed to read_data(). Returns 0, or -1
+ * with the error of a callback. */
+int qcow2_tables_read(const struct qcow2_tables *tables, struct image_read *read, uint64_t offset,
+		      unsigned char *to, size_t len, GError **error);
 
 /* Write a big-endian number. */
 void qcow2_put16(unsigned char *to, uint16_t value);

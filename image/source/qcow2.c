@@ -30,10 +30,10 @@ static int qcow2_fill_l2_table(void *opaque, uint64_t group, unsigned char *to, 
 	return 0;
 }
 
-/* Reads as many clusters as are adjacent on the disk, too. If the disk's last cluster is
+/* Starts to read as many clusters as are adjacent on the disk, too. If the disk's last cluster is
  * incomplete, zeros follow its data. */
-static int qcow2_read_data(void *opaque, uint64_t offset, unsigned char *to, size_t len,
-			   size_t *ret_length, GError **error)
+static int qcow2_read_data(void *opaque, struct image_read *read, uint64_t offset,
+			   unsigned char *to, size_t len, size_t *ret_length, GError **error)
 {
 	const struct qcow2_encoder *encoder = opaque;
 	struct image_source *source = encoder->source;
@@ -48,17 +48,23 @@ static int qcow2_read_data(void *opaque, uint64_t offset, unsigned char *to, siz
 	length = (size_t)MIN(end - disk_offset, (uint64_t)len);
 	if (disk_offset < source->size)
 		present = (size_t)MIN((uint64_t)length, source->size - disk_offset);
-	if (present > 0 && source->ops->read(source, disk_offset, to, present, error) < 0)
+	if (present > 0 && image_source_start(source, read, disk_offset, to, present, error) < 0)
 		return -1;
 	memset(to + present, 0, length - present);
 	*ret_length = length;
 	return 0;
 }
 
-static int qcow2_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
-		      GError **error)
+static int qcow2_start(struct image_source *source, struct image_read *read, uint64_t offset,
+		       void *buf, size_t len, GError **error)
 {
-	return qcow2_tables_read(((struct qcow2_encoder *)source)->tables, offset, buf, len, error);
+	return qcow2_tables_read(((struct qcow2_encoder *)source)->tables, read, offset, buf, len,
+				 error);
+}
+
+static int qcow2_finish(struct image_source *source, struct image_read *read, GError **error)
+{
+	return image_source_finish(((struct qcow2_encoder *)source)->source, read, error);
 }
 
 static void qcow2_free(struct image_source *source)
@@ -71,7 +77,12 @@ static void qcow2_free(struct image_source *source)
 	g_free(encoder);
 }
 
-static const struct image_source_ops qcow2_ops = {.read = qcow2_read, .free = qcow2_free};
+static const struct image_source_ops qcow2_ops = {
+	.read = image_source_start_and_finish,
+	.start = qcow2_start,
+	.finish = qcow2_finish,
+	.free = qcow2_free,
+};
 
 struct image_source *image_source_new_qcow2(struct image_source *source, GError **error)
 {

@@ -26,8 +26,8 @@ static size_t uniform_length(const struct raw_encoder *raw, uint64_t offset, siz
 	return (size_t)MIN(end - offset, (uint64_t)len);
 }
 
-static int raw_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
-		    GError **error)
+static int raw_start(struct image_source *source, struct image_read *read, uint64_t offset,
+		     void *buf, size_t len, GError **error)
 {
 	struct raw_encoder *raw = (struct raw_encoder *)source;
 	char *to = buf;
@@ -37,13 +37,18 @@ static int raw_read(struct image_source *source, uint64_t offset, void *buf, siz
 
 		if (!cluster_map_has_data(raw->clusters, offset >> CLUSTER_BITS))
 			memset(to, 0, length);
-		else if (raw->source->ops->read(raw->source, offset, to, length, error) < 0)
+		else if (image_source_start(raw->source, read, offset, to, length, error) < 0)
 			return -1;
 		to += length;
 		offset += length;
 		len -= length;
 	}
 	return 0;
+}
+
+static int raw_finish(struct image_source *source, struct image_read *read, GError **error)
+{
+	return image_source_finish(((struct raw_encoder *)source)->source, read, error);
 }
 
 static void raw_free(struct image_source *source)
@@ -55,7 +60,12 @@ static void raw_free(struct image_source *source)
 	g_free(raw);
 }
 
-static const struct image_source_ops raw_ops = {.read = raw_read, .free = raw_free};
+static const struct image_source_ops raw_ops = {
+	.read = image_source_start_and_finish,
+	.start = raw_start,
+	.finish = raw_finish,
+	.free = raw_free,
+};
 
 struct image_source *image_source_new_raw(struct image_source *source, GError **error)
 {

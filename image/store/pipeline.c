@@ -13,20 +13,35 @@
 #include "image/store/rate-limit.h"
 #include "image/thread.h"
 
-#define BLOCK_SIZE ((size_t)1024 * 1024)
-#define BLOCK_COUNT 4
+#define BLOCK_SIZE ((size_t)1024 * 1024) /* the unit of read_ahead_mib */
+#define DEFAULT_BLOCKS 8
+
+/* Belongs to the reading thread until it is filled, and then to the consumer until it is emptied.
+ */
+struct block {
+	char *bytes; /* NULL: not needed yet */
+	size_t length;
+	struct image_read read;
+};
 
 struct pipeline {
 	const struct image_upload *upload;
 	pthread_t thread;
 	bool thread_started;
+	struct block *blocks;
+	unsigned block_count;
+
+	/* Used only by the reading thread. */
+	EVP_MD_CTX *digest;
+	uint64_t start_offset;	/* of the next block to start */
+	uint64_t filled_offset; /* of the next block to fill */
+	unsigned started;	/* total number of blocks whose read was started */
+	bool reserved;		/* the next block may be started at `start_us` */
+	gint64 start_us;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	/* Guarded by `lock`, except for the bytes of a block: they belong to the reading thread
-	 * until the block is filled, and to the consumer until it is emptied. */
-	char *blocks[BLOCK_COUNT];
-	size_t lengths[BLOCK_COUNT];
+	/* Guarded by `lock`, but only the reading thread changes `filled`. */
 	unsigned filled;  /* total number of blocks filled */
 	unsigned emptied; /* total number of blocks emptied */
 	bool ended;	  /* the reading thread fills no more blocks */
@@ -45,25 +60,60 @@ static int set_hash_error(GError **error)
 	return -1;
 }
 
-/* Waits until a block is empty and the rate limit allows `length` bytes. Returns false if no more
- * blocks are needed. */
-static bool wait_for_empty_block(struct pipeline *pipeline, size_t length)
+static struct block *get_block(const struct pipeline *pipeline, unsigned n)
+{
+	return &pipeline->blocks[n % pipeline->block_count];
+}
+
+/* More blocks in flight would only delay the guest's own requests: meanwhile the other half is
+ * hashed and sent. */
+static unsigned max_in_flight(const struct pipeline *pipeline)
+{
+	return (pipeline->block_count + 1) / 2;
+}
+
+static size_t next_length(const struct pipeline *pipeline)
+{
+	return (size_t)MIN(pipeline->upload->source->size - pipeline->start_offset, BLOCK_SIZE);
+}
+
+/* Whether the reading thread may start to read another block. */
+enum start {
+	START_NOW,
+	START_LATER, /* enough are in flight, none is empty or left, or the rate limit says so */
+	START_NEVER, /* the upload has ended */
+};
+
+/* If `wait` is set, waits while the answer is START_LATER. */
+static enum start can_start(struct pipeline *pipeline, bool wait)
 {
 	const atomic_int *cancel = pipeline->upload->cancel;
-	gint64 start_us = rate_limit_reserve(pipeline->upload->rate_limit, length);
-	bool wanted;
+	size_t length = next_length(pipeline);
+	enum start start;
 
+	if (!pipeline->reserved && length > 0)
+		pipeline->start_us = rate_limit_reserve(pipeline->upload->rate_limit, length);
+	pipeline->reserved = true;
 	pthread_mutex_lock(&pipeline->lock);
-	while ((pipeline->filled - pipeline->emptied >= BLOCK_COUNT ||
-		(start_us > 0 && g_get_monotonic_time() < start_us)) &&
-	       !pipeline->abandoned && !image_cancel_is_set(cancel))
+	for (;;) {
+		if (image_cancel_is_set(cancel) && !pipeline->error)
+			g_set_error_literal(&pipeline->error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
+					    "the upload was cancelled");
+		if (pipeline->abandoned || pipeline->error)
+			start = START_NEVER;
+		else if (length == 0 ||
+			 pipeline->started - pipeline->filled >= max_in_flight(pipeline) ||
+			 pipeline->started - pipeline->emptied >= pipeline->block_count ||
+			 (pipeline->start_us > 0 && g_get_monotonic_time() < pipeline->start_us))
+			start = START_LATER;
+		else
+			start = START_NOW;
+		if (start != START_LATER || !wait)
+			break;
 		image_thread_wait(&pipeline->changed, &pipeline->lock);
-	if (image_cancel_is_set(cancel) && !pipeline->error)
-		g_set_error_literal(&pipeline->error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
-				    "the upload was cancelled");
-	wanted = !pipeline->abandoned && !pipeline->error;
+	}
 	pthread_mutex_unlock(&pipeline->lock);
-	return wanted;
+	return start;
 }
 
 /* Glance accepts every algorithm of Python's hashlib. An algorithm that OpenSSL does not know is
@@ -80,7 +130,7 @@ const char *pipeline_hash_name(const struct image_upload *upload)
 	return find_digest(upload) == EVP_sha512() ? "sha512" : upload->hash_algo;
 }
 
-static int finish_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
+static int finish_hash(struct pipeline *pipeline, GError **error)
 {
 	const struct image_upload *upload = pipeline->upload;
 	const struct image_checksum checksum = {pipeline_hash_name(upload), pipeline->hash,
@@ -88,7 +138,7 @@ static int finish_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **e
 	unsigned char value[EVP_MAX_MD_SIZE];
 	unsigned length = 0;
 
-	if (EVP_DigestFinal_ex(digest, value, &length) != 1)
+	if (EVP_DigestFinal_ex(pipeline->digest, value, &length) != 1)
 		return set_hash_error(error);
 	for (unsigned i = 0; i < length; i++)
 		g_snprintf(pipeline->hash + (size_t)2 * i, 3, "%02x", value[i]);
@@ -99,55 +149,89 @@ static int finish_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **e
 	return -1;
 }
 
-static void publish_block(struct pipeline *pipeline, size_t length)
+static int start_block(struct pipeline *pipeline, GError **error)
 {
+	struct block *block = get_block(pipeline, pipeline->started);
+	uint64_t offset = pipeline->start_offset;
+
+	if (!block->bytes)
+		block->bytes = g_malloc(BLOCK_SIZE);
+	block->length = next_length(pipeline);
+	block->read = (struct image_read){0};
+	pipeline->started++;
+	pipeline->start_offset += block->length;
+	pipeline->reserved = false;
+	return image_source_start(pipeline->upload->source, &block->read, offset, block->bytes,
+				  block->length, error);
+}
+
+/* Waits for the oldest block that was started, and passes it to the consumer. */
+static int fill_block(struct pipeline *pipeline, GError **error)
+{
+	struct image_source *source = pipeline->upload->source;
+	struct block *block = get_block(pipeline, pipeline->filled);
+
+	if (image_source_finish(source, &block->read, error) < 0)
+		return -1;
+	if (EVP_DigestUpdate(pipeline->digest, block->bytes, block->length) != 1)
+		return set_hash_error(error);
+	pipeline->filled_offset += block->length;
+	/* The checksum must be reported before the last block can be sent. */
+	if (pipeline->filled_offset == source->size && finish_hash(pipeline, error) < 0)
+		return -1;
 	pthread_mutex_lock(&pipeline->lock);
-	pipeline->lengths[pipeline->filled % BLOCK_COUNT] = length;
 	pipeline->filled++;
 	pthread_cond_broadcast(&pipeline->changed);
 	pthread_mutex_unlock(&pipeline->lock);
+	return 0;
 }
 
-static int read_and_hash(struct pipeline *pipeline, EVP_MD_CTX *digest, GError **error)
+/* Starts to read as many blocks as possible before it waits for the oldest, but passes on first
+ * what has arrived. */
+static int read_or_fill_block(struct pipeline *pipeline, GError **error)
 {
-	struct image_source *source = pipeline->upload->source;
-	uint64_t offset = 0;
+	bool reading = pipeline->started > pipeline->filled;
+	enum start start;
 
-	if (source->size == 0)
-		return finish_hash(pipeline, digest, error);
-	while (offset < source->size) {
-		size_t length = (size_t)MIN(source->size - offset, BLOCK_SIZE);
-		unsigned index;
+	if (reading && get_block(pipeline, pipeline->filled)->read.pending == 0)
+		return fill_block(pipeline, error);
+	start = can_start(pipeline, !reading);
+	if (start == START_NEVER)
+		return -1;
+	return start == START_NOW ? start_block(pipeline, error) : fill_block(pipeline, error);
+}
 
-		if (!wait_for_empty_block(pipeline, length))
-			return -1;
-		index = pipeline->filled % BLOCK_COUNT;
-		if (!pipeline->blocks[index])
-			pipeline->blocks[index] = g_malloc(BLOCK_SIZE);
-		if (source->ops->read(source, offset, pipeline->blocks[index], length, error) < 0)
-			return -1;
-		if (EVP_DigestUpdate(digest, pipeline->blocks[index], length) != 1)
-			return set_hash_error(error);
-		offset += length;
-		/* The checksum must be reported before the last block can be sent. */
-		if (offset == source->size && finish_hash(pipeline, digest, error) < 0)
-			return -1;
-		publish_block(pipeline, length);
-	}
-	return 0;
+static int read_and_hash(struct pipeline *pipeline, GError **error)
+{
+	uint64_t size = pipeline->upload->source->size;
+	int rc = size == 0 ? finish_hash(pipeline, error) : 0;
+
+	while (rc == 0 && pipeline->filled_offset < size)
+		rc = read_or_fill_block(pipeline, error);
+	return rc;
+}
+
+/* After an error or a cancel, the source may still write to blocks. */
+static void finish_reads(struct pipeline *pipeline)
+{
+	for (unsigned n = pipeline->filled; n < pipeline->started; n++)
+		(void)image_source_finish(pipeline->upload->source, &get_block(pipeline, n)->read,
+					  NULL);
 }
 
 static void *pipeline_reader_main(void *opaque)
 {
 	struct pipeline *pipeline = opaque;
-	EVP_MD_CTX *digest = EVP_MD_CTX_new();
 	GError *error = NULL;
 
-	if (digest && EVP_DigestInit_ex(digest, find_digest(pipeline->upload), NULL) == 1)
-		(void)read_and_hash(pipeline, digest, &error);
+	pipeline->digest = EVP_MD_CTX_new();
+	if (pipeline->digest &&
+	    EVP_DigestInit_ex(pipeline->digest, find_digest(pipeline->upload), NULL) == 1)
+		(void)read_and_hash(pipeline, &error);
 	else
 		(void)set_hash_error(&error);
-	EVP_MD_CTX_free(digest);
+	finish_reads(pipeline);
+	EVP_MD_CTX_free(pipeline->digest);
 	pthread_mutex_lock(&pipeline->lock);
 	if (pipeline->error)
 		g_clear_error(&error);
@@ -167,6 +251,9 @@ struct pipeline *pipeline_start(const struct image_upload *upload, GError **erro
 	pipeline->upload = upload;
 	if (upload->begin)
 		upload->begin(upload->opaque);
+	pipeline->block_count =
+		upload->read_ahead_mib > 0 ? upload->read_ahead_mib : DEFAULT_BLOCKS;
+	pipeline->blocks = g_new0(struct block, pipeline->block_count);
 	pthread_mutex_init(&pipeline->lock, NULL);
 	pthread_cond_init(&pipeline->changed, NULL);
 	rc = image_thread_start(&pipeline->thread, pipeline_reader_main, pipeline);
@@ -181,14 +268,15 @@ struct pipeline *pipeline_start(const struct image_upload *upload, GError **erro
 }
 
 /* Waits for a filled block. Returns 1, 0 at the end, or -1 with an error. */
-static int wait_for_filled_block(struct pipeline *pipeline, unsigned *ret_index, GError **error)
+static int wait_for_filled_block(struct pipeline *pipeline, const struct block **ret_block,
+				 GError **error)
 {
 	int rc = 1;
 
 	pthread_mutex_lock(&pipeline->lock);
 	while (pipeline->filled == pipeline->emptied && !pipeline->ended)
 		image_thread_wait(&pipeline->changed, &pipeline->lock);
-	*ret_index = pipeline->emptied % BLOCK_COUNT;
+	*ret_block = get_block(pipeline, pipeline->emptied);
 	if (pipeline->error) {
 		g_propagate_error(error, g_error_copy(pipeline->error));
 		rc = -1;
@@ -201,16 +289,16 @@ static int wait_for_filled_block(struct pipeline *pipeline, unsigned *ret_index,
 
 ssize_t pipeline_read(struct pipeline *pipeline, void *buffer, size_t size, GError **error)
 {
-	unsigned index;
+	const struct block *block;
 	size_t length;
-	int rc = wait_for_filled_block(pipeline, &index, error);
+	int rc = wait_for_filled_block(pipeline, &block, error);
 
 	if (rc <= 0)
 		return rc;
-	length = MIN(size, pipeline->lengths[index] - pipeline->offset);
-	memcpy(buffer, pipeline->blocks[index] + pipeline->offset, length);
+	length = MIN(size, block->length - pipeline->offset);
+	memcpy(buffer, block->bytes + pipeline->offset, length);
 	pipeline->offset += length;
-	if (pipeline->offset == pipeline->lengths[index]) {
+	if (pipeline->offset == block->length) {
 		pipeline->offset = 0;
 		pthread_mutex_lock(&pipeline->lock);
 		pipeline->emptied++;
@@ -254,8 +342,9 @@ void pipeline_free(struct pipeline *pipeline)
 		pthread_mutex_unlock(&pipeline->lock);
 		pthread_join(pipeline->thread, NULL);
 	}
-	for (unsigned i = 0; i < BLOCK_COUNT; i++)
-		g_free(pipeline->blocks[i]);
+	for (unsigned i = 0; i < pipeline->block_count; i++)
+		g_free(pipeline->blocks[i].bytes);
+	g_free(pipeline->blocks);
 	g_clear_error(&pipeline->error);
 	pthread_cond_destroy(&pipeline->changed);
 	pthread_mutex_destroy(&pipeline->lock);

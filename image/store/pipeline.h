@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The pipeline of one upload attempt. A separate thread reads the source from byte 0 and hashes it,
- * so that this overlaps with sending. It is at most four blocks of 1 MiB ahead of the consumer and
- * not faster than the rate limit.
+ * so that this overlaps with sending. It is at most the upload's `read_ahead` ahead of the
+ * consumer, with half of that in flight if the source can start reads, and not faster than the rate
+ * limit.
  */
 #ifndef NOVASNAP_IMAGE_PIPELINE_H
 #define NOVASNAP_IMAGE_PIPELINE_H

@@ -13,6 +13,7 @@ struct image_store {
 	const struct image_store_ops *ops;
 	void *self;
 	struct rate_limit *rate_limit; /* NULL: no limit */
+	unsigned read_ahead_mib;
 };
 
 struct image_store *image_store_new(const struct image_config *config, GError **error)
@@ -26,6 +27,7 @@ struct image_store *image_store_new(const struct image_config *config, GError **
 		return NULL;
 	}
 	store->rate_limit = rate_limit_new(config->upload_bytes_per_second);
+	store->read_ahead_mib = config->read_ahead_mib;
 	return store;
 }
 
@@ -70,6 +72,7 @@ int image_store_upload(struct image_store *store, const struct image_identity *i
 	upload->hash[0] = '\0';
 	upload->hash_name = pipeline_hash_name(upload);
 	upload->rate_limit = store->rate_limit;
+	upload->read_ahead_mib = store->read_ahead_mib;
 	upload->sent = 0;
 	upload->attempts = 0;
 	upload->verified = upload->may_be_complete = false;

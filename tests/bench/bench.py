@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Measures novasnap and nova-compute in turn, on one machine in one run, and what Glance can receive at most. Real
 Nova, Keystone, Glance, RabbitMQ, libvirt and QEMU (the control plane of the end-to-end tests).
-  bench.py [--rounds N] [--parts casts,upload,compress,memory,guest] [--json FILE]"""
+  bench.py [--rounds N] [--parts casts,upload,compress,memory,guest,slow] [--json FILE]"""
 import argparse
 import contextlib
 import json
@@ -25,6 +25,7 @@ from guest import build_kernel  # noqa: E402
 from images import qemu_img  # noqa: E402
 from meter import Meter, memory, wait_quiet  # noqa: E402
 from process import Folder  # noqa: E402
+from slow_disk import SlowDisk  # noqa: E402
 
 GIB = 1 << 30
 SLOW = 300  # seconds
@@ -303,6 +304,18 @@ def bench_compress(folder, rounds):
         return results
 
 
+class GlanceOnly(Environment):
+    services = ("glance",)
+
+
+def bench_slow(folder, rounds):
+    """A disk on storage with a high latency."""
+    with contextlib.ExitStack() as stack:
+        env = GlanceOnly(folder, stack)
+        env.wait_services()
+        return SlowDisk(folder, env.glance).run(rounds, say)
+
+
 def bench_casts(folder, rounds):
     """Measures casts per second of novasnap and oslo.messaging, without a broker and with one."""
     os.environ.pop("G_MESSAGES_DEBUG", None)
@@ -311,7 +324,7 @@ def bench_casts(folder, rounds):
 
 
 PARTS = {"casts": bench_casts, "upload": bench_upload, "compress": bench_compress, "memory": bench_memory,
-         "guest": bench_guest}
+         "guest": bench_guest, "slow": bench_slow}
 
 
 def hash_cost():

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A thousand snapshots, live and cold, of eight small guests at a time, with a fault every few seconds: novasnapd is
-killed, stopped or held up, the broker restarted or held up, Glance restarted, the conductor late, a snapshot cancelled,
-an image deleted. At the end every image is whole or deleted, every guest as it was, nothing is left, and memory and
-descriptors are flat. Broker, Glance, libvirt and QEMU are real; the conductor is a stand-in.
+"""A thousand snapshots, live and cold, of eight small guests at a time, with iothreads and some with a guest agent, and
+with a fault every few seconds: novasnapd is killed, stopped or held up, the broker restarted or held up, Glance
+restarted, the conductor late, a snapshot cancelled, an image deleted. At the end every image is whole or deleted, every
+guest as it was, nothing is left, and memory and descriptors are flat. Broker, Glance, libvirt and QEMU are real; the
+conductor is a stand-in.
   soak.py [--snapshots N] [--seed N] [--json FILE] [--svg FILE]"""
 import argparse
 import contextlib
@@ -25,7 +26,10 @@ from environment import Environment  # noqa: E402
 from images import qemu_img, same_content  # noqa: E402
 from paths import CAST  # noqa: E402
 
-GUESTS = 8
+# The guests, each running and shut off. Those with an agent boot, and are frozen for their snapshots.
+KINDS = ({"iothread": "disk"}, {"iothread": "scsi"}, {"iothread": "unused", "agent": True, "idle": True},
+         {"iothread": "disk", "agent": True, "idle": True})
+GUESTS = 2 * len(KINDS)
 EVENT = "compute_snapshot_instance"
 LIMIT = 150  # seconds that a snapshot may take, with all that happens to it: eight times saving_timeout, for one
 # NOVASNAP_SOAK_FAULTS overrides the list.
@@ -34,13 +38,14 @@ FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,re
 
 
 class Soak(Environment):
-    services = ("broker", "glance", "libvirt", "conductor")
+    services = ("broker", "glance", "libvirt", "conductor", "kernel")
     own_broker = True
 
     def __init__(self, folder, stack, options):
         super().__init__(folder, stack)
         self.chance = random.Random(options.seed)
-        self.guests = [self.make_guest(size_mib=32, data_mib=8) for _ in range(GUESTS)]
+        self.guests = [self.make_guest(size_mib=32, data_mib=8, **kind) for kind in KINDS for _ in range(2)]
+        self.casts = {guest.uuid: self.make_cast(guest) for guest in self.guests}
         self.wait_services()
         self.conductor.late_seconds = 3
         self.agent = self.make_agent(
@@ -55,6 +60,17 @@ class Soak(Environment):
         self.faults, self.samples = [], []
         self.hashes = {}
         self.began = time.monotonic()
+
+    def make_cast(self, guest):
+        """Writes the cast for a guest to a file. Returns its path."""
+        with open(CAST) as file:
+            cast = json.load(file)
+        metadata = {"image_hw_qemu_guest_agent": "yes"} if guest.has_agent else {}
+        cast["args"]["instance"]["nova_object.data"]["system_metadata"].update(metadata)
+        path = self.folder.file(f"cast-{guest.uuid}.json")
+        with open(path, "w") as file:
+            json.dump(cast, file)
+        return path
 
     def ask(self, call, *args):
         """Calls a function of Glance, which may be away for a while."""
@@ -80,8 +96,8 @@ class Soak(Environment):
         until = time.monotonic() + LIMIT
         while not self.job(image) and time.monotonic() < until:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.agent.command("send", "snapshot_instance", "--file", CAST, "--instance",
-                                   guest.uuid, "--image", image, check=False, seconds=60)
+                self.agent.command("send", "snapshot_instance", "--file", self.casts[guest.uuid],
+                                   "--instance", guest.uuid, "--image", image, check=False, seconds=60)
             for _ in range(40):
                 if self.job(image):
                     return
@@ -103,12 +119,12 @@ class Soak(Environment):
             self.images[image] = "deleted"
         else:
             assert record["status"] == "active", (image, record["status"])
-            # An image of the same disk has the same layout and hash, so only the first is compared in full.
-            known = self.hashes.setdefault(uuid, record["os_hash_value"])
-            assert record["os_hash_value"] == known, f"image {image} differs from those before"
-            if self.images.get(uuid) is None:
-                assert same_content(self.glance.file(image), "qcow2", guest.disk, "qcow2")
-                self.images[uuid] = "compared"
+            # An image of the same disk by the same method has the same layout and hash, so only the first is compared
+            # in full.
+            known = self.hashes.setdefault(uuid, set())
+            if record["os_hash_value"] not in known:
+                assert same_content(self.glance.file(image), "qcow2", guest.disk, "qcow2"), f"image {image} differs"
+                known.add(record["os_hash_value"])
             self.images[image] = "whole"
             # A fault may have deleted it by now.
             with contextlib.suppress(urllib.error.HTTPError):
@@ -180,6 +196,9 @@ class Soak(Environment):
     def run(self):
         for guest in self.guests[::2]:
             guest.start()
+        for guest in self.guests[::2]:
+            if guest.has_agent:
+                guest.wait_agent()
         states = [guest.state() for guest in self.guests]
         definitions = [guest.definition() for guest in self.guests]
         self.agent.start()
@@ -200,6 +219,8 @@ class Soak(Environment):
         for guest in self.guests:
             assert not guest.has_job() and not guest.is_saved()
             assert "novasnap-" not in qemu_img("snapshot", "-U", "-l", guest.disk)
+        for guest in self.guests[::2]:
+            assert not guest.has_agent or not guest.frozen()
         assert self.agent.left() == [], self.agent.left()
 
     def summary(self):

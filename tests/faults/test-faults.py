@@ -3,7 +3,7 @@
 """A fault at each step of each snapshot method: novasnapd is killed there and started again, or the step fails.
 Whatever happens, the guest must be as it was, the image whole or deleted, the conductor told, and nothing left behind.
 Broker, libvirt, QEMU and Glance are real; the conductor is a stand-in. Needs `make FAULTS=1`.
-  NOVASNAP_FAULT_METHODS=stream,cold,rebase,undefine,extract,internal,failing
+  NOVASNAP_FAULT_METHODS=stream,iothread,cold,rebase,undefine,extract,internal,failing
   NOVASNAP_FAULT_KINDS=kill,error,twice (killed again during the rollback of what it left); "" for none
   NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments
 The table of what came of it is written to faults.md in the build's folder."""
@@ -20,16 +20,18 @@ from case import Case  # noqa: E402
 from faults import FaultEnvironment, chosen, chosen_kinds, ending, fault_test, outcome, table  # noqa: E402
 from paths import BUILD  # noqa: E402
 
-# The configuration of each, and the guest's state. In "failing" the upload fails in any case, in "undefine" libvirt
-# takes no copy on a guest that is defined.
+# The configuration of each, the guest's state, and what an iothread of the guest serves. In "failing" the upload fails
+# in any case, in "undefine" libvirt takes no copy on a guest that is defined. In "iothread" an old QEMU could not be
+# streamed.
 METHODS = {
-    "stream": ({}, "running"),
-    "cold": ({}, "shut off"),
-    "rebase": ({"novasnap": {"live_method": "rebase"}}, "running"),
-    "undefine": ({"novasnap": {"live_method": "rebase"}}, "running"),
-    "extract": (NO_LIVE_SNAPSHOT, "running"),
-    "internal": ({**NO_LIVE_SNAPSHOT, "novasnap": {"cold_method": "internal"}}, "running"),
-    "failing": ({}, "running"),
+    "stream": ({}, "running", "unused"),
+    "iothread": ({}, "running", "scsi"),
+    "cold": ({}, "shut off", "disk"),
+    "rebase": ({"novasnap": {"live_method": "rebase"}}, "running", "disk"),
+    "undefine": ({"novasnap": {"live_method": "rebase"}}, "running", "disk"),
+    "extract": (NO_LIVE_SNAPSHOT, "running", "disk"),
+    "internal": ({**NO_LIVE_SNAPSHOT, "novasnap": {"cold_method": "internal"}}, "running", "scsi"),
+    "failing": ({}, "running", "unused"),
 }
 FIRST = {"failing": "upload.before:error,", "undefine": "transient.before:error,"}
 
@@ -38,11 +40,12 @@ class Snapshots(FaultEnvironment):
     first = FIRST
 
     def set_up(self):
-        self.guest = self.make_guest(size_mib=64, data_mib=24)
+        kinds = {kind for _, _, kind in METHODS.values()}
+        self.guests = {kind: self.make_guest(size_mib=64, data_mib=24, iothread=kind) for kind in kinds}
 
     def case(self, name, guest=None):
-        sections, state = METHODS[name]
-        guest = guest or self.guest
+        sections, state, kind = METHODS[name]
+        guest = guest or self.guests[kind]
         guest.set_condition(state)
         case = Case(self, self.make_fault_agent(sections), guest)
         case.faults = None

@@ -3,15 +3,42 @@
 """libvirtd is killed and started again, or hangs, while a snapshot is under way: the image is whole or deleted, the
 guest is as it was, and the next snapshot succeeds. Broker, libvirt, QEMU and a Glance behind a stand-in that holds
 uploads up are real; the conductor is a stand-in."""
+import json
 import os
 import signal
 import sys
 import threading
+import time
+import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from case import Case, CaseEnvironment, is_copying, is_saving  # noqa: E402
+from paths import CAST  # noqa: E402
+
+
+class Shelve(Case):
+    """A shelve. The guest boots nothing, so it ignores the request to shut down."""
+    event, task_state = "compute_shelve_instance", "shelving"
+
+    def __init__(self, env):
+        self.env = env
+        super().__init__(env, env.agent({"DEFAULT": {"shutdown_timeout": "12", "shutdown_retry_interval": "2"}}))
+
+    def send(self):
+        with open(CAST) as file:
+            message = json.load(file)
+        message["args"]["instance"]["nova_object.data"].update(
+            uuid=self.guest.uuid, host=self.agent.host, task_state=self.task_state, vm_state="active", power_state=1)
+        message.update(method="shelve_instance", _unique_id=uuid.uuid4().hex, args={
+            "instance": message["args"]["instance"], "image_id": self.image, "clean_shutdown": True})
+        self.env.broker.publish(message, f"compute.{self.agent.host}")
+        tap.wait_for("wait for the shutdown", lambda: "powering off the guest" in self.shown(), 20)
+        return self
+
+    def vm_state(self):
+        return self.conductor.fields[self.guest.uuid].get("vm_state")
 
 
 class LibvirtdFails(CaseEnvironment):
@@ -93,6 +120,32 @@ def test_hangs_when_a_cast_comes(env):
         assert "did not answer (virConnectOpen) in 3 s" in case.said(), case.said()
     finally:
         env.libvirt.signal(signal.SIGCONT)
+    case.is_deleted()
+
+
+def test_restarted_while_a_shelve_waits_for_the_shutdown(env):
+    """It is down for longer than a connection to it is tried."""
+    case = Shelve(env).send()
+    env.libvirt.kill()
+    time.sleep(6)
+    env.libvirt.start()
+    case.wait_end()
+    assert case.vm_state() == "shelved" and env.guest.state() == "shut off", case.said()
+    case.state = "shut off"
+    assert case.outcome() == "whole", case.said()
+
+
+def test_away_until_the_time_of_a_shutdown_is_over(env):
+    """Whether the guest is off is unknown: the shelve fails, and the guest runs on."""
+    case = Shelve(env).send()
+    qemu = env.guest.pid()
+    env.libvirt.kill()
+    try:
+        case.wait_failed(90)
+        assert env.conductor.fields.get(env.guest.uuid, {}).get("vm_state") != "shelved", case.said()
+        os.kill(qemu, 0)
+    finally:
+        env.libvirt.start()
     case.is_deleted()
 
 

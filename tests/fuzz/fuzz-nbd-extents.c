@@ -206,18 +206,20 @@ static void check_extent(uint64_t offset, uint64_t length, bool data, void *opaq
 	reported->at += length;
 }
 
-/* Reads the start, the middle and the end of the image. */
+/* Reads the start, the middle and the end of the image at the same time. */
 static void read_image(struct image_source *source)
 {
-	static char buffer[3 * CLUSTER_SIZE];
+	static char buffers[3][3 * CLUSTER_SIZE];
 	const uint64_t offsets[] = {0, source->size / 2, source->size - MIN(source->size, 1000)};
+	struct image_read reads[G_N_ELEMENTS(offsets)] = {0};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(offsets); i++) {
-		size_t length = (size_t)MIN(source->size - offsets[i], sizeof(buffer));
+		size_t length = (size_t)MIN(source->size - offsets[i], sizeof(buffers[i]));
 
-		if (source->ops->read(source, offsets[i], buffer, length, NULL) < 0)
-			return;
+		(void)image_source_start(source, &reads[i], offsets[i], buffers[i], length, NULL);
 	}
+	for (size_t i = 0; i < G_N_ELEMENTS(offsets); i++)
+		(void)image_source_finish(source, &reads[i], NULL);
 }
 
 static void use_disk(struct image_source *disk, unsigned flags)

@@ -21,6 +21,7 @@ chmod 755 "$work"
 
 # In the order in which they are loaded. A kernel that has one built in has no such file.
 modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk virtio_console
+  scsi_common scsi_mod sd_mod virtio_scsi
   crc16 crc32c_generic crc32c-cryptoapi libcrc32c mbcache jbd2 ext4"
 
 dependencies() { # package pattern
@@ -98,7 +99,9 @@ for module in $($bb cat /modules/order); do
 	[ -e /modules/$module.ko ] && $bb insmod /modules/$module.ko
 done
 for try in 1 2 3 4 5 6 7 8 9 10; do
-	[ -b /dev/vda ] && break
+	for disk in /dev/vda /dev/sda; do
+		[ -b $disk ] && break 2
+	done
 	$bb sleep 1
 done
 
@@ -116,14 +119,17 @@ agent() {
 }
 
 if $bb grep -qw novasnap.fs /proc/cmdline; then
-	$bb mount -t ext4 /dev/vda /mnt
+	$bb mount -t ext4 $disk /mnt
 	agent &
 	echo guest-is-up
 	/bin/churn /mnt
+elif $bb grep -qw novasnap.idle /proc/cmdline; then
+	agent &
+	echo guest-is-up
 else
 	agent &
 	echo guest-is-up
-	/bin/writer /dev/vda
+	/bin/writer $disk
 fi
 echo writer-ended
 $bb sleep 1000000

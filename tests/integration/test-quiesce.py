@@ -4,7 +4,9 @@
 in a guest that writes into its ext4. RabbitMQ, oslo.messaging, libvirt and QEMU are real."""
 import json
 import os
+import signal
 import sys
+import time
 import uuid
 
 import oslo_messaging
@@ -162,6 +164,92 @@ def test_a_guest_is_thawed_when_novasnapd_stops(env):
     env.freeze(agent)
     assert agent.stop() == 0
     env.wait_thawed()
+
+
+def restart_libvirtd(env, down_seconds=0):
+    env.libvirt.kill()
+    time.sleep(down_seconds)
+    env.libvirt.start()
+
+
+def test_libvirtd_restarts_between_quiesce_and_unquiesce(env):
+    compute = env.freeze(env.agent(quiesce_timeout="100"))
+    restart_libvirtd(env)
+    compute.cast("unquiesce_instance", instance=instance_of(env.guest, **AGENT))
+    env.wait_thawed()
+
+
+def test_libvirtd_restarts_before_the_time_is_over(env):
+    env.freeze(env.agent(quiesce_timeout="8"))
+    restart_libvirtd(env)
+    env.wait_thawed()
+
+
+def test_libvirtd_is_down_when_the_time_is_over(env):
+    env.freeze(env.agent())
+    restart_libvirtd(env, 12)
+    env.wait_thawed()
+
+
+def test_libvirtd_and_novasnapd_are_killed_while_the_guest_is_frozen(env):
+    agent = env.agent(quiesce_timeout="100")
+    env.freeze(agent)
+    env.libvirt.kill()
+    agent.kill()
+    env.libvirt.start()
+    env.wait_thawed()
+
+
+def test_novasnapd_and_the_watchdog_are_killed_while_the_guest_is_frozen(env):
+    """Recovery thaws the guest: the freeze is in the journal."""
+    agent = env.agent(quiesce_timeout="100")
+    env.freeze(agent)
+    for pid in watchdogs(env.guest):
+        os.kill(pid, signal.SIGKILL)
+    agent.kill()
+    assert env.guest.frozen()
+    agent.start()
+    env.wait_thawed()
+    tap.wait_for("end of the job", lambda: " open " not in agent.shown(env.guest.uuid), 20)
+
+
+def test_unquiesce_ends_the_job_of_quiesce(env):
+    agent = env.agent(quiesce_timeout="100")
+    compute = env.freeze(agent)
+    assert "quiesce_instance" in agent.shown(env.guest.uuid)
+    compute.cast("unquiesce_instance", instance=instance_of(env.guest, **AGENT))
+    env.wait_thawed()
+    tap.wait_for("end of the jobs", lambda: " open " not in agent.shown(env.guest.uuid), 20)
+
+
+def agent_timeout(env):
+    """The time limit of the guest agent's replies, from libvirt's record of the running guest."""
+    with open(os.path.join(env.libvirt.run, f"qemu/{env.guest.name}.xml")) as file:
+        return int(file.read().split("<agentTimeout>")[1].split("<")[0])
+
+
+BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK, libvirt's default
+
+
+def test_the_agents_time_limit_is_only_that_of_our_freeze_and_thaw(env):
+    compute = env.freeze(env.agent(quiesce_timeout="100"))
+    assert agent_timeout(env) == BLOCK
+    compute.cast("unquiesce_instance", instance=instance_of(env.guest, **AGENT))
+    env.wait_thawed()
+    tap.wait_for("libvirt's default", lambda: agent_timeout(env) == BLOCK, 5)
+
+
+def test_the_agents_time_limit_after_a_snapshot(env):
+    env.snapshot(env.agent(), REQUIRED)
+    assert agent_timeout(env) == BLOCK
+
+
+def test_the_agents_time_limit_after_novasnapd_was_killed(env):
+    agent = env.agent(quiesce_timeout="100")
+    env.freeze(agent)
+    agent.kill()
+    env.wait_thawed()
+    tap.wait_for("libvirt's default", lambda: agent_timeout(env) == BLOCK, 10)
 
 
 def watchdogs(guest):

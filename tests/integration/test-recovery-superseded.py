@@ -103,6 +103,18 @@ class Job:
         finally:
             db.close()
 
+    def end(self):
+        """As if it had ended."""
+        with self.database() as db:
+            db.execute("UPDATE jobs SET ended_at = ? WHERE id = ?", (int(time.time()), self.job))
+            db.commit()
+
+    def open_steps(self):
+        with self.database() as db:
+            return [name for name, in db.execute(
+                "SELECT name FROM steps WHERE job = ? AND cleared_at IS NULL AND undo <> '' ORDER BY id",
+                (self.job,))]
+
     def row(self):
         """Returns whether the job has ended, and why it failed."""
         with self.database() as db:
@@ -275,16 +287,16 @@ def test_a_step_that_cannot_be_rolled_back_does_not_keep_others_from_it(env):
     assert "novasnap-stuck" in job.run() and job.left == ["folder"], job.log
 
 
-def leave_a_guest_that_left(env, state, host=None):
-    """The steps of another boot are dropped when the guest is no longer this host's."""
+def leave_a_guest_that_left(env, state, host=None, boot="another", meanwhile=lambda job: None):
+    """The steps of another process are dropped when the guest is no longer this host's."""
     other = GUEST.replace("6695eb01", "00000001")
     definition = f"<domain type='test'><name>z</name><uuid>{other}</uuid><memory>1</memory><os><type>hvm</type></os>" \
                  "</domain>"
-    job = Job(env, status="queued", steps=[("undefine", json.dumps({"xml": definition, "boot": "another"})),
-                                           ("save", json.dumps({"paused": False, "boot": "another"}))])
+    job = Job(env, status="queued", steps=[("undefine", json.dumps({"xml": definition, "boot": boot})),
+                                           ("save", json.dumps({"paused": False, "boot": boot}))])
     env.task_state(state)
     env.conductor.host = host or env.agent.host
-    job.run()
+    job.run(lambda: meanwhile(job))
     assert job.log.count("will not be rolled back on this host") == 2 and "defined again" not in job.log, job.log
     assert job.left == [] and not job.has_image() and env.conductor.faults == []
 
@@ -297,9 +309,81 @@ def test_a_guest_that_was_deleted_while_the_host_was_down(env):
     leave_a_guest_that_left(env, "gone")
 
 
+def this_boot():
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def test_a_guest_that_moved_while_only_novasnapd_was_down(env):
+    leave_a_guest_that_left(env, None, "other", this_boot())
+
+
+def test_a_guest_that_was_deleted_while_only_novasnapd_was_down(env):
+    leave_a_guest_that_left(env, "gone", boot=this_boot())
+
+
+def test_a_guest_that_is_being_evacuated_is_not_restored(env):
+    """nova records the new host at the end: until then the guest may be starting there."""
+    def evacuate(job):
+        tap.wait_for("log line", lambda: "not restored until that has ended" in env.agent.text(), 20)
+        time.sleep(3)
+        assert job.open_steps() == ["undefine", "save"], job.open_steps()
+        env.conductor.host = "other"
+        env.task_state(None)
+    for state in ("rebuild_spawning", "migrating", "resize_migrating"):
+        leave_a_guest_that_left(env, state, boot=this_boot(), meanwhile=evacuate)
+
+
+def test_a_guest_waits_while_the_conductor_is_away(env):
+    job = Job(env, status="queued", steps=[("save", json.dumps({"paused": False, "boot": this_boot()}))])
+    env.task_state("image_uploading")
+    env.conductor.stop()
+
+    def come_back():
+        tap.wait_for("log line", lambda: "the guest waits for the answer" in env.agent.text(), 20)
+        tap.wait_for("log line", lambda: "querying the instance again" in env.agent.text(), 20)
+        time.sleep(3)
+        assert job.open_steps() == ["save"], job.open_steps()
+        env.conductor.start()
+    job.run(come_back)
+    assert job.left == [] and "will not be rolled back on this host" not in job.log, job.log
+
+
+def leave_ended_job(env, host=None, meanwhile=lambda job: None):
+    """What could not be rolled back when its job ended. Returns the log."""
+    job = Job(env, steps=[("save", json.dumps({"paused": False, "boot": this_boot()}))], reason="libvirt was away")
+    job.end()
+    env.task_state(None)
+    env.conductor.host = host or env.agent.host
+    mark = len(env.agent.text())
+    env.agent.start()
+    try:
+        meanwhile(job)
+        tap.wait_for("end of the step", lambda: job.open_steps() == [], 30)
+    finally:
+        assert env.agent.stop() == 0
+    return env.agent.text()[mark:]
+
+
+def test_a_guest_that_moved_after_the_end_of_its_job(env):
+    log = leave_ended_job(env, "other")
+    assert "will not be rolled back on this host" in log, log
+
+
+def test_a_guest_that_stayed_after_the_end_of_its_job(env):
+    env.conductor.stop()
+
+    def come_back(job):
+        tap.wait_for("log line", lambda: "querying the instance again" in env.agent.text(), 20)
+        assert job.open_steps() == ["save"], job.open_steps()
+        env.conductor.start()
+    log = leave_ended_job(env, meanwhile=come_back)
+    assert "will not be rolled back on this host" not in log and "rolled back the leftover steps" in log, log
+
+
 def test_a_guest_that_stayed_while_the_host_was_down(env):
     stuck = env.make_stuck_folder()
-    for state in ("image_uploading", "resize_prep"):
+    for state in ("image_uploading", "powering-off"):
         job = Job(env, status="queued", steps=[("save", json.dumps({"paused": False, "boot": "another"})),
                                                ("folder", json.dumps({"folder": stuck}))])
         env.task_state(state)

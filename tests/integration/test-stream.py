@@ -6,6 +6,7 @@ libvirt, QEMU and Glance are real. Uploads are slow because of novasnap's own li
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,9 @@ import tap  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import MIB, WRITTEN, is_one_instant, qemu_img, rounds_in, same_content  # noqa: E402
 from paths import CAST  # noqa: E402
+from process import end, spawn  # noqa: E402
 from standin_glance import GlanceStandIn  # noqa: E402
+from standin_room import RoomStandIn  # noqa: E402
 
 SLOW = str(12 * MIB)  # bytes a second: three seconds for a guest of 36 MiB
 
@@ -30,9 +33,11 @@ class Streams(Environment):
 
     def __init__(self, folder, stack):
         # libvirtd sees only what was mounted before it.
-        self.small = folder.make("small")
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", self.small], check=True, timeout=20)
-        stack.callback(subprocess.run, ["umount", self.small], check=True, timeout=20)
+        self.small, self.narrow, self.shared = (folder.make(name) for name in ("small", "narrow", "shared"))
+        for path, size in ((self.small, 4), (self.narrow, 3), (self.shared, 64)):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m,mode=711", "none", path], check=True,
+                           timeout=20)
+            stack.callback(subprocess.run, ["umount", path], check=True, timeout=20)
         super().__init__(folder, stack)
 
     def set_up(self):
@@ -261,10 +266,76 @@ def test_the_backup_job_is_ended_by_somebody_else_and_begins_again(env):
 
 
 def test_no_room_for_the_scratch_file(env):
-    agent = env.agent(scratch_dir=env.small, scratch_percent="10")
-    _image, shown, status = agent.snapshot(env.guest.uuid)
-    assert status == 1 and "scratch_dir" in shown and "make room" in shown, shown
+    agent = env.agent(scratch_dir=env.small, scratch_percent="10", upload_bytes_per_second="0")
+    image, shown, status = agent.snapshot(env.guest.uuid)
+    assert status == 0 and "method: rebase" in shown, shown
+    assert "scratch_dir" in agent.text() and "using rebase instead" in agent.text(), agent.text()
+    assert is_one_instant(rounds_in(env.glance.file(image), "qcow2"))
     assert env.guest.state() == "running"
+    env.nothing_left(agent)
+
+
+def test_no_room_for_any_method(env):
+    agent = env.agent({"libvirt": {"snapshots_directory": env.small, "connection_uri": env.libvirt.uri}},
+                      scratch_dir=env.small)
+    _image, shown, status = agent.snapshot(env.guest.uuid)
+    assert status == 1, shown
+    assert all(word in shown for word in ("scratch_dir", "snapshots_directory", "make room")), shown
+    assert env.guest.state() == "running"
+    env.nothing_left(agent)
+
+
+def test_a_large_disk_with_little_data_needs_little_room(env):
+    """10 % of its 7 TiB would not fit anywhere here."""
+    guest = env.make_guest(size_mib=7 << 20, data_mib=2, base=False)
+    guest.start()
+    image, shown, status = env.agent(upload_bytes_per_second="0").snapshot(guest.uuid, "--timeout", "100")
+    assert status == 0 and "method: stream" in shown, shown
+    assert env.glance.get(image)["status"] == "active"
+
+
+def test_streams_count_each_other(env):
+    """There is room for each stream, but not for both."""
+    other = env.make_guest(size_mib=64, data_mib=36)
+    other.start()
+    agent = env.agent(scratch_dir=env.shared, scratch_percent="100", scratch_reserve="1",
+                      upload_bytes_per_second=str(4 * MIB))
+    with env.upload(agent) as upload:
+        _image, shown, status = agent.snapshot(other.uuid)
+        assert status == 0 and "method: rebase" in shown, (shown, agent.text())
+        assert "for other streams" in agent.text(), agent.text()
+        upload.end()
+    env.check_whole(upload)
+
+
+def test_libvirtd_has_other_files(env):
+    """libvirtd sees another file system in the folder, as in a container that does not share it."""
+    hidden = env.folder.make("hidden")
+    inside = ["nsenter", "-t", str(env.libvirt.process.pid), "-m"]
+    subprocess.run([*inside, "mount", "-t", "tmpfs", "-o", "size=64m,mode=711", "none", hidden], check=True,
+                   timeout=20)
+    env.callback(subprocess.run, [*inside, "umount", "-l", hidden], check=True, timeout=20)
+    agent = env.agent(scratch_dir=hidden, scratch_reserve="1", upload_bytes_per_second="0")
+    image, shown, status = agent.snapshot(env.guest.uuid)
+    assert status == 0 and "method: rebase" in shown, (shown, agent.text())
+    assert "in a container" in agent.text(), agent.text()
+    assert is_one_instant(rounds_in(env.glance.file(image), "qcow2"))
+    env.guest.wait_writing(1)
+    env.nothing_left(agent)
+
+
+def test_libvirt_cannot_write_the_scratch_file(env):
+    """libvirtd cannot write to the folder, as if its file system squashed root."""
+    closed = env.folder.make("closed")
+    inside = ["nsenter", "-t", str(env.libvirt.process.pid), "-m"]
+    subprocess.run([*inside, "sh", "-c", f"mount --bind {closed} {closed} && mount -o remount,bind,ro {closed}"],
+                   check=True, timeout=20)
+    env.callback(subprocess.run, [*inside, "umount", "-l", closed], check=True, timeout=20)
+    agent = env.agent(scratch_dir=closed, upload_bytes_per_second="0")
+    image, shown, status = agent.snapshot(env.guest.uuid)
+    assert status == 0 and "method: rebase" in shown, (shown, agent.text())
+    assert "is not possible here" in agent.text(), agent.text()
+    assert is_one_instant(rounds_in(env.glance.file(image), "qcow2"))
     env.nothing_left(agent)
 
 
@@ -277,6 +348,82 @@ def test_a_scratch_file_that_grows_does_not_stop_the_guest(env):
     assert "has used half of its space" in upload.said(), upload.said()
     assert env.guest.state() == "running"
     env.guest.wait_writing(2)
+
+
+def agent_without_room(env):
+    """Starts an agent whose scratch files run out of room, which it does not see."""
+    agent = env.make_agent(scratch_dir=env.small, scratch_percent="0", scratch_reserve="1", image_poll_interval="1",
+                           upload_bytes_per_second=str(MIB // 2))
+    env.callback(agent.stop)
+    agent.start(RoomStandIn(env.folder, env.small).env)
+    return agent
+
+
+def test_lack_of_room_that_only_libvirt_sees_does_not_stop_the_guest(env):
+    agent = agent_without_room(env)
+    upload = env.upload(agent)
+    upload.run()
+    env.check_failed(upload, "I/O error")
+    assert "resumed" in upload.said(), upload.said()
+    assert env.guest.state() == "running"
+    env.guest.wait_writing(2)
+    assert agent.stop() == 0
+
+
+def test_a_guest_that_was_unpaused_meanwhile_is_resumed(env):
+    """Its user unpauses it after the stream began, and then the scratch file is full."""
+    agent = agent_without_room(env)
+    env.guest.virsh("suspend")
+    with env.upload(agent) as upload:
+        env.guest.virsh("resume")
+        upload.end()
+    env.check_failed(upload, "I/O error")
+    assert env.guest.state() == "running"
+    env.guest.wait_writing(2)
+    assert agent.stop() == 0
+
+
+def test_a_guest_that_its_user_pauses_stays_paused(env):
+    with env.upload() as upload:
+        env.guest.virsh("suspend")
+        upload.end()
+    assert env.guest.virsh("domstate", "--reason") == "paused (user)"
+    env.check_whole(upload)
+
+
+class Lifecycle:
+    """libvirt's lifecycle events of a guest, as virsh prints them."""
+
+    def __init__(self, env, guest):
+        self.path = env.folder.file("lifecycle")
+        uri = env.libvirt.uri
+        process = spawn(["virsh", "-c", uri, "event", guest.name, "lifecycle", "--loop"], self.path)
+        env.callback(end, process)
+
+    def text(self):
+        with open(self.path) as file:
+            return file.read()
+
+
+def test_a_guest_whose_own_disk_is_full_stays_paused(env):
+    guest = env.make_guest(writer=True, size_mib=64, data_mib=36)
+    disk = os.path.join(env.narrow, "disk.qcow2")
+    shutil.move(guest.disk, disk)
+    env.callback(os.remove, disk)
+    guest.disk = disk
+    # The file system of this disk cannot bypass the page cache.
+    guest.define(guest.xml().replace("cache='none'", "cache='writeback'"))
+    events = Lifecycle(env, guest)
+    agent = env.agent(upload_bytes_per_second=str(MIB // 2))
+    guest.start()
+    upload = env.upload(agent, guest)
+    with upload:
+        tap.wait_for("full disk", lambda: guest.state() == "paused", 90)
+        upload.end()
+    tap.wait_for("end of the job", lambda: not guest.has_job(), 20)
+    assert guest.virsh("domstate", "--reason") == "paused (I/O error)"
+    assert "stays paused" in upload.said(), upload.said()
+    assert "Suspended" in events.text() and "Resumed" not in events.text().split("Suspended")[1], events.text()
 
 
 def test_with_another_hash_only_the_size_is_compared(env):

@@ -40,6 +40,7 @@ class Unprivileged(Environment):
         self.images = self.folder.make("images")
         shutil.chown(self.images, USER)
         self.state, self.run = self.folder.file("state"), self.folder.file("run")
+        self.instances = self.folder.make("instances")
         self.make_folders()
         self.wait_services()
         tap.wait_for("libvirtd", lambda: subprocess.run(
@@ -50,6 +51,7 @@ class Unprivileged(Environment):
         """Makes the folders of conf/novasnap.tmpfiles in another place and for our user."""
         with open(os.path.join(TOP, "conf/novasnap.tmpfiles")) as file:
             text = file.read().replace("/var/lib/novasnap", self.state).replace("/run/novasnap", self.run)
+            text = text.replace("/var/lib/nova/instances", self.instances)
         path = self.folder.file("novasnap.conf")
         with open(path, "w") as file:
             file.write(text.replace("nova libvirt-qemu", f"{USER} libvirt-qemu").replace(
@@ -64,8 +66,11 @@ class Unprivileged(Environment):
         os.chmod(self.run, 0o2770)
 
     def agent(self, live=True, **novasnap):
-        agent = self.make_agent(sections={"images": self.images, **({} if live else NO_LIVE_SNAPSHOT)},
+        scratch = os.path.join(self.instances, "novasnap-scratch")
+        agent = self.make_agent(sections={"images": self.images, "novasnap": {"scratch_dir": scratch},
+                                          **({} if live else NO_LIVE_SNAPSHOT)},
                                 state_dir=self.state, run_dir=self.run, **novasnap)
+        agent.scratch = scratch
         # If only stream is configured, no other method has a folder.
         if novasnap or not live:
             shutil.chown(agent.snapshots, USER)

@@ -22,6 +22,7 @@ class Agent:
         self.log = os.path.join(self.folder, "novasnapd.log")
         self.conf = os.path.join(self.folder, "novasnap.conf")
         self.snapshots = sections.get("libvirt", {}).get("snapshots_directory") or folder.make(f"{name}/snapshots")
+        self.scratch = os.path.join(os.path.dirname(self.snapshots), "novasnap-scratch")
         self.state = os.path.join(self.folder, "state")
         self.run_dir = os.path.join(self.folder, "run")
         self.images = images
@@ -92,7 +93,7 @@ class Agent:
         """Returns what is in the folders that are empty when nothing is under way, and the programs that its processes
         started."""
         files = [os.path.join(folder, name)
-                 for folder in (self.snapshots, self.run_dir, os.path.join(self.state, "scratch"))
+                 for folder in (self.snapshots, self.run_dir, self.scratch)
                  if os.path.isdir(folder) for name in os.listdir(folder)]
         if self.images and os.path.isdir(self.images):
             files += [os.path.join(self.images, name) for name in os.listdir(self.images) if name.endswith(".part")]

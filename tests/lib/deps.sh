@@ -9,7 +9,7 @@ set -euo pipefail
 build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
   libnbd-dev libxml2-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev"
 # For the unit tests.
-check="perl qemu-utils"
+check="perl qemu-utils nbdkit"
 run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
 run="$run_directory glance-api"
@@ -20,7 +20,7 @@ e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-k
   mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
 roots="debootstrap debian-archive-keyring iproute2 mount util-linux"
 container="docker.io $roots"
-bench="gnuplot-nox curl openssl procps"
+bench="gnuplot-nox curl nbdkit openssl procps"
 lint="clang-format clang-tidy cppcheck git shellcheck"
 fuzz="clang libclang-rt-dev"
 valgrind="valgrind"

@@ -17,6 +17,10 @@ class Glance:
         self.conf = os.path.join(self.folder, "glance-api.conf")
         self.port = free_port()
         self.process = None
+        # Without Keystone a request is nobody's. Since version 30 Glance then refuses it, unless this policy admits it.
+        policy = os.path.join(self.folder, "policy.yaml")
+        with open(policy, "w") as file:
+            file.write('"context_is_admin": "@"\n')
         cap = f"image_size_cap = {size_cap}\n" if size_cap else ""
         with open(self.conf, "w") as file:
             file.write(f"""[DEFAULT]
@@ -32,6 +36,8 @@ default_backend = file
 filesystem_store_datadir = {self.images}
 [paste_deploy]
 config_file = /etc/glance/glance-api-paste.ini
+[oslo_policy]
+policy_file = {policy}
 [oslo_concurrency]
 lock_path = {self.folder}
 """)

@@ -51,15 +51,18 @@ class Domain:
 
 class Guest(Domain):
     """writer: it boots the tiny Linux, which writes numbered blocks. fs: it writes into an ext4 on the disk instead.
-    agent: it runs qemu-guest-agent, and has the channel for it."""
+    agent: it runs qemu-guest-agent, and has the channel for it. idle: it boots, and writes nothing. iothread: an
+    iothread serves its disk ("disk"), or the virtio-scsi controller of its disk ("scsi"), or nothing ("unused")."""
 
     def __init__(self, libvirt, folder, name=None, writer=False, size_mib=512, data_mib=64, accel="tcg",
-                 disk="qcow2", extra_disks="", base=True, agent=False, fs=False):
+                 disk="qcow2", extra_disks="", base=True, agent=False, fs=False, idle=False, iothread=None):
         self.uuid = str(uuid.uuid4())
         super().__init__(libvirt, name or f"novasnap-{self.uuid[:8]}")
         self.folder = folder.make(self.name)
-        self.writer = (writer or agent) and not fs
-        self.has_fs, self.has_agent, self.boots = fs, agent, writer or agent or fs
+        self.writer = (writer or agent) and not fs and not idle
+        self.has_fs, self.has_agent, self.boots = fs, agent, writer or agent or fs or idle
+        self.idle, self.iothread = idle, iothread
+        self.target = "sda" if iothread == "scsi" else "vda"
         self.accel, self.extra = accel, extra_disks
         self.format = disk
         self.base = os.path.join(self.folder, "base.qcow2") if base else None
@@ -102,16 +105,21 @@ class Guest(Domain):
             # On a busy host the emulated timer looks broken to the kernel, which would then not start.
             boot = (f"<kernel>{self.folder}/vmlinuz</kernel><initrd>{self.folder}/initrd</initrd>"
                     f"<cmdline>console=ttyS0 quiet panic=1 no_timer_check{' novasnap.fs' if self.has_fs else ''}"
-                    "</cmdline>")
+                    f"{' novasnap.idle' if self.idle else ''}</cmdline>")
         channel = ("<controller type='virtio-serial' index='0'/><channel type='unix'>"
                    "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
                    if self.has_agent else "")
+        iothread = "iothread='1'"
+        iothreads = "<iothreads>1</iothreads>" if self.iothread else ""
         return f"""<domain type='{kind}'><name>{self.name}</name><uuid>{self.uuid}</uuid>
-<memory unit='MiB'>{128 if self.boots else 32}</memory><vcpu>1</vcpu>
+<memory unit='MiB'>{128 if self.boots else 32}</memory><vcpu>1</vcpu>{iothreads}
 <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os><features><acpi/></features>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
-<disk type='file' device='disk'><driver name='qemu' type='{self.format}' cache='none'/>
-<source file='{self.disk}'/><target dev='vda' bus='virtio'/></disk>{self.extra}
+<disk type='file' device='disk'>
+<driver name='qemu' type='{self.format}' cache='none' {iothread if self.iothread == "disk" else ""}/>
+<source file='{self.disk}'/><target dev='{self.target}' bus='{"scsi" if self.iothread == "scsi" else "virtio"}'/></disk>
+{f"<controller type='scsi' model='virtio-scsi'><driver {iothread}/></controller>" if self.iothread == "scsi" else ""}
+{self.extra}
 <serial type='file'><source path='{self.serial}'/><target port='0'/></serial>
 {channel}<memballoon model='none'/></devices></domain>"""
 
@@ -162,7 +170,7 @@ class Guest(Domain):
     def reset(self, wanted="running"):
         """Brings it into a condition, and ends the jobs that a failed test may have left."""
         if self.has_job():
-            self.virsh("blockjob", "vda", "--abort", check=False)
+            self.virsh("blockjob", self.target, "--abort", check=False)
             self.virsh("domjobabort", check=False)
         self.set_condition(wanted)
 

@@ -33,6 +33,14 @@ struct memory_disk {
 	unsigned special_read;
 	bool special_fails;
 	atomic_int *special_sets; /* the flag that it sets; NULL: none */
+	GArray *started;	  /* of struct started_read, not finished; NULL: reads at once */
+};
+
+struct started_read {
+	struct image_read *read;
+	uint64_t offset;
+	void *buf;
+	size_t len;
 };
 
 static inline bool memory_disk_has_data(const struct memory_disk *disk, uint64_t offset)
@@ -114,6 +122,10 @@ static inline void memory_disk_free(struct image_source *source)
 {
 	struct memory_disk *disk = (struct memory_disk *)source;
 
+	if (disk->started) {
+		g_assert_cmpuint(disk->started->len, ==, 0);
+		g_array_unref(disk->started);
+	}
 	g_array_unref(disk->extents);
 	g_free(disk->bytes);
 	g_free(disk);
@@ -124,6 +136,55 @@ static const struct image_source_ops memory_disk_ops = {
 	.free = memory_disk_free,
 	.extents = memory_disk_extents,
 };
+
+/* The bytes arrive only when the read is finished. */
+static inline int memory_disk_start(struct image_source *source, struct image_read *read,
+				    uint64_t offset, void *buf, size_t len, GError **error)
+{
+	struct memory_disk *disk = (struct memory_disk *)source;
+	const struct started_read started = {read, offset, buf, len};
+
+	(void)error;
+	memset(buf, 0x5a, len);
+	read->pending++;
+	g_array_append_val(disk->started, started);
+	return 0;
+}
+
+static inline int memory_disk_finish(struct image_source *source, struct image_read *read,
+				     GError **error)
+{
+	struct memory_disk *disk = (struct memory_disk *)source;
+	GArray *started = disk->started;
+	int rc = 0;
+
+	for (guint i = started->len; i > 0; i--) {
+		const struct started_read one = g_array_index(started, struct started_read, i - 1);
+
+		if (one.read != read)
+			continue;
+		if (rc == 0)
+			rc = memory_disk_read(source, one.offset, one.buf, one.len, error);
+		read->pending--;
+		g_array_remove_index(started, i - 1);
+	}
+	return rc;
+}
+
+static const struct image_source_ops delayed_disk_ops = {
+	.read = image_source_start_and_finish,
+	.start = memory_disk_start,
+	.finish = memory_disk_finish,
+	.free = memory_disk_free,
+	.extents = memory_disk_extents,
+};
+
+/* Reads of the disk no longer arrive at once. */
+static inline void memory_disk_delay(struct memory_disk *disk)
+{
+	disk->head.ops = &delayed_disk_ops;
+	disk->started = g_array_new(FALSE, FALSE, sizeof(struct started_read));
+}
 
 /* Makes a disk without extents. */
 static inline struct memory_disk *memory_disk_new(uint64_t size)
@@ -156,6 +217,8 @@ static inline struct memory_disk *memory_disk_new_random(GRand *rand, int sector
 	struct memory_disk *disk = memory_disk_new(size);
 	uint64_t at = 0;
 
+	if (g_rand_boolean(rand))
+		memory_disk_delay(disk);
 	disk->bytes = g_malloc0(size);
 	while (at < size) {
 		uint64_t scale = (uint64_t)1 << g_rand_int_range(rand, 0, scale_max + 1);
@@ -190,19 +253,34 @@ static inline unsigned char *source_read_all(struct image_source *source, size_t
 	return all;
 }
 
-/* Writes the source to a file, reading pieces of `chunk` bytes. */
+#define READS_AHEAD 4
+
+/* Writes the source to a file, reading pieces of `chunk` bytes, several of them at a time. */
 static inline void source_write_file(struct image_source *source, const char *path, size_t chunk)
 {
 	FILE *file = fopen(path, "wb");
-	g_autofree char *buffer = g_malloc(chunk);
+	g_autofree char *buffer = g_malloc(chunk * READS_AHEAD);
+	struct image_read reads[READS_AHEAD];
+	uint64_t count = (source->size + chunk - 1) / chunk, started = 0;
 
 	g_assert_nonnull(file);
-	for (uint64_t at = 0; at < source->size;) {
-		size_t length = (size_t)MIN((uint64_t)chunk, source->size - at);
+	for (uint64_t n = 0; n < count; n++) {
+		size_t length = (size_t)MIN((uint64_t)chunk, source->size - n * chunk);
 
-		g_assert_cmpint(source->ops->read(source, at, buffer, length, NULL), ==, 0);
-		g_assert_cmpuint(fwrite(buffer, 1, length, file), ==, length);
-		at += length;
+		for (; started < count && started < n + READS_AHEAD; started++) {
+			uint64_t at = started * chunk;
+			unsigned slot = (unsigned)(started % READS_AHEAD);
+
+			reads[slot] = (struct image_read){0};
+			g_assert_cmpint(
+				image_source_start(source, &reads[slot], at, buffer + slot * chunk,
+						   (size_t)MIN((uint64_t)chunk, source->size - at),
+						   NULL),
+				==, 0);
+		}
+		g_assert_cmpint(image_source_finish(source, &reads[n % READS_AHEAD], NULL), ==, 0);
+		g_assert_cmpuint(fwrite(buffer + n % READS_AHEAD * chunk, 1, length, file), ==,
+				 length);
 	}
 	g_assert_cmpint(fclose(file), ==, 0);
 }

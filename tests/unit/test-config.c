@@ -374,7 +374,8 @@ static void test_sample_loads(void)
 		g_autoptr(config_t) config = load(texts, &error);
 
 		g_assert_no_error(error);
-		g_assert_cmpstr(config->virt.scratch_dir, ==, "/var/lib/novasnap/scratch");
+		g_assert_cmpstr(config->virt.scratch_dir, ==,
+				"/var/lib/nova/instances/novasnap-scratch");
 	}
 }
 

@@ -208,19 +208,6 @@ static void test_backing_files_in_the_xml(struct fixture *fixture, gconstpointer
 	}
 }
 
-/* A block job into a network disk is noticed, too. */
-static void test_block_job_without_a_file(struct fixture *fixture, gconstpointer unused)
-{
-	g_autofree char *xml = g_strdup_printf(
-		DISK("<mirror type='network'><source protocol='nbd' name='x'/></mirror>"),
-		fixture->top);
-	struct disk *disk = root_disk_find(xml, NULL);
-
-	(void)unused;
-	g_assert_nonnull(disk->mirror);
-	disk_free(disk);
-}
-
 #define TEST(name)                                                                                 \
 	g_test_add("/disk-chain/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -233,6 +220,5 @@ int main(int argc, char **argv)
 	TEST(format_is_not_named);
 	TEST(format_is_not_named_of_a_chain);
 	TEST(backing_files_in_the_xml);
-	TEST(block_job_without_a_file);
 	return g_test_run();
 }

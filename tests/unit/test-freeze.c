@@ -11,17 +11,35 @@
 #include "virt/domain/freeze.h"
 #include "virt/method/quiesce.h"
 
-#define WAITS "echo ready\nread word\necho \"told $word\" > \"$0.told\"\n"
-#define EXPIRES "echo ready\nsleep 0.3\necho thawed\nread word\necho \"told $word\" > \"$0.told\"\n"
+/* The first word but "frozen". */
+#define READ_WORD "read word\n[ \"$word\" = frozen ] && read word\n"
+#define WAITS "echo ready\n" READ_WORD "echo \"told $word\" > \"$0.told\"\n"
+#define EXPIRES                                                                                    \
+	"echo ready\nsleep 0.3\necho thawed\n" READ_WORD "echo \"told $word\" > \"$0.told\"\n"
 #define STAYS "echo ready\nexec sleep 300\n"
+#define IS_BUSY "echo busy\n"
+
+#define AGENT_TIMEOUT_S 5
 
 static struct {
 	int freeze_code, thaw_code; /* why it fails; 0: it works */
-	unsigned freezes, thaws;
+	unsigned freezes, thaws;    /* a thaw that verifies another one does not count */
+	int frozen;		    /* filesystems */
+	bool verifying;		    /* the previous thaw has thawed something */
+	int agent_limit;	    /* of its replies, in seconds, as last set */
 } fake;
 
 __typeof__(virDomainFSFreeze) __wrap_virDomainFSFreeze;
 __typeof__(virDomainFSThaw) __wrap_virDomainFSThaw;
+__typeof__(virDomainAgentSetResponseTimeout) __wrap_virDomainAgentSetResponseTimeout;
+
+int __wrap_virDomainAgentSetResponseTimeout(virDomainPtr domain, int seconds, unsigned flags)
+{
+	(void)domain;
+	(void)flags;
+	fake.agent_limit = seconds;
+	return 0;
+}
 
 int __wrap_virDomainFSFreeze(virDomainPtr domain, const char **mounts, unsigned count,
 			     unsigned flags)
@@ -30,18 +48,29 @@ int __wrap_virDomainFSFreeze(virDomainPtr domain, const char **mounts, unsigned 
 	(void)mounts;
 	(void)count;
 	(void)flags;
+	g_assert_cmpint(fake.agent_limit, ==, AGENT_TIMEOUT_S);
 	fake.freezes++;
-	return fake.freeze_code ? host_fail(fake.freeze_code) : 1;
+	if (fake.freeze_code)
+		return host_fail(fake.freeze_code);
+	fake.frozen = 1;
+	return 1;
 }
 
 int __wrap_virDomainFSThaw(virDomainPtr domain, const char **mounts, unsigned count, unsigned flags)
 {
+	int thawed = fake.frozen;
+
 	(void)domain;
 	(void)mounts;
 	(void)count;
 	(void)flags;
-	fake.thaws++;
-	return fake.thaw_code ? host_fail(fake.thaw_code) : 1;
+	g_assert_cmpint(fake.agent_limit, ==, AGENT_TIMEOUT_S);
+	fake.thaws += !fake.verifying;
+	if (fake.thaw_code)
+		return host_fail(fake.thaw_code);
+	fake.verifying = thawed > 0;
+	fake.frozen = 0;
+	return thawed;
 }
 
 struct freeze_fixture {
@@ -68,6 +97,9 @@ static void set_up(struct freeze_fixture *fixture, gconstpointer script)
 static void tear_down(struct freeze_fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
+	/* libvirt's default, unless nothing was called. */
+	g_assert_true(fake.agent_limit == VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK ||
+		      fake.freezes + fake.thaws == 0);
 	(void)g_unlink(fixture->program);
 	(void)g_unlink(fixture->told);
 	fixture_close(&fixture->guest);
@@ -80,11 +112,25 @@ static struct virt_host *virt(const struct freeze_fixture *fixture)
 	return fixture->guest.host.virt;
 }
 
+static int try_freeze(const struct freeze_fixture *fixture, GError **error)
+{
+	g_autofree char *id = virt_freeze_id();
+
+	return virt_guest_freeze(virt(fixture), FIXTURE_UUID, id, 60, error);
+}
+
+static int try_thaw(const struct freeze_fixture *fixture, GError **error)
+{
+	bool is_thawed;
+
+	return virt_guest_thaw(virt(fixture), FIXTURE_UUID, &is_thawed, error);
+}
+
 static void assert_freeze_fails(const struct freeze_fixture *fixture, const char *words)
 {
 	g_autoptr(GError) error = NULL;
 
-	g_assert_cmpint(virt_guest_freeze(virt(fixture), FIXTURE_UUID, 60, &error), ==, -1);
+	g_assert_cmpint(try_freeze(fixture, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE);
 	host_assert_message(error, words);
 }
@@ -93,7 +139,7 @@ static void assert_thaw_fails(const struct freeze_fixture *fixture, const char *
 {
 	g_autoptr(GError) error = NULL;
 
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, &error), ==, -1);
+	g_assert_cmpint(try_thaw(fixture, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE);
 	host_assert_message(error, words);
 }
@@ -102,7 +148,7 @@ static void freeze_guest(const struct freeze_fixture *fixture)
 {
 	g_autoptr(GError) error = NULL;
 
-	g_assert_cmpint(virt_guest_freeze(virt(fixture), FIXTURE_UUID, 60, &error), ==, 0);
+	g_assert_cmpint(try_freeze(fixture, &error), ==, 0);
 	g_assert_no_error(error);
 }
 
@@ -127,11 +173,11 @@ static void test_frozen_and_thawed(struct freeze_fixture *fixture, gconstpointer
 	freeze_guest(fixture);
 	assert_freeze_fails(fixture, "already frozen");
 	g_assert_cmpuint(fake.freezes, ==, 1);
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
+	g_assert_cmpint(try_thaw(fixture, NULL), ==, 0);
 	assert_told(fixture, "done");
 	g_assert_cmpuint(fake.thaws, ==, 1);
 	freeze_guest(fixture);
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
+	g_assert_cmpint(try_thaw(fixture, NULL), ==, 0);
 }
 
 static void roll_back(const struct freeze_fixture *fixture, const char *undo)
@@ -156,10 +202,11 @@ static void test_frozen_again_since(struct freeze_fixture *fixture, gconstpointe
 	roll_back(fixture, "{\"id\":\"1\"}");
 	g_assert_cmpuint(fake.thaws, ==, 1);
 	assert_freeze_fails(fixture, "already frozen");
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
+	g_assert_cmpint(try_thaw(fixture, NULL), ==, 0);
 	assert_told(fixture, "done");
 	roll_back(fixture, "{\"id\":\"1\"}");
 	g_assert_cmpuint(fake.thaws, ==, 3);
+	g_assert_cmpint(fake.frozen, ==, 0);
 }
 
 static void test_no_watchdog(struct freeze_fixture *fixture, gconstpointer unused)
@@ -189,9 +236,60 @@ static void test_freeze_fails(struct freeze_fixture *fixture, gconstpointer unus
 	assert_freeze_fails(fixture, "freezing");
 	g_assert_cmpuint(fake.thaws, ==, 1);
 	assert_told(fixture, "done");
+	(void)g_unlink(fixture->told);
+	/* The guest is paused before it is thawed. */
 	fake.thaw_code = VIR_ERR_OPERATION_INVALID;
 	assert_freeze_fails(fixture, "freezing");
+	assert_told(fixture, "");
+	(void)g_unlink(fixture->told);
+	/* The agent was not asked: nothing is frozen. */
+	fake.thaws = 0;
+	fake.freeze_code = VIR_ERR_ARGUMENT_UNSUPPORTED;
+	assert_freeze_fails(fixture, "freezing");
 	assert_told(fixture, "done");
+	g_assert_cmpuint(fake.thaws, ==, 0);
+}
+
+/* The watchdog of an earlier freeze, perhaps of a dead process, would thaw a new freeze. */
+static void test_earlier_freeze_is_not_ended(struct freeze_fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	assert_freeze_fails(fixture, "an earlier freeze");
+	g_assert_cmpuint(fake.freezes + fake.thaws, ==, 0);
+}
+
+/* Recovery of a freeze whose guest is paused: the watchdog thaws the guest when it is resumed. */
+static void test_recovered_while_paused(struct freeze_fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(virDomainSuspend(fixture->guest.host.domain), ==, 0);
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*when it is resumed*");
+	roll_back(fixture, "{\"id\":\"1\"}");
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.thaws, ==, 0);
+	assert_told(fixture, "");
+}
+
+/* A paused guest stays frozen when it is unquiesced: the watchdog keeps trying. */
+static void test_thawed_while_paused(struct freeze_fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	freeze_guest(fixture);
+	g_assert_cmpint(virDomainSuspend(fixture->guest.host.domain), ==, 0);
+	assert_thaw_fails(fixture, "the guest is paused");
+	assert_told(fixture, "");
+	g_assert_cmpuint(fake.thaws, ==, 0);
+}
+
+/* After the watchdog has ended a freeze, the guest can be frozen again. */
+static void test_frozen_again_after_its_time(struct freeze_fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	freeze_guest(fixture);
+	(void)poll(NULL, 0, 1000);
+	freeze_guest(fixture);
+	g_assert_cmpuint(fake.freezes, ==, 2);
+	g_assert_cmpint(try_thaw(fixture, NULL), ==, 0);
 }
 
 /* The agent may be slow, and have frozen the guest: the watchdog goes on. */
@@ -213,7 +311,7 @@ static void test_thaw_fails(struct freeze_fixture *fixture, gconstpointer unused
 	/* It can be asked for again. */
 	assert_thaw_fails(fixture, "thawing");
 	fake.thaw_code = 0;
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
+	g_assert_cmpint(try_thaw(fixture, NULL), ==, 0);
 	g_assert_cmpuint(fake.thaws, ==, 3);
 }
 
@@ -232,7 +330,7 @@ static void test_watchdog_stays(struct freeze_fixture *fixture, gconstpointer un
 	(void)unused;
 	freeze_guest(fixture);
 	host_real_sleep = false;
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
+	g_assert_cmpint(try_thaw(fixture, NULL), ==, 0);
 	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >=, 4);
 }
 
@@ -243,7 +341,7 @@ static void test_stopped_guest(struct freeze_fixture *fixture, gconstpointer unu
 	freeze_guest(fixture);
 	g_assert_cmpint(virDomainDestroy(fixture->guest.host.domain), ==, 0);
 	fake.thaw_code = VIR_ERR_OPERATION_INVALID;
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, NULL), ==, 0);
+	g_assert_cmpint(try_thaw(fixture, NULL), ==, 0);
 	assert_told(fixture, "done");
 }
 
@@ -256,11 +354,11 @@ static void test_libvirt_is_gone(struct freeze_fixture *fixture, gconstpointer u
 	freeze_guest(fixture);
 	host_real_sleep = false;
 	host_lose_libvirt();
-	g_assert_cmpint(virt_guest_thaw(virt(fixture), FIXTURE_UUID, &error), ==, -1);
+	g_assert_cmpint(try_thaw(fixture, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED);
 	assert_told(fixture, "");
 	g_clear_error(&error);
-	g_assert_cmpint(virt_guest_freeze(virt(fixture), FIXTURE_UUID, 60, &error), ==, -1);
+	g_assert_cmpint(try_freeze(fixture, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED);
 	g_assert_cmpuint(fake.freezes, ==, 1);
 	host_find_libvirt();
@@ -359,13 +457,17 @@ static void test_snapshot_is_not_frozen(struct freeze_fixture *fixture, gconstpo
 	g_assert_cmpint(quiesce_begin(fixture->guest.snapshot, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FREEZE);
 	g_assert_cmpstr(fixture->guest.steps->str, ==, "freeze -freeze ");
+	assert_told(fixture, "done");
+	(void)g_unlink(fixture->told);
 	begin_snapshot(fixture, false);
-	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*thawing after a failed freeze*");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*thawing after a failed freeze*");
 	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE,
 			      "*without freezing the guest's filesystems*");
 	fake.thaw_code = VIR_ERR_OPERATION_FAILED;
 	g_assert_cmpint(quiesce_begin(fixture->guest.snapshot, NULL), ==, 0);
 	g_test_assert_expected_messages();
+	/* The agent refused to thaw: the watchdog tries again. */
+	assert_told(fixture, "");
 }
 
 #define TEST(name, script)                                                                         \
@@ -381,6 +483,10 @@ int main(int argc, char **argv)
 	TEST(no_watchdog, WAITS);
 	TEST(guest_does_not_run, WAITS);
 	TEST(freeze_fails, WAITS);
+	TEST(earlier_freeze_is_not_ended, IS_BUSY);
+	TEST(recovered_while_paused, WAITS);
+	TEST(thawed_while_paused, WAITS);
+	TEST(frozen_again_after_its_time, EXPIRES);
 	TEST(agent_is_silent, WAITS);
 	TEST(thaw_fails, WAITS);
 	TEST(thawed_before_its_time, EXPIRES);

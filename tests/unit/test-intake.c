@@ -111,6 +111,9 @@ static int check_args(const cJSON *args, GError **error)
 static const struct task_method method = {
 	.name = "pause_instance", .run = run_nothing, .check_args = check_args};
 
+static const struct task_method method_with_step = {
+	.name = "quiesce_instance", .run = run_nothing, .flags = METHOD_LEAVES_STEP};
+
 static void run_job(struct job *job, void *opaque)
 {
 	struct task *task = opaque;
@@ -194,7 +197,8 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 	g_ptr_array_unref(world.events);
 }
 
-static bool take(struct fixture *fixture, const char *id, const char *instance, const char *more)
+static bool take_of(struct fixture *fixture, const struct task_method *of, const char *id,
+		    const char *instance, const char *more)
 {
 	g_autofree char *text = g_strdup_printf(
 		"{\"method\": \"pause_instance\", \"version\": \"6.0\", \"_unique_id\": \"%s\", "
@@ -202,8 +206,12 @@ static bool take(struct fixture *fixture, const char *id, const char *instance, 
 		"\"nova_object.data\": {\"uuid\": \"%s\"}}}}",
 		id, more, instance);
 
-	return intake_take(fixture->intake, &method, rpc_request_new_local(cJSON_Parse(text)),
-			   NULL);
+	return intake_take(fixture->intake, of, rpc_request_new_local(cJSON_Parse(text)), NULL);
+}
+
+static bool take(struct fixture *fixture, const char *id, const char *instance, const char *more)
+{
+	return take_of(fixture, &method, id, instance, more);
 }
 
 static void test_journaled_then_acked_then_run(struct fixture *fixture, gconstpointer unused)
@@ -327,6 +335,25 @@ static void test_nothing_is_acked_that_cannot_be_journaled(struct fixture *fixtu
 	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
 }
 
+/* A call with a step that outlives it is journaled, but does not wait for the journal. */
+static void test_a_call_that_leaves_a_step(struct fixture *fixture, gconstpointer unused)
+{
+	g_autofree char *filler = long_argument();
+
+	(void)unused;
+	take(fixture, "call-1", UUID_OF(1), "");
+	take_of(fixture, &method_with_step, "call-2", UUID_OF(2), "");
+	wait_for("free", "call-1");
+	wait_for("free", "call-2");
+	g_assert_false(is_journaled("call-1"));
+	g_assert_true(is_journaled("call-2"));
+	limit_journal(fixture, "20");
+	take_of(fixture, &method_with_step, "call-3", UUID_OF(2), filler);
+	wait_for("run", "call-3");
+	g_assert_false(is_journaled("call-3"));
+	limit_journal(fixture, "100000");
+}
+
 static void test_a_stop_leaves_to_the_broker_what_is_not_journaled(struct fixture *fixture,
 								   gconstpointer unused)
 {
@@ -413,6 +440,7 @@ int main(int argc, char **argv)
 	TEST(a_duplicate_is_acked_and_dropped);
 	TEST(nonsense_is_rejected);
 	TEST(nothing_is_acked_that_cannot_be_journaled);
+	TEST(a_call_that_leaves_a_step);
 	TEST(a_stop_leaves_to_the_broker_what_is_not_journaled);
 	TEST(many_more_than_a_batch);
 	TEST(without_a_journal);

@@ -10,6 +10,7 @@
 
 static struct {
 	bool is_copying;
+	const char *mirror; /* the file that it copies to; NULL: it copies to no file */
 	unsigned aborts;
 	char *backup;		    /* the socket of a backup; NULL: none runs */
 	unsigned backup_unanswered; /* how many times the question is not answered */
@@ -20,6 +21,24 @@ __typeof__(virDomainGetBlockJobInfo) __wrap_virDomainGetBlockJobInfo;
 __typeof__(virDomainBlockJobAbort) __wrap_virDomainBlockJobAbort;
 __typeof__(virDomainBackupGetXMLDesc) __wrap_virDomainBackupGetXMLDesc;
 __typeof__(virDomainAbortJob) __wrap_virDomainAbortJob;
+__typeof__(virDomainGetXMLDesc) __real_virDomainGetXMLDesc, __wrap_virDomainGetXMLDesc;
+
+/* With the block job, as libvirt shows it. */
+char *__wrap_virDomainGetXMLDesc(virDomainPtr domain, unsigned flags)
+{
+	char *xml = __real_virDomainGetXMLDesc(domain, flags);
+	g_autofree char *mirror = NULL;
+	g_autoptr(GString) text = NULL;
+
+	if (!xml || !fake.mirror)
+		return xml;
+	mirror = g_strdup_printf("<mirror type='file'><source file='%s'/></mirror></disk>",
+				 fake.mirror);
+	text = g_string_new(xml);
+	free(xml);
+	g_assert_cmpuint(g_string_replace(text, "</disk>", mirror, 0), ==, 1);
+	return strdup(text->str);
+}
 
 int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk,
 				    virDomainBlockJobInfoPtr info, unsigned flags)
@@ -97,20 +116,33 @@ static void assert_busy(struct fixture *fixture)
 
 static void test_block_job(struct fixture *fixture, gconstpointer unused)
 {
-	char **mirror = &fixture->snapshot->disk->mirror;
+	g_autofree char *delta = g_strdup_printf("%s/novasnap-1/delta", fixture->host.tmp);
 
 	(void)unused;
 	fake.is_copying = true;
+	/* To no file. */
 	assert_busy(fixture);
-	*mirror = g_strdup("/somebody/else");
+	fake.mirror = "/somebody/else";
 	assert_busy(fixture);
-	g_free(*mirror);
-	*mirror = g_strdup_printf("%s/novasnap-1/delta", fixture->host.tmp);
+	fake.mirror = delta;
 	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*ending a*left running");
 	g_assert_cmpint(left_jobs_end(fixture->snapshot, NULL), ==, 0);
 	g_test_assert_expected_messages();
 	g_assert_cmpuint(fake.aborts, ==, 1);
 	g_assert_cmpstr(fixture->steps->str, ==, "clear clear. ");
+}
+
+/* The job that ran when the snapshot began has ended, and another program has started one. */
+static void test_newer_block_job(struct fixture *fixture, gconstpointer unused)
+{
+	g_autofree char *delta = g_strdup_printf("%s/novasnap-1/delta", fixture->host.tmp);
+
+	(void)unused;
+	fake.is_copying = true;
+	fake.mirror = delta;
+	fixture_begin(fixture, "rebase");
+	fake.mirror = "/somebody/else";
+	assert_busy(fixture);
 }
 
 static void test_backup(struct fixture *fixture, gconstpointer unused)
@@ -204,6 +236,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	TEST(block_job);
+	TEST(newer_block_job);
 	TEST(backup);
 	TEST(backup_is_unknown);
 	TEST(sweep);

@@ -86,7 +86,7 @@ static gboolean ignore_warnings(const char *domain, GLogLevelFlags level, const 
 	return !(level & G_LOG_LEVEL_WARNING);
 }
 
-/* In an hour: a folder once in ten minutes in the end, a saved guest once in a minute. */
+/* In an hour: a folder once in ten minutes in the end, a frozen guest once in a minute. */
 static void test_pauses_grow(void)
 {
 	g_autofree char *dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
@@ -96,7 +96,7 @@ static void test_pauses_grow(void)
 
 	g_test_log_set_fatal_handler(ignore_warnings, NULL);
 	add_ended_job(agent.journal, FILES_UUID, "folder");
-	add_ended_job(agent.journal, GUEST_UUID, "save");
+	add_ended_job(agent.journal, GUEST_UUID, "freeze");
 	leftovers = leftovers_start(&agent, NULL);
 	g_assert_nonnull(leftovers);
 	while (atomic_load(&fake.advance_us) < (gint64)HOUR_S * G_USEC_PER_SEC) {

@@ -177,6 +177,7 @@ static void test_state_is_unknown(struct fixture *fixture, gconstpointer unused)
 	fake.ignored_shutdowns = UINT_MAX;
 	fake.active_answered = 3;
 	assert_unknown(fixture, 60);
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >=, 60);
 	g_assert_cmpuint(fake.destroys, ==, 0);
 	g_assert_cmpint(__real_virDomainIsActive(fixture->host.domain), ==, 1);
 }
@@ -194,6 +195,19 @@ static void test_state_is_asked_again(struct fixture *fixture, gconstpointer unu
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
 }
 
+/* libvirtd is away for longer than its connection is tried: it is asked again. */
+static void test_libvirt_is_away(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.active_answered = 2;
+	fake.active_unanswered = 30;
+	fake.ignored_shutdowns = 1;
+	g_assert_cmpint(power_off(fixture, 60, NULL), ==, 0);
+	g_assert_cmpuint(fake.shutdowns, ==, 2);
+	g_assert_cmpuint(fake.destroys, ==, 0);
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
+}
+
 #define TEST(name) g_test_add("/power/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
 int main(int argc, char **argv)
@@ -207,5 +221,6 @@ int main(int argc, char **argv)
 	TEST(destroy_is_not_answered);
 	TEST(state_is_unknown);
 	TEST(state_is_asked_again);
+	TEST(libvirt_is_away);
 	return g_test_run();
 }

@@ -10,20 +10,26 @@
 #define TPM "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
 
 static struct {
-	int transient_code; /* why no transient copy starts; 0: it starts */
-	int copy_code;	    /* the same of any other */
-	int export_code;    /* the same of an export */
+	int transient_code;    /* why no transient copy starts; 0: it starts */
+	bool no_transient;     /* libvirt does not know the flag of transient copies */
+	unsigned long version; /* of libvirt */
+	int copy_code;	       /* the same of any other */
+	int export_code;       /* the same of an export */
+	uint64_t size;	       /* of the disk in bytes; 0: that of its file */
 	enum block_job_outcome outcomes[2];
 	unsigned waits, copies, aborts, undefines, undefine_flags, exports;
 	bool is_copying;
 	bool define_fails;
+	bool has_foreign_job;	   /* another program's job, for which an export is refused */
 	bool silent_while_copying; /* questions about block jobs are not answered then */
 	char *delta;		   /* the target of the copy */
 } fake;
 
 __typeof__(virDomainGetBlockInfo) __wrap_virDomainGetBlockInfo;
 __typeof__(virDomainGetBlockJobInfo) __wrap_virDomainGetBlockJobInfo;
+__typeof__(virDomainGetJobInfo) __wrap_virDomainGetJobInfo;
 __typeof__(virDomainBlockCopy) __wrap_virDomainBlockCopy;
+__typeof__(virConnectGetLibVersion) __wrap_virConnectGetLibVersion;
 __typeof__(virDomainBlockJobAbort) __wrap_virDomainBlockJobAbort;
 __typeof__(virDomainUndefineFlags) __real_virDomainUndefineFlags, __wrap_virDomainUndefineFlags;
 __typeof__(virDomainDefineXML) __real_virDomainDefineXML, __wrap_virDomainDefineXML;
@@ -38,7 +44,7 @@ int __wrap_virDomainGetBlockInfo(virDomainPtr domain, const char *disk, virDomai
 	(void)domain;
 	(void)disk;
 	(void)flags;
-	info->capacity = 1 << 20;
+	info->capacity = fake.size ? fake.size : 1 << 20;
 	return 0;
 }
 
@@ -52,6 +58,20 @@ int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk,
 	if (fake.silent_while_copying && fake.is_copying)
 		return host_fail(VIR_ERR_INVALID_CONN);
 	return fake.is_copying;
+}
+
+int __wrap_virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info)
+{
+	(void)domain;
+	info->type = fake.has_foreign_job ? VIR_DOMAIN_JOB_UNBOUNDED : VIR_DOMAIN_JOB_NONE;
+	return 0;
+}
+
+int __wrap_virConnectGetLibVersion(virConnectPtr connection, unsigned long *version)
+{
+	(void)connection;
+	*version = fake.version;
+	return fake.version > 0 ? 0 : host_fail(VIR_ERR_NO_SUPPORT);
 }
 
 int __wrap_virDomainBlockCopy(virDomainPtr domain, const char *disk, const char *xml,
@@ -68,6 +88,8 @@ int __wrap_virDomainBlockCopy(virDomainPtr domain, const char *disk, const char 
 	g_assert_true(g_str_has_suffix(fake.delta, "/delta"));
 	g_assert_cmpint(virDomainIsPersistent(domain), ==, transient);
 	fake.copies++;
+	if (transient && fake.no_transient)
+		return host_fail_unknown_flag();
 	fake.is_copying = code == 0;
 	return code ? host_fail(code) : 0;
 }
@@ -161,6 +183,7 @@ static void set_up(struct fixture *fixture, gconstpointer devices)
 {
 	memset(&fake, 0, sizeof(fake));
 	fake.outcomes[1] = BLOCK_JOB_ENDED;
+	fake.version = 3004000;
 	fixture_open(fixture, devices ? (const char *)devices : "");
 	fixture->host.config.live_method = "rebase";
 	fixture->note_ends = true;
@@ -196,7 +219,7 @@ static void test_transient_copy(struct fixture *fixture, gconstpointer unused)
 
 static void test_no_transient_copy(struct fixture *fixture, gconstpointer devices)
 {
-	fake.transient_code = VIR_ERR_INVALID_ARG;
+	fake.no_transient = true;
 	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
 	g_assert_cmpuint(fake.copies, ==, 2);
 	g_assert_cmpuint(fake.undefine_flags, ==,
@@ -212,7 +235,7 @@ static void test_no_transient_copy(struct fixture *fixture, gconstpointer device
 static void test_no_copy_at_all(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	fake.transient_code = VIR_ERR_ARGUMENT_UNSUPPORTED;
+	fake.no_transient = true;
 	fake.copy_code = VIR_ERR_OPERATION_FAILED;
 	g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
 	g_assert_cmpuint(fake.undefines, ==, 1);
@@ -223,11 +246,32 @@ static void test_no_copy_at_all(struct fixture *fixture, gconstpointer unused)
 /* The guest is undefined only where that can help. */
 static void test_copy_is_refused(struct fixture *fixture, gconstpointer unused)
 {
+	static const int codes[] = {VIR_ERR_OPERATION_FAILED, VIR_ERR_INVALID_ARG,
+				    VIR_ERR_ARGUMENT_UNSUPPORTED, VIR_ERR_OPERATION_UNSUPPORTED};
+
 	(void)unused;
-	fake.transient_code = VIR_ERR_OPERATION_FAILED;
-	g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
+	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
+		begin(fixture);
+		fake.transient_code = codes[i];
+		g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
+	}
 	g_assert_cmpuint(fake.undefines, ==, 0);
-	g_assert_cmpuint(fake.copies, ==, 1);
+	g_assert_cmpuint(fake.copies, ==, G_N_ELEMENTS(codes));
+}
+
+/* 0: the version is unknown. */
+static void test_new_libvirt(struct fixture *fixture, gconstpointer unused)
+{
+	static const unsigned long versions[] = {9000000, 12000000, 0};
+
+	(void)unused;
+	fake.no_transient = true;
+	for (size_t i = 0; i < G_N_ELEMENTS(versions); i++) {
+		begin(fixture);
+		fake.version = versions[i];
+		g_assert_cmpint(take(fixture, "starting the block copy"), ==, VIRT_ERROR_FAILED);
+	}
+	g_assert_cmpuint(fake.undefines, ==, 0);
 }
 
 static void test_copy_fails(struct fixture *fixture, gconstpointer unused)
@@ -246,7 +290,7 @@ static void test_copy_fails(struct fixture *fixture, gconstpointer unused)
 	};
 
 	(void)unused;
-	fake.transient_code = VIR_ERR_INVALID_ARG;
+	fake.no_transient = true;
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		begin(fixture);
 		fake.outcomes[0] = cases[i].outcome;
@@ -276,7 +320,7 @@ static void test_guest_is_not_defined_again(struct fixture *fixture, gconstpoint
 	char *xml;
 
 	(void)unused;
-	fake.transient_code = VIR_ERR_INVALID_ARG;
+	fake.no_transient = true;
 	fake.define_fails = true;
 	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*no transient block copy*");
 	for (int i = 1; i < 3; i++)
@@ -298,37 +342,66 @@ static void begin_stream(struct fixture *fixture)
 	g_string_truncate(fixture->steps, 0);
 }
 
-/* A libvirt that has no exports, or a QEMU that may not reach the socket. */
+/* A libvirt that has no exports, a QEMU that may not reach the socket, a folder of scratch files in
+ * which libvirt may not write, and whatever else libvirt refuses. */
 static void test_stream_is_not_possible(struct fixture *fixture, gconstpointer unused)
 {
-	static const int codes[] = {VIR_ERR_INTERNAL_ERROR, VIR_ERR_NO_SUPPORT,
-				    VIR_ERR_OPERATION_UNSUPPORTED};
+	static const int codes[] = {VIR_ERR_INTERNAL_ERROR,	   VIR_ERR_NO_SUPPORT,
+				    VIR_ERR_OPERATION_UNSUPPORTED, VIR_ERR_OPERATION_FAILED,
+				    VIR_ERR_SYSTEM_ERROR,	   VIR_ERR_ACCESS_DENIED};
 
 	(void)unused;
 	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
 		begin_stream(fixture);
 		fake.export_code = codes[i];
-		g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE,
+		g_test_expect_message("virt", G_LOG_LEVEL_WARNING,
 				      "*stream is not possible here*made up*using rebase instead");
 		g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
 		g_test_assert_expected_messages();
 		g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "rebase");
 		/* Nothing is left of the first method when the second begins. */
-		g_assert_true(
-			g_str_has_prefix(fixture->steps->str, "backup end end. -backup folder "));
+		g_assert_true(g_str_has_prefix(fixture->steps->str,
+					       "backup serve -backup serve. "
+					       "unserve unserve. -serve folder "));
 	}
 	g_assert_cmpuint(fake.exports, ==, G_N_ELEMENTS(codes));
 }
 
-/* It may be possible the next time. */
+/* What libvirt has refused need not be waited for, even if the guest has a job. */
+static void test_stream_is_refused_at_once(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin_stream(fixture);
+	fake.has_foreign_job = true;
+	fake.export_code = VIR_ERR_OPERATION_INVALID;
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*using rebase instead");
+	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, <, 2);
+}
+
+/* Without an answer the job may run. */
 static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	begin_stream(fixture);
-	fake.export_code = VIR_ERR_OPERATION_FAILED;
-	g_assert_cmpint(take(fixture, "starting the disk's export"), ==, VIRT_ERROR_FAILED);
+	fake.export_code = VIR_ERR_OPERATION_TIMEOUT;
+	g_assert_cmpint(take(fixture, "starting the disk's export"), ==, VIRT_ERROR_TIMEOUT);
 	g_assert_cmpuint(fake.copies, ==, 0);
 	g_assert_cmpstr(fixture->steps->str, ==, "backup end end. -backup ");
+}
+
+/* Nothing of the export is created. */
+static void test_stream_is_too_large(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	begin_stream(fixture);
+	fake.size = IMAGE_QCOW2_MAX + 1;
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*larger than 8 TiB*using rebase*");
+	g_assert_cmpint(take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.exports, ==, 0);
+	g_assert_true(g_str_has_prefix(fixture->steps->str, "folder "));
 }
 
 #define TEST(name, data)                                                                           \
@@ -343,10 +416,13 @@ int main(int argc, char **argv)
 		   test_no_transient_copy, tear_down);
 	TEST(no_copy_at_all, NULL);
 	TEST(copy_is_refused, NULL);
+	TEST(new_libvirt, NULL);
 	TEST(copy_fails, NULL);
 	TEST(copy_is_unknown, NULL);
 	TEST(guest_is_not_defined_again, NULL);
 	TEST(stream_is_not_possible, NULL);
+	TEST(stream_is_refused_at_once, NULL);
 	TEST(stream_fails, NULL);
+	TEST(stream_is_too_large, NULL);
 	return g_test_run();
 }

@@ -3,12 +3,18 @@
  * Rolling back steps, on a guest of libvirt's test driver. The linker puts the functions below in
  * the place of those that the driver does not support.
  */
+#include <sys/statvfs.h>
+
 #include "tests/unit/host.h"
 #include "virt/domain/disk-filename.h"
 #include "virt/qemu-img.h"
 
 #define NO_UUID "6695eb01-f6a4-8304-79aa-97f2502e1930"
 #define DISK "<domain><devices><disk><target dev='vda'/>%s</disk></devices></domain>"
+
+#define DISK_FILE                                                                                  \
+	"<domain><devices><disk><driver type='%s'/><source file='%s'/><target dev='vda'/></disk>"  \
+	"</devices></domain>"
 
 /* libvirt's answers: one letter for each question, the last one for all further ones. '-': there is
  * none, 'o': ours, 't': somebody else's, 'x': the error `failure`. */
@@ -17,7 +23,11 @@ static struct {
 	const char *size, *job, *backup, *mirror; /* a NULL mirror: the driver's own XML */
 	const char *after;			  /* the answers after a job was ended */
 	const char *socket;
-	int state, reason; /* of the guest; 0: the driver's own */
+	int state, reason;		     /* of the guest; 0: the driver's own */
+	const char *disk_file, *disk_format; /* of vda; NULL: not reported, qcow2 */
+	bool is_full;			     /* its filesystem */
+	const char *failed_disk;	     /* that libvirt reports an I/O error for; NULL: none */
+	const char *key;		     /* in the undo data; NULL: the usual one */
 	/* How many times the question still meets a broken connection. */
 	unsigned unanswered_active, unanswered_persistent, unanswered_save;
 	unsigned ended, resumed, started, defined, start_flags, thaws;
@@ -65,7 +75,9 @@ __typeof__(virDomainHasManagedSaveImage) __real_virDomainHasManagedSaveImage,
 	__wrap_virDomainHasManagedSaveImage;
 __typeof__(virDomainDefineXML) __real_virDomainDefineXML, __wrap_virDomainDefineXML;
 __typeof__(virDomainResume) __wrap_virDomainResume;
+__typeof__(virDomainGetDiskErrors) __wrap_virDomainGetDiskErrors;
 __typeof__(virDomainFSThaw) __wrap_virDomainFSThaw;
+__typeof__(statvfs) __real_statvfs, __wrap_statvfs;
 __typeof__(virDomainCreateWithFlags) __real_virDomainCreateWithFlags,
 	__wrap_virDomainCreateWithFlags;
 
@@ -121,6 +133,11 @@ char *__wrap_virDomainGetXMLDesc(virDomainPtr domain, unsigned flags)
 	g_autofree char *xml = NULL;
 	char answer;
 
+	if (fake.disk_file) {
+		xml = g_strdup_printf(DISK_FILE, fake.disk_format ? fake.disk_format : "qcow2",
+				      fake.disk_file);
+		return strdup(xml);
+	}
 	if (!fake.mirror)
 		return __real_virDomainGetXMLDesc(domain, flags);
 	answer = next_answer(&fake.mirror);
@@ -172,6 +189,18 @@ int __wrap_virDomainResume(virDomainPtr domain)
 	return 0;
 }
 
+int __wrap_virDomainGetDiskErrors(virDomainPtr domain, virDomainDiskErrorPtr errors, unsigned count,
+				  unsigned flags)
+{
+	(void)domain;
+	(void)flags;
+	g_assert_cmpuint(count, >, 0);
+	if (!fake.failed_disk)
+		return 0;
+	errors[0] = (virDomainDiskError){strdup(fake.failed_disk), VIR_DOMAIN_DISK_ERROR_NO_SPACE};
+	return 1;
+}
+
 /* The test driver supports no flags. */
 int __wrap_virDomainCreateWithFlags(virDomainPtr domain, unsigned flags)
 {
@@ -186,8 +215,17 @@ int __wrap_virDomainFSThaw(virDomainPtr domain, const char **mounts, unsigned co
 	(void)mounts;
 	(void)count;
 	(void)flags;
-	fake.thaws++;
-	return fake.failure ? host_fail(fake.failure) : 1;
+	/* The second thaw finds nothing to thaw. */
+	return fake.failure ? host_fail(fake.failure) : fake.thaws++ == 0;
+}
+
+int __wrap_statvfs(const char *path, struct statvfs *fs)
+{
+	int rc = __real_statvfs(path, fs);
+
+	if (fake.is_full)
+		fs->f_bavail = 0;
+	return rc;
 }
 
 struct fixture {
@@ -241,11 +279,12 @@ static int roll_back(const struct fixture *fixture, const char *step, const char
 }
 #define DONE (-1)
 
-static int roll_back_backup(const struct fixture *fixture, bool running, const char *words)
+static int roll_back_backup(const struct fixture *fixture, bool resume, const char *words)
 {
 	g_autofree char *undo = g_strdup_printf(
-		"{\"target\":\"vda\",\"socket\":\"%s\",\"scratch\":\"%s\",\"running\":%s}",
-		fixture->socket, fixture->scratch, running ? "true" : "false");
+		"{\"target\":\"vda\",\"socket\":\"%s\",\"scratch\":\"%s\",\"%s\":%s}",
+		fixture->socket, fixture->scratch, fake.key ? fake.key : "resume",
+		resume ? "true" : "false");
 
 	return roll_back(fixture, "backup", undo, words);
 }
@@ -358,7 +397,7 @@ static void test_backup_does_not_end(struct fixture *fixture, gconstpointer unus
 	g_assert_false(has_files(fixture));
 }
 
-/* Only a guest that ran, and that an I/O error paused, is resumed. */
+/* Only a guest that an I/O error of the disk paused during the job is resumed. */
 static void test_backup_paused_the_guest(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -368,8 +407,50 @@ static void test_backup_paused_the_guest(struct fixture *fixture, gconstpointer 
 	fake.reason = VIR_DOMAIN_PAUSED_IOERROR;
 	g_assert_cmpint(roll_back_backup(fixture, false, NULL), ==, DONE);
 	g_assert_cmpuint(fake.resumed, ==, 0);
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*stays paused*disk vdb has the error");
+	fake.failed_disk = "vdb";
+	g_assert_cmpint(roll_back_backup(fixture, true, NULL), ==, DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.resumed, ==, 0);
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*resumed*");
+	fake.failed_disk = "vda";
 	g_assert_cmpint(roll_back_backup(fixture, true, NULL), ==, DONE);
 	g_assert_cmpuint(fake.resumed, ==, 1);
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*resumed*");
+	fake.failed_disk = NULL;
+	g_assert_cmpint(roll_back_backup(fixture, true, NULL), ==, DONE);
+	g_assert_cmpuint(fake.resumed, ==, 2);
+	/* A journal of an earlier version. */
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*resumed*");
+	fake.key = "running";
+	g_assert_cmpint(roll_back_backup(fixture, true, NULL), ==, DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.resumed, ==, 3);
+}
+
+/* Its own disk has the error: a resumed guest would be paused again. */
+static void test_guest_has_a_full_disk(struct fixture *fixture, gconstpointer unused)
+{
+	g_autofree char *disk = g_build_filename(fixture->host.tmp, "disk", NULL);
+
+	(void)unused;
+	g_assert_true(g_file_set_contents(disk, "x", 1, NULL));
+	fake.state = VIR_DOMAIN_PAUSED;
+	fake.reason = VIR_DOMAIN_PAUSED_IOERROR;
+	fake.failed_disk = "vda";
+	fake.disk_file = disk;
+	fake.is_full = true;
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*stays paused*vda itself has no room");
+	g_assert_cmpint(roll_back_backup(fixture, true, NULL), ==, DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.resumed, ==, 0);
+	/* A raw file without holes need not grow, so the scratch file was the cause. */
+	fake.disk_format = "raw";
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*resumed*");
+	g_assert_cmpint(roll_back_backup(fixture, true, NULL), ==, DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.resumed, ==, 1);
+	(void)g_unlink(disk);
 }
 
 static void test_backup_of_a_deleted_guest(struct fixture *fixture, gconstpointer unused)
@@ -501,17 +582,21 @@ static void test_partial_save_is_removed(struct fixture *fixture, gconstpointer 
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
 }
 
-/* Thawing twice is harmless; the agent of a guest that does not run cannot thaw. */
+/* Thawing twice is harmless; a guest that is off is not frozen. A paused guest needs a watchdog,
+ * which cannot be started here. */
 static void test_frozen_guest_is_thawed(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	g_assert_cmpint(roll_back(fixture, "freeze", "{}", NULL), ==, DONE);
-	g_assert_cmpuint(fake.thaws, ==, 1);
+	g_assert_cmpuint(fake.thaws, ==, 2);
 	fake.failure = VIR_ERR_AGENT_UNRESPONSIVE;
 	g_assert_cmpint(roll_back(fixture, "freeze", "{}", "thawing"), ==, VIRT_ERROR_FREEZE);
 	fake.failure = 0;
-	fake.state = VIR_DOMAIN_PAUSED;
+	fake.state = VIR_DOMAIN_SHUTOFF;
 	g_assert_cmpint(roll_back(fixture, "freeze", "{}", NULL), ==, DONE);
+	fake.state = VIR_DOMAIN_PAUSED;
+	fixture->host.config.thaw_program = "/none/such";
+	g_assert_cmpint(roll_back(fixture, "freeze", "{}", "watchdog"), ==, VIRT_ERROR_FREEZE);
 	g_assert_cmpuint(fake.thaws, ==, 2);
 }
 
@@ -721,6 +806,7 @@ int main(int argc, char **argv)
 	TEST(backup_is_unknown);
 	TEST(backup_does_not_end);
 	TEST(backup_paused_the_guest);
+	TEST(guest_has_a_full_disk);
 	TEST(backup_of_a_deleted_guest);
 	TEST(copy_is_aborted_once);
 	TEST(copy_of_somebody_else);

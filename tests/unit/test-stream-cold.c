@@ -150,6 +150,50 @@ static void test_guest_runs_after_the_events_were_lost(struct fixture *fixture,
 	assert_lost(snapshot_verify_end, fixture, "the guest was started");
 }
 
+/* The disk is copied instead, with qemu-img. */
+static void test_no_qemu_nbd(struct fixture *fixture, gconstpointer unused)
+{
+	g_autofree char *path = g_strdup(g_getenv("PATH"));
+	g_autofree char *program = g_find_program_in_path("qemu-img");
+	g_autofree char *tools = g_build_filename(fixture->host.tmp, "tools", NULL);
+	g_autofree char *link = g_build_filename(tools, "qemu-img", NULL);
+
+	(void)unused;
+	g_assert_cmpint(g_mkdir(tools, 0700), ==, 0);
+	g_assert_cmpint(symlink(program, link), ==, 0);
+	g_assert_true(g_setenv("PATH", tools, TRUE));
+	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying through the page cache");
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING,
+			      "*stream is not possible here*qemu-nbd was not found*using extract*");
+	g_assert_cmpint(fixture_take(fixture, ""), ==, FIXTURE_DONE);
+	g_test_assert_expected_messages();
+	g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "extract");
+	g_assert_true(g_setenv("PATH", path, TRUE));
+	(void)g_unlink(link);
+	g_assert_cmpint(g_rmdir(tools), ==, 0);
+}
+
+/* No image can be made of the source, such as one of more than 8 TiB. */
+static void test_encoder_refuses(struct fixture *fixture, gconstpointer unused)
+{
+	GError *cancelled =
+		g_error_new_literal(IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED, "cancelled");
+	GError *refused =
+		g_error_new_literal(IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED, "too large");
+	g_autoptr(GError) error = NULL;
+	g_autoptr(image_source_t) image = NULL;
+
+	(void)unused;
+	g_assert_null(snapshot_take_fallback(fixture->snapshot, cancelled, &error));
+	g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED);
+	g_assert_cmpstr(snapshot_method(fixture->snapshot), ==, "stream");
+	g_test_expect_message("virt", G_LOG_LEVEL_WARNING, "*too large*using extract instead");
+	image = snapshot_take_fallback(fixture->snapshot, refused, NULL);
+	g_test_assert_expected_messages();
+	g_assert_nonnull(image);
+	g_assert_false(snapshot_gives_disk(fixture->snapshot));
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/stream-cold/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -162,5 +206,7 @@ int main(int argc, char **argv)
 	TEST(events_are_lost);
 	TEST(events_are_lost_without_a_stamp);
 	TEST(guest_runs_after_the_events_were_lost);
+	TEST(no_qemu_nbd);
+	TEST(encoder_refuses);
 	return g_test_run();
 }

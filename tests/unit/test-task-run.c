@@ -176,7 +176,11 @@ static void test_the_end_is_reported(struct fixture *fixture, gconstpointer unus
 static void test_rollback_does_not_wait_for_the_conductor(struct fixture *fixture,
 							  gconstpointer unused)
 {
+	g_autofree char *undo =
+		g_strdup_printf("{\"" VIRT_UNDO_PROCESS "\":\"%s\"}", virt_process_id());
+
 	(void)unused;
+	fake.undo = undo;
 	fake.method_fails = true;
 	fake.undelivered = 5;
 	fake.away = 2;
@@ -189,17 +193,31 @@ static void test_rollback_does_not_wait_for_the_conductor(struct fixture *fixtur
 	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
 }
 
-/* After a reboot of the host the guest may run elsewhere, which only the conductor knows. */
-static void test_steps_of_another_boot_wait(struct fixture *fixture, gconstpointer unused)
+/* While an earlier process was dead the guest may have moved, which only the conductor knows. */
+static void test_steps_of_another_process_wait(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	fake.method_fails = true;
 	fake.undelivered = 5;
-	fake.undo = "{\"" VIRT_UNDO_BOOT "\":\"another\"}";
+	fake.undo = "{\"" VIRT_UNDO_PROCESS "\":\"another\"}";
 	run(fixture);
 	g_assert_cmpuint(fake.reports, ==, 6);
 	g_assert_cmpuint(fake.rollbacks, ==, 0);
 	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 1);
+}
+
+/* A task whose step outlives it: its job stays open, unless it failed. */
+static void test_job_with_a_lasting_step(struct fixture *fixture, gconstpointer unused)
+{
+	static const struct task_method lasting = {
+		.name = "quiesce_instance", .run = run_method, .flags = METHOD_LEAVES_STEP};
+
+	(void)unused;
+	fixture->task->method = &lasting;
+	run(fixture);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_OPEN), ==, 1);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
+	g_assert_cmpuint(fake.rollbacks, ==, 0);
 }
 
 #define TEST(name)                                                                                 \
@@ -210,6 +228,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	TEST(the_end_is_reported);
 	TEST(rollback_does_not_wait_for_the_conductor);
-	TEST(steps_of_another_boot_wait);
+	TEST(steps_of_another_process_wait);
+	TEST(job_with_a_lasting_step);
 	return g_test_run();
 }

@@ -5,18 +5,35 @@
  * driver.
  */
 #include <fcntl.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/host.h"
 
+#define AGENT_TIMEOUT_S 7
+
 static struct {
 	unsigned thaws, failing_thaws;
 	int thaw_code;
-	unsigned active_unanswered; /* how many times the question is not answered */
+	bool is_thawed;
+	unsigned state_unanswered; /* how many times the question is not answered */
+	unsigned paused;	   /* how many times the guest is paused */
+	int agent_limit;	   /* of its replies, in seconds, as last set */
 } fake;
 
 __typeof__(virDomainFSThaw) __wrap_virDomainFSThaw;
-__typeof__(virDomainIsActive) __real_virDomainIsActive, __wrap_virDomainIsActive;
+__typeof__(virDomainGetState) __real_virDomainGetState, __wrap_virDomainGetState;
+__typeof__(virDomainAgentSetResponseTimeout) __wrap_virDomainAgentSetResponseTimeout;
+
+int __wrap_virDomainAgentSetResponseTimeout(virDomainPtr domain, int seconds, unsigned flags)
+{
+	(void)domain;
+	(void)flags;
+	fake.agent_limit = seconds;
+	return 0;
+}
 
 int __wrap_virDomainFSThaw(virDomainPtr domain, const char **mounts, unsigned count, unsigned flags)
 {
@@ -24,15 +41,28 @@ int __wrap_virDomainFSThaw(virDomainPtr domain, const char **mounts, unsigned co
 	(void)mounts;
 	(void)count;
 	(void)flags;
-	return ++fake.thaws > fake.failing_thaws ? 1 : host_fail(fake.thaw_code);
+	g_assert_cmpint(fake.agent_limit, ==, AGENT_TIMEOUT_S);
+	if (fake.is_thawed)
+		return 0;
+	if (++fake.thaws <= fake.failing_thaws)
+		return host_fail(fake.thaw_code);
+	fake.is_thawed = true;
+	return 1;
 }
 
-int __wrap_virDomainIsActive(virDomainPtr domain)
+int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags)
 {
-	if (fake.active_unanswered == 0)
-		return __real_virDomainIsActive(domain);
-	fake.active_unanswered--;
-	return host_fail(VIR_ERR_INVALID_CONN);
+	int rc = __real_virDomainGetState(domain, state, reason, flags);
+
+	if (fake.state_unanswered > 0) {
+		fake.state_unanswered--;
+		return host_fail(VIR_ERR_INVALID_CONN);
+	}
+	if (fake.paused > 0) {
+		fake.paused--;
+		*state = VIR_DOMAIN_PAUSED;
+	}
+	return rc;
 }
 
 static void set_up(struct host *host, gconstpointer unused)
@@ -71,7 +101,7 @@ static int run_watchdog(const char *input, char **ret_output)
 {
 	int saved_input = dup(STDIN_FILENO), saved_output = dup(STDOUT_FILENO);
 	int to[2], from[2], status;
-	char output[8192] = "";
+	char output[65536] = "";
 
 	g_assert_cmpint(pipe(to), ==, 0);
 	g_assert_cmpint(pipe(from), ==, 0);
@@ -79,7 +109,7 @@ static int run_watchdog(const char *input, char **ret_output)
 	(void)close(to[1]);
 	(void)dup2(to[0], STDIN_FILENO);
 	(void)dup2(from[1], STDOUT_FILENO);
-	status = virt_thaw_watch(HOST_URI, HOST_UUID, 60);
+	status = virt_thaw_watch(HOST_URI, HOST_UUID, 60, AGENT_TIMEOUT_S);
 	(void)alarm(0);
 	(void)dup2(saved_input, STDIN_FILENO);
 	(void)dup2(saved_output, STDOUT_FILENO);
@@ -90,6 +120,9 @@ static int run_watchdog(const char *input, char **ret_output)
 	(void)close(from[0]);
 	(void)close(to[0]);
 	*ret_output = remove_log_lines(output);
+	/* libvirt's default, unless the agent was not asked. */
+	g_assert_true(fake.agent_limit == VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK ||
+		      fake.thaws == 0);
 	return status;
 }
 
@@ -129,56 +162,125 @@ static void test_connection_breaks(struct host *host, gconstpointer unused)
 {
 	(void)host;
 	(void)unused;
-	fake.failing_thaws = 2;
-	fake.active_unanswered = 1;
-	expect_warning("*the watchdog thaws it");
-	g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying on a new connection*");
-	expect_warning("*thawing the guest's filesystems*retrying");
-	expect_warning("*thawing the guest's filesystems*retrying");
-	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
-	g_assert_cmpuint(fake.thaws, ==, 3);
-	g_assert_cmpuint(host_connects, ==, 2);
-}
-
-/* The guest may still be frozen: the watchdog goes on. */
-static void test_state_is_unknown(struct host *host, gconstpointer unused)
-{
-	(void)host;
-	(void)unused;
-	fake.failing_thaws = 2;
-	fake.active_unanswered = 3;
+	fake.state_unanswered = 2;
 	expect_warning("*the watchdog thaws it");
 	for (int i = 0; i < 2; i++)
 		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying on a new connection*");
-	expect_warning("*thawing the guest's filesystems*retrying");
+	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
+	g_assert_cmpuint(fake.thaws, ==, 1);
+	g_assert_cmpuint(host_connects, ==, 3);
+}
+
+/* libvirtd is away for minutes. */
+static void test_libvirt_is_away(struct host *host, gconstpointer unused)
+{
+	(void)host;
+	(void)unused;
+	fake.state_unanswered = 3 * 30;
+	expect_warning("*the watchdog thaws it");
+	for (int i = 0; i < 60; i++) {
+		g_test_expect_message("virt", G_LOG_LEVEL_INFO, "*retrying on a new connection*");
+		/* The same failure is logged once. */
+		if (i == 1)
+			expect_warning("*asking for the guest's state*retrying");
+	}
+	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
+	g_assert_cmpuint(fake.thaws, ==, 1);
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >, 300);
+}
+
+/* A guest that is paused for hours, and then resumed. */
+static void test_guest_is_paused(struct host *host, gconstpointer unused)
+{
+	(void)host;
+	(void)unused;
+	fake.paused = 1000;
+	expect_warning("*the watchdog thaws it");
+	expect_warning("*the guest is paused*retrying");
+	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
+	g_assert_cmpuint(fake.thaws, ==, 1);
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >, 3 * 3600);
+}
+
+/* An agent that was silent, and then answers. */
+static void test_agent_is_slow(struct host *host, gconstpointer unused)
+{
+	(void)host;
+	(void)unused;
+	fake.failing_thaws = 100;
+	fake.thaw_code = VIR_ERR_AGENT_UNRESPONSIVE;
+	expect_warning("*the watchdog thaws it");
 	expect_warning("*thawing the guest's filesystems*retrying");
 	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
-	g_assert_cmpuint(fake.thaws, ==, 3);
+	g_assert_cmpuint(fake.thaws, ==, 101);
+}
+
+/* The guest is frozen late: its time counts from then. */
+static void test_frozen_and_dismissed(struct host *host, gconstpointer unused)
+{
+	(void)host;
+	(void)unused;
+	assert_run("frozen\ndone\n", EXIT_SUCCESS, "ready\n");
+	expect_warning("*the watchdog thaws it");
+	assert_run("frozen\n", EXIT_SUCCESS, "ready\nthawed\n");
+	g_assert_cmpuint(fake.thaws, ==, 1);
+}
+
+/* Another watchdog of the guest is still thawing it: it might thaw the new freeze. */
+static void test_other_watchdog(struct host *host, gconstpointer unused)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t length = offsetof(struct sockaddr_un, sun_path) + 1;
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+	(void)host;
+	(void)unused;
+	length += (socklen_t)g_snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
+					"novasnap-thaw/%s", HOST_UUID);
+	g_assert_cmpint(bind(fd, (const struct sockaddr *)&address, length), ==, 0);
+	assert_run("", EXIT_FAILURE, "busy\n");
+	(void)close(fd);
+	assert_run("done\n", EXIT_SUCCESS, "ready\n");
 }
 
 /* A guest that does not run is not frozen. */
 static void test_guest_is_stopped(struct host *host, gconstpointer unused)
 {
 	(void)unused;
-	fake.failing_thaws = UINT_MAX;
-	fake.thaw_code = VIR_ERR_OPERATION_INVALID;
 	g_assert_cmpint(virDomainDestroy(host->domain), ==, 0);
 	expect_warning("*the watchdog thaws it");
-	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
-	g_assert_cmpuint(fake.thaws, ==, 1);
+	/* It was not thawed, and that is not claimed. */
+	assert_run("", EXIT_SUCCESS, "ready\n");
+	g_assert_cmpuint(fake.thaws, ==, 0);
 }
 
-/* An agent that never answers. It does not say that the guest is thawed. */
+/* An agent that refuses to thaw. It does not say that the guest is thawed. */
 static void test_given_up(struct host *host, gconstpointer unused)
+{
+	(void)host;
+	(void)unused;
+	fake.failing_thaws = UINT_MAX;
+	fake.thaw_code = VIR_ERR_INTERNAL_ERROR;
+	expect_warning("*the watchdog thaws it");
+	expect_warning("*thawing the guest's filesystems*retrying");
+	expect_warning("*giving up*virsh domfsthaw*");
+	assert_run("", EXIT_FAILURE, "ready\n");
+	g_assert_cmpuint(fake.thaws, ==, 20);
+}
+
+/* An agent that never answers. */
+static void test_time_is_over(struct host *host, gconstpointer unused)
 {
 	(void)host;
 	(void)unused;
 	fake.failing_thaws = UINT_MAX;
 	fake.thaw_code = VIR_ERR_AGENT_UNRESPONSIVE;
 	expect_warning("*the watchdog thaws it");
-	for (int i = 0; i < 20; i++)
-		expect_warning("*thawing the guest's filesystems*retrying");
+	expect_warning("*thawing the guest's filesystems*retrying");
+	expect_warning("*giving up*virsh domfsthaw*");
 	assert_run("", EXIT_FAILURE, "ready\n");
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >=, 24 * 3600);
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, <, 24 * 3600 + 60);
 }
 
 /* Without a connection nothing is frozen: it is not ready. */
@@ -200,9 +302,14 @@ int main(int argc, char **argv)
 	TEST(dismissed);
 	TEST(novasnapd_dies);
 	TEST(connection_breaks);
-	TEST(state_is_unknown);
+	TEST(libvirt_is_away);
+	TEST(guest_is_paused);
+	TEST(agent_is_slow);
+	TEST(frozen_and_dismissed);
+	TEST(other_watchdog);
 	TEST(guest_is_stopped);
 	TEST(given_up);
+	TEST(time_is_over);
 	TEST(not_ready);
 	return g_test_run();
 }

@@ -75,27 +75,21 @@ int backup_job_end(struct guest *guest, const char *socket, GError **error)
 	return ours == GUEST_NO ? 0 : -1;
 }
 
-int backup_job_resume_guest(struct guest *guest, GError **error)
+static char *read_backup(virDomainPtr domain, const char *path)
 {
-	int reason;
-	int state = guest_state(guest, &reason, error);
+	char *xml = virDomainBackupGetXMLDesc(domain, 0);
+	char *text = xml ? virt_xml_text(xml, path) : NULL;
 
-	if (state < 0)
-		return -1;
-	if (state != VIR_DOMAIN_PAUSED || reason != VIR_DOMAIN_PAUSED_IOERROR ||
-	    virDomainResume(guest->domain) == 0)
-		return 0;
-	virt_set_error(error, "resuming the guest, which was paused by an I/O error");
-	return -1;
+	free(xml);
+	return text;
 }
 
 char *backup_job_scratch_index(virDomainPtr domain)
 {
-	char *xml = virDomainBackupGetXMLDesc(domain, 0);
-	char *index = NULL;
+	return read_backup(domain, "/domainbackup/disks/disk[@backup='yes']/@index");
+}
 
-	if (xml)
-		index = virt_xml_text(xml, "/domainbackup/disks/disk[@backup='yes']/@index");
-	free(xml);
-	return index;
+char *backup_job_scratch_file(virDomainPtr domain)
+{
+	return read_backup(domain, "/domainbackup/disks/disk[@backup='yes']/scratch/@file");
 }

@@ -19,13 +19,10 @@ int backup_job_wait_visible(struct guest *guest, const char *socket, GError **er
  * 0, or -1 with an error: VIRT_ERROR_TIMEOUT if the job did not end. */
 int backup_job_end(struct guest *guest, const char *socket, GError **error);
 
-/* Resumes a guest that was paused by an I/O error, for example because the scratch file's
- * filesystem is full. Does nothing if the guest is in any other state. Returns 0, or -1 with an
- * error. */
-int backup_job_resume_guest(struct guest *guest, GError **error);
-
 /* The index that libvirt assigned to the scratch file, as in "vda[5]"; the caller frees it. NULL if
  * it is unknown. */
 char *backup_job_scratch_index(virDomainPtr domain);
+/* The path of the scratch file; the caller frees it. NULL if it is unknown. */
+char *backup_job_scratch_file(virDomainPtr domain);
 
 #endif

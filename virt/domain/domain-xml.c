@@ -53,6 +53,7 @@ static void domain_disk_free(gpointer data)
 	g_free(disk->type);
 	g_free(disk->serial);
 	g_free(disk->file);
+	g_free(disk->format);
 	g_free(disk);
 }
 
@@ -74,6 +75,7 @@ GPtrArray *domain_disks(const char *xml)
 		disk->type = virt_xml_text_at(domain.context, "@type");
 		disk->serial = virt_xml_text_at(domain.context, "serial");
 		disk->file = virt_xml_text_at(domain.context, "source/@file");
+		disk->format = virt_xml_text_at(domain.context, "driver/@type");
 		/* libvirt's calls identify a disk by its target. */
 		if (disk->target)
 			g_ptr_array_add(disks, disk);
@@ -83,4 +85,44 @@ GPtrArray *domain_disks(const char *xml)
 	xmlXPathFreeObject(found);
 	domain_document_close(&domain);
 	return disks;
+}
+
+const char *domain_disk_iothread(const char *xml, const char *target)
+{
+	/* One iothread, or several (libvirt 10.0 and later). */
+	g_autofree char *of_disk =
+		g_strdup_printf("/domain/devices/disk[target/@dev='%s']/driver/@iothread"
+				"|/domain/devices/disk[target/@dev='%s']/driver/iothreads/"
+				"iothread/@id",
+				target, target);
+	g_autofree char *controller =
+		g_strdup_printf("/domain/devices/controller[@type='scsi' and "
+				"@index=/domain/devices/disk[target/@dev='%s' and "
+				"target/@bus='scsi']/address/@controller]/driver",
+				target);
+	g_autofree char *of_controller =
+		g_strdup_printf("%s/@iothread|%s/iothreads/iothread/@id", controller, controller);
+	const char *words = NULL;
+	struct domain_document domain;
+
+	domain_document_open(&domain, xml);
+	if (domain.context) {
+		g_autofree char *disk_thread = virt_xml_text_at(domain.context, of_disk);
+		g_autofree char *controller_thread =
+			virt_xml_text_at(domain.context, of_controller);
+		/* Options of QEMU that libvirt passes on unread. */
+		g_autofree char *option = virt_xml_text_at(
+			domain.context,
+			"//@*[namespace-uri(..)='http://libvirt.org/schemas/domain/qemu/1.0' and "
+			"contains(., 'iothread')]");
+
+		if (disk_thread)
+			words = "has an iothread";
+		else if (controller_thread)
+			words = "has a virtio-scsi controller that has an iothread";
+		else if (option)
+			words = "may have an iothread, by an option of QEMU in the definition";
+	}
+	domain_document_close(&domain);
+	return words;
 }

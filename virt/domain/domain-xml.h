@@ -21,8 +21,13 @@ struct domain_disk {
 	char *type;   /* libvirt's: "file", "network", ...; NULL: none */
 	char *serial; /* NULL: none */
 	char *file;   /* NULL: its source is not a file */
+	char *format; /* NULL: not reported */
 };
 /* All disks that have a target, as an array of struct domain_disk; the caller unrefs it. */
 GPtrArray *domain_disks(const char *xml);
+
+/* Whether an iothread serves the disk `target`, by itself or through its virtio-scsi controller.
+ * Returns words for a message, "has an iothread", or NULL. */
+const char *domain_disk_iothread(const char *xml, const char *target);
 
 #endif

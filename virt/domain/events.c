@@ -28,6 +28,7 @@ struct domain_events {
 	bool job_failed;
 	bool guest_started;
 	bool guest_stopped;
+	bool guest_resumed;
 	bool guest_undefined;
 	bool disconnected;
 };
@@ -87,6 +88,8 @@ static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event
 		record_event(events, &events->guest_stopped);
 	if (event == VIR_DOMAIN_EVENT_UNDEFINED)
 		record_event(events, &events->guest_undefined);
+	if (event == VIR_DOMAIN_EVENT_RESUMED)
+		record_event(events, &events->guest_resumed);
 	if (event == VIR_DOMAIN_EVENT_STARTED)
 		record_event(events, &events->guest_started);
 	return 0;
@@ -182,6 +185,11 @@ bool domain_events_guest_started(struct domain_events *events)
 bool domain_events_guest_stopped(struct domain_events *events)
 {
 	return read_flag(events, &events->guest_stopped);
+}
+
+bool domain_events_guest_resumed(struct domain_events *events)
+{
+	return read_flag(events, &events->guest_resumed);
 }
 
 bool domain_events_guest_undefined(struct domain_events *events)

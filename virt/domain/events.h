@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * libvirt's events of one guest, recorded from registration on: the outcome of a block job, and
- * whether the guest was started, stopped or undefined. No events are recorded after the connection
- * broke (domain_events_are_lost).
+ * whether the guest was started, stopped, resumed or undefined. No events are recorded after the
+ * connection broke (domain_events_are_lost).
  */
 #ifndef NOVASNAP_VIRT_DOMAIN_EVENTS_H
 #define NOVASNAP_VIRT_DOMAIN_EVENTS_H
@@ -24,6 +24,7 @@ void domain_events_stop(struct domain_events *events);
 /* Whether the event happened since the start. From any thread. */
 bool domain_events_guest_started(struct domain_events *events);
 bool domain_events_guest_stopped(struct domain_events *events);
+bool domain_events_guest_resumed(struct domain_events *events);
 bool domain_events_guest_undefined(struct domain_events *events);
 /* Whether the connection broke. Later events are then unknown. */
 bool domain_events_are_lost(struct domain_events *events);

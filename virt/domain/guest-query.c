@@ -249,20 +249,27 @@ char *guest_xml(struct guest *guest, unsigned flags, GError **error)
 	return asked.xml;
 }
 
-enum guest_answer guest_has_copy_into(struct guest *guest, const char *target, const char *path,
-				      GError **error)
+enum guest_answer guest_has_mirror_file(struct guest *guest, const char *target, char **ret_path,
+					GError **error)
 {
 	struct xml_question asked = {0};
 	enum guest_answer answer =
 		ask_guest(guest, ask_xml, &asked, "reading the guest's definition", error);
-	g_autofree char *mirror_path = g_strdup_printf(
+	g_autofree char *where = g_strdup_printf(
 		"/domain/devices/disk[target/@dev='%s']/mirror/source/@file", target);
-	g_autofree char *mirror = asked.xml ? virt_xml_text(asked.xml, mirror_path) : NULL;
 
+	*ret_path = asked.xml ? virt_xml_text(asked.xml, where) : NULL;
 	free(asked.xml);
-	if (answer == GUEST_YES && g_strcmp0(mirror, path) != 0)
-		answer = GUEST_NO;
-	return answer;
+	return answer == GUEST_YES && !*ret_path ? GUEST_NO : answer;
+}
+
+enum guest_answer guest_has_copy_into(struct guest *guest, const char *target, const char *path,
+				      GError **error)
+{
+	g_autofree char *mirror = NULL;
+	enum guest_answer answer = guest_has_mirror_file(guest, target, &mirror, error);
+
+	return answer == GUEST_YES && g_strcmp0(mirror, path) != 0 ? GUEST_NO : answer;
 }
 
 struct size_question {

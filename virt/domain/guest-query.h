@@ -45,6 +45,11 @@ enum guest_answer guest_has_job(struct guest *guest, GError **error);
 enum guest_answer guest_has_block_job(struct guest *guest, const char *target,
 				      virDomainBlockJobInfo *ret_info, GError **error);
 
+/* Whether the disk `target` has a block job that mirrors it to a file, which is stored in
+ * *ret_path; the caller frees it. */
+enum guest_answer guest_has_mirror_file(struct guest *guest, const char *target, char **ret_path,
+					GError **error);
+
 /* Whether the disk `target` has a block job that copies it into the file `path`. */
 enum guest_answer guest_has_copy_into(struct guest *guest, const char *target, const char *path,
 				      GError **error);

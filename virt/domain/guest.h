@@ -15,6 +15,8 @@ struct guest {
 	 * copies. */
 	virConnectPtr connection; /* NULL: not connected */
 	virDomainPtr domain;	  /* NULL: not connected, or unknown to libvirt */
+	/* It was resumed after an I/O error, which is done only once. From any thread. */
+	atomic_bool io_error_resumed;
 };
 
 /* Sets all fields, without connecting. Always call guest_close afterwards. */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "virt/domain/domain-xml.h"
+#include "virt/domain/guest-agent.h"
 #include "virt/domain/guest-query.h"
 
 #define POWER_POLL_US (G_USEC_PER_SEC / 4)
@@ -97,11 +98,12 @@ static void set_guest_clock(struct guest *guest)
 {
 	struct timespec now;
 
-	(void)virDomainAgentSetResponseTimeout(guest->domain,
-					       (int)guest->host->config->agent_timeout_s, 0);
+	guest_agent_begin_limit(guest);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (virDomainSetTime(guest->domain, now.tv_sec, (unsigned)now.tv_nsec, 0) < 0)
+	if (guest->domain &&
+	    virDomainSetTime(guest->domain, now.tv_sec, (unsigned)now.tv_nsec, 0) < 0)
 		g_info("guest %s: cannot set its clock: %s", guest->uuid, virGetLastErrorMessage());
+	guest_agent_end_limit(guest);
 }
 
 int virt_guest_unpause(struct virt_host *host, const char *uuid, GError **error)
@@ -185,25 +187,32 @@ static void request_shutdown(const struct guest *guest)
 }
 
 /* Requests a shutdown repeatedly until the guest is off or the time is over. Returns whether the
- * guest is still running. */
+ * guest is still running. libvirtd may be restarting: while the answer is unknown, it is asked
+ * again until the time is over. */
 static enum guest_answer shut_down_guest(struct guest *guest, unsigned timeout_s, unsigned retry_s,
 					 const atomic_int *cancel, GError **error)
 {
-	gint64 began = g_get_monotonic_time(), now = began, requested = began;
-	enum guest_answer active = guest_is_active(guest, error);
+	gint64 began = g_get_monotonic_time(), now = began, requested = 0;
+	g_autoptr(GError) local = NULL;
+	enum guest_answer active = guest_is_active(guest, &local);
 
-	if (active == GUEST_YES)
-		request_shutdown(guest);
-	while (active == GUEST_YES && now - began < (gint64)timeout_s * G_USEC_PER_SEC &&
+	while (active != GUEST_NO && now - began < (gint64)timeout_s * G_USEC_PER_SEC &&
 	       !is_cancelled(cancel)) {
-		if (retry_s > 0 && now - requested > (gint64)retry_s * G_USEC_PER_SEC) {
+		if (active == GUEST_UNKNOWN) {
+			g_message("guest %s: shutting it down: %s; asking again", guest->uuid,
+				  local->message);
+			g_clear_error(&local);
+		} else if (requested == 0 ||
+			   (retry_s > 0 && now - requested > (gint64)retry_s * G_USEC_PER_SEC)) {
 			requested = now;
 			request_shutdown(guest);
 		}
 		g_usleep(POWER_POLL_US);
 		now = g_get_monotonic_time();
-		active = guest_is_active(guest, error);
+		active = guest_is_active(guest, &local);
 	}
+	if (local)
+		g_propagate_error(error, g_steal_pointer(&local));
 	return active;
 }
 

@@ -37,7 +37,6 @@ void disk_free(struct disk *disk)
 	if (!disk)
 		return;
 	g_free(disk->target);
-	g_free(disk->mirror);
 	g_ptr_array_unref(disk->layers);
 	g_free(disk);
 }
@@ -167,7 +166,6 @@ static int read_layers(struct disk *disk, const xmlNode *node, GError **error)
 static int read_disk(struct disk *disk, const xmlNode *node, GError **error)
 {
 	static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi", NULL};
-	const xmlNode *mirror = find_child(node, "mirror");
 
 	if (find_child(node, "encryption") || find_child(find_child(node, "source"), "encryption"))
 		return disk_refuse(disk,
@@ -180,11 +178,6 @@ static int read_disk(struct disk *disk, const xmlNode *node, GError **error)
 						       disk_top(disk)->format);
 
 		return disk_refuse(disk, why, error);
-	}
-	if (mirror) {
-		disk->mirror = read_attribute(find_child(mirror, "source"), "file");
-		if (!disk->mirror)
-			disk->mirror = g_strdup("(a target that is not a file)");
 	}
 	return 0;
 }

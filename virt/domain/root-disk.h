@@ -20,7 +20,6 @@ struct disk {
 	char *target;	   /* "vda" */
 	GPtrArray *layers; /* struct disk_layer, top first */
 	bool complete;	   /* `layers` is the whole chain */
-	char *mirror;	   /* the target file of a running block job; NULL: no job runs */
 };
 
 /* The root disk of a domain: the first <disk> of its definition, whatever its device type, target

@@ -8,12 +8,25 @@
 
 #include "virt/virt.h"
 
+/* What the watchdog sends. */
+#define THAW_MESSAGE_READY "ready\n"   /* it is connected to libvirt */
+#define THAW_MESSAGE_BUSY "busy\n"     /* an older watchdog of the guest is still thawing it */
+#define THAW_MESSAGE_THAWED "thawed\n" /* it has thawed the guest */
+/* What novasnapd sends. The end of the pipe tells the watchdog that novasnapd has died. */
+#define THAW_MESSAGE_FROZEN "frozen\n" /* the guest is frozen: its time limit counts from now */
+#define THAW_MESSAGE_DONE "done\n"     /* the guest is thawed */
+
 struct thaw_process;
 
 /* Starts the watchdog for a guest that is about to be frozen, and waits until the watchdog is
- * connected to libvirt. It thaws the guest after `limit_s` seconds. NULL with VIRT_ERROR_FREEZE. */
+ * connected to libvirt. It thaws the guest `limit_s` seconds after thaw_process_note_frozen, or
+ * after the time that freezing may take at most. NULL with VIRT_ERROR_FREEZE, or VIRT_ERROR_BUSY if
+ * an older watchdog, of this process or of a dead one, is still thawing the guest. */
 struct thaw_process *thaw_process_start(const struct virt_config *config, const char *uuid,
 					unsigned limit_s, GError **error);
+
+/* Tells the watchdog that the guest is frozen. */
+void thaw_process_note_frozen(struct thaw_process *process);
 
 /* Whether the watchdog has already thawed the guest. */
 bool thaw_process_has_thawed(struct thaw_process *process);

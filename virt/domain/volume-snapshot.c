@@ -3,6 +3,7 @@
  * External snapshots of a disk that Cinder stores in a file
  * (nova.virt.libvirt.driver._volume_snapshot_create).
  */
+#include "virt/domain/guest-agent.h"
 #include "virt/domain/volume-disk.h"
 
 static char *snapshot_xml(const struct volume_disk *disk, const char *new_file)
@@ -43,8 +44,21 @@ static int create_snapshot(const struct volume_disk *disk, const char *xml, unsi
 	return 0;
 }
 
-/* Freezes the guest's filesystems if possible; libvirt always thaws them. */
-static int create_quiesced(const struct volume_disk *disk, const struct virt_volume *volume,
+/* libvirt freezes the guest's filesystems, and always thaws them. */
+static int create_frozen(struct volume_disk *disk, const char *xml, GError **error)
+{
+	int rc;
+
+	guest_agent_begin_limit(&disk->guest);
+	rc = guest_connect(&disk->guest, error);
+	if (rc == 0)
+		rc = create_snapshot(disk, xml, VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE, error);
+	guest_agent_end_limit(&disk->guest);
+	return rc;
+}
+
+/* Freezes the guest's filesystems if possible. */
+static int create_quiesced(struct volume_disk *disk, const struct virt_volume *volume,
 			   const char *xml, GError **error)
 {
 	g_autoptr(GError) local = NULL;
@@ -52,7 +66,7 @@ static int create_quiesced(const struct volume_disk *disk, const struct virt_vol
 	if (!volume->guest_agent)
 		g_set_error_literal(&local, VIRT_ERROR, VIRT_ERROR_NO_AGENT,
 				    "the image lacks the property hw_qemu_guest_agent");
-	else if (create_snapshot(disk, xml, VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE, &local) == 0)
+	else if (create_frozen(disk, xml, &local) == 0)
 		return 0;
 	if (volume->require_quiesce) {
 		g_propagate_error(error, g_steal_pointer(&local));
@@ -78,9 +92,8 @@ int virt_volume_snapshot_create(struct virt_host *host, const struct virt_volume
 	if (rc == 0 && volume->resuming && g_str_equal(disk.disk->file, path)) {
 		g_message("guest %s: volume %s is already writing to %s", volume->uuid,
 			  volume->volume_id, path);
+		guest_agent_end_limit(&disk.guest);
 	} else if (rc == 0) {
-		(void)virDomainAgentSetResponseTimeout(disk.guest.domain,
-						       (int)host->config->agent_timeout_s, 0);
 		xml = snapshot_xml(&disk, new_file);
 		rc = create_quiesced(&disk, volume, xml, error);
 	}

@@ -211,14 +211,29 @@ static void add_call(struct call_timeout *call, unsigned seconds)
 		pthread_cond_broadcast(&timeouts.changed);
 }
 
+/* With the lock held. */
+static unsigned limit_of(enum call_timeout_kind kind)
+{
+	const struct virt_config *config = timeouts.config;
+
+	switch (kind) {
+	case CALL_TIMEOUT_SAVE:
+		return config->save_timeout_s;
+	case CALL_TIMEOUT_AGENT:
+		return config->call_timeout_s + config->agent_timeout_s;
+	case CALL_TIMEOUT_CALL:
+	default:
+		return config->call_timeout_s;
+	}
+}
+
 void call_timeout_begin(struct call_timeout *call, virConnectPtr connection,
 			enum call_timeout_kind kind, const char *name)
 {
 	*call = (struct call_timeout){.connection = connection, .name = name};
 	pthread_mutex_lock(&timeouts.lock);
 	if (timeouts.config && g_hash_table_contains(timeouts.sockets, connection))
-		add_call(call, kind == CALL_TIMEOUT_SAVE ? timeouts.config->save_timeout_s
-							 : timeouts.config->call_timeout_s);
+		add_call(call, limit_of(kind));
 	pthread_mutex_unlock(&timeouts.lock);
 }
 

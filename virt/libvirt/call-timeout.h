@@ -11,6 +11,7 @@
 #define NOVASNAP_VIRT_LIBVIRT_CALL_TIMEOUT_H
 
 #include <glib.h>
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <stdbool.h>
 
@@ -28,8 +29,10 @@ void call_timeouts_stop(void);
 virConnectPtr call_timeout_connect(const char *uri);
 
 enum call_timeout_kind {
-	CALL_TIMEOUT_CALL, /* [novasnap]libvirt_call_timeout */
-	CALL_TIMEOUT_SAVE, /* [novasnap]save_timeout: the guest's memory is written or read */
+	CALL_TIMEOUT_CALL,  /* [novasnap]libvirt_call_timeout */
+	CALL_TIMEOUT_SAVE,  /* [novasnap]save_timeout: the guest's memory is written or read */
+	CALL_TIMEOUT_AGENT, /* that of a call, and [novasnap]agent_timeout: the guest agent replies
+			     */
 };
 
 /* A call in progress, on its caller's stack. For the macros below. */
@@ -63,6 +66,8 @@ const char *call_timeout_exceeded(unsigned *ret_seconds);
 	CALL_TIMEOUT(CALL_TIMEOUT_CALL, virDomainGetConnect(domain), function, domain, ##__VA_ARGS__)
 #define CALL_TIMEOUT_OF_SAVE(function, domain, ...) \
 	CALL_TIMEOUT(CALL_TIMEOUT_SAVE, virDomainGetConnect(domain), function, domain, ##__VA_ARGS__)
+#define CALL_TIMEOUT_OF_AGENT(function, domain, ...) \
+	CALL_TIMEOUT(CALL_TIMEOUT_AGENT, virDomainGetConnect(domain), function, domain, ##__VA_ARGS__)
 
 #define virConnectClose(...) CALL_TIMEOUT_AT(virConnectClose, __VA_ARGS__)
 #define virConnectDomainEventDeregisterAny(...) CALL_TIMEOUT_AT(virConnectDomainEventDeregisterAny, __VA_ARGS__)
@@ -86,10 +91,11 @@ const char *call_timeout_exceeded(unsigned *ret_seconds);
 #define virDomainCreateWithFlags(...) CALL_TIMEOUT_OF_SAVE(virDomainCreateWithFlags, __VA_ARGS__)
 #define virDomainDefineXML(...) CALL_TIMEOUT_AT(virDomainDefineXML, __VA_ARGS__)
 #define virDomainDestroy(...) CALL_TIMEOUT_OF(virDomainDestroy, __VA_ARGS__)
-#define virDomainFSFreeze(...) CALL_TIMEOUT_OF(virDomainFSFreeze, __VA_ARGS__)
-#define virDomainFSThaw(...) CALL_TIMEOUT_OF(virDomainFSThaw, __VA_ARGS__)
+#define virDomainFSFreeze(...) CALL_TIMEOUT_OF_AGENT(virDomainFSFreeze, __VA_ARGS__)
+#define virDomainFSThaw(...) CALL_TIMEOUT_OF_AGENT(virDomainFSThaw, __VA_ARGS__)
 #define virDomainGetBlockInfo(...) CALL_TIMEOUT_OF(virDomainGetBlockInfo, __VA_ARGS__)
 #define virDomainGetBlockJobInfo(...) CALL_TIMEOUT_OF(virDomainGetBlockJobInfo, __VA_ARGS__)
+#define virDomainGetDiskErrors(...) CALL_TIMEOUT_OF(virDomainGetDiskErrors, __VA_ARGS__)
 #define virDomainGetJobInfo(...) CALL_TIMEOUT_OF(virDomainGetJobInfo, __VA_ARGS__)
 #define virDomainGetState(...) CALL_TIMEOUT_OF(virDomainGetState, __VA_ARGS__)
 #define virDomainGetXMLDesc(...) CALL_TIMEOUT_OF(virDomainGetXMLDesc, __VA_ARGS__)
@@ -100,11 +106,12 @@ const char *call_timeout_exceeded(unsigned *ret_seconds);
 #define virDomainLookupByUUIDString(...) CALL_TIMEOUT_AT(virDomainLookupByUUIDString, __VA_ARGS__)
 #define virDomainManagedSave(...) CALL_TIMEOUT_OF_SAVE(virDomainManagedSave, __VA_ARGS__)
 #define virDomainManagedSaveRemove(...) CALL_TIMEOUT_OF(virDomainManagedSaveRemove, __VA_ARGS__)
+#define virDomainQemuMonitorCommand(...) CALL_TIMEOUT_OF(virDomainQemuMonitorCommand, __VA_ARGS__)
 #define virDomainResume(...) CALL_TIMEOUT_OF(virDomainResume, __VA_ARGS__)
 #define virDomainSetBlockThreshold(...) CALL_TIMEOUT_OF(virDomainSetBlockThreshold, __VA_ARGS__)
-#define virDomainSetTime(...) CALL_TIMEOUT_OF(virDomainSetTime, __VA_ARGS__)
+#define virDomainSetTime(...) CALL_TIMEOUT_OF_AGENT(virDomainSetTime, __VA_ARGS__)
 #define virDomainShutdown(...) CALL_TIMEOUT_OF(virDomainShutdown, __VA_ARGS__)
-#define virDomainSnapshotCreateXML(...) CALL_TIMEOUT_OF(virDomainSnapshotCreateXML, __VA_ARGS__)
+#define virDomainSnapshotCreateXML(...) CALL_TIMEOUT_OF_AGENT(virDomainSnapshotCreateXML, __VA_ARGS__)
 #define virDomainSuspend(...) CALL_TIMEOUT_OF(virDomainSuspend, __VA_ARGS__)
 #define virDomainUndefineFlags(...) CALL_TIMEOUT_OF(virDomainUndefineFlags, __VA_ARGS__)
 /* clang-format on */

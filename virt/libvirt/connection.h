@@ -14,13 +14,15 @@
 
 struct event_loop;
 struct frozen_table;
+struct scratch_claims;
 
 /* The libvirt of this host, shared by all threads. It does not change after virt_host_open; the
- * table has its own lock. */
+ * tables have their own locks. */
 struct virt_host {
 	const struct virt_config *config;
 	struct event_loop *loop;     /* delivers libvirt's events; NULL: no events */
-	struct frozen_table *frozen; /* guests that this process froze (domain/freeze.h) */
+	struct frozen_table *frozen; /* guests that this process froze (domain/frozen-table.h) */
+	struct scratch_claims *scratch_claims; /* room for the streams (method/room.h) */
 };
 
 /* Opens a connection, with keepalive if there is an event loop. Retries for

@@ -7,11 +7,18 @@
 #include <stdlib.h>
 
 #include "virt/libvirt/path-access.h"
+#include "virt/libvirt/qemu-version.h"
 #include "virt/libvirt/xml.h"
 
-/* libvirt encodes a version as one number: 1000000 * major + 1000 * minor + release. */
-#define VERSION_MAJOR 1000000
-#define VERSION_MINOR 1000
+static char *describe_versions(virConnectPtr connection, unsigned long libvirt,
+			       unsigned long driver)
+{
+	g_autofree char *library = qemu_version_text(libvirt);
+	g_autofree char *hypervisor = qemu_version_text(driver);
+
+	return g_strdup_printf("libvirt %s, %s %s", library, virConnectGetType(connection),
+			       hypervisor);
+}
 
 char *virt_host_versions(struct virt_host *host, GError **error)
 {
@@ -26,11 +33,7 @@ char *virt_host_versions(struct virt_host *host, GError **error)
 	else if (virConnectGetVersion(connection, &driver) < 0)
 		virt_set_error(error, "asking for the hypervisor's version");
 	else
-		text = g_strdup_printf(
-			"libvirt %lu.%lu.%lu, %s %lu.%lu.%lu", libvirt / VERSION_MAJOR,
-			libvirt / VERSION_MINOR % VERSION_MINOR, libvirt % VERSION_MINOR,
-			virConnectGetType(connection), driver / VERSION_MAJOR,
-			driver / VERSION_MINOR % VERSION_MINOR, driver % VERSION_MINOR);
+		text = describe_versions(connection, libvirt, driver);
 	(void)virConnectClose(connection);
 	return text;
 }

@@ -30,20 +30,24 @@ static enum guest_answer has_lasting_block_job(struct snapshot *snapshot, GError
 	}
 }
 
-/* novasnap's block jobs copy to a staging folder. */
+/* novasnap's block jobs copy to a staging folder. Where the job copies to is asked now: since the
+ * snapshot began, one job may have ended and another program may have started another. */
 static int end_left_block_job(struct snapshot *snapshot, GError **error)
 {
 	const char *target = snapshot->disk->target;
-	const char *mirror = snapshot->disk->mirror;
+	g_autofree char *mirror = NULL;
 	enum guest_answer answer = has_lasting_block_job(snapshot, error);
 
+	if (answer == GUEST_YES &&
+	    guest_has_mirror_file(&snapshot->guest, target, &mirror, error) == GUEST_UNKNOWN)
+		return -1;
 	if (answer != GUEST_YES)
 		return answer == GUEST_NO ? 0 : -1;
 	if (!mirror || !staging_owns(snapshot->config->snapshots_directory, mirror)) {
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
 			    "another program has started a block job of disk %s, to %s: it must "
 			    "end before a snapshot can begin",
-			    target, mirror ? mirror : "(unknown)");
+			    target, mirror ? mirror : "(no file)");
 		return -1;
 	}
 	g_message("guest %s: ending a block job to %s that an earlier novasnap left running",

@@ -53,7 +53,7 @@ int managed_save_begin(struct snapshot *snapshot, GError **error)
 				      error);
 	undo = cJSON_CreateObject();
 	cJSON_AddBoolToObject(undo, "paused", snapshot->first_state == VIR_DOMAIN_PAUSED);
-	step_note_boot(undo);
+	step_note_process(undo);
 	if (step_begin(snapshot, "save", undo, error) < 0)
 		return -1;
 	/* If the call fails, libvirt may have saved the guest nevertheless: the step stays open. */

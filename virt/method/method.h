@@ -49,8 +49,9 @@ struct snapshot {
 
 enum snapshot_open_result {
 	SNAPSHOT_OPENED,
-	SNAPSHOT_TRY_FALLBACK, /* not possible here: use the fallback */
-	SNAPSHOT_FAILED,
+	SNAPSHOT_NOT_POSSIBLE, /* not possible here: the fallback takes the snapshot */
+	SNAPSHOT_NO_ROOM,      /* the same, if the fallback has room for its files */
+	SNAPSHOT_FAILED,       /* no method can take a snapshot now */
 };
 
 /* The worker calls the functions in this order, each at most once, except verify. Those that return
@@ -61,12 +62,18 @@ struct snapshot_method {
 	/* Saves a guest that must be saved, or rejects it with an error. Changes nothing else.
 	 * NULL: nothing to prepare. */
 	int (*prepare)(struct snapshot *snapshot, GError **error);
+	/* Whether snapshots_directory has room for the files of `take`. NULL: not checked. */
+	int (*check_room)(struct snapshot *snapshot, GError **error);
 	/* Creates the finished image snapshot->image. NULL: the method has `open`. */
 	int (*take)(struct snapshot *snapshot, GError **error);
 	/* Opens a source that reads the guest's disk; the caller frees it before the steps are
-	 * closed. Sets an error unless the result is SNAPSHOT_OPENED. */
+	 * closed. Sets an error unless the result is SNAPSHOT_OPENED. Anything that refuses this
+	 * method, but not the fallback, is SNAPSHOT_NOT_POSSIBLE. */
 	enum snapshot_open_result (*open)(struct snapshot *snapshot, struct image_source **ret_disk,
 					  GError **error);
+	/* Ends the export that the source of `open` reads, while the source is still connected to
+	 * it. Called by the thread that frees the source. NULL: the export ends with the source. */
+	void (*end_export)(struct snapshot *snapshot);
 	const struct snapshot_method *fallback; /* of a method with `open` */
 	/* Whether the data that the source reads still belongs to a single point in time. From any
 	 * thread, while the source exists; must not block. NULL: the image is finished. */

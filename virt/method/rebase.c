@@ -7,6 +7,7 @@
  * copy.
  */
 #include <cjson/cJSON.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "virt/domain/disk-chain.h"
@@ -16,10 +17,13 @@
 #include "virt/method/copy-out.h"
 #include "virt/method/left-jobs.h"
 #include "virt/method/quiesce.h"
+#include "virt/method/room.h"
 #include "virt/qemu-img.h"
 #include "virt/steps.h"
 
 #define END_TIMEOUT_S 60
+/* From this version of libvirt on, no guest is undefined. Transient jobs exist since 3.5.0. */
+#define TRANSIENT_VERSION 9000000
 
 static int make_delta(struct snapshot *snapshot, GError **error)
 {
@@ -77,7 +81,7 @@ static int undefine_guest(struct snapshot *snapshot, GError **error)
 		flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
 	undo = cJSON_CreateObject();
 	cJSON_AddStringToObject(undo, "xml", definition);
-	step_note_boot(undo);
+	step_note_process(undo);
 	if (step_begin(snapshot, "undefine", undo, error) < 0)
 		return -1;
 	if (virDomainUndefineFlags(snapshot->guest.domain, flags) == 0)
@@ -99,31 +103,41 @@ static int begin_block_copy(struct snapshot *snapshot, unsigned more_flags)
 				  flags | more_flags);
 }
 
-/* The error code of a libvirt without transient jobs. */
-static bool is_unknown_flag(int code)
+/* Whether libvirt's last error says that it does not know the flag of transient jobs: virCheckFlags
+ * names the argument. Other invalid arguments have the same code. */
+static bool is_flag_unknown(void)
 {
-	return code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
-	       code == VIR_ERR_OPERATION_UNSUPPORTED;
+	const virError *last = virGetLastError();
+
+	return last && last->code == VIR_ERR_INVALID_ARG && g_strcmp0(last->str2, "flags") == 0;
+}
+
+/* Whether this libvirt may lack transient jobs. False if its version is unknown. */
+static bool is_libvirt_old(const struct guest *guest)
+{
+	unsigned long version = ULONG_MAX;
+
+	return virConnectGetLibVersion(guest->connection, &version) == 0 &&
+	       version < TRANSIENT_VERSION;
 }
 
 /* Returns 0, -1 with an error, or 1 if libvirt has no transient jobs. */
 static int start_transient_copy(struct snapshot *snapshot, GError **error)
 {
 	g_autoptr(GError) refused = NULL;
-	enum guest_answer persistent;
-	int code;
+	bool is_missing = true;
 
 	/* An injected fault at this step simulates a libvirt without transient jobs. */
-	if (step_begin(snapshot, "transient", NULL, &refused) < 0) {
-		code = VIR_ERR_ARGUMENT_UNSUPPORTED;
-	} else if (begin_block_copy(snapshot, VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0) {
-		return 0;
-	} else {
-		code = virGetLastErrorCode();
+	if (step_begin(snapshot, "transient", NULL, &refused) == 0) {
+		if (begin_block_copy(snapshot, VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB) == 0)
+			return 0;
+		is_missing = is_flag_unknown();
 		virt_set_error(&refused, "starting the block copy");
+		is_missing = is_missing && is_libvirt_old(&snapshot->guest);
 	}
-	if (is_unknown_flag(code)) {
-		persistent = guest_is_persistent(&snapshot->guest, error);
+	if (is_missing) {
+		enum guest_answer persistent = guest_is_persistent(&snapshot->guest, error);
+
 		if (persistent == GUEST_UNKNOWN)
 			return -1;
 		if (persistent == GUEST_YES) {
@@ -258,6 +272,28 @@ static int end_block_copy(struct snapshot *snapshot, GError **error)
 	return quiesce_end(snapshot, error);
 }
 
+/* The delta takes a copy of the top file, and the image a copy of the whole chain. */
+static int rebase_check_room(struct snapshot *snapshot, GError **error)
+{
+	const struct virt_config *config = snapshot->config;
+	int64_t room = room_free(config->snapshots_directory);
+	uint64_t size, wanted;
+
+	if (guest_disk_size(&snapshot->guest, snapshot->disk->target, &size, error) < 0)
+		return -1;
+	wanted = room_allocated(snapshot->disk, size) + room_allocated_top(snapshot->disk, size) +
+		 config->scratch_reserve_mib * ROOM_MIB;
+	if (room >= 0 && (uint64_t)room >= wanted)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_PROCESS,
+		    "[libvirt]snapshots_directory %s has %" G_GINT64_FORMAT
+		    " MiB free, but %" G_GUINT64_FORMAT
+		    " MiB may be needed for a copy of the disk: make room, or set another folder",
+		    config->snapshots_directory, MAX(room, 0) / (int64_t)ROOM_MIB,
+		    (wanted + ROOM_MIB - 1) / ROOM_MIB);
+	return -1;
+}
+
 static int rebase_take(struct snapshot *snapshot, GError **error)
 {
 	g_autofree char *source = NULL;
@@ -273,5 +309,6 @@ static int rebase_take(struct snapshot *snapshot, GError **error)
 const struct snapshot_method method_rebase = {
 	.name = "rebase",
 	.live = true,
+	.check_room = rebase_check_room,
 	.take = rebase_take,
 };

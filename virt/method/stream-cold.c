@@ -126,6 +126,7 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 {
 	g_autoptr(GError) local = NULL;
 	struct image_source *disk;
+	bool cancelled;
 
 	snapshot->disk_stamp = disk_stamp_read(snapshot->disk);
 	if (managed_save_check_stopped(snapshot, error) < 0 ||
@@ -133,15 +134,18 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 				error) < 0)
 		return SNAPSHOT_FAILED;
 	disk = serve_disk(snapshot, true, &local);
-	if (!disk && !g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED)) {
+	cancelled = g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED);
+	if (!disk && !cancelled) {
 		g_info("guest %s: %s; retrying through the page cache", snapshot->guest.uuid,
 		       local->message);
 		g_clear_error(&local);
 		disk = serve_disk(snapshot, false, &local);
+		cancelled =
+			g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED);
 	}
 	if (!disk) {
 		g_propagate_error(error, g_steal_pointer(&local));
-		return SNAPSHOT_FAILED;
+		return cancelled ? SNAPSHOT_FAILED : SNAPSHOT_NOT_POSSIBLE;
 	}
 	*ret_disk = watched_disk_new(snapshot, disk);
 	return SNAPSHOT_OPENED;

@@ -30,12 +30,22 @@ static int verify_after_access(struct snapshot *snapshot, int rc, GError *own, G
 	return -1;
 }
 
-static int watched_disk_read(struct image_source *source, uint64_t offset, void *buf, size_t len,
-			     GError **error)
+static int watched_disk_start(struct image_source *source, struct image_read *read, uint64_t offset,
+			      void *buf, size_t len, GError **error)
 {
 	struct watched_disk *watched = (struct watched_disk *)source;
 	GError *own = NULL;
-	int rc = watched->disk->ops->read(watched->disk, offset, buf, len, &own);
+
+	if (image_source_start(watched->disk, read, offset, buf, len, &own) == 0)
+		return 0;
+	return verify_after_access(watched->snapshot, -1, own, error);
+}
+
+static int watched_disk_finish(struct image_source *source, struct image_read *read, GError **error)
+{
+	struct watched_disk *watched = (struct watched_disk *)source;
+	GError *own = NULL;
+	int rc = image_source_finish(watched->disk, read, &own);
 
 	return verify_after_access(watched->snapshot, rc, own, error);
 }
@@ -53,7 +63,10 @@ static int watched_disk_extents(struct image_source *source, image_extent_fn eac
 static void watched_disk_free(struct image_source *source)
 {
 	struct watched_disk *watched = (struct watched_disk *)source;
+	struct snapshot *snapshot = watched->snapshot;
 
+	if (snapshot->method->end_export)
+		snapshot->method->end_export(snapshot);
 	image_source_free(watched->disk);
 	g_free(watched);
 }
@@ -61,7 +74,9 @@ static void watched_disk_free(struct image_source *source)
 struct image_source *watched_disk_new(struct snapshot *snapshot, struct image_source *disk)
 {
 	static const struct image_source_ops ops = {
-		.read = watched_disk_read,
+		.read = image_source_start_and_finish,
+		.start = watched_disk_start,
+		.finish = watched_disk_finish,
 		.free = watched_disk_free,
 		.extents = watched_disk_extents,
 	};
