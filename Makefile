@@ -21,7 +21,8 @@ BUILD := $(NOVASNAP_BUILD)
 # The libraries: pkg-config's name and Debian's package of each.
 LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev libvirt-qemu:libvirt-dev librabbitmq:librabbitmq-dev \
              libcurl:libcurl4-openssl-dev libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
-             libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev
+             libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev \
+             liblzma:liblzma-dev libbrotlidec:libbrotli-dev
 PKGS := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
 ifdef SANITIZE
@@ -72,7 +73,8 @@ CC_WARN = $(eval CC_WARN := $$(if $$(findstring clang,$$(shell $(CC) --version))
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
              $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
-LIBS = $(PKG_LIBS)
+# libbz2 has no pkg-config file on Debian 12.
+LIBS = $(PKG_LIBS) -lbz2
 
 ROOMS := rpc virt image agent
 # Each program has its main() in agent/PROGRAM.c; the other files of a room are its library.
@@ -164,6 +166,7 @@ $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool
 $(BUILD)/tests/unit/test-outcome: ALL_LDFLAGS += $(call wrap,job_is_cancelled job_is_stopping)
 $(BUILD)/tests/unit/test-leftovers: ALL_LDFLAGS += $(call wrap,virt_guest_rollback_step thread_deadline g_get_monotonic_time)
 $(BUILD)/tests/unit/test-volume-result: ALL_LDFLAGS += $(call wrap,cinder_snapshot_update)
+$(BUILD)/tests/unit/test-rpc-content: LIBS += -lbrotlienc
 $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)
 $(BUILD)/tests/fuzz/fuzz-domain-xml: WRAP := $(call wrap,virDomainBackupGetXMLDesc)
@@ -182,6 +185,7 @@ bench-programs: $(BENCH)
 # A clear message in place of a missing header.
 check-libraries:
 	@command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) || tests/lib/missing.sh library $(LIBRARIES)
+	@CC='$(CC)' tests/lib/missing.sh header bzlib.h:libbz2-dev
 
 # What is built before a test: in parallel, also where `make` was called without -j.
 JOBS  ?= $(shell nproc)

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 
 #include "agent/command/common.h"
+#include "agent/config/files.h"
 #include "agent/daemon/process.h"
+#include "rpc/rpc.h"
 
 static const struct {
 	const char *name;
@@ -78,9 +80,12 @@ static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields,
 
 	for (gsize i = 0; i < count && level <= filter->level; i++) {
 		const char *message = fields[i].value;
+		g_autofree char *redacted = NULL;
 
-		if (g_str_equal(fields[i].key, "MESSAGE") && !was_just_printed(filter, message))
-			(void)fprintf(stderr, "novasnap: %s\n", message);
+		if (!g_str_equal(fields[i].key, "MESSAGE") || was_just_printed(filter, message))
+			continue;
+		redacted = rpc_log_redact(message);
+		(void)fprintf(stderr, "novasnap: %s\n", redacted ? redacted : message);
 	}
 	return G_LOG_WRITER_HANDLED;
 }
@@ -108,11 +113,9 @@ static int run_command(const struct command_context *context, int argc, char **a
 
 int main(int argc, char **argv)
 {
-	g_auto(GStrv) files = NULL;
+	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
 	gboolean version = FALSE, help = FALSE;
 	const GOptionEntry entries[] = {
-		{"config-file", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &files,
-		 COMMAND_CONFIG_FILE_HELP, "FILE"},
 		{"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Print this help", NULL},
 		{"version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL},
 		G_OPTION_ENTRY_NULL,
@@ -129,6 +132,7 @@ int main(int argc, char **argv)
 	g_option_context_set_strict_posix(options, TRUE);
 	g_option_context_set_help_enabled(options, FALSE);
 	g_option_context_set_summary(options, summary);
+	config_files_add_options(options, paths);
 	g_option_context_add_main_entries(options, entries, NULL);
 	if (!g_option_context_parse(options, &argc, &argv, &error)) {
 		(void)fprintf(stderr, "novasnap: %s; see novasnap --help\n", error->message);
@@ -142,6 +146,7 @@ int main(int argc, char **argv)
 		command_print_help(options, help ? stdout : stderr);
 		return help ? EXIT_SUCCESS : EXIT_USAGE;
 	}
-	context.files = (const char *const *)files;
+	g_ptr_array_add(paths, NULL);
+	context.files = (const char *const *)paths->pdata;
 	return run_command(&context, argc - 1, argv + 1);
 }

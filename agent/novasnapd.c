@@ -14,6 +14,7 @@
 
 #include "agent/command/common.h"
 #include "agent/config/config.h"
+#include "agent/config/files.h"
 #include "agent/daemon/log.h"
 #include "agent/daemon/manager.h"
 #include "agent/daemon/process.h"
@@ -285,11 +286,10 @@ static const char description[] =
 
 int main(int argc, char **argv)
 {
-	g_auto(GStrv) files = NULL;
+	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+	const char *const *files;
 	gboolean version = FALSE, help = FALSE;
 	const GOptionEntry entries[] = {
-		{"config-file", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &files,
-		 COMMAND_CONFIG_FILE_HELP, "FILE"},
 		{"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Print this help", NULL},
 		{"version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL},
 		G_OPTION_ENTRY_NULL,
@@ -308,6 +308,7 @@ int main(int argc, char **argv)
 	g_option_context_set_help_enabled(options, FALSE);
 	g_option_context_set_summary(options, summary);
 	g_option_context_set_description(options, description);
+	config_files_add_options(options, paths);
 	g_option_context_add_main_entries(options, entries, NULL);
 	if (!g_option_context_parse(options, &argc, &argv, &error) || argc > 1) {
 		(void)fprintf(stderr, "novasnapd: %s; see novasnapd --help\n",
@@ -322,7 +323,9 @@ int main(int argc, char **argv)
 		printf("novasnapd %s\n", NOVASNAP_VERSION);
 		return EXIT_SUCCESS;
 	}
-	config = config_load((const char *const *)files, &error);
+	g_ptr_array_add(paths, NULL);
+	files = (const char *const *)paths->pdata;
+	config = config_load(files, &error);
 	if (!config || log_open(config->log_file, config->debug, &error) < 0) {
 		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
 		return EXIT_USAGE;

@@ -35,20 +35,41 @@ enum image_error {
 	IMAGE_ERROR_CONFIG,	 /* the configuration is invalid */
 };
 
+/* How a Keystone user proves its identity: keystoneauth's auth_type. */
+enum keystone_method {
+	KEYSTONE_NONE,			 /* there is no user */
+	KEYSTONE_PASSWORD,		 /* password, v3password */
+	KEYSTONE_APPLICATION_CREDENTIAL, /* v3applicationcredential */
+	KEYSTONE_TOKEN,			 /* token, v3token */
+};
+
 /*
- * One of novasnap's Keystone users. The names are those of keystoneauth's password options. Strings
- * may be NULL. The user is configured if both auth_url and username are set.
+ * One of novasnap's Keystone users. The names are those of keystoneauth's options. Strings may be
+ * NULL. Of an ID and a name, the ID counts.
  */
 struct keystone_config {
+	enum keystone_method method;
+	const char *section;  /* the section that the credential is from, for messages */
 	const char *auth_url; /* with or without "/v3" at its end */
 	const char *username;
+	const char *user_id;
 	const char *password;
-	const char *user_domain_name; /* if user_domain_id is NULL; both NULL: "Default" */
+	const char *user_domain_name;
 	const char *user_domain_id;
-	const char *project_name; /* if project_id is NULL; both NULL: an unscoped token */
+	const char *token; /* of KEYSTONE_TOKEN */
+	const char *application_credential_id;
+	const char *application_credential_name; /* with the user that owns it */
+	const char *application_credential_secret;
+	/* The scope of the token: at most one of project, domain and trust, or else the system. None:
+	 * the token is unscoped, or has the scope of the application credential. */
+	const char *project_name;
 	const char *project_id;
-	const char *project_domain_name; /* if project_domain_id is NULL; both NULL: "Default" */
+	const char *project_domain_name;
 	const char *project_domain_id;
+	const char *domain_id;
+	const char *domain_name;
+	const char *trust_id;
+	const char *system_scope;
 	const char *cafile;   /* PEM; NULL: the system's certificate authorities */
 	const char *certfile; /* PEM, the client certificate */
 	const char *keyfile;
@@ -252,6 +273,10 @@ char *image_store_create(struct image_store *store, const struct image_identity 
  */
 int image_check_keystone(const struct keystone_config *user, const struct image_config *config,
 			 GError **error);
+
+/* Describes the credential without its secret: "user nova, project service". The caller frees it
+ * with g_free(). "": the user is not configured. */
+char *image_keystone_describe(const struct keystone_config *user);
 
 /*
  * Returns the store's location, for messages and `image_ref_url`: the URL of the first Glance

@@ -11,11 +11,11 @@
 #include "rpc/amqp/publisher.h"
 #include "rpc/amqp/topology.h"
 #include "rpc/base.h"
+#include "rpc/content.h"
 #include "rpc/context.h"
 #include "rpc/failure.h"
 #include "rpc/handle.h"
 #include "rpc/json.h"
-#include "rpc/limits.h"
 
 /* A call that waits for its reply; on the caller's stack. */
 struct pending_call {
@@ -73,19 +73,16 @@ const struct consumer_channel_ops rpc_client_channel = {
 	.deliver = rpc_client_deliver,
 };
 
-static cJSON *decode_reply(const struct delivery *delivery)
+static cJSON *decode_reply(struct rpc *rpc, const struct delivery *delivery)
 {
 	g_autoptr(GError) error = NULL;
-	cJSON *reply;
+	struct content content;
+	cJSON *reply = content_decode(delivery, &content, &error);
 
-	if (delivery->size > RPC_MAX_BODY_BYTES) {
-		g_warning("dropping a reply: it has %" G_GUINT64_FORMAT
-			  " bytes, over the limit of %zu",
-			  delivery->size, RPC_MAX_BODY_BYTES);
-		return NULL;
-	}
-	reply = rpc_body_decode(delivery->body, delivery->length, &error);
+	content_clear(&content);
 	if (!reply) {
+		if (g_error_matches(error, RPC_ERROR, RPC_ERROR_ENCODING))
+			atomic_fetch_add(&rpc->unsupported, 1);
 		g_warning("dropping a reply: %s", error->message);
 	} else if (!json_string(reply, "_msg_id")) {
 		g_warning("dropping a reply: it has no _msg_id");
@@ -98,7 +95,7 @@ void rpc_client_deliver(const struct delivery *delivery, void *opaque)
 {
 	struct rpc *rpc = opaque;
 	struct rpc_client *client = rpc->client;
-	cJSON *reply = decode_reply(delivery);
+	cJSON *reply = decode_reply(rpc, delivery);
 	struct pending_call *pending;
 
 	if (!reply)

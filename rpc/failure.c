@@ -41,14 +41,19 @@ static char *strip_remote_suffix(const char *name)
 	return g_strndup(name, MIN(length, NAME_MAX_BYTES));
 }
 
+/* The message is logged, journaled and notified, so it is redacted. */
 static char *read_failure_message(const cJSON *failure)
 {
 	const char *message = json_string(failure, "message");
+	g_autofree char *start = NULL;
+	char *redacted;
 
 	if (!message)
 		return g_strdup("(no message)");
-	return g_utf8_substring(message, 0,
-				MIN(g_utf8_strlen(message, -1), MESSAGE_MAX_CHARACTERS));
+	start = g_utf8_substring(message, 0,
+				 MIN(g_utf8_strlen(message, -1), MESSAGE_MAX_CHARACTERS));
+	redacted = rpc_log_redact(start);
+	return redacted ? redacted : g_steal_pointer(&start);
 }
 
 static enum rpc_error find_remote_code(const char *module, const char *class_name)

@@ -6,6 +6,8 @@
 #ifndef NOVASNAP_RPC_HANDLE_H
 #define NOVASNAP_RPC_HANDLE_H
 
+#include <stdatomic.h>
+
 #include "rpc/rpc.h"
 
 /* All pointers are set before rpc_open returns and do not change until rpc_close. Only `consumer`
@@ -14,12 +16,16 @@
 struct rpc {
 	const struct rpc_config *config;
 	struct transport_url *url;
+	struct transport_url *notifier_url; /* NULL: notifications have no broker of their own */
 	struct publisher *publisher;
+	struct publisher *notifier; /* for notifications; `publisher`, or one of its own */
 	struct consumer *consumer;
 	struct inflight *inflight;
 	struct rpc_server *server;
 	struct rpc_client *client;
 	struct rpc_listener *listener;
+	atomic_uint rejected;	 /* see rpc_rejected_count */
+	atomic_uint unsupported; /* see rpc_unsupported_count */
 };
 
 #endif

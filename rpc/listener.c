@@ -5,9 +5,9 @@
 #include "rpc/listener.h"
 
 #include "rpc/amqp/topology.h"
+#include "rpc/content.h"
 #include "rpc/handle.h"
 #include "rpc/json.h"
-#include "rpc/limits.h"
 
 #define LISTENER_TAG "listen"
 
@@ -57,16 +57,12 @@ static void deliver_to_listener(const struct delivery *delivery, void *opaque)
 	const struct rpc *rpc = opaque;
 	const struct rpc_listener *listener = rpc->listener;
 	g_autoptr(GError) error = NULL;
+	struct content content;
 	const char *event_type;
 	cJSON *message;
 
-	if (delivery->size > RPC_MAX_BODY_BYTES) {
-		g_info("skipping a message: it has %" G_GUINT64_FORMAT
-		       " bytes, over the limit of %zu",
-		       delivery->size, RPC_MAX_BODY_BYTES);
-		return;
-	}
-	message = rpc_body_decode(delivery->body, delivery->length, &error);
+	message = content_decode(delivery, &content, &error);
+	content_clear(&content);
 	if (!message) {
 		g_info("skipping a message: %s", error->message);
 		return;

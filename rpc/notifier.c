@@ -41,16 +41,15 @@ static bool replace_context_field(cJSON *message, const char *key, const char *f
 	return false;
 }
 
-/* Adds the exchange and the body to `notification`, and sends it. Takes ownership of `payload`. */
-static void send_notification(struct rpc *rpc, struct outgoing_message *notification,
-			      const char *publisher_id, const char *event_type,
-			      const char *priority, struct rpc_context *context, cJSON *payload)
+/* Returns the message of a notification. Takes ownership of `payload`. */
+static cJSON *notification_message(const char *publisher_id, const char *event_type,
+				   const char *priority, struct rpc_context *context,
+				   cJSON *payload)
 {
 	cJSON *message = cJSON_CreateObject();
 	g_autofree char *message_id = g_uuid_string_random();
 	g_autofree char *unique_id = rpc_hex_id();
 	g_autofree char *now = timestamp_now(' ');
-	g_autoptr(GError) error = NULL;
 
 	cJSON_AddStringToObject(message, "message_id", message_id);
 	cJSON_AddStringToObject(message, "publisher_id", publisher_id);
@@ -60,12 +59,21 @@ static void send_notification(struct rpc *rpc, struct outgoing_message *notifica
 	cJSON_AddStringToObject(message, "timestamp", now);
 	cJSON_AddStringToObject(message, "_unique_id", unique_id);
 	rpc_context_attach(message, context, replace_context_field);
-	notification->exchange = rpc->config->control_exchange;
-	notification->body = rpc_body_encode(message);
-	cJSON_Delete(message);
-	if (publisher_send(rpc->publisher, notification, false, &error) < 0 &&
-	    !notification->transient)
-		g_warning("lost the notification %s: %s", event_type, error->message);
+	return message;
+}
+
+static void send_copy(struct publisher *publisher, const struct outgoing_message *notification,
+		      const cJSON *message, bool enveloped)
+{
+	struct outgoing_message copy = *notification;
+	g_autoptr(GError) error = NULL;
+
+	copy.body = enveloped ? rpc_body_encode(message) : cJSON_PrintUnformatted(message);
+	if (publisher_send(publisher, &copy, false, &error) < 0 && !copy.transient)
+		g_warning("lost the notification %s: %s",
+			  cJSON_GetStringValue(
+				  cJSON_GetObjectItemCaseSensitive(message, "event_type")),
+			  error->message);
 }
 
 void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
@@ -74,18 +82,30 @@ void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 {
 	bool is_error = priority == RPC_PRIORITY_ERROR;
 	g_autofree char *key = g_strdup_printf("%s.%s", topic, is_error ? "error" : "info");
-	struct outgoing_message notification = {.key = key, .declare_queue = true};
+	const struct outgoing_message notification = {
+		.exchange = rpc->config->control_exchange, .key = key, .declare_queue = true};
+	enum rpc_notification_format format = rpc->config->notification_format;
+	cJSON *message = notification_message(publisher_id, event_type, is_error ? "ERROR" : "INFO",
+					      context, payload);
 
-	send_notification(rpc, &notification, publisher_id, event_type, is_error ? "ERROR" : "INFO",
-			  context, payload);
+	if (format != RPC_NOTIFICATION_BARE)
+		send_copy(rpc->notifier, &notification, message, true);
+	if (format != RPC_NOTIFICATION_ENVELOPE)
+		send_copy(rpc->notifier, &notification, message, false);
+	cJSON_Delete(message);
 }
 
 void rpc_notify_transient(struct rpc *rpc, const char *topic, const char *publisher_id,
 			  const char *event_type, struct rpc_context *context, cJSON *payload)
 {
 	g_autofree char *key = g_strdup_printf("%s.info", topic);
-	struct outgoing_message notification = {
-		.key = key, .transient = true, .timeout_s = TRANSIENT_TIMEOUT_S};
+	const struct outgoing_message notification = {.exchange = rpc->config->control_exchange,
+						      .key = key,
+						      .transient = true,
+						      .timeout_s = TRANSIENT_TIMEOUT_S};
+	cJSON *message = notification_message(publisher_id, event_type, "INFO", context, payload);
 
-	send_notification(rpc, &notification, publisher_id, event_type, "INFO", context, payload);
+	/* Its listeners are at the broker for RPC. */
+	send_copy(rpc->publisher, &notification, message, true);
+	cJSON_Delete(message);
 }

@@ -106,6 +106,12 @@ int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context, co
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,
 				int code, const char *message, const char *details,
 				const char *host, GError **error);
+/* Asks whether the instance has a fault with this code, message and host that was created at
+ * `since` (seconds since the epoch) or later: whether a fault_create without a reply was executed.
+ * Returns 1 if it has, 0 if not, -1 with an error. */
+int nova_conductor_fault_exists(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+				int code, const char *message, const char *host, gint64 since,
+				GError **error);
 
 /* The record of a compute service (nova.objects.service.Service): of a host and the binary
  * nova-compute. The functions are calls to the conductor, as above. */

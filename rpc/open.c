@@ -21,6 +21,7 @@ static void rpc_free(struct rpc *rpc)
 	rpc_server_free(rpc->server);
 	inflight_free(rpc->inflight);
 	transport_url_free(rpc->url);
+	transport_url_free(rpc->notifier_url);
 	g_free(rpc);
 }
 
@@ -37,7 +38,53 @@ static gint64 rpc_tick(void *opaque)
 	struct rpc *rpc = opaque;
 
 	publisher_check_stuck_write(rpc->publisher);
+	if (rpc->notifier != rpc->publisher)
+		publisher_check_stuck_write(rpc->notifier);
 	return inflight_send_heartbeats(rpc->inflight, send_heartbeat, rpc);
+}
+
+/* Starts the publishing connections: one for all messages, and one for notifications if they have
+ * another broker. */
+static int start_publishers(struct rpc *rpc, GError **error)
+{
+	const struct rpc_config *notifications = rpc->config->notifications;
+
+	rpc->publisher = publisher_start(rpc->config, rpc->url, error);
+	rpc->notifier = rpc->publisher;
+	if (!rpc->publisher || !notifications)
+		return rpc->publisher ? 0 : -1;
+	rpc->notifier = publisher_start(notifications, rpc->notifier_url, error);
+	if (rpc->notifier)
+		return 0;
+	publisher_stop(rpc->publisher, 0);
+	return -1;
+}
+
+static void stop_publishers(struct rpc *rpc, unsigned grace_s)
+{
+	gint64 until = g_get_monotonic_time() + (gint64)grace_s * G_USEC_PER_SEC;
+	gint64 left_s;
+
+	publisher_stop(rpc->publisher, grace_s);
+	left_s = MAX(0, until - g_get_monotonic_time()) / G_USEC_PER_SEC;
+	if (rpc->notifier != rpc->publisher)
+		publisher_stop(rpc->notifier, (unsigned)left_s);
+}
+
+static int parse_urls(struct rpc *rpc, GError **error)
+{
+	const struct rpc_config *notifications = rpc->config->notifications;
+
+	rpc->url = transport_url_parse(rpc->config->transport_url, error);
+	if (!rpc->url)
+		return -1;
+	if (!notifications)
+		return 0;
+	rpc->notifier_url = transport_url_parse(notifications->transport_url, error);
+	if (rpc->notifier_url)
+		return 0;
+	g_prefix_error(error, "[oslo_messaging_notifications]");
+	return -1;
 }
 
 struct rpc *rpc_open(const struct rpc_config *config, GError **error)
@@ -57,20 +104,18 @@ struct rpc *rpc_open(const struct rpc_config *config, GError **error)
 	/* GLib registers an error domain at its first use, which is not thread-safe. */
 	(void)rpc_error_quark();
 	rpc->config = config;
-	rpc->url = transport_url_parse(config->transport_url, error);
-	if (!rpc->url)
+	if (parse_urls(rpc, error) < 0)
 		goto failed;
 	rpc->inflight = inflight_new();
 	rpc->server = rpc_server_new(config);
 	rpc->client = rpc_client_new();
 	rpc->listener = rpc_listener_new();
-	rpc->publisher = publisher_start(config, rpc->url, error);
-	if (!rpc->publisher)
+	if (start_publishers(rpc, error) < 0)
 		goto failed;
 	rpc->consumer = consumer_start(config, rpc->url, &ops, error);
 	if (rpc->consumer)
 		return rpc;
-	publisher_stop(rpc->publisher, 0);
+	stop_publishers(rpc, 0);
 
 failed:
 	rpc_free(rpc);
@@ -83,7 +128,7 @@ void rpc_close(struct rpc *rpc, unsigned grace_s)
 		return;
 	/* The consumer first, because its tick uses the publisher. */
 	consumer_stop(rpc->consumer);
-	publisher_stop(rpc->publisher, grace_s);
+	stop_publishers(rpc, grace_s);
 	rpc_free(rpc);
 }
 

@@ -17,6 +17,9 @@
 #include "rpc/redact.h"
 
 #define REJECTED_SUFFIX ".rejected"
+/* Precedes the reason of an unreadable message. No other reason begins with it: a method of that
+ * name is not served. */
+#define UNREADABLE "unreadable: "
 
 static char *redact_body(const char *body, size_t length)
 {
@@ -38,28 +41,32 @@ static int compare_names(gconstpointer a, gconstpointer b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Removes the oldest files until `wanted` bytes fit. File names begin with a time, so sorting by
- * name sorts by age. */
-static void remove_oldest(const struct rpc_config *config, uint64_t wanted)
+/* The paths of the kept files, the oldest first: their names begin with a time. */
+static GPtrArray *list_kept(const char *folder)
 {
-	g_autoptr(GDir) dir = g_dir_open(config->rejected_dir, 0, NULL);
-	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
-	uint64_t total = wanted;
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir))) {
-		if (g_str_has_suffix(name, REJECTED_SUFFIX)) {
-			char *path = g_build_filename(config->rejected_dir, name, NULL);
-			struct stat st;
-
-			total += stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
-			g_ptr_array_add(paths, path);
-		}
+		if (g_str_has_suffix(name, REJECTED_SUFFIX))
+			g_ptr_array_add(paths, g_build_filename(folder, name, NULL));
 	}
 	g_ptr_array_sort(paths, compare_names);
+	return paths;
+}
+
+/* Removes the oldest files until `wanted` bytes fit. */
+static void remove_oldest(const struct rpc_config *config, uint64_t wanted)
+{
+	g_autoptr(GPtrArray) paths = list_kept(config->rejected_dir);
+	uint64_t total = wanted;
+	struct stat st;
+
+	for (guint i = 0; i < paths->len; i++)
+		total += stat(g_ptr_array_index(paths, i), &st) == 0 ? (uint64_t)st.st_size : 0;
 	for (guint i = 0; i < paths->len; i++) {
 		const char *path = g_ptr_array_index(paths, i);
-		struct stat st;
 
 		if (paths->len - i < config->rejected_max_files &&
 		    total <= config->rejected_max_bytes)
@@ -85,24 +92,19 @@ static int write_new_file(const char *path, const char *content, size_t length)
 	return -1;
 }
 
-void rejected_keep(const struct rpc_config *config, const char *body, size_t length,
-		   const char *reason)
+static void keep_text(const struct rpc_config *config, const char *text, bool truncated,
+		      const char *reason)
 {
-	g_autofree char *text = NULL;
-	g_autofree char *first_line = NULL;
-	g_autofree char *content = NULL;
+	g_autofree char *redacted = rpc_log_redact(reason);
+	g_autofree char *first_line =
+		g_strdelimit(g_strdup(redacted ? redacted : reason), "\r\n", ' ');
+	g_autofree char *content =
+		g_strdup_printf("# %s%s\n%s\n", first_line, truncated ? " (truncated)" : "", text);
 	g_autofree char *name = NULL;
 	g_autofree char *path = NULL;
 	g_autofree char *id = NULL;
-	size_t size;
+	size_t size = strlen(content);
 
-	if (!config->rejected_dir || config->rejected_max_files == 0)
-		return;
-	text = redact_body(body, length);
-	first_line = g_strdelimit(g_strdup(reason), "\r\n", ' ');
-	content = g_strdup_printf("# %s%s\n%s\n", first_line,
-				  length > RPC_MAX_KEPT_BYTES ? " (truncated)" : "", text);
-	size = strlen(content);
 	if (size > config->rejected_max_bytes) {
 		g_warning("cannot keep a rejected message: it has %zu bytes, and the folder may "
 			  "contain at most %" G_GUINT64_FORMAT,
@@ -124,4 +126,85 @@ void rejected_keep(const struct rpc_config *config, const char *body, size_t len
 			  g_strerror(errno));
 	else
 		g_message("keeping the rejected message as %s", path);
+}
+
+void rejected_keep(const struct rpc_config *config, const char *text, size_t length,
+		   const char *reason)
+{
+	g_autofree char *redacted = NULL;
+
+	if (!config->rejected_dir || config->rejected_max_files == 0)
+		return;
+	redacted = redact_body(text, length);
+	keep_text(config, redacted, length > RPC_MAX_KEPT_BYTES, reason);
+}
+
+static void add_property(cJSON *properties, const char *name, const char *value)
+{
+	if (value)
+		cJSON_AddStringToObject(properties, name, value);
+}
+
+void rejected_keep_unreadable(const struct rpc_config *config, const struct delivery *delivery,
+			      const char *reason)
+{
+	g_autofree char *full_reason = g_strconcat(UNREADABLE, reason, NULL);
+	cJSON *properties;
+	char *text;
+
+	if (!config->rejected_dir || config->rejected_max_files == 0)
+		return;
+	properties = cJSON_CreateObject();
+	add_property(properties, "content_type", delivery->content_type);
+	add_property(properties, "content_encoding", delivery->content_encoding);
+	add_property(properties, "compression", delivery->compression);
+	cJSON_AddNumberToObject(properties, "bytes", (double)delivery->size);
+	text = json_print(properties);
+	keep_text(config, text, false, full_reason);
+	cJSON_free(text);
+	cJSON_Delete(properties);
+}
+
+/* Returns the reason in the first line of a kept file, and whether the message was unreadable. NULL
+ * if there is none. The caller frees it. */
+static char *read_reason(const char *path, bool *ret_unreadable)
+{
+	g_autofree char *content = NULL;
+	const char *reason;
+
+	*ret_unreadable = false;
+	if (!g_file_get_contents(path, &content, NULL, NULL) || !g_str_has_prefix(content, "# "))
+		return NULL;
+	reason = content + strlen("# ");
+	*ret_unreadable = g_str_has_prefix(reason, UNREADABLE);
+	if (*ret_unreadable)
+		reason += strlen(UNREADABLE);
+	return g_strndup(reason, strcspn(reason, "\n"));
+}
+
+void rpc_rejected_summarize(const char *folder, struct rpc_rejected_summary *ret_summary)
+{
+	g_autoptr(GPtrArray) paths = list_kept(folder);
+
+	*ret_summary = (struct rpc_rejected_summary){0};
+	for (guint i = 0; i < paths->len; i++) {
+		bool unreadable;
+		char *reason = read_reason(g_ptr_array_index(paths, i), &unreadable);
+		char **newest = unreadable ? &ret_summary->unreadable_reason
+					   : &ret_summary->readable_reason;
+
+		if (unreadable)
+			ret_summary->unreadable++;
+		else
+			ret_summary->readable++;
+		g_free(*newest);
+		*newest = reason;
+	}
+}
+
+void rpc_rejected_summary_clear(struct rpc_rejected_summary *summary)
+{
+	g_free(summary->readable_reason);
+	g_free(summary->unreadable_reason);
+	*summary = (struct rpc_rejected_summary){0};
 }

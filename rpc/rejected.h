@@ -6,13 +6,19 @@
 #ifndef NOVASNAP_RPC_REJECTED_H
 #define NOVASNAP_RPC_REJECTED_H
 
+#include "rpc/amqp/delivery.h"
 #include "rpc/rpc.h"
 
-/* Writes the body of a rejected message to a new file, with its secrets redacted and with the
- * reason. A body of more than RPC_MAX_KEPT_BYTES is truncated. The oldest files are removed if
+/* Writes the text of a rejected message to a new file, with its secrets redacted and with the
+ * reason. A text of more than RPC_MAX_KEPT_BYTES is truncated. The oldest files are removed if
  * there are more than rejected_max_files, or more than rejected_max_bytes in total. Logs a warning
  * if the message cannot be kept. Does nothing if no folder is configured. */
-void rejected_keep(const struct rpc_config *config, const char *body, size_t length,
+void rejected_keep(const struct rpc_config *config, const char *text, size_t length,
 		   const char *reason);
+
+/* As rejected_keep, for a message whose body cannot be read. The file has its properties, but not
+ * its body, since secrets cannot be found in it. */
+void rejected_keep_unreadable(const struct rpc_config *config, const struct delivery *delivery,
+			      const char *reason);
 
 #endif

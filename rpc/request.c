@@ -172,6 +172,7 @@ void rpc_request_reject(struct rpc_request *request, const char *reason)
 	rpc_context_attach(request->message, request->context, NULL);
 	body = json_print(request->message);
 	if (request->rpc) {
+		atomic_fetch_add(&request->rpc->rejected, 1);
 		g_warning("rejecting a request: %s", full_reason);
 		rejected_keep(request->rpc->config, body, strlen(body), full_reason);
 	} else {

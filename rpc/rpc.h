@@ -36,6 +36,7 @@ enum rpc_error {
 	RPC_ERROR_UNEXPECTED_TASK_STATE,
 	RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
 	RPC_ERROR_INSTANCE_NOT_FOUND,
+	RPC_ERROR_ENCODING, /* a body is compressed or encoded in a way that is not supported */
 };
 
 /* Whether a failed call may have been executed: the call or its answer was lost. */
@@ -51,24 +52,58 @@ bool rpc_failure_from_error(const GError *error, const char **ret_class, const c
  * as long as the error. */
 const char *rpc_failure_actual_task_state(const GError *error);
 
+/* An option in the query of a transport URL, which overrides the option of this name in
+ * [oslo_messaging_rabbit] for the connections of this URL. */
+struct rpc_url_option {
+	char *name;
+	char *value;
+};
+
+/* Parses a transport URL. Returns its options, struct rpc_url_option, which the caller frees with
+ * g_ptr_array_unref; NULL with RPC_ERROR_CONFIG. */
+GPtrArray *rpc_url_options(const char *url, GError **error);
+/* Whether both URLs name the same brokers in the same order, the same users, vhost and options. An
+ * invalid URL is equal to none. */
+bool rpc_url_equal(const char *a, const char *b);
+/* Describes the brokers and users without passwords: "user nova at host:5672, vhost /". The caller
+ * frees it. */
+char *rpc_url_describe(const char *url);
+
+/* How notifications are sent: in oslo's envelope (the driver messagingv2), without it (messaging),
+ * or as one message each (both drivers). */
+enum rpc_notification_format {
+	RPC_NOTIFICATION_ENVELOPE,
+	RPC_NOTIFICATION_BARE,
+	RPC_NOTIFICATION_BOTH,
+};
+
 /* Options of nova.conf; a comment gives the option's name if it differs. All strings belong to the
  * caller and must outlive the rpc. */
 struct rpc_config {
-	const char *transport_url;    /* rabbit://user:password@host:port,.../vhost */
+	const char *transport_url;    /* rabbit://user:password@host:port,.../vhost?option=... */
 	const char *control_exchange; /* "nova" */
 	const char *host;	      /* [DEFAULT]host: the name of this compute host */
 	const char *topic;	      /* "compute" */
 	bool durable;		      /* amqp_durable_queues or rabbit_quorum_queue */
 	bool auto_delete;	      /* amqp_auto_delete */
 	bool quorum;		      /* rabbit_quorum_queue */
-	unsigned heartbeat_s;	      /* heartbeat_timeout_threshold; 0: no heartbeats */
-	unsigned retry_interval_s;    /* rabbit_retry_interval, 1 */
-	unsigned retry_backoff_s;     /* rabbit_retry_backoff, 2 */
-	unsigned interval_max_s;      /* rabbit_interval_max, 30 */
-	unsigned queue_ttl_s;	      /* rabbit_transient_queues_ttl, 1800 */
-	unsigned prefetch;	      /* rabbit_qos_prefetch_count; 0: no limit */
-	unsigned response_timeout_s;  /* rpc_response_timeout */
-	unsigned outbox_max;	      /* messages that may wait for the publishing thread */
+	bool transient_quorum;	      /* rabbit_transient_quorum_queue: reply and fanout queues */
+	/* rabbit_stream_fanout: fanout messages are in a stream, which is neither declared nor
+	 * consumed: no method that is served comes that way. */
+	bool stream_fanout;
+	/* Arguments of quorum queues: rabbit_quorum_delivery_limit, rabbit_quorum_max_memory_length
+	 * and rabbit_quorum_max_memory_bytes; 0: none. */
+	unsigned quorum_delivery_limit;
+	unsigned quorum_max_memory_length;
+	unsigned quorum_max_memory_bytes;
+	unsigned heartbeat_s;	     /* heartbeat_timeout_threshold; 0: no heartbeats */
+	unsigned retry_interval_s;   /* rabbit_retry_interval, 1 */
+	unsigned retry_backoff_s;    /* rabbit_retry_backoff, 2 */
+	unsigned interval_max_s;     /* rabbit_interval_max, 30 */
+	unsigned queue_ttl_s;	     /* rabbit_transient_queues_ttl; 0: queues do not expire */
+	unsigned prefetch;	     /* rabbit_qos_prefetch_count; 0: no limit */
+	unsigned response_timeout_s; /* rpc_response_timeout */
+	unsigned outbox_max;	     /* messages that may wait for the publishing thread */
 	bool ssl;
 	const char *ssl_ca_file;   /* NULL: the system's certificates */
 	const char *ssl_cert_file; /* NULL: no client certificate */
@@ -77,6 +112,10 @@ struct rpc_config {
 	const char *rejected_dir;
 	unsigned rejected_max_files;
 	uint64_t rejected_max_bytes; /* of all files together */
+	enum rpc_notification_format notification_format;
+	/* The broker for notifications, if it is another one; NULL: the same. Of its members those
+	 * count that a publishing connection needs. */
+	const struct rpc_config *notifications;
 };
 
 /* The context of a request: the _context_* members of its message, without the prefix.
@@ -109,6 +148,23 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s);
 /* Returns why the last connection attempt failed, or why the broker accepts nothing; NULL if it
  * accepts messages or was not tried yet. The caller frees it. */
 char *rpc_last_connect_error(struct rpc *rpc);
+
+/* The number of messages to this server that could not be used, since rpc_open. */
+unsigned rpc_rejected_count(const struct rpc *rpc);
+/* The number of requests and replies whose compression or content type is not supported, since
+ * rpc_open. */
+unsigned rpc_unsupported_count(const struct rpc *rpc);
+
+/* The messages in a rejected_dir. */
+struct rpc_rejected_summary {
+	unsigned readable;
+	char *readable_reason; /* why the newest of these was rejected; NULL: unknown */
+	unsigned unreadable;   /* messages whose compression or content type is not supported */
+	char *unreadable_reason;
+};
+/* Summarizes a folder, which may be missing. The caller clears the summary. */
+void rpc_rejected_summarize(const char *folder, struct rpc_rejected_summary *ret_summary);
+void rpc_rejected_summary_clear(struct rpc_rejected_summary *summary);
 
 /* A request that this server received. Its receiver owns it until rpc_request_free. Used by one
  * thread at a time. */
@@ -227,9 +283,15 @@ int rpc_listen(struct rpc *rpc, const char *const *keys,
 cJSON *rpc_body_decode(const char *body, size_t length, GError **error);
 /* Returns the envelope around a message as JSON text; freed with cJSON_free. */
 char *rpc_body_encode(const cJSON *message);
-/* Replaces every token and password in a message or an envelope with "***". Call it before a
- * message is written to disk or shown. */
+/* What replaces a secret. */
+#define RPC_REDACTED "***"
+/* Replaces every secret (rpc/secret-name.h) in a message or an envelope with RPC_REDACTED, also in strings
+ * that contain JSON or other text. What has no secret stays unchanged. Call it before a message is
+ * written to disk or shown. Accepts NULL. */
 void rpc_body_redact(cJSON *message);
+/* Replaces the secrets in a text that is shown or logged, by the rules of oslo's mask_password.
+ * Returns a new text, which the caller frees; NULL if the text has none. */
+char *rpc_log_redact(const char *text);
 /* Prepares a redacted message for replay: removes the redacted token, so that the agent's own is
  * used, and turns a call into a cast, because its caller no longer waits. */
 void rpc_message_prepare_replay(cJSON *message);

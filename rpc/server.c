@@ -10,6 +10,7 @@
 
 #include "rpc/amqp/topology.h"
 #include "rpc/base.h"
+#include "rpc/content.h"
 #include "rpc/handle.h"
 #include "rpc/inflight.h"
 #include "rpc/json.h"
@@ -57,6 +58,7 @@ static enum broker_result subscribe_server(struct broker_connection *connection,
 	const struct rpc *rpc = opaque;
 	const struct rpc_config *config = rpc->config;
 	const char *queues[] = {config->topic, rpc->server->own_queue, rpc->server->fanout_queue};
+	size_t count = config->stream_fanout ? 2 : 3;
 	enum broker_result result;
 
 	result = topology_declare_exchange(connection, channel, config, error);
@@ -65,12 +67,12 @@ static enum broker_result subscribe_server(struct broker_connection *connection,
 	if (result == BROKER_OK)
 		result = topology_declare_topic(connection, channel, config, rpc->server->own_queue,
 						error);
-	if (result == BROKER_OK)
+	if (result == BROKER_OK && !config->stream_fanout)
 		result = topology_declare_fanout(connection, channel, config,
 						 rpc->server->fanout_queue, error);
 	if (result == BROKER_OK)
 		result = topology_set_prefetch(connection, channel, config->prefetch, error);
-	for (size_t i = 0; i < G_N_ELEMENTS(queues) && result == BROKER_OK; i++)
+	for (size_t i = 0; i < count && result == BROKER_OK; i++)
 		result = topology_consume(connection, channel, queues[i], queues[i], false, error);
 	return result;
 }
@@ -81,9 +83,10 @@ static enum broker_result unsubscribe_server(struct broker_connection *connectio
 	const struct rpc *rpc = opaque;
 	const char *tags[] = {rpc->config->topic, rpc->server->own_queue,
 			      rpc->server->fanout_queue};
+	size_t count = rpc->config->stream_fanout ? 2 : 3;
 	enum broker_result result = BROKER_OK;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(tags) && result == BROKER_OK; i++)
+	for (size_t i = 0; i < count && result == BROKER_OK; i++)
 		result = topology_cancel(connection, channel, tags[i], error);
 	return result;
 }
@@ -164,36 +167,43 @@ static int check_name_lengths(const cJSON *message, GError **error)
 	return 0;
 }
 
-static cJSON *decode_request(const struct delivery *delivery, GError **error)
+static void reject_delivery(struct rpc *rpc, const struct delivery *delivery,
+			    const struct content *content, const GError *why)
 {
-	cJSON *message;
+	atomic_fetch_add(&rpc->rejected, 1);
+	if (g_error_matches(why, RPC_ERROR, RPC_ERROR_ENCODING))
+		atomic_fetch_add(&rpc->unsupported, 1);
+	g_warning("rejecting a message: %s", why->message);
+	if (content->text)
+		rejected_keep(rpc->config, content->text, content->length, why->message);
+	else
+		rejected_keep_unreadable(rpc->config, delivery, why->message);
+	consumer_ack(rpc->consumer, &delivery->tag);
+}
 
-	if (delivery->size > RPC_MAX_BODY_BYTES) {
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
-			    "it has %" G_GUINT64_FORMAT " bytes, over the limit of %zu",
-			    delivery->size, RPC_MAX_BODY_BYTES);
-		return NULL;
-	}
-	message = rpc_body_decode(delivery->body, delivery->length, error);
-	if (message && check_name_lengths(message, error) < 0)
+static cJSON *decode_request(struct rpc *rpc, const struct delivery *delivery)
+{
+	g_autoptr(GError) error = NULL;
+	struct content content;
+	cJSON *message = content_decode(delivery, &content, &error);
+
+	if (message && check_name_lengths(message, &error) < 0)
 		g_clear_pointer(&message, cJSON_Delete);
+	if (!message)
+		reject_delivery(rpc, delivery, &content, error);
+	content_clear(&content);
 	return message;
 }
 
 void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 {
 	struct rpc *rpc = opaque;
-	g_autoptr(GError) error = NULL;
-	cJSON *message = decode_request(delivery, &error);
+	cJSON *message = decode_request(rpc, delivery);
 	const char *unique_id;
 	uint64_t number;
 
-	if (!message) {
-		g_warning("rejecting a message: %s", error->message);
-		rejected_keep(rpc->config, delivery->body, delivery->length, error->message);
-		consumer_ack(rpc->consumer, &delivery->tag);
+	if (!message)
 		return;
-	}
 	unique_id = json_string(message, "_unique_id");
 	switch (inflight_open(rpc->inflight, unique_id, &delivery->tag, &number)) {
 	case INFLIGHT_NEW:
@@ -260,4 +270,14 @@ void rpc_server_stop(struct rpc *rpc)
 	if (atomic_load(&rpc->server->state) == SERVER_RUNNING)
 		stop_consuming(rpc);
 	atomic_store(&rpc->server->state, SERVER_STOPPED);
+}
+
+unsigned rpc_rejected_count(const struct rpc *rpc)
+{
+	return atomic_load(&rpc->rejected);
+}
+
+unsigned rpc_unsupported_count(const struct rpc *rpc)
+{
+	return atomic_load(&rpc->unsupported);
 }

@@ -7,16 +7,22 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "rpc/rpc.h"
+
 void check_report(struct check *check, enum check_result result, const char *subject,
 		  const char *format, ...)
 {
 	static const char *const words[] = {"ok", "warn", "FAIL"};
+	g_autofree char *full_text = NULL;
 	g_autofree char *text = NULL;
 	va_list arguments;
 
 	va_start(arguments, format);
-	text = g_strdup_vprintf(format, arguments);
+	full_text = g_strdup_vprintf(format, arguments);
 	va_end(arguments);
+	text = rpc_log_redact(full_text);
+	if (!text)
+		text = g_steal_pointer(&full_text);
 	/* A server's error message may consist of several lines. */
 	g_strdelimit(text, "\r\n", ' ');
 	printf("%-4s  %s: %s\n", words[result], subject, text);

@@ -91,28 +91,61 @@ static bool wait_for_broker(struct rpc *rpc, char **ret_problem)
 	return false;
 }
 
-void check_rabbitmq(struct check *check)
+/* Names the user, and how the connection is authenticated. */
+static void report_login(struct check *check, const char *subject, const struct rpc_config *rpc)
+{
+	g_autofree char *url = rpc_url_describe(rpc->transport_url);
+	const char *certificate = rpc->ssl ? rpc->ssl_cert_file : NULL;
+
+	check_report(check, CHECK_OK, subject, "login accepted: %s%s%s%s", url,
+		     rpc->ssl ? ", with TLS" : "", certificate ? " and the certificate " : "",
+		     certificate ? certificate : "");
+}
+
+static void check_broker(struct check *check, const char *subject, const struct rpc_config *config,
+			 const char *key)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *problem = NULL;
-	struct rpc *rpc = rpc_open(&check->config->rpc, &error);
+	struct rpc_config alone = *config;
+	struct rpc *rpc;
 
+	alone.notifications = NULL;
+	rpc = rpc_open(&alone, &error);
 	if (!rpc)
-		check_report(check, CHECK_FAIL, "RabbitMQ", "%s", error->message);
+		check_report(check, CHECK_FAIL, subject, "%s", error->message);
 	else if (wait_for_broker(rpc, &problem))
-		check_report(check, CHECK_OK, "RabbitMQ", "login accepted%s",
-			     check->config->rpc.ssl ? ", with TLS" : "");
+		report_login(check, subject, config);
 	else
-		check_report(check, CHECK_FAIL, "RabbitMQ", "%s (see [DEFAULT]transport_url)",
-			     problem ? problem : "no reply");
+		check_report(check, CHECK_FAIL, subject, "%s (see %stransport_url)",
+			     problem ? problem : "no reply", key);
 	rpc_close(rpc, 0);
+}
+
+void check_rabbitmq(struct check *check)
+{
+	const struct rpc_config *config = &check->config->rpc;
+
+	check_broker(check, "RabbitMQ", config, "[DEFAULT]");
+	if (config->notifications)
+		check_broker(check, "RabbitMQ for notifications", config->notifications,
+			     "[oslo_messaging_notifications]");
+}
+
+/* Names a section, and the one that it refers to. The caller frees the text. */
+static char *describe_section(const char *section, const struct keystone_config *user)
+{
+	if (g_str_equal(section, user->section))
+		return g_strdup_printf("[%s]", section);
+	return g_strdup_printf("[%s] in [%s]", section, user->section);
 }
 
 static void check_user(struct check *check, const char *section, const struct keystone_config *user)
 {
+	g_autofree char *where = describe_section(section, user);
+	g_autofree char *who = image_keystone_describe(user);
 	g_autofree char *subject =
-		g_strdup_printf("[%s] %s at %s", section, user->username ? user->username : "",
-				user->auth_url ? user->auth_url : "(no auth_url)");
+		*who ? g_strdup_printf("%s %s at %s", where, who, user->auth_url) : g_strdup(where);
 	struct image_config config = check->config->image;
 	g_autoptr(GError) error = NULL;
 
@@ -131,10 +164,24 @@ void check_keystone(struct check *check)
 
 	if (config->directory)
 		return;
-	if (config->auth.auth_url)
+	if (config->auth.method != KEYSTONE_NONE)
 		check_user(check, "keystone_authtoken", &config->auth);
 	if (config->send_service_user_token)
 		check_user(check, "service_user", &config->service);
+}
+
+/* Which tokens requests to Glance carry. The caller frees the text. */
+static char *describe_tokens(const struct image_config *config)
+{
+	g_autofree char *own = describe_section("keystone_authtoken", &config->auth);
+	g_autofree char *who = image_keystone_describe(&config->auth);
+	g_autofree char *service = describe_section("service_user", &config->service);
+	g_autofree char *beside = image_keystone_describe(&config->service);
+
+	return g_strdup_printf("the token of the cast%s%s%s%s%s%s%s%s", *who ? ", or else of " : "",
+			       *who ? own : "", *who ? " " : "", who,
+			       *beside ? ", beside that of " : "", *beside ? service : "",
+			       *beside ? " " : "", beside);
 }
 
 static void check_store(struct check *check, const struct image_config *config)
@@ -148,13 +195,17 @@ static void check_store(struct check *check, const struct image_config *config)
 		g_strdup_printf("%s%s%s", config->directory ? "images" : "Glance",
 				location ? " at " : "", location ? location : "");
 
+	g_autofree char *tokens = config->directory ? NULL : describe_tokens(config);
+
 	/* A working store reports that there is no such image. */
 	if (store)
 		(void)image_store_get(store, &nobody, NO_IMAGE, &record, &error);
 	if (!error || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		check_report(check, config->insecure ? CHECK_WARN : CHECK_OK, subject, "answers%s",
-			     config->insecure ? INSECURE : "");
-	else if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_AUTH) && !config->auth.auth_url)
+		check_report(check, config->insecure ? CHECK_WARN : CHECK_OK, subject,
+			     "answers%s%s%s", tokens ? "; requests carry " : "",
+			     tokens ? tokens : "", config->insecure ? INSECURE : "");
+	else if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_AUTH) &&
+		 config->auth.method == KEYSTONE_NONE)
 		check_report(check, CHECK_WARN, subject,
 			     "answers, and requires a token; without [keystone_authtoken] only the "
 			     "tokens of users are available, which expire");
@@ -184,4 +235,24 @@ void check_images(struct check *check)
 		one[0] = *servers;
 		check_store(check, &config);
 	}
+}
+
+void check_cinder(struct check *check)
+{
+	const struct config *config = check->config;
+	const char *template = config->volume.endpoint_template;
+	g_autofree char *tokens = NULL;
+
+	if (config->image.directory)
+		return;
+	tokens = describe_tokens(&config->image);
+	if (template || config->image.auth.method != KEYSTONE_NONE)
+		check_report(check, config->volume.insecure ? CHECK_WARN : CHECK_OK, "Cinder",
+			     "not asked; it is told of volume snapshots at %s; requests carry %s%s",
+			     template ? template : "the endpoint of Keystone's catalogue", tokens,
+			     config->volume.insecure ? INSECURE : "");
+	else
+		check_report(check, CHECK_WARN, "Cinder",
+			     "is not told of volume snapshots; set [keystone_authtoken] or "
+			     "[cinder]endpoint_template if there are any");
 }

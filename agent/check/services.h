@@ -13,7 +13,7 @@ void check_programs(struct check *check);
 /* Whether libvirt can be reached. Opens check->host; the caller closes it with virt_host_close. */
 void check_libvirt(struct check *check);
 
-/* Whether the broker accepts a login. */
+/* Whether the brokers accept a login, for RPC and, if it is another one, for notifications. */
 void check_rabbitmq(struct check *check);
 
 /* Whether Keystone issues a token for the users of [keystone_authtoken] and [service_user]. */
@@ -21,5 +21,9 @@ void check_keystone(struct check *check);
 
 /* Whether each configured Glance server, or the image folder, answers. */
 void check_images(struct check *check);
+
+/* Names Cinder's endpoint, and the credential of requests to it. It is not asked: it may be missing
+ * in a cloud without volumes. */
+void check_cinder(struct check *check);
 
 #endif

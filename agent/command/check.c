@@ -10,6 +10,7 @@
 #include "agent/check/folders.h"
 #include "agent/check/guest-disks.h"
 #include "agent/check/guests.h"
+#include "agent/check/rejected.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
 
@@ -25,11 +26,10 @@ static const struct command_help help = {
 	.example = "runuser -u nova -- novasnap check",
 };
 
-static void report_configuration(struct check *check, const struct command_context *context)
+static void report_configuration(struct check *check)
 {
 	g_autofree char *user = virt_user_name(geteuid());
-	g_autofree char *files = context->files ? g_strjoinv(", ", (char **)context->files)
-						: g_strdup("the default files");
+	g_autofree char *files = g_strjoinv(", ", (char **)check->config->files);
 
 	check_report(check, CHECK_OK, "configuration", "%s; host %s, checked as user %s", files,
 		     check->config->rpc.host, user);
@@ -55,15 +55,17 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	/* Warnings would repeat the results. */
 	*context->log_level = G_LOG_LEVEL_CRITICAL;
 	check.config = config;
-	report_configuration(&check, context);
+	report_configuration(&check);
 	check_programs(&check);
 	check_libvirt(&check);
 	check_guests(&check);
 	check_folders(&check);
+	check_rejected(&check);
 	check_guest_disks(&check);
 	check_rabbitmq(&check);
 	check_keystone(&check);
 	check_images(&check);
+	check_cinder(&check);
 	virt_host_close(check.host);
 	printf("%u failed, %u warnings\n", check.failed, check.warned);
 	return check.failed > 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -12,7 +12,7 @@
 
 /* The global options, given before the command. */
 struct command_context {
-	const char *const *files; /* --config-file, NULL-terminated; NULL: the default files */
+	const char *const *files; /* of --config-file and --config-dir, for config_load */
 	/* Log messages of this level and more severe ones are printed on standard error. */
 	GLogLevelFlags *log_level;
 };

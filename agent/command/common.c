@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "rpc/rpc.h"
+
 #define CONNECT_S 30
 #define INPUT_MAX ((size_t)256 * 1024 * 1024)
 
@@ -64,7 +66,9 @@ int command_fail_usage(const char *command, const char *problem)
 
 int command_fail(const char *command, const GError *error)
 {
-	(void)fprintf(stderr, "novasnap %s: %s\n", command, error->message);
+	g_autofree char *redacted = rpc_log_redact(error->message);
+
+	(void)fprintf(stderr, "novasnap %s: %s\n", command, redacted ? redacted : error->message);
 	return EXIT_FAILURE;
 }
 
@@ -73,8 +77,12 @@ struct config *command_config(const struct command_context *context, const char 
 	g_autoptr(GError) error = NULL;
 	struct config *config = config_load(context->files, &error);
 
-	if (!config)
+	if (!config) {
 		(void)command_fail(command, error);
+		return NULL;
+	}
+	/* A command sends no notifications. */
+	config->rpc.notifications = NULL;
 	return config;
 }
 

@@ -13,11 +13,6 @@
 #include "agent/config/config.h"
 #include "rpc/rpc.h"
 
-/* The description of --config-file. */
-#define COMMAND_CONFIG_FILE_HELP                                                                   \
-	"Read this configuration; given again, the later file overrides the earlier (default: "    \
-	"/etc/nova/nova.conf and /etc/novasnap/novasnap.conf)"
-
 /* Lines of command_help.exit_status. */
 #define COMMAND_EXIT_USAGE "  2    wrong option or argument, or invalid configuration\n"
 #define COMMAND_EXIT_SIGNAL "  130  Ctrl-C"

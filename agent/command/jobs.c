@@ -7,12 +7,14 @@
 #include <glib/gstdio.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "agent/command/common.h"
 #include "agent/daemon/status.h"
 #include "agent/journal/journal.h"
 #include "rpc/json.h"
+#include "rpc/rpc.h"
 
 #define LATEST 20
 
@@ -210,6 +212,19 @@ static void print_job(struct journal_view *view, const struct journal_job *job)
 	}
 }
 
+/* An earlier version may have journaled secrets that this one knows. */
+static void print_message(const struct journal_job *job)
+{
+	cJSON *message = json_parse(job->message, strlen(job->message), NULL);
+	char *text;
+
+	rpc_body_redact(message);
+	text = message ? json_print(message) : NULL;
+	printf("%s\n", text ? text : "{}");
+	cJSON_free(text);
+	cJSON_Delete(message);
+}
+
 int command_show(const struct command_context *context, int argc, char **argv)
 {
 	gboolean message = FALSE;
@@ -232,7 +247,7 @@ int command_show(const struct command_context *context, int argc, char **argv)
 		return status;
 	job = journal_find(view.journal, argv[1], &error);
 	if (job && message)
-		printf("%s\n", job->message);
+		print_message(job);
 	else if (job)
 		print_job(&view, job);
 	else if (!error)

@@ -4,12 +4,16 @@
  * files override earlier ones. nova's keys have the same meaning as for nova-compute; all other
  * keys are in the section [novasnap]. It is read once, passed on as const, and freed at the end.
  * - load.c: config_load and config_free, which use all of the following;
+ * - files.c: finds the files, and has the options --config-file and --config-dir;
  * - ini.c: reads files into settings;
  * - table.c: the table of all keys: type, default, limits, old names, member of struct config;
  * - fill.c: fills struct config according to the table;
  * - key.c: finds the effective setting of a key;
  * - substitution.c: replaces $name in values;
  * - value.c: converts texts to bools, numbers and lists;
+ * - credentials.c: the credentials for Keystone, by keystoneauth1's rules;
+ * - messaging.c: the queries of transport URLs, the broker for notifications, and the options of
+ *   oslo.messaging in messaging-options.c that are not implemented;
  * - rules.c: applies the rules that involve several keys.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_H
@@ -33,8 +37,10 @@ struct config {
 	struct cinder_config volume;
 	struct nova_notify_config notify;
 
-	bool debug;			   /* [DEFAULT]debug */
-	const char *log_file;		   /* [DEFAULT]log_file; NULL: standard error */
+	const char *const *files; /* the files that were read, NULL-terminated */
+
+	bool debug;	      /* [DEFAULT]debug */
+	const char *log_file; /* path by [DEFAULT]log_file and log_dir; NULL: standard error */
 	unsigned max_concurrent_snapshots; /* [DEFAULT]max_concurrent_snapshots; 0: no limit */
 	bool control;	       /* [novasnap]control: true for conductor, false for none */
 	const char *state_dir; /* [novasnap]state_dir, absolute */
@@ -61,11 +67,10 @@ struct config {
 };
 
 /*
- * Reads the files in order. If `files` is NULL or empty, reads /etc/nova/nova.conf and
- * /etc/novasnap/novasnap.conf, one of which may be missing. Returns NULL with a CONFIG_ERROR. The
- * caller frees the result with config_free.
+ * Reads the default files and `paths`, as config_files_read does (files.h). Returns NULL with a
+ * CONFIG_ERROR. The caller frees the result with config_free.
  */
-struct config *config_load(const char *const *files, GError **error);
+struct config *config_load(const char *const *paths, GError **error);
 void config_free(struct config *config); /* accepts NULL */
 typedef struct config config_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(config_t, config_free)

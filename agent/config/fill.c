@@ -76,6 +76,17 @@ static int find_choice(const struct key_loader *loader, const char *text, GError
 	return set_key_error(loader, problem, error);
 }
 
+static int check_pattern(const struct key_loader *loader, const char *text, GError **error)
+{
+	const char *pattern = loader->key->pattern;
+	g_autofree char *problem = NULL;
+
+	if (!pattern || g_regex_match_simple(pattern, text, 0, 0))
+		return 0;
+	problem = g_strdup_printf("is \"%s\", must match %s", text, pattern);
+	return set_key_error(loader, problem, error);
+}
+
 static int store_uint(const struct key_loader *loader, const char *text, GError **error)
 {
 	const struct config_key *key = loader->key;
@@ -89,8 +100,8 @@ static int store_uint(const struct key_loader *loader, const char *text, GError 
 	return set_key_error(loader, problem, error);
 }
 
-/* Stores a value that is set, after substitution. */
-static int store_value(const struct key_loader *loader, const char *text, GError **error)
+/* Stores a value that is set, after substitution. `memory` owns the text. */
+static int store_value(const struct key_loader *loader, char *text, GError **error)
 {
 	int choice;
 
@@ -120,12 +131,28 @@ static int store_value(const struct key_loader *loader, const char *text, GError
 			return set_key_error(loader, "must be an absolute path", error);
 		*(const char **)loader->target = text;
 		break;
+	case CONFIG_HOST:
+		config_value_trim_host(text);
+		*(const char **)loader->target = text;
+		break;
 	case CONFIG_STRING:
+		if (check_pattern(loader, text, error) < 0)
+			return -1;
+		*(const char **)loader->target = text;
+		break;
 	case CONFIG_TEXT:
 		*(const char **)loader->target = text;
 		break;
 	}
 	return 0;
+}
+
+static int store_copy(const struct key_loader *loader, const char *text, GError **error)
+{
+	char *copy = g_strdup(text);
+
+	g_ptr_array_add(loader->memory, copy);
+	return store_value(loader, copy, error);
 }
 
 static int load_key(const struct key_loader *loader, GError **error)
@@ -137,7 +164,7 @@ static int load_key(const struct key_loader *loader, GError **error)
 	if (key->type == CONFIG_MULTI)
 		return load_multi(loader, error);
 	if (!text)
-		return key->type == CONFIG_LIST ? store_value(loader, "", error) : 0;
+		return key->type == CONFIG_LIST ? store_copy(loader, "", error) : 0;
 	value = config_substitute(loader->source, key, loader->setting, text, error);
 	if (!value)
 		return -1;
@@ -148,7 +175,7 @@ static int load_key(const struct key_loader *loader, GError **error)
 	if (!key->default_text)
 		return 0;
 	return key->type == CONFIG_UINT
-		       ? store_value(loader, key->default_text, error)
+		       ? store_copy(loader, key->default_text, error)
 		       : set_key_error(loader, "is empty after its references were replaced",
 				       error);
 }
@@ -165,4 +192,12 @@ int config_keys_fill(const struct config_source *source, void *target, GPtrArray
 			return -1;
 	}
 	return 0;
+}
+
+int config_key_store(const struct config_key *key, const char *text, void *target,
+		     GPtrArray *memory, GError **error)
+{
+	const struct key_loader loader = {
+		.key = key, .target = (char *)target + key->offset, .memory = memory};
+	return store_copy(&loader, text, error);
 }

@@ -14,4 +14,9 @@
 int config_keys_fill(const struct config_source *source, void *target, GPtrArray *memory,
 		     GError **error);
 
+/* Stores a text as the value of a key, in the same way, without substitution. An error does not
+ * name a file. */
+int config_key_store(const struct config_key *key, const char *text, void *target,
+		     GPtrArray *memory, GError **error);
+
 #endif

@@ -65,6 +65,7 @@ bool config_key_is_unset(const struct config_key *key, const char *text)
 	switch (key->type) {
 	case CONFIG_STRING:
 	case CONFIG_PATH:
+	case CONFIG_HOST:
 	case CONFIG_CHOICE:
 	case CONFIG_SWITCH:
 		return *text == '\0';

@@ -21,6 +21,7 @@ enum config_type {
 	CONFIG_STRING, /* const char *, or NULL */
 	CONFIG_TEXT,   /* const char *, or NULL; may be empty */
 	CONFIG_PATH,   /* const char *, or NULL: an absolute path */
+	CONFIG_HOST,   /* const char *, or NULL: a host name, without the dot at its end */
 	CONFIG_LIST,   /* const char *const *, NULL-terminated: items separated by commas */
 	CONFIG_MULTI,  /* const char *const *, NULL-terminated: one item for each setting */
 	CONFIG_CHOICE, /* const char *, or NULL: one of `choices` */
@@ -36,6 +37,7 @@ struct config_key {
 	unsigned min, max;	    /* of a CONFIG_UINT */
 	const char *unit;	    /* of a CONFIG_UINT: "seconds", "MiB"...; NULL: none */
 	const char *const *choices; /* NULL-terminated */
+	const char *pattern; /* of a CONFIG_STRING: a regular expression that it must match */
 	/* Previous names of the key, which files may still use: "name" in the same section, or
 	 * "section.name". */
 	const char *old_names[2];

@@ -5,43 +5,26 @@
  */
 #include "agent/config/config.h"
 
-#include <unistd.h>
-
+#include "agent/config/credentials.h"
+#include "agent/config/files.h"
 #include "agent/config/fill.h"
 #include "agent/config/ini.h"
+#include "agent/config/messaging.h"
 #include "agent/config/rules.h"
 #include "agent/config/table.h"
 
-static const char *const usual_files[] = {"/etc/nova/nova.conf", "/etc/novasnap/novasnap.conf"};
-
-static int read_usual_files(struct ini *ini, GError **error)
+/* Reads the files, and keeps their names. */
+static int read_files(struct config_inputs *inputs, const char *const *paths, GError **error)
 {
-	unsigned found = 0;
+	GPtrArray *files = g_ptr_array_new();
+	int rc = config_files_read(inputs->ini, paths, files, error);
 
-	for (size_t i = 0; i < G_N_ELEMENTS(usual_files); i++) {
-		if (access(usual_files[i], F_OK) != 0)
-			continue;
-		found++;
-		if (ini_read(ini, usual_files[i], error) < 0)
-			return -1;
-	}
-	if (found > 0)
-		return 0;
-	g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-		    "no configuration: neither %s nor %s exists; name a file with --config-file",
-		    usual_files[0], usual_files[1]);
-	return -1;
-}
-
-static int read_files(struct ini *ini, const char *const *files, GError **error)
-{
-	if (!files || !*files)
-		return read_usual_files(ini, error);
-	for (; *files; files++) {
-		if (ini_read(ini, *files, error) < 0)
-			return -1;
-	}
-	return 0;
+	for (guint i = 0; i < files->len; i++)
+		g_ptr_array_add(inputs->memory, files->pdata[i]);
+	g_ptr_array_add(files, NULL);
+	inputs->config.files = (const char *const *)g_ptr_array_free(files, FALSE);
+	g_ptr_array_add(inputs->memory, (void *)inputs->config.files);
+	return rc;
 }
 
 /* nova's sections may contain any key: most of nova's keys are unknown to novasnap. */
@@ -63,7 +46,7 @@ static int check_own_section(const struct config_source *source, GError **error)
 	return 0;
 }
 
-struct config *config_load(const char *const *files, GError **error)
+struct config *config_load(const char *const *paths, GError **error)
 {
 	struct config_inputs *inputs = g_new0(struct config_inputs, 1);
 	struct config_source source = {config_table, config_table_size, NULL};
@@ -71,9 +54,10 @@ struct config *config_load(const char *const *files, GError **error)
 	inputs->ini = ini_new();
 	inputs->memory = g_ptr_array_new_with_free_func(g_free);
 	source.ini = inputs->ini;
-	if (read_files(inputs->ini, files, error) == 0 && check_own_section(&source, error) == 0 &&
+	if (read_files(inputs, paths, error) == 0 && check_own_section(&source, error) == 0 &&
 	    config_keys_fill(&source, inputs, inputs->memory, error) == 0 &&
-	    config_rules_apply(inputs, error) == 0)
+	    config_credentials_load(inputs, error) == 0 &&
+	    config_messaging_load(inputs, error) == 0 && config_rules_apply(inputs, error) == 0)
 		return &inputs->config;
 	config_free(&inputs->config);
 	return NULL;

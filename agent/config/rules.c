@@ -4,10 +4,10 @@
  */
 #include "agent/config/rules.h"
 
-#include <string.h>
 #include <unistd.h>
 
 #define MIB ((uint64_t)1024 * 1024)
+#define DEFAULT_LOG_FILE "novasnapd.log"
 #define DEFAULT_PREFETCH 100
 #define REJECTED_BYTES_MAX (64 * MIB)
 
@@ -29,7 +29,6 @@ static int set_rule_error(const struct config_inputs *inputs, const char *sectio
 static int check_keys(const struct config_inputs *inputs, GError **error)
 {
 	const struct config *config = &inputs->config;
-	const char *url = inputs->notification_transport_url;
 
 	if (config->image.directory && !config->image.images_dir)
 		return set_rule_error(inputs, CONFIG_OWN_SECTION, "images_dir",
@@ -38,13 +37,21 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 		return set_rule_error(
 			inputs, CONFIG_OWN_SECTION, "report_state",
 			"requires control = conductor: the conductor stores the record", error);
-	if (url && !g_str_equal(url, config->rpc.transport_url))
-		return set_rule_error(
-			inputs, "oslo_messaging_notifications", "transport_url",
-			"a separate broker for notifications is not supported; set it in "
-			"a later file to the value of [DEFAULT]transport_url",
-			error);
 	return 0;
+}
+
+/* oslo_log.log._get_log_file_path. The name of the program there is that of the script, such as
+ * nova-compute. */
+static void apply_log_rules(struct config_inputs *inputs)
+{
+	struct config *config = &inputs->config;
+	const char *file = config->log_file && *config->log_file ? config->log_file : NULL;
+	const char *dir = inputs->log_dir && *inputs->log_dir ? inputs->log_dir : NULL;
+
+	if (dir && !(file && g_path_is_absolute(file)))
+		file = own_string(inputs,
+				  g_build_filename(dir, file ? file : DEFAULT_LOG_FILE, NULL));
+	config->log_file = file;
 }
 
 static void apply_rpc_rules(struct config_inputs *inputs)
@@ -59,6 +66,8 @@ static void apply_rpc_rules(struct config_inputs *inputs)
 	}
 	/* A quorum queue is always durable. */
 	rpc->durable = rpc->durable || rpc->quorum;
+	inputs->notifications.durable =
+		inputs->notifications.durable || inputs->notifications.quorum;
 	/* In oslo.messaging, which acks immediately, 0 means no limit. Here a message is journaled
 	 * before it is acked, so the number of waiting messages needs a limit. */
 	if (rpc->prefetch == 0)
@@ -71,13 +80,9 @@ static void apply_rpc_rules(struct config_inputs *inputs)
 static void apply_notification_rules(struct config_inputs *inputs)
 {
 	struct nova_notify_config *notify = &inputs->config.notify;
-	const char *const *drivers = inputs->notification_drivers;
-
 	notify->host = inputs->config.rpc.host;
 	notify->legacy = !g_str_equal(inputs->notification_format, "versioned");
 	notify->versioned = !g_str_equal(inputs->notification_format, "unversioned");
-	notify->enabled =
-		g_strv_contains(drivers, "messagingv2") || g_strv_contains(drivers, "messaging");
 }
 
 /* nova.virt.libvirt.driver.LibvirtDriver._uri */
@@ -136,6 +141,7 @@ static void apply_virt_rules(struct config_inputs *inputs)
 
 int config_rules_apply(struct config_inputs *inputs, GError **error)
 {
+	apply_log_rules(inputs);
 	apply_rpc_rules(inputs);
 	apply_notification_rules(inputs);
 	apply_virt_rules(inputs);

@@ -45,21 +45,38 @@
 #define KEY_OLD(...) .old_names = {__VA_ARGS__}
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): parentheses around a member do not compile. */
-/* A service's user in Keystone (keystoneauth1's options of the plugin password). */
-#define KEY_KEYSTONE_USER(section, member)                                                         \
-	KEY_STRING(section, "auth_url", member.auth_url, NULL),                                    \
+/* A service's credential in Keystone: the options of keystoneauth1's types password, token,
+ * v3password, v3token and v3applicationcredential. `more` is a struct config_credential. */
+#define KEY_CREDENTIAL(section, member, more)                                                      \
+	KEY_STRING(section, "auth_type", more.auth_type, NULL, KEY_OLD("auth_plugin")),            \
+		KEY_STRING(section, "auth_section", more.auth_section, NULL),                      \
+		KEY_STRING(section, "auth_url", member.auth_url, NULL),                            \
 		KEY_STRING(section, "username", member.username, NULL,                             \
 			   KEY_OLD("user-name", "user_name")),                                     \
+		KEY_STRING(section, "user_id", member.user_id, NULL),                              \
 		KEY(section, "password", CONFIG_TEXT, const char *, member.password, NULL,         \
 		    .secret = true),                                                               \
 		KEY_STRING(section, "user_domain_name", member.user_domain_name, NULL),            \
 		KEY_STRING(section, "user_domain_id", member.user_domain_id, NULL),                \
+		KEY_STRING(section, "application_credential_id", member.application_credential_id, \
+			   NULL),                                                                  \
+		KEY_STRING(section, "application_credential_name",                                 \
+			   member.application_credential_name, NULL),                              \
+		KEY_SECRET(section, "application_credential_secret",                               \
+			   member.application_credential_secret, NULL),                            \
+		KEY_SECRET(section, "token", member.token, NULL),                                  \
 		KEY_STRING(section, "project_name", member.project_name, NULL,                     \
 			   KEY_OLD("tenant-name", "tenant_name")),                                 \
 		KEY_STRING(section, "project_id", member.project_id, NULL,                         \
 			   KEY_OLD("tenant-id", "tenant_id")),                                     \
 		KEY_STRING(section, "project_domain_name", member.project_domain_name, NULL),      \
-		KEY_STRING(section, "project_domain_id", member.project_domain_id, NULL)
+		KEY_STRING(section, "project_domain_id", member.project_domain_id, NULL),          \
+		KEY_STRING(section, "default_domain_name", more.default_domain_name, NULL),        \
+		KEY_STRING(section, "default_domain_id", more.default_domain_id, NULL),            \
+		KEY_STRING(section, "domain_name", member.domain_name, NULL),                      \
+		KEY_STRING(section, "domain_id", member.domain_id, NULL),                          \
+		KEY_STRING(section, "trust_id", member.trust_id, NULL),                            \
+		KEY_STRING(section, "system_scope", member.system_scope, NULL)
 
 /* The TLS options for a service (keystoneauth1.loading.session). */
 #define KEY_TLS(section, member)                                                                   \
@@ -77,14 +94,16 @@
 const struct config_key config_table[] = {
 	KEY_SECRET("DEFAULT", "transport_url", config.rpc.transport_url, "rabbit://"),
 	KEY_STRING("DEFAULT", "control_exchange", config.rpc.control_exchange, "nova"),
-	KEY_STRING("DEFAULT", "host", config.rpc.host, NULL),
+	KEY("DEFAULT", "host", CONFIG_HOST, const char *, config.rpc.host, NULL),
 	KEY_SECONDS("DEFAULT", "rpc_response_timeout", config.rpc.response_timeout_s, "60", 1),
 	KEY_BOOL("DEFAULT", "debug", config.debug, "false"),
 	KEY_STRING("DEFAULT", "log_file", config.log_file, NULL, KEY_OLD("logfile")),
+	KEY_STRING("DEFAULT", "log_dir", log_dir, NULL, KEY_OLD("logdir")),
 	KEY_UINT("DEFAULT", "max_concurrent_snapshots", config.max_concurrent_snapshots, "5", NULL,
 		 0, 1000),
 	KEY_SECONDS("DEFAULT", "shutdown_timeout", config.shutdown_timeout_s, "60", 0),
-	KEY_STRING("DEFAULT", "instance_usage_audit_period", config.audit_period, "month"),
+	KEY_STRING("DEFAULT", "instance_usage_audit_period", config.audit_period, "month",
+		   .pattern = "^(hour|month|day|year)(@([0-9]+))?$"),
 	KEY_SECONDS("DEFAULT", "report_interval", config.report_interval_s, "10", 1),
 	KEY_BOOL("DEFAULT", "use_cow_images", use_cow_images, "true"),
 	KEY_STRING("DEFAULT", "state_path", state_path, "/var/lib/nova"),
@@ -96,6 +115,14 @@ const struct config_key config_table[] = {
 
 	KEY_BOOL(KEY_RABBIT, "amqp_durable_queues", config.rpc.durable, "false"),
 	KEY_BOOL(KEY_RABBIT, "rabbit_quorum_queue", config.rpc.quorum, "false"),
+	KEY_BOOL(KEY_RABBIT, "rabbit_transient_quorum_queue", config.rpc.transient_quorum, "false"),
+	KEY_BOOL(KEY_RABBIT, "rabbit_stream_fanout", config.rpc.stream_fanout, "false"),
+	KEY_UINT(KEY_RABBIT, "rabbit_quorum_delivery_limit", config.rpc.quorum_delivery_limit, "0",
+		 "redeliveries", 0, INT_MAX),
+	KEY_UINT(KEY_RABBIT, "rabbit_quorum_max_memory_length", config.rpc.quorum_max_memory_length,
+		 "0", "messages", 0, INT_MAX, KEY_OLD("rabbit_quroum_max_memory_length")),
+	KEY_UINT(KEY_RABBIT, "rabbit_quorum_max_memory_bytes", config.rpc.quorum_max_memory_bytes,
+		 "0", "bytes", 0, INT_MAX, KEY_OLD("rabbit_quroum_max_memory_bytes")),
 	KEY_BOOL(KEY_RABBIT, "amqp_auto_delete", config.rpc.auto_delete, "false",
 		 KEY_OLD("DEFAULT.amqp_auto_delete")),
 	KEY_SECONDS(KEY_RABBIT, "heartbeat_timeout_threshold", config.rpc.heartbeat_s, "60", 0),
@@ -103,7 +130,7 @@ const struct config_key config_table[] = {
 	KEY_SECONDS(KEY_RABBIT, "rabbit_retry_backoff", config.rpc.retry_backoff_s, "2", 0,
 		    KEY_OLD("DEFAULT.rabbit_retry_backoff")),
 	KEY_SECONDS(KEY_RABBIT, "rabbit_interval_max", config.rpc.interval_max_s, "30", 1),
-	KEY_SECONDS(KEY_RABBIT, "rabbit_transient_queues_ttl", config.rpc.queue_ttl_s, "1800", 1),
+	KEY_SECONDS(KEY_RABBIT, "rabbit_transient_queues_ttl", config.rpc.queue_ttl_s, "1800", 0),
 	KEY_UINT(KEY_RABBIT, "rabbit_qos_prefetch_count", config.rpc.prefetch, "0", NULL, 0, 65535),
 	KEY_BOOL(KEY_RABBIT, "ssl", config.rpc.ssl, "false", KEY_OLD("rabbit_use_ssl")),
 	KEY_STRING(KEY_RABBIT, "ssl_ca_file", config.rpc.ssl_ca_file, NULL,
@@ -125,8 +152,10 @@ const struct config_key config_table[] = {
 	KEY_LIST("notifications", "versioned_notifications_topics", config.notify.versioned_topics,
 		 "versioned_notifications"),
 
-	KEY_STRING("libvirt", "virt_type", virt_type, "kvm"),
-	KEY_STRING("libvirt", "images_type", images_type, "default"),
+	KEY_CHOICE("libvirt", "virt_type", virt_type, "kvm", "kvm", "lxc", "qemu", "parallels",
+		   "uml", "xen"),
+	KEY_CHOICE("libvirt", "images_type", images_type, "default", "raw", "flat", "qcow2", "lvm",
+		   "rbd", "ploop", "default"),
 	KEY_STRING("libvirt", "connection_uri", config.virt.connection_uri, NULL),
 	KEY_PATH("libvirt", "snapshots_directory", config.virt.snapshots_directory,
 		 "$instances_path/snapshots"),
@@ -148,13 +177,14 @@ const struct config_key config_table[] = {
 	KEY_BOOL("glance", "insecure", config.image.insecure, "false", KEY_OLD("api_insecure")),
 
 	KEY_STRING("cinder", "endpoint_template", config.volume.endpoint_template, NULL),
-	KEY_STRING("cinder", "catalog_info", config.volume.catalog_info, "volumev3::publicURL"),
+	KEY_STRING("cinder", "catalog_info", config.volume.catalog_info, "volumev3::publicURL",
+		   .pattern = "^\\w+:\\w*:.*$"),
 	KEY_STRING("cinder", "os_region_name", config.volume.region_name, NULL),
 	KEY_TLS("cinder", config.volume),
 
-	KEY_KEYSTONE_USER("keystone_authtoken", config.image.auth),
+	KEY_CREDENTIAL("keystone_authtoken", config.image.auth, auth),
 	KEY_TLS("keystone_authtoken", config.image.auth),
-	KEY_KEYSTONE_USER("service_user", config.image.service),
+	KEY_CREDENTIAL("service_user", config.image.service, service),
 	KEY_TLS("service_user", config.image.service),
 	KEY_BOOL("service_user", "send_service_user_token", config.image.send_service_user_token,
 		 "false"),

@@ -8,6 +8,14 @@
 #include "agent/config/config.h"
 #include "agent/config/key.h"
 
+/* Options of a credential that are not in struct keystone_config. */
+struct config_credential {
+	const char *auth_type;
+	const char *auth_section;
+	const char *default_domain_name;
+	const char *default_domain_id;
+};
+
 /* The target of the table: the configuration, and values from which rules.c sets parts of it. */
 struct config_inputs {
 	struct config config; /* first, because config_free casts from it */
@@ -15,9 +23,13 @@ struct config_inputs {
 	const char *virt_type;
 	const char *images_type;
 	bool use_cow_images;
+	const char *log_dir;
 	const char *notification_format;
 	const char *const *notification_drivers;
 	const char *notification_transport_url;
+	struct rpc_config notifications;  /* what config.rpc.notifications points to */
+	struct config_credential auth;	  /* [keystone_authtoken] */
+	struct config_credential service; /* [service_user] */
 	/* Used only in references from other keys. */
 	const char *state_path;
 	const char *instances_path;

@@ -4,8 +4,13 @@
  */
 #include "agent/config/value.h"
 
+#include <string.h>
+
 #include "agent/config/ini.h"
 
+#define HOST_MAX 253
+#define HOST_LABEL_MAX 63
+#define HOST_CHARACTERS "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 bool config_value_is_blank(const char *text)
 {
 	g_autofree char *copy = g_strdup(text);
@@ -48,6 +53,31 @@ bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsig
 		return false;
 	*ret = (unsigned)number;
 	return true;
+}
+
+static bool is_host_label(const char *label)
+{
+	size_t length = strlen(label);
+
+	return length > 0 && length <= HOST_LABEL_MAX && label[0] != '-' &&
+	       label[length - 1] != '-' && strspn(label, HOST_CHARACTERS) == length;
+}
+
+void config_value_trim_host(char *text)
+{
+	size_t length = strlen(text);
+	g_autofree char *name = NULL;
+	g_auto(GStrv) labels = NULL;
+
+	if (length == 0 || length > HOST_MAX || text[length - 1] != '.')
+		return;
+	name = g_strndup(text, length - 1);
+	labels = g_strsplit(name, ".", -1);
+	for (char **label = labels; *label; label++) {
+		if (!is_host_label(*label))
+			return;
+	}
+	text[length - 1] = '\0';
 }
 
 char **config_value_parse_list(const char *text)

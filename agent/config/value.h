@@ -18,6 +18,10 @@ bool config_value_parse_bool(const char *text, bool *ret);
  * between digits are allowed. Returns false if the text is not an integer or is out of range. */
 bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret);
 
+/* types.HostDomain, which removes the dot at the end of a host name; in place. What is no host name
+ * stays as it is: Novas before Newton take any text. */
+void config_value_trim_host(char *text);
+
 /* types.List without empty items. A NULL-terminated array, which the caller frees with
  * g_strfreev. */
 char **config_value_parse_list(const char *text);

@@ -10,6 +10,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "rpc/rpc.h"
+
 #define LINE_MAX_BYTES 8192
 
 struct log_sink {
@@ -48,6 +50,28 @@ static char *truncate_text(const char *text)
 	return g_strndup(text, (gsize)(end - text));
 }
 
+/* The last place that a secret passes. Returns the message without its secrets; NULL if it has
+ * none. The caller frees it. */
+static char *redact_message(const GLogField *fields, gsize count)
+{
+	return rpc_log_redact(field_text(fields, count, "MESSAGE"));
+}
+
+static GLogWriterOutput write_to_journald(GLogLevelFlags level, const GLogField *fields,
+					  gsize count, const char *redacted)
+{
+	g_autofree GLogField *copy = NULL;
+
+	if (!redacted)
+		return g_log_writer_journald(level, fields, count, NULL);
+	copy = g_memdup2(fields, count * sizeof(*fields));
+	for (gsize i = 0; i < count; i++) {
+		if (g_str_equal(copy[i].key, "MESSAGE"))
+			copy[i] = (GLogField){"MESSAGE", redacted, -1};
+	}
+	return g_log_writer_journald(level, copy, count, NULL);
+}
+
 static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize count,
 				   gpointer opaque)
 {
@@ -55,17 +79,19 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
 	g_autoptr(GDateTime) now = NULL;
 	g_autofree char *time = NULL;
 	g_autofree char *line = NULL;
+	g_autofree char *redacted = NULL;
 	g_autofree char *text = NULL;
 
 	if ((level & (G_LOG_LEVEL_DEBUG | G_LOG_LEVEL_INFO)) && !sink->debug)
 		return G_LOG_WRITER_HANDLED;
+	redacted = redact_message(fields, count);
 	if (sink->journal)
-		return g_log_writer_journald(level, fields, count, NULL);
+		return write_to_journald(level, fields, count, redacted);
 	now = g_date_time_new_now_local();
 	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
 	/* One line for each event: text from other programs may be long and consist of several
 	 * lines. */
-	text = truncate_text(field_text(fields, count, "MESSAGE"));
+	text = truncate_text(redacted ? redacted : field_text(fields, count, "MESSAGE"));
 	g_strdelimit(text, "\r\n", ' ');
 	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,
 			       level_name(level), field_text(fields, count, "GLIB_DOMAIN"), text);

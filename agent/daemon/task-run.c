@@ -159,6 +159,7 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 	const char *uuid = nova_instance_uuid(task->instance);
 	bool was_running = task_state_stage(task->state) == STAGE_RUNNING;
 	enum task_stage stage;
+	g_autofree char *redacted = error ? rpc_log_redact(error->message) : NULL;
 	g_autoptr(GError) local = NULL;
 
 	if (task_state_apply(task->state, event, NULL) < 0)
@@ -173,8 +174,8 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 		g_message("instance %s: novasnapd is stopping: %s continues at its next start",
 			  uuid, task->method->name);
 	if (stage == STAGE_CLOSED && task->journal_job > 0 && !stays_open(task, event) &&
-	    journal_job_end(task->agent->journal, task->journal_job, error ? error->message : NULL,
-			    &local) < 0)
+	    journal_job_end(task->agent->journal, task->journal_job,
+			    redacted || !error ? redacted : error->message, &local) < 0)
 		g_warning("instance %s: %s; the job will run again at the next start", uuid,
 			  local->message);
 }

@@ -237,7 +237,10 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 	const struct snapshot_states *states = image->states;
 	int rc;
 
-	task->snapshot_method = snapshot_method(snapshot);
+	if (!g_str_equal(task->snapshot_method, snapshot_method(snapshot))) {
+		task->snapshot_method = snapshot_method(snapshot);
+		report_progress(task, "taking", NULL, 0, 0, true);
+	}
 	task->step = "uploading the image";
 	if (!image->uploading &&
 	    report_task_state(task, states->uploading, states->pending_upload, error) < 0)

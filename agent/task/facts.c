@@ -79,6 +79,24 @@ int fact_verify_image(const struct task *task, const struct image_record *record
 	return image_record_verify(record, &checksum, error);
 }
 
+void fact_note_fault_sent(struct task *task)
+{
+	g_autofree char *fact =
+		g_strdup_printf(FACT_FAULT_SENT " %" G_GINT64_FORMAT, task->fault_sent_at);
+	g_autoptr(GError) error = NULL;
+
+	if (task->journal_job > 0 &&
+	    journal_step_add(task->agent->journal, task->journal_job, fact, "", &error) < 0)
+		g_warning("instance %s: %s", nova_instance_uuid(task->instance), error->message);
+}
+
+int64_t fact_fault_sent(const struct journal_job *job)
+{
+	const char *fact = find_fact(job, FACT_FAULT_SENT, NULL);
+
+	return fact ? g_ascii_strtoll(fact + strlen(FACT_FAULT_SENT), NULL, 10) : 0;
+}
+
 /* The names of the error domains in the journal. */
 static const struct {
 	const char *name;
@@ -113,6 +131,7 @@ int fact_keep_image(struct task *task, GError **error)
 void fact_note_failure(struct task *task, const GError *error)
 {
 	struct journal *journal = task->agent->journal;
+	g_autofree char *redacted = rpc_log_redact(error->message);
 	g_autoptr(GError) local = NULL;
 	g_autofree char *fact = NULL;
 
@@ -122,7 +141,8 @@ void fact_note_failure(struct task *task, const GError *error)
 	}
 	/* journal_job_fail, which is called next, logs why the journal cannot be written. */
 	(void)journal_step_add(journal, task->journal_job, fact ? fact : FACT_FAILURE, "", NULL);
-	if (journal_job_fail(journal, task->journal_job, error->message, &local) < 0)
+	if (journal_job_fail(journal, task->journal_job, redacted ? redacted : error->message,
+			     &local) < 0)
 		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);
 }
 

@@ -14,6 +14,7 @@
 #define FACT_FAILURE "failure"		  /* domain and code of the error that ended the task */
 #define FACT_IMAGE_STORED "stored"	  /* the store has confirmed that it has the image */
 #define FACT_KEEP_IMAGE "keep"		  /* the image is verified */
+#define FACT_FAULT_SENT "send-fault"	  /* when the fault was first sent to the conductor */
 #define FACT_FAULT_REPORTED "told-fault"  /* the fault was written to nova's database */
 #define FACT_GUEST_CHANGED "change-guest" /* libvirt was asked to pause, save... the guest */
 #define FACT_STOPPED "stopped"		  /* a run of the job was ended by SIGTERM */
@@ -33,6 +34,12 @@ char *fact_find_checksum(const struct journal_job *job);
 /* Compares an active image with the checksum of the task's data (task->checksum). Returns 0, or -1
  * with IMAGE_ERROR_MISMATCH, also if the task has no checksum. */
 int fact_verify_image(const struct task *task, const struct image_record *record, GError **error);
+
+/* Journals FACT_FAULT_SENT with task->fault_sent_at, before the fault is sent. A failure to write
+ * is logged: a fault is better written twice than never. */
+void fact_note_fault_sent(struct task *task);
+/* The time that an earlier process journaled, in seconds since the epoch; 0: none. */
+int64_t fact_fault_sent(const struct journal_job *job);
 
 /* The store has confirmed that it has the image. Returns 0, or -1 with an error. */
 int fact_note_image_stored(struct task *task, GError **error);

@@ -15,6 +15,8 @@
 /* How often the event is finished again if the reply is lost; each try waits for
  * rpc_response_timeout. */
 #define FINISH_TRIES 3
+/* How far the clocks of this host and the conductor's may differ. */
+#define FAULT_CLOCK_SKEW_S 300
 
 /* The end being reported. */
 struct end {
@@ -138,23 +140,86 @@ static void journal_fault_reported(struct task *task)
 		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
 }
 
-static void create_fault(const struct end *end)
+static int create_fault_once(const struct end *end, const char *message, GError **error)
 {
 	struct task *task = end->task;
-	g_autofree char *message = nova_exception_fault_message(&end->exception);
-	g_autoptr(GError) error = NULL;
 
-	if (task_step_begin(task, "fault", NULL, &error) < 0 ||
+	task->fault_sent_at = g_get_real_time() / G_USEC_PER_SEC;
+	fact_note_fault_sent(task);
+	if (task_step_begin(task, "fault", NULL, error) < 0 ||
 	    nova_conductor_fault_create(task->agent->rpc, task->context,
 					nova_instance_uuid(task->instance), end->exception.code,
 					message, end->details, task->agent->config->rpc.host,
-					&error) < 0 ||
-	    task_step_end(task, "fault", &error) < 0) {
+					error) < 0)
+		return -1;
+	return task_step_end(task, "fault", error);
+}
+
+/* When the fault was sent without a reply; 0: it was not. */
+static int64_t fault_sent_at(const struct task *task)
+{
+	if (task->fault_sent_at > 0 || !task->recovered_job)
+		return task->fault_sent_at;
+	return fact_fault_sent(task->recovered_job);
+}
+
+/* Whether a call without a reply may still wait at the broker, until it expires. A clock that was
+ * set back does not prolong this. */
+static bool may_fault_call_wait(const struct task *task)
+{
+	int64_t sent_at = fault_sent_at(task);
+	int64_t now = g_get_real_time() / G_USEC_PER_SEC;
+
+	return sent_at > 0 && now >= sent_at &&
+	       now <= sent_at + task->agent->config->rpc.response_timeout_s;
+}
+
+/* After a lost reply, finds out whether the fault was inserted: each create inserts another one.
+ * Returns 1 if it was, or if that cannot be known; 0 if it was not; -1 with an unanswered error if
+ * it must be asked again. */
+static int is_fault_inserted(const struct end *end, const char *message, GError **error)
+{
+	const struct task *task = end->task;
+	const struct config *config = task->agent->config;
+	int64_t sent_at = fault_sent_at(task);
+	g_autoptr(GError) local = NULL;
+	int found;
+
+	if (sent_at == 0)
+		return 0;
+	found = nova_conductor_fault_exists(task->agent->rpc, task->context,
+					    nova_instance_uuid(task->instance), end->exception.code,
+					    message, config->rpc.host, sent_at - FAULT_CLOCK_SKEW_S,
+					    &local);
+	if (found >= 0)
+		return found;
+	if (rpc_error_is_unanswered(local)) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	g_warning("instance %s: it is unknown whether the fault was written, so it is not written "
+		  "again: %s",
+		  nova_instance_uuid(task->instance), local->message);
+	return 1;
+}
+
+/* At most once. */
+static void create_fault(const struct end *end)
+{
+	g_autofree char *message = nova_exception_fault_message(&end->exception);
+	g_autoptr(GError) error = NULL;
+	int inserted;
+
+	/* The duty stays due. */
+	if (may_fault_call_wait(end->task))
+		return;
+	inserted = is_fault_inserted(end, message, &error);
+	if (inserted < 0 || (!inserted && create_fault_once(end, message, &error) < 0)) {
 		handle_undelivered(end, TASK_DUTY_FAULT, "the fault could not be written", error);
 		return;
 	}
 	set_duty_done(end, TASK_DUTY_FAULT);
-	journal_fault_reported(task);
+	journal_fault_reported(end->task);
 }
 
 static int finish_event_once(const struct end *end, GError **error)

@@ -65,6 +65,9 @@ struct task {
 	gint64 created_at;		   /* monotonic us */
 	int64_t journal_job;		   /* its number in the journal; 0: not journaled */
 	struct journal_job *recovered_job; /* from an earlier process; NULL: none */
+	/* When this process sent the fault to the conductor without getting a reply, in seconds
+	 * since the epoch; 0: it did not. */
+	int64_t fault_sent_at;
 
 	/* FACT_CHECKSUM with the values of the data sent (facts.h); NULL: not all was sent. Set by
 	 * the thread that reads the data, before the upload ends. */

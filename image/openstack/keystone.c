@@ -5,9 +5,9 @@
 #include "image/openstack/keystone.h"
 
 #include <pthread.h>
-#include <string.h>
 
 #include "image/openstack/http.h"
+#include "image/openstack/keystone-request.h"
 
 #define EXPIRY_MARGIN_S 60
 
@@ -27,7 +27,7 @@ struct keystone_client *keystone_client_new(const struct keystone_config *user,
 {
 	struct keystone_client *client;
 
-	if (!user->auth_url || !user->username)
+	if (user->method == KEYSTONE_NONE)
 		return NULL;
 	client = g_new0(struct keystone_client, 1);
 	client->user = user;
@@ -44,58 +44,6 @@ void keystone_client_free(struct keystone_client *client)
 	cJSON_Delete(client->catalog);
 	pthread_mutex_destroy(&client->lock);
 	g_free(client);
-}
-
-/* Adds the member `key`: {"id": ...} or {"name": ..., "domain": {...}}. */
-static void json_add_entity(cJSON *to, const char *key, const char *id, const char *name,
-			    const char *domain_id, const char *domain_name)
-{
-	cJSON *object = cJSON_AddObjectToObject(to, key);
-	cJSON *domain;
-
-	if (id) {
-		cJSON_AddStringToObject(object, "id", id);
-		return;
-	}
-	cJSON_AddStringToObject(object, "name", name);
-	domain = cJSON_AddObjectToObject(object, "domain");
-	if (domain_id)
-		cJSON_AddStringToObject(domain, "id", domain_id);
-	else
-		cJSON_AddStringToObject(domain, "name", domain_name ? domain_name : "Default");
-}
-
-static char *token_request_body(const struct keystone_config *user)
-{
-	cJSON *root = cJSON_CreateObject();
-	cJSON *auth = cJSON_AddObjectToObject(root, "auth");
-	cJSON *identity = cJSON_AddObjectToObject(auth, "identity");
-	cJSON *methods = cJSON_AddArrayToObject(identity, "methods");
-	cJSON *password = cJSON_AddObjectToObject(identity, "password");
-	cJSON *scope;
-	char *body;
-
-	cJSON_AddItemToArray(methods, cJSON_CreateString("password"));
-	json_add_entity(password, "user", NULL, user->username, user->user_domain_id,
-			user->user_domain_name);
-	cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(password, "user"), "password",
-				user->password ? user->password : "");
-	if (user->project_id || user->project_name) {
-		scope = cJSON_AddObjectToObject(auth, "scope");
-		json_add_entity(scope, "project", user->project_id, user->project_name,
-				user->project_domain_id, user->project_domain_name);
-	}
-	body = cJSON_PrintUnformatted(root);
-	cJSON_Delete(root);
-	return body;
-}
-
-static char *tokens_url(const char *auth_url)
-{
-	g_autofree char *base = g_strdup(auth_url);
-
-	http_url_trim(base);
-	return g_strconcat(base, g_str_has_suffix(base, "/v3") ? "" : "/v3", "/auth/tokens", NULL);
 }
 
 static int store_token(struct keystone_client *client, struct http_reply *reply, GError **error)
@@ -136,21 +84,24 @@ static int fetch_token(struct keystone_client *client, GError **error)
 		.connect_timeout_s = client->config->connect_timeout_s,
 		.request_timeout_s = client->config->request_timeout_s,
 	};
-	g_autofree char *url = tokens_url(user->auth_url);
+	g_autofree char *url = keystone_request_url(user);
 	g_autoptr(GPtrArray) headers = g_ptr_array_new_with_free_func(g_free);
 	struct http_request request = {.method = "POST", .url = url, .headers = headers};
 	struct http_reply reply = {0};
-	char *body = token_request_body(user);
+	char *body = keystone_request_body(user);
 	int rc;
 
 	http_header_add(headers, "Content-Type", "application/json");
+	if (user->method == KEYSTONE_TOKEN)
+		http_header_add(headers, "X-Auth-Token", user->token);
 	request.body = body;
-	request.secret = user->password;
+	request.secret = keystone_request_secret(user);
 	rc = http_request_send(&http, &request, &reply, error);
 	cJSON_free(body);
 	if (rc == 0 && reply.status != 201) {
+		g_autofree char *who = image_keystone_describe(user);
 		g_autofree char *action =
-			g_strdup_printf("requesting a token for %s: POST %s", user->username, url);
+			g_strdup_printf("requesting a token for %s: POST %s", who, url);
 
 		http_reply_set_error(&reply, action, error);
 		rc = -1;
@@ -181,7 +132,8 @@ int image_check_keystone(const struct keystone_config *user, const struct image_
 		token = keystone_client_token(client, false, error);
 	else
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CONFIG,
-				    "auth_url and username are not both set");
+				    "no credential is configured: set auth_type, auth_url and the "
+				    "keys of this type");
 	keystone_client_free(client);
 	return token ? 0 : -1;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A client of Keystone's v3 API: gets a token by password and looks up endpoints in the token's
+ * A client of Keystone's v3 API: gets a token and looks up endpoints in the token's
  * catalogue. Several threads may use one client.
  */
 #ifndef NOVASNAP_IMAGE_KEYSTONE_H
@@ -11,7 +11,7 @@
 struct keystone_client;
 
 /* Creates a client for one of novasnap's users. `config` provides the timeouts. Both arguments must
- * outlive the client. Returns NULL without an error if the user is not configured. */
+ * outlive the client. Returns NULL without an error if the user's method is KEYSTONE_NONE. */
 struct keystone_client *keystone_client_new(const struct keystone_config *user,
 					    const struct image_config *config);
 /* Accepts NULL. */

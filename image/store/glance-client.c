@@ -15,6 +15,7 @@ void glance_client_close(void *self)
 	struct glance_client *client = self;
 
 	openstack_session_close(&client->session);
+	glance_servers_free(client->servers);
 	g_free(client);
 }
 
@@ -24,8 +25,9 @@ void *glance_client_open(const struct image_config *config, GError **error)
 
 	client->config = config;
 	openstack_session_open(&client->session, config);
-	if ((config->api_servers && *config->api_servers) || config->endpoint_override ||
-	    client->session.own)
+	if (config->api_servers && *config->api_servers)
+		client->servers = glance_servers_new(g_strv_length((char **)config->api_servers));
+	if (client->servers || config->endpoint_override || client->session.own)
 		return client;
 	g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CONFIG,
 			    "no Glance server is configured: set [glance]api_servers or "
@@ -56,8 +58,9 @@ static char *glance_catalog_endpoint(struct glance_client *client, GError **erro
 	return found;
 }
 
-/* Gets the URL of a server without "/v2", which the caller frees. "http://" is added if there is no
- * scheme, as nova.image.glance.get_api_servers does. Returns 0 or -1. */
+/* Gets the URL of a server (an index into api_servers) without "/v2", which the caller frees.
+ * "http://" is added if there is no scheme, as nova.image.glance.get_api_servers does. Returns 0 or
+ * -1. */
 static int glance_server_url(struct glance_client *client, unsigned server, char **ret_url,
 			     GError **error)
 {
@@ -65,9 +68,8 @@ static int glance_server_url(struct glance_client *client, unsigned server, char
 	g_autofree char *chosen = NULL;
 	char *url;
 
-	if (config->api_servers && *config->api_servers) {
-		chosen = g_strdup(
-			config->api_servers[server % g_strv_length((char **)config->api_servers)]);
+	if (client->servers) {
+		chosen = g_strdup(config->api_servers[server]);
 	} else if (config->endpoint_override) {
 		chosen = g_strdup(config->endpoint_override);
 	} else {
@@ -91,6 +93,23 @@ char *glance_client_location(void *self)
 	return url;
 }
 
+static void choose_server(struct glance_client *client, struct glance_request *request)
+{
+	if (!client->servers || request->chosen_for == request->server + 1)
+		return;
+	request->chosen = glance_servers_choose(client->servers);
+	request->chosen_for = request->server + 1;
+}
+
+static void report_server(struct glance_client *client, const struct glance_request *request,
+			  const GError *error)
+{
+	if (client->servers && !g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED))
+		glance_servers_report(
+			client->servers, request->chosen,
+			!g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE));
+}
+
 int glance_request_send_once(struct glance_client *client, struct glance_request *request,
 			     struct http_reply *reply, bool *ret_retry, GError **error)
 {
@@ -104,16 +123,21 @@ int glance_request_send_once(struct glance_client *client, struct glance_request
 		.upload = request->upload,
 		.cancel = request->cancel,
 	};
+	int rc;
 
-	if (glance_server_url(client, request->server, &base, error) < 0)
+	choose_server(client, request);
+	if (glance_server_url(client, request->chosen, &base, error) < 0)
 		return -1;
 	http_header_add(headers, "Content-Type", request->content_type);
 	url = g_strconcat(base, "/v2/images", request->image_id ? "/" : "",
 			  request->image_id ? request->image_id : "",
 			  request->url_suffix ? request->url_suffix : "", NULL);
 	http.url = url;
-	return openstack_session_send(&client->session, request->identity, &request->tokens, &http,
-				      reply, ret_retry, error);
+	rc = openstack_session_send(&client->session, request->identity, &request->tokens, &http,
+				    reply, ret_retry, error);
+	if (rc == 0 || error)
+		report_server(client, request, rc == 0 ? NULL : *error);
+	return rc;
 }
 
 int glance_request_send(struct glance_client *client, struct glance_request *request,

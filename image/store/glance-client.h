@@ -7,10 +7,12 @@
 #define NOVASNAP_IMAGE_GLANCE_CLIENT_H
 
 #include "image/openstack/session.h"
+#include "image/store/glance-servers.h"
 
 struct glance_client {
 	const struct image_config *config;
 	struct openstack_session session;
+	struct glance_servers *servers; /* api_servers; NULL: there are none */
 };
 
 /* Creates a client, a struct glance_client. `config` must outlive it. Returns NULL with
@@ -33,11 +35,15 @@ struct glance_request {
 	const atomic_int *cancel;	  /* may be NULL */
 
 	struct openstack_tokens tokens; /* initially zeroed */
-	unsigned server;		/* index into api_servers, modulo their number */
+	unsigned server;		/* to be increased when another server shall be tried */
+	/* Set by glance_request_send_once. */
+	unsigned chosen;     /* index into api_servers */
+	unsigned chosen_for; /* 1 + the value of `server` that it was chosen for; 0: none */
 };
 
 /*
- * Sends a request to its server; succeeds if the status of the reply is 2xx. The caller always
+ * Sends a request to its server (chosen by glance_servers_choose at its first attempt, and again
+ * when `server` was increased); succeeds if the status of the reply is 2xx. The caller always
  * clears the reply with http_reply_clear(). `ret_retry` and the errors are as for
  * openstack_session_send().
  */

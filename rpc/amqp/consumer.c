@@ -164,12 +164,8 @@ static void send_acks(struct consumer *consumer)
 static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
 {
 	const struct delivery_assembler *assembler = &consumer->assemblers[channel];
-	const struct delivery delivery = {
-		.tag = {consumer->connection_number, channel, assembler->number},
-		.body = assembler->body,
-		.length = assembler->length,
-		.size = assembler->size,
-	};
+	const struct delivery_tag tag = {consumer->connection_number, channel, assembler->number};
+	const struct delivery delivery = delivery_describe(assembler, &tag);
 
 	if (atomic_load(&consumer->wanted[channel]))
 		consumer->ops.channels[channel]->deliver(&delivery, consumer->ops.opaque);

@@ -4,6 +4,8 @@
  */
 #include "rpc/amqp/delivery.h"
 
+#include <string.h>
+
 #include "rpc/limits.h"
 #include "rpc/rpc.h"
 
@@ -11,6 +13,9 @@ void delivery_reset(struct delivery_assembler *assembler)
 {
 	if (assembler->pieces)
 		g_byte_array_unref(assembler->pieces);
+	g_free(assembler->content_type);
+	g_free(assembler->content_encoding);
+	g_free(assembler->compression);
 	*assembler = (struct delivery_assembler){0};
 }
 
@@ -41,6 +46,58 @@ static void add_piece(struct delivery_assembler *assembler, amqp_bytes_t piece)
 	assembler->length = assembler->pieces->len;
 }
 
+/* Copies a text of the broker's, with "?" for each byte that is not printable. NULL if it is empty.
+ */
+static char *copy_printable(amqp_bytes_t bytes)
+{
+	char *text;
+
+	if (bytes.len == 0)
+		return NULL;
+	text = g_strndup(bytes.bytes, MIN(bytes.len, RPC_MAX_NAME_BYTES));
+	for (char *at = text; *at; at++) {
+		if (!g_ascii_isprint(*at))
+			*at = '?';
+	}
+	return text;
+}
+
+/* Returns the header `compression`. kombu looks at no other header. */
+static char *read_compression(const amqp_table_t *headers)
+{
+	char *compression = NULL;
+
+	for (int i = 0; i < headers->num_entries; i++) {
+		const amqp_table_entry_t *entry = &headers->entries[i];
+		const amqp_field_value_t *value = &entry->value;
+
+		if (entry->key.len != strlen("compression") ||
+		    memcmp(entry->key.bytes, "compression", entry->key.len) != 0)
+			continue;
+		g_free(compression);
+		if (value->kind == AMQP_FIELD_KIND_UTF8 || value->kind == AMQP_FIELD_KIND_BYTES)
+			compression = copy_printable(value->value.bytes);
+		else if (value->kind == AMQP_FIELD_KIND_VOID)
+			compression = NULL;
+		else
+			compression = g_strdup("(not a string)");
+	}
+	return compression;
+}
+
+/* The properties that say how to read the body. The frame's buffers may be released before the body
+ * is complete, so they are copied. */
+static void read_properties(struct delivery_assembler *assembler,
+			    const amqp_basic_properties_t *properties)
+{
+	if (properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
+		assembler->content_type = copy_printable(properties->content_type);
+	if (properties->_flags & AMQP_BASIC_CONTENT_ENCODING_FLAG)
+		assembler->content_encoding = copy_printable(properties->content_encoding);
+	if (properties->_flags & AMQP_BASIC_HEADERS_FLAG)
+		assembler->compression = read_compression(&properties->headers);
+}
+
 int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t *frame,
 		       GError **error)
 {
@@ -53,6 +110,8 @@ int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t 
 		assembler->has_header = true;
 		assembler->size = frame->payload.properties.body_size;
 		assembler->body = "";
+		if (frame->payload.properties.decoded)
+			read_properties(assembler, frame->payload.properties.decoded);
 	} else if (frame->frame_type == AMQP_FRAME_BODY && assembler->has_header &&
 		   frame->payload.body_fragment.len <= assembler->size - assembler->received) {
 		assembler->received += frame->payload.body_fragment.len;
@@ -65,4 +124,18 @@ int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t 
 		return -1;
 	}
 	return assembler->received == assembler->size;
+}
+
+struct delivery delivery_describe(const struct delivery_assembler *assembler,
+				  const struct delivery_tag *tag)
+{
+	return (struct delivery){
+		.tag = *tag,
+		.content_type = assembler->content_type,
+		.content_encoding = assembler->content_encoding,
+		.compression = assembler->compression,
+		.body = assembler->body,
+		.length = assembler->length,
+		.size = assembler->size,
+	};
 }

@@ -20,9 +20,13 @@ struct delivery_tag {
 	uint64_t number; /* AMQP's delivery tag */
 };
 
-/* A message that has arrived. */
+/* A message that has arrived. The texts are the sender's, but printable and not longer than AMQP
+ * allows. */
 struct delivery {
 	struct delivery_tag tag;
+	const char *content_type;     /* NULL: the property is missing or empty */
+	const char *content_encoding; /* NULL: the property is missing or empty */
+	const char *compression;      /* the header of that name, set by kombu; NULL: none */
 	const char *body; /* not NUL-terminated; valid only during the receiver's call */
 	size_t length;	  /* bytes at `body` */
 	uint64_t size;	  /* bytes of the whole message; `body` may be only its start */
@@ -32,9 +36,10 @@ struct delivery {
 struct delivery_assembler {
 	bool begun;
 	bool has_header;
-	uint64_t number;   /* AMQP's delivery tag */
-	uint64_t size;	   /* bytes that the header announces */
-	uint64_t received; /* bytes received */
+	uint64_t number;				     /* AMQP's delivery tag */
+	uint64_t size;					     /* bytes that the header announces */
+	uint64_t received;				     /* bytes received */
+	char *content_type, *content_encoding, *compression; /* as in struct delivery */
 	/* The complete body; if it is over RPC_MAX_BODY_BYTES, its first RPC_MAX_KEPT_BYTES. */
 	const char *body;
 	size_t length;
@@ -49,6 +54,9 @@ void delivery_begin(struct delivery_assembler *assembler, uint64_t number);
  * RPC_ERROR_DISCONNECTED if the frame is not expected here. */
 int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t *frame,
 		       GError **error);
+/* Describes the complete delivery. The result is valid as long as `body`. */
+struct delivery delivery_describe(const struct delivery_assembler *assembler,
+				  const struct delivery_tag *tag);
 /* Frees the assembled data, and prepares the assembler for the next delivery. */
 void delivery_reset(struct delivery_assembler *assembler);
 

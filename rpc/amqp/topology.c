@@ -5,7 +5,7 @@
 #include "rpc/amqp/topology.h"
 
 #define PRECONDITION_FAILED 406
-#define QUEUE_ARGUMENTS_MAX 2
+#define QUEUE_ARGUMENTS_MAX 5
 
 struct queue_arguments {
 	amqp_table_entry_t entries[QUEUE_ARGUMENTS_MAX];
@@ -14,20 +14,48 @@ struct queue_arguments {
 
 static void add_expires(struct queue_arguments *arguments, const struct rpc_config *config)
 {
-	amqp_table_entry_t *entry = &arguments->entries[arguments->table.num_entries++];
+	amqp_table_entry_t *entry;
+
+	if (config->queue_ttl_s == 0)
+		return;
+	entry = &arguments->entries[arguments->table.num_entries++];
 
 	entry->key = amqp_cstring_bytes("x-expires");
 	entry->value.kind = AMQP_FIELD_KIND_I32;
 	entry->value.value.i32 = (int32_t)MIN((uint64_t)config->queue_ttl_s * 1000, INT32_MAX);
 }
 
-static void add_quorum(struct queue_arguments *arguments)
+static void add_limit(struct queue_arguments *arguments, const char *name, unsigned limit)
+{
+	amqp_table_entry_t *entry;
+
+	if (limit == 0)
+		return;
+	entry = &arguments->entries[arguments->table.num_entries++];
+	entry->key = amqp_cstring_bytes(name);
+	entry->value.kind = AMQP_FIELD_KIND_I64;
+	entry->value.value.i64 = limit;
+}
+
+static void add_quorum(struct queue_arguments *arguments, const struct rpc_config *config)
 {
 	amqp_table_entry_t *entry = &arguments->entries[arguments->table.num_entries++];
 
 	entry->key = amqp_cstring_bytes("x-queue-type");
 	entry->value.kind = AMQP_FIELD_KIND_UTF8;
 	entry->value.value.bytes = amqp_cstring_bytes("quorum");
+	add_limit(arguments, "x-delivery-limit", config->quorum_delivery_limit);
+	add_limit(arguments, "x-max-in-memory-length", config->quorum_max_memory_length);
+	add_limit(arguments, "x-max-in-memory-bytes", config->quorum_max_memory_bytes);
+}
+
+/* Those of reply and fanout queues. */
+static void add_transient_arguments(struct queue_arguments *arguments,
+				    const struct rpc_config *config)
+{
+	if (config->transient_quorum)
+		add_quorum(arguments, config);
+	add_expires(arguments, config);
 }
 
 /* Checks the broker's reply, and opens the channel again if the broker has closed it. */
@@ -111,7 +139,7 @@ enum broker_result topology_declare_topic(struct broker_connection *connection,
 	enum broker_result result;
 
 	if (config->quorum)
-		add_quorum(&arguments);
+		add_quorum(&arguments, config);
 	result = declare_queue(connection, channel, queue, config->durable, config->auto_delete,
 			       &arguments, &refused);
 	if (result == BROKER_CHANNEL_CLOSED &&
@@ -136,10 +164,12 @@ enum broker_result topology_declare_fanout(struct broker_connection *connection,
 	g_autofree char *exchange = g_strdup_printf("%s_fanout", config->topic);
 	enum broker_result result;
 
-	add_expires(&arguments, config);
-	result = declare_exchange(connection, channel, exchange, "fanout", false, true, error);
+	add_transient_arguments(&arguments, config);
+	result = declare_exchange(connection, channel, exchange, "fanout", config->transient_quorum,
+				  true, error);
 	if (result == BROKER_OK)
-		result = declare_queue(connection, channel, queue, false, false, &arguments, error);
+		result = declare_queue(connection, channel, queue, config->transient_quorum, false,
+				       &arguments, error);
 	return result == BROKER_OK
 		       ? bind_queue(connection, channel, queue, exchange, config->topic, error)
 		       : result;
@@ -151,8 +181,9 @@ enum broker_result topology_declare_reply(struct broker_connection *connection,
 {
 	struct queue_arguments arguments = {.table = {0, arguments.entries}};
 
-	add_expires(&arguments, config);
-	return declare_queue(connection, channel, queue, false, false, &arguments, error);
+	add_transient_arguments(&arguments, config);
+	return declare_queue(connection, channel, queue, config->transient_quorum, false,
+			     &arguments, error);
 }
 
 enum broker_result topology_declare_listener(struct broker_connection *connection,

@@ -7,6 +7,8 @@
 
 #include <glib.h>
 
+#include "rpc/rpc.h"
+
 /* One broker. No string is NULL. */
 struct broker_address {
 	char *host; /* a name or an address; IPv6 addresses without brackets */
@@ -17,13 +19,14 @@ struct broker_address {
 
 struct transport_url {
 	GPtrArray *brokers; /* struct broker_address, in the order of the URL; at least one */
+	GPtrArray *options; /* struct rpc_url_option, those of the query */
 	char *vhost;	    /* never empty: "/" is RabbitMQ's default */
 };
 
-/* Parses "rabbit://user:password@host:port,user:password@host:port/vhost", percent-encoded, as
- * oslo_messaging.transport.TransportURL.parse does. The slash before the vhost may be doubled.
- * Missing parts get the defaults of oslo and kombu: guest, guest, localhost, 5672, "/". The query
- * is ignored. Returns NULL with RPC_ERROR_CONFIG; the error never contains the password. */
+/* Parses "rabbit://user:password@host:port,user:password@host:port/vhost?option=value", percent-
+ * encoded, as oslo_messaging.transport.TransportURL.parse does. Missing or empty parts get the
+ * defaults of oslo and kombu: guest, guest, localhost, 5672, "/". Returns NULL with
+ * RPC_ERROR_CONFIG; the error never contains the password. */
 struct transport_url *transport_url_parse(const char *text, GError **error);
 /* Accepts NULL. */
 void transport_url_free(struct transport_url *url);

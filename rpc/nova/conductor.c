@@ -4,6 +4,7 @@
  */
 #include "rpc/nova/conductor.h"
 
+#include "rpc/json.h"
 #include "rpc/nova/instance-save.h"
 #include "rpc/nova/object-versions.h"
 #include "rpc/nova/value.h"
@@ -91,6 +92,18 @@ cJSON *nova_fault_args(const char *uuid, int code, const char *message, const ch
 	return args;
 }
 
+cJSON *nova_list_faults_args(const char *uuid)
+{
+	cJSON *args =
+		class_action(FAULT_OBJECT "List", "get_by_instance_uuids", NOVA_QUERY_FAULTS, NULL);
+	cJSON *uuids = cJSON_CreateArray();
+
+	cJSON_AddItemToArray(uuids, cJSON_CreateString(uuid));
+	cJSON_AddItemToArray(cJSON_AddArrayToObject(args, "args"), uuids);
+	cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
 cJSON *nova_load_flavor_args(const char *caller, const char *uuid)
 {
 	cJSON *args = class_action("Instance", "get_by_uuid", NOVA_QUERY_INSTANCE, caller);
@@ -144,6 +157,18 @@ static int save_plain(struct rpc *rpc, struct rpc_context *context, struct nova_
 	return 0;
 }
 
+static int restore_redacted(struct rpc *rpc, struct rpc_context *context,
+			    struct nova_instance *instance, GError **error)
+{
+	cJSON *reply =
+		call_conductor(rpc, context, "object_action", CONDUCTOR_VERSION,
+			       nova_instance_refresh_args(instance), "reading the instance", error);
+	int rc = reply ? nova_instance_restore_redacted(instance, reply, error) : -1;
+
+	cJSON_Delete(reply);
+	return rc;
+}
+
 int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 				 struct nova_instance *instance, const char *expected_task_state,
 				 GError **error)
@@ -153,6 +178,9 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 
 	if (nova_instance_is_plain(instance))
 		return save_plain(rpc, context, instance, expected_task_state, error);
+	if (nova_instance_is_redacted(instance) &&
+	    restore_redacted(rpc, context, instance, error) < 0)
+		return -1;
 	reply = call_conductor(rpc, context, "object_action", CONDUCTOR_VERSION,
 			       nova_instance_save_args(instance, expected_task_state),
 			       "saving the instance", error);
@@ -248,4 +276,45 @@ int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, co
 	return call_without_result(rpc, context, "object_action",
 				   nova_fault_args(uuid, code, message, details, host),
 				   "creating the instance's fault", error);
+}
+
+/* Whether the fault was created at that time or later. True if its time cannot be read. */
+static bool is_fault_since(const cJSON *fault, gint64 since)
+{
+	const char *text = json_string(fault, "created_at");
+	g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
+	g_autoptr(GDateTime) created = text ? g_date_time_new_from_iso8601(text, utc) : NULL;
+
+	return !created || g_date_time_to_unix(created) >= since;
+}
+
+int nova_conductor_fault_exists(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+				int code, const char *message, const char *host, gint64 since,
+				GError **error)
+{
+	cJSON *reply =
+		call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
+			       nova_list_faults_args(uuid), "listing the instance's faults", error);
+	const cJSON *faults = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data"), "objects");
+	const cJSON *object;
+	int found = 0;
+
+	if (!reply)
+		return -1;
+	if (!cJSON_IsArray(faults))
+		found = nova_decode_error(error, "the conductor's reply to InstanceFaultList."
+						 "get_by_instance_uuids is not a list");
+	cJSON_ArrayForEach (object, faults) {
+		const cJSON *fault = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
+		int64_t fault_code;
+
+		if (json_int64(fault, "code", &fault_code) && fault_code == code &&
+		    g_strcmp0(json_string(fault, "message"), message) == 0 &&
+		    g_strcmp0(json_string(fault, "host"), host) == 0 &&
+		    is_fault_since(fault, since))
+			found = 1;
+	}
+	cJSON_Delete(reply);
+	return found;
 }

@@ -24,6 +24,8 @@ cJSON *nova_event_finish_args(const char *caller, const char *uuid, const char *
 /* InstanceFault.create. */
 cJSON *nova_fault_args(const char *uuid, int code, const char *message, const char *details,
 		       const char *host);
+/* InstanceFaultList.get_by_instance_uuids. */
+cJSON *nova_list_faults_args(const char *uuid);
 /* Instance.get_by_uuid with the flavor. */
 cJSON *nova_load_flavor_args(const char *caller, const char *uuid);
 /* BlockDeviceMappingList.get_by_instance_uuid. */

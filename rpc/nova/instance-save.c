@@ -96,6 +96,69 @@ int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GErr
 	return 0;
 }
 
+/* JSON in a string may be redacted in part. */
+static bool is_redacted(const cJSON *value)
+{
+	return cJSON_IsString(value) && strstr(value->valuestring, RPC_REDACTED);
+}
+
+bool nova_instance_is_redacted(const struct nova_instance *instance)
+{
+	for (guint i = 0; i < instance->changes->len; i++) {
+		const cJSON *field = cJSON_GetObjectItemCaseSensitive(instance->data,
+								      instance->changes->pdata[i]);
+		const cJSON *member;
+
+		if (is_redacted(field))
+			return true;
+		cJSON_ArrayForEach (member, field) {
+			if (is_redacted(member))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void restore_members(cJSON *field, const cJSON *fresh)
+{
+	cJSON *member = field->child;
+
+	while (member) {
+		cJSON *next = member->next;
+		g_autofree char *name = g_strdup(member->string);
+
+		if (is_redacted(member) && cJSON_GetObjectItemCaseSensitive(fresh, name))
+			nova_put_member(field, name, nova_copy_member(fresh, name));
+		else if (is_redacted(member))
+			cJSON_Delete(cJSON_DetachItemViaPointer(field, member));
+		member = next;
+	}
+}
+
+int nova_instance_restore_redacted(struct nova_instance *instance, const cJSON *reply,
+				   GError **error)
+{
+	const cJSON *updates = cJSON_IsArray(reply) ? reply->child : NULL;
+
+	if (!cJSON_IsObject(updates))
+		return nova_decode_error(error, "the conductor's reply about the instance is not a "
+						"list of updates and result");
+	for (guint i = 0; i < instance->changes->len; i++) {
+		const char *name = instance->changes->pdata[i];
+		cJSON *field = cJSON_GetObjectItemCaseSensitive(instance->data, name);
+		const cJSON *fresh = cJSON_GetObjectItemCaseSensitive(updates, name);
+
+		/* A refresh replies with the fields that differ. */
+		if (!fresh)
+			continue;
+		if (is_redacted(field))
+			nova_instance_put_field(instance, name, cJSON_Duplicate(fresh, true));
+		else if (cJSON_IsObject(field))
+			restore_members(field, fresh);
+	}
+	return 0;
+}
+
 int nova_instance_take_block_devices(struct nova_instance *instance, const cJSON *list,
 				     GError **error)
 {

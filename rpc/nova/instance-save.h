@@ -22,6 +22,15 @@ cJSON *nova_instance_update_args(const struct nova_instance *instance,
  * nothing. */
 int nova_instance_merge(struct nova_instance *instance, const cJSON *reply, GError **error);
 
+/* Whether a field that would be saved contains a value that was redacted (rpc_body_redact), in a
+ * task from the journal or a recording. It must not be saved: nova would lose the value. */
+bool nova_instance_is_redacted(const struct nova_instance *instance);
+/* Replaces the redacted values in the fields that would be saved by those in the reply to a
+ * refresh, and changes nothing else. A value that the reply does not have is removed. Fails with
+ * RPC_ERROR_DECODE if the reply is malformed. */
+int nova_instance_restore_redacted(struct nova_instance *instance, const cJSON *reply,
+				   GError **error);
+
 bool nova_instance_has_flavor(const struct nova_instance *instance);
 /* Copies flavor, old_flavor and new_flavor from another object of the instance. The latter two are
  * marked as changed, as Instance._load_flavor does. Fails with RPC_ERROR_DECODE if the object has

@@ -17,6 +17,11 @@ static const struct object_version action_event[] = {
 	{"InstanceActionEvent", "1.4", "1.2"},
 };
 
+static const struct object_version faults[] = {
+	{"InstanceFaultList", "1.2", NULL},
+	{"InstanceFault", "1.2", NULL},
+};
+
 /* The list's Instance follows. */
 static const struct object_version block_devices[] = {
 	{"BlockDeviceMappingList", "1.18", "1.17"},
@@ -75,6 +80,10 @@ void nova_add_object_versions(cJSON *versions, enum nova_query query, const char
 
 	if (query == NOVA_QUERY_ACTION_EVENT) {
 		ADD_VERSIONS(versions, action_event, rocky);
+		return;
+	}
+	if (query == NOVA_QUERY_FAULTS) {
+		ADD_VERSIONS(versions, faults, rocky);
 		return;
 	}
 	if (query == NOVA_QUERY_BLOCK_DEVICES)

@@ -12,6 +12,7 @@ enum nova_query {
 	NOVA_QUERY_INSTANCE,
 	NOVA_QUERY_ACTION_EVENT,
 	NOVA_QUERY_BLOCK_DEVICES,
+	NOVA_QUERY_FAULTS,
 };
 
 /* Adds the versions of the class and of the objects that the reply may contain, as nova-compute

@@ -11,8 +11,11 @@
 
 static const struct image_config config = {
 	.region_name = NULL,
-	.auth = {.auth_url = "http://keystone/v3/", .username = "nova", .project_name = "service"},
-	.service = {.auth_url = "http://keystone", .username = "nova"},
+	.auth = {.method = KEYSTONE_PASSWORD,
+		 .auth_url = "http://keystone/v3/",
+		 .username = "nova",
+		 .project_name = "service"},
+	.service = {.method = KEYSTONE_PASSWORD, .auth_url = "http://keystone", .username = "nova"},
 	.send_service_user_token = true,
 };
 

@@ -102,6 +102,8 @@ static void save(struct rpc_context *context, struct nova_instance *instance)
 	nova_instance_set_system_metadata(instance, "image_x", NULL);
 	(void)nova_conductor_instance_refresh(NULL, context, instance, NULL);
 	(void)nova_conductor_instance_save(NULL, context, instance, "", NULL);
+	(void)nova_conductor_fault_exists(NULL, context, nova_instance_uuid(instance), 500, "m",
+					  "h", 1795000000, NULL);
 }
 
 static void serve(struct rpc_context *context)

@@ -11,7 +11,7 @@ failed=0
 
 longest() { # target
 	case $1 in
-	envelope | object) echo 32768 ;;
+	envelope | object | content) echo 32768 ;;
 	config) echo 16384 ;;
 	url | nbd-extents) echo 1024 ;;
 	*) echo 8192 ;;

@@ -5,11 +5,16 @@ configuration's sample, and of answers in the form that Glance, Keystone, libvir
 
     seeds.py FOLDER     makes FOLDER/<target>/ and FOLDER/<target>.dict
 """
+import base64
+import bz2
+import gzip
 import json
+import lzma
 import pathlib
 import re
 import struct
 import sys
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WIRE = ROOT / "tests/data/wire"
@@ -44,6 +49,21 @@ def envelope():
                       "_msg_id": "m", "ending": True})
 
 
+def content():
+    """The first byte picks the compression, see fuzz-content.c."""
+    body = json.dumps({"method": "snapshot_instance", "args": {"a": ["b"] * 100}}).encode()
+    short = b'{"method": "m"}'
+    # One block that is not compressed: Python has no encoder of these two.
+    zstd = b"\x28\xb5\x2f\xfd\x20" + bytes([len(short), len(short) << 3 | 1, 0, 0]) + short
+    brotli = ((len(short) - 1) << 4 | 1 << 20).to_bytes(3, "little") + short + b"\x03"
+    for kind, data in ((0, body), (1, zlib.compress(body)), (1, gzip.compress(body)), (2, bz2.compress(body)),
+                       (3, lzma.compress(body)), (3, lzma.compress(body, lzma.FORMAT_ALONE)), (4, zstd), (5, brotli)):
+        yield bytes([kind]) + data
+        yield bytes([kind | 8]) + base64.b64encode(data)
+        yield bytes([kind]) + data[:-3]
+    yield bytes([1]) + zlib.compress(b"{" + b" " * 30000000)
+
+
 def object():
     flavor = None
     for messages in recordings():
@@ -55,6 +75,12 @@ def object():
         yield SEPARATOR.join(json.dumps(part) for part in parts)
     plain = {"instance": {"uuid": UUID, "image_ref": IMAGE, "metadata": [{"key": "a", "value": "b"}]}}
     yield SEPARATOR.join(json.dumps(part) for part in (plain, {}, {}, {}, {}, {"id": IMAGE, "status": "active"}))
+    fault = {"code": 500, "message": "m", "host": "h", "created_at": "2026-11-24T04:24:38Z"}
+    faults = {"nova_object.data": {"objects": [{"nova_object.data": fault}]}}
+    update = [{"system_metadata": {"a": "b"}, "obj_what_changed": []}, None]
+    secret = {"instance": {"nova_object.name": "Instance", "nova_object.namespace": "nova", "nova_object.version":
+                           "2.7", "nova_object.data": {"uuid": UUID, "system_metadata": {"a": "***"}}}}
+    yield SEPARATOR.join(json.dumps(part) for part in (secret, {}, {}, update, update, update, update, faults, faults))
     yield json.dumps({"instance_uuid": UUID})
     service = {"nova_object.name": "Service", "nova_object.data": {"id": 1, "disabled": True, "report_count": 5}}
     update = [{"report_count": 6, "obj_what_changed": []}, None]
@@ -154,7 +180,7 @@ def url():
     yield "amqp://h/v"
 
 
-TARGETS = {"envelope": envelope, "object": object, "domain-xml": domain_xml, "chain": chain, "glance": glance,
+TARGETS = {"envelope": envelope, "content": content, "object": object, "domain-xml": domain_xml, "chain": chain, "glance": glance,
            "keystone": keystone, "nbd-extents": nbd_extents, "config": config, "url": url}
 
 

@@ -6,6 +6,7 @@ The RabbitMQ of NOVASNAP_TEST_AMQP_URL is used where that is set."""
 import contextlib
 import json
 import os
+import socket
 import sys
 import uuid
 
@@ -32,6 +33,11 @@ class Messages(Environment):
 
     def send_body(self, body):
         self.broker.publish(body, f"compute.{self.agent.host}")
+
+    def publish(self, message, **properties):
+        with self.broker.connection() as connection:
+            connection.Producer(serializer="json").publish(
+                message, exchange="nova", routing_key=f"compute.{self.agent.host}", **properties)
 
     def make_cast(self):
         """Makes the recorded cast for our guest, into a new image."""
@@ -95,6 +101,32 @@ def test_a_message_without_an_envelope(env):
     message = env.make_cast()
     env.send_body(message)
     env.wait_image(message["args"]["image_id"])
+
+
+def test_a_compressed_cast(env):
+    """As a nova-api sends it that has [oslo_messaging_rabbit]kombu_compression."""
+    for compression in ("gzip", "bzip2"):
+        message = env.make_cast()
+        env.publish(message, compression=compression)
+        env.wait_image(message["args"]["image_id"])
+
+
+def test_a_compression_that_nobody_knows_is_named(env):
+    env.publish(env.make_cast(), headers={"compression": "application/x-other"})
+    tap.wait_for("log line", lambda: "its compression is application/x-other" in env.agent.text())
+    shown = env.agent.command("check", check=False).stdout
+    line, = (line for line in shown.splitlines() if "unreadable messages: " in line)
+    assert line.startswith("warn") and "application/x-other" in line and "kombu_compression" in line, line
+    rejected = os.path.join(env.agent.state, "rejected")
+    kept, = os.listdir(rejected)
+    assert "application/x-other" in env.agent.command("decode", os.path.join(rejected, kept)).stdout
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(os.path.join(env.agent.state, "journal", "status"))
+        client.send(b'{"ask": "status"}')
+        status = json.loads(client.recv(65536))
+    assert status["unsupported"] == status["rejected"] == 1, status
+    with env.broker.connection() as connection:
+        assert connection.channel().queue_declare(f"compute.{env.agent.host}", passive=True).message_count == 0
 
 
 def test_bodies_that_are_no_messages_are_kept_and_acked(env):

@@ -50,10 +50,18 @@ def test_all_is_well(env):
         status, lines, shown = check(agent)
         assert status == 0 and shown[-1].startswith("0 failed"), shown
         for name in ("configuration", "qemu-img", "qemu-nbd", "novasnap-thaw", "libvirt", "state_dir", "journal",
-                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "RabbitMQ", "[keystone_authtoken]",
-                     "[service_user]", "Glance"):
+                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "live_method", "RabbitMQ",
+                     "[keystone_authtoken]", "[service_user]", "Glance"):
             assert lines[name].startswith("ok "), lines[name]
         assert "MiB free" in lines["scratch_dir"] and "QEMU runs as" in lines["libvirt"]
+        # Each peer's line names the credential in use, without its secret.
+        assert "user guest at " in lines["RabbitMQ"] and "vhost " in lines["RabbitMQ"], lines["RabbitMQ"]
+        for section in ("[keystone_authtoken]", "[service_user]"):
+            assert f"{section} user ours, project service at {env.keystone.url}" in lines[section], lines[section]
+        assert ("the token of the cast, or else of [keystone_authtoken] user ours, project service, beside that of "
+                "[service_user] user ours") in lines["Glance"], lines["Glance"]
+        assert "user ours" in lines["Cinder"] and "Keystone's catalogue" in lines["Cinder"], lines["Cinder"]
+        assert "right" not in "".join(shown), shown
         # The novasnapd that serves is not disturbed.
         assert "rpc:" not in agent.text()[len(before):], agent.text()[len(before):]
 
@@ -154,6 +162,42 @@ def test_glance_and_keystone(env):
     fails(env.agent(keystone_authtoken=env.user("wrong")), "[keystone_authtoken]", "401")
     fails(env.agent(keystone_authtoken=env.user(auth_url=away)), "[keystone_authtoken]", away)
     fails(env.agent(service_user={"send_service_user_token": "true"}), "[service_user]", "auth_url")
+
+
+def test_credentials(env):
+    """Other types than password, and another section."""
+    url = f"{env.keystone.url}/v3"
+    for section, words in (
+            ({"auth_type": "v3applicationcredential", "auth_url": url, "application_credential_id": "app",
+              "application_credential_secret": "hidden-secret"}, "application credential app"),
+            ({"auth_type": "v3token", "auth_url": url, "token": "hidden-token", "project_id": "p"},
+             "a token from the configuration, project p"),
+            ({"auth_type": "password", "auth_url": url, "user_id": "ours-id", "password": "right", "system_scope": "all"},
+             "user ours-id, system all")):
+        status, lines, shown = check(env.agent(keystone_authtoken=section))
+        assert lines["[keystone_authtoken]"].startswith("ok ") and words in lines["[keystone_authtoken]"], lines
+        assert status == 0 and "hidden" not in "".join(shown), shown
+    refused = {"auth_type": "v3applicationcredential", "auth_url": url, "application_credential_id": "app",
+               "application_credential_secret": "wrong-secret"}
+    status, lines, shown = check(env.agent(keystone_authtoken=refused))
+    assert status == 1 and "401" in lines["[keystone_authtoken]"] and "wrong-secret" not in "".join(shown), shown
+    status, lines, _ = check(env.agent(keystone_authtoken={"auth_section": "Elsewhere"}, Elsewhere=env.user()))
+    assert status == 0 and "[keystone_authtoken] in [elsewhere] user ours" in lines["[keystone_authtoken]"], lines
+    # What novasnap does not support is refused, and not taken for no credential.
+    done = env.agent(keystone_authtoken=env.user(auth_type="v3oidcpassword")).command("check", check=False)
+    assert done.returncode == 1 and "v3oidcpassword" in done.stdout and "v3applicationcredential" in done.stdout, done
+
+
+def test_second_broker(env):
+    """A broker for notifications, with a user of its own."""
+    away = f"rabbit://other:hidden@127.0.0.1:{free_port()}/"
+    driver = {"driver": "messagingv2", "transport_url": away}
+    status, _, shown = check(env.agent(oslo_messaging_notifications=driver))
+    lines = [line for line in shown if "RabbitMQ" in line]
+    assert status == 1 and lines[0].startswith("ok ") and lines[1].startswith("FAIL  RabbitMQ for notifications"), shown
+    assert "[oslo_messaging_notifications]transport_url" in lines[1] and "hidden" not in "".join(lines), shown
+    status, _, shown = check(env.agent(oslo_messaging_notifications={**driver, "driver": "noop"}))
+    assert status == 0 and len([line for line in shown if "RabbitMQ" in line]) == 1, shown
 
 
 def test_programs(env):

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import sys
+import threading
 import time
 import uuid
 
@@ -291,6 +292,85 @@ def test_a_conductor_that_does_not_answer_fails_the_snapshot(env):
     # There is one fault, also if calls were repeated.
     assert env.conductor.names().count("InstanceFault.create") == 1, env.conductor.names()
     env.untouched()
+
+
+def test_hidden_secrets_are_not_saved(env):
+    """A recording's shelve has "***" for the secret UUID of the guest's vTPM, and saves the system metadata."""
+    agent = env.agent()
+    message = env.make_message()
+    data = message["args"]["instance"]["nova_object.data"]
+    metadata = {**data["system_metadata"], "vtpm_secret_uuid": "the-secret", "changed": "by nova"}
+    data["system_metadata"].update(vtpm_secret_uuid="***", gone_secret="***")
+    message["method"] = "shelve_instance"
+    message["args"].update(clean_shutdown=False, accel_uuids=[])
+    env.conductor.task_states[env.guest.uuid] = "shelving"
+    env.conductor.fields[env.guest.uuid] = {"system_metadata": metadata}
+    env.publish(agent, message)
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+    saved = env.conductor.fields[env.guest.uuid]["system_metadata"]
+    assert saved["vtpm_secret_uuid"] == "the-secret" and "gone_secret" not in saved, saved
+    assert saved["shelved_image_id"] == message["args"]["image_id"], saved
+
+
+def fail_with_a_late_fault(env, agent):
+    """A snapshot that fails, and whose fault the conductor inserts without an answer in time."""
+    def refuse(_instance, wanted):
+        if wanted == "image_uploading":
+            raise RuntimeError("refused by the test")
+    env.conductor.late_faults = 1
+    assert env.send_recorded(agent, refuse)[2] == 1
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+
+
+def test_a_fault_whose_reply_is_lost_is_not_inserted_again(env):
+    agent = env.agent()
+    fail_with_a_late_fault(env, agent)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
+    assert env.conductor.names().count("InstanceFault.create") == 1, env.conductor.names()
+    assert "InstanceFaultList.get_by_instance_uuids" in env.conductor.names()
+
+
+def test_a_fault_is_not_inserted_again_by_the_next_process(env):
+    agent = env.agent()
+
+    def refuse(_instance, wanted):
+        if wanted == "image_uploading":
+            raise RuntimeError("refused by the test")
+    env.conductor.before_save = refuse
+    env.conductor.late_faults, env.conductor.late_seconds = 1, 30
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
+    agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid, "--image",
+                  env.glance.create(instance_uuid=env.guest.uuid))
+    tap.wait_for("fault", lambda: env.conductor.faults, 60)
+    agent.kill()
+    agent.start()
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
+
+
+def test_where_faults_cannot_be_listed_none_is_inserted_again(env):
+    agent = env.agent()
+    env.conductor.lists_faults = False
+    fail_with_a_late_fault(env, agent)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
+    assert "it is unknown whether" in agent.text(), agent.text()[-2000:]
+
+
+def test_a_fault_that_was_not_inserted_is_sent_again(env):
+    """The conductor is away while the snapshot ends; what was sent meanwhile expires at the broker."""
+    agent = env.agent()
+
+    def stop(_instance, wanted):
+        if wanted == "image_uploading":
+            threading.Thread(target=env.conductor.stop).start()
+            raise RuntimeError("refused by the test")
+    env.callback(lambda: env.conductor.is_up() or env.conductor.start())
+    assert env.send_recorded(agent, stop)[2] in (0, 1)
+    tap.wait_for("log line", lambda: "the fault could not be written" in agent.text(), 60)
+    assert env.conductor.faults == []
+    env.conductor.start()
+    tap.wait_for("end", lambda: agent.has_ended(env.guest.uuid), 60)
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
 
 
 def test_a_task_state_that_was_cleared_is_set_again(env):

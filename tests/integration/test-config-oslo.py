@@ -48,7 +48,7 @@ KEYS = [
     key("two", "count", "uint", "3", min=0, max=10),
 ]
 TYPES = {"bool": cfg.BoolOpt, "uint": cfg.IntOpt, "string": cfg.StrOpt, "text": cfg.StrOpt, "list": cfg.ListOpt,
-         "multi": cfg.MultiStrOpt, "choice": cfg.StrOpt}
+         "multi": cfg.MultiStrOpt, "choice": cfg.StrOpt, "host": cfg.HostDomainOpt, "path": cfg.StrOpt, "switch": cfg.StrOpt}
 # What oslo.config raises where it refuses a file or a value.
 REFUSALS = (cfg.Error, ValueError, RecursionError, cfg.ParseError)
 
@@ -332,7 +332,8 @@ def registered_options():
             for section, options in entry.load()():
                 found.setdefault(section or "DEFAULT", {}).update({option.dest: option for option in options})
     for section in ("keystone_authtoken", "service_user", "cinder"):
-        found[section] = {option.dest: option for option in [*loading.get_auth_plugin_conf_options("password"),
+        found[section] = {option.dest: option for option in [*loading.get_auth_common_conf_options(),
+                                                             *loading.get_auth_plugin_conf_options("password"),
                                                              *loading.get_session_conf_options()]}
     return found
 

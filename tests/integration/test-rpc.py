@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import kombu.compression
 import oslo_messaging
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
@@ -318,6 +319,71 @@ def test_a_message_that_cannot_be_decoded_is_kept_without_its_token(env):
                 text += file.read()
         check("secret" not in text, f"a secret is kept: {text}")
         check(text.count("u1") == 2, f"the rest is not kept: {text}")
+        check("secret" not in peer.text(), "a secret is logged")
+        equal(peer.close(), 0, "the end")
+        equal(n.depth(own), 0, "messages not acked")
+
+
+def test_compressed_messages_of_oslo_are_read(env):
+    """Whatever [oslo_messaging_rabbit]kombu_compression the senders have; our own messages are not compressed."""
+    methods = sorted(kombu.compression.encoders())
+    check({"application/x-gzip", "application/x-bz2", "application/x-lzma"} <= set(methods), methods)
+    for method in methods:
+        with env.names() as n, Peer(n) as peer, Oslo(n, kombu_compression=method) as oslo:
+            peer.serve()
+            equal(oslo.client().call(CONTEXT, "echo", text="x" * 3000000), {"text": "x" * 3000000}, method)
+            oslo.client().cast(CONTEXT, "echo", n=1)
+            peer.event(lambda e: e["event"] == "request" and e["args"] == {"n": 1})
+            # The conductor's replies, too.
+            oslo.serve(Endpoint())
+            result = peer.run("call", topic=n.other, method="object_action", version="3.0", context=CONTEXT,
+                              args={"objmethod": "fine"})
+            equal(result["updates"], {"a": 1.0}, "the result")
+            equal(peer.fails("call", topic=n.other, method="object_action", version="3.0", context=CONTEXT,
+                             args={"objmethod": "raise"})["class"], "ValueError", "the exception")
+            # And what `novasnap record` and `watch` listen to.
+            peer.run("listen")
+            peer.run("ready", timeout=LIMIT_S)
+            n.publish("notifications.info", json.dumps({"event_type": "compressed"}).encode(), compression=method)
+            equal(peer.event(lambda e: e["event"] == "notified")["event_type"], "compressed", "the event")
+
+
+def test_messages_that_oslo_does_not_read_either(env):
+    """Each is acked, and kept: with its body only where that is text in which secrets are found."""
+    folder = env.folder.make("unsupported")
+    body = json.dumps({"method": "echo", "version": "6.0", "args": {"n": 0}, "_context_auth_token": "secret"}).encode()
+    with env.names() as n, Peer(n, "--rejected-dir", folder) as peer:
+        peer.serve()
+        own = f"{n.topic}.{n.host}"
+        for properties, words in (
+            ({"headers": {"compression": "application/x-other"}}, ["# unreadable: ", "application/x-other"]),
+            ({"headers": {"compression": 5}}, ["# unreadable: ", "not a string"]),
+            ({"content_type": "application/x-python-serialize"}, ["# unreadable: ", "x-python-serialize"]),
+            ({"content_type": "text/plain"}, ["text/plain", "_context_auth_token"]),
+            ({"headers": {"compression": "gzip"}}, ["malformed"]),
+            ({"content_encoding": "utf-16", "body": body.decode().encode("utf-16")}, ["# unreadable: ", "UTF-8"]),
+        ):
+            n.publish(own, properties.pop("body", body), **properties)
+            path, = wait_until("a file", lambda: glob.glob(f"{folder}/*"))
+            with open(path, encoding="utf-8") as file:
+                kept = file.read()
+            os.unlink(path)
+            check(all(word in kept for word in words), kept)
+            check("secret" not in kept and "s\ufffde" not in kept, kept)
+        # These say nothing of how a message is read.
+        for number, properties in enumerate((
+                {"content_encoding": "binary"}, {"content_encoding": "latin-1"},
+                {"headers": {"compression": ""}}, {"headers": {"x-death": [{"count": 1}], "compression": None}},
+                {"delivery_mode": 1}, {"priority": 9}, {"expiration": 60}, {"correlation_id": "c", "reply_to": "r"},
+                {"message_id": "m", "type": "t", "user_id": "guest", "app_id": "a"}), 1):
+            n.publish(own, body.replace(b'"n": 0', b'"n": %d' % number), **properties)
+            equal(peer.request("echo")["args"], {"n": number}, f"with {properties}")
+        # No property at all.
+        with n.connection() as connection:
+            channel = connection.channel()
+            channel.basic_publish(channel.prepare_message(body), exchange=n.exchange, routing_key=own)
+        equal(peer.request("echo")["args"], {"n": 0}, "without properties")
+        equal(os.listdir(folder), [], "what is kept")
         check("secret" not in peer.text(), "a secret is logged")
         equal(peer.close(), 0, "the end")
         equal(n.depth(own), 0, "messages not acked")

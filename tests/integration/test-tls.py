@@ -5,6 +5,7 @@ each way, and a Glance that redirects to another server. RabbitMQ, Glance, libvi
 with the wrong certificates, answer with redirects, and are the targets of redirects."""
 import os
 import sys
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -37,10 +38,10 @@ class Tls(Environment):
         return {"ssl": "true", "ssl_ca_file": self.authority.certificate, "ssl_cert_file": self.client[0],
                 "ssl_key_file": self.client[1], **more}
 
-    def agent(self, host="localhost", port=None, url=None, glance=None, rabbit=None):
+    def agent(self, host="localhost", port=None, url=None, glance=None, rabbit=None, query=""):
         """`host`, `port`: of RabbitMQ, whose section is `rabbit`; `url`: of Glance, with more keys for its section."""
         agent = self.make_agent(sections={
-            "broker_url": f"rabbit://guest:guest@{host}:{port or self.broker.tls_port}/",
+            "broker_url": f"rabbit://guest:guest@{host}:{port or self.broker.tls_port}/{query}",
             "glance_url": url or self.glance.url, "retries": 0, "oslo_messaging_rabbit": rabbit or self.rabbit()})
         agent.configure("glance", **(glance or {}))
         return agent
@@ -64,20 +65,36 @@ def fails(agent, name, words):
     return said
 
 
+def assert_login(env, agent):
+    assert line(agent, "RabbitMQ") == (
+        f"ok    RabbitMQ: login accepted: user guest at localhost:{env.broker.tls_port}, vhost /, with TLS and the "
+        f"certificate {env.client[0]}"), line(agent, "RabbitMQ")
+
+
 def test_a_snapshot_with_rabbitmq_and_glance_by_tls(env):
     port = env.front(env.glance.port, env.authority.issue("glance"))
     with env.agent(url=f"https://localhost:{port}", glance={"cafile": env.authority.certificate}) as agent:
         image, shown, status = agent.snapshot(env.guest.uuid)
         assert status == 0, (shown, agent.text())
         assert same_content(env.glance.file(image), "qcow2", env.guest.disk, "qcow2")
-        assert line(agent, "RabbitMQ") == "ok    RabbitMQ: login accepted, with TLS"
+        assert_login(env, agent)
         assert line(agent, "Glance").startswith("ok "), line(agent, "Glance")
 
 
 def test_rabbitmq_by_the_old_names_of_the_keys(env):
     agent = env.agent(rabbit={"rabbit_use_ssl": "true", "kombu_ssl_ca_certs": env.authority.certificate,
                               "kombu_ssl_certfile": env.client[0], "kombu_ssl_keyfile": env.client[1]})
-    assert line(agent, "RabbitMQ") == "ok    RabbitMQ: login accepted, with TLS"
+    assert_login(env, agent)
+
+
+def test_rabbitmq_by_the_query_of_the_url(env):
+    """It overrides the section, in both directions, as in oslo.messaging."""
+    query = urllib.parse.urlencode({"ssl": "1", "ssl_ca_file": env.authority.certificate, "ssl_cert_file": env.client[0],
+                                    "ssl_key_file": env.client[1]})
+    agent = env.agent(rabbit={"ssl": "false", "ssl_ca_file": "/nonexistent"}, query=f"?{query}")
+    assert_login(env, agent)
+    agent = env.agent(port=env.broker.port, query="?ssl=0")
+    assert line(agent, "RabbitMQ").startswith("ok ") and "TLS" not in line(agent, "RabbitMQ")
 
 
 def test_rabbitmq_by_its_address(env):

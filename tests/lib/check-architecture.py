@@ -52,7 +52,7 @@ PUBLIC = {
 }
 # A library's header and the one room that may include it.
 LIBRARIES = {"amqp": "rpc", "rabbitmq-c/": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image",
-             "sqlite3": "agent", "systemd/": "agent"}
+             "sqlite3": "agent", "systemd/": "agent", "bzlib": "rpc", "lzma": "rpc", "brotli/": "rpc"}
 
 
 def read(path):

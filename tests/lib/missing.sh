@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Says which of these libraries (for pkg-config) or programs are missing and which Debian packages hold them. Fails when
+# Says which of these libraries (for pkg-config), C headers or programs are missing and which Debian packages hold them. Fails when
 # there are any.
-#   tests/lib/missing.sh library|program NAME:PACKAGE ...
+#   tests/lib/missing.sh library|header|program NAME:PACKAGE ...
 kind=$1
 shift
 is_there() { # name
 	case $kind in
 	library) pkg-config --exists "$1" ;;
+	header) echo "#include <$1>" | ${CC:-cc} -E -x c -o /dev/null - 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
 }
@@ -28,11 +29,11 @@ for pair in "$@"; do
 	fi
 done
 if [ -n "$missing" ]; then
-	if [ "$kind" = library ]; then
-		echo "pkg-config does not find:$missing" >&2
-	else
-		echo "These programs are missing:$missing" >&2
-	fi
+	case $kind in
+	library) echo "pkg-config does not find:$missing" >&2 ;;
+	header) echo "The compiler does not find:$missing" >&2 ;;
+	*) echo "These programs are missing:$missing" >&2 ;;
+	esac
 	echo "As root: apt-get install$packages (or \"make deps\", which installs everything)" >&2
 	exit 1
 fi

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A configuration for the real oslo.messaging, which does not log the connections that a test cuts."""
+import importlib
 import logging
 
 from oslo_config import cfg
-from oslo_messaging._metrics import client as oslo_metrics
 
 for name in ("oslo", "oslo_messaging", "oslo.messaging", "amqp"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -12,6 +12,12 @@ for name in ("oslo", "oslo_messaging", "oslo.messaging", "amqp"):
 def make_conf():
     conf = cfg.ConfigOpts()
     conf([])
-    # In this release a program has to register these itself.
-    conf.register_opts(oslo_metrics.oslo_messaging_metrics, group="oslo_messaging_metrics")
+    # oslo.messaging registers these only with the global configuration. Older releases have no tracing.
+    for name in ("metrics", "tracing"):
+        try:
+            client = importlib.import_module(f"oslo_messaging._{name}.client")
+        except ModuleNotFoundError:
+            continue
+        group = f"oslo_messaging_{name}"
+        conf.register_opts(getattr(client, group), group=group)
     return conf

@@ -65,7 +65,7 @@ class Names:
             producer = connection.Producer(serializer=None)
             producer.publish(
                 body, exchange=self.exchange if exchange is None else exchange, routing_key=key,
-                content_type="application/json", content_encoding="utf-8", **properties,
+                **{"content_type": "application/json", "content_encoding": "utf-8", **properties},
             )
 
     def depth(self, name):
@@ -202,7 +202,8 @@ class Peer:
 class Oslo:
     """The real oslo.messaging, with the names of a test."""
 
-    def __init__(self, names, durable=False):
+    def __init__(self, names, durable=False, **options):
+        """`options`: of the section oslo_messaging_rabbit."""
         self.names = names
         self.conf = make_conf()
         self.rpc = oslo_messaging.get_rpc_transport(self.conf, names.url, allowed_remote_exmods=[
@@ -211,6 +212,8 @@ class Oslo:
         self.rpc._driver._default_exchange = names.exchange
         self.conf.set_override(
             "amqp_durable_queues", durable, group="oslo_messaging_rabbit")
+        for name, value in options.items():
+            self.conf.set_override(name, value, group="oslo_messaging_rabbit")
         self._servers = []
         self._transports = [self.rpc]
 

@@ -83,6 +83,9 @@ class _State:
         self.host = None  # of every instance; None: of the caller
         self.events = {}  # (uuid, event) -> whether it has ended
         self.faults = []  # uuids
+        self.fault_rows = []  # what was inserted, as objects
+        self.late_faults = 0  # so many of the next faults are inserted, and answered too late
+        self.lists_faults = True  # else asking for an instance's faults fails
         self.calls = []
         self.unwell = 0  # so many of the next refreshes fail, as with a database that is away
         self.late = 0  # so many of the next saves are done, and answered too late
@@ -110,6 +113,27 @@ class _State:
             time.sleep(self.late_seconds)
 
 
+    def insert_fault(self, data):
+        created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with self.lock:
+            self.faults.append(data["instance_uuid"])
+            self.fault_rows.append({
+                "nova_object.name": "InstanceFault", "nova_object.namespace": "nova", "nova_object.version": "1.2",
+                "nova_object.data": {**data, "id": len(self.fault_rows) + 1, "created_at": created_at,
+                                     "updated_at": None, "deleted_at": None, "deleted": False}})
+            late = self.late_faults > 0
+            self.late_faults -= late
+        if late:
+            time.sleep(self.late_seconds)
+
+    def list_faults(self, uuids):
+        if not self.lists_faults:
+            raise AttributeError("no such method")
+        rows = [row for row in reversed(self.fault_rows) if row["nova_object.data"]["instance_uuid"] in uuids]
+        return {"nova_object.name": "InstanceFaultList", "nova_object.namespace": "nova",
+                "nova_object.version": "1.2", "nova_object.data": {"objects": rows}}
+
+
 class _Objects:
     """Conductor RPC 3.0."""
     target = oslo_messaging.Target(version="3.0")
@@ -133,7 +157,7 @@ class _Objects:
                      "task_state": self.state.task_states.get(data["uuid"]),
                      "host": self.state.host or data["host"], "obj_what_changed": []}, None]
         if name == "InstanceFault":
-            self.state.faults.append(data["instance_uuid"])
+            self.state.insert_fault(data)
         if name == "Instance":
             self.state.save(data["uuid"], {key: data[key] for key in changes},
                             kwargs.get("expected_task_state"))
@@ -154,6 +178,8 @@ class _Objects:
             if tuple(args[:2]) not in self.state.events:
                 raise InstanceActionEventNotFound(args[1])
             self.state.events[tuple(args[:2])] = True
+        if objname == "InstanceFaultList":
+            return self.state.list_faults(*args)
         if objname == "Instance":
             return {"nova_object.name": "Instance", "nova_object.namespace": "nova",
                     "nova_object.version": object_versions[objname],

@@ -10,9 +10,10 @@ class _Handler(Handler):
     def do_POST(self):
         keystone, body = self.stand_in, self.body().decode()
         keystone.asked += 1
-        user = json.loads(body)["auth"]["identity"]["password"]["user"]
-        password, token = keystone.users.get(user["name"], (None, None))
-        if keystone.refuses or user["password"] != password:
+        identity = json.loads(body)["auth"]["identity"]
+        method, = identity["methods"]
+        secret, token = keystone.find(method, identity[method])
+        if keystone.refuses or not secret:
             self.answer(401, f"this was refused: {body}".encode())
             return
         answer = {"token": {"expires_at": "2100-01-01T00:00:00.000000Z", "catalog": []}}
@@ -27,6 +28,16 @@ class KeystoneStandIn(HttpStandIn):
         super().__init__()
         self.users = users or {"nova": ("secret", "token-of-the-agents-own")}
         self.asked, self.refuses = 0, False
+
+    def find(self, method, sent):
+        """(the secret, the token that is issued for it), or (None, None)."""
+        if method == "password":
+            user = sent["user"]
+            name = user.get("name") or user["id"].removesuffix("-id")
+            password, token = self.users.get(name, (None, None))
+            return (password, token) if user["password"] == password else (None, None)
+        known = {"application_credential": {"id": "app", "secret": "hidden-secret"}, "token": {"id": "hidden-token"}}
+        return ("secret", f"token by {method}") if sent == known[method] else (None, None)
 
     def section(self, user="nova", password=None, **more):
         """Returns a section of the configuration with its user and the password, or a wrong one."""

@@ -279,7 +279,9 @@ int main(int argc, char **argv)
 	struct peer peer = {.ops = {methods, versions, unhandled, &peer},
 			    .lock = PTHREAD_MUTEX_INITIALIZER};
 	int outbox = 1000, heartbeat = 60, grace = 5, prefetch = 0;
-	gboolean durable = FALSE, ssl = FALSE;
+	gboolean durable = FALSE, ssl = FALSE, bare = FALSE, quorum = FALSE, stream = FALSE;
+	char *notifications_url = NULL;
+	struct rpc_config notifications;
 	char *url = NULL, *host = NULL, *rejected = NULL, *ca = NULL, *exchange = NULL,
 	     *topic = NULL;
 	const GOptionEntry entries[] = {
@@ -295,6 +297,13 @@ int main(int argc, char **argv)
 		{"grace", 0, 0, G_OPTION_ARG_INT, &grace, "seconds to publish the rest", NULL},
 		{"ssl", 0, 0, G_OPTION_ARG_NONE, &ssl, "use TLS", NULL},
 		{"ca", 0, 0, G_OPTION_ARG_STRING, &ca, "file with the CA", NULL},
+		{"notifications-url", 0, 0, G_OPTION_ARG_STRING, &notifications_url,
+		 "transport_url of notifications", NULL},
+		{"transient-quorum", 0, 0, G_OPTION_ARG_NONE, &quorum,
+		 "rabbit_transient_quorum_queue and rabbit_quorum_queue, with limits", NULL},
+		{"stream-fanout", 0, 0, G_OPTION_ARG_NONE, &stream, "rabbit_stream_fanout", NULL},
+		{"bare", 0, 0, G_OPTION_ARG_NONE, &bare, "notifications also without envelope",
+		 NULL},
 		{NULL, 0, 0, 0, NULL, NULL, NULL},
 	};
 	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
@@ -327,6 +336,16 @@ int main(int argc, char **argv)
 	config.rejected_dir = rejected;
 	config.ssl = ssl;
 	config.ssl_ca_file = ca;
+	config.quorum = config.transient_quorum = quorum;
+	config.durable = config.durable || quorum;
+	config.quorum_delivery_limit = quorum ? 7 : 0;
+	config.quorum_max_memory_length = quorum ? 1000 : 0;
+	config.quorum_max_memory_bytes = quorum ? 1000000 : 0;
+	config.stream_fanout = stream;
+	config.notification_format = bare ? RPC_NOTIFICATION_BOTH : RPC_NOTIFICATION_ENVELOPE;
+	notifications = config;
+	notifications.transport_url = notifications_url;
+	config.notifications = notifications_url ? &notifications : NULL;
 	peer.rpc = rpc_open(&config, &error);
 	if (!peer.rpc) {
 		(void)fprintf(stderr, "%s\n", error->message);

@@ -126,6 +126,24 @@ static void test_long_lines_and_semicolons(void)
 	g_assert_null(config->image.api_servers[2]);
 }
 
+/* oslo.config removes the dot at the end of a name. Novas before Newton take any text. */
+static void test_host(void)
+{
+	const char *const cases[][2] = {{"node_1.example.", "node_1.example"},
+					{"'node'", "node"},
+					{"a\\$b", "a$b"},
+					{"a b.", "a b."},
+					{"-a.", "-a."}};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *text = g_strdup_printf("[DEFAULT]\nhost = %s\n", cases[i][0]);
+		const char *texts[] = {text, NULL};
+		g_autoptr(config_t) config = load(texts, NULL);
+
+		g_assert_cmpstr(config->rpc.host, ==, cases[i][1]);
+	}
+}
+
 static void test_substitution(void)
 {
 	const char *texts[] = {
@@ -191,6 +209,37 @@ static void test_rules(void)
 	g_assert_cmpstr(config->notify.host, ==, config->rpc.host);
 }
 
+/* As oslo_log.log._get_log_file_path. */
+static void test_log_path(void)
+{
+	static const struct {
+		const char *text;
+		const char *path;
+	} cases[] = {
+		{"", NULL},
+		{"log_file = a.log\n", "a.log"},
+		{"log_file = /x/a.log\n", "/x/a.log"},
+		{"log_dir = /var/log/nova\n", "/var/log/nova/novasnapd.log"},
+		{"logdir = /var/log/nova/\n", "/var/log/nova/novasnapd.log"},
+		{"log_dir = /var/log/nova\nlog_file = a.log\n", "/var/log/nova/a.log"},
+		{"log_dir = /var/log/nova\nlogfile = b/a.log\n", "/var/log/nova/b/a.log"},
+		{"log_dir = /var/log/nova\nlog_file = /x/a.log\n", "/x/a.log"},
+		{"log_dir =\nlog_file = a.log\n", "a.log"},
+		{"log_dir = /x\nlog_file =\n", "/x/novasnapd.log"},
+		{"log_dir =\nlog_file =\n", NULL},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *text = g_strconcat("[DEFAULT]\n", cases[i].text, NULL);
+		const char *texts[] = {text, NULL};
+		g_autoptr(GError) error = NULL;
+		g_autoptr(config_t) config = load(texts, &error);
+
+		g_assert_no_error(error);
+		g_assert_cmpstr(config->log_file, ==, cases[i].path);
+	}
+}
+
 static void test_value_errors(void)
 {
 	expect_error("[novasnap]\nstate_dri = /x\n", ":2: [novasnap] has no key \"state_dri\"");
@@ -213,8 +262,80 @@ static void test_value_errors(void)
 		     "[libvirt]snapshots_directory: must be an absolute path");
 	expect_error("[novasnap]\ncontrol = none\nreport_state = true\n",
 		     ":3: [novasnap]report_state: requires control = conductor");
-	expect_error("[oslo_messaging_notifications]\ntransport_url = rabbit://other/\n",
-		     "is not supported");
+}
+
+/* Options in the query of a transport URL, and the broker for notifications. */
+static void test_transport_urls(void)
+{
+	const char *texts[] = {
+		"[DEFAULT]\ntransport_url = rabbit://h/?ssl=0&amqp_durable_queues=1\n"
+		"[oslo_messaging_rabbit]\nssl = true\nssl_ca_file = /ca\n"
+		"[oslo_messaging_notifications]\ndriver = messagingv2\n"
+		"transport_url = rabbit://other/\n",
+		NULL};
+	const char *same[] = {"[DEFAULT]\ntransport_url = rabbit://guest:guest@h\n"
+			      "[oslo_messaging_notifications]\ndriver = messaging\n"
+			      "transport_url = rabbit://h:5672/\n",
+			      NULL};
+	const char *unused[] = {"[oslo_messaging_notifications]\ndriver = noop\n"
+				"transport_url = kafka://other/\n",
+				NULL};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) config = load(texts, &error);
+	g_autoptr(config_t) shared = load(same, NULL);
+	g_autoptr(config_t) none = load(unused, NULL);
+
+	g_assert_no_error(error);
+	g_assert_false(config->rpc.ssl);
+	g_assert_true(config->rpc.durable);
+	g_assert_nonnull(config->rpc.notifications);
+	g_assert_true(config->rpc.notifications->ssl);
+	g_assert_false(config->rpc.notifications->durable);
+	g_assert_cmpstr(config->rpc.notifications->transport_url, ==, "rabbit://other/");
+	g_assert_null(shared->rpc.notifications);
+	g_assert_cmpint(shared->rpc.notification_format, ==, RPC_NOTIFICATION_BARE);
+	g_assert_cmpint(config->rpc.notification_format, ==, RPC_NOTIFICATION_ENVELOPE);
+	g_assert_null(none->rpc.notifications);
+	expect_error("[DEFAULT]\ntransport_url = rabbit://u:hidden@h/?ssl=x\n",
+		     "the query of [DEFAULT]transport_url: [oslo_messaging_rabbit]ssl: must be");
+	expect_error("[DEFAULT]\ntransport_url = rabbit://u:hidden@h/?sssl=1\n",
+		     ":2: [DEFAULT]transport_url: its query's sssl");
+	expect_error("[DEFAULT]\ntransport_url = amqp://u:hidden@h/\n",
+		     ":2: [DEFAULT]transport_url: amqp:// is AMQP 1.0");
+	expect_error("[oslo_messaging_rabbit]\nrabbit_login_method = EXTERNAL\n",
+		     ":2: [oslo_messaging_rabbit]rabbit_login_method: is \"EXTERNAL\"");
+}
+
+static void test_credentials(void)
+{
+	const char *texts[] = {
+		"[keystone_authtoken]\nauth_section = Elsewhere\nauth_url = http://a\n"
+		"username = wrong\ncafile = /ca\n"
+		"[elsewhere]\nauth_type = v3applicationcredential\nauth_url = http://k\n"
+		"application_credential_id = i\napplication_credential_secret = s\n"
+		"[service_user]\nauth_type = v3oidcpassword\n",
+		NULL};
+	const char *plain[] = {"[keystone_authtoken]\nauth_url = http://k\nuser_id = u\n", NULL};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) config = load(texts, &error);
+	g_autoptr(config_t) by_default = load(plain, NULL);
+
+	g_assert_no_error(error);
+	g_assert_cmpint(config->image.auth.method, ==, KEYSTONE_APPLICATION_CREDENTIAL);
+	g_assert_cmpstr(config->image.auth.section, ==, "elsewhere");
+	g_assert_cmpstr(config->image.auth.auth_url, ==, "http://k");
+	g_assert_null(config->image.auth.username);
+	g_assert_cmpstr(config->image.auth.cafile, ==, "/ca");
+	g_assert_cmpint(config->image.service.method, ==, KEYSTONE_NONE);
+	g_assert_cmpint(by_default->image.auth.method, ==, KEYSTONE_PASSWORD);
+	expect_error("[service_user]\nsend_service_user_token = true\nauth_type = v3oidcpassword\n",
+		     ":3: [service_user]auth_type: is \"v3oidcpassword\"");
+	expect_error("[keystone_authtoken]\nauth_section = x\n[x]\nauth_type = password\n",
+		     "[x]auth_url: must be set");
+	expect_error("[keystone_authtoken]\nauth_type = token\nauth_url = http://k\n",
+		     "[keystone_authtoken]token: must be set");
+	expect_error("[keystone_authtoken]\nauth_type = v3password\nauth_url = http://k/v2.0\n",
+		     "API v2.0");
 }
 
 static void test_reference_errors(void)
@@ -269,7 +390,8 @@ static void expect_file_error(const char *path, const char *words)
 static void test_unreadable_files(void)
 {
 	expect_file_error("/nonexistent/novasnap.conf", "No such file");
-	expect_file_error("/", "Is a directory");
+	expect_file_error("/etc", "Is a directory");
+	expect_file_error("/nonexistent/", "No such file");
 	expect_file_error("/dev/zero", "is larger than");
 }
 
@@ -386,11 +508,15 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/old-names", test_old_names);
 	g_test_add_func("/config/later-file-wins", test_later_file_wins);
 	g_test_add_func("/config/long-lines", test_long_lines_and_semicolons);
+	g_test_add_func("/config/host", test_host);
 	g_test_add_func("/config/substitution", test_substitution);
 	g_test_add_func("/config/empty", test_empty);
 	g_test_add_func("/config/multi", test_multi);
 	g_test_add_func("/config/rules", test_rules);
+	g_test_add_func("/config/log-path", test_log_path);
 	g_test_add_func("/config/value-errors", test_value_errors);
+	g_test_add_func("/config/transport-urls", test_transport_urls);
+	g_test_add_func("/config/credentials", test_credentials);
 	g_test_add_func("/config/reference-errors", test_reference_errors);
 	g_test_add_func("/config/reference-limit", test_reference_limit);
 	g_test_add_func("/config/line-errors", test_line_errors);

@@ -37,6 +37,10 @@ struct answer {
 static const struct answer *answers;
 static unsigned requests_seen, puts_seen, sleeps_seen;
 static bool sleep_is_cancelled;
+/* The server that does not answer, "http://b/"; NULL: all answer. */
+static const char *dead_server;
+static char *last_server;
+static unsigned dead_tries;
 
 static void set_answers(const struct answer *list)
 {
@@ -52,6 +56,13 @@ int __wrap_http_request_send(const struct http_config *config, const struct http
 	(void)config;
 	http_reply_clear(reply);
 	requests_seen++;
+	g_free(last_server);
+	last_server = g_strndup(request->url, strlen("http://x/"));
+	if (dead_server && g_str_has_prefix(request->url, dead_server)) {
+		dead_tries++;
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "no answer");
+		return -1;
+	}
 	puts_seen += g_str_equal(request->method, "PUT");
 	/* A server that refuses an upload does not read it. A gateway does, and then loses the
 	 * reply of its server. */
@@ -83,7 +94,7 @@ static const char *const servers[] = {"http://glance", NULL};
 static const struct image_config glance = {
 	.api_servers = servers, .num_retries = 3, .saving_timeout_s = 60};
 static const struct image_config keystone = {
-	.auth = {.auth_url = "http://keystone", .username = "nova"}};
+	.auth = {.method = KEYSTONE_PASSWORD, .auth_url = "http://keystone", .username = "nova"}};
 static const struct image_identity no_identity;
 
 /* Lists images. Each page is `body`. */
@@ -201,7 +212,7 @@ static void test_record_sizes(void)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
 		g_autofree char *text = g_strdup_printf(
-			"{\"id\":\"i\",\"status\":\"active\",\"size\":%s}", sizes[i].size);
+			"{\"id\":\"" ID "\",\"status\":\"active\",\"size\":%s}", sizes[i].size);
 		g_autoptr(image_record_t) record = image_record_parse(cJSON_Parse(text), NULL);
 
 		g_test_message("%s", sizes[i].size);
@@ -224,7 +235,7 @@ static void expect_verified(const char *document, bool verified)
 
 static void test_record_verify(void)
 {
-#define RECORD(status, size) "{\"id\":\"i\",\"status\":\"" status "\",\"size\":" size
+#define RECORD(status, size) "{\"id\":\"" ID "\",\"status\":\"" status "\",\"size\":" size
 #define HASH(algo, value) ",\"os_hash_algo\":\"" algo "\",\"os_hash_value\":\"" value "\"}"
 	expect_verified(RECORD("active", "10") HASH("sha512", "ABCD"), true);
 	expect_verified(RECORD("active", "10") HASH("sha256", "ee"), true);
@@ -514,6 +525,42 @@ static void test_upload_resumed(void)
 	g_assert_cmpuint(puts_seen, ==, 1);
 }
 
+static void get_image(struct image_store *store)
+{
+	const struct answer found[] = {{200, NULL, "{\"id\":\"" ID "\",\"status\":\"active\"}"},
+				       {0}};
+	g_autoptr(image_record_t) record = NULL;
+	g_autoptr(GError) error = NULL;
+
+	set_answers(found);
+	(void)image_store_get(store, &no_identity, ID, &record, &error);
+	g_assert_no_error(error);
+}
+
+/* A server that does not answer is not asked again by the next requests, also where it is the first
+ * one in the configuration. Not all stores begin with the same server. */
+static void test_servers(void)
+{
+	static const char *const three[] = {"http://a/", "http://b/", "http://c/", NULL};
+	static const struct image_config config = {.api_servers = three, .num_retries = 2};
+	bool seen[3] = {false};
+
+	for (int i = 0; i < 60; i++) {
+		g_autoptr(image_store_t) store = image_store_new(&config, NULL);
+
+		dead_server = NULL;
+		get_image(store);
+		seen[last_server[strlen("http://")] - 'a'] = true;
+		dead_server = three[i % 3];
+		dead_tries = 0;
+		for (int request = 0; request < 5; request++)
+			get_image(store);
+		g_assert_cmpuint(dead_tries, <=, 1);
+	}
+	dead_server = NULL;
+	g_assert_true(seen[0] && seen[1] && seen[2]);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -526,6 +573,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/record-verify", test_record_verify);
 	g_test_add_func("/answers/large-refusals", test_large_refusals);
 	g_test_add_func("/answers/catalogs", test_catalogs);
+	g_test_add_func("/answers/servers", test_servers);
 	g_test_add_func("/answers/cinder-not-configured", test_cinder_not_configured);
 	g_test_add_func("/answers/upload/reply-lost", test_upload_reply_lost);
 	g_test_add_func("/answers/upload/last-reply-lost", test_upload_last_reply_lost);

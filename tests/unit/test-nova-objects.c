@@ -189,6 +189,38 @@ static void test_expected_states(void)
 	nova_instance_free(instance);
 }
 
+static void test_restore_redacted(void)
+{
+	struct nova_instance *instance = instance_of(INSTANCE(
+		"{\"task_state\":\"a\",\"uuid\":\"" UUID "\",\"user_data\":\"***\","
+		"\"system_metadata\":{\"a_secret\":\"***\",\"json\":\"{\\\"token\\\":\\\"***\\\"}"
+		"\",\"gone_secret\":\"***\",\"plain\":\"mine\"}}"));
+	cJSON *reply = cJSON_Parse("[{\"task_state\":\"theirs\",\"user_data\":\"x\","
+				   "\"system_metadata\":{\"a_secret\":\"s\",\"json\":\"j\","
+				   "\"plain\":\"theirs\",\"new\":\"n\"}},null]");
+	cJSON *malformed = cJSON_Parse("{}");
+	GError *error = NULL;
+
+	/* What is not saved may stay redacted. */
+	nova_instance_set_task_state(instance, "b");
+	g_assert_false(nova_instance_is_redacted(instance));
+	nova_instance_set_system_metadata(instance, "shelved_at", "now");
+	g_assert_true(nova_instance_is_redacted(instance));
+	g_assert_cmpint(nova_instance_restore_redacted(instance, malformed, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
+	g_error_free(error);
+	g_assert_true(nova_instance_is_redacted(instance));
+	g_assert_cmpint(nova_instance_restore_redacted(instance, reply, NULL), ==, 0);
+	g_assert_false(nova_instance_is_redacted(instance));
+	assert_member(
+		cJSON_Duplicate(nova_instance_data(instance), true), "system_metadata",
+		"{\"a_secret\":\"s\",\"json\":\"j\",\"plain\":\"mine\",\"shelved_at\":\"now\"}");
+	assert_member(cJSON_Duplicate(nova_instance_data(instance), true), "task_state", "\"b\"");
+	cJSON_Delete(reply);
+	cJSON_Delete(malformed);
+	nova_instance_free(instance);
+}
+
 static void test_merge(void)
 {
 	struct nova_instance *instance = instance_of(
@@ -705,6 +737,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nova/instance/carried-untouched", test_carried_untouched);
 	g_test_add_func("/nova/instance/expected-states", test_expected_states);
 	g_test_add_func("/nova/instance/merge", test_merge);
+	g_test_add_func("/nova/instance/restore-redacted", test_restore_redacted);
 	g_test_add_func("/nova/instance/merge-refused", test_merge_refused);
 	g_test_add_func("/nova/instance/many-updates", test_many_updates);
 	g_test_add_func("/nova/instance/flavor-refused", test_flavor_refused);

@@ -237,6 +237,134 @@ static void test_redact(void)
 	}
 }
 
+/* Secrets in strings that contain JSON, Python or XML, and in pairs of a key and a value. */
+static void test_redact_nested(void)
+{
+	static const char *const messages[] = {
+		/* nova.objects.BlockDeviceMapping: a string. */
+		"{\"keep\": \"{\\\"x\\\": {\\\"auth_password\\\": \\\"SECRET\\\"}}\"}",
+		/* JSON in JSON in JSON. */
+		"{\"keep\": \"{\\\"a\\\": \\\"{\\\\\\\"token\\\\\\\": SECRET}\\\"}\"}",
+		"{\"keep\": \"{\\\"a\\\": \\\"{'chapsecret': 'SECRET'}\\\"}\"}",
+		"{\"keep\": \"\\\"{\\\\\\\"token\\\\\\\": \\\\\\\"SECRET\\\\\\\"}\\\"\"}",
+		/* Cut off, so it is not JSON. */
+		"{\"keep\": \"{\\\"auth_password\\\": \\\"SECRET\"}",
+		"{\"keep\": \"{'auth_password': u'SECRET', 'x': None}\"}",
+		"{\"keep\": \"<auth><password>SECRET</password></auth>\"}",
+		"{\"keep\": \"<graphics type='vnc' passwd='SECRET'/>\"}",
+		"{\"keep\": \"rabbit://user:SECRET@host:5672/\"}",
+		"{\"keep\": \"mysql --password SECRET\"}",
+		"{\"keep\": \"sys_pswd=SECRET\"}",
+		"{\"keep\": \"a eyJhbGciOi.eyJzdWIiOiJ.SECRET b\"}",
+		"{\"keep\": \"-----BEGIN PRIVATE KEY-----\\nSECRET\\n-----END PRIVATE KEY-----\"}",
+		"{\"keep\": [{\"key\": \"db-password\", \"value\": \"SECRET\"}]}",
+		"{\"keep\": 1, \"user_data\": \"SECRET\"}",
+		"{\"keep\": 1, \"injected_files\": [[\"/a\", \"SECRET\"]]}",
+		"{\"keep\": 1, \"Admin-Pass\": \"SECRET\", \"adminPass\": [\"SECRET\"]}",
+		"{\"keep\": 1, \"keyring\": \"SECRET\", \"transport_url\": \"SECRET\"}",
+		/* json_parse keeps this string as it is. */
+		"{\"keep\": \"\\u0000password=SECRET\"}",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(messages); i++) {
+		cJSON *message = json_parse(messages[i], strlen(messages[i]), NULL);
+		char *text;
+
+		g_test_message("%s", messages[i]);
+		g_assert_nonnull(message);
+		rpc_body_redact(message);
+		text = json_print(message);
+		g_test_message("%s", text);
+		g_assert_null(strstr(text, "SECRET"));
+		g_assert_nonnull(strstr(text, "keep"));
+		g_assert_nonnull(strstr(text, "***"));
+		cJSON_Delete(message);
+		message = json_parse(text, strlen(text), NULL);
+		g_assert_nonnull(message);
+		cJSON_Delete(message);
+		cJSON_free(text);
+	}
+}
+
+/* What has no secret stays as it is, to the letter. */
+static void test_redact_nothing(void)
+{
+	static const char *const messages[] = {
+		"{\"a\":\"{ \\\"data\\\" : 1.0 }\",\"config_drive\":\"True\",\"key_name\":\"k\"}",
+		"{\"tokens\":null,\"has_secret\":true,\"passive\":\"x\",\"compass\":1}",
+		"{\"a\":\"no token: it expired\",\"url\":\"http://host:5000/v3/auth/tokens\"}",
+		"{\"system_metadata\":{\"password_0\":\"encrypted\"}}",
+		"{\"a\":\"{\\\"password\\\": null}\"}",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(messages); i++) {
+		cJSON *message = json_parse(messages[i], strlen(messages[i]), NULL);
+		char *text;
+
+		rpc_body_redact(message);
+		text = json_print(message);
+		g_assert_cmpstr(text, ==, messages[i]);
+		cJSON_free(text);
+		cJSON_Delete(message);
+	}
+}
+
+static void test_redact_log(void)
+{
+	static const char *const secrets[] = {
+		"refused: {\"auth_token\": \"SECRET\"}",
+		"refused: {'admin_password': 'SECRET'}",
+		"cannot connect to rabbit://a:SECRET@h:1,b:SECRET@i:2/v: it is away",
+		"password=SECRET",
+		"the token gAAAAABSECRET is old",
+	};
+	/* novasnapd's own messages. */
+	static const char *const others[] = {
+		"cannot get a token: Keystone at http://host:5000/v3 answered 401",
+		"cannot log in to RabbitMQ at host:5672: wrong user, password or vhost",
+		"instance x: image y is active",
+		"[keystone_authtoken]password: the value is empty",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(secrets); i++) {
+		g_autofree char *text = rpc_log_redact(secrets[i]);
+
+		g_test_message("%s", text);
+		g_assert_nonnull(text);
+		g_assert_null(strstr(text, "SECRET"));
+	}
+	for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+		g_autofree char *text = rpc_log_redact(others[i]);
+
+		g_assert_cmpstr(text ? text : others[i], ==, others[i]);
+	}
+}
+
+/* Time grows with the length only, whatever the text consists of. */
+static void test_redact_time(void)
+{
+	static const char *const pieces[] = {"password", "password=", "a://b:",	    "<password ",
+					     "--token ", "{\"a\":",   "'password'", "\\\"",
+					     "eyJ.",	 "gAAAAA"};
+	gint64 start = g_get_monotonic_time();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(pieces); i++) {
+		GString *text = g_string_new(NULL);
+		char *redacted;
+
+		while (text->len < 256 * 1024)
+			g_string_append(text, pieces[i]);
+		redacted = rpc_text_redact(text->str, text->len);
+		g_free(redacted);
+		redacted = rpc_log_redact(text->str);
+		g_test_message("%s: %.1f s", pieces[i],
+			       (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC);
+		g_free(redacted);
+		g_string_free(text, TRUE);
+	}
+	g_assert_cmpint(g_get_monotonic_time() - start, <, 30 * G_USEC_PER_SEC);
+}
+
 static void test_redact_text(void)
 {
 	/* Each holds SECRET as a body that is cut or malformed may hold it. */
@@ -252,6 +380,11 @@ static void test_redact_text(void)
 		"keep \xff\xfe{\"auth_token\": \"SECRET\"}",
 		"keep \"{\\\"password\\\": \\\"a\\\\\\\"SECRET\\\"}\"",
 		"keep gAAAAABSECRET keep",
+		"keep {\"auth_token\": {\"id\": \"SECRET\", \"x\": \"SECRET",
+		"keep {\"connection_info\": \"{\\\"auth_password\\\": \\\"SECRET\\\", ",
+		"keep {\"user_data\": \"SECRET",
+		"keep {\"metadata\": [{\"key\": \"db-password\", \"value\": \"SECRET\"}, ",
+		"keep \"[{\\\"key\\\": \\\"secret\\\", \\\"value\\\": \\\"SECRET\\\"}, ",
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
@@ -274,6 +407,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/body/failure-malformed", test_failure_malformed);
 	g_test_add_func("/rpc/body/failure-encode", test_failure_encode);
 	g_test_add_func("/rpc/body/redact", test_redact);
+	g_test_add_func("/rpc/body/redact-nested", test_redact_nested);
+	g_test_add_func("/rpc/body/redact-nothing", test_redact_nothing);
+	g_test_add_func("/rpc/body/redact-log", test_redact_log);
+	g_test_add_func("/rpc/body/redact-time", test_redact_time);
 	g_test_add_func("/rpc/body/redact-text", test_redact_text);
 	return g_test_run();
 }

@@ -25,13 +25,18 @@ static void test_parse(void)
 		{"rabbit://nova:pw@ctl:5673/", "/", {{"ctl", "nova", "pw", 5673}}},
 		{"rabbit://nova:pw@ctl//", "/", {{"ctl", "nova", "pw", 5672}}},
 		{"rabbit://nova:pw@ctl/nova", "nova", {{"ctl", "nova", "pw", 5672}}},
-		{"rabbit://nova:pw@ctl//nova", "nova", {{"ctl", "nova", "pw", 5672}}},
+		{"rabbit://nova:pw@ctl//nova", "/nova", {{"ctl", "nova", "pw", 5672}}},
+		{"rabbit://nova:pw@ctl/a%252Fb", "a/b", {{"ctl", "nova", "pw", 5672}}},
+		{" RABBIT://nova:pw@ctl,\nb:c@two/v#x?ssl=1",
+		 "v",
+		 {{"ctl", "nova", "pw", 5672}, {"two", "b", "c", 5672}}},
+		{"rabbit://nova:@ctl:0/", "/", {{"ctl", "nova", "guest", 5672}}},
 		{"rabbit://nova:pw@ctl/%2Fcell%201?ssl=1",
 		 "/cell 1",
 		 {{"ctl", "nova", "pw", 5672}}},
 		{"rabbit://nova:p%40%3A%2Fw%25@ctl/", "/", {{"ctl", "nova", "p@:/w%", 5672}}},
 		{"rabbit://nova:a@b@ctl/", "/", {{"ctl", "nova", "a@b", 5672}}},
-		{"rabbit://nova@ctl/", "/", {{"ctl", "nova", "", 5672}}},
+		{"rabbit://nova@ctl/", "/", {{"ctl", "nova", "guest", 5672}}},
 		{"rabbit://a:1@[2001:db8::1]:5671,b:2@[::1]/v",
 		 "v",
 		 {{"2001:db8::1", "a", "1", 5671}, {"::1", "b", "2", 5672}}},
@@ -76,7 +81,11 @@ static void test_errors(void)
 		{"nova:hidden@ctl/", "rabbit://"},
 		{"http://nova:hidden@ctl/", "rabbit://"},
 		{"rabbit://nova:hidden@ctl:http/", "port"},
-		{"rabbit://nova:hidden@ctl:0/", "port"},
+		{"amqp://nova:hidden@ctl/", "AMQP 1.0"},
+		{"rabbit://nova:hidden@ctl:-1/", "port"},
+		{"rabbit://nova:hidden@/", "has no host"},
+		{"rabbit://nova:hidden@ctl/%3Fssl=1", "oslo.messaging cuts"},
+		{"rabbit://nova:hidden@ctl/?ssl=%ff", "UTF-8"},
 		{"rabbit://nova:hidden@ctl:65536/", "port"},
 		{"rabbit://nova:hidden@[::1/", "IPv6"},
 		{"rabbit://nova:hidden@[::1]5672/", "IPv6"},
@@ -95,6 +104,41 @@ static void test_errors(void)
 		g_assert_nonnull(strstr(error->message, cases[i].message_part));
 		g_assert_null(strstr(error->message, "hidden"));
 	}
+}
+
+static void test_options(void)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(GPtrArray) options =
+		rpc_url_options("rabbit://h/v?ssl=1&x=&ssl_ca_file=%2Fa+b%20c%zz&ssl=0&y", &error);
+	const struct rpc_url_option *option;
+
+	g_assert_no_error(error);
+	g_assert_cmpuint(options->len, ==, 2);
+	option = g_ptr_array_index(options, 0);
+	g_assert_cmpstr(option->name, ==, "ssl");
+	g_assert_cmpstr(option->value, ==, "1,0");
+	option = g_ptr_array_index(options, 1);
+	g_assert_cmpstr(option->name, ==, "ssl_ca_file");
+	g_assert_cmpstr(option->value, ==, "/a b c%zz");
+}
+
+static void test_equal(void)
+{
+	g_assert_true(rpc_url_equal("rabbit://a:b@h:5672//?x=1&y=2", "RABBIT://a:b@h?y=2&x=1"));
+	g_assert_true(rpc_url_equal("rabbit://guest:guest@h", "rabbit://h/"));
+	g_assert_false(rpc_url_equal("rabbit://h/", "rabbit://h/?ssl=1"));
+	g_assert_false(rpc_url_equal("rabbit://h/", "rabbit://h/v"));
+	g_assert_false(rpc_url_equal("rabbit://h/", "rabbit://h,i/"));
+	g_assert_false(rpc_url_equal("rabbit://a:b@h/", "rabbit://a:c@h/"));
+	g_assert_false(rpc_url_equal("http://h/", "http://h/"));
+}
+
+static void test_describe(void)
+{
+	g_autofree char *text = rpc_url_describe("rabbit://nova:hidden@h,u:hidden@[::1]:7/v");
+
+	g_assert_cmpstr(text, ==, "user nova at h:5672, user u at [::1]:7, vhost v");
 }
 
 /* All brokers are tried at once, one after the other; then there is a pause, which grows up to a
@@ -128,6 +172,9 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/rpc/url/parse", test_parse);
+	g_test_add_func("/rpc/url/options", test_options);
+	g_test_add_func("/rpc/url/equal", test_equal);
+	g_test_add_func("/rpc/url/describe", test_describe);
 	g_test_add_func("/rpc/url/errors", test_errors);
 	g_test_add_func("/rpc/url/retry", test_retry);
 	return g_test_run();
