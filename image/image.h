@@ -60,8 +60,8 @@ struct keystone_config {
 	const char *application_credential_id;
 	const char *application_credential_name; /* with the user that owns it */
 	const char *application_credential_secret;
-	/* The scope of the token: at most one of project, domain and trust, or else the system. None:
-	 * the token is unscoped, or has the scope of the application credential. */
+	/* The scope of the token: at most one of project, domain and trust, or else the system.
+	 * None: the token is unscoped, or has the scope of the application credential. */
 	const char *project_name;
 	const char *project_id;
 	const char *project_domain_name;

@@ -285,9 +285,9 @@ cJSON *rpc_body_decode(const char *body, size_t length, GError **error);
 char *rpc_body_encode(const cJSON *message);
 /* What replaces a secret. */
 #define RPC_REDACTED "***"
-/* Replaces every secret (rpc/secret-name.h) in a message or an envelope with RPC_REDACTED, also in strings
- * that contain JSON or other text. What has no secret stays unchanged. Call it before a message is
- * written to disk or shown. Accepts NULL. */
+/* Replaces every secret (rpc/secret-name.h) in a message or an envelope with RPC_REDACTED, also in
+ * strings that contain JSON or other text. What has no secret stays unchanged. Call it before a
+ * message is written to disk or shown. Accepts NULL. */
 void rpc_body_redact(cJSON *message);
 /* Replaces the secrets in a text that is shown or logged, by the rules of oslo's mask_password.
  * Returns a new text, which the caller frees; NULL if the text has none. */
