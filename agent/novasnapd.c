@@ -43,6 +43,7 @@ enum phase {
  * and this one can always handle a signal. */
 struct daemon {
 	const struct config *config;
+	const char *const *files; /* of the configuration */
 	GMainContext *context;
 	GMainLoop *loop;
 	struct rpc *rpc;
@@ -51,6 +52,7 @@ struct daemon {
 	gint64 began;
 	unsigned signals;
 	bool ready;
+	bool is_foreground; /* it was started in a terminal */
 
 	pthread_mutex_t lock;
 	enum phase phase; /* guarded by the lock */
@@ -106,6 +108,41 @@ static gboolean handle_signal(gpointer opaque)
 	else if (daemon->phase == PHASE_STARTING || daemon->phase == PHASE_CLOSING)
 		exit_now("a second signal was received");
 	pthread_mutex_unlock(&daemon->lock);
+	return G_SOURCE_CONTINUE;
+}
+
+/* As nova-compute does (oslo_service's restart_method "mutate"): only keys that are mutable change,
+ * and a configuration that cannot be read changes nothing. */
+static void reload_config(const struct daemon *daemon)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) changed = config_load(daemon->files, &error);
+	g_autofree char *ignored = NULL;
+
+	if (!changed) {
+		g_warning("SIGHUP: keeping the configuration: %s", error->message);
+		return;
+	}
+	log_set_debug(changed->debug);
+	g_message("SIGHUP: the configuration was read again; debug is %s",
+		  changed->debug ? "true" : "false");
+	ignored = config_list_ignored_changes(daemon->config, changed);
+	if (ignored)
+		g_warning("SIGHUP: ignoring the change of %s: restart novasnapd for it", ignored);
+}
+
+/* In a terminal the signal means that the terminal was closed (oslo_service's
+ * _is_sighup_and_daemon). */
+static gboolean handle_sighup(gpointer opaque)
+{
+	const struct daemon *daemon = opaque;
+	g_autoptr(GError) error = NULL;
+
+	if (daemon->is_foreground)
+		return handle_signal(opaque);
+	if (log_reopen(&error) < 0)
+		g_warning("SIGHUP: %s", error->message);
+	reload_config(daemon);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -239,16 +276,20 @@ static void run_daemon(struct daemon *daemon)
 }
 
 /* Returns the process's exit status. */
-static int run_until_stopped(const struct config *config)
+static int run_until_stopped(const struct config *config, const char *const *files)
 {
-	struct daemon daemon = {
-		.config = config, .began = g_get_monotonic_time(), .exit_status = EXIT_FAILURE};
+	struct daemon daemon = {.config = config,
+				.files = files,
+				.began = g_get_monotonic_time(),
+				.exit_status = EXIT_FAILURE};
 
 	pthread_mutex_init(&daemon.lock, NULL);
+	daemon.is_foreground = tcgetpgrp(STDOUT_FILENO) == getpgrp();
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
+	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGHUP), handle_sighup);
 	if (start_serving(&daemon) == 0) {
 		run_daemon(&daemon);
 		daemon.exit_status = EXIT_SUCCESS;
@@ -274,7 +315,8 @@ static const char summary[] =
 	"Takes the snapshots of this compute host in nova-compute's place: receives nova's casts "
 	"from RabbitMQ,\nhas libvirt and QEMU take the snapshots, and uploads them to Glance. "
 	"SIGTERM or Ctrl-C stops it:\nrunning jobs may continue for [novasnap]shutdown_grace, or "
-	"until a second signal. Then they are rolled\nback, and continue at the next start.";
+	"until a second signal. Then they are rolled\nback, and continue at the next start. SIGHUP "
+	"opens the log file again, and reads\n[DEFAULT]debug again.";
 
 static const char description[] =
 	"Exit status:\n"
@@ -301,6 +343,8 @@ int main(int argc, char **argv)
 	process_keep_secrets();
 	/* Writing to a closed pipe or socket fails instead. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* It may come from logrotate, before run_until_stopped handles it. */
+	(void)signal(SIGHUP, SIG_IGN);
 	/* Few arenas: threads are short-lived, and memory freed by one thread must be usable by
 	 * others. */
 	(void)mallopt(M_ARENA_MAX, 2);
@@ -330,5 +374,5 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
 		return EXIT_USAGE;
 	}
-	return run_until_stopped(config);
+	return run_until_stopped(config, (const char *const *)files);
 }

@@ -23,21 +23,36 @@ struct pending_call {
 };
 
 struct rpc_client {
-	char *reply_queue; /* "reply_<hex digits>" */
-
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
+	char *reply_queue;   /* "reply_<hex digits>"; written only by the consumer's thread */
 	GHashTable *pending; /* _msg_id -> struct pending_call */
 	bool calls_ended;
 };
 
+static char *new_queue_name(void)
+{
+	g_autofree char *id = rpc_hex_id();
+
+	return g_strdup_printf("reply_%s", id);
+}
+
+/* Keeps the name across connections, because replies may wait in the queue. Only when the broker
+ * refuses the queue, the next one gets another name; calls under way then get no reply. */
+static void rename_reply_queue(struct rpc_client *client)
+{
+	pthread_mutex_lock(&client->lock);
+	g_free(client->reply_queue);
+	client->reply_queue = new_queue_name();
+	pthread_mutex_unlock(&client->lock);
+}
+
 struct rpc_client *rpc_client_new(void)
 {
 	struct rpc_client *client = g_new0(struct rpc_client, 1);
-	g_autofree char *id = rpc_hex_id();
 
-	client->reply_queue = g_strdup_printf("reply_%s", id);
+	client->reply_queue = new_queue_name();
 	client->pending = g_hash_table_new(g_str_hash, g_str_equal);
 	pthread_mutex_init(&client->lock, NULL);
 	pthread_cond_init(&client->changed, NULL);
@@ -65,6 +80,8 @@ static enum broker_result subscribe_replies(struct broker_connection *connection
 
 	if (result == BROKER_OK)
 		result = topology_consume(connection, channel, queue, queue, true, error);
+	if (result == BROKER_CHANNEL_CLOSED)
+		rename_reply_queue(rpc->client);
 	return result;
 }
 
@@ -210,12 +227,11 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 	deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
 	message.timeout_s = timeout_s;
 	message.expiration_ms = timeout_s * 1000;
-	message.body = encode_call(context, method, version, args, msg_id, client->reply_queue);
 
 	/* The reply queue must exist before the call is published. */
 	consumer_want(rpc->consumer, CONSUMER_REPLIES, true);
 	if (!consumer_wait(rpc->consumer, CONSUMER_REPLIES, true, deadline)) {
-		cJSON_free(message.body);
+		cJSON_Delete(args);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
 			    "calling %s: cannot receive the reply: the broker could not be reached "
 			    "in %u s",
@@ -223,6 +239,7 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 		return NULL;
 	}
 	pthread_mutex_lock(&client->lock);
+	message.body = encode_call(context, method, version, args, msg_id, client->reply_queue);
 	g_hash_table_insert(client->pending, msg_id, &pending);
 	pthread_mutex_unlock(&client->lock);
 	rc = publisher_send(rpc->publisher, &message, true, error);

@@ -133,7 +133,8 @@ enum inflight_verdict inflight_open(struct inflight *inflight, const char *uniqu
 	pthread_mutex_lock(&inflight->lock);
 	if (!unique_id || remember_id(inflight, unique_id)) {
 		*ret_number = add_request(inflight, unique_id, tag);
-	} else if ((open = g_hash_table_lookup(inflight->open_by_id, unique_id))) {
+	} else if ((open = g_hash_table_lookup(inflight->open_by_id, unique_id)) &&
+		   open->tag.connection != tag->connection) {
 		open->tag = *tag;
 		verdict = INFLIGHT_REDELIVERED;
 	} else {

@@ -24,12 +24,16 @@ void inflight_free(struct inflight *inflight);
 
 enum inflight_verdict {
 	INFLIGHT_NEW,	      /* handle it */
-	INFLIGHT_REDELIVERED, /* already open; its ack will be for this delivery: drop it */
-	INFLIGHT_DUPLICATE,   /* handled recently: ack it, and drop it */
+	INFLIGHT_REDELIVERED, /* already open, from a lost connection: its ack will be for this
+			       * delivery; drop it */
+	INFLIGHT_DUPLICATE,   /* already open from this connection, or handled recently: ack it, and
+			       * drop it */
 };
 
 /* Records a delivered request. `unique_id` is copied; a request without one (NULL) is always new. A
- * new request is open from now on: `ret_number` is set, and identifies it below. */
+ * new request is open from now on: `ret_number` is set, and identifies it below. Each delivery of a
+ * connection must be acked: of several with the same id, the first one stays unacked until the
+ * request is closed. */
 enum inflight_verdict inflight_open(struct inflight *inflight, const char *unique_id,
 				    const struct delivery_tag *tag, uint64_t *ret_number);
 

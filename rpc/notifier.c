@@ -83,7 +83,11 @@ void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 	bool is_error = priority == RPC_PRIORITY_ERROR;
 	g_autofree char *key = g_strdup_printf("%s.%s", topic, is_error ? "error" : "info");
 	const struct outgoing_message notification = {
-		.exchange = rpc->config->control_exchange, .key = key, .declare_queue = true};
+		.exchange = rpc->config->control_exchange,
+		.key = key,
+		.declare_queue = true,
+		.vital = is_error || g_str_has_suffix(event_type, ".end"),
+	};
 	enum rpc_notification_format format = rpc->config->notification_format;
 	cJSON *message = notification_message(publisher_id, event_type, is_error ? "ERROR" : "INFO",
 					      context, payload);

@@ -45,6 +45,7 @@ void rpc_reply_send(struct publisher *publisher, const char *reply_queue, const 
 		.key = reply_queue,
 		.mandatory = true,
 		.retry_unroutable = true,
+		.vital = true,
 		.timeout_s = REPLY_TIMEOUT_S,
 	};
 

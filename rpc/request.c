@@ -125,6 +125,14 @@ void rpc_request_ack(struct rpc_request *request)
 		consumer_ack(request->rpc->consumer, &tag);
 }
 
+void rpc_request_requeue(struct rpc_request *request)
+{
+	struct delivery_tag tag;
+
+	if (request->rpc && inflight_close(request->rpc->inflight, request->number, false, &tag))
+		consumer_requeue(request->rpc->consumer, &tag);
+}
+
 /* Takes ownership of `result` and `failure`. */
 static void answer_call(struct rpc_request *request, cJSON *result, char *failure)
 {

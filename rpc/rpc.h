@@ -30,6 +30,7 @@ enum rpc_error {
 	RPC_ERROR_DISCONNECTED,	 /* the broker could not be reached within the time limit */
 	RPC_ERROR_OUTBOX_FULL,	 /* too many messages already wait for the broker */
 	RPC_ERROR_NOT_CONFIRMED, /* published, but the broker rejected it or no queue took it */
+	RPC_ERROR_REFUSED,	 /* the broker refuses this message: too large, or not permitted */
 	RPC_ERROR_TIMEOUT,	 /* no reply within the time limit (oslo's MessagingTimeout) */
 	/* Exceptions raised by the remote side; rpc_failure_from_error returns their class. */
 	RPC_ERROR_REMOTE,
@@ -181,6 +182,10 @@ bool rpc_request_is_call(const struct rpc_request *request);
 /* Acks the message: the broker deletes it. Without an ack the broker delivers it again after the
  * connection is lost. A second ack of a request does nothing. */
 void rpc_request_ack(struct rpc_request *request);
+/* Returns the message to its queue, instead of an ack. While the server is paused, the broker keeps
+ * it. Otherwise it is delivered again, so call this after rpc_server_pause: a quorum queue drops a
+ * message after a number of deliveries. */
+void rpc_request_requeue(struct rpc_request *request);
 /* Answers a call; does nothing for a cast or a second answer. Takes ownership of `result`; NULL: a
  * JSON null. Until a call with a time-out is answered, its caller gets a heartbeat every half of
  * the time-out. */
@@ -239,7 +244,7 @@ void rpc_server_stop(struct rpc *rpc);
 /* Calls a method of another service and waits for its reply. Takes ownership of `args`. `timeout_s`
  * 0 means response_timeout_s. Returns the result (a JSON null if there is none), which the caller
  * frees, or NULL with an error: a remote exception, RPC_ERROR_TIMEOUT, RPC_ERROR_DISCONNECTED,
- * RPC_ERROR_OUTBOX_FULL or RPC_ERROR_NOT_CONFIRMED (see rpc_error_is_unanswered). */
+ * RPC_ERROR_NOT_CONFIRMED (see rpc_error_is_unanswered), or RPC_ERROR_REFUSED. */
 cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context, const char *method,
 		const char *version, cJSON *args, unsigned timeout_s, GError **error);
 
@@ -250,7 +255,7 @@ void rpc_end_calls(struct rpc *rpc);
 /* Publishes a body unchanged (the caller has put it into an envelope) on the control exchange, with
  * `topic` as routing key, and waits for the broker's confirmation for at most response_timeout_s.
  * Like an oslo client, it declares no queue: if no queue takes the message, the error is
- * RPC_ERROR_NOT_CONFIRMED. Other errors: RPC_ERROR_DISCONNECTED, RPC_ERROR_OUTBOX_FULL. */
+ * RPC_ERROR_NOT_CONFIRMED. Other errors: RPC_ERROR_DISCONNECTED, RPC_ERROR_REFUSED. */
 int rpc_publish_body(struct rpc *rpc, const char *topic, const char *body, GError **error);
 
 enum rpc_priority { RPC_PRIORITY_INFO, RPC_PRIORITY_ERROR };
@@ -258,7 +263,8 @@ enum rpc_priority { RPC_PRIORITY_INFO, RPC_PRIORITY_ERROR };
 /* Sends a notification with the routing key "<topic>.info" or "<topic>.error" on the control
  * exchange (oslo_messaging.notify.notifier). The queue of that name is declared and bound once per
  * connection. The context is sent without its token. Takes ownership of `payload`. Does not wait
- * for the broker; the loss of a notification is logged. */
+ * for the broker; the loss of a notification is logged. A full outbox still accepts an error, and
+ * an end (an event_type that ends with ".end"). */
 void rpc_notify(struct rpc *rpc, const char *topic, enum rpc_priority priority,
 		const char *publisher_id, const char *event_type, struct rpc_context *context,
 		cJSON *payload);

@@ -25,19 +25,28 @@
 enum server_state { SERVER_STOPPED, SERVER_RUNNING, SERVER_PAUSED };
 
 struct rpc_server {
-	char *own_queue;	   /* "compute.host" */
-	char *fanout_queue;	   /* "compute_fanout_<hex digits>" */
-	atomic_int state;	   /* enum server_state */
+	char *own_queue;    /* "compute.host" */
+	char *fanout_queue; /* "compute_fanout_<hex digits>"; used by the consumer's thread */
+	atomic_int state;   /* enum server_state */
 	struct rpc_server_ops ops; /* written while the server is stopped */
 };
+
+/* Chooses a new name: the broker may refuse a queue because of what became of an earlier one with
+ * its name. */
+static void set_fanout_queue(struct rpc_server *server, const struct rpc_config *config)
+{
+	g_autofree char *id = rpc_hex_id();
+
+	g_free(server->fanout_queue);
+	server->fanout_queue = g_strdup_printf("%s_fanout_%s", config->topic, id);
+}
 
 struct rpc_server *rpc_server_new(const struct rpc_config *config)
 {
 	struct rpc_server *server = g_new0(struct rpc_server, 1);
-	g_autofree char *id = rpc_hex_id();
 
 	server->own_queue = g_strdup_printf("%s.%s", config->topic, config->host);
-	server->fanout_queue = g_strdup_printf("%s_fanout_%s", config->topic, id);
+	set_fanout_queue(server, config);
 	return server;
 }
 
@@ -60,6 +69,7 @@ static enum broker_result subscribe_server(struct broker_connection *connection,
 	const char *queues[] = {config->topic, rpc->server->own_queue, rpc->server->fanout_queue};
 	size_t count = config->stream_fanout ? 2 : 3;
 	enum broker_result result;
+	bool consumed = false;
 
 	result = topology_declare_exchange(connection, channel, config, error);
 	if (result == BROKER_OK)
@@ -72,9 +82,15 @@ static enum broker_result subscribe_server(struct broker_connection *connection,
 						 rpc->server->fanout_queue, error);
 	if (result == BROKER_OK)
 		result = topology_set_prefetch(connection, channel, config->prefetch, error);
-	for (size_t i = 0; i < count && result == BROKER_OK; i++)
+	for (size_t i = 0; i < count && result == BROKER_OK; i++) {
 		result = topology_consume(connection, channel, queues[i], queues[i], false, error);
-	return result;
+		consumed = consumed || result == BROKER_OK;
+	}
+	if (result != BROKER_CHANNEL_CLOSED)
+		return result;
+	set_fanout_queue(rpc->server, config);
+	/* Messages of the first queues may have been delivered on the closed channel. */
+	return consumed ? BROKER_LOST : result;
 }
 
 static enum broker_result unsubscribe_server(struct broker_connection *connection,

@@ -183,10 +183,11 @@ struct progress_view *progress_view_new(struct rpc *rpc, const char *image, cons
 
 int progress_view_run(struct progress_view *view, unsigned timeout_s)
 {
-	guint sources[4] = {
+	guint sources[] = {
 		g_timeout_add(POLL_MS, show_events, view),
 		g_unix_signal_add(SIGINT, end_by_signal, view),
 		g_unix_signal_add(SIGTERM, end_by_signal, view),
+		g_unix_signal_add(SIGHUP, end_by_signal, view),
 		timeout_s > 0 ? g_timeout_add_seconds(timeout_s, end_by_timeout, view) : 0,
 	};
 

@@ -116,6 +116,7 @@ static int record_messages(const struct config *config, const char *path, unsign
 	atomic_init(&recorder.problem, 0);
 	(void)g_unix_signal_add(SIGINT, end_recording, recorder.loop);
 	(void)g_unix_signal_add(SIGTERM, end_recording, recorder.loop);
+	(void)g_unix_signal_add(SIGHUP, end_recording, recorder.loop);
 	rpc = rpc_open(&config->rpc, error);
 	if (rpc && rpc_listen(rpc, keys, record_message, &recorder, error) == 0 &&
 	    command_wait_ready(rpc, error) == 0) {

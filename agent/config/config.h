@@ -14,7 +14,8 @@
  * - credentials.c: the credentials for Keystone, by keystoneauth1's rules;
  * - messaging.c: the queries of transport URLs, the broker for notifications, and the options of
  *   oslo.messaging in messaging-options.c that are not implemented;
- * - rules.c: applies the rules that involve several keys.
+ * - rules.c: applies the rules that involve several keys;
+ * - compare.c: finds the keys that have changed.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_H
 #define NOVASNAP_AGENT_CONFIG_H
@@ -72,6 +73,11 @@ struct config {
  */
 struct config *config_load(const char *const *paths, GError **error);
 void config_free(struct config *config); /* accepts NULL */
+
+/* The keys that differ and cannot change while novasnapd runs (oslo.config's options that are not
+ * mutable), as "[section]name, [section]name". NULL: none. Both configurations must come from
+ * config_load. The caller frees the result. */
+char *config_list_ignored_changes(const struct config *current, const struct config *changed);
 typedef struct config config_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(config_t, config_free)
 

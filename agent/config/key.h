@@ -41,7 +41,8 @@ struct config_key {
 	/* Previous names of the key, which files may still use: "name" in the same section, or
 	 * "section.name". */
 	const char *old_names[2];
-	bool secret; /* no part of the value may appear in a message */
+	bool secret;  /* no part of the value may appear in a message */
+	bool mutable; /* it can change while novasnapd runs, as oslo.config's mutable options */
 };
 
 /* A table of keys, and the settings that were read. */

@@ -194,6 +194,14 @@ static void submit_leftovers(struct leftovers *all)
 	}
 }
 
+static void prune_journal(const struct agent *agent)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (journal_prune(agent->journal, agent->config->journal_days, &error) < 0)
+		g_info("%s", error->message);
+}
+
 static void *leftovers_main(void *opaque)
 {
 	struct leftovers *all = opaque;
@@ -206,6 +214,7 @@ static void *leftovers_main(void *opaque)
 		if (all->jobs == 0) {
 			pthread_mutex_unlock(&all->lock);
 			submit_leftovers(all);
+			prune_journal(all->agent);
 			pthread_mutex_lock(&all->lock);
 		}
 		next = thread_deadline(INTERVAL_S * 1000);

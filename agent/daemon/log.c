@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -14,11 +15,14 @@
 
 #define LINE_MAX_BYTES 8192
 
-struct log_sink {
+/* The writer runs in any thread, so the file descriptor keeps its number: log_reopen makes it refer
+ * to another file. */
+static struct {
 	int fd;
-	bool debug;
+	atomic_bool debug;
 	bool journal;
-};
+	char *path; /* NULL: no file */
+} sink;
 
 static const char *level_name(GLogLevelFlags level)
 {
@@ -75,17 +79,17 @@ static GLogWriterOutput write_to_journald(GLogLevelFlags level, const GLogField 
 static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize count,
 				   gpointer opaque)
 {
-	const struct log_sink *sink = opaque;
 	g_autoptr(GDateTime) now = NULL;
 	g_autofree char *time = NULL;
 	g_autofree char *line = NULL;
 	g_autofree char *redacted = NULL;
 	g_autofree char *text = NULL;
 
-	if ((level & (G_LOG_LEVEL_DEBUG | G_LOG_LEVEL_INFO)) && !sink->debug)
+	(void)opaque;
+	if ((level & (G_LOG_LEVEL_DEBUG | G_LOG_LEVEL_INFO)) && !atomic_load(&sink.debug))
 		return G_LOG_WRITER_HANDLED;
 	redacted = redact_message(fields, count);
-	if (sink->journal)
+	if (sink.journal)
 		return write_to_journald(level, fields, count, redacted);
 	now = g_date_time_new_now_local();
 	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
@@ -95,28 +99,55 @@ static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields
 	g_strdelimit(text, "\r\n", ' ');
 	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,
 			       level_name(level), field_text(fields, count, "GLIB_DOMAIN"), text);
-	return write(sink->fd, line, strlen(line)) >= 0 ? G_LOG_WRITER_HANDLED
-							: G_LOG_WRITER_UNHANDLED;
+	return write(sink.fd, line, strlen(line)) >= 0 ? G_LOG_WRITER_HANDLED
+						       : G_LOG_WRITER_UNHANDLED;
+}
+
+static int open_file(const char *path, GError **error)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+
+	if (fd < 0)
+		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
+			    "cannot open [DEFAULT]log_file %s: %s", path, g_strerror(errno));
+	return fd;
 }
 
 int log_open(const char *path, bool debug, GError **error)
 {
-	struct log_sink *sink = g_new0(struct log_sink, 1);
-
-	sink->fd = STDERR_FILENO;
-	sink->debug = debug;
+	sink.fd = STDERR_FILENO;
+	log_set_debug(debug);
 	if (path) {
-		sink->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-		if (sink->fd < 0) {
-			g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
-				    "cannot open [DEFAULT]log_file %s: %s", path,
-				    g_strerror(errno));
-			g_free(sink);
+		sink.fd = open_file(path, error);
+		if (sink.fd < 0)
 			return -1;
-		}
+		sink.path = g_strdup(path);
 	} else {
-		sink->journal = g_log_writer_is_journald(STDERR_FILENO);
+		sink.journal = g_log_writer_is_journald(STDERR_FILENO);
 	}
-	g_log_set_writer_func(write_line, sink, g_free);
+	g_log_set_writer_func(write_line, NULL, NULL);
 	return 0;
+}
+
+int log_reopen(GError **error)
+{
+	int fd, rc;
+
+	if (!sink.path)
+		return 0;
+	fd = open_file(sink.path, error);
+	if (fd < 0)
+		return -1;
+	rc = dup3(fd, sink.fd, O_CLOEXEC);
+	if (rc < 0)
+		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
+			    "cannot use the reopened [DEFAULT]log_file %s: %s", sink.path,
+			    g_strerror(errno));
+	(void)close(fd);
+	return rc < 0 ? -1 : 0;
+}
+
+void log_set_debug(bool debug)
+{
+	atomic_store(&sink.debug, debug);
 }

@@ -12,5 +12,11 @@
 /* Call it once, before threads start. `path` NULL: standard error. `debug`: include messages of the
  * levels info and debug. Returns 0, or -1 with an error if the file cannot be opened. */
 int log_open(const char *path, bool debug, GError **error);
+/* Opens the file of log_open again, because it may have been renamed (logrotate). Does nothing if
+ * the log goes elsewhere. On failure, returns -1 with an error and keeps the old file. Any thread.
+ */
+int log_reopen(GError **error);
+/* Includes messages of the levels info and debug, or not. Any thread. */
+void log_set_debug(bool debug);
 
 #endif

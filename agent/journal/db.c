@@ -4,6 +4,8 @@
  */
 #include "agent/journal/db.h"
 
+#define DAY_S (24 * 3600)
+
 G_DEFINE_QUARK(journal - error - quark, journal_error)
 
 int journal_db_fail(const struct journal *journal, const char *what, GError **error)
@@ -58,4 +60,18 @@ int journal_db_change(struct journal *journal, const char *sql, const struct jou
 	}
 	(void)sqlite3_finalize(statement);
 	return changed;
+}
+
+/* A job with an open step is kept, because the step must still be rolled back. */
+int journal_db_delete_old(struct journal *journal, unsigned keep_days, GError **error)
+{
+	int64_t now = g_get_real_time() / G_USEC_PER_SEC;
+	const struct journal_value values[] = {JOURNAL_NUMBER(now - (int64_t)keep_days * DAY_S)};
+
+	return journal_db_change(journal,
+				 "DELETE FROM jobs WHERE ended_at < ? AND NOT EXISTS (SELECT 1 "
+				 "FROM steps WHERE steps.job = jobs.id AND cleared_at IS NULL)",
+				 values, G_N_ELEMENTS(values), "deleting old jobs", NULL, error) < 0
+		       ? -1
+		       : 0;
 }

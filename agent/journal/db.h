@@ -45,6 +45,8 @@ int journal_db_change(struct journal *journal, const char *sql, const struct jou
 		      size_t count, const char *what, int64_t *ret_id, GError **error);
 /* Runs statements without values. Returns 0, or -1 with JOURNAL_ERROR_FAILED. */
 int journal_db_execute(struct journal *journal, const char *sql, const char *what, GError **error);
+/* See journal_prune. */
+int journal_db_delete_old(struct journal *journal, unsigned keep_days, GError **error);
 /* Sets JOURNAL_ERROR_FAILED with SQLite's message. Returns -1. */
 int journal_db_fail(const struct journal *journal, const char *what, GError **error);
 

@@ -47,6 +47,11 @@ struct journal_cast {
 int journal_casts_add(struct journal *journal, struct journal_cast *casts, size_t count,
 		      GError **error);
 
+/* Makes sure that as many bytes can be written: writes them, and deletes them again. */
+int journal_reserve(struct journal *journal, size_t bytes, GError **error);
+/* Deletes jobs that ended more than `keep_days` days ago, except those with an open step. */
+int journal_prune(struct journal *journal, unsigned keep_days, GError **error);
+
 /* Records that a run of the job begins. */
 int journal_job_run(struct journal *journal, int64_t job, GError **error);
 /* Records that the job has failed. It stays open until its end is reported. */

@@ -14,7 +14,6 @@
 #define TEXT(value) #value
 #define DIGITS(value) TEXT(value)
 #define BUSY_MS 10000
-#define DAY_S (24 * 3600)
 
 static const char schema[] = "BEGIN IMMEDIATE;"
 			     "CREATE TABLE jobs ("
@@ -48,20 +47,6 @@ static const char facts_end[] = "CREATE TRIGGER IF NOT EXISTS facts_end"
 				" UPDATE steps SET cleared_at = NEW.ended_at WHERE job = NEW.id"
 				" AND undo = '' AND cleared_at IS NULL;"
 				" END;";
-
-/* A job with an open step is kept, because the step must still be rolled back. */
-static int delete_old_jobs(struct journal *journal, unsigned keep_days, GError **error)
-{
-	int64_t now = g_get_real_time() / G_USEC_PER_SEC;
-	const struct journal_value values[] = {JOURNAL_NUMBER(now - (int64_t)keep_days * DAY_S)};
-
-	return journal_db_change(journal,
-				 "DELETE FROM jobs WHERE ended_at < ? AND NOT EXISTS (SELECT 1 "
-				 "FROM steps WHERE steps.job = jobs.id AND cleared_at IS NULL)",
-				 values, G_N_ELEMENTS(values), "deleting old jobs", NULL, error) < 0
-		       ? -1
-		       : 0;
-}
 
 static int read_version(struct journal *journal, GError **error)
 {
@@ -130,7 +115,7 @@ static int prepare_db(struct journal *journal, unsigned keep_days, GError **erro
 	     journal_db_execute(journal, schema, "creating the tables", error) < 0) ||
 	    journal_db_execute(journal, facts_end, "creating a trigger", error) < 0)
 		return -1;
-	return delete_old_jobs(journal, keep_days, error);
+	return journal_db_delete_old(journal, keep_days, error);
 }
 
 struct journal *journal_open(const char *state_dir, unsigned keep_days, GError **error)

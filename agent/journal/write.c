@@ -39,6 +39,13 @@ static int add_casts(struct journal *journal, struct journal_cast *casts, size_t
 	return journal_db_execute(journal, "COMMIT", "adding casts", error);
 }
 
+static void roll_back(struct journal *journal, int rc)
+{
+	/* Some errors, such as a full disk, have already rolled back the transaction. */
+	if (rc < 0 && !sqlite3_get_autocommit(journal->db))
+		(void)sqlite3_exec(journal->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
 int journal_casts_add(struct journal *journal, struct journal_cast *casts, size_t count,
 		      GError **error)
 {
@@ -46,9 +53,43 @@ int journal_casts_add(struct journal *journal, struct journal_cast *casts, size_
 
 	pthread_mutex_lock(&journal->lock);
 	rc = add_casts(journal, casts, count, error);
-	/* Some errors, such as a full disk, have already rolled back the transaction. */
-	if (rc < 0 && !sqlite3_get_autocommit(journal->db))
-		(void)sqlite3_exec(journal->db, "ROLLBACK", NULL, NULL, NULL);
+	roll_back(journal, rc);
+	pthread_mutex_unlock(&journal->lock);
+	return rc;
+}
+
+static int write_filler(struct journal *journal, size_t bytes, GError **error)
+{
+	const struct journal_value values[] = {JOURNAL_NUMBER((int64_t)bytes)};
+
+	/* A filler of an earlier try, which could not be deleted, is replaced. */
+	if (journal_db_execute(journal,
+			       "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS filler (bytes BLOB); "
+			       "DELETE FROM filler",
+			       "reserving room", error) < 0 ||
+	    journal_db_change(journal, "INSERT INTO filler VALUES (zeroblob(?))", values,
+			      G_N_ELEMENTS(values), "reserving room", NULL, error) < 0)
+		return -1;
+	return journal_db_execute(journal, "COMMIT; DROP TABLE filler", "reserving room", error);
+}
+
+int journal_reserve(struct journal *journal, size_t bytes, GError **error)
+{
+	int rc;
+
+	pthread_mutex_lock(&journal->lock);
+	rc = write_filler(journal, bytes, error);
+	roll_back(journal, rc);
+	pthread_mutex_unlock(&journal->lock);
+	return rc;
+}
+
+int journal_prune(struct journal *journal, unsigned keep_days, GError **error)
+{
+	int rc;
+
+	pthread_mutex_lock(&journal->lock);
+	rc = journal_db_delete_old(journal, keep_days, error);
 	pthread_mutex_unlock(&journal->lock);
 	return rc;
 }

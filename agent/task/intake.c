@@ -5,11 +5,17 @@
 #include "agent/task/intake.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #include "agent/task/fault-point.h"
 #include "agent/task/thread.h"
 
+/* The pause between two tries to write the journal. It is doubled for each pause of consuming that
+ * follows soon after the last one, because each requeues casts: a quorum queue drops a cast after a
+ * number of deliveries. */
 #define RETRY_PAUSE_MS 1000
+#define RETRY_PAUSE_MAX_MS (60 * 1000)
+#define STABLE_US (60 * G_USEC_PER_SEC)
 /* The maximum number of requests in one transaction. */
 #define BATCH_MAX 256
 
@@ -39,6 +45,10 @@ struct intake {
 	/* Used only by the thread. */
 	GPtrArray *arrivals; /* struct arrival, oldest first: removed from the queue */
 	bool paused;
+	size_t wanted_bytes; /* of the casts that could not be written */
+	unsigned retry_pause_ms;
+	gint64 retry_at;   /* monotonic us */
+	gint64 resumed_at; /* monotonic us; 0: never paused */
 };
 
 static void free_arrival(void *opaque)
@@ -190,22 +200,58 @@ static void submit_all(struct intake *intake, const GArray *casts)
 	g_ptr_array_set_size(intake->arrivals, 0);
 }
 
-/* Calls do not wait while the journal cannot be written. */
-static void submit_calls(struct intake *intake)
+/* While the journal cannot be written, calls do not wait for it, and casts go back to the broker.
+ */
+static void requeue_casts(struct intake *intake)
 {
-	guint i = 0;
-
-	while (i < intake->arrivals->len) {
+	for (guint i = 0; i < intake->arrivals->len; i++) {
 		struct arrival *arrival = intake->arrivals->pdata[i];
 
-		if (arrival->message && !rpc_request_is_call(arrival->task->request)) {
-			i++;
+		if (!arrival->message || rpc_request_is_call(arrival->task->request)) {
+			g_clear_pointer(&arrival->message, cJSON_free);
+			submit_arrival(intake, arrival, 0);
 			continue;
 		}
-		g_clear_pointer(&arrival->message, cJSON_free);
-		submit_arrival(intake, arrival, 0);
-		(void)g_ptr_array_remove_index(intake->arrivals, i);
+		intake->wanted_bytes =
+			MAX(intake->wanted_bytes, strlen(arrival->message) * intake->arrivals->len);
+		atomic_fetch_sub(&intake->waiting, 1);
+		rpc_request_requeue(arrival->task->request);
 	}
+	g_ptr_array_set_size(intake->arrivals, 0);
+}
+
+static void set_retry(struct intake *intake)
+{
+	intake->retry_at = g_get_monotonic_time() + (gint64)intake->retry_pause_ms * 1000;
+}
+
+static void pause_consuming(struct intake *intake, const GError *why)
+{
+	bool again =
+		intake->resumed_at > 0 && g_get_monotonic_time() - intake->resumed_at < STABLE_US;
+
+	intake->retry_pause_ms =
+		again ? MIN(intake->retry_pause_ms * 2, RETRY_PAUSE_MAX_MS) : RETRY_PAUSE_MS;
+	intake->wanted_bytes = 0;
+	intake->paused = true;
+	intake->ops->pause_consuming(why, intake->ops->opaque);
+	set_retry(intake);
+}
+
+/* Consuming is resumed only when the same casts could be written: each of them may be delivered
+ * only a few times. */
+static void try_journal(struct intake *intake)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (journal_reserve(intake->agent->journal, intake->wanted_bytes, &error) < 0) {
+		g_info("%s", error->message);
+		set_retry(intake);
+		return;
+	}
+	intake->paused = false;
+	intake->resumed_at = g_get_monotonic_time();
+	intake->ops->resume_consuming(intake->ops->opaque);
 }
 
 static void process_arrivals(struct intake *intake)
@@ -215,45 +261,44 @@ static void process_arrivals(struct intake *intake)
 	int rc = 0;
 
 	make_tasks(intake);
+	if (intake->paused) {
+		requeue_casts(intake);
+		return;
+	}
 	casts = list_casts(intake);
 	(void)fault_at("cast", "before");
 	if (casts->len > 0)
 		rc = journal_casts_add(intake->agent->journal, (struct journal_cast *)casts->data,
 				       casts->len, &error);
 	(void)fault_at("cast", "after");
-	if (rc < 0) {
-		submit_calls(intake);
-		if (!intake->paused)
-			intake->ops->pause_consuming(error, intake->ops->opaque);
-		intake->paused = true;
+	if (rc == 0) {
+		submit_all(intake, casts);
 		return;
 	}
-	submit_all(intake, casts);
-	if (intake->paused)
-		intake->ops->resume_consuming(intake->ops->opaque);
-	intake->paused = false;
+	/* First, so that the broker does not deliver them here again. */
+	pause_consuming(intake, error);
+	requeue_casts(intake);
 }
 
-/* Moves requests from the queue to the arrivals: a batch or, while the journal cannot be written,
- * all of them, because there may be calls. Waits while the queue is empty; if arrivals could not be
- * written, only for a short pause. Returns false to stop. */
+/* Moves a batch of requests from the queue to the arrivals. Waits while the queue is empty; while
+ * the journal cannot be written, only until it is tried again. Returns false to stop. */
 static bool wait_for_arrivals(struct intake *intake)
 {
-	struct timespec retry_at = thread_deadline(RETRY_PAUSE_MS);
+	gint64 pause = MAX(intake->retry_at - g_get_monotonic_time(), 0);
+	struct timespec retry_at = thread_deadline((unsigned)(pause / 1000));
 	bool stopping;
 	int rc = 0;
 
 	pthread_mutex_lock(&intake->lock);
 	while (g_queue_is_empty(&intake->queue) && !intake->stopping && rc == 0) {
-		if (intake->arrivals->len > 0)
+		if (intake->paused)
 			rc = pthread_cond_clockwait(&intake->changed, &intake->lock,
 						    CLOCK_MONOTONIC, &retry_at);
 		else
 			rc = pthread_cond_wait(&intake->changed, &intake->lock);
 	}
 	stopping = intake->stopping;
-	while (!g_queue_is_empty(&intake->queue) &&
-	       (intake->paused || intake->arrivals->len < BATCH_MAX))
+	while (!g_queue_is_empty(&intake->queue) && intake->arrivals->len < BATCH_MAX)
 		g_ptr_array_add(intake->arrivals, g_queue_pop_head(&intake->queue));
 	pthread_mutex_unlock(&intake->lock);
 	return !stopping;
@@ -263,8 +308,11 @@ static void *intake_main(void *opaque)
 {
 	struct intake *intake = opaque;
 
-	while (wait_for_arrivals(intake))
+	while (wait_for_arrivals(intake)) {
 		process_arrivals(intake);
+		if (intake->paused && g_get_monotonic_time() >= intake->retry_at)
+			try_journal(intake);
+	}
 	pthread_mutex_lock(&intake->lock);
 	intake->ended = true;
 	pthread_cond_broadcast(&intake->changed);

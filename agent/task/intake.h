@@ -7,8 +7,10 @@
  * job.
  * - The consuming thread only queues a request. The intake's thread takes all queued requests,
  *   writes them to the journal in one transaction, acks them, and makes a job of each.
- * - While the journal cannot be written, no cast is acked. Consuming is paused and the write is
- *   retried until it succeeds or novasnapd stops.
+ * - While the journal cannot be written, no cast is acked. Consuming is paused first; then each
+ * cast that was delivered is requeued, once. It would otherwise stay unacked, and the broker closes
+ * the connection of a consumer that does not ack in time. Consuming is resumed when the journal has
+ *   room for what could not be written. Journals that fail again soon are tried less often.
  * - A call is not journaled, because its caller waits and can repeat it. It is acked and becomes a
  *   job without waiting for the journal. A call of a method with METHOD_LEAVES_STEP is journaled if
  *   the journal can be written, and does not wait for it either.

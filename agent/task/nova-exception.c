@@ -51,6 +51,7 @@ static const struct exception_name rpc_names[] = {
 	{RPC_ERROR_DISCONNECTED, "MessageDeliveryFailure", OSLO, 500},
 	{RPC_ERROR_OUTBOX_FULL, "MessageDeliveryFailure", OSLO, 500},
 	{RPC_ERROR_NOT_CONFIRMED, "MessageDeliveryFailure", OSLO, 500},
+	{RPC_ERROR_REFUSED, "MessageDeliveryFailure", OSLO, 500},
 	{RPC_ERROR_UNEXPECTED_TASK_STATE, "UnexpectedTaskStateError", NOVA, 500},
 	{RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE, "UnexpectedDeletingTaskStateError", NOVA, 500},
 	{RPC_ERROR_INSTANCE_NOT_FOUND, "InstanceNotFound", NOVA, 404},

@@ -27,6 +27,7 @@ struct broker_connection {
 	amqp_connection_state_t state;
 	char *peer;
 	int reply_code; /* of the last channel or connection that the broker closed */
+	int close_code; /* of the connection, if the broker closed it */
 	struct tls_verification tls;
 };
 
@@ -50,6 +51,11 @@ int broker_reply_code(const struct broker_connection *connection)
 	return connection->reply_code;
 }
 
+int broker_close_code(const struct broker_connection *connection)
+{
+	return connection->close_code;
+}
+
 /* The broker closed a channel or the connection. The channel's number can be used again only after
  * close-ok was sent. */
 static enum broker_result handle_broker_close(struct broker_connection *connection,
@@ -64,7 +70,7 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 		amqp_connection_close_ok_t ok = {0};
 
 		text = &closed->reply_text;
-		connection->reply_code = closed->reply_code;
+		connection->reply_code = connection->close_code = closed->reply_code;
 		(void)amqp_send_method(connection->state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
 	} else {
 		const amqp_channel_close_t *closed = method->decoded;
@@ -193,11 +199,9 @@ static int log_in(struct broker_connection *connection, const struct rpc_config 
 }
 
 struct broker_connection *broker_open(const struct rpc_config *config,
-				      const struct transport_url *url,
-				      const struct broker_retry *retry, const char *name,
-				      GError **error)
+				      const struct broker_address *address, const char *vhost,
+				      const char *name, GError **error)
 {
-	const struct broker_address *address = g_ptr_array_index(url->brokers, retry->broker);
 	struct timeval connect_limit = {CONNECT_TIMEOUT_S, 0}, rpc_limit = {RPC_TIMEOUT_S, 0};
 	struct broker_connection *connection = g_new0(struct broker_connection, 1);
 	unsigned user_timeout_ms = RPC_TIMEOUT_S * 1000;
@@ -233,7 +237,7 @@ struct broker_connection *broker_open(const struct rpc_config *config,
 	/* Otherwise a write to a dead or stuck peer would never return. */
 	(void)setsockopt(broker_fd(connection), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
 			 sizeof(user_timeout_ms));
-	if (log_in(connection, config, url->vhost, address, name, &local) < 0)
+	if (log_in(connection, config, vhost, address, name, &local) < 0)
 		goto failed;
 	return connection;
 

@@ -7,7 +7,6 @@
 #define NOVASNAP_RPC_AMQP_CONNECTION_H
 
 #include "rpc/amqp/librabbitmq.h"
-#include "rpc/amqp/retry.h"
 #include "rpc/amqp/transport-url.h"
 #include "rpc/rpc.h"
 
@@ -19,13 +18,12 @@ enum broker_result {
 	BROKER_LOST,	       /* the connection is lost: call broker_abandon */
 };
 
-/* Connects to the broker selected by `retry` and logs in, which takes at most about half a minute.
+/* Connects to the broker at `address` and logs in, which takes at most about half a minute.
  * `name` is shown in RabbitMQ's list of connections. Returns NULL with RPC_ERROR_DISCONNECTED, with
  * RPC_ERROR_CONFIG if TLS files cannot be used, or with RPC_ERROR_FAILED. */
 struct broker_connection *broker_open(const struct rpc_config *config,
-				      const struct transport_url *url,
-				      const struct broker_retry *retry, const char *name,
-				      GError **error);
+				      const struct broker_address *address, const char *vhost,
+				      const char *name, GError **error);
 /* Closes the connection with AMQP's closing handshake, so that the broker reads everything that was
  * written. Waits for the broker for at most 2 s. Accepts NULL. */
 void broker_close(struct broker_connection *connection);
@@ -49,6 +47,8 @@ enum broker_result broker_check_reply(struct broker_connection *connection, amqp
 				      const char *action, GError **error);
 /* The AMQP reply code of the last BROKER_CHANNEL_CLOSED: 404, 406... */
 int broker_reply_code(const struct broker_connection *connection);
+/* The AMQP reply code with which the broker closed the connection; 0: it did not. */
+int broker_close_code(const struct broker_connection *connection);
 
 /* Returns the next frame that has arrived, without waiting. frame_type is 0 if there is none. The
  * frame is valid until amqp_maybe_release_buffers. Errors are those of broker_check_reply. */

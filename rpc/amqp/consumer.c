@@ -11,12 +11,21 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "rpc/amqp/answers.h"
+#include "rpc/amqp/retry.h"
 #include "rpc/base.h"
 #include "rpc/limits.h"
 
 /* After this many deliveries, acks and other work are done: the broker sends at most `prefetch`
  * messages before it gets acks. */
 #define DELIVERIES_PER_TURN 32
+#define NOT_FOUND 404
+
+/* A channel on which the broker refused to declare or consume. */
+struct channel_retry {
+	unsigned pause_s;  /* the next pause; 0: it was not refused */
+	gint64 not_before; /* monotonic us */
+};
 
 struct consumer {
 	const struct rpc_config *config;
@@ -24,6 +33,7 @@ struct consumer {
 	struct consumer_ops ops;
 	pthread_t thread;
 	int event_fd;
+	struct delivery_answers *answers;
 	atomic_bool stopping;
 	atomic_bool wanted[CONSUMER_CHANNELS];
 
@@ -32,16 +42,14 @@ struct consumer {
 	/* Guarded by the lock; written only by the thread. */
 	bool connected; /* true once the wanted channels are consumed */
 	bool consumed[CONSUMER_CHANNELS];
-	/* Guarded by the lock. */
-	bool waits_ended;
-	GArray *acks; /* struct delivery_tag */
+	bool waits_ended; /* guarded by the lock */
 
 	/* Used only by the thread. */
-	GArray *acks_to_send; /* struct delivery_tag; empty between two iterations */
 	struct broker_connection *connection;
 	struct broker_retry retry;
 	unsigned connection_number;
 	bool channel_open[CONSUMER_CHANNELS];
+	struct channel_retry refused[CONSUMER_CHANNELS];
 	struct delivery_assembler assemblers[CONSUMER_CHANNELS];
 };
 
@@ -70,39 +78,79 @@ static void consumer_disconnect(struct consumer *consumer, GError *why)
 	set_connected(consumer, false);
 	broker_abandon(g_steal_pointer(&consumer->connection));
 	memset(consumer->channel_open, 0, sizeof(consumer->channel_open));
+	memset(consumer->refused, 0, sizeof(consumer->refused));
 	for (int i = 0; i < CONSUMER_CHANNELS; i++)
 		delivery_reset(&consumer->assemblers[i]);
 	consumer->connection_number++;
 	if (established)
-		broker_retry_reset(&consumer->retry, consumer->config);
+		broker_retry_lost(&consumer->retry, consumer->config);
 	else
-		broker_retry_failed(&consumer->retry, consumer->config, consumer->url);
+		broker_retry_failed(&consumer->retry, consumer->config);
 	g_warning("%s: %s", established ? "the consuming connection is lost" : "cannot consume yet",
 		  why->message);
 	g_error_free(why);
 }
 
-static int subscribe_channel(struct consumer *consumer, enum consumer_channel channel,
-			     GError **error)
+static enum broker_result subscribe_channel(struct consumer *consumer,
+					    enum consumer_channel channel, GError **error)
 {
+	enum broker_result result;
+
 	if (!consumer->channel_open[channel] &&
 	    broker_open_channel(consumer->connection, channel, error) != BROKER_OK)
-		return -1;
+		return BROKER_LOST;
 	consumer->channel_open[channel] = true;
-	if (consumer->ops.channels[channel]->subscribe(consumer->connection, channel,
-						       consumer->ops.opaque, error) != BROKER_OK)
+	result = consumer->ops.channels[channel]->subscribe(consumer->connection, channel,
+							    consumer->ops.opaque, error);
+	if (result == BROKER_OK)
+		g_info("consuming at %s, channel %u", broker_peer(consumer->connection), channel);
+	return result;
+}
+
+/* As oslo (impl_rabbit.Consumer.declare), tries once more after a 404: the queue or exchange was
+ * deleted at that moment. If the broker still refuses, only this channel waits: the others, such as
+ * that of the replies, are not affected. */
+static int try_subscribe(struct consumer *consumer, enum consumer_channel channel, GError **error)
+{
+	struct channel_retry *refused = &consumer->refused[channel];
+	GError *local = NULL;
+	enum broker_result result;
+
+	if (g_get_monotonic_time() < refused->not_before)
+		return 0;
+	result = subscribe_channel(consumer, channel, &local);
+	if (result == BROKER_CHANNEL_CLOSED &&
+	    broker_reply_code(consumer->connection) == NOT_FOUND) {
+		g_clear_error(&local);
+		result = subscribe_channel(consumer, channel, &local);
+	}
+	if (result == BROKER_OK) {
+		*refused = (struct channel_retry){0};
+		set_consumed(consumer, channel, true);
+		return 0;
+	}
+	if (result == BROKER_LOST) {
+		g_propagate_error(error, local);
 		return -1;
-	g_info("consuming at %s, channel %u", broker_peer(consumer->connection), channel);
+	}
+	refused->pause_s = refused->pause_s == 0
+				   ? consumer->config->retry_interval_s
+				   : MIN(refused->pause_s + consumer->config->retry_backoff_s,
+					 consumer->config->interval_max_s);
+	refused->not_before = g_get_monotonic_time() + broker_retry_jitter(refused->pause_s);
+	g_warning("cannot consume: %s; trying again in about %u s", local->message,
+		  refused->pause_s);
+	g_error_free(local);
 	return 0;
 }
 
-static int unsubscribe_channel(struct consumer *consumer, enum consumer_channel channel,
-			       GError **error)
+static int try_unsubscribe(struct consumer *consumer, enum consumer_channel channel, GError **error)
 {
-	return consumer->ops.channels[channel]->unsubscribe(
-		       consumer->connection, channel, consumer->ops.opaque, error) == BROKER_OK
-		       ? 0
-		       : -1;
+	if (consumer->ops.channels[channel]->unsubscribe(consumer->connection, channel,
+							 consumer->ops.opaque, error) != BROKER_OK)
+		return -1;
+	set_consumed(consumer, channel, false);
+	return 0;
 }
 
 /* Starts and stops consuming until it matches what is wanted. */
@@ -113,10 +161,9 @@ static int update_subscriptions(struct consumer *consumer, GError **error)
 
 		if (wanted == consumer->consumed[i])
 			continue;
-		if ((wanted ? subscribe_channel(consumer, i, error)
-			    : unsubscribe_channel(consumer, i, error)) < 0)
+		if ((wanted ? try_subscribe(consumer, i, error)
+			    : try_unsubscribe(consumer, i, error)) < 0)
 			return -1;
-		set_consumed(consumer, i, wanted);
 	}
 	return 0;
 }
@@ -125,40 +172,35 @@ static void consumer_connect(struct consumer *consumer)
 {
 	GError *error = NULL;
 
-	consumer->connection = broker_open(consumer->config, consumer->url, &consumer->retry,
-					   "novasnap consumer", &error);
+	consumer->connection =
+		broker_open(consumer->config, broker_retry_address(&consumer->retry, consumer->url),
+			    consumer->url->vhost, "novasnap consumer", &error);
 	if (!consumer->connection || update_subscriptions(consumer, &error) < 0) {
 		consumer_disconnect(consumer, error);
 		return;
 	}
 	set_connected(consumer, true);
-	broker_retry_reset(&consumer->retry, consumer->config);
+	broker_retry_connected(&consumer->retry);
 }
 
-static void send_acks(struct consumer *consumer)
+/* A message that is requeued while its channel is still consumed would be delivered here again. */
+static bool holds_requeues(amqp_channel_t channel, void *opaque)
 {
-	GArray *acks;
+	const struct consumer *consumer = opaque;
 
-	pthread_mutex_lock(&consumer->lock);
-	acks = consumer->acks;
-	consumer->acks = consumer->acks_to_send;
-	pthread_mutex_unlock(&consumer->lock);
-	consumer->acks_to_send = acks;
-	for (guint i = 0; i < acks->len && consumer->connection; i++) {
-		const struct delivery_tag *tag = &g_array_index(acks, struct delivery_tag, i);
-		int rc;
+	return consumer->consumed[channel] && !atomic_load(&consumer->wanted[channel]);
+}
 
-		/* From an earlier connection: the broker delivers that message again. */
-		if (tag->connection != consumer->connection_number)
-			continue;
-		rc = amqp_basic_ack(broker_amqp_state(consumer->connection), tag->channel,
-				    tag->number, 0);
-		if (rc != AMQP_STATUS_OK)
-			consumer_disconnect(consumer, g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
-								  "acking a message: %s",
-								  amqp_error_string2(rc)));
-	}
-	g_array_set_size(acks, 0);
+static void send_answers(struct consumer *consumer)
+{
+	GError *error = NULL;
+
+	if (!consumer->connection)
+		delivery_answers_clear(consumer->answers);
+	else if (delivery_answers_send(consumer->answers, consumer->connection,
+				       consumer->connection_number, holds_requeues, consumer,
+				       &error) < 0)
+		consumer_disconnect(consumer, error);
 }
 
 static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
@@ -170,10 +212,8 @@ static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
 	if (atomic_load(&consumer->wanted[channel]))
 		consumer->ops.channels[channel]->deliver(&delivery, consumer->ops.opaque);
 	else
-		/* The message was sent before the broker handled the unsubscribe. Requeue it, for
-		 * another server. */
-		(void)amqp_basic_reject(broker_amqp_state(consumer->connection), channel,
-					assembler->number, 1);
+		/* The message was sent before the broker ended consuming. */
+		consumer_requeue(consumer, &delivery.tag);
 }
 
 /* Returns 1 if this frame completed a delivery, which was passed to its receiver. */
@@ -240,6 +280,20 @@ static void consumer_read_frames(struct consumer *consumer)
 		amqp_maybe_release_buffers(broker_amqp_state(consumer->connection));
 }
 
+/* When it connects or subscribes again, monotonic us; G_MAXINT64 if it does not wait for that. */
+static gint64 next_attempt(const struct consumer *consumer)
+{
+	gint64 next = G_MAXINT64;
+
+	if (!consumer->connection)
+		return consumer->retry.not_before;
+	for (int i = CONSUMER_SERVER; i < CONSUMER_CHANNELS; i++) {
+		if (consumer->refused[i].pause_s > 0 && atomic_load(&consumer->wanted[i]))
+			next = MIN(next, consumer->refused[i].not_before);
+	}
+	return next;
+}
+
 static void *consumer_main(void *opaque)
 {
 	struct consumer *consumer = opaque;
@@ -252,14 +306,13 @@ static void *consumer_main(void *opaque)
 			consumer_connect(consumer);
 		else if (consumer->connection && update_subscriptions(consumer, &error) < 0)
 			consumer_disconnect(consumer, error);
-		send_acks(consumer);
+		send_answers(consumer);
 		until = consumer->ops.tick(consumer->ops.opaque);
-		if (!consumer->connection)
-			until = MIN(until, consumer->retry.not_before);
+		until = MIN(until, next_attempt(consumer));
 		broker_wait(consumer->connection, consumer->event_fd, until);
 		consumer_read_frames(consumer);
 	}
-	send_acks(consumer);
+	send_answers(consumer);
 	broker_close(g_steal_pointer(&consumer->connection));
 	set_connected(consumer, false);
 	return NULL;
@@ -269,8 +322,8 @@ static void consumer_free(struct consumer *consumer)
 {
 	for (int i = 0; i < CONSUMER_CHANNELS; i++)
 		delivery_reset(&consumer->assemblers[i]);
-	g_array_unref(consumer->acks);
-	g_array_unref(consumer->acks_to_send);
+	broker_retry_clear(&consumer->retry);
+	delivery_answers_free(consumer->answers);
 	pthread_cond_destroy(&consumer->changed);
 	pthread_mutex_destroy(&consumer->lock);
 	(void)close(consumer->event_fd);
@@ -286,10 +339,8 @@ struct consumer *consumer_start(const struct rpc_config *config, const struct tr
 	consumer->url = url;
 	consumer->ops = *ops;
 	consumer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	broker_retry_reset(&consumer->retry, config);
-	consumer->retry.not_before = 0;
-	consumer->acks = g_array_new(FALSE, FALSE, sizeof(struct delivery_tag));
-	consumer->acks_to_send = g_array_new(FALSE, FALSE, sizeof(struct delivery_tag));
+	broker_retry_init(&consumer->retry, config, url);
+	consumer->answers = delivery_answers_new();
 	pthread_mutex_init(&consumer->lock, NULL);
 	pthread_cond_init(&consumer->changed, NULL);
 	if (rpc_thread_start(&consumer->thread, consumer_main, consumer, "consuming", error) == 0)
@@ -357,13 +408,13 @@ void consumer_end_waits(struct consumer *consumer)
 
 void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)
 {
-	bool first;
+	/* The thread takes all answers at once, and was woken for the first one. */
+	if (delivery_answers_add(consumer->answers, tag, false))
+		consumer_wake(consumer);
+}
 
-	pthread_mutex_lock(&consumer->lock);
-	first = consumer->acks->len == 0;
-	g_array_append_val(consumer->acks, *tag);
-	pthread_mutex_unlock(&consumer->lock);
-	/* The thread takes all acks at once, and was woken for the first one. */
-	if (first)
+void consumer_requeue(struct consumer *consumer, const struct delivery_tag *tag)
+{
+	if (delivery_answers_add(consumer->answers, tag, true))
 		consumer_wake(consumer);
 }

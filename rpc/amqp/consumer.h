@@ -25,8 +25,10 @@ enum consumer_channel {
 /* The callbacks of one channel. They run in the consumer's thread and must not wait for anything
  * except the broker. */
 struct consumer_channel_ops {
-	/* Declares the queues and starts consuming them on the channel, which is open. If the
-	 * result is not BROKER_OK (with an error), the consumer reconnects. */
+	/* Declares the queues and starts consuming them on the channel, which is open. After
+	 * BROKER_CHANNEL_CLOSED (with an error) the channel is open again and must have no
+	 * consumers: only this channel is tried again, at once after a 404 and then after a growing
+	 * pause. After BROKER_LOST the consumer reconnects. */
 	enum broker_result (*subscribe)(struct broker_connection *connection,
 					amqp_channel_t channel, void *opaque, GError **error);
 	/* Stops consuming. The channel stays open for outstanding acks. NULL if the channel, once
@@ -55,7 +57,7 @@ void consumer_stop(struct consumer *consumer);
 bool consumer_is_ready(struct consumer *consumer);
 
 /* Starts or stops consuming a channel; returns without waiting for it. From any thread. A message
- * that arrives while the channel is not wanted is requeued. */
+ * that arrives while the channel is not wanted is requeued, as by consumer_requeue. */
 void consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted);
 /* Waits until the channel is consumed, or until it is not (`consumed` false). Returns false after
  * `deadline` (monotonic us). */
@@ -67,5 +69,10 @@ void consumer_end_waits(struct consumer *consumer);
 /* Acks a delivery. From any thread. Does nothing if the delivery's connection is lost: the broker
  * then delivers the message again. */
 void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag);
+/* Returns a delivery to its queue. From any thread. While the channel is consumed but not wanted
+ * this waits until the broker has ended consuming: otherwise it would deliver the message here
+ * again, and a quorum queue drops a message after a number of deliveries. Does nothing if the
+ * delivery's connection is lost. */
+void consumer_requeue(struct consumer *consumer, const struct delivery_tag *tag);
 
 #endif

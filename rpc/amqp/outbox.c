@@ -47,6 +47,7 @@ static struct outbox_message *message_new(const struct outgoing_message *content
 	message->content = *content;
 	message->content.exchange = g_strdup(content->exchange);
 	message->content.key = g_strdup(content->key);
+	message->id = rpc_hex_id();
 	message->body_bytes = strlen(content->body);
 	message->has_waiter = wait;
 	if (wait && timeout_s == 0)
@@ -62,6 +63,7 @@ static void message_free(struct outbox_message *message)
 	cJSON_free(message->content.body);
 	g_free((char *)message->content.exchange);
 	g_free((char *)message->content.key);
+	g_free(message->id);
 	g_clear_error(&message->error);
 	g_free(message);
 }
@@ -69,6 +71,10 @@ static void message_free(struct outbox_message *message)
 /* Reads `broker_error`, so call it with the lock held. */
 static GError *timeout_error(const struct outbox *outbox, const struct outbox_message *message)
 {
+	if (message->unroutable && !message->returned)
+		return g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
+				   "the broker rejected a message for %s for %u s",
+				   message->content.key, message->content.timeout_s);
 	if (message->unroutable)
 		return g_error_new(RPC_ERROR, RPC_ERROR_NOT_CONFIRMED,
 				   "no queue takes messages for %s; is its service running?",
@@ -170,23 +176,100 @@ char *outbox_get_broker_error(struct outbox *outbox)
 	return broker_error;
 }
 
+/* The lock is held. */
+static bool has_room(const struct outbox *outbox, const struct outbox_message *message)
+{
+	if (message->has_waiter || outbox->waiting.length == 0)
+		return true;
+	if (outbox->bytes + message->body_bytes > RPC_MAX_OUTBOX_BYTES)
+		return false;
+	return message->content.vital || outbox->waiting.length < outbox->max;
+}
+
+/* A waiting sender checks the deadline itself. */
+static bool is_expired(const struct outbox_message *message, gint64 now)
+{
+	return message->deadline > 0 && now > message->deadline && !message->has_waiter;
+}
+
+/* Moves a queued message to the dropped ones. The lock is held. */
+static void remove_message(struct outbox *outbox, GList *node, GError *error, GQueue *dropped)
+{
+	struct outbox_message *message = node->data;
+
+	g_queue_delete_link(&outbox->waiting, node);
+	outbox->bytes -= message->body_bytes;
+	message->error = error;
+	g_queue_push_tail(dropped, message);
+}
+
+static void drop_messages(GQueue *dropped)
+{
+	struct outbox_message *message;
+
+	while ((message = g_queue_pop_head(dropped)))
+		drop_message(message, g_steal_pointer(&message->error));
+}
+
+static bool is_transient(const struct outbox_message *message, gint64 now)
+{
+	(void)now;
+	return message->content.transient && !message->has_waiter;
+}
+
+static bool is_ordinary(const struct outbox_message *message, gint64 now)
+{
+	(void)now;
+	return !message->content.vital && !message->has_waiter;
+}
+
+/* Removes messages of a kind, the oldest first, until there is room. The lock is held. */
+static void make_room(struct outbox *outbox, const struct outbox_message *message,
+		      bool (*is_kind)(const struct outbox_message *message, gint64 now),
+		      GQueue *dropped)
+{
+	gint64 now = g_get_monotonic_time();
+
+	for (GList *node = outbox->waiting.head, *next; node && !has_room(outbox, message);
+	     node = next) {
+		struct outbox_message *other = node->data;
+
+		next = node->next;
+		if (is_kind(other, now))
+			remove_message(outbox, node,
+				       is_expired(other, now)
+					       ? timeout_error(outbox, other)
+					       : g_error_new(RPC_ERROR, RPC_ERROR_OUTBOX_FULL,
+							     "too many messages wait for the "
+							     "broker"),
+				       dropped);
+	}
+}
+
 struct outbox_message *outbox_add(struct outbox *outbox, const struct outgoing_message *content,
 				  bool wait, GError **error)
 {
 	struct outbox_message *message = message_new(content, wait);
+	GQueue dropped = G_QUEUE_INIT;
 	unsigned waiting;
 	bool full, closed;
 
 	pthread_mutex_lock(&outbox->lock);
 	closed = outbox->closed;
+	if (!closed) {
+		make_room(outbox, message, is_expired, &dropped);
+		make_room(outbox, message, is_transient, &dropped);
+		if (message->content.vital)
+			make_room(outbox, message, is_ordinary, &dropped);
+	}
 	waiting = g_queue_get_length(&outbox->waiting);
-	full = waiting >= outbox->max ||
-	       (waiting > 0 && outbox->bytes + message->body_bytes > RPC_MAX_OUTBOX_BYTES);
+	full = !has_room(outbox, message);
 	if (!full && !closed) {
 		g_queue_push_tail(&outbox->waiting, message);
 		outbox->bytes += message->body_bytes;
 	}
 	pthread_mutex_unlock(&outbox->lock);
+	drop_messages(&dropped);
 	if (!full && !closed)
 		return message;
 	if (closed)
@@ -238,7 +321,7 @@ int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **
 struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next)
 {
 	gint64 now = g_get_monotonic_time();
-	struct outbox_message *found = NULL, *late;
+	struct outbox_message *found = NULL;
 	GQueue expired = G_QUEUE_INIT;
 
 	pthread_mutex_lock(&outbox->lock);
@@ -246,12 +329,8 @@ struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next)
 		struct outbox_message *message = node->data;
 
 		next = node->next;
-		/* A waiting sender checks the deadline itself. */
-		if (message->deadline > 0 && now > message->deadline && !message->has_waiter) {
-			g_queue_delete_link(&outbox->waiting, node);
-			outbox->bytes -= message->body_bytes;
-			message->error = timeout_error(outbox, message);
-			g_queue_push_tail(&expired, message);
+		if (is_expired(message, now)) {
+			remove_message(outbox, node, timeout_error(outbox, message), &expired);
 		} else if (message->not_before > now) {
 			*ret_next = MIN(*ret_next, message->not_before);
 		} else {
@@ -262,8 +341,7 @@ struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next)
 		}
 	}
 	pthread_mutex_unlock(&outbox->lock);
-	while ((late = g_queue_pop_head(&expired)))
-		drop_message(late, g_steal_pointer(&late->error));
+	drop_messages(&expired);
 	return found;
 }
 

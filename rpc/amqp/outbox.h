@@ -22,9 +22,10 @@ struct outgoing_message {
 	char *body;		/* from cJSON's allocator; ownership is taken */
 	unsigned expiration_ms; /* 0: none */
 	bool mandatory;		/* the broker returns it if no queue takes it */
-	bool retry_unroutable;	/* publish a returned message again until timeout_s */
+	bool retry_unroutable;	/* publish a returned or rejected message again until timeout_s */
 	bool declare_queue;	/* first declare and bind a queue with the key's name */
 	bool transient;		/* not persistent; its loss is not logged as a warning */
+	bool vital;		/* accepted by a full outbox */
 	unsigned timeout_s;	/* for the broker; 0: none, or a minute if the sender waits */
 };
 
@@ -37,6 +38,7 @@ enum outbox_state {
 /* A message in the outbox. */
 struct outbox_message {
 	struct outgoing_message content; /* its strings belong to this message */
+	char *id; /* AMQP's message_id: the broker returns a message with it */
 	size_t body_bytes;
 	gint64 deadline; /* monotonic us; 0: none */
 
@@ -44,10 +46,11 @@ struct outbox_message {
 	gint64 not_before;     /* monotonic us: when an unroutable message is published again */
 	uint64_t delivery_tag; /* the broker's tag while the message is unconfirmed */
 	bool returned;	       /* the broker had no queue for it */
+	unsigned refusals;     /* how often it was refused while no other one was unconfirmed */
 
 	/* Guarded by the outbox's lock. */
 	enum outbox_state state;
-	bool unroutable; /* it was returned, and will be published again */
+	bool unroutable; /* it was returned or rejected, and will be published again */
 	bool has_waiter; /* its sender waits for it, and will free it */
 	bool abandoned;	 /* its sender stopped waiting */
 	GError *error;
@@ -55,7 +58,7 @@ struct outbox_message {
 
 struct outbox;
 
-/* `max`: the maximum number of queued messages. */
+/* `max`: the maximum number of queued messages, except vital ones and those whose sender waits. */
 struct outbox *outbox_new(unsigned max);
 /* Fails all queued messages with RPC_ERROR_DISCONNECTED. Other threads must no longer use the
  * outbox. */
@@ -74,14 +77,16 @@ char *outbox_get_broker_error(struct outbox *outbox);
 
 /* For senders: adds a message. With `wait`, the sender must call outbox_wait next; without, the
  * result only says that the message was queued, and failures are logged. Always takes ownership of
- * the body. Returns NULL with RPC_ERROR_OUTBOX_FULL, or with RPC_ERROR_DISCONNECTED if the outbox
- * is closed. */
+ * the body. A full outbox first drops messages that are past their deadline, then the oldest
+ * transient ones. Vital messages are limited only by RPC_MAX_OUTBOX_BYTES, for which ordinary ones
+ * are dropped, too; messages whose sender waits are limited by the number of senders. Returns NULL
+ * with RPC_ERROR_OUTBOX_FULL, or with RPC_ERROR_DISCONNECTED if the outbox is closed. */
 struct outbox_message *outbox_add(struct outbox *outbox, const struct outgoing_message *content,
 				  bool wait, GError **error);
 /* For senders: waits until the broker has confirmed a message that was added with `wait`, up to its
  * deadline, and frees it. Returns 0, or -1 with RPC_ERROR_DISCONNECTED (no confirmation in time: it
- * may have been published) or RPC_ERROR_NOT_CONFIRMED (the broker rejected it, or no queue took
- * it). */
+ * may have been published), RPC_ERROR_NOT_CONFIRMED (the broker rejected it, or no queue took it)
+ * or RPC_ERROR_REFUSED (it was not published). */
 int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **error);
 
 /* For the publishing thread: removes and returns the next message that may be published now, or

@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #include "rpc/amqp/connection.h"
-#include "rpc/amqp/topology.h"
+#include "rpc/amqp/publisher-topology.h"
+#include "rpc/amqp/retry.h"
 #include "rpc/amqp/unconfirmed.h"
 #include "rpc/amqp/write-watchdog.h"
 #include "rpc/base.h"
@@ -21,6 +22,17 @@
 enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLARE };
 
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
+
+#define CONTENT_TOO_LARGE 311
+#define CONNECTION_FORCED 320 /* the broker stops, or an operator closed the connection */
+#define ACCESS_REFUSED 403
+#define PRECONDITION_FAILED 406 /* also for a message over max_message_size */
+/* How often a message is refused, published alone, until it fails. For other reasons than these,
+ * such as a missing exchange (404), everything is declared again first. A broker may also close the
+ * connection for a reason of its own. */
+#define REFUSALS_MAX 1
+#define REFUSALS_MAX_OTHER 2
+#define REFUSALS_MAX_CONNECTION 3
 
 struct publisher {
 	const struct rpc_config *config;
@@ -42,21 +54,45 @@ struct publisher {
 	struct broker_connection *connection;
 	struct broker_retry retry;
 	struct unconfirmed *unconfirmed;
-	GHashTable *queues; /* names of the queues to declare on each connection */
-	bool blocked;	    /* the broker accepts nothing at the moment */
+	struct publisher_topology *topology;
+	bool blocked; /* the broker accepts nothing at the moment */
+	/* One of the next `suspects` messages was refused: each is published alone. */
+	unsigned suspects;
+	bool alone; /* the unconfirmed message is one of them */
 };
+
+/* Whether the broker closed the connection because of something that was sent. */
+static bool is_connection_refused(const struct publisher *publisher)
+{
+	int code = publisher->connection ? broker_close_code(publisher->connection) : 0;
+
+	return code != 0 && code != CONNECTION_FORCED;
+}
+
+static void requeue_unconfirmed(struct publisher *publisher, const char *why)
+{
+	if (is_connection_refused(publisher)) {
+		publisher->suspects +=
+			unconfirmed_refuse(publisher->unconfirmed, why, REFUSALS_MAX_CONNECTION);
+	} else {
+		if (publisher->alone && !unconfirmed_is_empty(publisher->unconfirmed))
+			publisher->suspects++;
+		unconfirmed_requeue_all(publisher->unconfirmed);
+	}
+	publisher->alone = false;
+}
 
 static void publisher_disconnect(struct publisher *publisher, GError *why)
 {
 	bool established = atomic_exchange(&publisher->ready, false);
 
+	requeue_unconfirmed(publisher, why->message);
 	broker_abandon(g_steal_pointer(&publisher->connection));
 	publisher->blocked = false;
-	unconfirmed_requeue_all(publisher->unconfirmed);
 	if (established)
-		broker_retry_reset(&publisher->retry, publisher->config);
+		broker_retry_lost(&publisher->retry, publisher->config);
 	else
-		broker_retry_failed(&publisher->retry, publisher->config, publisher->url);
+		broker_retry_failed(&publisher->retry, publisher->config);
 	g_warning("%s: %s",
 		  established ? "the publishing connection is lost" : "cannot publish yet",
 		  why->message);
@@ -64,52 +100,10 @@ static void publisher_disconnect(struct publisher *publisher, GError *why)
 	g_error_free(why);
 }
 
-/* oslo's notifier declares each queue once per connection. An error from the broker is only logged:
- * the message still reaches listeners that have bound their own queues. */
-static int declare_topic_queue(struct publisher *publisher, const char *queue, GError **error)
-{
-	g_autoptr(GError) refused = NULL;
-
-	switch (topology_declare_topic(publisher->connection, PUBLISHER_CHANNEL_DECLARE,
-				       publisher->config, queue, &refused)) {
-	case BROKER_OK:
-		return 0;
-	case BROKER_CHANNEL_CLOSED:
-		g_warning("%s", refused->message);
-		return 0;
-	case BROKER_LOST:
-	default:
-		g_propagate_error(error, g_steal_pointer(&refused));
-		return -1;
-	}
-}
-
-static int declare_topic_queue_once(struct publisher *publisher, const char *queue, GError **error)
-{
-	if (g_hash_table_contains(publisher->queues, queue))
-		return 0;
-	/* Add it first: a blocked broker does not answer on a connection that has published. It
-	 * answers on the next connection, where all queues in the table are declared. */
-	g_hash_table_add(publisher->queues, g_strdup(queue));
-	return declare_topic_queue(publisher, queue, error);
-}
-
-static int set_up_channels(struct publisher *publisher, GError **error)
+static int open_publish_channel(struct publisher *publisher, GError **error)
 {
 	struct broker_connection *connection = publisher->connection;
-	GHashTableIter iter;
-	gpointer queue;
 
-	if (broker_open_channel(connection, PUBLISHER_CHANNEL_DECLARE, error) != BROKER_OK)
-		return -1;
-	if (topology_declare_exchange(connection, PUBLISHER_CHANNEL_DECLARE, publisher->config,
-				      error) != BROKER_OK)
-		return -1;
-	g_hash_table_iter_init(&iter, publisher->queues);
-	while (g_hash_table_iter_next(&iter, &queue, NULL)) {
-		if (declare_topic_queue(publisher, queue, error) < 0)
-			return -1;
-	}
 	if (broker_open_channel(connection, PUBLISHER_CHANNEL_PUBLISH, error) != BROKER_OK)
 		return -1;
 	(void)amqp_confirm_select(broker_amqp_state(connection), PUBLISHER_CHANNEL_PUBLISH);
@@ -119,17 +113,49 @@ static int set_up_channels(struct publisher *publisher, GError **error)
 		       : -1;
 }
 
+static int set_up_channels(struct publisher *publisher, GError **error)
+{
+	if (broker_open_channel(publisher->connection, PUBLISHER_CHANNEL_DECLARE, error) !=
+	    BROKER_OK)
+		return -1;
+	if (publisher_topology_declare(publisher->topology, publisher->connection,
+				       PUBLISHER_CHANNEL_DECLARE, error) < 0)
+		return -1;
+	return open_publish_channel(publisher, error);
+}
+
+/* The broker closed the channel because it refuses one of the unconfirmed messages. That message
+ * fails alone, and the others are published again on the reopened channel. */
+static void handle_refusal(struct publisher *publisher, GError *why)
+{
+	int code = broker_reply_code(publisher->connection);
+	bool is_final =
+		code == CONTENT_TOO_LARGE || code == ACCESS_REFUSED || code == PRECONDITION_FAILED;
+	GError *error = NULL;
+
+	publisher->suspects += unconfirmed_refuse(publisher->unconfirmed, why->message,
+						  is_final ? REFUSALS_MAX : REFUSALS_MAX_OTHER);
+	publisher->alone = false;
+	g_info("%s; publishing %u messages one by one", why->message, publisher->suspects);
+	g_error_free(why);
+	if ((!is_final && publisher_topology_declare(publisher->topology, publisher->connection,
+						     PUBLISHER_CHANNEL_DECLARE, &error) < 0) ||
+	    open_publish_channel(publisher, &error) < 0)
+		publisher_disconnect(publisher, error);
+}
+
 static void publisher_connect(struct publisher *publisher)
 {
 	GError *error = NULL;
 
-	publisher->connection = broker_open(publisher->config, publisher->url, &publisher->retry,
-					    "novasnap publisher", &error);
+	publisher->connection = broker_open(publisher->config,
+					    broker_retry_address(&publisher->retry, publisher->url),
+					    publisher->url->vhost, "novasnap publisher", &error);
 	if (!publisher->connection || set_up_channels(publisher, &error) < 0) {
 		publisher_disconnect(publisher, error);
 		return;
 	}
-	broker_retry_reset(&publisher->retry, publisher->config);
+	broker_retry_connected(&publisher->retry);
 	outbox_set_broker_error(publisher->outbox, NULL);
 	atomic_store(&publisher->ready, true);
 	g_info("publishing at %s", broker_peer(publisher->connection));
@@ -146,18 +172,23 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 		.content_encoding = amqp_cstring_bytes("utf-8"),
 		.delivery_mode = message->content.transient ? 1 : 2,
 		.priority = 0,
+		.message_id = amqp_cstring_bytes(message->id),
 	};
 	char expiration[16];
 	amqp_bytes_t body = {message->body_bytes, message->content.body};
 	int rc;
 
+	if (message->content.mandatory)
+		properties._flags |= AMQP_BASIC_MESSAGE_ID_FLAG;
 	if (message->content.expiration_ms > 0) {
 		g_snprintf(expiration, sizeof(expiration), "%u", message->content.expiration_ms);
 		properties._flags |= AMQP_BASIC_EXPIRATION_FLAG;
 		properties.expiration = amqp_cstring_bytes(expiration);
 	}
 	if (message->content.declare_queue &&
-	    declare_topic_queue_once(publisher, message->content.key, error) < 0)
+	    publisher_topology_add_queue(publisher->topology, publisher->connection,
+					 PUBLISHER_CHANNEL_DECLARE, message->content.key,
+					 error) < 0)
 		return -1;
 	write_watchdog_begin(&publisher->watchdog, broker_fd(publisher->connection));
 	rc = amqp_basic_publish(broker_amqp_state(publisher->connection), PUBLISHER_CHANNEL_PUBLISH,
@@ -166,12 +197,28 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 				message->content.mandatory, 0, &properties, body);
 	write_watchdog_end(&publisher->watchdog);
 	if (rc != AMQP_STATUS_OK) {
-		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "publishing to %s at %s: %s",
-			    message->content.key, broker_peer(publisher->connection),
-			    amqp_error_string2(rc));
+		/* The message itself cannot be sent. A part of it may have been written. */
+		bool is_refused = rc == AMQP_STATUS_BAD_AMQP_DATA ||
+				  rc == AMQP_STATUS_TABLE_TOO_BIG ||
+				  rc == AMQP_STATUS_INVALID_PARAMETER;
+
+		g_set_error(error, RPC_ERROR,
+			    is_refused ? RPC_ERROR_REFUSED : RPC_ERROR_DISCONNECTED,
+			    "publishing to %s at %s: %s", message->content.key,
+			    broker_peer(publisher->connection), amqp_error_string2(rc));
 		return -1;
 	}
 	return 0;
+}
+
+static bool may_publish(const struct publisher *publisher)
+{
+	if (!publisher->connection || publisher->blocked)
+		return false;
+	if (unconfirmed_is_empty(publisher->unconfirmed))
+		return true;
+	return !publisher->alone && publisher->suspects == 0 &&
+	       unconfirmed_has_room(publisher->unconfirmed);
 }
 
 /* Publishes the queued messages; returns the time of the next attempt, monotonic us. */
@@ -180,14 +227,18 @@ static gint64 publish_waiting(struct publisher *publisher)
 	gint64 next = G_MAXINT64;
 	struct outbox_message *message;
 
-	while (publisher->connection && !publisher->blocked &&
-	       unconfirmed_has_room(publisher->unconfirmed) &&
-	       (message = outbox_take(publisher->outbox, &next))) {
+	while (may_publish(publisher) && (message = outbox_take(publisher->outbox, &next))) {
 		GError *error = NULL;
 
+		publisher->alone = publisher->suspects > 0;
+		if (publisher->alone)
+			publisher->suspects--;
 		unconfirmed_add(publisher->unconfirmed, message);
-		if (publish_message(publisher, message, &error) < 0)
-			publisher_disconnect(publisher, error);
+		if (publish_message(publisher, message, &error) == 0)
+			continue;
+		if (g_error_matches(error, RPC_ERROR, RPC_ERROR_REFUSED))
+			unconfirmed_refuse_newest(publisher->unconfirmed, error->message);
+		publisher_disconnect(publisher, error);
 	}
 	return next;
 }
@@ -210,14 +261,6 @@ static void publisher_handle_method(struct publisher *publisher, const amqp_meth
 				    false);
 		break;
 	}
-	/* The header and the body of a returned message follow, and are ignored. */
-	case AMQP_BASIC_RETURN_METHOD: {
-		const amqp_basic_return_t *returned = method->decoded;
-
-		unconfirmed_mark_returned(publisher->unconfirmed, returned->routing_key.bytes,
-					  returned->routing_key.len);
-		break;
-	}
 	case AMQP_CONNECTION_BLOCKED_METHOD:
 		publisher->blocked = true;
 		outbox_set_broker_error(publisher->outbox, blocked);
@@ -235,18 +278,36 @@ static void publisher_handle_method(struct publisher *publisher, const amqp_meth
 	}
 }
 
+/* The only content that arrives here is that of returned messages. */
+static void handle_returned(struct publisher *publisher, const amqp_frame_t *header)
+{
+	const amqp_basic_properties_t *properties = header->payload.properties.decoded;
+
+	if (properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
+		unconfirmed_mark_returned(publisher->unconfirmed, properties->message_id.bytes,
+					  properties->message_id.len);
+}
+
 static void publisher_read_frames(struct publisher *publisher)
 {
 	while (publisher->connection) {
 		amqp_frame_t frame;
 		GError *error = NULL;
+		enum broker_result result =
+			broker_next_frame(publisher->connection, &frame, &error);
 
-		if (broker_next_frame(publisher->connection, &frame, &error) != BROKER_OK) {
+		if (result == BROKER_CHANNEL_CLOSED && frame.channel == PUBLISHER_CHANNEL_PUBLISH) {
+			handle_refusal(publisher, error);
+			return;
+		}
+		if (result != BROKER_OK) {
 			publisher_disconnect(publisher, error);
 			return;
 		}
 		if (frame.frame_type == AMQP_FRAME_METHOD)
 			publisher_handle_method(publisher, &frame.payload.method);
+		else if (frame.frame_type == AMQP_FRAME_HEADER)
+			handle_returned(publisher, &frame);
 		amqp_maybe_release_buffers(broker_amqp_state(publisher->connection));
 		if (frame.frame_type == 0)
 			return;
@@ -292,9 +353,10 @@ static void *publisher_main(void *opaque)
 
 static void publisher_free(struct publisher *publisher)
 {
+	broker_retry_clear(&publisher->retry);
 	unconfirmed_free(publisher->unconfirmed);
 	outbox_free(publisher->outbox);
-	g_hash_table_unref(publisher->queues);
+	publisher_topology_free(publisher->topology);
 	write_watchdog_destroy(&publisher->watchdog);
 	pthread_cond_destroy(&publisher->changed);
 	pthread_mutex_destroy(&publisher->lock);
@@ -313,9 +375,8 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->unconfirmed = unconfirmed_new(publisher->outbox);
 	publisher->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	write_watchdog_init(&publisher->watchdog);
-	broker_retry_reset(&publisher->retry, config);
-	publisher->retry.not_before = 0;
-	publisher->queues = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	broker_retry_init(&publisher->retry, config, url);
+	publisher->topology = publisher_topology_new(config);
 	pthread_mutex_init(&publisher->lock, NULL);
 	pthread_cond_init(&publisher->changed, NULL);
 	if (rpc_thread_start(&publisher->thread, publisher_main, publisher, "publishing", error) ==

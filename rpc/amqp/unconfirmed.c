@@ -60,7 +60,7 @@ static void end_message(struct unconfirmed *unconfirmed, struct outbox_message *
 	GError *error = NULL;
 
 	unconfirmed->bytes -= message->body_bytes;
-	if (message->returned && message->content.retry_unroutable) {
+	if ((message->returned || !accepted) && message->content.retry_unroutable) {
 		message->not_before = g_get_monotonic_time() + UNROUTABLE_PAUSE_US;
 		outbox_requeue(unconfirmed->outbox, message, true);
 		return;
@@ -91,20 +91,46 @@ void unconfirmed_confirm(struct unconfirmed *unconfirmed, uint64_t delivery_tag,
 	}
 }
 
-void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *key, size_t key_length)
+void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *id, size_t id_length)
 {
-	/* A returned message carries no tag, but the broker returns messages in the order of
-	 * publishing: it is the first message with that key that is not marked yet. */
 	for (GList *node = unconfirmed->messages.head; node; node = node->next) {
 		struct outbox_message *message = node->data;
 
-		if (!message->returned && message->content.mandatory &&
-		    strlen(message->content.key) == key_length &&
-		    memcmp(message->content.key, key, key_length) == 0) {
+		if (strlen(message->id) == id_length && memcmp(message->id, id, id_length) == 0) {
 			message->returned = true;
 			return;
 		}
 	}
+}
+
+static void end_refused(struct unconfirmed *unconfirmed, struct outbox_message *message,
+			const char *reason)
+{
+	unconfirmed->bytes -= message->body_bytes;
+	outbox_end(unconfirmed->outbox, message,
+		   g_error_new(RPC_ERROR, RPC_ERROR_REFUSED,
+			       "a message of %zu bytes for %.255s is refused: %s",
+			       message->body_bytes, message->content.key, reason));
+}
+
+unsigned unconfirmed_refuse(struct unconfirmed *unconfirmed, const char *reason, unsigned max)
+{
+	struct outbox_message *first = g_queue_peek_head(&unconfirmed->messages);
+	unsigned requeued;
+
+	if (unconfirmed->messages.length == 1 && ++first->refusals >= max)
+		end_refused(unconfirmed, g_queue_pop_head(&unconfirmed->messages), reason);
+	requeued = unconfirmed->messages.length;
+	unconfirmed_requeue_all(unconfirmed);
+	return requeued;
+}
+
+void unconfirmed_refuse_newest(struct unconfirmed *unconfirmed, const char *reason)
+{
+	struct outbox_message *newest = g_queue_pop_tail(&unconfirmed->messages);
+
+	if (newest)
+		end_refused(unconfirmed, newest, reason);
 }
 
 void unconfirmed_requeue_all(struct unconfirmed *unconfirmed)

@@ -29,9 +29,17 @@ void unconfirmed_add(struct unconfirmed *unconfirmed, struct outbox_message *mes
  * all messages before it: ends them in the outbox. */
 void unconfirmed_confirm(struct unconfirmed *unconfirmed, uint64_t delivery_tag, bool multiple,
 			 bool accepted);
-/* The broker returned a message with this routing key (not NUL-terminated), because no queue took
+/* The broker returned the message with this message_id (not NUL-terminated), because no queue took
  * it. Its confirmation follows. */
-void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *key, size_t key_length);
+void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *id, size_t id_length);
+
+/* The broker closed the channel or the connection because of one of the messages, and its `reason`
+ * does not say which one. If there is a single message, it ends with RPC_ERROR_REFUSED when it was
+ * refused `max` times. All others are requeued, as by unconfirmed_requeue_all. Returns how many
+ * were requeued: each of these must be published alone, to find out which one is refused. */
+unsigned unconfirmed_refuse(struct unconfirmed *unconfirmed, const char *reason, unsigned max);
+/* Ends the newest message with RPC_ERROR_REFUSED. */
+void unconfirmed_refuse_newest(struct unconfirmed *unconfirmed, const char *reason);
 
 /* The connection is lost: requeues all messages in their order, to be published again. A receiver
  * recognizes duplicates by their _unique_id. Tags start at 1 again. */

@@ -3,10 +3,14 @@
 """What novasnapd does with messages that the real oslo.messaging and other programs send to it over a real RabbitMQ:
 casts, calls, duplicates, and bodies that are not messages. libvirt and QEMU are real, and the images are in a folder.
 The RabbitMQ of NOVASNAP_TEST_AMQP_URL is used where that is set."""
+import configparser
 import contextlib
 import json
 import os
+import pty
+import signal
 import socket
+import sqlite3
 import sys
 import uuid
 
@@ -17,7 +21,7 @@ import tap  # noqa: E402
 from compute import Compute  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import same_content  # noqa: E402
-from paths import CAST  # noqa: E402
+from paths import CAST, TOP  # noqa: E402
 
 
 class Messages(Environment):
@@ -168,6 +172,71 @@ def test_start_and_end_are_published_as_notifications(env):
         with contextlib.suppress(AssertionError):
             tap.wait_for("notifications", listen, 20)
     assert wanted <= heard, heard
+
+
+def test_sighup_reopens_the_log_and_reads_debug_again(env):
+    agent = env.make_agent(sections={"images": env.images})
+    agent.configure("DEFAULT", log_file=agent.log)
+    with agent:
+        assert "DEBUG" in agent.text()
+        old = f"{agent.log}.1"
+        os.rename(agent.log, old)
+        agent.configure("DEFAULT", debug="false", report_interval="9")
+        agent.configure("novasnap", shutdown_grace="1")
+        agent.process.send_signal(signal.SIGHUP)
+        tap.wait_for("a new log", lambda: "ignoring the change of" in agent.text())
+        assert "debug is false" in agent.text() and "DEBUG" not in agent.text(), agent.text()
+        assert "[DEFAULT]report_interval, [novasnap]shutdown_grace:" in agent.text(), agent.text()
+        with open(old) as file:
+            assert "SIGHUP" not in file.read()
+        # Jobs go on, and nothing else has changed.
+        image, shown, status = agent.snapshot(env.guest.uuid)
+        assert status == 0 and "DEBUG" not in agent.text(), (shown, agent.text())
+        # A configuration that cannot be read changes nothing.
+        agent.configure("novasnap", no_such_key="1")
+        agent.process.send_signal(signal.SIGHUP)
+        tap.wait_for("a warning", lambda: "keeping the configuration" in agent.text())
+        os.rename(agent.log, f"{agent.log}.2")
+        with open(agent.conf) as file:
+            text = file.read().replace("no_such_key = 1\n", "").replace("debug = false", "debug = true")
+        with open(agent.conf, "w") as file:
+            file.write(text)
+        agent.process.send_signal(signal.SIGHUP)
+        tap.wait_for("debug", lambda: "debug is true" in agent.text())
+        assert agent.snapshot(env.guest.uuid)[2] == 0
+        assert "DEBUG" in agent.text(), agent.text()
+
+
+def test_the_end_of_its_terminal_stops_it(env):
+    agent = env.make_agent(sections={"images": env.images})
+    agent.configure("DEFAULT", log_file=agent.log)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(os.path.join(agent.programs, "novasnapd"), ["novasnapd", *agent.files])
+    tap.wait_for("the start", lambda: " ready after " in agent.text())
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0 and "stopping: " in agent.text(), (status, agent.text())
+
+
+def test_old_jobs_are_deleted_while_it_runs(env):
+    image, _, status = env.agent.snapshot(env.guest.uuid)
+    assert status == 0
+    with contextlib.closing(sqlite3.connect(os.path.join(env.agent.state, "journal", "journal.db"), 30)) as journal:
+        journal.execute("UPDATE jobs SET ended_at = 1000 WHERE image = ?", (image,))
+        journal.commit()
+    tap.wait_for("the deletion", lambda: not env.agent.shown(image))
+
+
+def test_the_unit_restarts_it_after_every_unclean_end(env):
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(os.path.join(TOP, "conf/novasnapd.service"))
+    assert unit["Service"]["Restart"] == "always" and unit["Unit"]["StartLimitIntervalSec"] == "0"
+    # An end by any of these is clean for systemd, and needs Restart=always; SIGHUP must not end it.
+    env.agent.process.send_signal(signal.SIGHUP)
+    tap.wait_for("a reload", lambda: "the configuration was read again" in env.agent.text())
+    assert env.agent.is_running()
 
 
 def test_a_stop_waits_for_five_snapshots_at_once(env):

@@ -5,6 +5,7 @@ next cast is served. RabbitMQ is real and private, libvirt and QEMU are real. Gl
 stand-in that holds uploads up. The conductor is a stand-in."""
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from case import Case, CaseEnvironment  # noqa: E402
+from paths import CAST  # noqa: E402
 from standin_network import NetworkStandIn  # noqa: E402
 
 HEARTBEAT = 2
@@ -143,6 +145,52 @@ def test_the_broker_blocks_publishers(env):
     finally:
         env.broker.ctl("set_vm_memory_high_watermark", "0.4")
     env.ends_well(case)
+
+
+def counts(env, queue):
+    """The messages of a queue that are ready, and those that are delivered and not acked."""
+    lines = env.broker.ctl("list_queues", "name", "messages_ready", "messages_unacknowledged").splitlines()
+    return next(tuple(map(int, line.split()[1:])) for line in lines if line.split()[0] == queue)
+
+
+def test_casts_for_a_busy_instance_do_not_make_the_host_deaf(env):
+    agent = env.agent(timeout=10, rabbit_qos_prefetch_count="1")
+    other, = env.start_more_guests(1)
+    first = env.hold(agent)
+    images = [first.make_image() for _ in range(3)]
+    for image in images:
+        agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid, "--image", image)
+    tap.wait_for("acks", lambda: counts(env, f"compute.{agent.host}") == (0, 0))
+    Case(env, agent, other).send().is_whole(alone=False)
+    assert not first.has_ended()
+    env.front.release.set()
+    first.wait_end()
+    assert first.check_image() == "whole"
+    for image in images:
+        tap.wait_for("end", lambda image=image: agent.has_ended(image), 60)
+
+
+def test_while_the_journal_cannot_be_written_the_broker_keeps_the_casts(env):
+    """Each cast is requeued once: the queue drops a cast at its third delivery."""
+    env.broker.ctl("set_policy", "few", "^compute", '{"delivery-limit": 2}', "--apply-to", "queues")
+    try:
+        agent = env.agent(timeout=10, rabbit_quorum_queue="true", rabbit_qos_prefetch_count="1")
+        queue = f"compute.{agent.host}"
+        holder = sqlite3.connect(os.path.join(agent.state, "journal", "journal.db"))
+        holder.execute("BEGIN IMMEDIATE")
+        cases = [Case(env, agent, guest).send() for guest in (env.guest, *env.start_more_guests(1))]
+        tap.wait_for("pause", lambda: "accepting no casts" in agent.text(), 40)
+        tap.wait_for("requeue", lambda: counts(env, queue) == (2, 0), 20)
+        time.sleep(15)  # a try of the journal takes 10
+        assert counts(env, queue) == (2, 0) and "accepting casts" not in agent.text()
+        assert "connection is lost" not in agent.text(), agent.text()
+        holder.rollback()
+        holder.close()
+        for case in cases:
+            case.is_whole(alone=False)
+        assert counts(env, queue) == (0, 0)
+    finally:
+        env.broker.ctl("clear_policy", "few")
 
 
 def test_the_conductor_is_away_for_twice_its_timeout(env):

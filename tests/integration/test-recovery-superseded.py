@@ -351,7 +351,8 @@ def test_a_guest_waits_while_the_conductor_is_away(env):
 
 def leave_ended_job(env, host=None, meanwhile=lambda job: None):
     """What could not be rolled back when its job ended. Returns the log."""
-    job = Job(env, steps=[("save", json.dumps({"paused": False, "boot": this_boot()}))], reason="libvirt was away")
+    steps = [("save", json.dumps({"paused": False, "boot": this_boot()}))]
+    job = Job(env, status="queued", steps=steps, reason="libvirt was away")
     job.end()
     env.task_state(None)
     env.conductor.host = host or env.agent.host

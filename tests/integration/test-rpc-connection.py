@@ -3,10 +3,13 @@
 """The rpc room behaves as documented when the broker is down, blocked or mute, or is not the expected one. The tests
 stop and starve a real, private RabbitMQ. A stand-in for the network cuts and silences connections. Our side is
 tests/tools/rpc-peer, the other side is the real oslo.messaging."""
+import contextlib
 import json
 import os
 import sys
 import time
+
+import oslo_messaging
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -17,7 +20,7 @@ from process import free_port  # noqa: E402
 from rpc_peers import LIMIT_S, Names, Oslo, Peer, check, equal, wait_until  # noqa: E402
 from standin_network import NetworkStandIn  # noqa: E402
 
-DISCONNECTED, OUTBOX_FULL = 3, 4
+DISCONNECTED, REFUSED = 3, 6
 
 
 class Connections(Environment):
@@ -93,12 +96,47 @@ def test_a_full_outbox_refuses_more_and_publishes_later(env):
                 peer.run("notify", topic=topic, event_type=f"e{number}")
             peer.run("notify", topic=topic, event_type="e2")
             peer.wait_log("lost the notification e2")
-            failure = peer.fails("cast", topic="t", method="m", version="1.0")
-            equal(failure["code"], OUTBOX_FULL, failure["error"])
         finally:
             env.broker.start()
         wait_until("both are published", lambda: n.depth(f"{topic}.info") == 2)
         delete_queue(n, f"{topic}.info")
+
+
+def test_state_end_and_error_messages_find_room_in_a_full_outbox(env):
+    topic = "notifications-vital"
+    with env.names() as n, Peer(n, "--outbox", "4") as peer:
+        peer.serve()
+        equal(peer.run("call", **call_self(n, 0)), {"n": 0}, "the reply")
+        peer.request("echo")
+        env.broker.stop()
+        try:
+            peer.wait_log("the publishing connection is lost")
+            # Progress that has expired leaves its place to others; progress that has not gives way.
+            for number in range(4):
+                peer.run("progress", topic=topic, event_type=f"old{number}")
+            time.sleep(6)
+            for number in range(2):
+                peer.run("notify", topic=topic, event_type=f"instance.snapshot.start{number}")
+            for number in range(4):
+                peer.run("progress", topic=topic, event_type=f"new{number}")
+            for number in range(2, 4):
+                peer.run("notify", topic=topic, event_type=f"instance.snapshot.start{number}")
+            for number in range(5):
+                peer.run("notify", topic=topic, event_type="instance.snapshot.end")
+            peer.run("notify", topic=topic, event_type="bad", error=1)
+            waits = peer.do("call", **call_self(n, 1))
+            time.sleep(0.5)
+            check(not peer.seen(lambda e: e["event"] == "done" and e["id"] == waits), peer.text())
+        finally:
+            env.broker.start()
+        equal(peer.done(waits), {"n": 1}, "the reply to what waited")
+        wait_until("all are published",
+                   lambda: (n.depth(f"{topic}.info"), n.depth(f"{topic}.error")) == (9, 1))
+        kinds = [message["event_type"] for message in bodies(n, f"{topic}.info")]
+        equal([kind for kind in kinds if kind.endswith(".end")], ["instance.snapshot.end"] * 5, "ends")
+        delete_queue(n, f"{topic}.info")
+        delete_queue(n, f"{topic}.error")
+        check("lost the notification" not in peer.text(), peer.text())
 
 
 def delete_queue(n, name):
@@ -115,6 +153,85 @@ def bodies(n, name):
             if not message:
                 return found
             found.append(json.loads(json.loads(message.body)["oslo.message"]))
+
+
+def cast_to(n, key, name, size=10, **more):
+    return dict(topic=key, method=name, version="1.0", args={"text": "x" * size}, **more)
+
+
+def make_queue(n, name, *keys):
+    with n.connection() as connection:
+        channel = connection.channel()
+        channel.exchange_declare(n.exchange, "topic", durable=False, auto_delete=False)
+        channel.queue_declare(name, auto_delete=False)
+        for key in keys:
+            channel.queue_bind(name, n.exchange, key)
+
+
+def test_a_message_that_is_too_large_for_the_broker_fails_alone(env):
+    env.broker.ctl("eval", "application:set_env(rabbit, max_message_size, 100000).")
+    try:
+        with env.names() as n, Peer(n) as peer:
+            queue = f"test-{n.topic}"
+            make_queue(n, queue, "k")
+            for _ in range(3):
+                casts = [peer.do("cast", **cast_to(n, "k", f"m{i}")) for i in range(3)]
+                large = peer.do("cast", **cast_to(n, "k", "large", 200000))
+                casts += [peer.do("cast", **cast_to(n, "k", f"m{i}")) for i in range(3, 6)]
+                failure = peer.outcome(large)
+                equal(failure.get("code"), REFUSED, failure)
+                check("larger than" in failure["error"], failure["error"])
+                for cast in casts:
+                    peer.done(cast)
+            peer.serve()
+            equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
+            check("the publishing connection is lost" not in peer.text(), peer.text())
+            unique = {message["_unique_id"]: message["method"] for message in bodies(n, queue)}
+            equal(sorted(unique.values()), sorted([f"m{i}" for i in range(6)] * 3), "the others")
+            delete_queue(n, queue)
+    finally:
+        env.broker.ctl("eval", "application:unset_env(rabbit, max_message_size).")
+
+
+def test_a_message_that_permissions_forbid_fails_alone(env):
+    with env.names() as n, Peer(n) as peer:
+        peer.serve()
+        queue = f"test-{n.topic}"
+        make_queue(n, queue, "k")
+        env.broker.ctl("set_topic_permissions", "guest", n.exchange, "^(k|compute)", ".*")
+        try:
+            # Without a sender that waits, the log has the reason.
+            peer.run("notify", topic="forbidden", event_type="e")
+            peer.wait_log("ACCESS_REFUSED")
+            failure = peer.fails("cast", **cast_to(n, "forbidden", "m"))
+            equal(failure["code"], REFUSED, failure["error"])
+            check("ACCESS_REFUSED" in failure["error"], failure["error"])
+            peer.run("cast", **cast_to(n, "k", "m"))
+            equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
+            check("the publishing connection is lost" not in peer.text(), peer.text())
+        finally:
+            env.broker.ctl("clear_topic_permissions", "guest")
+            delete_queue(n, queue)
+            delete_queue(n, "forbidden.info")
+
+
+def test_an_exchange_that_was_deleted_is_declared_again_by_the_next_message(env):
+    with env.names() as n, Peer(n) as peer:
+        peer.run("notify", topic="notifications-again", event_type="e0")
+        wait_until("it is there", lambda: n.depth("notifications-again.info") == 1)
+        with n.connection() as connection:
+            connection.channel().exchange_delete(n.exchange)
+        peer.run("notify", topic="notifications-again", event_type="e1")
+        wait_until("both are there", lambda: n.depth("notifications-again.info") == 2)
+        delete_queue(n, "notifications-again.info")
+
+
+def test_a_message_that_cannot_be_encoded_fails_alone(env):
+    with env.names() as n, Peer(n) as peer:
+        peer.serve()
+        failure = peer.fails("cast", **cast_to(n, "k" * 300, "m"))
+        equal(failure["code"], REFUSED, failure["error"])
+        equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
 
 
 def test_an_unconfirmed_message_is_published_again_under_the_same_id(env):
@@ -227,14 +344,123 @@ def test_what_was_sent_before_the_end_is_published_within_the_grace(env):
         delete_queue(n, "notifications-end.info")
 
 
+def test_what_arrives_during_a_pause_is_requeued_once(env):
+    with env.names() as n:
+        own = f"{n.topic}.{n.host}"
+        with n.connection() as connection:
+            connection.channel().queue_declare(own, durable=True, auto_delete=False,
+                                               arguments={"x-queue-type": "quorum"})
+        with Peer(n, "--prefetch", "200") as peer:
+            peer.serve()
+            peer.run("pause")
+            with n.connection() as connection:
+                producer = connection.Producer(serializer=None)
+                for number in range(40):
+                    producer.publish(b'{"method": "echo", "version": "6.0", "args": {}}', exchange=n.exchange,
+                                     routing_key=own, content_type="application/json", content_encoding="utf-8")
+            wait_until("all are there", lambda: n.depth(own) == 40)
+            # The second pause begins while the broker delivers.
+            peer.do("resume")
+            peer.run("pause")
+            taken_here = len(peer.seen(lambda e: e["event"] == "request"))
+            wait_until("the rest is there", lambda: n.depth(own) == 40 - taken_here)
+        with n.connection() as connection:
+            channel = connection.channel()
+            # Counted by a quorum queue, which drops a message after a number of deliveries.
+            counts = [(message.headers or {}).get("x-delivery-count", 0)
+                      for message in iter(lambda: channel.basic_get(own, no_ack=True), None)]
+        check(len(counts) == 40 - taken_here and max(counts) <= 1, (len(counts), max(counts)))
+
+
+class Echo:
+    target = oslo_messaging.Target(version="3.0")
+
+    def echo(self, context, n):
+        return n
+
+
+def test_a_queue_that_the_broker_refuses_stops_nothing_else(env):
+    with env.names() as n, Oslo(n) as oslo:
+        endpoint = Echo()
+        oslo.serve(endpoint)
+        with n.connection() as connection:
+            # Another's exclusive queue: the broker refuses it (405) as long as that connection lives.
+            connection.channel().queue_declare(n.topic, exclusive=True, auto_delete=False)
+            with Peer(n) as peer:
+                peer.run("serve")
+                peer.wait_log("RESOURCE_LOCKED")
+                # Calls and their replies work meanwhile.
+                for number in range(3):
+                    equal(peer.run("call", topic=n.other, method="echo", version="3.0",
+                                   args={"n": number}), number, "the reply")
+                check("connection is lost" not in peer.text(), peer.text())
+                connection.release()
+                peer.run("ready", timeout=LIMIT_S)
+                n.publish(n.topic, b'{"method": "echo", "version": "6.0", "args": {}}')
+                peer.request("echo")
+
+
+def test_a_reply_queue_that_the_broker_refuses_gets_another_name(env):
+    with NetworkStandIn(env.broker.port) as network, env.names() as n, n.connection() as connection:
+        with Peer(n, url=env.url_by(network)) as peer:
+            peer.serve()
+            equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
+            queue = reply_queue(env)
+            # While the network is away, the name is taken by another's exclusive queue.
+            network.silence(deaf=True, mute=True)
+            network.cut()
+            peer.wait_log("the consuming connection is lost")
+            connection.channel().queue_delete(queue)
+            connection.channel().queue_declare(queue, exclusive=True, auto_delete=False)
+            network.resume()
+            equal(peer.run("call", **call_self(n, 2)), {"n": 2}, "the reply")
+            check("cannot consume: " in peer.text() and queue in peer.text(), peer.text())
+
+
+def reply_queue(env):
+    """The one that is consumed."""
+    queues = [line.split() for line in env.broker.ctl("list_queues", "name", "consumers").splitlines()]
+    return next(name for name, consumers in queues if name.startswith("reply_") and consumers != "0")
+
+
+def test_connections_are_spread_over_the_hosts(env):
+    with contextlib.ExitStack() as stack:
+        networks = [stack.enter_context(NetworkStandIn(env.broker.port)) for _ in range(3)]
+        n = stack.enter_context(env.names())
+        url = f"rabbit://{','.join(f'guest:guest@127.0.0.1:{network.port}' for network in networks)}/"
+        peers = [stack.enter_context(Peer(n, url=url)) for _ in range(12)]
+        text = "".join(peer.text() for peer in peers)
+        firsts = [text.count(f"publishing at 127.0.0.1:{network.port}") for network in networks]
+        equal(sum(firsts), 12, firsts)
+        check(max(firsts) < 12, f"all at one host: {firsts}")
+
+
+def test_a_connection_that_dies_at_once_is_made_again_after_growing_pauses(env):
+    with env.names() as n, NetworkStandIn(env.broker.port) as network:
+        with Peer(n, url=env.url_by(network)) as peer:
+            until = time.monotonic() + 12
+            while time.monotonic() < until:
+                network.cut()
+                time.sleep(0.3)
+            text = peer.text()
+            losses = text.count("the publishing connection is lost") + text.count("cannot publish yet")
+            check(2 <= losses <= 6, f"{losses} losses in 12 s: {text}")
+            peer.serve()
+            equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
+
+
 def test_of_several_hosts_those_that_do_not_answer_are_passed_over(env):
     dead = free_port()
     with env.names() as n:
         url = f"rabbit://guest:guest@127.0.0.1:{dead},guest:guest@{env.broker.host}/"
-        with Peer(n, url=url) as peer:
-            peer.serve()
-            equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
-            peer.wait_log(f"cannot connect to RabbitMQ at 127.0.0.1:{dead}")
+        # In a random order: sooner or later the dead one comes first.
+        for _ in range(40):
+            with Peer(n, url=url) as peer:
+                peer.serve()
+                equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
+            if f"cannot connect to RabbitMQ at 127.0.0.1:{dead}" in peer.text():
+                return
+        raise AssertionError("the first host was always the other one")
 
 
 def test_a_refused_login_is_reported_without_the_password(env):

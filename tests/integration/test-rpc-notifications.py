@@ -96,6 +96,9 @@ def test_transient_quorum_queues(env):
               "x-queue-type": "quorum"}
     with Names(env.second.url) as n, Peer(n, "--transient-quorum") as peer:
         peer.serve()
+        # The first call declares the queue of the answers.
+        equal(peer.run("call", topic=f"{n.topic}.{n.host}", method="echo", version="6.0", args={"n": 1}), {"n": 1},
+              "the answer")
         queues = declared(env, "queues", "durable", "auto_delete", "arguments")
         for name, more in ((f"{n.topic}.{n.host}", {}), (f"{n.topic}_fanout_", {"x-expires": 1800000}),
                            ("reply_", {"x-expires": 1800000})):

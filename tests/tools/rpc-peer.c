@@ -109,6 +109,8 @@ static void *serve_request(void *opaque)
 		rpc_request_reject(request, "its arguments cannot be used");
 		return NULL;
 	}
+	if (g_str_equal(method, "hold"))
+		g_usleep((gulong)get_number(rpc_request_args(request), "seconds", 1) * 1000000);
 	rpc_request_ack(request);
 	print_request(job->peer, request);
 	if (g_str_equal(method, "slow"))
@@ -135,6 +137,14 @@ static void keep_request(struct rpc_request *request, const void *what, void *op
 {
 	(void)what;
 	print_request(opaque, request);
+	rpc_request_free(request);
+}
+
+static void requeue_request(struct rpc_request *request, const void *what, void *opaque)
+{
+	(void)what;
+	print_request(opaque, request);
+	rpc_request_requeue(request);
 	rpc_request_free(request);
 }
 
@@ -203,7 +213,7 @@ static void cast(struct rpc *rpc, const char *topic, const cJSON *command, GErro
 	cJSON_Delete(message);
 }
 
-/* call, cast, publish and notify. */
+/* call, cast, publish, progress and notify. */
 static void *run_job(void *opaque)
 {
 	struct job *job = opaque;
@@ -222,6 +232,9 @@ static void *run_job(void *opaque)
 		cast(rpc, topic, command, &error);
 	else if (g_str_equal(what, "publish"))
 		(void)rpc_publish_body(rpc, topic, get_string(command, "body"), &error);
+	else if (g_str_equal(what, "progress"))
+		rpc_notify_transient(rpc, topic, "peer", get_string(command, "event_type"), context,
+				     copy_member(command, "args"));
 	else
 		rpc_notify(rpc, topic,
 			   get_number(command, "error", 0) ? RPC_PRIORITY_ERROR : RPC_PRIORITY_INFO,
@@ -271,9 +284,10 @@ static int usage(GOptionContext *context, const char *why)
 int main(int argc, char **argv)
 {
 	static const struct rpc_method methods[] = {
-		{"echo", handle_request, NULL},	 {"slow", handle_request, NULL},
-		{"raise", handle_request, NULL}, {"refuse", handle_request, NULL},
-		{"keep", keep_request, NULL},	 {NULL, NULL, NULL},
+		{"echo", handle_request, NULL},	    {"slow", handle_request, NULL},
+		{"raise", handle_request, NULL},    {"refuse", handle_request, NULL},
+		{"keep", keep_request, NULL},	    {"hold", handle_request, NULL},
+		{"requeue", requeue_request, NULL}, {NULL, NULL, NULL},
 	};
 	static const char *const versions[] = {"5.13", "6.5", NULL};
 	struct peer peer = {.ops = {methods, versions, unhandled, &peer},

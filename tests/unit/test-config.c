@@ -501,6 +501,32 @@ static void test_sample_loads(void)
 	}
 }
 
+static void test_ignored_changes(void)
+{
+	const char *before[] = {"[DEFAULT]\nhost = h\nstate_path = /one\n[glance]\n"
+				"valid_interfaces = internal\n",
+				NULL};
+	const char *same[] = {"[DEFAULT]\nhost = h\ndebug = true\nstate_path = /one\n[glance]\n"
+			      "valid_interfaces = internal\nnum_retries = 3\n",
+			      NULL};
+	const char *after[] = {"[DEFAULT]\nhost = h\nstate_path = /two\nuse_cow_images = false\n"
+			       "[glance]\nnum_retries = 4\n[keystone_authtoken]\npassword = "
+			       "hidden\n",
+			       NULL};
+	g_autoptr(config_t) one = load(before, NULL), two = load(same, NULL),
+			    three = load(after, NULL);
+	g_autofree char *ignored = NULL;
+
+	g_assert_null(config_list_ignored_changes(one, two));
+	ignored = config_list_ignored_changes(one, three);
+	/* Also keys that refer to a changed one. */
+	g_assert_cmpstr(ignored, ==,
+			"[DEFAULT]use_cow_images, [DEFAULT]state_path, [DEFAULT]instances_path, "
+			"[libvirt]snapshots_directory, [glance]valid_interfaces, "
+			"[glance]num_retries, [keystone_authtoken]password, "
+			"[novasnap]scratch_dir, [novasnap]backing_dirs");
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -521,6 +547,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/reference-limit", test_reference_limit);
 	g_test_add_func("/config/line-errors", test_line_errors);
 	g_test_add_func("/config/unreadable-files", test_unreadable_files);
+	g_test_add_func("/config/ignored-changes", test_ignored_changes);
 	g_test_add_func("/config/sample", test_sample);
 	g_test_add_func("/config/sample-loads", test_sample_loads);
 	return g_test_run();

@@ -14,6 +14,7 @@
 #define LIMIT_US (20 * G_USEC_PER_SEC)
 
 __typeof__(rpc_request_ack) __wrap_rpc_request_ack;
+__typeof__(rpc_request_requeue) __wrap_rpc_request_requeue;
 __typeof__(rpc_request_is_call) __wrap_rpc_request_is_call;
 __typeof__(rpc_request_free) __wrap_rpc_request_free, __real_rpc_request_free;
 
@@ -84,6 +85,16 @@ void __wrap_rpc_request_ack(struct rpc_request *request)
 	if (world.journal && !rpc_request_is_call(request))
 		g_assert_true(is_journaled(id));
 	note("ack", id);
+}
+
+void __wrap_rpc_request_requeue(struct rpc_request *request)
+{
+	const char *id = rpc_request_unique_id(request);
+
+	/* Otherwise the broker would deliver it here again. */
+	g_assert_cmpuint(when("consuming", "paused"), >, when("consuming", "resumed"));
+	g_assert_false(is_journaled(id));
+	note("requeue", id);
 }
 
 void __wrap_rpc_request_free(struct rpc_request *request)
@@ -305,40 +316,78 @@ static void limit_journal(struct fixture *fixture, const char *pages)
 }
 
 /* Does not fit into a journal of few pages. */
-static char *long_argument(void)
+static char *long_argument(gsize mebibytes)
 {
-	g_autofree char *filler = g_strnfill(1 << 20, 'x');
+	g_autofree char *filler = g_strnfill(mebibytes << 20, 'x');
 
 	return g_strdup_printf("\"filler\": \"%s\", ", filler);
 }
 
-static void test_nothing_is_acked_that_cannot_be_journaled(struct fixture *fixture,
+static void forget_events(void)
+{
+	pthread_mutex_lock(&world.lock);
+	g_ptr_array_set_size(world.events, 0);
+	pthread_mutex_unlock(&world.lock);
+}
+
+static void test_what_cannot_be_journaled_is_requeued_once(struct fixture *fixture,
 							   gconstpointer unused)
 {
-	g_autofree char *filler = long_argument();
+	g_autofree char *filler = long_argument(1);
 
 	(void)unused;
 	limit_journal(fixture, "20");
 	take(fixture, "one", UUID_OF(1), filler);
-	wait_for("consuming", "paused");
-	take(fixture, "two", UUID_OF(2), filler);
+	wait_for("requeue", "one");
+	/* What arrives before the broker has ended consuming. */
+	take(fixture, "two", UUID_OF(2), "");
+	wait_for("free", "two");
+	g_assert_cmpuint(when("requeue", "two"), >, 0);
 	/* A call does not wait for the journal. */
 	take(fixture, "call", UUID_OF(3), "");
 	wait_for("run", "call");
+	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
+	/* As long as the cast would not fit again, the broker keeps it. */
+	g_usleep(2500 * 1000);
+	g_assert_cmpuint(when("consuming", "resumed"), ==, 0);
+	limit_journal(fixture, "100000");
+	wait_for("consuming", "resumed");
 	g_assert_cmpuint(when("ack", "one"), ==, 0);
 	g_assert_cmpuint(when("ack", "two"), ==, 0);
-	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 2);
-	limit_journal(fixture, "100000");
+	take(fixture, "one", UUID_OF(1), filler);
+	take(fixture, "two", UUID_OF(2), "");
 	wait_for("run", "one");
 	wait_for("run", "two");
+}
+
+/* `mebibytes`: more than what earlier pauses have reserved. */
+static gint64 pause_once(struct fixture *fixture, const char *id, gsize mebibytes)
+{
+	g_autofree char *filler = long_argument(mebibytes);
+	gint64 began = g_get_monotonic_time();
+
+	forget_events();
+	limit_journal(fixture, "20");
+	take(fixture, id, UUID_OF(1), filler);
+	wait_for("requeue", id);
+	limit_journal(fixture, "100000");
 	wait_for("consuming", "resumed");
-	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
+	return g_get_monotonic_time() - began;
+}
+
+/* Each pause requeues casts, so pauses that follow each other become longer. */
+static void test_a_journal_that_fails_again_and_again(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(pause_once(fixture, "one", 1), <, 2 * G_USEC_PER_SEC);
+	g_assert_cmpint(pause_once(fixture, "two", 3), >=, 2 * G_USEC_PER_SEC);
+	g_assert_cmpint(pause_once(fixture, "three", 9), >=, 4 * G_USEC_PER_SEC);
 }
 
 /* A call with a step that outlives it is journaled, but does not wait for the journal. */
 static void test_a_call_that_leaves_a_step(struct fixture *fixture, gconstpointer unused)
 {
-	g_autofree char *filler = long_argument();
+	g_autofree char *filler = long_argument(1);
 
 	(void)unused;
 	take(fixture, "call-1", UUID_OF(1), "");
@@ -357,17 +406,17 @@ static void test_a_call_that_leaves_a_step(struct fixture *fixture, gconstpointe
 static void test_a_stop_leaves_to_the_broker_what_is_not_journaled(struct fixture *fixture,
 								   gconstpointer unused)
 {
-	g_autofree char *filler = long_argument();
+	g_autofree char *filler = long_argument(1);
 
 	(void)unused;
 	limit_journal(fixture, "20");
 	take(fixture, "one", UUID_OF(1), filler);
 	wait_for("consuming", "paused");
 	stop(fixture);
-	/* Freed without an ack: the broker gives it out again. */
-	wait_for("free", "one");
+	g_assert_cmpuint(when("requeue", "one"), >, 0);
 	g_assert_cmpuint(when("ack", "one"), ==, 0);
 	g_assert_cmpuint(when("run", "one"), ==, 0);
+	/* Freed without an ack: the broker gives it out again. */
 	take(fixture, "two", UUID_OF(2), "");
 	wait_for("free", "two");
 	g_assert_cmpuint(when("ack", "two"), ==, 0);
@@ -439,7 +488,8 @@ int main(int argc, char **argv)
 	TEST(the_journal_has_the_whole_message);
 	TEST(a_duplicate_is_acked_and_dropped);
 	TEST(nonsense_is_rejected);
-	TEST(nothing_is_acked_that_cannot_be_journaled);
+	TEST(what_cannot_be_journaled_is_requeued_once);
+	TEST(a_journal_that_fails_again_and_again);
 	TEST(a_call_that_leaves_a_step);
 	TEST(a_stop_leaves_to_the_broker_what_is_not_journaled);
 	TEST(many_more_than_a_batch);

@@ -322,6 +322,51 @@ static void test_others(struct fixture *fixture, gconstpointer data)
 	g_assert_cmpint(status.st_mode & 0777, ==, 0700);
 }
 
+/* Old jobs are also deleted while the journal is open. */
+static void test_prune(struct fixture *fixture, gconstpointer data)
+{
+	int64_t old = add(fixture, "old"), left = add(fixture, "left"), open = add(fixture, "open");
+	g_autoptr(GPtrArray) jobs = NULL;
+
+	(void)data;
+	g_assert_cmpint(journal_step_add(fixture->journal, left, "folder", "{}", NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, old, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_job_end(fixture->journal, left, NULL, NULL), ==, 0);
+	g_assert_cmpint(journal_prune(fixture->journal, 30, NULL), ==, 0);
+	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 3));
+	run_sql(fixture, "UPDATE jobs SET ended_at = 1000 WHERE ended_at NOT NULL");
+	g_assert_cmpint(journal_prune(fixture->journal, 30, NULL), ==, 0);
+	jobs = list(fixture, JOURNAL_ALL, 2);
+	g_assert_cmpint(((struct journal_job *)jobs->pdata[0])->id, ==, open);
+	g_assert_cmpint(((struct journal_job *)jobs->pdata[1])->id, ==, left);
+}
+
+static void limit_pages(struct fixture *fixture, const char *pages)
+{
+	g_autofree char *sql = g_strdup_printf("PRAGMA max_page_count = %s", pages);
+
+	g_assert_cmpint(sqlite3_exec(fixture->journal->db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
+}
+
+static void test_reserve(struct fixture *fixture, gconstpointer data)
+{
+	g_autoptr(GError) error = NULL;
+
+	(void)data;
+	limit_pages(fixture, "40");
+	g_assert_cmpint(journal_reserve(fixture->journal, 1 << 20, &error), ==, -1);
+	g_assert_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
+	/* Other changes are not affected. */
+	(void)add(fixture, "one");
+	limit_pages(fixture, "400");
+	g_assert_cmpint(journal_reserve(fixture->journal, 1 << 20, NULL), ==, 0);
+	/* The room is free again, and stays there. */
+	limit_pages(fixture, "10");
+	g_assert_cmpint(journal_reserve(fixture->journal, 1 << 20, NULL), ==, 0);
+	(void)add(fixture, "two");
+	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 2));
+}
+
 static void test_newer(struct fixture *fixture, gconstpointer data)
 {
 	g_autoptr(GError) error = NULL;
@@ -360,6 +405,8 @@ int main(int argc, char **argv)
 	TEST("many threads", test_many);
 	TEST("a full disk", test_full);
 	TEST("old jobs are deleted", test_old);
+	TEST("old jobs are deleted while it is open", test_prune);
+	TEST("room is reserved", test_reserve);
 	TEST("jobs of the future", test_clock);
 	TEST("a second process", test_others);
 	TEST("a newer version", test_newer);

@@ -90,7 +90,10 @@ static gboolean ignore_warnings(const char *domain, GLogLevelFlags level, const 
 static void test_pauses_grow(void)
 {
 	g_autofree char *dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
-	struct agent agent = {.pool = worker_pool_new(0), .journal = journal_open(dir, 1, NULL)};
+	const struct config config = {.journal_days = 1};
+	struct agent agent = {.config = &config,
+			      .pool = worker_pool_new(0),
+			      .journal = journal_open(dir, 1, NULL)};
 	gint64 until = __real_g_get_monotonic_time() + LIMIT_US;
 	struct leftovers *leftovers;
 

@@ -9,16 +9,24 @@
 
 #include "rpc/amqp/consumer.h"
 #include "rpc/amqp/outbox.h"
+#include "rpc/amqp/unconfirmed.h"
 #include "rpc/inflight.h"
 #include "rpc/limits.h"
 #include "rpc/rejected.h"
 
+static enum inflight_verdict open_again(struct inflight *inflight, const char *id,
+					unsigned connection, uint64_t tag_number,
+					uint64_t *ret_number)
+{
+	const struct delivery_tag tag = {connection, CONSUMER_SERVER, tag_number};
+
+	return inflight_open(inflight, id, &tag, ret_number);
+}
+
 static enum inflight_verdict open_request(struct inflight *inflight, const char *id,
 					  uint64_t tag_number, uint64_t *ret_number)
 {
-	const struct delivery_tag tag = {.channel = CONSUMER_SERVER, .number = tag_number};
-
-	return inflight_open(inflight, id, &tag, ret_number);
+	return open_again(inflight, id, 0, tag_number, ret_number);
 }
 
 /* Opens and acks a request; returns whether it was new. */
@@ -59,9 +67,13 @@ static void test_redelivered(void)
 
 	g_assert_cmpint(open_request(inflight, "id", 1, &first), ==, INFLIGHT_NEW);
 	g_assert_cmpint(open_request(inflight, NULL, 2, &other), ==, INFLIGHT_NEW);
-	/* The ack goes to the latest delivery, once. */
-	g_assert_cmpint(open_request(inflight, "id", 3, &again), ==, INFLIGHT_REDELIVERED);
+	/* The ack goes to the latest connection's first delivery, once. A duplicate from the same
+	 * connection is acked for itself: the broker would keep the first one for ever. */
+	g_assert_cmpint(open_request(inflight, "id", 2, &again), ==, INFLIGHT_DUPLICATE);
+	g_assert_cmpint(open_again(inflight, "id", 1, 3, &again), ==, INFLIGHT_REDELIVERED);
+	g_assert_cmpint(open_again(inflight, "id", 1, 4, &again), ==, INFLIGHT_DUPLICATE);
 	g_assert_true(inflight_close(inflight, first, true, &tag));
+	g_assert_cmpuint(tag.connection, ==, 1);
 	g_assert_cmpuint(tag.number, ==, 3);
 	g_assert_false(inflight_close(inflight, first, true, &tag));
 	g_assert_cmpint(open_request(inflight, "id", 4, &again), ==, INFLIGHT_DUPLICATE);
@@ -158,6 +170,175 @@ static void test_outbox_order(void)
 	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*lost a message for a:*");
 	outbox_free(outbox);
 	g_test_assert_expected_messages();
+}
+
+static struct outbox_message *add_kind(struct outbox *outbox, const char *key, bool transient,
+				       bool vital, unsigned timeout_s)
+{
+	struct outgoing_message content = outgoing(key);
+
+	content.transient = transient;
+	content.vital = vital;
+	content.timeout_s = timeout_s;
+	return outbox_add(outbox, &content, false, NULL);
+}
+
+/* Takes all messages; their keys must be these. */
+static void expect_keys(struct outbox *outbox, const char *expected)
+{
+	g_autoptr(GString) keys = g_string_new(NULL);
+	struct outbox_message *message;
+	gint64 next = G_MAXINT64;
+
+	while ((message = outbox_take(outbox, &next))) {
+		g_string_append(keys, message->content.key);
+		outbox_end(outbox, message, NULL);
+	}
+	g_assert_cmpstr(keys->str, ==, expected);
+}
+
+/* Expired messages leave their places first, then transient ones. Vital messages and those whose
+ * sender waits always find room. */
+static void test_outbox_room(void)
+{
+	struct outbox *outbox = outbox_new(3);
+	struct outgoing_message call = outgoing("C");
+	struct outbox_message *waits;
+
+	g_assert_nonnull(add_kind(outbox, "o", false, false, 60));
+	g_assert_nonnull(add_kind(outbox, "x", true, false, 1));
+	g_assert_nonnull(add_kind(outbox, "t", true, false, 60));
+	g_usleep(1100 * 1000);
+	g_assert_nonnull(add_kind(outbox, "n", false, false, 60));
+	g_assert_nonnull(add_kind(outbox, "m", false, false, 60));
+	g_assert_null(add_kind(outbox, "p", false, false, 60));
+	g_assert_null(add_kind(outbox, "u", true, false, 60));
+	for (unsigned i = 0; i < 5; i++)
+		g_assert_nonnull(add_kind(outbox, "V", false, true, 60));
+	waits = outbox_add(outbox, &call, true, NULL);
+	g_assert_nonnull(waits);
+	expect_keys(outbox, "onmVVVVVC");
+	g_assert_cmpint(outbox_wait(outbox, waits, NULL), ==, 0);
+
+	/* New progress replaces old progress. */
+	g_assert_nonnull(add_kind(outbox, "1", true, false, 60));
+	g_assert_nonnull(add_kind(outbox, "2", true, false, 60));
+	g_assert_nonnull(add_kind(outbox, "3", true, false, 60));
+	g_assert_nonnull(add_kind(outbox, "4", true, false, 60));
+	expect_keys(outbox, "234");
+	outbox_free(outbox);
+}
+
+/* Vital messages have a limit in bytes, and ordinary ones give way to them. */
+static void test_outbox_room_in_bytes(void)
+{
+	struct outbox *outbox = outbox_new(1000);
+	size_t length = RPC_MAX_OUTBOX_BYTES / 3;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < 5; i++) {
+		struct outgoing_message content = {
+			.exchange = "", .key = i < 2 ? "o" : "V", .vital = i >= 2};
+
+		content.body = cJSON_malloc(length + 1);
+		memset(content.body, 'x', length);
+		content.body[length] = '\0';
+		if (i >= 3)
+			g_test_expect_message("rpc", G_LOG_LEVEL_WARNING,
+					      "*lost a message for o:*");
+		if (outbox_add(outbox, &content, false, NULL))
+			count++;
+	}
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(count, ==, 5);
+	expect_keys(outbox, "VVV");
+	outbox_free(outbox);
+}
+
+static struct outbox_message *publish_next(struct outbox *outbox, struct unconfirmed *unconfirmed)
+{
+	gint64 next = G_MAXINT64;
+	struct outbox_message *message = outbox_take(outbox, &next);
+
+	unconfirmed_add(unconfirmed, message);
+	return message;
+}
+
+/* A returned message is known by its id: messages before it have the same key. */
+static void test_returned(void)
+{
+	struct outbox *outbox = outbox_new(10);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox);
+	struct outgoing_message content[2] = {outgoing("k"), outgoing("k")};
+	struct outbox_message *first, *second;
+	g_autoptr(GError) error = NULL;
+
+	content[0].mandatory = content[1].mandatory = true;
+	first = outbox_add(outbox, &content[0], true, NULL);
+	second = outbox_add(outbox, &content[1], true, NULL);
+	g_assert_true(publish_next(outbox, unconfirmed) == first);
+	g_assert_true(publish_next(outbox, unconfirmed) == second);
+	unconfirmed_mark_returned(unconfirmed, second->id, strlen(second->id));
+	unconfirmed_confirm(unconfirmed, 2, true, true);
+	g_assert_cmpint(outbox_wait(outbox, first, NULL), ==, 0);
+	g_assert_cmpint(outbox_wait(outbox, second, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_NOT_CONFIRMED);
+	unconfirmed_free(unconfirmed);
+	outbox_free(outbox);
+}
+
+/* A message that the broker rejects (basic.nack) is published again like a returned one. */
+static void test_rejected(void)
+{
+	struct outbox *outbox = outbox_new(10);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox);
+	struct outgoing_message content = outgoing("k");
+	struct outbox_message *message;
+	g_autoptr(GError) error = NULL;
+	gint64 next = G_MAXINT64;
+
+	content.retry_unroutable = true;
+	content.timeout_s = 1;
+	message = outbox_add(outbox, &content, true, NULL);
+	g_assert_true(publish_next(outbox, unconfirmed) == message);
+	unconfirmed_confirm(unconfirmed, 1, false, false);
+	g_assert_null(outbox_take(outbox, &next));
+	g_usleep((gulong)MAX(next - g_get_monotonic_time(), 0) + 1000);
+	g_assert_true(publish_next(outbox, unconfirmed) == message);
+	unconfirmed_confirm(unconfirmed, 2, false, false);
+	g_assert_cmpint(outbox_wait(outbox, message, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_NOT_CONFIRMED);
+	g_assert_nonnull(strstr(error->message, "rejected"));
+	unconfirmed_free(unconfirmed);
+	outbox_free(outbox);
+}
+
+/* Of several messages, it is unknown which one is refused; a single one fails. */
+static void test_refused(void)
+{
+	struct outbox *outbox = outbox_new(10);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox);
+	struct outgoing_message content[2] = {outgoing("a"), outgoing("b")};
+	struct outbox_message *first, *second;
+	g_autoptr(GError) error = NULL;
+
+	first = outbox_add(outbox, &content[0], true, NULL);
+	second = outbox_add(outbox, &content[1], true, NULL);
+	(void)publish_next(outbox, unconfirmed);
+	(void)publish_next(outbox, unconfirmed);
+	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "406", 1), ==, 2);
+	g_assert_true(publish_next(outbox, unconfirmed) == first);
+	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "404", 2), ==, 1);
+	g_assert_true(publish_next(outbox, unconfirmed) == first);
+	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "404", 2), ==, 0);
+	g_assert_cmpint(outbox_wait(outbox, first, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_REFUSED);
+	g_assert_nonnull(strstr(error->message, "404"));
+	g_assert_true(publish_next(outbox, unconfirmed) == second);
+	unconfirmed_confirm(unconfirmed, 1, false, true);
+	g_assert_cmpint(outbox_wait(outbox, second, NULL), ==, 0);
+	unconfirmed_free(unconfirmed);
+	outbox_free(outbox);
 }
 
 static void test_outbox_closed(void)
@@ -422,6 +603,11 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/inflight/redelivered", test_redelivered);
 	g_test_add_func("/rpc/inflight/heartbeats", test_heartbeats);
 	g_test_add_func("/rpc/outbox/order", test_outbox_order);
+	g_test_add_func("/rpc/outbox/room", test_outbox_room);
+	g_test_add_func("/rpc/outbox/room-in-bytes", test_outbox_room_in_bytes);
+	g_test_add_func("/rpc/unconfirmed/returned", test_returned);
+	g_test_add_func("/rpc/unconfirmed/rejected", test_rejected);
+	g_test_add_func("/rpc/unconfirmed/refused", test_refused);
 	g_test_add_func("/rpc/outbox/closed", test_outbox_closed);
 	g_test_add_func("/rpc/outbox/deadline", test_outbox_deadline);
 	g_test_add_func("/rpc/outbox/bytes", test_outbox_bytes);

@@ -141,30 +141,97 @@ static void test_describe(void)
 	g_assert_cmpstr(text, ==, "user nova at h:5672, user u at [::1]:7, vhost v");
 }
 
+static const struct rpc_config retry_config = {
+	.retry_interval_s = 2, .retry_backoff_s = 4, .interval_max_s = 8};
+
+/* The pause before the next attempt is about that long. */
+static void expect_pause(const struct broker_retry *retry, unsigned about_s)
+{
+	gint64 pause = retry->not_before - g_get_monotonic_time();
+
+	g_assert_cmpint(pause, >, (gint64)about_s * G_USEC_PER_SEC / 2 - G_USEC_PER_SEC / 4);
+	g_assert_cmpint(pause, <=, (gint64)about_s * G_USEC_PER_SEC * 3 / 2);
+}
+
 /* All brokers are tried at once, one after the other; then there is a pause, which grows up to a
  * limit.
  */
 static void test_retry(void)
 {
-	struct rpc_config config = {
-		.retry_interval_s = 1, .retry_backoff_s = 2, .interval_max_s = 4};
 	struct transport_url *url = transport_url_parse("rabbit://one,two/", NULL);
-	struct broker_retry retry = {0};
-	static const unsigned pauses[] = {1, 3, 4, 4};
+	struct broker_retry retry;
+	static const unsigned pauses[] = {2, 6, 8, 8};
+	const struct broker_address *first;
 
-	broker_retry_reset(&retry, &config);
+	broker_retry_init(&retry, &retry_config, url);
+	first = broker_retry_address(&retry, url);
 	for (size_t round = 0; round < G_N_ELEMENTS(pauses); round++) {
-		g_assert_cmpuint(retry.broker, ==, 0);
-		g_assert_cmpuint(retry.pause_s, ==, pauses[round]);
+		g_assert_true(broker_retry_address(&retry, url) == first);
 		retry.not_before = 0;
-		broker_retry_failed(&retry, &config, url);
-		g_assert_cmpuint(retry.broker, ==, 1);
+		broker_retry_failed(&retry, &retry_config);
+		g_assert_true(broker_retry_address(&retry, url) != first);
 		g_assert_cmpint(retry.not_before, ==, 0);
-		broker_retry_failed(&retry, &config, url);
-		g_assert_cmpint(retry.not_before, >, g_get_monotonic_time());
+		broker_retry_failed(&retry, &retry_config);
+		expect_pause(&retry, pauses[round]);
 	}
-	broker_retry_reset(&retry, &config);
-	g_assert_cmpuint(retry.pause_s, ==, 1);
+	broker_retry_clear(&retry);
+	transport_url_free(url);
+}
+
+/* A stable connection begins again with the shortest pause, at the same broker. One that dies at
+ * once counts as a failure, and never comes again without a pause. */
+static void test_retry_after_loss(void)
+{
+	struct transport_url *url = transport_url_parse("rabbit://one,two/", NULL);
+	struct broker_retry retry;
+	static const unsigned pauses[] = {2, 6, 8, 8};
+	const struct broker_address *before;
+
+	broker_retry_init(&retry, &retry_config, url);
+	for (size_t i = 0; i < G_N_ELEMENTS(pauses); i++) {
+		before = broker_retry_address(&retry, url);
+		broker_retry_connected(&retry);
+		broker_retry_lost(&retry, &retry_config);
+		g_assert_true(broker_retry_address(&retry, url) != before);
+		expect_pause(&retry, pauses[i]);
+	}
+	before = broker_retry_address(&retry, url);
+	broker_retry_connected(&retry);
+	retry.connected_at -= 8 * G_USEC_PER_SEC;
+	broker_retry_lost(&retry, &retry_config);
+	g_assert_true(broker_retry_address(&retry, url) == before);
+	expect_pause(&retry, 2);
+	broker_retry_clear(&retry);
+	transport_url_free(url);
+}
+
+/* Each connection has its own order of the brokers, and its own pauses. */
+static void test_retry_is_random(void)
+{
+	struct transport_url *url = transport_url_parse("rabbit://one,two,three/", NULL);
+	unsigned firsts[3] = {0}, early = 0, late = 0;
+
+	for (unsigned i = 0; i < 300; i++) {
+		struct broker_retry retry;
+		bool seen[3] = {false};
+
+		broker_retry_init(&retry, &retry_config, url);
+		firsts[retry.order[0]]++;
+		for (unsigned j = 0; j < 3; j++) {
+			g_assert_false(seen[retry.order[j]]);
+			seen[retry.order[j]] = true;
+		}
+		broker_retry_lost(&retry, &retry_config);
+		if (retry.not_before - g_get_monotonic_time() < 2 * G_USEC_PER_SEC)
+			early++;
+		else
+			late++;
+		broker_retry_clear(&retry);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		g_assert_cmpuint(firsts[i], >, 50);
+	g_assert_cmpuint(early, >, 75);
+	g_assert_cmpuint(late, >, 75);
 	transport_url_free(url);
 }
 
@@ -176,6 +243,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/url/equal", test_equal);
 	g_test_add_func("/rpc/url/describe", test_describe);
 	g_test_add_func("/rpc/url/errors", test_errors);
-	g_test_add_func("/rpc/url/retry", test_retry);
+	g_test_add_func("/rpc/retry/failures", test_retry);
+	g_test_add_func("/rpc/retry/after-loss", test_retry_after_loss);
+	g_test_add_func("/rpc/retry/random", test_retry_is_random);
 	return g_test_run();
 }
