@@ -5,8 +5,8 @@
  */
 #include <glib-unix.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
@@ -21,11 +21,26 @@
 #include "agent/daemon/status.h"
 #include "rpc/rpc.h"
 
+/* How long messages are still published that wait for the broker: for the rest of the grace time,
+ * between these limits. */
 #define PUBLISH_GRACE_S 10
+#define PUBLISH_GRACE_MIN_S 2
 #define READY_CHECK_MS 10
+/* novasnapd exits if it has not stopped this long after the jobs' time: the journal has what the
+ * next process needs. */
+#define STOP_MARGIN_S 20
+
+enum phase {
+	PHASE_STARTING,
+	PHASE_SERVING,
+	PHASE_STOPPING, /* the jobs end */
+	PHASE_CLOSING,	/* no job is running; the manager is being freed */
+	PHASE_CLOSED,
+};
 
 /* The main loop has its own context, because libvirt uses the default context, in the thread of its
- * events. */
+ * events. Starting and stopping may wait for other services, so they are done in separate threads,
+ * and this one can always handle a signal. */
 struct daemon {
 	const struct config *config;
 	const char *const *files; /* of the configuration */
@@ -38,18 +53,61 @@ struct daemon {
 	unsigned signals;
 	bool ready;
 	bool is_foreground; /* it was started in a terminal */
+
+	pthread_mutex_t lock;
+	enum phase phase; /* guarded by the lock */
+	/* Set by the thread that starts or stops, before `phase` changes. */
+	GError *error; /* why it could not start */
+	unsigned jobs_left;
+	gint64 grace_until; /* monotonic us */
+	int exit_status;
 };
 
-/* The first signal stops novasnapd; the second one ends the grace time of its jobs. */
+static enum phase daemon_phase(struct daemon *daemon)
+{
+	enum phase phase;
+
+	pthread_mutex_lock(&daemon->lock);
+	phase = daemon->phase;
+	pthread_mutex_unlock(&daemon->lock);
+	return phase;
+}
+
+static void set_phase(struct daemon *daemon, enum phase phase)
+{
+	pthread_mutex_lock(&daemon->lock);
+	daemon->phase = phase;
+	pthread_mutex_unlock(&daemon->lock);
+	g_main_context_wakeup(daemon->context);
+}
+
+static void exit_now(const char *why)
+{
+	g_warning("exiting at once: %s; the next start continues from the journal", why);
+	/* Other threads use the data that would be freed, including the configuration. */
+	_exit(EXIT_FAILURE);
+}
+
+/* The first signal stops novasnapd; the second one ends the grace time of its jobs; the third one
+ * ends the process. A process that is still starting, or has nothing left to end, exits at the
+ * second one. */
 static gboolean handle_signal(gpointer opaque)
 {
 	struct daemon *daemon = opaque;
 
 	daemon->signals++;
-	if (daemon->signals == 1)
+	if (daemon->signals == 1) {
 		g_main_loop_quit(daemon->loop);
-	else if (daemon->manager)
+		return G_SOURCE_CONTINUE;
+	}
+	if (daemon->signals > 2)
+		exit_now("a third signal was received");
+	pthread_mutex_lock(&daemon->lock);
+	if (daemon->phase == PHASE_STOPPING && daemon->manager)
 		manager_skip_grace(daemon->manager);
+	else if (daemon->phase == PHASE_STARTING || daemon->phase == PHASE_CLOSING)
+		exit_now("a second signal was received");
+	pthread_mutex_unlock(&daemon->lock);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -100,39 +158,6 @@ static gboolean check_ready(gpointer opaque)
 	return G_SOURCE_REMOVE;
 }
 
-struct stopping {
-	struct daemon *daemon;
-	unsigned jobs_left;
-	atomic_bool done;
-};
-
-static gpointer stop_main(gpointer opaque)
-{
-	struct stopping *stopping = opaque;
-
-	stopping->jobs_left = manager_stop(stopping->daemon->manager);
-	atomic_store(&stopping->done, true);
-	g_main_context_wakeup(stopping->daemon->context);
-	return NULL;
-}
-
-/* The manager stops in a separate thread, so that this one can handle a second signal. Returns how
- * many jobs did not end. */
-static unsigned stop_serving(struct daemon *daemon)
-{
-	struct stopping stopping = {.daemon = daemon};
-	GThread *thread;
-
-	(void)sd_notify(0, "STOPPING=1");
-	g_message("stopping: accepting no more casts");
-	thread = g_thread_new("stop", stop_main, &stopping);
-	/* Not g_main_loop_run, which does not return if the loop was quit before it ran. */
-	while (!atomic_load(&stopping.done))
-		(void)g_main_context_iteration(daemon->context, TRUE);
-	g_thread_join(thread);
-	return stopping.jobs_left;
-}
-
 static void attach_to_main_loop(struct daemon *daemon, GSource *source, GSourceFunc callback)
 {
 	g_source_set_callback(source, callback, daemon, NULL);
@@ -140,19 +165,105 @@ static void attach_to_main_loop(struct daemon *daemon, GSource *source, GSourceF
 	g_source_unref(source);
 }
 
-static int start_daemon(struct daemon *daemon, const struct config *config, GError **error)
+static gboolean handle_late_stop(gpointer opaque)
 {
-	daemon->rpc = rpc_open(&config->rpc, error);
-	if (daemon->rpc)
-		daemon->manager = manager_open(config, daemon->rpc, error);
-	if (!daemon->manager || manager_start(daemon->manager, error) < 0)
-		return -1;
-	daemon->status = status_start(config->state_dir, daemon->manager, daemon->context, error);
-	return daemon->status ? 0 : -1;
+	(void)opaque;
+	exit_now("it did not stop in time");
+	return G_SOURCE_REMOVE;
 }
 
-static void run_daemon(struct daemon *daemon, const struct config *config)
+static gboolean handle_late_close(gpointer opaque)
 {
+	const struct daemon *daemon = opaque;
+
+	g_message("stopped; the broker did not accept the last messages in time");
+	_exit(daemon->exit_status);
+	return G_SOURCE_REMOVE;
+}
+
+static unsigned publish_grace_s(const struct daemon *daemon)
+{
+	gint64 left_s = (daemon->grace_until - g_get_monotonic_time()) / G_USEC_PER_SEC;
+
+	return (unsigned)CLAMP(left_s, PUBLISH_GRACE_MIN_S, PUBLISH_GRACE_S);
+}
+
+/* Runs in the thread that stops. */
+static gpointer stop_main(gpointer opaque)
+{
+	struct daemon *daemon = opaque;
+
+	if (daemon->manager)
+		daemon->jobs_left = manager_stop(daemon->manager);
+	if (daemon->jobs_left == 0) {
+		unsigned grace_s = publish_grace_s(daemon);
+
+		set_phase(daemon, PHASE_CLOSING);
+		/* A broker that hangs may take longer. */
+		attach_to_main_loop(daemon, g_timeout_source_new_seconds(grace_s + 1),
+				    handle_late_close);
+		manager_free(daemon->manager);
+		rpc_close(daemon->rpc, grace_s);
+	}
+	set_phase(daemon, PHASE_CLOSED);
+	return NULL;
+}
+
+/* Returns how many jobs did not end: then nothing was freed. */
+static unsigned stop_serving(struct daemon *daemon)
+{
+	unsigned limit_s = daemon->config->shutdown_grace_s + MANAGER_STOP_MAX_S + STOP_MARGIN_S;
+	GThread *thread;
+
+	daemon->grace_until =
+		g_get_monotonic_time() + (gint64)daemon->config->shutdown_grace_s * G_USEC_PER_SEC;
+	(void)sd_notify(0, "STOPPING=1");
+	g_message("stopping: accepting no more casts");
+	attach_to_main_loop(daemon, g_timeout_source_new_seconds(limit_s), handle_late_stop);
+	set_phase(daemon, PHASE_STOPPING);
+	/* Both signals came at once. */
+	if (daemon->signals > 1 && daemon->manager)
+		manager_skip_grace(daemon->manager);
+	thread = g_thread_new("stop", stop_main, daemon);
+	/* Not g_main_loop_run, which does not return if the loop was quit before it ran. */
+	while (daemon_phase(daemon) != PHASE_CLOSED)
+		(void)g_main_context_iteration(daemon->context, TRUE);
+	g_thread_join(thread);
+	return daemon->jobs_left;
+}
+
+/* Runs in the thread that starts. */
+static gpointer start_main(gpointer opaque)
+{
+	struct daemon *daemon = opaque;
+
+	daemon->rpc = rpc_open(&daemon->config->rpc, &daemon->error);
+	if (daemon->rpc)
+		daemon->manager = manager_open(daemon->config, daemon->rpc, &daemon->error);
+	if (daemon->manager)
+		(void)manager_start(daemon->manager, &daemon->error);
+	set_phase(daemon, PHASE_SERVING);
+	return NULL;
+}
+
+/* Returns 0, or -1 with daemon->error. */
+static int start_serving(struct daemon *daemon)
+{
+	GThread *thread = g_thread_new("start", start_main, daemon);
+
+	while (daemon_phase(daemon) == PHASE_STARTING)
+		(void)g_main_context_iteration(daemon->context, TRUE);
+	g_thread_join(thread);
+	if (!daemon->error)
+		daemon->status = status_start(daemon->config->state_dir, daemon->manager,
+					      daemon->context, &daemon->error);
+	return daemon->error ? -1 : 0;
+}
+
+static void run_daemon(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+
 	g_message("novasnapd %s serving %s.%s: control %s, images %s, methods %s and %s",
 		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
 		  config->control ? "conductor" : "none",
@@ -167,45 +278,45 @@ static void run_daemon(struct daemon *daemon, const struct config *config)
 /* Returns the process's exit status. */
 static int run_until_stopped(const struct config *config, const char *const *files)
 {
-	struct daemon daemon = {.config = config, .files = files, .began = g_get_monotonic_time()};
-	g_autoptr(GError) error = NULL;
-	int status = EXIT_FAILURE;
-	unsigned jobs_left;
+	struct daemon daemon = {.config = config,
+				.files = files,
+				.began = g_get_monotonic_time(),
+				.exit_status = EXIT_FAILURE};
 
+	pthread_mutex_init(&daemon.lock, NULL);
 	daemon.is_foreground = tcgetpgrp(STDOUT_FILENO) == getpgrp();
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGHUP), handle_sighup);
-	if (start_daemon(&daemon, config, &error) == 0) {
-		run_daemon(&daemon, config);
-		status = EXIT_SUCCESS;
+	if (start_serving(&daemon) == 0) {
+		run_daemon(&daemon);
+		daemon.exit_status = EXIT_SUCCESS;
 	} else {
-		g_warning("cannot start: %s", error->message);
+		g_warning("cannot start: %s", daemon.error->message);
+		g_error_free(daemon.error);
 	}
-	jobs_left = daemon.manager ? stop_serving(&daemon) : 0;
-	if (jobs_left > 0) {
-		g_warning("%u jobs did not end in time: exiting without them", jobs_left);
+	if (stop_serving(&daemon) > 0) {
+		g_warning("%u jobs did not end in time: exiting without them", daemon.jobs_left);
 		/* The jobs' threads use the data that would be freed, including the
 		 * configuration. */
-		_exit(status);
+		_exit(daemon.exit_status);
 	}
-	manager_free(daemon.manager);
-	if (status == EXIT_SUCCESS)
+	if (daemon.exit_status == EXIT_SUCCESS)
 		g_message("stopped");
-	rpc_close(daemon.rpc, PUBLISH_GRACE_S);
 	g_main_loop_unref(daemon.loop);
 	g_main_context_unref(daemon.context);
-	return status;
+	pthread_mutex_destroy(&daemon.lock);
+	return daemon.exit_status;
 }
 
 static const char summary[] =
 	"Takes the snapshots of this compute host in nova-compute's place: receives nova's casts "
 	"from RabbitMQ,\nhas libvirt and QEMU take the snapshots, and uploads them to Glance. "
-	"SIGTERM or Ctrl-C stops it:\nrunning jobs may continue for [novasnap]shutdown_grace; a "
-	"second signal cancels them. SIGHUP opens the\nlog file again, and reads "
-	"[DEFAULT]debug again.";
+	"SIGTERM or Ctrl-C stops it:\nrunning jobs may continue for [novasnap]shutdown_grace, or "
+	"until a second signal. Then they are rolled\nback, and continue at the next start. SIGHUP "
+	"opens the log file again, and reads\n[DEFAULT]debug again.";
 
 static const char description[] =
 	"Exit status:\n"

@@ -159,11 +159,17 @@ struct image_upload {
 	/* Reports how many of `total` bytes the store has accepted; 0 when an attempt starts.
 	 * Called by threads of the upload; must return quickly. May be NULL. */
 	void (*progress)(void *opaque, uint64_t sent, uint64_t total);
+	/* The source is about to be read from its first byte. Called for each attempt. May be
+	 * NULL. */
+	void (*begin)(void *opaque);
 	/* Reports the checksum of the image. Called by the reading thread of each attempt, after it
 	 * has hashed all bytes and before the last of them can be sent. -1 with an error fails the
-	 * upload. May be NULL. */
+	 * upload: then the store does not get all bytes. May be NULL. */
 	int (*checksum)(void *opaque, const struct image_checksum *checksum, GError **error);
-	void *opaque; /* passed to both callbacks */
+	/* All bytes were sent, and the store is asked again whether it has them; `why`: its last
+	 * answer. Called before each pause. May be NULL. */
+	void (*finishing)(void *opaque, const char *why);
+	void *opaque; /* passed to all callbacks */
 	/* Glance's name of the hash algorithm; NULL or unknown to OpenSSL: "sha512". */
 	const char *hash_algo;
 	bool resuming; /* an earlier upload may have sent data: check the image before sending */
@@ -172,6 +178,8 @@ struct image_upload {
 	const char *hash_name;		 /* the hash algorithm that was used */
 	uint64_t sent;			 /* bytes, valid after success */
 	unsigned attempts;		 /* number of attempts that were started */
+	bool verified;			 /* after success: the record was compared with the data */
+	bool may_be_complete;		 /* after a failure: the store may have all data */
 	/* Private to the store. */
 	unsigned read_ahead_mib; /* from the configuration; 0: 8 */
 	struct rate_limit *rate_limit;
@@ -222,11 +230,15 @@ int image_store_update(struct image_store *store, const struct image_identity *i
 		       const char *id, const struct image_meta *meta, GError **error);
 
 /*
- * Uploads the source until the image is active, then verifies it as image_record_verify() does.
- * Each attempt starts at byte 0. Before another attempt the image's record is checked, so that two
- * uploads never run at the same time and a complete image is not sent again. An image that does not
- * match is not deleted; that is left to the caller. Returns 0 or -1; errors of the source and of
- * the callbacks keep their domain.
+ * Uploads the source. Returns 0 once the store has confirmed that it has all data; unless
+ * `upload->verified` is set, the caller then compares the image's record with the data by
+ * image_record_verify(). Each attempt starts at byte 0. After an attempt without a confirmation the
+ * image's record is checked, so that two uploads never run at the same time, a complete image is
+ * not sent again. If all data was sent, the record is asked for saving_timeout_s while the store
+ * does not answer or the image is still `saving`; if it is then still unknown whether the image is
+ * complete, the upload fails with `upload->may_be_complete`. An image that does not match is not
+ * deleted; that is left to the caller. Returns 0 or
+ * -1; errors of the source and of the callbacks keep their domain.
  */
 int image_store_upload(struct image_store *store, const struct image_identity *identity,
 		       const char *id, struct image_upload *upload, GError **error);

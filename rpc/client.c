@@ -28,6 +28,7 @@ struct rpc_client {
 	/* Guarded by the lock. */
 	char *reply_queue;   /* "reply_<hex digits>"; written only by the consumer's thread */
 	GHashTable *pending; /* _msg_id -> struct pending_call */
+	bool calls_ended;
 };
 
 static char *new_queue_name(void)
@@ -161,10 +162,32 @@ static int wait_for_reply(struct rpc_client *client, const struct pending_call *
 	struct timespec deadline = rpc_timespec(deadline_us);
 	int rc = 0;
 
-	while (!pending->reply && rc == 0)
+	while (!pending->reply && !client->calls_ended && rc == 0)
 		rc = pthread_cond_clockwait(&client->changed, &client->lock, CLOCK_MONOTONIC,
 					    &deadline);
 	return pending->reply ? 0 : -1;
+}
+
+void rpc_end_calls(struct rpc *rpc)
+{
+	struct rpc_client *client = rpc->client;
+
+	pthread_mutex_lock(&client->lock);
+	client->calls_ended = true;
+	pthread_cond_broadcast(&client->changed);
+	pthread_mutex_unlock(&client->lock);
+	consumer_end_waits(rpc->consumer);
+	publisher_end_waits(rpc->publisher);
+}
+
+static bool are_calls_ended(struct rpc_client *client)
+{
+	bool ended;
+
+	pthread_mutex_lock(&client->lock);
+	ended = client->calls_ended;
+	pthread_mutex_unlock(&client->lock);
+	return ended;
 }
 
 /* Takes ownership of the reply; returns its result, or sets an error from its failure. */
@@ -231,6 +254,11 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 	if (rc == 0)
 		return read_result(pending.reply, error);
 	cJSON_Delete(pending.reply);
+	if (are_calls_ended(client)) {
+		g_clear_error(error);
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
+				    "novasnapd is stopping and does not wait for the reply");
+	}
 	g_prefix_error(error, "calling %s: ", method);
 	return NULL;
 }

@@ -248,6 +248,10 @@ void rpc_server_stop(struct rpc *rpc);
 cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context, const char *method,
 		const char *version, cJSON *args, unsigned timeout_s, GError **error);
 
+/* Ends all calls: from now on they fail at once with RPC_ERROR_DISCONNECTED, also those that wait
+ * for a reply. For a process that stops. From any thread. */
+void rpc_end_calls(struct rpc *rpc);
+
 /* Publishes a body unchanged (the caller has put it into an envelope) on the control exchange, with
  * `topic` as routing key, and waits for the broker's confirmation for at most response_timeout_s.
  * Like an oslo client, it declares no queue: if no queue takes the message, the error is

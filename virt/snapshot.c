@@ -21,6 +21,7 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot->format);
 	g_free(snapshot->delta);
 	g_free(snapshot->image);
+	g_free(snapshot->disk_stamp);
 	g_free(snapshot);
 }
 

@@ -153,7 +153,7 @@ static void print_job_line(struct journal_view *view, const struct journal_job *
 	       job_outcome_word(job), job->method, job->instance, job->image ? " image " : "",
 	       job->image ? job->image : "");
 	if (job->ended_at > 0 && left > 0)
-		printf("  (%u steps still to be rolled back)", left);
+		printf("  (%u steps still to be rolled back or reported)", left);
 	if (now)
 		printf("  (%s)", now);
 	printf("\n");

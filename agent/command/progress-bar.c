@@ -117,6 +117,8 @@ static void show_event(struct progress_view *view, const cJSON *payload)
 		print_line(view, image, "task state", state ? state : "none");
 	} else if (g_str_equal(phase, "taking")) {
 		print_line(view, image, "method", json_string(payload, "method"));
+	} else if (g_str_equal(phase, "finishing")) {
+		print_line(view, image, phase, json_string(payload, "detail"));
 	} else if (done || g_str_equal(phase, "failed")) {
 		print_line(view, image, phase, json_string(payload, "detail"));
 		if (view->image || view->instance) {

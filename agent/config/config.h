@@ -58,10 +58,13 @@ struct config {
 	unsigned report_interval_s;	    /* [DEFAULT]report_interval */
 	unsigned journal_days;		    /* [novasnap]journal_days */
 	unsigned image_poll_interval_s;	    /* [novasnap]image_poll_interval */
-	bool snapshot_compression;	    /* [libvirt]snapshot_compression, for qcow2 images */
-	bool compress_zstd;		    /* [novasnap]compression_type is zstd, not zlib */
-	bool scan_zeroes;		    /* [novasnap]detect_zeroes is scan, not extents */
-	const char *hash_algo; /* [novasnap]hash_algo; NULL: that of the guest's base image */
+	/* [novasnap]finishing_timeout: how long the store is asked for an image after all data was
+	 * sent. */
+	unsigned finishing_timeout_s;
+	bool snapshot_compression; /* [libvirt]snapshot_compression, for qcow2 images */
+	bool compress_zstd;	   /* [novasnap]compression_type is zstd, not zlib */
+	bool scan_zeroes;	   /* [novasnap]detect_zeroes is scan, not extents */
+	const char *hash_algo;	   /* [novasnap]hash_algo; NULL: that of the guest's base image */
 };
 
 /*

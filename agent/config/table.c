@@ -218,6 +218,7 @@ const struct config_key config_table[] = {
 	KEY_SECONDS(KEY_OWN, "request_timeout", config.image.request_timeout_s, "60", 1),
 	KEY_SECONDS(KEY_OWN, "stall_timeout", config.image.stall_timeout_s, "120", 1),
 	KEY_SECONDS(KEY_OWN, "saving_timeout", config.image.saving_timeout_s, "120", 0),
+	KEY_SECONDS(KEY_OWN, "finishing_timeout", config.finishing_timeout_s, "14400", 0),
 	KEY_SECONDS(KEY_OWN, "image_poll_interval", config.image_poll_interval_s, "10", 1),
 	KEY_SECONDS(KEY_OWN, "job_timeout", config.virt.job_timeout_s, "300", 1),
 	KEY_SECONDS(KEY_OWN, "save_timeout", config.virt.save_timeout_s, "3600", 1),

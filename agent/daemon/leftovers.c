@@ -11,8 +11,18 @@
 #include "agent/recovery/moved.h"
 #include "agent/recovery/rollback.h"
 #include "agent/task/thread.h"
+#include "agent/task/volume-result.h"
 
 #define INTERVAL_S 5
+/* The longest pauses between two tries of a job. */
+#define GUEST_PAUSE_MAX_S 60
+#define FILE_PAUSE_MAX_S 600
+
+/* A job that is tried again. */
+struct retry {
+	unsigned pause_s; /* after its last try */
+	gint64 at;	  /* monotonic us of the next try */
+};
 
 struct leftovers {
 	struct agent *agent;
@@ -23,7 +33,9 @@ struct leftovers {
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
 	bool stopping;
-	unsigned jobs; /* number of submitted jobs that have not ended */
+	bool ended;	     /* the thread returns now */
+	unsigned jobs;	     /* number of submitted jobs that have not ended */
+	GHashTable *retries; /* number of a job in the journal -> struct retry */
 };
 
 /* A job that rolls back the leftover steps of an ended job. */
@@ -31,6 +43,61 @@ struct leftover {
 	struct leftovers *all;
 	struct journal_job *left;
 };
+
+/* Whether a guest may have to wait for the rollback. An unused file or snapshot does not harm it.
+ */
+static bool concerns_guest(const struct journal_job *left)
+{
+	for (guint i = 0; i < left->steps->len; i++) {
+		const struct journal_step *step = left->steps->pdata[i];
+
+		if (!step->cleared && !g_str_equal(step->name, "folder") &&
+		    !g_str_equal(step->name, "internal"))
+			return true;
+	}
+	return false;
+}
+
+/* Returns the pause before the next try, in seconds. */
+static unsigned schedule_retry(struct leftovers *all, const struct journal_job *left)
+{
+	unsigned most = concerns_guest(left) ? GUEST_PAUSE_MAX_S : FILE_PAUSE_MAX_S;
+	struct retry *retry;
+	unsigned pause_s;
+
+	pthread_mutex_lock(&all->lock);
+	retry = g_hash_table_lookup(all->retries, &left->id);
+	if (!retry) {
+		retry = g_new0(struct retry, 1);
+		(void)g_hash_table_insert(all->retries, g_memdup2(&left->id, sizeof(left->id)),
+					  retry);
+	}
+	retry->pause_s = retry->pause_s > 0 ? MIN(retry->pause_s * 2, most) : INTERVAL_S;
+	retry->at = g_get_monotonic_time() + (gint64)retry->pause_s * G_USEC_PER_SEC;
+	pause_s = retry->pause_s;
+	pthread_mutex_unlock(&all->lock);
+	return pause_s;
+}
+
+static bool is_retry_due(struct leftovers *all, int64_t job)
+{
+	const struct retry *retry;
+	bool is_due;
+
+	pthread_mutex_lock(&all->lock);
+	retry = g_hash_table_lookup(all->retries, &job);
+	/* It is searched for at fixed intervals, so half of one may be missing. */
+	is_due = !retry || g_get_monotonic_time() + INTERVAL_S * G_USEC_PER_SEC / 2 >= retry->at;
+	pthread_mutex_unlock(&all->lock);
+	return is_due;
+}
+
+static void forget_retry(struct leftovers *all, int64_t job)
+{
+	pthread_mutex_lock(&all->lock);
+	(void)g_hash_table_remove(all->retries, &job);
+	pthread_mutex_unlock(&all->lock);
+}
 
 /* The job has ended, so nothing has kept the guest from being evacuated or migrated since: drops
  * the steps that would bring it back if it is not here any more. */
@@ -54,19 +121,37 @@ static int drop_if_moved(struct job *job, struct leftover *leftover, GError **er
 	return rc;
 }
 
+static bool has_open_steps(const struct journal_job *left)
+{
+	bool is_open = false;
+
+	for (guint i = 0; i < left->steps->len && !is_open; i++) {
+		const struct journal_step *step = left->steps->pdata[i];
+
+		is_open = !step->cleared && *step->undo != '\0';
+	}
+	return is_open;
+}
+
 static void leftover_run(struct job *job, void *opaque)
 {
 	struct leftover *leftover = opaque;
 	struct agent *agent = leftover->all->agent;
 	g_autoptr(GError) error = NULL;
 
-	if (drop_if_moved(job, leftover, &error) == 0 &&
-	    recovery_rollback(agent, job, leftover->left, 1, &error) == 0)
-		g_message("instance %s: rolled back the leftover steps of an ended job",
+	/* The guest does not wait for Cinder. */
+	if (drop_if_moved(job, leftover, &error) == 0)
+		(void)recovery_rollback(agent, job, leftover->left, 1, &error);
+	(void)volume_result_resend(agent, leftover->left, error ? NULL : &error);
+	if (!has_open_steps(leftover->left)) {
+		forget_retry(leftover->all, leftover->left->id);
+		g_message("instance %s: no step of an ended job is left over",
 			  leftover->left->instance);
-	else
-		g_warning("instance %s: %s; retrying in %d s", leftover->left->instance,
-			  error->message, INTERVAL_S);
+		return;
+	}
+	g_warning("instance %s: %s; retrying in %u s", leftover->left->instance,
+		  error ? error->message : "some steps are still open",
+		  schedule_retry(leftover->all, leftover->left));
 }
 
 static void leftover_free(void *opaque)
@@ -91,10 +176,16 @@ static void submit_leftovers(struct leftovers *all)
 	if (!jobs)
 		g_warning("%s", error->message);
 	while (jobs && jobs->len > 0) {
-		struct leftover *leftover = g_new0(struct leftover, 1);
+		struct journal_job *left = g_ptr_array_steal_index(jobs, 0);
+		struct leftover *leftover;
 
+		if (!is_retry_due(all, left->id)) {
+			journal_job_free(left);
+			continue;
+		}
+		leftover = g_new0(struct leftover, 1);
 		leftover->all = all;
-		leftover->left = g_ptr_array_steal_index(jobs, 0);
+		leftover->left = left;
 		pthread_mutex_lock(&all->lock);
 		all->jobs++;
 		pthread_mutex_unlock(&all->lock);
@@ -131,6 +222,8 @@ static void *leftovers_main(void *opaque)
 			rc = pthread_cond_clockwait(&all->changed, &all->lock, CLOCK_MONOTONIC,
 						    &next);
 	}
+	all->ended = true;
+	pthread_cond_broadcast(&all->changed);
 	pthread_mutex_unlock(&all->lock);
 	return NULL;
 }
@@ -149,6 +242,14 @@ static int resume_open_jobs(struct agent *agent, GError **error)
 	return 0;
 }
 
+static void free_leftovers(struct leftovers *all)
+{
+	g_hash_table_unref(all->retries);
+	pthread_cond_destroy(&all->changed);
+	pthread_mutex_destroy(&all->lock);
+	g_free(all);
+}
+
 struct leftovers *leftovers_start(struct agent *agent, GError **error)
 {
 	struct leftovers *all;
@@ -160,35 +261,40 @@ struct leftovers *leftovers_start(struct agent *agent, GError **error)
 	all->agent = agent;
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->changed, NULL);
+	all->retries = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
 	rc = thread_start(&all->thread, THREAD_STACK_SIZE, leftovers_main, all);
 	if (rc == 0)
 		return all;
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
 		    "cannot start the thread that searches for leftovers: %s", g_strerror(rc));
-	pthread_cond_destroy(&all->changed);
-	pthread_mutex_destroy(&all->lock);
-	g_free(all);
+	free_leftovers(all);
 	return NULL;
 }
 
-void leftovers_stop(struct leftovers *all)
+bool leftovers_stop(struct leftovers *all, unsigned limit_s)
 {
+	struct timespec until = thread_deadline(limit_s * 1000);
+	bool ended;
+	int rc = 0;
+
 	if (!all || all->joined)
-		return;
+		return true;
 	pthread_mutex_lock(&all->lock);
 	all->stopping = true;
 	pthread_cond_broadcast(&all->changed);
+	while (!all->ended && rc == 0)
+		rc = pthread_cond_clockwait(&all->changed, &all->lock, CLOCK_MONOTONIC, &until);
+	ended = all->ended;
 	pthread_mutex_unlock(&all->lock);
+	if (!ended)
+		return false;
 	pthread_join(all->thread, NULL);
 	all->joined = true;
+	return true;
 }
 
 void leftovers_free(struct leftovers *all)
 {
-	if (!all)
-		return;
-	leftovers_stop(all);
-	pthread_cond_destroy(&all->changed);
-	pthread_mutex_destroy(&all->lock);
-	g_free(all);
+	if (all)
+		free_leftovers(all);
 }

@@ -15,8 +15,12 @@
 #include "agent/daemon/task-run.h"
 #include "agent/task/intake.h"
 
-/* Time for aborted jobs to roll back and to report. */
+/* Time for aborted jobs to roll back. */
 #define ABORT_S 60
+/* Time for a thread to end that writes or reads the journal. */
+#define JOURNAL_S 5
+/* The end of consuming takes up to 5 s as well. */
+G_STATIC_ASSERT(MANAGER_STOP_MAX_S >= ABORT_S + 2 * JOURNAL_S + 5);
 
 struct manager {
 	struct agent agent;
@@ -195,20 +199,39 @@ unsigned manager_cancel(struct manager *manager, const char *id)
 	return dispatch_cancel(&manager->dispatch, id);
 }
 
+static unsigned seconds_until(gint64 deadline)
+{
+	gint64 left = deadline - g_get_monotonic_time();
+
+	return left > 0 ? (unsigned)((left + G_USEC_PER_SEC - 1) / G_USEC_PER_SEC) : 0;
+}
+
 unsigned manager_stop(struct manager *manager)
 {
+	gint64 grace_until = g_get_monotonic_time() +
+			     (gint64)manager->agent.config->shutdown_grace_s * G_USEC_PER_SEC;
+	unsigned stuck = 0;
+
 	pthread_mutex_lock(&manager->lock);
 	manager->stopping = true;
 	if (manager->agent.rpc)
 		rpc_server_stop(manager->agent.rpc);
 	pthread_mutex_unlock(&manager->lock);
-	intake_stop(manager->intake);
-	leftovers_stop(manager->leftovers);
-	return worker_pool_stop(manager->agent.pool, manager->agent.config->shutdown_grace_s,
-				ABORT_S);
+	stuck += !intake_stop(manager->intake, JOURNAL_S);
+	stuck += !leftovers_stop(manager->leftovers, JOURNAL_S);
+	if (stuck > 0)
+		g_warning("%u threads did not end in %d s: the journal in %s does not answer",
+			  stuck, JOURNAL_S, manager->agent.config->state_dir);
+	(void)worker_pool_drain(manager->agent.pool, seconds_until(grace_until));
+	/* A job that waits for the conductor would not notice that its time is over. */
+	if (manager->agent.rpc)
+		rpc_end_calls(manager->agent.rpc);
+	return stuck + worker_pool_stop(manager->agent.pool, 0, ABORT_S);
 }
 
 void manager_skip_grace(struct manager *manager)
 {
 	worker_pool_skip_grace(manager->agent.pool);
+	if (manager->agent.rpc)
+		rpc_end_calls(manager->agent.rpc);
 }

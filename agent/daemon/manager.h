@@ -9,6 +9,9 @@
 
 struct manager;
 
+/* manager_stop takes at most this many seconds, besides the grace time. */
+#define MANAGER_STOP_MAX_S 75
+
 /* Opens libvirt and the image store. `config` and `rpc` must outlive the manager. `rpc` NULL: there
  * is no broker, and `config` must have no conductor and no notifications; requests come from
  * manager_take. NULL with an error. */
@@ -33,12 +36,14 @@ cJSON *manager_describe(struct manager *manager);
 unsigned manager_cancel(struct manager *manager, const char *id);
 
 /* Accepts no more requests, and gives the running jobs [novasnap]shutdown_grace to end. Jobs that
- * do not end are aborted and fail. Returns how many jobs are still running: their threads use the
- * manager, which must not be freed then. May be called again. */
+ * do not end are rolled back and left open in the journal, for the next process; those that are not
+ * journaled fail. Returns how many jobs and other threads are still running: they use the manager,
+ * which must not be freed then. May be called again. */
 unsigned manager_stop(struct manager *manager);
-/* Ends the grace time. From another thread, before or while manager_stop waits. */
+/* Ends the grace time, and all calls to the conductor. From another thread, before or while
+ * manager_stop waits. */
 void manager_skip_grace(struct manager *manager);
-/* Call it after manager_stop has returned 0. Accepts NULL. */
+/* Call it after manager_stop has returned 0, or before manager_start. Accepts NULL. */
 void manager_free(struct manager *manager);
 
 #endif

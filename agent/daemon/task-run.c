@@ -139,6 +139,15 @@ static void report_until_delivered(struct task *task, const GError *error)
 	}
 }
 
+/* A run that ended by SIGTERM does not count as one during which novasnapd died. */
+static void journal_stop(struct task *task)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (journal_step_add(task->agent->journal, task->journal_job, FACT_STOPPED, "", &error) < 0)
+		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
+}
+
 /* Whether the job stays open in the journal, because the step of the task stays open. */
 static bool stays_open(const struct task *task, enum task_event event)
 {
@@ -148,6 +157,7 @@ static bool stays_open(const struct task *task, enum task_event event)
 static void end_task(struct task *task, enum task_event event, const GError *error)
 {
 	const char *uuid = nova_instance_uuid(task->instance);
+	bool was_running = task_state_stage(task->state) == STAGE_RUNNING;
 	enum task_stage stage;
 	g_autofree char *redacted = error ? rpc_log_redact(error->message) : NULL;
 	g_autoptr(GError) local = NULL;
@@ -156,6 +166,8 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 		return;
 	if (error && task->journal_job > 0 && task_state_is_ending(task->state))
 		fact_note_failure(task, error);
+	if (was_running && task_state_stage(task->state) == STAGE_LEFT_OPEN)
+		journal_stop(task);
 	report_until_delivered(task, error);
 	stage = task_state_stage(task->state);
 	if (stage == STAGE_LEFT_OPEN)

@@ -180,6 +180,12 @@ void abort_monitor_watch_guest(struct abort_monitor *monitor, struct snapshot *s
 	pthread_mutex_unlock(&monitor->lock);
 }
 
+bool abort_monitor_end_reading(struct abort_monitor *monitor)
+{
+	abort_monitor_watch_guest(monitor, NULL);
+	return atomic_load(&monitor->flag) == GO_ON;
+}
+
 void abort_monitor_explain(struct abort_monitor *monitor, GError **error)
 {
 	const struct task *task = monitor->task;

@@ -20,6 +20,9 @@ void abort_monitor_watch_image(struct abort_monitor *monitor);
 /* Starts monitoring the guest of this snapshot. NULL: stops monitoring; the snapshot may then be
  * freed. */
 void abort_monitor_watch_guest(struct abort_monitor *monitor, struct snapshot *snapshot);
+/* The guest's disk is completely read: stops monitoring the guest. Returns false if there is
+ * already a reason to abort. Any thread. */
+bool abort_monitor_end_reading(struct abort_monitor *monitor);
 /* If there was a reason to abort, replaces the resulting error by the reason. Clears a reason that
  * concerns only one attempt, so that the next attempt is not aborted. */
 void abort_monitor_explain(struct abort_monitor *monitor, GError **error);

@@ -8,7 +8,6 @@
 #include "agent/method/methods.h"
 #include "agent/method/take-and-upload.h"
 #include "agent/task/args.h"
-#include "agent/task/facts.h"
 #include "agent/task/step.h"
 
 #define STATE_BACKUP "image_backup"
@@ -37,8 +36,16 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 		{NULL, NULL},
 	};
 	struct image_store *store = task->agent->store;
-	g_autoptr(GPtrArray) images = image_store_list(store, &task->identity, wanted, error);
+	g_autoptr(GPtrArray) images = NULL;
 
+	if (task_state_image(task->state) != TASK_IMAGE_KEPT) {
+		g_warning("instance %s: backup rotation: image %s is not verified: deleting no "
+			  "older backup",
+			  uuid, task->image_id);
+		return 0;
+	}
+	task->step = "rotating the backups";
+	images = image_store_list(store, &task->identity, wanted, error);
 	if (!images)
 		return -1;
 	g_ptr_array_sort_with_data(images, compare_newest_first, (gpointer)task->image_id);
@@ -65,9 +72,6 @@ static int run_backup(struct task *task, GError **error)
 	 * than requested. novasnap does not rotate then. */
 	if (snapshot_instance_steps(task, STATE_BACKUP, error) < 0)
 		return -1;
-	if (fact_keep_image(task, error) < 0)
-		return -1;
-	task->step = "rotating the backups";
 	return backup_rotate(task, task_arg_string(task, "backup_type"),
 			     task_arg_int(task, "rotation", 1), error);
 }

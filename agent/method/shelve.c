@@ -5,10 +5,10 @@
  * demands it: offloading removes the guest from the host, which novasnapd does not do, so nothing
  * would end that state.
  */
+#include "agent/method/image-finish.h"
 #include "agent/method/methods.h"
 #include "agent/method/take-and-upload.h"
 #include "agent/task/args.h"
-#include "agent/task/facts.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
 
@@ -66,7 +66,8 @@ static int run_shelve(struct task *task, GError **error)
 	report_phase(task, "shelve", "start");
 	if (power_off(task, error) < 0 || snapshot_take_and_upload(task, &states, error) < 0)
 		return -1;
-	if (fact_keep_image(task, error) < 0)
+	/* Before the instance counts as shelved: its disk may be deleted from then on. */
+	if (image_finish(task, error) < 0)
 		return -1;
 	task->step = "saving the state shelved";
 	if (save_shelved(task, error) < 0)

@@ -6,7 +6,6 @@
 #include "agent/method/methods.h"
 #include "agent/method/take-and-upload.h"
 #include "agent/task/args.h"
-#include "agent/task/facts.h"
 #include "agent/task/report.h"
 
 #define STATE_SNAPSHOT_PENDING "image_snapshot_pending"
@@ -22,14 +21,9 @@ static int run_plain_snapshot(struct task *task, GError **error)
 
 	if (snapshot_instance_steps(task, is_backup ? STATE_BACKUP : STATE_SNAPSHOT, error) < 0)
 		return -1;
-	if (is_backup) {
-		if (fact_keep_image(task, error) < 0)
-			return -1;
-		task->step = "rotating the backups";
-		if (backup_rotate(task, task_arg_string(task, "backup_type"),
-				  task_arg_int(task, "rotation", 1), error) < 0)
-			return -1;
-	}
+	if (is_backup && backup_rotate(task, task_arg_string(task, "backup_type"),
+				       task_arg_int(task, "rotation", 1), error) < 0)
+		return -1;
 	report_phase(task, "snapshot", "end");
 	return 0;
 }

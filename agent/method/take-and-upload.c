@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * See take-and-upload.h. The image contains the disk at a single point in time. If that is no
- * longer possible, because the guest was started or stopped, a new snapshot is taken and uploaded:
- * an image never mixes two points in time.
+ * longer possible, because the guest was started or stopped before the last byte was read, a new
+ * snapshot is taken and uploaded: an image never mixes two points in time.
  */
 #include "agent/method/take-and-upload.h"
 
 #include "agent/method/abort-monitor.h"
 #include "agent/method/image-encode.h"
+#include "agent/method/image-finish.h"
 #include "agent/method/image-metadata.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
@@ -97,22 +98,42 @@ static int update_record(struct task *task, const struct image_meta *meta, GErro
 	return task_step_end(task, "image-update", error);
 }
 
+/* Called before the disk is read: from now on the guest must not change its disk's state. */
+static void begin_reading(void *opaque)
+{
+	struct image_job *image = opaque;
+
+	abort_monitor_watch_guest(image->monitor, image->snapshot);
+}
+
 /* Called when the last byte was read, but not yet sent: checks that the data belongs to a single
  * point in time, and journals the checksum, so that recovery can tell a complete image from a
- * partial one. */
+ * partial one. From now on the guest may do what it wants. */
 static int verify_and_journal_checksum(void *opaque, const struct image_checksum *checksum,
 				       GError **error)
 {
 	struct image_job *image = opaque;
 	struct task *task = image->task;
-	g_autofree char *fact = fact_checksum_text(checksum);
+	char *fact = fact_checksum_text(checksum);
 
+	g_free(task->checksum);
+	task->checksum = fact;
+	if (!abort_monitor_end_reading(image->monitor)) {
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
+				    "reading the disk was aborted");
+		return -1;
+	}
 	if (snapshot_verify_end(image->snapshot, error) < 0 ||
 	    task_step_begin(task, FACT_CHECKSUM, NULL, error) < 0 ||
 	    (task->journal_job > 0 &&
 	     journal_step_add(task->agent->journal, task->journal_job, fact, "", error) < 0))
 		return -1;
 	return task_step_end(task, FACT_CHECKSUM, error);
+}
+
+static void report_finishing(void *opaque, const char *why)
+{
+	image_finish_report(((struct image_job *)opaque)->task, why);
 }
 
 static int store_image(struct task *task, struct image_upload *upload, GError **error)
@@ -123,10 +144,17 @@ static int store_image(struct task *task, struct image_upload *upload, GError **
 	if (task_state_apply(task->state, TASK_EVENT_DATA_SENT, error) < 0)
 		return -1;
 	if (image_store_upload(task->agent->store, &task->identity, task->image_id, upload, error) <
-		    0 ||
-	    task_step_end(task, FACT_DATA_SENT, error) < 0)
+	    0) {
+		/* Without the store's confirmation, the image is not deleted blindly. */
+		if (upload->may_be_complete)
+			(void)task_state_apply(task->state, TASK_EVENT_IMAGE_SENT, NULL);
 		return -1;
-	return task_state_apply(task->state, TASK_EVENT_IMAGE_VERIFIED, error);
+	}
+	if (task_step_end(task, FACT_DATA_SENT, error) < 0 ||
+	    fact_note_image_stored(task, error) < 0)
+		return -1;
+	return upload->verified ? task_state_apply(task->state, TASK_EVENT_IMAGE_VERIFIED, error)
+				: 0;
 }
 
 static int upload_image(struct image_job *image, struct image_source *source, const char *format,
@@ -137,10 +165,12 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 		.source = source,
 		.cancel = abort_monitor_flag(image->monitor),
 		.progress = report_upload_progress,
+		.begin = begin_reading,
 		.checksum = verify_and_journal_checksum,
+		.finishing = report_finishing,
 		.opaque = image,
 		.hash_algo = image->hash_algo,
-		.resuming = task_state_image(task->state) == TASK_IMAGE_WRITTEN,
+		.resuming = task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
 	};
 	struct image_meta meta;
 	cJSON *properties = image_metadata_build(task, image->base, image->name, format, &meta);
@@ -151,7 +181,7 @@ static int upload_image(struct image_job *image, struct image_source *source, co
 	if (rc == 0)
 		rc = store_image(task, &upload, error);
 	if (rc == 0)
-		g_message("instance %s: image %s is active: %s, %" G_GUINT64_FORMAT
+		g_message("instance %s: image %s is stored: %s, %" G_GUINT64_FORMAT
 			  " bytes in %.1f s, attempts %u, %s %.16s...",
 			  nova_instance_uuid(task->instance), task->image_id, meta.disk_format,
 			  upload.sent, (double)(g_get_monotonic_time() - began) / 1e6,
@@ -217,7 +247,6 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 		return -1;
 	image->uploading = true;
 	image->snapshot = snapshot;
-	abort_monitor_watch_guest(image->monitor, snapshot);
 	rc = upload_image(image, source, snapshot_format(snapshot), error);
 	abort_monitor_watch_guest(image->monitor, NULL);
 	image->snapshot = NULL;
@@ -304,21 +333,63 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	return rc;
 }
 
+/* All data was sent, without the store's confirmation. The guest does not wait for it, nor do other
+ * snapshots. Returns whether the image waits for data again; else `*ret_rc` and the error are the
+ * result. */
+static bool must_send_again(struct image_job *image, int *ret_rc, GError **error)
+{
+	struct task *task = image->task;
+
+	job_release_slot(task->job);
+	switch (image_confirm(task, error)) {
+	case IMAGE_CONFIRM_EMPTY:
+		task->step = "waiting for other snapshots";
+		if (job_acquire_slot(task->job))
+			return true;
+		*ret_rc = task_fail_cancelled(task, error);
+		return false;
+	case IMAGE_CONFIRMED:
+		*ret_rc = 0;
+		return false;
+	case IMAGE_CONFIRM_FAILED:
+	default:
+		*ret_rc = -1;
+		return false;
+	}
+}
+
+/* Whether only the store can tell whether the upload has failed. */
+static bool is_unconfirmed(const struct task *task, const GError *error)
+{
+	return task_state_image(task->state) == TASK_IMAGE_SENT && error->domain == IMAGE_ERROR &&
+	       error->code != IMAGE_ERROR_CANCELLED;
+}
+
 static int attempt_snapshots(struct image_job *image, GError **error)
 {
+	const char *uuid = nova_instance_uuid(image->task->instance);
+
 	for (int instant = 1;; instant++) {
 		g_autoptr(GError) local = NULL;
+		int rc;
 
 		if (attempt_snapshot(image, &local) == 0)
 			return 0;
-		if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST) ||
-		    instant == ATTEMPTS_MAX) {
+		if (is_unconfirmed(image->task, local)) {
+			g_message("instance %s: image %s: %s", uuid, image->task->image_id,
+				  local->message);
+			if (!must_send_again(image, &rc, error))
+				return rc;
+		} else if (!g_error_matches(local, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST)) {
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_message("instance %s: image %s: %s; taking a new snapshot",
-			  nova_instance_uuid(image->task->instance), image->task->image_id,
-			  local->message);
+		if (instant == ATTEMPTS_MAX) {
+			g_propagate_error(error, g_steal_pointer(&local));
+			return -1;
+		}
+		g_message("instance %s: image %s: %s; taking a new snapshot", uuid,
+			  image->task->image_id, local->message);
 	}
 }
 
@@ -380,5 +451,5 @@ int snapshot_instance_steps(struct task *task, const char *first, GError **error
 		return -1;
 	if (!nova_instance_is_plain(task->instance))
 		report_phase(task, "snapshot", "end");
-	return 0;
+	return image_finish(task, error);
 }

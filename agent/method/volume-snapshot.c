@@ -8,7 +8,9 @@
 
 #include "agent/method/methods.h"
 #include "agent/task/args.h"
+#include "agent/task/outcome.h"
 #include "agent/task/step.h"
+#include "agent/task/volume-result.h"
 
 #define POLL_US (G_USEC_PER_SEC / 2)
 
@@ -18,20 +20,12 @@ static const char *info_string(const struct task *task, const char *info, const 
 		cJSON_GetObjectItemCaseSensitive(task->args, info), name));
 }
 
-static void report_to_cinder(struct task *task, const char *snapshot, const char *status)
+/* Not if the next process continues the job. */
+static void report_failure(struct task *task, const char *snapshot, const char *status,
+			   const GError *error)
 {
-	g_autoptr(GError) error = NULL;
-
-	if (!task->agent->volumes)
-		g_warning("instance %s: Cinder is not configured: cannot report to it that "
-			  "snapshot %s is %s",
-			  nova_instance_uuid(task->instance), snapshot, status);
-	else if (task_step_begin(task, "volume-tell", NULL, &error) < 0 ||
-		 cinder_snapshot_update(task->agent->volumes, &task->identity, snapshot, status,
-					&error) < 0 ||
-		 task_step_end(task, "volume-tell", &error) < 0)
-		g_warning("instance %s: cannot report to Cinder that snapshot %s is %s: %s",
-			  nova_instance_uuid(task->instance), snapshot, status, error->message);
+	if (task_outcome(task, error) != TASK_EVENT_STOPPED)
+		(void)volume_result_report(task, snapshot, status);
 }
 
 /* As nova does, until Cinder has processed the report. Nothing here depends on it, so a failure is
@@ -69,12 +63,13 @@ static int run_create(struct task *task, GError **error)
 	    virt_volume_snapshot_create(task->agent->host, &volume,
 					info_string(task, "create_info", "new_file"), error) < 0 ||
 	    task_step_end(task, "volume-create", error) < 0) {
-		report_to_cinder(task, snapshot, "error");
+		report_failure(task, snapshot, "error", *error);
 		return -1;
 	}
-	report_to_cinder(task, snapshot, "creating");
-	task->step = "waiting for Cinder";
-	wait_for_cinder(task, snapshot);
+	if (volume_result_report(task, snapshot, "creating")) {
+		task->step = "waiting for Cinder";
+		wait_for_cinder(task, snapshot);
+	}
 	return 0;
 }
 
@@ -94,10 +89,10 @@ static int run_delete(struct task *task, GError **error)
 		    task->agent->host, &volume, info_string(task, "delete_info", "file_to_merge"),
 		    info_string(task, "delete_info", "merge_target_file"), error) < 0 ||
 	    task_step_end(task, "volume-delete", error) < 0) {
-		report_to_cinder(task, snapshot, "error_deleting");
+		report_failure(task, snapshot, "error_deleting", *error);
 		return -1;
 	}
-	report_to_cinder(task, snapshot, "deleting");
+	(void)volume_result_report(task, snapshot, "deleting");
 	return 0;
 }
 
@@ -162,12 +157,12 @@ static int check_delete_args(const cJSON *args, GError **error)
 
 static void give_up_create(struct task *task)
 {
-	report_to_cinder(task, info_string(task, "create_info", "snapshot_id"), "error");
+	(void)volume_result_report(task, info_string(task, "create_info", "snapshot_id"), "error");
 }
 
 static void give_up_delete(struct task *task)
 {
-	report_to_cinder(task, task_arg_string(task, "snapshot_id"), "error_deleting");
+	(void)volume_result_report(task, task_arg_string(task, "snapshot_id"), "error_deleting");
 }
 
 const struct task_method method_volume_snapshot_create = {

@@ -26,7 +26,7 @@ static enum task_event decide_with_image(struct task *task, enum instance_standi
 {
 	const char *uuid = task->recovered_job->instance;
 
-	if (fact_keep_image(task, error) < 0)
+	if (task_state_image(task->state) != TASK_IMAGE_STORED && fact_keep_image(task, error) < 0)
 		return TASK_EVENT_FAILED;
 	switch (standing) {
 	case INSTANCE_BUSY:
@@ -53,7 +53,9 @@ static enum task_event decide_with_image(struct task *task, enum instance_standi
 static enum task_event decide_to_run(struct task *task, enum instance_standing standing,
 				     GError **error)
 {
-	unsigned runs = task->recovered_job->runs;
+	/* A run that ended by SIGTERM says nothing against another one. */
+	unsigned stops = fact_count(task->recovered_job, FACT_STOPPED);
+	unsigned runs = task->recovered_job->runs - MIN(stops, task->recovered_job->runs);
 
 	/* An earlier process has finished the work: clearing the task state comes last. */
 	if (standing == INSTANCE_IDLE && task_was_begun(task) &&
@@ -101,20 +103,25 @@ static enum task_event fail_as_journaled(const struct task *task, enum instance_
 	return fail_with(task, noted, error);
 }
 
-/* Not if it is already known how the task ends. */
-static bool needs_image_query(const struct task *task)
+/* Not if it is already known how the task continues. The method itself verifies an image that the
+ * store has confirmed, after it has cleared the task state. */
+static bool needs_image_query(const struct task *task, enum instance_standing standing)
 {
-	bool may_be_cancelled = task_state_image(task->state) != TASK_IMAGE_KEPT;
+	bool was_complete = task_state_has_complete_image(task->state);
+	bool will_run = was_complete && (standing == INSTANCE_WAITS || standing == INSTANCE_IDLE ||
+					 standing == INSTANCE_UNKNOWN);
 
 	return (task->method->flags & METHOD_HAS_IMAGE) && !task->recovered_job->reason &&
-	       !(may_be_cancelled && job_is_cancelled(task->job)) && !job_is_stopping(task->job);
+	       !will_run && !(!was_complete && job_is_cancelled(task->job)) &&
+	       !job_is_stopping(task->job);
 }
 
-/* A kept image cannot be cancelled. An image that is found to be complete can be cancelled only
- * before that. */
-static bool is_recovery_cancelled(const struct task *task, enum image_standing image)
+/* A complete image cannot be cancelled. An image that is found to be complete can be cancelled only
+ * before that. `was_complete`: it was known before. */
+static bool is_recovery_cancelled(const struct task *task, enum image_standing image,
+				  bool was_complete)
 {
-	if (task_state_image(task->state) == TASK_IMAGE_KEPT)
+	if (was_complete)
 		return false;
 	return image == IMAGE_COMPLETE ? !job_refuse_cancel(task->job)
 				       : job_is_cancelled(task->job);
@@ -127,13 +134,13 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 	g_autoptr(GError) instance_error = NULL;
 	g_autoptr(GError) image_error = NULL;
 	bool has_failed = task->recovered_job->reason != NULL;
-	bool has_kept_image = task_state_image(task->state) == TASK_IMAGE_KEPT;
+	bool was_complete = task_state_has_complete_image(task->state);
 	enum instance_standing standing;
-	enum image_standing image = IMAGE_WAITS;
+	enum image_standing image = was_complete ? IMAGE_UNKNOWN : IMAGE_WAITS;
 
 	task->step = "querying the instance's state";
-	standing = recovery_ask_instance(task, has_kept_image, &instance_error);
-	if (needs_image_query(task)) {
+	standing = recovery_ask_instance(task, was_complete, &instance_error);
+	if (needs_image_query(task, standing)) {
 		task->step = "querying the image's state";
 		image = recovery_ask_image(task, &image_error);
 	}
@@ -142,12 +149,15 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 		return TASK_EVENT_FAILED;
 	if (job_is_stopping(task->job))
 		return TASK_EVENT_STOPPED;
-	if (!has_failed && is_recovery_cancelled(task, image)) {
+	if (!has_failed && is_recovery_cancelled(task, image, was_complete)) {
 		(void)task_fail_cancelled(task, error);
 		return TASK_EVENT_CANCELLED;
 	}
-	if (image == IMAGE_COMPLETE)
+	if (image == IMAGE_COMPLETE || (image == IMAGE_UNKNOWN && was_complete && !has_failed))
 		return decide_with_image(task, standing, instance_error, error);
+	/* So that it is deleted, whatever happened to the instance. */
+	if (was_complete && image == IMAGE_UNUSABLE)
+		return fail_with(task, image_error, error);
 	if (instance_error && !(has_failed && standing == INSTANCE_UNKNOWN))
 		return fail_by_standing(task, standing, instance_error, error);
 	if (has_failed)

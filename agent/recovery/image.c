@@ -18,29 +18,20 @@ static gint64 deadline_in(gint64 seconds)
 	return g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
 }
 
-/* `ret_is_saving`: with IMAGE_UNKNOWN, whether the store may still find out more. */
-static enum image_standing query_image(struct task *task, bool *ret_is_saving, GError **error)
+static bool may_be_complete(const struct task *task)
 {
-	bool may_wait = task_state_image(task->state) != TASK_IMAGE_KEPT;
-	g_autoptr(image_record_t) record = NULL;
-	g_autoptr(GError) local = NULL;
+	return task_state_image(task->state) == TASK_IMAGE_SENT ||
+	       task_state_has_complete_image(task->state);
+}
 
-	*ret_is_saving = false;
-	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, &local) <
-	    0) {
-		/* A directory store has no record before the upload. */
-		if (may_wait && task->agent->config->image.directory &&
-		    g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-			return IMAGE_WAITS;
-		g_propagate_error(error, g_steal_pointer(&local));
-		return IMAGE_UNKNOWN;
-	}
-	if (g_strcmp0(record->status, "active") == 0 &&
-	    fact_image_matches(task->recovered_job, record))
-		return IMAGE_COMPLETE;
-	if (may_wait && g_strcmp0(record->status, "queued") == 0)
+/* `record` is not active. */
+static enum image_standing classify_inactive(const struct task *task,
+					     const struct image_record *record, GError **error)
+{
+	bool is_queued = g_strcmp0(record->status, "queued") == 0;
+
+	if (is_queued && !task_state_has_complete_image(task->state))
 		return IMAGE_WAITS;
-	*ret_is_saving = g_strcmp0(record->status, "saving") == 0;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
 		    "novasnapd was interrupted during this request, and image %s is now %s: it is "
 		    "unknown whether the image is complete",
@@ -48,29 +39,56 @@ static enum image_standing query_image(struct task *task, bool *ret_is_saving, G
 	return IMAGE_UNKNOWN;
 }
 
+/* `ret_may_change`: with IMAGE_UNKNOWN, whether the store may still find out more. */
+static enum image_standing query_image(struct task *task, bool *ret_may_change, GError **error)
+{
+	g_autoptr(image_record_t) record = NULL;
+	g_autoptr(GError) local = NULL;
+
+	*ret_may_change = false;
+	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, &local) <
+	    0) {
+		bool is_missing = g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND);
+
+		/* A directory store has no record before the upload. */
+		if (is_missing && task->agent->config->image.directory &&
+		    !task_state_has_complete_image(task->state))
+			return IMAGE_WAITS;
+		*ret_may_change = may_be_complete(task);
+		g_propagate_error(error, g_steal_pointer(&local));
+		return is_missing ? IMAGE_UNUSABLE : IMAGE_UNKNOWN;
+	}
+	if (g_strcmp0(record->status, "active") == 0)
+		return fact_verify_image(task, record, error) == 0 ? IMAGE_COMPLETE
+								   : IMAGE_UNUSABLE;
+	*ret_may_change = g_strcmp0(record->status, "saving") == 0;
+	return classify_inactive(task, record, error);
+}
+
 enum image_standing recovery_ask_image(struct task *task, GError **error)
 {
-	/* A kept image cannot be cancelled. */
+	const struct config *config = task->agent->config;
+	/* A complete image cannot be cancelled. */
 	bool (*wait)(struct job * job, unsigned ms) =
-		task_state_image(task->state) == TASK_IMAGE_KEPT ? job_wait_despite_cancel
-								 : job_wait;
-	gint64 saving = task->agent->config->image.saving_timeout_s;
-	gint64 saving_until = deadline_in(SAVING_TIMES * saving);
+		task_state_has_complete_image(task->state) ? job_wait_despite_cancel : job_wait;
+	gint64 saving_s = (gint64)SAVING_TIMES * config->image.saving_timeout_s;
+	gint64 saving_until = deadline_in(
+		may_be_complete(task) ? MAX(saving_s, (gint64)config->finishing_timeout_s)
+				      : saving_s);
 	gint64 unanswered_until = deadline_in(UNANSWERED_S);
 
 	for (;;) {
 		g_autoptr(GError) local = NULL;
-		bool is_saving;
-		enum image_standing standing = query_image(task, &is_saving, &local);
+		bool may_change;
+		enum image_standing standing = query_image(task, &may_change, &local);
 		bool is_away = g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 		gint64 until = is_away ? unanswered_until : saving_until;
 
-		if (standing != IMAGE_UNKNOWN)
+		if (standing != IMAGE_UNKNOWN || !(is_away || may_change) ||
+		    g_get_monotonic_time() > until || !wait(task->job, PAUSE_MS)) {
+			if (local)
+				g_propagate_error(error, g_steal_pointer(&local));
 			return standing;
-		if (!(is_away || is_saving) || g_get_monotonic_time() > until ||
-		    !wait(task->job, PAUSE_MS)) {
-			g_propagate_error(error, g_steal_pointer(&local));
-			return IMAGE_UNKNOWN;
 		}
 	}
 }

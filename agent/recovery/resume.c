@@ -16,6 +16,10 @@ static enum task_event recover_event(const struct journal_job *left)
 {
 	if (fact_is_known(left, FACT_KEEP_IMAGE))
 		return TASK_EVENT_RECOVER_KEPT;
+	if (fact_is_known(left, FACT_IMAGE_STORED))
+		return TASK_EVENT_RECOVER_STORED;
+	if (fact_all_data_was_sent(left))
+		return TASK_EVENT_RECOVER_SENT;
 	return fact_is_known(left, FACT_DATA_SENT) ? TASK_EVENT_RECOVER_WRITTEN
 						   : TASK_EVENT_RECOVER;
 }
@@ -28,7 +32,8 @@ enum task_event recovery_begin(struct task *task, GError **error)
 
 	if (task_state_apply(task->state, recover_event(left), error) < 0)
 		return TASK_EVENT_FAILED;
-	if (task_state_image(task->state) == TASK_IMAGE_KEPT)
+	task->checksum = fact_find_checksum(left);
+	if (task_state_has_complete_image(task->state))
 		(void)job_refuse_cancel(task->job);
 	g_message("instance %s: novasnapd was interrupted while %s%s%s %s: resuming it",
 		  left->instance, left->method, task->image_id ? " into image " : "",

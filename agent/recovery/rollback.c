@@ -5,6 +5,7 @@
 #include "agent/recovery/rollback.h"
 
 #include "agent/task/fault-point.h"
+#include "agent/task/volume-result.h"
 
 #define RETRY_PAUSE_MS 2000
 /* A libvirtd that is starting together with novasnapd may need longer. */
@@ -52,7 +53,9 @@ static int rollback_open_steps(struct agent *agent, const struct journal_job *le
 		struct journal_step *step = left->steps->pdata[i - 1];
 		g_autoptr(GError) local = NULL;
 
-		if (step->cleared || *step->undo == '\0' || must_wait(step, failed, is_last_try) ||
+		if (step->cleared || *step->undo == '\0' ||
+		    g_str_equal(step->name, VOLUME_RESULT_STEP) ||
+		    must_wait(step, failed, is_last_try) ||
 		    rollback_journaled_step(agent, left, step, &local) == 0)
 			continue;
 		if (rc == 0)

@@ -6,24 +6,50 @@
 
 #include <string.h>
 
-/* The newest fact with that word, including its values. NULL: none. */
-static const char *find_fact(const struct journal_job *job, const char *word)
+static bool is_fact(const struct journal_step *step, const char *word)
 {
 	size_t length = strlen(word);
 
+	return !step->cleared && *step->undo == '\0' && g_str_has_prefix(step->name, word) &&
+	       (step->name[length] == '\0' || step->name[length] == ' ');
+}
+
+/* The newest fact with that word, including its values. NULL: none. `ret_index`: its place among
+ * the steps; may be NULL. */
+static const char *find_fact(const struct journal_job *job, const char *word, guint *ret_index)
+{
 	for (guint i = job->steps->len; i > 0; i--) {
 		const struct journal_step *step = job->steps->pdata[i - 1];
 
-		if (!step->cleared && *step->undo == '\0' && g_str_has_prefix(step->name, word) &&
-		    (step->name[length] == '\0' || step->name[length] == ' '))
-			return step->name;
+		if (!is_fact(step, word))
+			continue;
+		if (ret_index)
+			*ret_index = i - 1;
+		return step->name;
 	}
 	return NULL;
 }
 
 bool fact_is_known(const struct journal_job *job, const char *word)
 {
-	return find_fact(job, word) != NULL;
+	return find_fact(job, word, NULL) != NULL;
+}
+
+unsigned fact_count(const struct journal_job *job, const char *word)
+{
+	unsigned count = 0;
+
+	for (guint i = 0; i < job->steps->len; i++)
+		count += is_fact(job->steps->pdata[i], word);
+	return count;
+}
+
+bool fact_all_data_was_sent(const struct journal_job *job)
+{
+	guint checksum, sent;
+
+	return find_fact(job, FACT_CHECKSUM, &checksum) && find_fact(job, FACT_DATA_SENT, &sent) &&
+	       checksum > sent;
 }
 
 char *fact_checksum_text(const struct image_checksum *checksum)
@@ -32,21 +58,25 @@ char *fact_checksum_text(const struct image_checksum *checksum)
 			       checksum->hash, checksum->size);
 }
 
-bool fact_image_matches(const struct journal_job *job, const struct image_record *record)
+char *fact_find_checksum(const struct journal_job *job)
 {
-	const char *fact = find_fact(job, FACT_CHECKSUM);
-	g_auto(GStrv) words = fact ? g_strsplit(fact, " ", 4) : NULL;
-	struct image_checksum checksum;
-	g_autoptr(GError) error = NULL;
+	return g_strdup(find_fact(job, FACT_CHECKSUM, NULL));
+}
 
-	if (!words || g_strv_length(words) != 4)
-		return false;
+int fact_verify_image(const struct task *task, const struct image_record *record, GError **error)
+{
+	g_auto(GStrv) words = task->checksum ? g_strsplit(task->checksum, " ", 4) : NULL;
+	struct image_checksum checksum;
+
+	if (!words || g_strv_length(words) != 4) {
+		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH,
+			    "image %s is active, although not all of its data was sent",
+			    record->id);
+		return -1;
+	}
 	checksum =
 		(struct image_checksum){words[1], words[2], g_ascii_strtoull(words[3], NULL, 10)};
-	if (image_record_verify(record, &checksum, &error) == 0)
-		return true;
-	g_warning("instance %s: %s", job->instance, error->message);
-	return false;
+	return image_record_verify(record, &checksum, error);
 }
 
 void fact_note_fault_sent(struct task *task)
@@ -62,7 +92,7 @@ void fact_note_fault_sent(struct task *task)
 
 int64_t fact_fault_sent(const struct journal_job *job)
 {
-	const char *fact = find_fact(job, FACT_FAULT_SENT);
+	const char *fact = find_fact(job, FACT_FAULT_SENT, NULL);
 
 	return fact ? g_ascii_strtoll(fact + strlen(FACT_FAULT_SENT), NULL, 10) : 0;
 }
@@ -72,6 +102,16 @@ static const struct {
 	const char *name;
 	GQuark (*quark)(void);
 } domains[] = {{"rpc", rpc_error_quark}, {"image", image_error_quark}, {"virt", virt_error_quark}};
+
+int fact_note_image_stored(struct task *task, GError **error)
+{
+	/* If this fails, a later process still finds the image by its checksum. */
+	if (task->journal_job > 0 && journal_step_add(task->agent->journal, task->journal_job,
+						      FACT_IMAGE_STORED, "", NULL) < 0)
+		g_info("instance %s: image %s: its confirmation could not be journaled",
+		       nova_instance_uuid(task->instance), task->image_id);
+	return task_state_apply(task->state, TASK_EVENT_IMAGE_STORED, error);
+}
 
 int fact_keep_image(struct task *task, GError **error)
 {
@@ -108,7 +148,7 @@ void fact_note_failure(struct task *task, const GError *error)
 
 int fact_restore_failure(const struct journal_job *job, GError **error)
 {
-	const char *fact = find_fact(job, FACT_FAILURE);
+	const char *fact = find_fact(job, FACT_FAILURE, NULL);
 	g_auto(GStrv) words = fact ? g_strsplit(fact, " ", 3) : NULL;
 	bool known = words && g_strv_length(words) == 3;
 	GQuark domain = VIRT_ERROR;

@@ -12,19 +12,28 @@
 #define FACT_DATA_SENT "upload"		  /* data may be in the image */
 #define FACT_CHECKSUM "checksum"	  /* algorithm, hash and size of the complete image */
 #define FACT_FAILURE "failure"		  /* domain and code of the error that ended the task */
-#define FACT_KEEP_IMAGE "keep"		  /* a failure does not delete the image */
+#define FACT_IMAGE_STORED "stored"	  /* the store has confirmed that it has the image */
+#define FACT_KEEP_IMAGE "keep"		  /* the image is verified */
 #define FACT_FAULT_SENT "send-fault"	  /* when the fault was first sent to the conductor */
 #define FACT_FAULT_REPORTED "told-fault"  /* the fault was written to nova's database */
 #define FACT_GUEST_CHANGED "change-guest" /* libvirt was asked to pause, save... the guest */
+#define FACT_STOPPED "stopped"		  /* a run of the job was ended by SIGTERM */
 
 /* Whether an earlier process journaled a fact with that word. */
 bool fact_is_known(const struct journal_job *job, const char *word);
+/* How many facts with that word there are. */
+unsigned fact_count(const struct journal_job *job, const char *word);
+/* Whether all data of the last upload may have been sent: FACT_CHECKSUM is newer than
+ * FACT_DATA_SENT. */
+bool fact_all_data_was_sent(const struct journal_job *job);
 
 /* FACT_CHECKSUM with its values. The caller frees it. */
 char *fact_checksum_text(const struct image_checksum *checksum);
-/* Whether an active image equals what an earlier process sent, according to FACT_CHECKSUM. False if
- * that fact is missing. */
-bool fact_image_matches(const struct journal_job *job, const struct image_record *record);
+/* The newest FACT_CHECKSUM with its values, which the caller frees. NULL: none. */
+char *fact_find_checksum(const struct journal_job *job);
+/* Compares an active image with the checksum of the task's data (task->checksum). Returns 0, or -1
+ * with IMAGE_ERROR_MISMATCH, also if the task has no checksum. */
+int fact_verify_image(const struct task *task, const struct image_record *record, GError **error);
 
 /* Journals FACT_FAULT_SENT with task->fault_sent_at, before the fault is sent. A failure to write
  * is logged: a fault is better written twice than never. */
@@ -32,8 +41,10 @@ void fact_note_fault_sent(struct task *task);
 /* The time that an earlier process journaled, in seconds since the epoch; 0: none. */
 int64_t fact_fault_sent(const struct journal_job *job);
 
-/* From now on, in this process and in later ones, a failure does not delete the image. Returns 0,
- * or -1 with an error if the image is not complete. */
+/* The store has confirmed that it has the image. Returns 0, or -1 with an error. */
+int fact_note_image_stored(struct task *task, GError **error);
+/* The image is verified: from now on, in this process and in later ones, it cannot be cancelled.
+ * Returns 0, or -1 with an error if the image is not verified. */
 int fact_keep_image(struct task *task, GError **error);
 
 /* Journals the task's error before anything is reported, so that a later process reports the same

@@ -40,6 +40,7 @@ struct intake {
 	/* Guarded by the lock. */
 	GQueue queue; /* struct arrival, oldest first */
 	bool stopping;
+	bool ended; /* the thread returns now */
 
 	/* Used only by the thread. */
 	GPtrArray *arrivals; /* struct arrival, oldest first: removed from the queue */
@@ -77,7 +78,6 @@ void intake_free(struct intake *intake)
 {
 	if (!intake)
 		return;
-	intake_stop(intake);
 	g_queue_clear_full(&intake->queue, free_arrival);
 	g_ptr_array_unref(intake->arrivals);
 	pthread_cond_destroy(&intake->changed);
@@ -313,6 +313,10 @@ static void *intake_main(void *opaque)
 		if (intake->paused && g_get_monotonic_time() >= intake->retry_at)
 			try_journal(intake);
 	}
+	pthread_mutex_lock(&intake->lock);
+	intake->ended = true;
+	pthread_cond_broadcast(&intake->changed);
+	pthread_mutex_unlock(&intake->lock);
 	return NULL;
 }
 
@@ -328,18 +332,29 @@ int intake_start(struct intake *intake, GError **error)
 	return -1;
 }
 
-void intake_stop(struct intake *intake)
+bool intake_stop(struct intake *intake, unsigned limit_s)
 {
+	struct timespec until = thread_deadline(limit_s * 1000);
+	bool ended;
+	int rc = 0;
+
 	if (!intake || !intake->journals || intake->joined)
-		return;
+		return true;
 	pthread_mutex_lock(&intake->lock);
 	intake->stopping = true;
 	pthread_cond_broadcast(&intake->changed);
+	while (!intake->ended && rc == 0)
+		rc = pthread_cond_clockwait(&intake->changed, &intake->lock, CLOCK_MONOTONIC,
+					    &until);
+	ended = intake->ended;
 	pthread_mutex_unlock(&intake->lock);
+	if (!ended)
+		return false;
 	pthread_join(intake->thread, NULL);
 	intake->joined = true;
 	g_ptr_array_set_size(intake->arrivals, 0);
 	atomic_store(&intake->waiting, 0);
+	return true;
 }
 
 /* Returns false if the thread is about to end, or has ended. */

@@ -41,9 +41,11 @@ struct intake *intake_new(struct agent *agent, const struct intake_ops *ops);
 /* Starts the thread; agent->journal must be open. Returns 0, or -1 with an error. */
 int intake_start(struct intake *intake, GError **error);
 /* Ends the thread, and frees the requests that are not journaled without an ack. Call no
- * intake_take afterwards. Accepts NULL; may be called again. */
-void intake_stop(struct intake *intake);
-/* Accepts NULL. */
+ * intake_take afterwards. Returns false if the thread did not end within `limit_s` seconds, because
+ * writing the journal hangs: then the intake must not be freed. Accepts NULL; may be called
+ * again. */
+bool intake_stop(struct intake *intake, unsigned limit_s);
+/* Call it after intake_stop has returned true. Accepts NULL. */
 void intake_free(struct intake *intake);
 
 /* Accepts a request for a method, in the consuming thread, without waiting. Returns false if its

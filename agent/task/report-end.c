@@ -52,15 +52,52 @@ static void handle_undelivered(const struct end *end, enum task_duty duty, const
 		  error->message, is_retried ? "; it will be reported again" : "");
 }
 
-/* 1: active; 0: not active; -1 with an error. */
-static int is_image_active(struct task *task, GError **error)
+/* Whether an image that is not active has no data, and receives none. */
+static bool is_unused(const struct image_record *record)
 {
+	return g_strcmp0(record->status, "queued") == 0 || g_strcmp0(record->status, "killed") == 0;
+}
+
+/* For TASK_IMAGE_DELETE_WRONG. */
+static bool is_wrong(const struct task *task, const struct image_record *record)
+{
+	g_autoptr(GError) mismatch = NULL;
+
+	if (g_strcmp0(record->status, "active") != 0)
+		return is_unused(record);
+	if (fact_verify_image(task, record, &mismatch) == 0)
+		return false;
+	g_message("instance %s: %s", nova_instance_uuid(task->instance), mismatch->message);
+	return true;
+}
+
+/* 1: the image is deleted; 0: it is not, because it may be complete or another task's; -1 with an
+ * error: the store did not answer. */
+static int is_to_be_deleted(struct task *task, GError **error)
+{
+	enum task_image_deletion deletion = task_state_image_deletion(task->state);
 	g_autoptr(image_record_t) record = NULL;
 
+	if (deletion == TASK_IMAGE_DELETE)
+		return 1;
 	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, error) <
 	    0)
 		return -1;
-	return g_strcmp0(record->status, "active") == 0;
+	switch (deletion) {
+	case TASK_IMAGE_DELETE_INACTIVE:
+		return g_strcmp0(record->status, "active") != 0;
+	case TASK_IMAGE_DELETE_UNUSED:
+		return is_unused(record);
+	case TASK_IMAGE_DELETE_WRONG:
+		if (is_wrong(task, record))
+			return 1;
+		g_message("instance %s: image %s is %s and may be complete: not deleting it",
+			  nova_instance_uuid(task->instance), task->image_id, record->status);
+		return 0;
+	case TASK_IMAGE_DELETE:
+	default:
+		return 1;
+	}
 }
 
 static int delete_image_now(struct task *task, GError **error)
@@ -83,11 +120,9 @@ static void delete_image(const struct end *end)
 	struct task *task = end->task;
 	g_autofree char *what = g_strdup_printf("image %s is left behind", task->image_id);
 	g_autoptr(GError) error = NULL;
-	int rc = 0;
+	int rc = is_to_be_deleted(task, &error);
 
-	if (task_state_spares_active_image(task->state))
-		rc = is_image_active(task, &error);
-	if (rc == 0)
+	if (rc > 0)
 		rc = delete_image_now(task, &error);
 	if (rc >= 0 || g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
 		set_duty_done(end, TASK_DUTY_IMAGE);

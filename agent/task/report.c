@@ -16,6 +16,8 @@
 #define CALL_TRIES 3
 /* Pause between further tries, for a complete image. */
 #define RETRY_PAUSE_MS 2000
+/* How often image store and libvirt are asked whether a snapshot is still wanted. */
+#define WANT_TRIES 150
 
 static bool has_conductor(const struct task *task)
 {
@@ -47,23 +49,54 @@ int report_event_start(struct task *task, GError **error)
 	return task_step_end(task, "event", error);
 }
 
-/* The snapshot is still wanted if its image waits for data and the guest is on this host. */
-static bool is_snapshot_wanted(struct task *task)
+enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
+
+static enum want guest_want(struct task *task)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (virt_guest_power_state(task->agent->host, nova_instance_uuid(task->instance), &error) >=
+	    0)
+		return WANT_YES;
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN) ? WANT_NO : WANT_UNKNOWN;
+}
+
+/* The snapshot is still wanted if its image waits for data and the guest is on this host. Unknown:
+ * the image store or libvirt did not answer. */
+static enum want snapshot_want(struct task *task)
 {
 	g_autoptr(image_record_t) record = NULL;
+	g_autoptr(GError) error = NULL;
 	const char *owner;
 
-	if (!task->image_id ||
-	    image_store_get(task->agent->store, &task->identity, task->image_id, &record, NULL) < 0)
-		return false;
+	if (!task->image_id)
+		return WANT_NO;
+	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, &error) <
+	    0)
+		return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) ? WANT_NO
+										  : WANT_UNKNOWN;
 	if (g_strcmp0(record->status, "queued") != 0 && g_strcmp0(record->status, "saving") != 0)
-		return false;
+		return WANT_NO;
 	owner = cJSON_GetStringValue(
 		cJSON_GetObjectItemCaseSensitive(record->document, "instance_uuid"));
 	if (owner && !g_str_equal(owner, nova_instance_uuid(task->instance)))
-		return false;
-	return virt_guest_power_state(task->agent->host, nova_instance_uuid(task->instance),
-				      NULL) >= 0;
+		return WANT_NO;
+	return guest_want(task);
+}
+
+/* Asks again while image store or libvirt do not answer. */
+static bool is_snapshot_wanted(struct task *task)
+{
+	for (unsigned attempt = 1;; attempt++) {
+		enum want want = snapshot_want(task);
+
+		if (want != WANT_UNKNOWN)
+			return want == WANT_YES;
+		g_info("instance %s: it is unknown whether its snapshot is still wanted",
+		       nova_instance_uuid(task->instance));
+		if (attempt >= WANT_TRIES || !job_wait(task->job, RETRY_PAUSE_MS))
+			return false;
+	}
 }
 
 /* A complete image is not given up because the conductor does not answer: the tries end only when
@@ -177,6 +210,9 @@ int report_task_state(struct task *task, const char *task_state, const char *exp
 	if (save_instance(task, task_state, expected, error) < 0)
 		return -1;
 	task->task_state = task_state;
+	/* Another operation may have a task state from now on, which a failure must not clear. */
+	if (!task_state)
+		task_state_set_done(task->state, TASK_DUTY_TASK_STATE);
 	g_info("instance %s: task state %s", nova_instance_uuid(task->instance),
 	       task_state ? task_state : "none");
 	report_progress(task, "state", NULL, 0, 0, true);

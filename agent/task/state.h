@@ -39,24 +39,31 @@ enum task_stage {
 
 enum task_image {
 	TASK_IMAGE_UNTOUCHED, /* no data of this task is in it, or there is no image */
-	TASK_IMAGE_WRITTEN,   /* data of this task may be in it */
-	TASK_IMAGE_VERIFIED,  /* complete, and equal to what was sent */
-	TASK_IMAGE_KEPT,      /* as verified, and a failure does not delete it */
+	TASK_IMAGE_WRITTEN, /* an incomplete part of the data, or data that differs, may be in it */
+	TASK_IMAGE_SENT,    /* it may be complete: all data was sent, without a confirmation */
+	TASK_IMAGE_STORED,  /* complete according to the store, but not verified */
+	TASK_IMAGE_VERIFIED, /* complete, and equal to what was sent */
+	TASK_IMAGE_KEPT,     /* as verified, and the job cannot be cancelled any more */
 	TASK_IMAGES
 };
 
 enum task_event {
 	TASK_EVENT_RECOVER,	    /* it is open in the journal; no data was sent */
 	TASK_EVENT_RECOVER_WRITTEN, /* as TASK_EVENT_RECOVER, but data was sent */
-	TASK_EVENT_RECOVER_KEPT,    /* as TASK_EVENT_RECOVER, but the image is kept */
-	TASK_EVENT_RUN,		    /* the method begins */
-	TASK_EVENT_DATA_SENT,	    /* data is about to be sent */
-	TASK_EVENT_IMAGE_VERIFIED,  /* the store has the data that was sent */
-	TASK_EVENT_IMAGE_KEPT,	    /* a failure does not delete the image any more */
-	TASK_EVENT_SUCCEEDED,	    /* the method has finished its work */
-	TASK_EVENT_NOTHING_LEFT,    /* recovery found that only the end must be reported */
+	TASK_EVENT_RECOVER_SENT,    /* as TASK_EVENT_RECOVER, but all data may have been sent */
+	TASK_EVENT_RECOVER_STORED, /* as TASK_EVENT_RECOVER, but the store has confirmed all data */
+	TASK_EVENT_RECOVER_KEPT,   /* as TASK_EVENT_RECOVER, but the image is kept */
+	TASK_EVENT_RUN,		   /* the method begins */
+	TASK_EVENT_DATA_SENT,	   /* data is about to be sent */
+	TASK_EVENT_IMAGE_SENT,	   /* the store may have all data: its reply is missing */
+	TASK_EVENT_IMAGE_STORED,   /* the store has confirmed that it has all data */
+	TASK_EVENT_IMAGE_VERIFIED, /* the store has the data that was sent */
+	TASK_EVENT_IMAGE_KEPT,	   /* the image can no longer be cancelled */
+	TASK_EVENT_SUCCEEDED,	   /* the method has finished its work */
+	TASK_EVENT_NOTHING_LEFT,   /* recovery found that only the end must be reported */
 	TASK_EVENT_FAILED,
 	TASK_EVENT_IMAGE_REFUSED, /* the store rejects data; the image may be another task's */
+	TASK_EVENT_IMAGE_DIFFERS, /* the store has other data than was sent */
 	TASK_EVENT_STATE_TAKEN,	  /* the conductor found another task state */
 	TASK_EVENT_NOT_OURS,	  /* recovery found that the instance does not wait for it */
 	TASK_EVENT_INSTANCE_GONE,
@@ -94,15 +101,22 @@ enum task_stage task_state_stage(const struct task_state *state);
 enum task_image task_state_image(const struct task_state *state);
 /* Whether the end is being reported. */
 bool task_state_is_ending(const struct task_state *state);
-/* Whether the image is verified or kept. */
+/* Whether the image is stored, verified or kept. */
 bool task_state_has_complete_image(const struct task_state *state);
 
 /* The duties of the stage that are not done yet. */
 unsigned task_state_due(const struct task_state *state);
 /* Marks duties as done or not needed, for all following stages as well. */
 void task_state_set_done(struct task_state *state, unsigned duties);
-/* For TASK_DUTY_IMAGE: whether an active image is not deleted, because it may be another task's. */
-bool task_state_spares_active_image(const struct task_state *state);
+
+/* Which images TASK_DUTY_IMAGE deletes. */
+enum task_image_deletion {
+	TASK_IMAGE_DELETE,	    /* in any status */
+	TASK_IMAGE_DELETE_INACTIVE, /* unless it is active */
+	TASK_IMAGE_DELETE_UNUSED,   /* unless it has data, or receives it: another task's */
+	TASK_IMAGE_DELETE_WRONG,    /* only if it is known to be incomplete or different */
+};
+enum task_image_deletion task_state_image_deletion(const struct task_state *state);
 
 /* The functions below are for showing and testing the tables.
  *
@@ -111,9 +125,8 @@ bool task_state_next(enum task_stage stage, enum task_image image, enum task_eve
 		     enum task_stage *ret_stage, enum task_image *ret_image);
 /* The duties of a task that ends in this state. */
 unsigned task_state_duties(enum task_stage stage, enum task_image image);
-
-/* Whether the image is deleted only if it is not active. */
-bool task_image_is_spared_if_active(enum task_stage stage, enum task_image image);
+/* Which images are deleted for a task that ends in this state. */
+enum task_image_deletion task_image_deletion(enum task_stage stage, enum task_image image);
 
 /* The names in logs and documents: "running", "written", "data sent". */
 const char *task_stage_name(enum task_stage stage);

@@ -78,6 +78,7 @@ void task_free(struct task *task)
 	journal_job_free(task->recovered_job);
 	nova_instance_free(task->instance);
 	rpc_request_free(task->request);
+	g_free(task->checksum);
 	g_free(task->roles);
 	g_free(task);
 }

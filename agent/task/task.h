@@ -69,6 +69,10 @@ struct task {
 	 * since the epoch; 0: it did not. */
 	int64_t fault_sent_at;
 
+	/* FACT_CHECKSUM with the values of the data sent (facts.h); NULL: not all was sent. Set by
+	 * the thread that reads the data, before the upload ends. */
+	char *checksum;
+
 	struct image_identity identity;
 	const char **roles; /* what identity.roles points to */
 

@@ -217,7 +217,7 @@ static void wait_until_idle(struct worker_pool *pool, unsigned seconds, bool is_
 	}
 }
 
-unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s)
+unsigned worker_pool_drain(struct worker_pool *pool, unsigned grace_s)
 {
 	GQueue dropped = G_QUEUE_INIT;
 	struct job *job;
@@ -229,12 +229,23 @@ unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned a
 	while ((job = g_queue_pop_head(&pool->waiting)))
 		g_queue_push_tail(&dropped, job);
 	wait_until_idle(pool, grace_s, true);
-	abort_running_jobs(pool);
-	wait_until_idle(pool, abort_s, false);
 	running = g_hash_table_size(pool->running);
 	pthread_mutex_unlock(&pool->lock);
 	while ((job = g_queue_pop_head(&dropped)))
 		job_free(job);
+	return running;
+}
+
+unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s)
+{
+	unsigned running;
+
+	(void)worker_pool_drain(pool, grace_s);
+	pthread_mutex_lock(&pool->lock);
+	abort_running_jobs(pool);
+	wait_until_idle(pool, abort_s, false);
+	running = g_hash_table_size(pool->running);
+	pthread_mutex_unlock(&pool->lock);
 	return running;
 }
 
@@ -316,10 +327,10 @@ bool job_acquire_slot(struct job *job)
 	struct worker_pool *pool = job->pool;
 
 	pthread_mutex_lock(&pool->lock);
-	while (pool->slots > 0 && pool->slots_in_use >= pool->slots &&
+	while (pool->slots > 0 && pool->slots_in_use >= pool->slots && !pool->stopping &&
 	       atomic_load(&job->abort) == 0)
 		pthread_cond_wait(&pool->changed, &pool->lock);
-	job->has_slot = atomic_load(&job->abort) == 0;
+	job->has_slot = !pool->stopping && atomic_load(&job->abort) == 0;
 	if (job->has_slot)
 		pool->slots_in_use++;
 	pthread_mutex_unlock(&pool->lock);

@@ -50,7 +50,10 @@ unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into);
  * running: their threads use the pool, which must not be freed then.
  */
 unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s);
-/* Ends the grace time. Any thread, before or while worker_pool_stop runs. */
+/* The first part of worker_pool_stop: returns when all jobs have ended or the grace time is over.
+ * Returns how many jobs are still running. */
+unsigned worker_pool_drain(struct worker_pool *pool, unsigned grace_s);
+/* Ends the grace time. Any thread, before or while worker_pool_stop or worker_pool_drain runs. */
 void worker_pool_skip_grace(struct worker_pool *pool);
 
 /* Not zero once the job must end: it was cancelled, or the grace time is over. Never cleared. */
@@ -72,7 +75,8 @@ bool job_wait_despite_cancel(struct job *job, unsigned ms);
  * cancelled before. */
 bool job_refuse_cancel(struct job *job);
 
-/* Waits for a slot. Returns false if the abort flag was set meanwhile. The slot is released when
+/* Waits for a slot. Returns false if the abort flag was set meanwhile, or once the pool stops: then
+ * nothing new is begun. The slot is released when
  * the job ends, or earlier by job_release_slot. */
 bool job_acquire_slot(struct job *job);
 void job_release_slot(struct job *job);

@@ -110,6 +110,7 @@ int directory_image_upload(const char *folder, const char *id, struct image_uplo
 	}
 	if (rc == 0)
 		rc = activate_record(folder, id, record, upload, error);
+	upload->verified = rc == 0;
 	cJSON_Delete(record);
 	return rc;
 }

@@ -11,7 +11,10 @@
 #include "image/store/pipeline.h"
 
 #define RETRY_PAUSE_S 1
+/* The pause between two queries grows with the time that was waited. */
 #define SAVING_POLL_S 1
+#define SAVING_POLL_MAX_S 10
+#define SAVING_POLL_PART 20
 
 /* One upload with all its attempts. */
 struct glance_upload {
@@ -20,6 +23,8 @@ struct glance_upload {
 	const char *id;
 	struct image_upload *upload;
 	struct pipeline *pipeline; /* of the current attempt */
+	bool may_be_complete;	   /* the store may have all data of the last attempt */
+	bool sent_all_before;	   /* that was once so, but the image then accepted data again */
 };
 
 static void report_bytes_sent(void *opaque, uint64_t bytes)
@@ -35,13 +40,14 @@ static ssize_t read_pipeline(void *opaque, void *buffer, size_t size, GError **e
 	return pipeline_read(((struct glance_upload *)opaque)->pipeline, buffer, size, error);
 }
 
-/* Keeps the hash if the pipeline has read the whole source. */
-static void keep_hash(struct image_upload *upload, struct pipeline *pipeline)
+/* Keeps the hash if the pipeline has read the whole source. Returns whether it has. */
+static bool keep_hash(struct image_upload *upload, struct pipeline *pipeline)
 {
 	const char *hash = pipeline_hash(pipeline);
 
 	if (hash)
 		g_strlcpy(upload->hash, hash, sizeof(upload->hash));
+	return hash != NULL;
 }
 
 static int put_data_once(struct glance_upload *self, struct glance_request *request,
@@ -57,8 +63,9 @@ static int put_data_once(struct glance_upload *self, struct glance_request *requ
 	upload->attempts++;
 	report_bytes_sent(self, 0);
 	rc = glance_request_send_once(self->client, request, &reply, ret_retry, error);
-	if (rc == 0 || reply.status == 0)
-		keep_hash(upload, self->pipeline);
+	/* A server that refuses an upload has not read all of it. */
+	if (keep_hash(upload, self->pipeline) && (reply.status == 0 || reply.status >= 500))
+		self->may_be_complete = true;
 	http_reply_clear(&reply);
 	pipeline_free(self->pipeline);
 	return rc;
@@ -76,26 +83,9 @@ static int hash_source(struct image_upload *upload, GError **error)
 	if (!pipeline)
 		return -1;
 	rc = pipeline_drain(pipeline, error);
-	keep_hash(upload, pipeline);
+	(void)keep_hash(upload, pipeline);
 	pipeline_free(pipeline);
 	return rc;
-}
-
-static int verify_record(const struct image_record *record, const struct image_upload *upload,
-			 GError **error)
-{
-	const struct image_checksum checksum = {upload->hash_name, upload->hash, upload->sent};
-
-	return image_record_verify(record, &checksum, error);
-}
-
-static int verify_image(const struct glance_upload *self, GError **error)
-{
-	g_autoptr(image_record_t) record = NULL;
-
-	if (glance_image_get(self->client, self->identity, self->id, &record, error) < 0)
-		return -1;
-	return verify_record(record, self->upload, error);
 }
 
 /* The state of an image that an earlier attempt may have changed. */
@@ -103,43 +93,96 @@ enum image_check {
 	IMAGE_CHECK_FAILED = -1, /* nothing can be sent; an error is set */
 	IMAGE_CHECK_EMPTY,	 /* it accepts data */
 	IMAGE_CHECK_COMPLETE,	 /* it contains the data to be sent */
+	IMAGE_CHECK_UNKNOWN,	 /* only while it is being checked: the reason is set as an error */
 };
 
-static enum image_check check_complete(const struct glance_upload *self,
+static enum image_check check_complete(struct glance_upload *self,
 				       const struct image_record *record, GError **error)
 {
-	if (hash_source(self->upload, error) < 0 || verify_record(record, self->upload, error) < 0)
+	struct image_upload *upload = self->upload;
+	struct image_checksum checksum;
+
+	if (hash_source(upload, error) < 0)
 		return IMAGE_CHECK_FAILED;
+	checksum = (struct image_checksum){upload->hash_name, upload->hash, upload->sent};
+	if (image_record_verify(record, &checksum, error) < 0) {
+		self->may_be_complete = false;
+		return IMAGE_CHECK_FAILED;
+	}
+	upload->verified = true;
 	return IMAGE_CHECK_COMPLETE;
 }
 
-/* Checks the image. Waits while Glance is still saving the data of an earlier attempt. */
-static enum image_check check_image_before_retry(const struct glance_upload *self, GError **error)
+/* Whether another query may succeed: the store does not answer, or rejects a token that may have
+ * expired during the upload. */
+static bool may_ask_again(const struct glance_upload *self, const GError *error)
 {
-	unsigned timeout_s = self->client->config->saving_timeout_s;
+	return self->may_be_complete &&
+	       (error->code == IMAGE_ERROR_UNAVAILABLE || error->code == IMAGE_ERROR_AUTH);
+}
 
-	for (unsigned waited_s = 0;; waited_s += SAVING_POLL_S) {
-		g_autoptr(image_record_t) record = NULL;
+static enum image_check check_image_once(struct glance_upload *self, GError **error)
+{
+	g_autoptr(image_record_t) record = NULL;
+	g_autoptr(GError) local = NULL;
 
-		if (glance_image_get(self->client, self->identity, self->id, &record, error) < 0)
-			return IMAGE_CHECK_FAILED;
-		if (g_strcmp0(record->status, "queued") == 0)
-			return IMAGE_CHECK_EMPTY;
-		if (g_strcmp0(record->status, "active") == 0)
-			return check_complete(self, record, error);
-		if (g_strcmp0(record->status, "saving") != 0) {
-			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT,
-				    "image %s is %s and accepts no data", self->id, record->status);
-			return IMAGE_CHECK_FAILED;
+	if (glance_image_get(self->client, self->identity, self->id, &record, &local) < 0) {
+		bool is_unknown = may_ask_again(self, local);
+
+		if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
+			self->may_be_complete = false;
+		g_propagate_error(error, g_steal_pointer(&local));
+		return is_unknown ? IMAGE_CHECK_UNKNOWN : IMAGE_CHECK_FAILED;
+	}
+	if (g_strcmp0(record->status, "queued") == 0) {
+		self->may_be_complete = false;
+		return IMAGE_CHECK_EMPTY;
+	}
+	if (g_strcmp0(record->status, "active") == 0)
+		return check_complete(self, record, error);
+	if (g_strcmp0(record->status, "saving") != 0) {
+		self->may_be_complete = false;
+		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT,
+			    "image %s is %s and accepts no data", self->id, record->status);
+		return IMAGE_CHECK_FAILED;
+	}
+	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "image %s is still saving",
+		    self->id);
+	return IMAGE_CHECK_UNKNOWN;
+}
+
+/* Checks the image. Waits while Glance is still saving the data of an earlier attempt and, if that
+ * has sent all data, while Glance does not answer. */
+static enum image_check check_image(struct glance_upload *self, GError **error)
+{
+	struct image_upload *upload = self->upload;
+
+	gint64 began = g_get_monotonic_time();
+
+	for (unsigned slept_s = 0;;) {
+		gint64 elapsed_s = (g_get_monotonic_time() - began) / G_USEC_PER_SEC;
+		unsigned waited_s = (unsigned)MAX(elapsed_s, slept_s);
+		unsigned pause_s =
+			CLAMP(waited_s / SAVING_POLL_PART, SAVING_POLL_S, SAVING_POLL_MAX_S);
+		g_autoptr(GError) local = NULL;
+		enum image_check check = check_image_once(self, &local);
+
+		if (check != IMAGE_CHECK_UNKNOWN) {
+			if (local)
+				g_propagate_error(error, g_steal_pointer(&local));
+			return check;
 		}
-		if (waited_s >= timeout_s) {
+		if (waited_s >= self->client->config->saving_timeout_s) {
 			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
-				    "image %s is still saving %u s after its upload was "
-				    "interrupted; it is not uploaded again meanwhile",
-				    self->id, waited_s);
+				    "%s %u s after its upload was interrupted; it is not uploaded "
+				    "again meanwhile",
+				    local->message, waited_s);
 			return IMAGE_CHECK_FAILED;
 		}
-		if (!image_cancel_sleep(self->upload->cancel, SAVING_POLL_S)) {
+		if (self->may_be_complete && upload->finishing)
+			upload->finishing(upload->opaque, local->message);
+		slept_s += pause_s;
+		if (!image_cancel_sleep(upload->cancel, pause_s)) {
 			g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
 					    "the upload was cancelled");
 			return IMAGE_CHECK_FAILED;
@@ -147,43 +190,85 @@ static enum image_check check_image_before_retry(const struct glance_upload *sel
 	}
 }
 
+static bool is_gone(const GError *error)
+{
+	return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) ||
+	       g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_GONE);
+}
+
+/* Whether the image must be checked after a failed attempt: before another one, or because it may
+ * be complete. A conflict may come from data of an earlier attempt that arrived late. */
+static bool must_check(const struct glance_upload *self, const GError *error, bool may_retry)
+{
+	if (image_cancel_is_set(self->upload->cancel))
+		return false;
+	return may_retry || self->may_be_complete || is_gone(error) ||
+	       (self->sent_all_before && g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT));
+}
+
+/* Whether another attempt may succeed. Glance also answers 410 if the image's status changed during
+ * the upload: only its record shows whether the image is gone. */
+static bool may_succeed_later(const GError *error)
+{
+	return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) || is_gone(error);
+}
+
+/* Checks the image after a failed attempt. `failure` is the attempt's error, of which the caller
+ * keeps ownership. */
+static enum image_check check_after_failure(struct glance_upload *self, const GError *failure,
+					    GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	enum image_check check;
+
+	self->sent_all_before = self->sent_all_before || self->may_be_complete;
+	check = check_image(self, &local);
+	/* It existed before the attempt. */
+	if (local && is_gone(failure) && is_gone(local))
+		local->code = IMAGE_ERROR_GONE;
+	if (local)
+		g_propagate_error(error, g_steal_pointer(&local));
+	return check;
+}
+
 /* Sends the image until the upload is complete. */
 static int put_until_complete(struct glance_upload *self, struct glance_request *request,
 			      GError **error)
 {
+	struct image_upload *upload = self->upload;
 	unsigned retries = 0;
 
 	for (;;) {
-		GError *local = NULL;
+		g_autoptr(GError) local = NULL;
 		enum image_check check;
-		bool other_token = false;
+		bool other_token = false, may_retry;
 
 		if (put_data_once(self, request, &other_token, &local) == 0) {
-			report_bytes_sent(self, self->upload->sent);
-			return verify_image(self, error);
+			report_bytes_sent(self, upload->sent);
+			return 0;
 		}
-		if (!other_token &&
-		    (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) ||
-		     retries++ >= self->client->config->num_retries)) {
-			/* The image existed before the attempt, so it was deleted. */
-			if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-				local->code = IMAGE_ERROR_GONE;
-			g_propagate_error(error, local);
+		may_retry = other_token || (may_succeed_later(local) &&
+					    retries++ < self->client->config->num_retries);
+		if (!must_check(self, local, may_retry)) {
+			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}
-		g_message("image %s: upload attempt %u failed: %s; retrying", self->id,
-			  self->upload->attempts, local->message);
-		g_clear_error(&local);
+		g_message("image %s: upload attempt %u failed: %s; %s", self->id, upload->attempts,
+			  local->message, may_retry ? "retrying" : "checking the image");
 		if (!other_token) {
 			request->server++;
-			(void)image_cancel_sleep(self->upload->cancel, RETRY_PAUSE_S);
+			(void)image_cancel_sleep(upload->cancel, RETRY_PAUSE_S);
 		}
-		check = check_image_before_retry(self, error);
+		check = check_after_failure(self, local, error);
 		if (check == IMAGE_CHECK_FAILED)
 			return -1;
 		if (check == IMAGE_CHECK_COMPLETE) {
-			report_bytes_sent(self, self->upload->sent);
+			report_bytes_sent(self, upload->sent);
 			return 0;
+		}
+		if (!may_retry) {
+			g_propagate_error(error, g_steal_pointer(&local));
+			return -1;
 		}
 	}
 }
@@ -207,11 +292,15 @@ int glance_image_upload(void *self, const struct image_identity *identity, const
 		.cancel = upload->cancel,
 	};
 	enum image_check check = IMAGE_CHECK_EMPTY;
+	int rc;
 
 	upload->sent = upload->source->size;
 	if (upload->resuming)
-		check = check_image_before_retry(&state, error);
-	if (check != IMAGE_CHECK_EMPTY)
-		return check == IMAGE_CHECK_COMPLETE ? 0 : -1;
-	return put_until_complete(&state, &request, error);
+		check = check_image(&state, error);
+	if (check == IMAGE_CHECK_EMPTY)
+		rc = put_until_complete(&state, &request, error);
+	else
+		rc = check == IMAGE_CHECK_COMPLETE ? 0 : -1;
+	upload->may_be_complete = rc < 0 && state.may_be_complete;
+	return rc;
 }

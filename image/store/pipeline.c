@@ -142,7 +142,11 @@ static int finish_hash(struct pipeline *pipeline, GError **error)
 		return set_hash_error(error);
 	for (unsigned i = 0; i < length; i++)
 		g_snprintf(pipeline->hash + (size_t)2 * i, 3, "%02x", value[i]);
-	return upload->checksum ? upload->checksum(upload->opaque, &checksum, error) : 0;
+	if (!upload->checksum || upload->checksum(upload->opaque, &checksum, error) == 0)
+		return 0;
+	/* The last block is not sent. */
+	pipeline->hash[0] = '\0';
+	return -1;
 }
 
 static int start_block(struct pipeline *pipeline, GError **error)
@@ -245,6 +249,8 @@ struct pipeline *pipeline_start(const struct image_upload *upload, GError **erro
 	int rc;
 
 	pipeline->upload = upload;
+	if (upload->begin)
+		upload->begin(upload->opaque);
 	pipeline->block_count =
 		upload->read_ahead_mib > 0 ? upload->read_ahead_mib : DEFAULT_BLOCKS;
 	pipeline->blocks = g_new0(struct block, pipeline->block_count);

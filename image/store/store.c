@@ -75,6 +75,7 @@ int image_store_upload(struct image_store *store, const struct image_identity *i
 	upload->read_ahead_mib = store->read_ahead_mib;
 	upload->sent = 0;
 	upload->attempts = 0;
+	upload->verified = upload->may_be_complete = false;
 	return check_image_id(id, error)
 		       ? store->ops->upload(store->self, identity, id, upload, error)
 		       : -1;

@@ -42,6 +42,7 @@ struct consumer {
 	/* Guarded by the lock; written only by the thread. */
 	bool connected; /* true once the wanted channels are consumed */
 	bool consumed[CONSUMER_CHANNELS];
+	bool waits_ended; /* guarded by the lock */
 
 	/* Used only by the thread. */
 	struct broker_connection *connection;
@@ -389,12 +390,20 @@ bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, boo
 	int rc = 0;
 
 	pthread_mutex_lock(&consumer->lock);
-	while (consumer->consumed[channel] != consumed && rc == 0)
+	while (consumer->consumed[channel] != consumed && !consumer->waits_ended && rc == 0)
 		rc = pthread_cond_clockwait(&consumer->changed, &consumer->lock, CLOCK_MONOTONIC,
 					    &until);
 	reached = consumer->consumed[channel] == consumed;
 	pthread_mutex_unlock(&consumer->lock);
 	return reached;
+}
+
+void consumer_end_waits(struct consumer *consumer)
+{
+	pthread_mutex_lock(&consumer->lock);
+	consumer->waits_ended = true;
+	pthread_cond_broadcast(&consumer->changed);
+	pthread_mutex_unlock(&consumer->lock);
 }
 
 void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag)

@@ -63,6 +63,8 @@ void consumer_want(struct consumer *consumer, enum consumer_channel channel, boo
  * `deadline` (monotonic us). */
 bool consumer_wait(struct consumer *consumer, enum consumer_channel channel, bool consumed,
 		   gint64 deadline);
+/* From now on consumer_wait returns at once. From any thread. */
+void consumer_end_waits(struct consumer *consumer);
 
 /* Acks a delivery. From any thread. Does nothing if the delivery's connection is lost: the broker
  * then delivers the message again. */

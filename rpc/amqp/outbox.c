@@ -24,6 +24,7 @@ struct outbox {
 	GQueue waiting; /* struct outbox_message */
 	size_t bytes;	/* of their bodies */
 	bool closed;
+	bool waits_ended;
 	char *broker_error; /* why the broker accepts nothing; NULL: no known reason */
 };
 
@@ -136,6 +137,14 @@ void outbox_close(struct outbox *outbox)
 {
 	pthread_mutex_lock(&outbox->lock);
 	outbox->closed = true;
+	pthread_mutex_unlock(&outbox->lock);
+}
+
+void outbox_end_waits(struct outbox *outbox)
+{
+	pthread_mutex_lock(&outbox->lock);
+	outbox->waits_ended = true;
+	pthread_cond_broadcast(&outbox->changed);
 	pthread_mutex_unlock(&outbox->lock);
 }
 
@@ -283,7 +292,7 @@ int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **
 	int rc = 0;
 
 	pthread_mutex_lock(&outbox->lock);
-	while (message->state != OUTBOX_ENDED && rc == 0)
+	while (message->state != OUTBOX_ENDED && !outbox->waits_ended && rc == 0)
 		rc = pthread_cond_clockwait(&outbox->changed, &outbox->lock, CLOCK_MONOTONIC,
 					    &deadline);
 	if (message->state == OUTBOX_ENDED) {

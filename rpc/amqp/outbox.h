@@ -65,6 +65,8 @@ struct outbox *outbox_new(unsigned max);
 void outbox_free(struct outbox *outbox);
 /* Makes outbox_add fail from now on. */
 void outbox_close(struct outbox *outbox);
+/* No sender waits from now on: outbox_wait fails at once if there is no confirmation yet. */
+void outbox_end_waits(struct outbox *outbox);
 bool outbox_is_empty(struct outbox *outbox);
 
 /* Sets the reason why the broker accepts nothing at the moment, which is added to time-out errors.

@@ -415,6 +415,11 @@ void publisher_stop(struct publisher *publisher, unsigned grace_s)
 	publisher_free(publisher);
 }
 
+void publisher_end_waits(struct publisher *publisher)
+{
+	outbox_end_waits(publisher->outbox);
+}
+
 void publisher_check_stuck_write(struct publisher *publisher)
 {
 	write_watchdog_check(&publisher->watchdog, STUCK_WRITE_US);

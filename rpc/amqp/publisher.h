@@ -21,6 +21,9 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
  * thread and frees the publisher. */
 void publisher_stop(struct publisher *publisher, unsigned grace_s);
 
+/* From now on no sender waits for a confirmation that has not come yet. From any thread. */
+void publisher_end_waits(struct publisher *publisher);
+
 /* Whether the connection is established. */
 bool publisher_is_ready(struct publisher *publisher);
 /* Returns why the connection is not established, or why the broker accepts nothing; NULL if no

@@ -100,6 +100,41 @@ def test_one_of_two_brokers_dies(env):
     assert f"127.0.0.1:{other.port}" in agent.text(), agent.text()
 
 
+def test_sigterm_while_the_broker_hangs(env):
+    """It ends within its grace time; the job continues at the next start."""
+    agent = env.start_agent(sections={"DEFAULT": {"rpc_response_timeout": "60"}}, shutdown_grace="2")
+    case = env.hold(agent)
+    env.broker.signal(signal.SIGSTOP)
+    try:
+        env.front.release.set()
+        tap.wait_for("image", lambda: "is stored" in case.said(), 30)
+        began = time.monotonic()
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(60) == 0
+        assert time.monotonic() - began < 2 + 15, agent.text()[-3000:]
+    finally:
+        env.broker.signal(signal.SIGCONT)
+    agent.start()
+    case.is_whole()
+
+
+def test_sigterm_while_the_broker_is_away(env):
+    agent = env.start_agent(sections={"DEFAULT": {"rpc_response_timeout": "60"}}, shutdown_grace="2")
+    case = env.hold(agent)
+    env.broker.stop()
+    env.front.release.set()
+    tap.wait_for("image", lambda: "is stored" in case.said(), 30)
+    began = time.monotonic()
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.process.wait(60) == 0
+    assert time.monotonic() - began < 2 + 15, agent.text()[-3000:]
+    env.broker.start()
+    env.conductor.stop()
+    env.conductor.start()
+    agent.start()
+    case.is_whole()
+
+
 def test_the_broker_blocks_publishers(env):
     case = env.hold(env.agent(timeout=10))
     env.broker.ctl("set_vm_memory_high_watermark", "0")

@@ -249,7 +249,7 @@ def test_a_cancel_while_the_conductor_is_away(env):
 
 
 def test_sigterm_while_the_image_is_saving(env):
-    job = Job(env, status="saving")
+    job = Job(env, status="saving", steps=[("upload", "")])
     env.task_state("image_uploading")
     env.agent.start()
     tap.wait_for("look", lambda: "resuming it" in env.agent.text(), 20)
@@ -257,6 +257,27 @@ def test_sigterm_while_the_image_is_saving(env):
     assert env.agent.stop() == 0
     assert job.row() == (0, None) and job.has_image(), env.agent.text()
     assert "now saving" in job.run() and not job.has_image() and job.event_has_ended()
+
+
+def test_an_image_that_another_task_is_sending(env):
+    """This job has not sent anything."""
+    job = Job(env, status="saving")
+    env.task_state("image_uploading")
+    assert "now saving" in job.run() and job.has_image() and job.event_has_ended()
+
+
+def test_an_image_of_which_all_data_was_sent_is_compared_before_it_is_deleted(env):
+    """The job has failed before its image was known to be complete."""
+    job = Job(env, status="active", reason="the store did not answer", steps=[("failure image 7", "")])
+    env.task_state("image_uploading")
+    assert job.run() == "the store did not answer" and job.has_image() and job.event_has_ended()
+    job = Job(env, status="active", reason="the store did not answer", steps=[("failure image 7", "")])
+    with open(job.path() + ".json") as file:
+        record = json.load(file)
+    with open(job.path() + ".json", "w") as file:
+        json.dump({**record, "os_hash_value": "0" * 128}, file)
+    env.task_state("image_uploading")
+    assert job.run() == "the store did not answer" and not job.has_image() and job.event_has_ended()
 
 
 def test_a_step_that_cannot_be_rolled_back_does_not_keep_others_from_it(env):

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """novasnapd is killed during the upload of a snapshot. The next start completes the snapshot, depending on what has
-become of instance, image and guest. SIGTERM lets a snapshot end, a second SIGTERM does not. Broker, libvirt and QEMU
-are real. Glance is real and stands behind a stand-in that holds uploads up. The conductor is a stand-in. A kill at each
-step: tests/faults."""
+become of instance, image and guest. SIGTERM lets a snapshot end in time, or leaves it to the next start. Broker, libvirt
+and QEMU are real. Glance is real and stands behind a stand-in that holds uploads up. The conductor is a stand-in. A kill
+at each step: tests/faults."""
 import contextlib
 import os
 import signal
@@ -13,10 +13,12 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
+from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from case import CaseEnvironment  # noqa: E402
 from paths import CAST  # noqa: E402
 
 RUNS = 3  # that a job has at most
+SLACK = 10  # seconds in which what is under way is rolled back
 
 
 class Recovery(CaseEnvironment):
@@ -27,6 +29,10 @@ class Recovery(CaseEnvironment):
     def restart(self):
         self.agent.kill()
         self.agent.start()
+
+    def sigterm(self):
+        self.agent.process.send_signal(signal.SIGTERM)
+        tap.wait_for("stop", lambda: "accepting no more casts" in self.agent.text(), 20)
 
     def kill_during_upload(self, change=lambda case: None):
         """Kills novasnapd during the upload and returns the case at its end. `change` is called before the next
@@ -140,26 +146,45 @@ def test_after_a_kill_a_job_that_only_waited_begins(env):
     case.is_whole()
 
 
-def test_after_a_stop_a_job_that_only_waited_begins(env):
-    """The first snapshot fails; the second begins at the next start."""
+def test_after_a_stop_running_and_waiting_jobs_end_whole(env):
+    """The one that ran is taken again, the other begins at the next start. Nothing is reported meanwhile."""
     case = env.hold(env.agent)
     image = env.queue_behind(case)
-    env.agent.process.send_signal(signal.SIGTERM)
-    tap.wait_for("stop", lambda: "accepting no more casts" in env.agent.text(), 20)
+    env.sigterm()
     env.agent.process.send_signal(signal.SIGTERM)
     assert env.agent.process.wait(20) == 0
-    assert " open " in env.agent.shown(image) and env.event_starts() == 1
-    case.is_deleted("novasnapd is stopping")
+    for each in (case.image, image):
+        assert " open " in env.agent.shown(each), env.agent.text()
+        assert env.glance.get(each)["status"] == "queued"
+    assert env.event_starts() == 1 and env.conductor.faults == [], env.conductor.names()
+    assert env.conductor.task_states[env.guest.uuid] == "image_uploading"
+    assert not env.guest.has_job() and env.guest.state() == "running"
+    case.nothing_left()
     env.front.release.set()
-    env.conductor.task_states[env.guest.uuid] = case.task_state
     env.agent.start()
+    case.wait_end()
     assert env.is_active(image) and env.event_starts() == 2, env.conductor.names()
+    case.is_whole()
+
+
+def test_a_job_may_be_stopped_more_often_than_novasnapd_may_die(env):
+    case = env.hold(env.agent, RUNS + 1)
+    env.agent.configure("novasnap", shutdown_grace="0")
+    for run in range(1, RUNS + 2):
+        env.wait_held(run)
+        env.sigterm()
+        if run == 1:  # it still has the grace time of its start
+            env.agent.process.send_signal(signal.SIGTERM)
+        assert env.agent.process.wait(20) == 0
+        assert " open " in case.shown(), case.said()
+        env.agent.start()
+    case.is_whole()
+    env.front.release.set()
 
 
 def test_sigterm_lets_the_snapshot_end(env):
     case = env.hold(env.agent)
-    env.agent.process.send_signal(signal.SIGTERM)
-    tap.wait_for("stop", lambda: "accepting no more casts" in env.agent.text(), 20)
+    env.sigterm()
     time.sleep(1)
     assert env.agent.is_running()
     env.front.release.set()
@@ -167,13 +192,87 @@ def test_sigterm_lets_the_snapshot_end(env):
     case.is_whole()
 
 
-def test_a_second_sigterm_ends_the_snapshot(env):
+def test_after_the_grace_time_the_snapshot_is_left_open(env):
+    """A guest that was saved for it runs again."""
+    agent = env.start_agent(sections=NO_LIVE_SNAPSHOT, shutdown_grace="2")
+    case = env.hold(agent)
+    began = time.monotonic()
+    assert agent.stop() == 0
+    assert time.monotonic() - began < 2 + SLACK
+    assert " open " in case.shown() and env.guest.state() == "running", case.said()
+    assert env.conductor.faults == [] and env.glance.get(case.image)["status"] == "queued"
+    env.front.release.set()
+    agent.start()
+    case.is_whole()
+
+
+def test_sigterm_with_a_complete_image_that_nobody_may_look_at_afterwards(env):
+    """Glance refuses novasnapd's own user at the next start."""
+    env.conductor.before_save = None
     case = env.hold(env.agent)
-    env.agent.process.send_signal(signal.SIGTERM)
-    tap.wait_for("stop", lambda: "accepting no more casts" in env.agent.text(), 20)
+    env.conductor.stop()
+    env.front.release.set()
+    tap.wait_for("image", lambda: "is stored" in case.said(), 60)
+    env.sigterm()
     env.agent.process.send_signal(signal.SIGTERM)
     assert env.agent.process.wait(20) == 0
-    case.is_deleted("novasnapd is stopping")
+    assert " open " in case.shown(), case.said()
+    env.conductor.start()
+    env.front.always = 403
+    env.agent.configure("novasnap", saving_timeout="2")
+    env.agent.start()
+    case.wait_end()
+    env.front.always = None
+    case.is_whole()
+
+
+def stop_in_time(env, agent, grace):
+    """SIGTERM ends novasnapd within its grace time, whatever it waits for."""
+    began = time.monotonic()
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.process.wait(grace + 2 * SLACK) == 0
+    assert time.monotonic() - began < grace + SLACK, agent.text()[-3000:]
+
+
+def test_sigterm_while_the_conductor_is_away(env):
+    agent = env.start_agent(shutdown_grace="3")
+    case = env.hold(agent)
+    env.conductor.stop()
+    env.front.release.set()
+    tap.wait_for("image", lambda: "is stored" in case.said(), 60)
+    time.sleep(1)
+    stop_in_time(env, agent, 3)
+    env.conductor.start()
+    agent.start()
+    case.is_whole()
+
+
+def test_sigterm_during_recovery_while_the_conductor_is_away(env):
+    agent = env.start_agent(shutdown_grace="3", report_state="true")
+    case = env.hold(agent)
+    agent.kill()
+    env.conductor.stop()
+    agent.start()
+    time.sleep(1)
+    stop_in_time(env, agent, 3)
+    env.conductor.start()
+    env.front.release.set()
+    agent.start()
+    case.is_whole()
+
+
+def test_a_second_sigterm_while_the_conductor_is_away(env):
+    agent = env.start_agent(shutdown_grace="300", report_state="true")
+    case = env.hold(agent)
+    env.conductor.stop()
+    env.front.release.set()
+    tap.wait_for("image", lambda: "is stored" in case.said(), 60)
+    agent.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    stop_in_time(env, agent, 0)
+    env.conductor.start()
+    agent.start()
+    case.is_whole()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ class Volumes(Environment):
 
     def before_test(self):
         self.cinder.updates.clear()
+        self.cinder.refusal = None
+        self.cinder.refused.clear()
         self.agent = self.start_agent(sections={
             "images": self.images, "cinder": {"endpoint_template": self.cinder.template}}, quiesce_timeout="8")
         self.compute = self.enter(Compute(self.broker.url, self.agent.host))
@@ -78,6 +80,56 @@ def test_a_snapshot_puts_a_file_over_the_volume(env):
     assert told == (snapshot, "creating", "90%"), told
     assert env.volume.chain(env.guest) == ["fresh", "base"]
     assert "novasnap" not in env.guest.virsh("snapshot-list")
+
+
+def wait_reported_again(env):
+    """Until the result could not be reported, and the job has ended nevertheless."""
+    tap.wait_for("failed report", lambda: "it will be reported again" in env.agent.text(), 60)
+    tap.wait_for("end of the job", lambda: " open " not in env.agent.shown(env.guest.uuid), 60)
+
+
+def cast_create(env, new_file):
+    snapshot = str(uuid.uuid4())
+    env.cinder.statuses[snapshot] = "creating"
+    env.compute.cast("volume_snapshot_create", instance=instance_of(env.guest), volume_id=env.volume.id,
+                     create_info={"snapshot_id": snapshot, "type": "qcow2", "new_file": new_file})
+    return snapshot
+
+
+def test_cinder_is_away_when_the_snapshot_is_taken(env):
+    """The result is reported when it is there again; the instance's next job does not wait for it."""
+    env.start_guest()
+    env.cinder.stop()
+    try:
+        snapshot = cast_create(env, "fresh")
+        wait_reported_again(env)
+        assert env.volume.chain(env.guest) == ["fresh", "base"]
+    finally:
+        env.cinder.start()
+    tap.wait_for("report to Cinder", lambda: env.cinder.updates, 60)
+    assert env.cinder.updates == [(snapshot, "creating", "90%")], env.cinder.updates
+    tap.wait_for("end", lambda: env.agent.has_ended(env.guest.uuid), 20)
+
+
+def test_cinder_refuses_our_user_until_after_a_restart(env):
+    env.start_guest()
+    env.cinder.refusal = 403
+    snapshot = cast_create(env, "fresh")
+    wait_reported_again(env)
+    env.agent.kill()
+    env.cinder.refusal = None
+    env.agent.start()
+    tap.wait_for("report to Cinder", lambda: env.cinder.updates, 60)
+    assert env.cinder.updates == [(snapshot, "creating", "90%")], env.cinder.updates
+
+
+def test_cinder_does_not_accept_the_result(env):
+    """It is not reported again."""
+    env.start_guest()
+    env.cinder.refusal = 400
+    cast_create(env, "fresh")
+    tap.wait_for("end", lambda: env.agent.has_ended(env.guest.uuid), 60)
+    assert len(env.cinder.refused) == 1 and env.cinder.updates == [], env.cinder.refused
 
 
 def test_several_snapshots_of_one_volume(env):

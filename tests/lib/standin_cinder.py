@@ -25,6 +25,10 @@ class _Handler(Handler):
 
     def do_POST(self):
         cinder, update = self.stand_in, json.loads(self.body())["os-update_snapshot_status"]
+        if cinder.refusal:
+            cinder.refused.append((self._snapshot(), update["status"]))
+            self.answer(cinder.refusal)
+            return
         if cinder.settles:
             cinder.statuses[self._snapshot()] = SETTLED.get(update["status"], update["status"])
         cinder.updates.append((self._snapshot(), update["status"], update["progress"]))
@@ -39,6 +43,7 @@ class CinderStandIn(HttpStandIn):
         self.statuses = {}  # snapshot -> status, as GET reports it
         self.updates = []  # (snapshot, status, progress)
         self.asked = 0  # requests for a status
+        self.refusal, self.refused = None, []  # the answer to every update; those that it was given to
         self.settles = False  # whether a snapshot that is reported to be at 90 % becomes what Cinder waits for
 
     @property

@@ -2,6 +2,7 @@
 """A stand-in between novasnapd and a real Glance, to which it passes all requests on. It injects what the real one does
 not produce on demand: error codes, redirects, cut and stalled uploads, lost replies, uploads that wait for the test."""
 import http.client
+import json
 import threading
 
 from standin_http import Handler, HttpStandIn
@@ -15,14 +16,14 @@ class _Handler(Handler):
 
     def handle_expect_100(self):
         # A refusal comes before the body, as a real server's does.
-        self.fault = self.stand_in.next_fault(self.command)
+        self.fault = self.stand_in.next_fault(self.command, self.path)
         if isinstance(self.fault, (int, tuple)) or self.fault == "echo":
             return True
         return super().handle_expect_100()
 
     def _handle(self):
         if self.command != "PUT" or "Expect" not in self.headers:
-            self.fault = self.stand_in.next_fault(self.command)
+            self.fault = self.stand_in.next_fault(self.command, self.path)
         fault, self.fault = self.fault, None
         self.stand_in.seen.append((self.command, self.path, fault))
         if isinstance(fault, (int, tuple)) or fault == "echo":
@@ -59,11 +60,25 @@ class _Handler(Handler):
             body = reply.read()
         finally:
             upstream.close()
+        if self.command == "PUT":
+            self.stand_in.stored.append(self.path.split("/")[3])
+        if fault == "hold-reply":
+            self.stand_in.release.wait(90)
         if fault == "cut-reply":
             self._cut()
         else:
+            body = self._change_record(fault, body)
             kind = reply.getheader("Content-Type")
             self.answer(reply.status, body, **({"Content_Type": kind} if kind else {}))
+
+    def _change_record(self, fault, body):
+        """The record of a stored image as another server would give it: one that lags behind, or has other data."""
+        if self.command != "GET" or not ({fault, self.stand_in.always_get} & {"saving", "other-data"}):
+            return body
+        record = json.loads(body)
+        if record.get("status") == "active":
+            record.update({"os_hash_value": "0" * 128} if fault == "other-data" else {"status": "saving"})
+        return json.dumps(record).encode()
 
     def _forward_body(self, upstream, fault):
         """Returns whether the whole body was sent."""
@@ -90,20 +105,25 @@ class _Handler(Handler):
 class GlanceStandIn(HttpStandIn):
     """`faults`: what happens to the next PUTs: a status, (a status, another place), "cut" (in the body), "stall" (the
     same, after seconds in which nothing moves), "cut-reply" (the body arrived whole), "hold" (until `release` is
-    set), "echo" (refused with what was sent), or None (nothing). `always`: what happens to every request.
+    set), "hold-reply" (the same, when the body has arrived), "echo" (refused with what was sent), or None (nothing).
+    `gets`: what happens to the next GETs of an image after its data has arrived: a status, "saving" (an active image is
+    shown as saving), "other-data" (with another hash), or None; `always_get`: "saving" for every GET. `always`: what
+    happens to every request.
     `before_fault` is called with a status and the path before it is answered."""
     handler = _Handler
 
     def __init__(self, glance):
         super().__init__()
         self.glance = glance
-        self.faults, self.seen = [], []
-        self.always = self.before_fault = None
+        self.faults, self.seen, self.gets, self.stored = [], [], [], []
+        self.always = self.always_get = self.before_fault = None
         self.release = threading.Event()
 
-    def next_fault(self, command):
+    def next_fault(self, command, path):
         if command == "PUT" and self.faults:
             return self.faults.pop(0)
+        if command == "GET" and self.gets and path.split("/")[-1] in self.stored:
+            return self.gets.pop(0)
         return self.always
 
     def puts(self):
@@ -115,5 +135,7 @@ class GlanceStandIn(HttpStandIn):
         self.release.set()
         self.release = threading.Event()
         self.seen.clear()
+        self.stored.clear()
+        self.gets.clear()
         self.faults[:] = faults
-        self.always = self.before_fault = None
+        self.always = self.always_get = self.before_fault = None

@@ -35,12 +35,17 @@ static const struct {
 	const char *after_crash;
 } image_texts[TASK_IMAGES] = {
 	[TASK_IMAGE_UNTOUCHED] = {"no data of this task is in it", "the method runs again"},
-	[TASK_IMAGE_WRITTEN] = {"data of this task may be in it",
+	[TASK_IMAGE_WRITTEN] = {"an incomplete part of the data, or other data, may be in it",
 				"verified where it is active and has the journaled checksum; the "
 				"method runs again where it waits for data; else the task fails"},
-	[TASK_IMAGE_VERIFIED] = {"complete, and what was sent", "as written"},
-	[TASK_IMAGE_KEPT] = {"the same, and a failure does not delete it",
-			     "as written, but it stays in any case"},
+	[TASK_IMAGE_SENT] = {"all data was sent, but the store has not confirmed it: it may be "
+			     "complete",
+			     "as written, but the store is asked longer"},
+	[TASK_IMAGE_STORED] = {"the store has confirmed all data; it is not verified yet",
+			       "the rest of the method runs, which verifies it"},
+	[TASK_IMAGE_VERIFIED] = {"complete, and what was sent", "as stored"},
+	[TASK_IMAGE_KEPT] = {"the same, and it can no longer be cancelled",
+			     "the rest of the method runs"},
 };
 
 /* The images with which a task can come to each stage, as bits. */
@@ -151,15 +156,20 @@ static inline void append_images(GString *to)
 	g_string_append(to, "\n| image | meaning | when the task fails | after a crash |\n"
 			    "| --- | --- | --- | --- |\n");
 	for (unsigned image = 0; image < TASK_IMAGES; image++) {
+		static const char *const deletions[] = {
+			[TASK_IMAGE_DELETE] = "deleted",
+			[TASK_IMAGE_DELETE_INACTIVE] = "deleted unless active",
+			[TASK_IMAGE_DELETE_UNUSED] = "deleted if it has no data",
+			[TASK_IMAGE_DELETE_WRONG] =
+				"deleted if known to be incomplete or different",
+		};
 		bool is_deleted = task_state_duties(STAGE_FAILED, image) & TASK_DUTY_IMAGE;
 
-		g_string_append_printf(to, "| %s | %s | %s | %s |\n", task_image_name(image),
-				       image_texts[image].meaning,
-				       !is_deleted ? "stays"
-				       : task_image_is_spared_if_active(STAGE_FAILED, image)
-					       ? "deleted unless active"
-					       : "deleted",
-				       image_texts[image].after_crash);
+		g_string_append_printf(
+			to, "| %s | %s | %s | %s |\n", task_image_name(image),
+			image_texts[image].meaning,
+			!is_deleted ? "stays" : deletions[task_image_deletion(STAGE_FAILED, image)],
+			image_texts[image].after_crash);
 	}
 }
 

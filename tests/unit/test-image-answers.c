@@ -64,8 +64,9 @@ int __wrap_http_request_send(const struct http_config *config, const struct http
 		return -1;
 	}
 	puts_seen += g_str_equal(request->method, "PUT");
-	/* A server that refuses an upload does not read it. */
-	if (request->upload && status < 300)
+	/* A server that refuses an upload does not read it. A gateway does, and then loses the
+	 * reply of its server. */
+	if (request->upload && (status < 300 || status == 504))
 		(void)http_upload_drain(request->upload, NULL);
 	if (status == LOST) {
 		answers++;
@@ -322,20 +323,49 @@ static void test_cinder_not_configured(void)
 #define SIZE ((uint64_t)1024 * 1024)
 #define DONE (-1)
 
-/* Uploads SIZE zeros. Returns DONE, or the code of the error. */
-static int upload(const struct answer *list, bool resuming)
+/* Of the last upload. */
+static bool verified, may_be_complete;
+static unsigned begins_seen, finishings_seen;
+
+static void count_begin(void *opaque)
+{
+	(void)opaque;
+	begins_seen++;
+}
+
+static void count_finishing(void *opaque, const char *why)
+{
+	(void)opaque;
+	g_assert_nonnull(why);
+	finishings_seen++;
+}
+
+/* Uploads SIZE zeros to a Glance with this configuration. Returns DONE, or the code of the
+ * error. */
+static int upload_to(const struct image_config *config, const struct answer *list, bool resuming)
 {
 	struct image_source source = {.ops = &zero_source_ops, .size = SIZE};
-	struct image_upload upload = {.source = &source, .resuming = resuming};
-	struct image_store *store = image_store_new(&glance, NULL);
+	struct image_upload upload = {.source = &source,
+				      .resuming = resuming,
+				      .begin = count_begin,
+				      .finishing = count_finishing};
+	struct image_store *store = image_store_new(config, NULL);
 	g_autoptr(GError) error = NULL;
 	int rc;
 
+	begins_seen = finishings_seen = 0;
 	set_answers(list);
 	rc = image_store_upload(store, &no_identity, ID, &upload, &error);
 	image_store_free(store);
 	g_assert_true((rc < 0) == (error != NULL));
+	verified = upload.verified;
+	may_be_complete = upload.may_be_complete;
 	return error ? error->code : DONE;
+}
+
+static int upload(const struct answer *list, bool resuming)
+{
+	return upload_to(&glance, list, resuming);
 }
 
 #define RECORD(status) "{\"id\":\"" ID "\",\"status\":\"" status "\"}"
@@ -367,8 +397,59 @@ static void test_upload_reply_lost(void)
 	g_assert_cmpuint(puts_seen, ==, 1);
 	/* One before the retry, two while the image is saving. */
 	g_assert_cmpuint(sleeps_seen, ==, 1 + 2);
+	g_assert_cmpuint(begins_seen, ==, 1);
+	g_assert_cmpuint(finishings_seen, ==, 2);
+	g_assert_true(verified);
 	g_assert_cmpint(upload(differs, false), ==, IMAGE_ERROR_MISMATCH);
 	g_assert_cmpuint(puts_seen, ==, 1);
+	g_assert_false(may_be_complete);
+}
+
+/* There is nothing left to try, but the image may be complete. */
+static void test_upload_last_reply_lost(void)
+{
+	static const struct image_config once = {.api_servers = servers, .saving_timeout_s = 60};
+	g_autofree char *active = active_record(SIZE);
+	const struct answer arrives[] = {
+		{LOST, NULL, NULL}, {503, NULL, ""}, {401, NULL, ""}, {200, NULL, active}, {0}};
+	const struct answer is_queued[] = {
+		{LOST, NULL, NULL}, {503, NULL, ""}, {200, NULL, RECORD("queued")}, {0}};
+	/* A reply that comes after the body says nothing about the image. */
+	const struct answer fails_late[] = {{504, NULL, ""}, {200, NULL, active}, {0}};
+
+	g_assert_cmpint(upload_to(&once, arrives, false), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 1);
+	g_assert_true(verified);
+	g_assert_cmpint(upload_to(&once, is_queued, false), ==, IMAGE_ERROR_UNAVAILABLE);
+	g_assert_cmpuint(puts_seen, ==, 1);
+	g_assert_false(may_be_complete);
+	g_assert_cmpint(upload_to(&once, fails_late, false), ==, DONE);
+	g_assert_true(verified);
+}
+
+/* The record was read from a replica that lags behind, so the image is sent a second time. */
+static void test_upload_conflict_with_itself(void)
+{
+	g_autofree char *active = active_record(SIZE);
+	const struct answer pages[] = {{LOST, NULL, NULL},
+				       {200, NULL, RECORD("queued")},
+				       {409, NULL, ""},
+				       {200, NULL, active},
+				       {0}};
+
+	g_assert_cmpint(upload(pages, false), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 2);
+	g_assert_true(verified);
+}
+
+/* Only its caller verifies a confirmed image. */
+static void test_upload_confirmed(void)
+{
+	const struct answer pages[] = {{204, NULL, ""}, {0}};
+
+	g_assert_cmpint(upload(pages, false), ==, DONE);
+	g_assert_cmpuint(requests_seen, ==, 1);
+	g_assert_false(verified);
 }
 
 static void test_upload_refused(void)
@@ -389,6 +470,7 @@ static void test_upload_refused(void)
 	g_assert_cmpuint(puts_seen, ==, 2);
 	g_assert_cmpint(upload(always, false), ==, IMAGE_ERROR_UNAVAILABLE);
 	g_assert_cmpuint(puts_seen, ==, 4);
+	g_assert_false(may_be_complete);
 }
 
 /* The image is not sent a second time while the first upload may be in progress. */
@@ -398,10 +480,13 @@ static void test_upload_saving_forever(void)
 
 	g_assert_cmpint(upload(pages, false), ==, IMAGE_ERROR_UNAVAILABLE);
 	g_assert_cmpuint(puts_seen, ==, 1);
-	g_assert_cmpuint(sleeps_seen, ==, 1 + 60);
+	g_assert_cmpuint(sleeps_seen, >=, 1 + 30);
+	g_assert_cmpuint(sleeps_seen, <=, 1 + 60);
+	g_assert_true(may_be_complete);
 	sleep_is_cancelled = true;
 	g_assert_cmpint(upload(pages, false), ==, IMAGE_ERROR_CANCELLED);
 	g_assert_cmpuint(sleeps_seen, ==, 1 + 1);
+	g_assert_true(may_be_complete);
 	sleep_is_cancelled = false;
 }
 
@@ -410,11 +495,16 @@ static void test_upload_image_unusable(void)
 	const struct answer killed[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("killed")}, {0}};
 	const struct answer gone[] = {{LOST, NULL, NULL}, {404, NULL, ""}, {0}};
 	const struct answer gone_at_once[] = {{404, NULL, ""}, {0}};
+	const struct answer exists[] = {
+		{410, NULL, ""}, {200, NULL, RECORD("queued")}, {204, NULL, ""}, {0}};
 
 	g_assert_cmpint(upload(killed, false), ==, IMAGE_ERROR_CONFLICT);
 	g_assert_cmpint(upload(gone, false), ==, IMAGE_ERROR_NOT_FOUND);
 	g_assert_cmpuint(puts_seen, ==, 1);
 	g_assert_cmpint(upload(gone_at_once, false), ==, IMAGE_ERROR_GONE);
+	/* Its status changed only. */
+	g_assert_cmpint(upload(exists, false), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 2);
 }
 
 /* A previous process may have sent the image. */
@@ -486,6 +576,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/servers", test_servers);
 	g_test_add_func("/answers/cinder-not-configured", test_cinder_not_configured);
 	g_test_add_func("/answers/upload/reply-lost", test_upload_reply_lost);
+	g_test_add_func("/answers/upload/last-reply-lost", test_upload_last_reply_lost);
+	g_test_add_func("/answers/upload/conflict-with-itself", test_upload_conflict_with_itself);
+	g_test_add_func("/answers/upload/confirmed", test_upload_confirmed);
 	g_test_add_func("/answers/upload/refused", test_upload_refused);
 	g_test_add_func("/answers/upload/saving-forever", test_upload_saving_forever);
 	g_test_add_func("/answers/upload/image-unusable", test_upload_image_unusable);

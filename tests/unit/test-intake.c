@@ -179,7 +179,7 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 
 static void stop(struct fixture *fixture)
 {
-	intake_stop(fixture->intake);
+	g_assert_true(intake_stop(fixture->intake, 20));
 	atomic_store(&world.holds, false);
 	g_assert_cmpuint(worker_pool_stop(fixture->agent.pool, 20, 0), ==, 0);
 }
@@ -460,6 +460,23 @@ static void test_without_a_journal(struct fixture *fixture, gconstpointer unused
 	fixture->intake = intake;
 }
 
+/* The disk of the journal hangs: the stop does not wait for it, and nothing is acked or lost. */
+static void test_a_stop_while_the_journal_hangs(struct fixture *fixture, gconstpointer unused)
+{
+	gint64 began = g_get_monotonic_time();
+
+	(void)unused;
+	pthread_mutex_lock(&fixture->agent.journal->lock);
+	g_assert_true(take(fixture, "one", UUID_OF(1), ""));
+	g_usleep(50000);
+	g_assert_false(intake_stop(fixture->intake, 1));
+	g_assert_cmpint(g_get_monotonic_time() - began, <, LIMIT_US / 2);
+	g_assert_cmpuint(when("ack", "one"), ==, 0);
+	pthread_mutex_unlock(&fixture->agent.journal->lock);
+	g_assert_true(intake_stop(fixture->intake, 20));
+	g_assert_cmpuint(when("ack", "one"), >, 0);
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/intake/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -477,5 +494,6 @@ int main(int argc, char **argv)
 	TEST(a_stop_leaves_to_the_broker_what_is_not_journaled);
 	TEST(many_more_than_a_batch);
 	TEST(without_a_journal);
+	TEST(a_stop_while_the_journal_hangs);
 	return g_test_run();
 }

@@ -31,6 +31,7 @@ __typeof__(worker_pool_stop) __real_worker_pool_stop, __wrap_worker_pool_stop;
 __typeof__(leftovers_start) __real_leftovers_start, __wrap_leftovers_start;
 __typeof__(rpc_server_start) __wrap_rpc_server_start;
 __typeof__(rpc_server_stop) __wrap_rpc_server_stop;
+__typeof__(rpc_end_calls) __wrap_rpc_end_calls;
 
 unsigned __wrap_worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned abort_s)
 {
@@ -72,6 +73,11 @@ int __wrap_rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, G
 }
 
 void __wrap_rpc_server_stop(struct rpc *rpc)
+{
+	(void)rpc;
+}
+
+void __wrap_rpc_end_calls(struct rpc *rpc)
 {
 	(void)rpc;
 }

@@ -17,7 +17,10 @@ static struct {
 	const char *task_state;	     /* the instance's; NULL: none */
 	unsigned unanswered_refresh; /* how often the conductor does not answer first */
 	unsigned unanswered_image;   /* the same of the store */
+	enum image_error refusal;    /* the store refuses every query so; 0: it does not */
+	unsigned image_queries;
 	const char *image_status;
+	const char *image_hash;
 	bool cancelled;
 	unsigned waits;
 } fake;
@@ -52,6 +55,11 @@ int __wrap_image_store_get(struct image_store *store, const struct image_identit
 
 	(void)store;
 	(void)identity;
+	fake.image_queries++;
+	if (fake.refusal) {
+		g_set_error_literal(error, IMAGE_ERROR, (int)fake.refusal, "simulated: refused");
+		return -1;
+	}
 	if (fake.unanswered_image > 0) {
 		fake.unanswered_image--;
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "no answer");
@@ -61,7 +69,7 @@ int __wrap_image_store_get(struct image_store *store, const struct image_identit
 	record->id = g_strdup(id);
 	record->status = g_strdup(fake.image_status);
 	record->os_hash_algo = g_strdup("sha512");
-	record->os_hash_value = g_strdup(HASH);
+	record->os_hash_value = g_strdup(fake.image_hash);
 	record->size = 1;
 	*ret_record = record;
 	return 0;
@@ -118,6 +126,7 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	memset(&fake, 0, sizeof(fake));
 	fake.image_status = "queued";
+	fake.image_hash = HASH;
 	fixture->config.control = true;
 	fixture->config.rpc.host = HOST;
 	fixture->agent.config = &fixture->config;
@@ -166,7 +175,17 @@ static void recover(struct fixture *fixture, const struct task_method *method, u
 	fixture->task->recovered_job->instance = g_strdup(INSTANCE_UUID);
 	fixture->task->recovered_job->runs = runs;
 	fixture->task->recovered_job->steps = g_ptr_array_new_with_free_func(free_step);
+	if (event == TASK_EVENT_RECOVER_SENT || event == TASK_EVENT_RECOVER_STORED)
+		fixture->task->checksum = g_strdup(FACT_CHECKSUM " sha512 " HASH " 1");
 	g_assert_cmpint(task_state_apply(fixture->task->state, event, NULL), ==, 0);
+}
+
+/* What a failure makes of the task's image. */
+static enum task_image_deletion deletion_after(struct fixture *fixture, enum task_event event)
+{
+	g_assert_cmpint(task_state_apply(fixture->task->state, event, NULL), ==, 0);
+	g_assert_true(task_state_due(fixture->task->state) & TASK_DUTY_IMAGE);
+	return task_state_image_deletion(fixture->task->state);
 }
 
 static void expect(struct fixture *fixture, enum task_event event)
@@ -226,8 +245,8 @@ static void test_cancel_does_not_end_the_questions(struct fixture *fixture, gcon
 	fake.cancelled = true;
 	fake.unanswered_refresh = fake.unanswered_image = 3;
 	expect(fixture, TASK_EVENT_RUN);
-	g_assert_cmpuint(fake.waits, ==, 3 + 3);
-	g_assert_cmpuint(fake.unanswered_refresh + fake.unanswered_image, ==, 0);
+	g_assert_cmpuint(fake.waits, ==, 3);
+	g_assert_cmpuint(fake.unanswered_refresh, ==, 0);
 }
 
 /* Of any other task a cancel ends them. */
@@ -239,6 +258,76 @@ static void test_cancelled(struct fixture *fixture, gconstpointer unused)
 	fake.unanswered_refresh = 3;
 	expect(fixture, TASK_EVENT_CANCELLED);
 	g_assert_cmpuint(fake.waits, ==, 1);
+}
+
+/* The store has confirmed it: it is not asked before the task state is cleared, and so it does not
+ * matter that it refuses novasnap's own user. */
+static void test_stored_image_is_not_queried(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_STORED);
+	fake.task_state = "image_uploading";
+	fake.refusal = IMAGE_ERROR_FORBIDDEN;
+	expect(fixture, TASK_EVENT_RUN);
+	g_assert_cmpuint(fake.image_queries, ==, 0);
+}
+
+static void test_stored_image_of_a_busy_instance(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_STORED);
+	fake.task_state = "resize_prep";
+	fake.image_status = "active";
+	fake.refusal = IMAGE_ERROR_FORBIDDEN;
+	expect(fixture, TASK_EVENT_NOTHING_LEFT);
+	fake.refusal = 0;
+	fake.image_hash = "other";
+	expect(fixture, TASK_EVENT_IMAGE_DIFFERS);
+	g_assert_cmpint(deletion_after(fixture, TASK_EVENT_IMAGE_DIFFERS), ==, TASK_IMAGE_DELETE);
+}
+
+/* It may be complete: it is not deleted before it was compared. */
+static void test_sent_image_of_a_store_that_refuses(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_SENT);
+	fake.task_state = "image_uploading";
+	fake.refusal = IMAGE_ERROR_FORBIDDEN;
+	expect(fixture, TASK_EVENT_FAILED);
+	g_assert_cmpint(deletion_after(fixture, TASK_EVENT_FAILED), ==, TASK_IMAGE_DELETE_WRONG);
+}
+
+static void test_sent_image_is_complete(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_SENT);
+	fake.task_state = "image_uploading";
+	fake.image_status = "active";
+	fake.unanswered_image = 3;
+	expect(fixture, TASK_EVENT_RUN);
+	g_assert_cmpuint(fake.waits, ==, 3);
+}
+
+static void test_sent_image_differs(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_SENT);
+	fake.task_state = "image_uploading";
+	fake.image_status = "active";
+	fake.image_hash = "other";
+	expect(fixture, TASK_EVENT_IMAGE_DIFFERS);
+}
+
+static void test_runs_that_were_stopped_do_not_count(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 5, TASK_EVENT_RECOVER);
+	fake.task_state = "image_uploading";
+	for (unsigned i = 0; i < 3; i++)
+		add_fact(fixture->task, FACT_STOPPED);
+	expect(fixture, TASK_EVENT_RUN);
+	fixture->task->recovered_job->runs = 6;
+	expect(fixture, TASK_EVENT_FAILED);
 }
 
 #define TEST(name)                                                                                 \
@@ -253,5 +342,11 @@ int main(int argc, char **argv)
 	TEST(kept_image_is_not_cancelled);
 	TEST(cancel_does_not_end_the_questions);
 	TEST(cancelled);
+	TEST(stored_image_is_not_queried);
+	TEST(stored_image_of_a_busy_instance);
+	TEST(sent_image_of_a_store_that_refuses);
+	TEST(sent_image_is_complete);
+	TEST(sent_image_differs);
+	TEST(runs_that_were_stopped_do_not_count);
 	return g_test_run();
 }

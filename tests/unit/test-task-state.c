@@ -138,7 +138,11 @@ static void check_order(const struct step *step)
 		      (is_ending(step->stage) && is_final(step->to_stage)));
 	/* ... and forgets of its image only what the store has proved wrong. */
 	g_assert_true(step->to_image >= step->image || step->event == TASK_EVENT_IMAGE_REFUSED ||
-		      (step->event == TASK_EVENT_RUN && step->image == TASK_IMAGE_WRITTEN));
+		      step->event == TASK_EVENT_IMAGE_DIFFERS ||
+		      step->event == TASK_EVENT_CANCELLED ||
+		      (step->event == TASK_EVENT_DATA_SENT && step->image == TASK_IMAGE_SENT) ||
+		      (step->event == TASK_EVENT_RUN &&
+		       (step->image == TASK_IMAGE_WRITTEN || step->image == TASK_IMAGE_SENT)));
 }
 
 static void check_kept_image(const struct step *step)
@@ -146,8 +150,7 @@ static void check_kept_image(const struct step *step)
 	if (step->image != TASK_IMAGE_KEPT)
 		return;
 	g_assert_cmpint(step->to_image, ==, TASK_IMAGE_KEPT);
-	if (task_state_duties(step->to_stage, step->to_image) & TASK_DUTY_IMAGE)
-		g_assert_true(task_image_is_spared_if_active(step->to_stage, step->to_image));
+	g_assert_false(task_state_duties(step->to_stage, step->to_image) & TASK_DUTY_IMAGE);
 	if (step->event == TASK_EVENT_CANCELLED)
 		g_assert_false(step->legal);
 }
@@ -157,7 +160,8 @@ static void check_untouched_image(const struct step *step)
 {
 	if (step->image == TASK_IMAGE_UNTOUCHED &&
 	    task_state_duties(step->stage, step->image) & TASK_DUTY_IMAGE)
-		g_assert_true(task_image_is_spared_if_active(step->stage, step->image));
+		g_assert_cmpint(task_image_deletion(step->stage, step->image), ==,
+				TASK_IMAGE_DELETE_UNUSED);
 }
 
 static void check_ends(const struct step *step)
@@ -176,21 +180,32 @@ static void check_ends(const struct step *step)
 		g_assert_true(is_ending(step->stage));
 }
 
-/* A cancel fails what is not complete. A stop fails only what a next process would have to begin
- * again, and never what this process has not begun. */
+/* An image that may be complete is deleted only after a cancel, or a comparison with its data. */
+static void check_complete_image(const struct step *step)
+{
+	bool may_be_complete = step->image >= TASK_IMAGE_SENT;
+	bool is_unwanted = step->event == TASK_EVENT_CANCELLED ||
+			   step->event == TASK_EVENT_IMAGE_DIFFERS ||
+			   step->event == TASK_EVENT_RUN || step->event == TASK_EVENT_DATA_SENT;
+
+	if (!may_be_complete || !step->legal || is_unwanted)
+		return;
+	g_assert_cmpint(step->to_image, >=, step->image);
+	if (task_state_duties(step->to_stage, step->to_image) & TASK_DUTY_IMAGE)
+		g_assert_cmpint(task_image_deletion(step->to_stage, step->to_image), ==,
+				TASK_IMAGE_DELETE_WRONG);
+}
+
+/* A cancel fails what is not kept. A stop fails nothing. */
 static void check_stop_and_cancel(const struct step *step)
 {
-	bool is_complete = step->image == TASK_IMAGE_VERIFIED || step->image == TASK_IMAGE_KEPT;
-
 	if (step->event == TASK_EVENT_CANCELLED)
 		g_assert_cmpint(step->to_stage, ==,
 				is_live(step->stage) && step->image != TASK_IMAGE_KEPT
 					? STAGE_FAILED
 					: step->stage);
 	if (step->event == TASK_EVENT_STOPPED && !is_final(step->stage))
-		g_assert_cmpint(step->to_stage, ==,
-				step->stage == STAGE_RUNNING && !is_complete ? STAGE_FAILED
-									     : STAGE_LEFT_OPEN);
+		g_assert_cmpint(step->to_stage, ==, STAGE_LEFT_OPEN);
 }
 
 static void test_stages_follow_each_other(void)
@@ -211,6 +226,11 @@ static void test_an_untouched_image_may_be_of_another(void)
 static void test_every_end_is_reported_or_left_open(void)
 {
 	walk(check_ends);
+}
+
+static void test_an_image_that_may_be_complete_is_not_deleted(void)
+{
+	walk(check_complete_image);
 }
 
 static void test_stopping_is_not_cancelling(void)
@@ -254,7 +274,7 @@ static void test_what_is_reported_once_is_not_due_again(void)
 static void test_a_snapshot(void)
 {
 	struct task_state *state = MAKE(TASK_EVENT_RUN, TASK_EVENT_DATA_SENT, TASK_EVENT_DATA_SENT,
-					TASK_EVENT_IMAGE_VERIFIED);
+					TASK_EVENT_IMAGE_STORED, TASK_EVENT_IMAGE_VERIFIED);
 
 	check_is(state, STAGE_RUNNING, TASK_IMAGE_VERIFIED);
 	g_assert_true(task_state_has_complete_image(state));
@@ -268,8 +288,8 @@ static void test_a_snapshot(void)
 static void test_a_backup_whose_rotation_fails(void)
 {
 	struct task_state *state =
-		MAKE(TASK_EVENT_RUN, TASK_EVENT_DATA_SENT, TASK_EVENT_IMAGE_VERIFIED,
-		     TASK_EVENT_IMAGE_KEPT, TASK_EVENT_FAILED);
+		MAKE(TASK_EVENT_RUN, TASK_EVENT_DATA_SENT, TASK_EVENT_IMAGE_STORED,
+		     TASK_EVENT_IMAGE_VERIFIED, TASK_EVENT_IMAGE_KEPT, TASK_EVENT_FAILED);
 
 	g_assert_cmpuint(task_state_due(state), ==, TASK_DUTIES & ~TASK_DUTY_IMAGE);
 	task_state_free(state);
@@ -281,7 +301,7 @@ static void test_a_cast_that_came_twice(void)
 		MAKE(TASK_EVENT_RUN, TASK_EVENT_DATA_SENT, TASK_EVENT_IMAGE_REFUSED);
 
 	check_is(state, STAGE_FAILED, TASK_IMAGE_UNTOUCHED);
-	g_assert_true(task_state_spares_active_image(state));
+	g_assert_cmpint(task_state_image_deletion(state), ==, TASK_IMAGE_DELETE_UNUSED);
 	task_state_free(state);
 }
 
@@ -293,7 +313,7 @@ static void test_a_crash_during_the_upload(void)
 	check_is(state, STAGE_RUNNING, TASK_IMAGE_UNTOUCHED);
 	task_state_free(state);
 	state = MAKE(TASK_EVENT_RECOVER_WRITTEN, TASK_EVENT_FAILED);
-	g_assert_false(task_state_spares_active_image(state));
+	g_assert_cmpint(task_state_image_deletion(state), ==, TASK_IMAGE_DELETE);
 	task_state_free(state);
 	state = MAKE(TASK_EVENT_RECOVER_WRITTEN, TASK_EVENT_IMAGE_VERIFIED, TASK_EVENT_IMAGE_KEPT,
 		     TASK_EVENT_NOTHING_LEFT);
@@ -328,6 +348,7 @@ int main(int argc, char **argv)
 	TEST(a_kept_image_stays);
 	TEST(an_untouched_image_may_be_of_another);
 	TEST(every_end_is_reported_or_left_open);
+	TEST(an_image_that_may_be_complete_is_not_deleted);
 	TEST(stopping_is_not_cancelling);
 	TEST(what_each_stage_reports);
 	TEST(what_is_reported_once_is_not_due_again);

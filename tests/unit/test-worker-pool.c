@@ -177,6 +177,35 @@ static void test_a_stop_does_not_hide_a_cancel(void)
 	talk_free(stopped);
 }
 
+static void run_with_slot(struct job *job, void *opaque)
+{
+	struct talk *talk = opaque;
+
+	talk->ran = job_acquire_slot(job);
+	set_stage(talk, 1);
+	wait_for_stage(talk, 2);
+}
+
+/* A snapshot that has no slot yet is not begun during the grace time: it ends at once. */
+static void test_a_stop_gives_out_no_slots(void)
+{
+	static const struct job_ops slot_ops = {.run = run_with_slot, .free = free_job};
+	struct worker_pool *pool = worker_pool_new(1);
+	struct talk *first = talk_new(), *second = talk_new();
+
+	worker_pool_submit(pool, "key", ID, &slot_ops, first);
+	wait_for_stage(first, 1);
+	worker_pool_submit(pool, "another", ID, &slot_ops, second);
+	g_assert_cmpuint(worker_pool_drain(pool, 0), ==, 2);
+	wait_for_stage(second, 1);
+	g_assert_true(first->ran && !second->ran);
+	set_stage(first, 2);
+	set_stage(second, 2);
+	end_pool(pool);
+	talk_free(first);
+	talk_free(second);
+}
+
 #define TEST(name) g_test_add_func("/worker-pool/" #name, test_##name)
 
 int main(int argc, char **argv)
@@ -187,5 +216,6 @@ int main(int argc, char **argv)
 	TEST(one_job_at_a_time_for_each_key);
 	TEST(waiting_jobs_are_dropped_at_the_stop);
 	TEST(a_stop_does_not_hide_a_cancel);
+	TEST(a_stop_gives_out_no_slots);
 	return g_test_run();
 }

@@ -43,6 +43,8 @@ struct snapshot {
 	char *delta;			 /* for use by the method */
 	char *image;			 /* where `take` leaves the finished image */
 	struct live_stream *live_stream; /* see stream-live.c; NULL: none */
+	char *disk_stamp; /* of stream-cold.c, before the disk was read; NULL: none (disk-stamp.h)
+			   */
 };
 
 enum snapshot_open_result {

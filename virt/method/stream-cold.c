@@ -2,13 +2,15 @@
 /*
  * The method stream for a guest that is shut down: its disk is read over NBD during the upload,
  * without a local copy. qemu-nbd exports the disk read-only. If the guest is started meanwhile, a
- * new snapshot is taken.
+ * new snapshot is taken. If libvirtd is restarted, its events are missing; then the disk itself
+ * must show that nobody wrote to it.
  */
 #include <cjson/cJSON.h>
 #include <unistd.h>
 
 #include "virt/domain/disk-chain.h"
 #include "virt/domain/disk-filename.h"
+#include "virt/domain/disk-stamp.h"
 #include "virt/domain/guest-query.h"
 #include "virt/export-folder.h"
 #include "virt/method/managed-save.h"
@@ -23,6 +25,14 @@ static int refuse_started(GError **error)
 	return -1;
 }
 
+static int refuse_unknown(GError **error)
+{
+	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
+			    "the connection to libvirt broke while the disk was read: it is "
+			    "unknown whether the guest was started");
+	return -1;
+}
+
 static int stream_cold_verify(struct snapshot *snapshot, GError **error)
 {
 	if (domain_events_guest_undefined(snapshot->events)) {
@@ -32,27 +42,45 @@ static int stream_cold_verify(struct snapshot *snapshot, GError **error)
 	}
 	if (domain_events_guest_started(snapshot->events))
 		return refuse_started(error);
-	if (domain_events_are_lost(snapshot->events)) {
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
-				    "the connection to libvirt broke while the disk was read: it "
-				    "is unknown whether the guest was started");
-		return -1;
-	}
+	/* Without events, only the disk shows at the end whether the guest was started. */
+	if (domain_events_are_lost(snapshot->events) && !snapshot->disk_stamp)
+		return refuse_unknown(error);
 	return 0;
+}
+
+static bool is_unanswered(const GError *error)
+{
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) ||
+	       g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT);
+}
+
+/* A guest that was started has written to its disk, or the data is the same nevertheless. */
+static int verify_stamp(struct snapshot *snapshot, GError **error)
+{
+	g_autofree char *now = disk_stamp_read(snapshot->disk);
+
+	if (now && g_strcmp0(now, snapshot->disk_stamp) == 0)
+		return 0;
+	return refuse_unknown(error);
 }
 
 /* A guest that is running now may have written before libvirt's event arrived. */
 static int stream_cold_verify_end(struct snapshot *snapshot, GError **error)
 {
+	g_autoptr(GError) local = NULL;
 	int state;
 
 	if (stream_cold_verify(snapshot, error) < 0)
 		return -1;
-	state = guest_state(&snapshot->guest, NULL, error);
-	if (state < 0)
+	state = guest_state(&snapshot->guest, NULL, &local);
+	if (state >= 0 && (guest_state_is_active(state) || state == VIR_DOMAIN_SHUTDOWN))
+		return refuse_started(error);
+	if (state < 0 && !is_unanswered(local)) {
+		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
-	return guest_state_is_active(state) || state == VIR_DOMAIN_SHUTDOWN ? refuse_started(error)
-									    : 0;
+	}
+	return state < 0 || domain_events_are_lost(snapshot->events) ? verify_stamp(snapshot, error)
+								     : 0;
 }
 
 static struct image_source *start_qemu_nbd(struct snapshot *snapshot, const char *socket,
@@ -100,6 +128,7 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 	struct image_source *disk;
 	bool cancelled;
 
+	snapshot->disk_stamp = disk_stamp_read(snapshot->disk);
 	if (managed_save_check_stopped(snapshot, error) < 0 ||
 	    disk_complete_chain(snapshot->disk, snapshot->config->backing_dirs, snapshot->cancel,
 				error) < 0)
