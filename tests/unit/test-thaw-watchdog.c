@@ -20,6 +20,7 @@ static struct {
 	bool is_thawed;
 	unsigned state_unanswered; /* how many times the question is not answered */
 	unsigned paused;	   /* how many times the guest is paused */
+	unsigned saved;		   /* how many times the guest is saved; then it is restored */
 	int agent_limit;	   /* of its replies, in seconds, as last set */
 } fake;
 
@@ -52,8 +53,11 @@ int __wrap_virDomainFSThaw(virDomainPtr domain, const char **mounts, unsigned co
 
 int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags)
 {
-	int rc = __real_virDomainGetState(domain, state, reason, flags);
+	int rc;
 
+	if (fake.saved > 0 && --fake.saved == 0)
+		g_assert_cmpint(virDomainCreate(domain), ==, 0);
+	rc = __real_virDomainGetState(domain, state, reason, flags);
 	if (fake.state_unanswered > 0) {
 		fake.state_unanswered--;
 		return host_fail(VIR_ERR_INVALID_CONN);
@@ -202,6 +206,19 @@ static void test_guest_is_paused(struct host *host, gconstpointer unused)
 	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >, 3 * 3600);
 }
 
+/* A guest that was suspended while it was frozen is still frozen when it is restored. */
+static void test_guest_is_saved(struct host *host, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(virDomainManagedSave(host->domain, 0), ==, 0);
+	fake.saved = 1000;
+	expect_warning("*the watchdog thaws it");
+	expect_warning("*the guest is saved*retrying");
+	assert_run("", EXIT_SUCCESS, "ready\nthawed\n");
+	g_assert_cmpuint(fake.thaws, ==, 1);
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >, 3 * 3600);
+}
+
 /* An agent that was silent, and then answers. */
 static void test_agent_is_slow(struct host *host, gconstpointer unused)
 {
@@ -304,6 +321,7 @@ int main(int argc, char **argv)
 	TEST(connection_breaks);
 	TEST(libvirt_is_away);
 	TEST(guest_is_paused);
+	TEST(guest_is_saved);
 	TEST(agent_is_slow);
 	TEST(frozen_and_dismissed);
 	TEST(other_watchdog);

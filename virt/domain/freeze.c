@@ -108,7 +108,7 @@ static int thaw_with_watchdog(struct guest *guest, struct thaw_process *watchdog
 	return -1;
 }
 
-/* Leaves the thawing to a watchdog, which waits until the guest is resumed. */
+/* Leaves the thawing to a watchdog, which waits until the guest is resumed or restored. */
 static int thaw_when_resumed(struct guest *guest, GError **error)
 {
 	g_autoptr(GError) local = NULL;
@@ -121,8 +121,8 @@ static int thaw_when_resumed(struct guest *guest, GError **error)
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
 	}
-	g_message("guest %s: it is paused and may be frozen: novasnap-thaw thaws its filesystems "
-		  "when it is resumed",
+	g_message("guest %s: it is paused or saved, and may be frozen: novasnap-thaw thaws its "
+		  "filesystems when it is resumed",
 		  guest->uuid);
 	return 0;
 }

@@ -25,8 +25,8 @@ bool guest_freeze_has_expired(const struct guest *guest, const char *id);
 
 /* Thaws the guest's filesystems and dismisses the watchdog. `id` may be NULL if it is unknown. A
  * guest that this process has frozen under another id stays frozen: that freeze is ended by its
- * owner. A guest that this process has not frozen is thawed, too; if it is paused, that is left to
- * a new watchdog. Thawing a guest twice is harmless. Returns 0, or -1 with an error of
+ * owner. A guest that this process has not frozen is thawed, too; if it is paused or saved, that
+ * is left to a new watchdog. Thawing a guest twice is harmless. Returns 0, or -1 with an error of
  * guest_connect or VIRT_ERROR_FREEZE; then the watchdog, if there is one, keeps trying. */
 int guest_thaw(struct guest *guest, const char *id, GError **error);
 

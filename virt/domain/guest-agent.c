@@ -74,6 +74,30 @@ int guest_agent_freeze(struct guest *guest, bool *ret_may_be_frozen, GError **er
 	return rc < 0 ? -1 : 0;
 }
 
+/* A guest that is off is not frozen. One that was saved while it was frozen is frozen again when it
+ * is restored. */
+static enum agent_thaw result_if_off(struct guest *guest, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	switch (guest_has_managed_save(guest, &local)) {
+	case GUEST_YES:
+		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FREEZE,
+				    "the guest is saved: its agent cannot thaw its filesystems "
+				    "until it is restored");
+		return AGENT_THAW_PAUSED;
+	case GUEST_UNKNOWN:
+		/* A driver that cannot save guests has no saved ones. */
+		if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_FAILED))
+			return AGENT_THAW_OFF;
+		g_propagate_error(error, g_steal_pointer(&local));
+		return AGENT_THAW_UNANSWERED;
+	case GUEST_NO:
+	default:
+		return AGENT_THAW_OFF;
+	}
+}
+
 /* The result that the guest's state determines; AGENT_THAWED: the agent must be asked. */
 static enum agent_thaw result_by_state(struct guest *guest, GError **error)
 {
@@ -89,7 +113,9 @@ static enum agent_thaw result_by_state(struct guest *guest, GError **error)
 	/* While a guest shuts down, its agent may still answer. */
 	if (guest_state_is_active(state) || state == VIR_DOMAIN_SHUTDOWN)
 		return AGENT_THAWED;
-	if (state >= 0 || g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
+	if (state >= 0)
+		return result_if_off(guest, error);
+	if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN))
 		return AGENT_THAW_OFF;
 	g_propagate_error(error, g_steal_pointer(&local));
 	return AGENT_THAW_UNANSWERED;
