@@ -150,6 +150,9 @@ $(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDo
 	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-volume-merge: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetBlockJobInfo \
 	virDomainBlockCommit virDomainBlockRebase virDomainBlockJobAbort domain_events_wait_block_job qemu_img_rebase)
+$(BUILD)/tests/unit/test-volume-create: ALL_LDFLAGS += $(call wrap,$(host) virDomainSnapshotCreateXML \
+	virDomainSnapshotFree virDomainFSThaw virDomainAgentSetResponseTimeout virDomainGetXMLDesc virDomainGetJobInfo \
+	virDomainGetBlockJobInfo)
 $(BUILD)/tests/unit/test-power: ALL_LDFLAGS += $(call wrap,$(host) virDomainShutdown virDomainDestroy virDomainIsActive)
 $(BUILD)/tests/unit/test-domain-events: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
 	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)

@@ -8,7 +8,7 @@
 #include "virt/domain/guest-agent.h"
 #include "virt/domain/guest-query.h"
 
-/* For recovery's thaw of a paused guest: the watchdog begins at once. */
+/* For a guest that may be frozen already: the watchdog begins at once. */
 #define NO_LIMIT_S 1
 
 /* Repeats the thaw on a new connection if the connection breaks. */
@@ -108,8 +108,8 @@ static int thaw_with_watchdog(struct guest *guest, struct thaw_process *watchdog
 	return -1;
 }
 
-/* Leaves the thawing to a watchdog, which waits until the guest is resumed or restored. */
-static int thaw_when_resumed(struct guest *guest, GError **error)
+/* Leaves the thawing to a new watchdog, unless there is one. */
+static int leave_to_watchdog(struct guest *guest, GError **error)
 {
 	g_autoptr(GError) local = NULL;
 	struct thaw_process *watchdog =
@@ -117,10 +117,17 @@ static int thaw_when_resumed(struct guest *guest, GError **error)
 
 	if (watchdog)
 		frozen_table_hand_over(guest->host->frozen, watchdog);
-	if (local && !g_error_matches(local, VIRT_ERROR, VIRT_ERROR_BUSY)) {
-		g_propagate_error(error, g_steal_pointer(&local));
+	if (!local || g_error_matches(local, VIRT_ERROR, VIRT_ERROR_BUSY))
+		return 0;
+	g_propagate_error(error, g_steal_pointer(&local));
+	return -1;
+}
+
+/* The watchdog waits until the guest is resumed or restored. */
+static int thaw_when_resumed(struct guest *guest, GError **error)
+{
+	if (leave_to_watchdog(guest, error) < 0)
 		return -1;
-	}
 	g_message("guest %s: it is paused or saved, and may be frozen: novasnap-thaw thaws its "
 		  "filesystems when it is resumed",
 		  guest->uuid);
@@ -139,6 +146,22 @@ static int thaw_without_watchdog(struct guest *guest, GError **error)
 		return thaw_when_resumed(guest, error);
 	g_propagate_error(error, g_steal_pointer(&local));
 	return -1;
+}
+
+void guest_thaw_left_frozen(struct guest *guest)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(GError) local = NULL;
+
+	if (frozen_table_find(guest->host->frozen, guest->uuid, NULL, NULL) != FREEZE_NONE ||
+	    is_over(thaw_guest(guest, &error)))
+		return;
+	if (leave_to_watchdog(guest, &local) == 0)
+		g_message("guest %s: it may be frozen: %s; novasnap-thaw keeps trying", guest->uuid,
+			  error->message);
+	else
+		g_warning("guest %s: it may be frozen: %s; %s", guest->uuid, error->message,
+			  local->message);
 }
 
 int guest_thaw(struct guest *guest, const char *id, GError **error)

@@ -30,4 +30,8 @@ bool guest_freeze_has_expired(const struct guest *guest, const char *id);
  * guest_connect or VIRT_ERROR_FREEZE; then the watchdog, if there is one, keeps trying. */
 int guest_thaw(struct guest *guest, const char *id, GError **error);
 
+/* Thaws a guest that another program, such as a libvirtd that was restarted, may have left frozen.
+ * If that fails, a new watchdog keeps trying. A guest that this process has frozen stays frozen. */
+void guest_thaw_left_frozen(struct guest *guest);
+
 #endif

@@ -91,6 +91,12 @@ int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
 	if (wait_block_job(disk, volume, error) < 0)
 		return -1;
 	/* The job may have changed the chain. */
+	return volume_disk_read_again(disk, volume, error);
+}
+
+int volume_disk_read_again(struct volume_disk *disk, const struct virt_volume *volume,
+			   GError **error)
+{
 	free_disks(disk);
 	return read_disks(disk, volume, error);
 }

@@ -23,6 +23,10 @@ struct volume_disk {
  * guest_xml. */
 int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
 		     const struct virt_volume *volume, GError **error);
+/* Reads the domain's XML again. Returns 0, or -1 with VIRT_ERROR_UNSUPPORTED or an error of
+ * guest_xml; then the disk is not known any more. */
+int volume_disk_read_again(struct volume_disk *disk, const struct virt_volume *volume,
+			   GError **error);
 void volume_disk_close(struct volume_disk *disk);
 
 /* The path of a file that Cinder names; relative names are relative to the volume's folder. The
