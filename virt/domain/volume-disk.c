@@ -77,28 +77,30 @@ static int wait_block_job(struct volume_disk *disk, const struct virt_volume *vo
 	}
 }
 
-int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
-		     const struct virt_volume *volume, GError **error)
-{
-	*disk = (struct volume_disk){0};
-	guest_init(&disk->guest, host, volume->uuid);
-	if (volume->resuming && guest_wait_idle(&disk->guest, error) < 0)
-		return -1;
-	if (read_disks(disk, volume, error) < 0)
-		return -1;
-	if (!volume->resuming)
-		return 0;
-	if (wait_block_job(disk, volume, error) < 0)
-		return -1;
-	/* The job may have changed the chain. */
-	return volume_disk_read_again(disk, volume, error);
-}
-
 int volume_disk_read_again(struct volume_disk *disk, const struct virt_volume *volume,
 			   GError **error)
 {
 	free_disks(disk);
 	return read_disks(disk, volume, error);
+}
+
+int volume_disk_settle(struct volume_disk *disk, const struct virt_volume *volume, GError **error)
+{
+	if (guest_wait_idle(&disk->guest, error) < 0 ||
+	    volume_disk_read_again(disk, volume, error) < 0 ||
+	    wait_block_job(disk, volume, error) < 0)
+		return -1;
+	/* The job may have changed the chain. */
+	return volume_disk_read_again(disk, volume, error);
+}
+
+int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
+		     const struct virt_volume *volume, GError **error)
+{
+	*disk = (struct volume_disk){0};
+	guest_init(&disk->guest, host, volume->uuid);
+	return volume->resuming ? volume_disk_settle(disk, volume, error)
+				: read_disks(disk, volume, error);
 }
 
 void volume_disk_close(struct volume_disk *disk)

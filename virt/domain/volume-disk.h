@@ -27,6 +27,9 @@ int volume_disk_open(struct volume_disk *disk, struct virt_host *host,
  * guest_xml; then the disk is not known any more. */
 int volume_disk_read_again(struct volume_disk *disk, const struct virt_volume *volume,
 			   GError **error);
+/* Waits for operations that libvirt is still running for a request whose answer was lost, and reads
+ * the domain's XML again. Errors are those of volume_disk_open. */
+int volume_disk_settle(struct volume_disk *disk, const struct virt_volume *volume, GError **error);
 void volume_disk_close(struct volume_disk *disk);
 
 /* The path of a file that Cinder names; relative names are relative to the volume's folder. The

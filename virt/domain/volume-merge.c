@@ -12,6 +12,10 @@
 #include "virt/domain/volume-disk.h"
 #include "virt/qemu-img.h"
 
+/* How long libvirt is asked for the result of a merge without an answer. */
+#define ASK_TIMEOUT_S ((gint64)600)
+#define ASK_PAUSE_US (2 * G_USEC_PER_SEC)
+
 struct merge {
 	struct volume_disk *disk;
 	const struct virt_volume *volume;
@@ -70,7 +74,7 @@ static int set_merge_error(const struct merge *merge, enum block_job_outcome out
 		[BLOCK_JOB_GUEST_STOPPED] = {VIRT_ERROR_JOB, "ended, because the guest stopped"},
 		[BLOCK_JOB_DISCONNECTED] =
 			{VIRT_ERROR_DISCONNECTED,
-			 "was abandoned, because the connection to libvirt broke"},
+			 "has an unknown result, because the connection to libvirt broke"},
 		[BLOCK_JOB_CANCELLED] = {VIRT_ERROR_CANCELLED, "was cancelled"},
 		[BLOCK_JOB_TIMEOUT] = {VIRT_ERROR_JOB, "made no progress, and was ended"},
 	};
@@ -81,19 +85,89 @@ static int set_merge_error(const struct merge *merge, enum block_job_outcome out
 	return -1;
 }
 
+/* Whether the chain is already as it will be after the merge. A commit is complete when no file in
+ * the chain has the name of its top, in any folder. */
+static bool is_merged(const struct merge *merge)
+{
+	struct disk *disk = disk_find_by_target(merge->disk->xml, merge->disk->disk->target, NULL);
+	g_autofree char *top = merge->commit ? g_path_get_basename(merge->top) : NULL;
+	bool has_top = false, base_is_next = false, merged = false;
+
+	for (guint i = 0; disk && i < disk->layers->len; i++) {
+		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
+
+		has_top = has_top || (top && g_str_has_suffix(layer->path, top));
+		base_is_next = base_is_next || (i == 1 && g_strcmp0(layer->path, merge->base) == 0);
+	}
+	if (disk && merge->commit)
+		merged = !has_top;
+	else if (disk)
+		merged = merge->base ? base_is_next : disk->layers->len == 1;
+	disk_free(disk);
+	return merged;
+}
+
+static bool is_unanswered(const GError *error)
+{
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_DISCONNECTED) ||
+	       g_error_matches(error, VIRT_ERROR, VIRT_ERROR_TIMEOUT);
+}
+
+/* libvirt did not answer the request, or the connection broke during the job: it may still be
+ * running. Waits for its end; the chain then shows whether it succeeded. Takes ownership of `why`.
+ * libvirtd may be restarting: it is asked again. */
+static int ask_whether_merged(struct merge *merge, GError *why, GError **error)
+{
+	gint64 until = g_get_monotonic_time() + ASK_TIMEOUT_S * G_USEC_PER_SEC;
+	g_autoptr(GError) local = NULL;
+	bool merged;
+
+	while (volume_disk_settle(merge->disk, merge->volume, &local) < 0) {
+		if (!is_unanswered(local) || g_get_monotonic_time() > until ||
+		    (merge->volume->cancel && atomic_load(merge->volume->cancel) != 0)) {
+			if (g_error_matches(local, VIRT_ERROR, VIRT_ERROR_BUSY))
+				(void)virDomainBlockJobAbort(merge->disk->guest.domain,
+							     merge->disk->disk->target, 0);
+			g_propagate_error(error, why);
+			g_prefix_error(error, "%s; ", local->message);
+			return -1;
+		}
+		g_clear_error(&local);
+		g_usleep(ASK_PAUSE_US);
+	}
+	/* The definition of a guest that is off does not list the chain. */
+	merged = guest_is_active(&merge->disk->guest, NULL) == GUEST_YES && is_merged(merge);
+	if (merged) {
+		g_message("guest %s: volume %s: %s; but the snapshot was merged",
+			  merge->volume->uuid, merge->volume->volume_id, why->message);
+		g_error_free(why);
+	} else {
+		g_propagate_error(error, why);
+	}
+	return merged ? 0 : -1;
+}
+
 static int run_block_job(struct merge *merge, struct domain_events *events, GError **error)
 {
 	struct guest *guest = &merge->disk->guest;
 	enum block_job_outcome outcome;
+	GError *why = NULL;
 
 	if (start_block_job(merge) < 0) {
-		virt_set_error(error, "merging the volume's snapshot");
+		virt_set_error(&why, "merging the volume's snapshot");
+		if (is_unanswered(why))
+			return ask_whether_merged(merge, why, error);
+		g_propagate_error(error, why);
 		return -1;
 	}
 	outcome = domain_events_wait_block_job(events, true, guest->host->config->job_timeout_s,
 					       merge->volume->cancel, read_merge_progress, merge);
 	if (outcome == BLOCK_JOB_ENDED)
 		return 0;
+	if (outcome == BLOCK_JOB_DISCONNECTED) {
+		(void)set_merge_error(merge, outcome, &why);
+		return ask_whether_merged(merge, why, error);
+	}
 	if (guest_connect(guest, NULL) == 0)
 		(void)virDomainBlockJobAbort(guest->domain, merge->disk->disk->target, 0);
 	return set_merge_error(merge, outcome, error);
@@ -157,28 +231,6 @@ static int merge_stopped(const struct merge *merge, GError **error)
 				     base ? base->format : NULL, merge->volume->cancel, error);
 	disk_free(disk);
 	return rc;
-}
-
-/* Whether the chain is already as it will be after the merge. A commit is complete when no file in
- * the chain has the name of its top, in any folder. */
-static bool is_merged(const struct merge *merge)
-{
-	struct disk *disk = disk_find_by_target(merge->disk->xml, merge->disk->disk->target, NULL);
-	g_autofree char *top = merge->commit ? g_path_get_basename(merge->top) : NULL;
-	bool has_top = false, base_is_next = false, merged = false;
-
-	for (guint i = 0; disk && i < disk->layers->len; i++) {
-		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
-
-		has_top = has_top || (top && g_str_has_suffix(layer->path, top));
-		base_is_next = base_is_next || (i == 1 && g_strcmp0(layer->path, merge->base) == 0);
-	}
-	if (disk && merge->commit)
-		merged = !has_top;
-	else if (disk)
-		merged = merge->base ? base_is_next : disk->layers->len == 1;
-	disk_free(disk);
-	return merged;
 }
 
 static int merge_now(struct merge *merge, GError **error)
