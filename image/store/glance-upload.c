@@ -63,8 +63,9 @@ static int put_data_once(struct glance_upload *self, struct glance_request *requ
 	upload->attempts++;
 	report_bytes_sent(self, 0);
 	rc = glance_request_send_once(self->client, request, &reply, ret_retry, error);
-	/* A server that refuses an upload has not read all of it. */
-	if (keep_hash(upload, self->pipeline) && (reply.status == 0 || reply.status >= 500))
+	/* A server that refuses an upload has not read all of it. The connection may also break
+	 * within a reply that confirms it. */
+	if (keep_hash(upload, self->pipeline) && (reply.status < 300 || reply.status >= 500))
 		self->may_be_complete = true;
 	http_reply_clear(&reply);
 	pipeline_free(self->pipeline);

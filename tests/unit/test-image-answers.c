@@ -26,7 +26,8 @@ static gint64 cpu_time_us(void)
 __typeof__(http_request_send) __wrap_http_request_send;
 __typeof__(image_cancel_sleep) __wrap_image_cancel_sleep;
 
-#define LOST (-1) /* the request arrives, but its reply does not */
+#define LOST (-1)   /* the request arrives, but its reply does not */
+#define BROKEN (-2) /* the connection breaks after the status line of the reply, which is 204 */
 
 /* The replies, one for each request. The last one is repeated. */
 struct answer {
@@ -68,8 +69,9 @@ int __wrap_http_request_send(const struct http_config *config, const struct http
 	 * reply of its server. */
 	if (request->upload && (status < 300 || status == 504))
 		(void)http_upload_drain(request->upload, NULL);
-	if (status == LOST) {
+	if (status == LOST || status == BROKEN) {
 		answers++;
+		reply->status = status == BROKEN ? 204 : 0;
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
 				    "the reply is lost");
 		return -1;
@@ -416,6 +418,8 @@ static void test_upload_last_reply_lost(void)
 		{LOST, NULL, NULL}, {503, NULL, ""}, {200, NULL, RECORD("queued")}, {0}};
 	/* A reply that comes after the body says nothing about the image. */
 	const struct answer fails_late[] = {{504, NULL, ""}, {200, NULL, active}, {0}};
+	const struct answer breaks[] = {
+		{BROKEN, NULL, NULL}, {503, NULL, ""}, {200, NULL, active}, {0}};
 
 	g_assert_cmpint(upload_to(&once, arrives, false), ==, DONE);
 	g_assert_cmpuint(puts_seen, ==, 1);
@@ -424,6 +428,8 @@ static void test_upload_last_reply_lost(void)
 	g_assert_cmpuint(puts_seen, ==, 1);
 	g_assert_false(may_be_complete);
 	g_assert_cmpint(upload_to(&once, fails_late, false), ==, DONE);
+	g_assert_true(verified);
+	g_assert_cmpint(upload_to(&once, breaks, false), ==, DONE);
 	g_assert_true(verified);
 }
 
