@@ -20,6 +20,7 @@ struct keystone_client {
 	char *token;
 	gint64 expires_at; /* unix time in seconds */
 	cJSON *catalog;
+	bool is_limited;
 };
 
 struct keystone_client *keystone_client_new(const struct keystone_config *user,
@@ -46,6 +47,22 @@ void keystone_client_free(struct keystone_client *client)
 	g_free(client);
 }
 
+/* Whether Keystone names the roles of the token, and admin is not among them. */
+static bool lacks_admin(const cJSON *token)
+{
+	const cJSON *roles = cJSON_GetObjectItemCaseSensitive(token, "roles");
+	const cJSON *role;
+
+	cJSON_ArrayForEach (role, roles) {
+		const char *name =
+			cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(role, "name"));
+
+		if (name && g_ascii_strcasecmp(name, "admin") == 0)
+			return false;
+	}
+	return cJSON_GetArraySize(roles) > 0;
+}
+
 static int store_token(struct keystone_client *client, struct http_reply *reply, GError **error)
 {
 	cJSON *document = http_reply_parse(reply);
@@ -66,6 +83,7 @@ static int store_token(struct keystone_client *client, struct http_reply *reply,
 	g_free(client->token);
 	client->token = g_steal_pointer(&reply->subject_token);
 	client->expires_at = g_date_time_to_unix(expiry_time);
+	client->is_limited = lacks_admin(token);
 	cJSON_Delete(client->catalog);
 	client->catalog = cJSON_DetachItemFromObjectCaseSensitive(token, "catalog");
 	cJSON_Delete(document);
@@ -147,6 +165,16 @@ char *keystone_client_token(struct keystone_client *client, bool renew, GError *
 		token = g_strdup(client->token);
 	pthread_mutex_unlock(&client->lock);
 	return token;
+}
+
+bool keystone_client_is_limited(struct keystone_client *client)
+{
+	bool is_limited;
+
+	pthread_mutex_lock(&client->lock);
+	is_limited = client->is_limited;
+	pthread_mutex_unlock(&client->lock);
+	return is_limited;
 }
 
 static const char *json_member_string(const cJSON *object, const char *name)

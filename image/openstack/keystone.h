@@ -24,6 +24,10 @@ void keystone_client_free(struct keystone_client *client);
  */
 char *keystone_client_token(struct keystone_client *client, bool renew, GError **error);
 
+/* Whether the user of the present token has roles, but not admin: a service says of other projects'
+ * objects that they do not exist. */
+bool keystone_client_is_limited(struct keystone_client *client);
+
 /* An endpoint to look up in the catalogue. */
 struct keystone_endpoint {
 	const char *type;      /* of the service: "image" */

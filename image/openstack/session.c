@@ -39,6 +39,14 @@ static void add_identity_headers(GPtrArray *headers, const struct image_identity
 	http_header_add(headers, "X-Identity-Status", "Confirmed");
 }
 
+/* Whether the request has a token of novasnap's own user. */
+static bool uses_own_token(const struct openstack_session *session,
+			   const struct image_identity *identity,
+			   const struct openstack_tokens *tokens)
+{
+	return session->own && (!identity->token || tokens->user_refused);
+}
+
 static int add_tokens(const struct openstack_session *session,
 		      const struct image_identity *identity, const struct openstack_tokens *tokens,
 		      GPtrArray *headers, GError **error)
@@ -46,7 +54,7 @@ static int add_tokens(const struct openstack_session *session,
 	g_autofree char *own = NULL;
 	g_autofree char *service = NULL;
 
-	if ((!identity->token || tokens->user_refused) && session->own) {
+	if (uses_own_token(session, identity, tokens)) {
 		own = keystone_client_token(session->own, false, error);
 		if (!own)
 			return -1;
@@ -83,6 +91,26 @@ static bool change_tokens(const struct openstack_session *session,
 	return true;
 }
 
+/* A 404 says nothing if novasnap's own user may not see the objects of the user's project. */
+static void set_reply_error(const struct openstack_session *session,
+			    const struct image_identity *identity,
+			    const struct openstack_tokens *tokens,
+			    const struct http_request *request, const struct http_reply *reply,
+			    GError **error)
+{
+	g_autofree char *action = g_strdup_printf("%s %s", request->method, request->url);
+	GError *local = NULL;
+
+	http_reply_set_error(reply, action, &local);
+	if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) &&
+	    uses_own_token(session, identity, tokens) && keystone_client_is_limited(session->own)) {
+		local->code = IMAGE_ERROR_FORBIDDEN;
+		g_prefix_error(&local, "novasnapd's own user has not the role admin, and may not "
+				       "see it: ");
+	}
+	g_propagate_error(error, local);
+}
+
 int openstack_session_send(const struct openstack_session *session,
 			   const struct image_identity *identity, struct openstack_tokens *tokens,
 			   const struct http_request *request, struct http_reply *reply,
@@ -91,7 +119,6 @@ int openstack_session_send(const struct openstack_session *session,
 	for (;;) {
 		g_autoptr(GPtrArray) headers = g_ptr_array_new_with_free_func(g_free);
 		struct http_request with_tokens = *request;
-		g_autofree char *action = NULL;
 
 		with_tokens.headers = headers;
 		for (guint i = 0; request->headers && i < request->headers->len; i++)
@@ -106,8 +133,7 @@ int openstack_session_send(const struct openstack_session *session,
 				continue;
 			*ret_retry = true;
 		}
-		action = g_strdup_printf("%s %s", request->method, request->url);
-		http_reply_set_error(reply, action, error);
+		set_reply_error(session, identity, tokens, request, reply, error);
 		return -1;
 	}
 }

@@ -313,6 +313,58 @@ static void test_catalogs(void)
 	}
 }
 
+/* The code of the error of a query for an image. */
+static int get_code(struct image_store *store, const struct image_identity *identity,
+		    const struct answer *list)
+{
+	g_autoptr(image_record_t) record = NULL;
+	g_autoptr(GError) error = NULL;
+
+	set_answers(list);
+	g_assert_cmpint(image_store_get(store, identity, ID, &record, &error), ==, -1);
+	return error->code;
+}
+
+/* With the token of novasnapd's own user, a 404 says nothing of an image that this user may not
+ * see: the user's token was rejected, or is not known after a restart. */
+static void test_not_visible(void)
+{
+#define TOKEN_OF(roles) "{\"token\":{\"expires_at\":\"2036-11-23T04:24:38Z\"" roles "}}"
+	static const char *const glance_servers[] = {"http://glance", NULL};
+	static const struct image_config config = {.api_servers = glance_servers,
+						   .auth = {.method = KEYSTONE_PASSWORD,
+							    .auth_url = "http://keystone",
+							    .username = "nova"}};
+	static const struct image_identity user = {.token = "token"};
+	static const struct {
+		const char *token;
+		int code;
+	} users[] = {
+		{TOKEN_OF(""), IMAGE_ERROR_NOT_FOUND},
+		{TOKEN_OF(",\"roles\":[]"), IMAGE_ERROR_NOT_FOUND},
+		{TOKEN_OF(",\"roles\":[{\"name\":\"service\"},{\"name\":\"admin\"}]"),
+		 IMAGE_ERROR_NOT_FOUND},
+		{TOKEN_OF(",\"roles\":[{\"name\":\"service\"},7]"), IMAGE_ERROR_FORBIDDEN},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
+		const struct answer rejected[] = {
+			{401, NULL, ""}, {201, "gAAAAA", users[i].token}, {404, NULL, ""}, {0}};
+		const struct answer unknown[] = {
+			{201, "gAAAAA", users[i].token}, {404, NULL, ""}, {0}};
+		const struct answer accepted[] = {{404, NULL, ""}, {0}};
+		g_autoptr(image_store_t) store = image_store_new(&config, NULL);
+		g_autoptr(image_store_t) other = image_store_new(&config, NULL);
+
+		g_test_message("%s", users[i].token);
+		g_assert_cmpint(get_code(store, &user, accepted), ==, IMAGE_ERROR_NOT_FOUND);
+		g_assert_cmpint(get_code(store, &user, rejected), ==, users[i].code);
+		g_assert_cmpint(get_code(store, &user, accepted), ==, IMAGE_ERROR_NOT_FOUND);
+		g_assert_cmpint(get_code(other, &no_identity, unknown), ==, users[i].code);
+	}
+#undef TOKEN_OF
+}
+
 /* A user is configured only if both its URL and its name are. */
 static void test_cinder_not_configured(void)
 {
@@ -579,6 +631,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/record-verify", test_record_verify);
 	g_test_add_func("/answers/large-refusals", test_large_refusals);
 	g_test_add_func("/answers/catalogs", test_catalogs);
+	g_test_add_func("/answers/not-visible", test_not_visible);
 	g_test_add_func("/answers/servers", test_servers);
 	g_test_add_func("/answers/cinder-not-configured", test_cinder_not_configured);
 	g_test_add_func("/answers/upload/reply-lost", test_upload_reply_lost);
