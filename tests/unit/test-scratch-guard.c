@@ -18,6 +18,7 @@ static struct {
 	atomic_uint ended, resumed;
 	const char *failed_disk; /* NULL: none */
 	bool pauses_again;	 /* after it was resumed */
+	unsigned lost_resumes;	 /* how many times libvirt does not answer that, and does nothing */
 } fake;
 
 __typeof__(virDomainBackupGetXMLDesc) __wrap_virDomainBackupGetXMLDesc;
@@ -59,6 +60,10 @@ int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsig
 int __wrap_virDomainResume(virDomainPtr domain)
 {
 	(void)domain;
+	if (fake.lost_resumes > 0) {
+		fake.lost_resumes--;
+		return host_fail(VIR_ERR_INVALID_CONN);
+	}
 	if (!fake.pauses_again)
 		fake.state = VIR_DOMAIN_RUNNING;
 	fake.resumed++;
@@ -95,6 +100,7 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	fake.is_full = fake.pauses_again = false;
 	fake.ended = fake.resumed = 0;
 	fake.failed_disk = NULL;
+	fake.lost_resumes = 0;
 	fixture_open(fixture, "");
 	fixture->host.config.scratch_dir = fixture->host.tmp;
 	fixture->host.config.scratch_reserve_mib = 1;
@@ -201,6 +207,24 @@ static void test_guest_is_resumed_once(struct fixture *fixture, gconstpointer un
 	g_assert_true(atomic_load(&fixture->snapshot->guest.io_error_resumed));
 }
 
+/* libvirtd is restarted just when the guest is resumed. */
+static void test_resume_is_repeated(struct fixture *fixture, gconstpointer unused)
+{
+	struct scratch_guard *guard = start_guard(fixture, true);
+
+	(void)unused;
+	EXPECT(WARNING, "*I/O error*");
+	EXPECT(WARNING, "*resuming the guest*retrying");
+	EXPECT(MESSAGE, "*resumed*");
+	fake.lost_resumes = 1;
+	pause_guest(VIR_DOMAIN_PAUSED_IOERROR);
+	pass_time();
+	for (unsigned ms = 0; ms < WAIT_MS && fake.lost_resumes > 0; ms += 20)
+		wait_ms(20);
+	pass_time();
+	expect_trip(guard, "I/O error", 1);
+}
+
 static void test_guest_is_paused_by_its_user(struct fixture *fixture, gconstpointer unused)
 {
 	struct scratch_guard *guard = start_guard(fixture, true);
@@ -251,6 +275,7 @@ int main(int argc, char **argv)
 	TEST(room_is_short);
 	TEST(guest_is_paused);
 	TEST(guest_is_resumed_once);
+	TEST(resume_is_repeated);
 	TEST(guest_is_paused_by_its_user);
 	TEST(another_disk_is_full);
 	TEST(guest_was_paused_before);

@@ -117,11 +117,11 @@ int io_error_resume(struct guest *guest, const char *target, GError **error)
 			  full ? "itself has no room" : "has the error");
 		return 0;
 	}
-	atomic_store(&guest->io_error_resumed, true);
 	if (virDomainResume(guest->domain) < 0) {
 		virt_set_error(error, "resuming the guest, which was paused by an I/O error");
 		return -1;
 	}
+	atomic_store(&guest->io_error_resumed, true);
 	g_message("guest %s: resumed: an I/O error had paused it while its disk was exported",
 		  guest->uuid);
 	return 0;
