@@ -181,11 +181,27 @@ static void set_curl_options(CURL *curl, const struct http_config *config,
 	set_curl_body(curl, config, request, transfer);
 }
 
+/* Hides the secret as it is, and as it is within JSON. */
+static void hide_secret(const char *secret, GString *body)
+{
+	cJSON *string = cJSON_CreateString(secret);
+	char *quoted = cJSON_PrintUnformatted(string);
+	size_t length = quoted ? strlen(quoted) : 0;
+
+	if (length > 2) {
+		quoted[length - 1] = '\0';
+		g_string_replace(body, quoted + 1, HIDDEN_SECRET, 0);
+	}
+	g_string_replace(body, secret, HIDDEN_SECRET, 0);
+	cJSON_free(quoted);
+	cJSON_Delete(string);
+}
+
 /* An error reply may quote the request, and error replies are logged. */
 static void hide_secrets(const struct http_request *request, GString *body)
 {
 	if (request->secret && *request->secret)
-		g_string_replace(body, request->secret, HIDDEN_SECRET, 0);
+		hide_secret(request->secret, body);
 	for (guint i = 0; request->headers && i < request->headers->len; i++) {
 		const char *header = g_ptr_array_index(request->headers, i);
 		const char *token = strstr(header, "-Token: ");

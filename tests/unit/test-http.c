@@ -22,6 +22,7 @@ struct server {
 	const char *start;  /* of the reply */
 	const char *repeat; /* sent after it until the client closes the connection */
 	unsigned pause_us;  /* after each repetition; 0: the request has no upload */
+	const char *secret; /* in the request; NULL: none */
 };
 
 /* Receives the head of a request, and then `body` bytes of an upload. */
@@ -100,8 +101,10 @@ static int send_request(struct server *server, struct http_reply *reply, GError 
 	const struct http_upload upload = {
 		.read = read_zeros, .opaque = &left, .size = UPLOAD_SIZE};
 	g_autofree char *url = server_listen(server);
-	struct http_request request = {
-		.method = "PUT", .url = url, .upload = server->pause_us > 0 ? &upload : NULL};
+	struct http_request request = {.method = "PUT",
+				       .url = url,
+				       .upload = server->pause_us > 0 ? &upload : NULL,
+				       .secret = server->secret};
 	pthread_t thread;
 	int rc;
 
@@ -159,10 +162,26 @@ static void test_endless(void)
 	}
 }
 
+/* A refusal quotes the request's password: as it is, and as JSON. */
+static void test_quoted_secret(void)
+{
+	struct server server = {.start = "HTTP/1.1 400 Bad Request\r\n\r\n"
+					 "not pa\"ss\\word: {\"password\":\"pa\\\"ss\\\\word\"}",
+				.repeat = "",
+				.secret = "pa\"ss\\word"};
+	struct http_reply reply = {0};
+
+	g_assert_cmpint(send_request(&server, &reply, NULL), ==, 0);
+	g_assert_cmpint(reply.status, ==, 400);
+	g_assert_cmpstr(reply.body->str, ==, "not ***: {\"password\":\"***\"}");
+	http_reply_clear(&reply);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/http/complete", test_complete);
 	g_test_add_func("/http/endless", test_endless);
+	g_test_add_func("/http/quoted-secret", test_quoted_secret);
 	return g_test_run();
 }
