@@ -82,6 +82,7 @@ static char *project_url(const struct cinder_service *service,
 		found = keystone_client_endpoint(service->session.own, &wanted, error);
 		if (!found)
 			return NULL;
+		http_url_trim(found);
 		url = g_string_new(found);
 		last = strrchr(found, '/');
 		if (*project && last && !g_str_has_suffix(found, "/v3")) {

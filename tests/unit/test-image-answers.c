@@ -40,7 +40,7 @@ static unsigned requests_seen, puts_seen, sleeps_seen;
 static bool sleep_is_cancelled;
 /* The server that does not answer, "http://b/"; NULL: all answer. */
 static const char *dead_server;
-static char *last_server;
+static char *last_server, *last_url;
 static unsigned dead_tries;
 
 static void set_answers(const struct answer *list)
@@ -59,6 +59,8 @@ int __wrap_http_request_send(const struct http_config *config, const struct http
 	requests_seen++;
 	g_free(last_server);
 	last_server = g_strndup(request->url, strlen("http://x/"));
+	g_free(last_url);
+	last_url = g_strdup(request->url);
 	if (dead_server && g_str_has_prefix(request->url, dead_server)) {
 		dead_tries++;
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "no answer");
@@ -365,6 +367,34 @@ static void test_not_visible(void)
 #undef TOKEN_OF
 }
 
+/* Cinder's endpoint in the catalogue names the project of novasnapd's user, or none. */
+static void test_cinder_project(void)
+{
+	static const struct cinder_config cinder = {.catalog_info = "volumev3::publicURL"};
+	static const struct image_identity identity = {.token = "token", .project_id = "project"};
+	static const struct {
+		const char *body, *url;
+	} replies[] = {
+		{TOKEN(CATALOG("http://c/v3/abc")), "http://c/v3/project/snapshots/" ID},
+		{TOKEN(CATALOG("http://c/v3/abc/")), "http://c/v3/project/snapshots/" ID},
+		{TOKEN(CATALOG("http://c/v3")), "http://c/v3/snapshots/" ID},
+		{TOKEN(CATALOG("http://c/v3/")), "http://c/v3/snapshots/" ID},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(replies); i++) {
+		const struct answer pages[] = {
+			{201, "gAAAAA", replies[i].body},
+			{200, NULL, "{\"snapshot\":{\"status\":\"creating\"}}"},
+			{0}};
+		struct cinder_service *service = cinder_service_new(&cinder, &keystone);
+
+		set_answers(pages);
+		g_free(cinder_snapshot_status(service, &identity, ID, NULL));
+		g_assert_cmpstr(last_url, ==, replies[i].url);
+		cinder_service_free(service);
+	}
+}
+
 /* A user is configured only if both its URL and its name are. */
 static void test_cinder_not_configured(void)
 {
@@ -631,6 +661,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/record-verify", test_record_verify);
 	g_test_add_func("/answers/large-refusals", test_large_refusals);
 	g_test_add_func("/answers/catalogs", test_catalogs);
+	g_test_add_func("/answers/cinder-project", test_cinder_project);
 	g_test_add_func("/answers/not-visible", test_not_visible);
 	g_test_add_func("/answers/servers", test_servers);
 	g_test_add_func("/answers/cinder-not-configured", test_cinder_not_configured);
