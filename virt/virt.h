@@ -169,8 +169,9 @@ char *virt_freeze_undo(const char *id);
 int virt_guest_freeze(struct virt_host *host, const char *uuid, const char *id, unsigned limit_s,
 		      GError **error);
 /* Thaws the guest's filesystems, even if another process froze them. A guest that is off is
- * not frozen; one that is saved is thawed when it is restored. VIRT_ERROR_FREEZE if that fails, or if the watchdog has already thawed them because
- * their time limit was over. *ret_is_thawed: whether they are thawed, also after a failure. */
+ * not frozen; one that is saved is thawed when it is restored. VIRT_ERROR_FREEZE if that fails, or
+ * if the watchdog has already thawed them because their time limit was over. *ret_is_thawed:
+ * whether they are thawed, also after a failure. */
 int virt_guest_thaw(struct virt_host *host, const char *uuid, bool *ret_is_thawed, GError **error);
 
 /* The main function of the watchdog process, novasnap-thaw. It writes "ready" to standard output

@@ -43,7 +43,7 @@ static void thaw_failed_freeze(struct guest *guest, struct thaw_process *watchdo
 		return;
 	}
 	g_message("guest %s: thawing after a failed freeze: %s; the watchdog keeps trying",
-		  guest->uuid, error->message);
+		  guest->uuid, error ? error->message : "unknown");
 	frozen_table_hand_over(guest->host->frozen, watchdog);
 }
 
@@ -152,16 +152,18 @@ void guest_thaw_left_frozen(struct guest *guest)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(GError) local = NULL;
+	const char *why;
 
 	if (frozen_table_find(guest->host->frozen, guest->uuid, NULL, NULL) != FREEZE_NONE ||
 	    is_over(thaw_guest(guest, &error)))
 		return;
+	why = error ? error->message : "unknown";
 	if (leave_to_watchdog(guest, &local) == 0)
 		g_message("guest %s: it may be frozen: %s; novasnap-thaw keeps trying", guest->uuid,
-			  error->message);
+			  why);
 	else
-		g_warning("guest %s: it may be frozen: %s; %s", guest->uuid, error->message,
-			  local->message);
+		g_warning("guest %s: it may be frozen: %s; %s", guest->uuid, why,
+			  local ? local->message : "no watchdog was started");
 }
 
 int guest_thaw(struct guest *guest, const char *id, GError **error)

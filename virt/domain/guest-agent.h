@@ -22,10 +22,10 @@ void guest_agent_end_limit(struct guest *guest);
 int guest_agent_freeze(struct guest *guest, bool *ret_may_be_frozen, GError **error);
 
 enum agent_thaw {
-	AGENT_THAWED,	    /* all filesystems are thawed: a second thaw found none to thaw */
-	AGENT_THAW_OFF,	    /* the guest is off, or libvirt does not know it: it is not frozen */
-	AGENT_THAW_PAUSED,  /* the guest is paused or saved: its agent cannot answer meanwhile */
-	AGENT_THAW_REFUSED, /* the agent answered with an error, or the guest has no agent */
+	AGENT_THAWED,	       /* all filesystems are thawed: a second thaw found none to thaw */
+	AGENT_THAW_OFF,	       /* the guest is off, or libvirt does not know it: it is not frozen */
+	AGENT_THAW_PAUSED,     /* the guest is paused or saved: its agent cannot answer meanwhile */
+	AGENT_THAW_REFUSED,    /* the agent answered with an error, or the guest has no agent */
 	AGENT_THAW_UNANSWERED, /* libvirt or the agent did not answer */
 };
 
