@@ -73,17 +73,15 @@ static enum verdict ask_store(struct task *task, GError **error)
 	return verdict;
 }
 
-/* A store that answers with another error, such as 403, will hardly verify the image later. Other
- * requests for the instance do not wait for hours because of an image that the store has
- * confirmed. */
-static gint64 time_limit_us(const struct task *task, bool is_confirmed, const GError *error)
+/* A store that answers with another error, such as 403, will hardly verify the image later. */
+static gint64 time_limit_us(const struct task *task, const GError *error)
 {
 	const struct config *config = task->agent->config;
-	bool is_long = g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) &&
-		       !(is_confirmed && job_holds_up_another(task->job));
 
 	return (gint64)G_USEC_PER_SEC *
-	       (is_long ? config->finishing_timeout_s : config->image.saving_timeout_s);
+	       (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE)
+			? config->finishing_timeout_s
+			: config->image.saving_timeout_s);
 }
 
 static unsigned pause_ms(gint64 waited_us)
@@ -110,7 +108,7 @@ static enum verdict ask_until_known(struct task *task, bool (*wait)(struct job *
 		bool is_open =
 			verdict == VERDICT_UNKNOWN || (verdict == VERDICT_EMPTY && is_confirmed);
 
-		if (is_open && waited <= time_limit_us(task, is_confirmed, local)) {
+		if (is_open && waited <= time_limit_us(task, local)) {
 			image_finish_report(task, local->message);
 			if (wait(task->job, pause_ms(waited)))
 				continue;

@@ -322,18 +322,6 @@ bool job_refuse_cancel(struct job *job)
 	return refuses;
 }
 
-bool job_holds_up_another(struct job *job)
-{
-	struct worker_pool *pool = job->pool;
-	bool found = false;
-
-	pthread_mutex_lock(&pool->lock);
-	for (GList *link = pool->waiting.head; link && !found; link = link->next)
-		found = g_str_equal(((struct job *)link->data)->key, job->key);
-	pthread_mutex_unlock(&pool->lock);
-	return found;
-}
-
 bool job_acquire_slot(struct job *job)
 {
 	struct worker_pool *pool = job->pool;

@@ -75,9 +75,6 @@ bool job_wait_despite_cancel(struct job *job, unsigned ms);
  * cancelled before. */
 bool job_refuse_cancel(struct job *job);
 
-/* Whether another job of the same key waits for the end of this one. */
-bool job_holds_up_another(struct job *job);
-
 /* Waits for a slot. Returns false if the abort flag was set meanwhile, or once the pool stops: then
  * nothing new is begun. The slot is released when
  * the job ends, or earlier by job_release_slot. */

@@ -13,7 +13,6 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from case import Case, CaseEnvironment  # noqa: E402
-from compute import Compute, instance_of  # noqa: E402
 from images import same_content  # noqa: E402
 
 STALL = 2  # seconds after which the reply to an upload is late: twice
@@ -69,22 +68,6 @@ def test_the_task_state_is_cleared_before_the_verification(env):
     assert env.task_state() == "rebooting" and env.clears() == 1, env.conductor.states()
     env.conductor.task_states[env.guest.uuid] = None
     case.is_whole()
-
-
-def test_the_next_job_does_not_wait_for_hours(env):
-    """The image is stored, and Glance shows another state of it: a pause of the instance does not wait for that."""
-    case = env.send(always_get="saving", saving_timeout="3")
-    env.wait_stored()
-    tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
-    time.sleep(6)
-    assert " open " in case.shown(), case.said()
-    env.conductor.task_states[env.guest.uuid] = "pausing"
-    compute = env.enter(Compute(env.broker.url, case.agent.host))
-    compute.cast("pause_instance", instance=instance_of(env.guest))
-    tap.wait_for("paused guest", lambda: env.guest.state() == "paused", 30)
-    env.guest.virsh("resume")
-    assert "could not be verified" in case.said(), case.said()
-    assert env.glance.get(case.image)["status"] == "active" and env.conductor.faults == [], case.said()
 
 
 def test_glance_has_other_data_after_its_204(env):
