@@ -252,6 +252,8 @@ unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned a
 void worker_pool_skip_grace(struct worker_pool *pool)
 {
 	pthread_mutex_lock(&pool->lock);
+	/* A job whose calls end from now on must see why. */
+	pool->stopping = true;
 	pool->skip_grace = true;
 	pthread_cond_broadcast(&pool->changed);
 	pthread_mutex_unlock(&pool->lock);

@@ -53,7 +53,8 @@ unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned a
 /* The first part of worker_pool_stop: returns when all jobs have ended or the grace time is over.
  * Returns how many jobs are still running. */
 unsigned worker_pool_drain(struct worker_pool *pool, unsigned grace_s);
-/* Ends the grace time. Any thread, before or while worker_pool_stop or worker_pool_drain runs. */
+/* Ends the grace time, and starts no more jobs. Any thread, before or while worker_pool_stop or
+ * worker_pool_drain runs. */
 void worker_pool_skip_grace(struct worker_pool *pool);
 
 /* Not zero once the job must end: it was cancelled, or the grace time is over. Never cleared. */

@@ -15,6 +15,7 @@ struct talk {
 	unsigned stage;		     /* how far the job is; guarded by the lock */
 	bool refuses, refused;	     /* it refuses a cancel, and could */
 	bool cancelled, out_of_time; /* what it sees at its end */
+	bool stopping;		     /* the same */
 	bool ran, freed;
 };
 
@@ -63,6 +64,7 @@ static void run_job(struct job *job, void *opaque)
 	wait_for_stage(talk, 4);
 	talk->cancelled = job_is_cancelled(job);
 	talk->out_of_time = job_is_out_of_time(job);
+	talk->stopping = job_is_stopping(job);
 }
 
 static void free_job(void *opaque)
@@ -177,6 +179,25 @@ static void test_a_stop_does_not_hide_a_cancel(void)
 	talk_free(stopped);
 }
 
+/* The grace time is skipped before the pool is stopped if both signals come at once. The calls of
+ * the jobs end then: a job that fails because of that must see that novasnapd is stopping. */
+static void test_a_job_without_grace_is_stopping(void)
+{
+	struct worker_pool *pool = worker_pool_new(0);
+	struct talk *talk = talk_new(), *late = talk_new();
+
+	worker_pool_submit(pool, "key", NULL, &ops, talk);
+	wait_for_stage(talk, 1);
+	worker_pool_skip_grace(pool);
+	worker_pool_submit(pool, "another", NULL, &ops, late);
+	set_stage(talk, 4);
+	end_pool(pool);
+	g_assert_true(talk->stopping && !talk->cancelled);
+	g_assert_true(late->freed && !late->ran);
+	talk_free(talk);
+	talk_free(late);
+}
+
 static void run_with_slot(struct job *job, void *opaque)
 {
 	struct talk *talk = opaque;
@@ -216,6 +237,7 @@ int main(int argc, char **argv)
 	TEST(one_job_at_a_time_for_each_key);
 	TEST(waiting_jobs_are_dropped_at_the_stop);
 	TEST(a_stop_does_not_hide_a_cancel);
+	TEST(a_job_without_grace_is_stopping);
 	TEST(a_stop_gives_out_no_slots);
 	return g_test_run();
 }
