@@ -13,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from case import Case, CaseEnvironment  # noqa: E402
+from compute import Compute, instance_of  # noqa: E402
 from images import same_content  # noqa: E402
 
 STALL = 2  # seconds after which the reply to an upload is late: twice
@@ -65,6 +66,38 @@ def test_the_task_state_is_cleared_before_the_verification(env):
     assert env.task_state() == "rebooting" and env.clears() == 1, env.conductor.states()
     env.conductor.task_states[env.guest.uuid] = None
     case.is_whole()
+
+
+class Backup(Case):
+    event = "compute_backup_instance"
+    task_state = "image_backup"
+
+    def make_image(self):
+        return self.glance.create("backup", container_format="bare", disk_format="qcow2", image_type="backup",
+                                  backup_type="daily", instance_uuid=self.guest.uuid)
+
+    def cast(self, compute):
+        compute.cast("backup_instance", instance=instance_of(self.guest), image_id=self.image, backup_type="daily",
+                     rotation=1)
+
+
+def test_rotation_leaves_a_backup_that_waits_for_its_turn(env):
+    """nova accepts the second one while the first is being verified: its image is newer, and has no data yet."""
+    agent = env.start_agent(image_poll_interval="60")
+    compute = env.enter(Compute(env.broker.url, agent.host))
+    env.front.always_get = "saving"
+    first = Backup(env, agent)
+    first.cast(compute)
+    env.wait_stored()
+    tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    second = Backup(env, agent)
+    second.cast(compute)
+    time.sleep(1)
+    env.front.always_get = None
+    first.wait_end()
+    second.wait_end()
+    assert second.glance.get(second.image)["status"] == "active", second.said()
+    assert first.glance.get(first.image) is None, "it was not rotated"
 
 
 def test_glance_has_other_data_after_its_204(env):
