@@ -109,7 +109,8 @@ static void rollback_open_steps(struct task *task)
 	g_autoptr(journal_job_t) left = NULL;
 	g_autoptr(GError) error = NULL;
 
-	if (task->journal_job == 0)
+	/* The guest may be another job's by now. */
+	if (task->journal_job == 0 || !job_holds_key(task->job))
 		return;
 	left = journal_find(task->agent->journal, id, &error);
 	if (left && !recovery_is_in_doubt(left))

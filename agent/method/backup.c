@@ -101,7 +101,7 @@ static int run_backup(struct task *task, GError **error)
 {
 	/* If the instance or the image is gone, nova still rotates, which leaves one backup fewer
 	 * than requested. novasnap does not rotate then. */
-	if (snapshot_instance_steps(task, STATE_BACKUP, error) < 0)
+	if (snapshot_instance_steps(task, STATE_BACKUP, false, error) < 0)
 		return -1;
 	return backup_rotate(task, task_arg_string(task, "backup_type"),
 			     task_arg_int(task, "rotation", 1), error);

@@ -436,7 +436,7 @@ static int save_power_state(struct task *task, GError **error)
 	return report_power_state(task, state, error);
 }
 
-int snapshot_instance_steps(struct task *task, const char *first, GError **error)
+int snapshot_instance_steps(struct task *task, const char *first, bool is_last, GError **error)
 {
 	const struct snapshot_states states = {first, STATE_PENDING_UPLOAD, STATE_UPLOADING};
 
@@ -451,5 +451,5 @@ int snapshot_instance_steps(struct task *task, const char *first, GError **error
 		return -1;
 	if (!nova_instance_is_plain(task->instance))
 		report_phase(task, "snapshot", "end");
-	return image_finish(task, error);
+	return image_finish(task, is_last, error);
 }

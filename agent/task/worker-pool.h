@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Jobs. Each runs in its own thread. Jobs with the same key (an instance) run one at a time, in the
- * order of submission. A job that takes a snapshot must acquire a slot first
- * (max_concurrent_snapshots); other jobs need none.
+ * order of submission, unless a job releases its key. A job that takes a snapshot must acquire a
+ * slot first (max_concurrent_snapshots); other jobs need none.
  */
 #ifndef NOVASNAP_AGENT_WORKER_POOL_H
 #define NOVASNAP_AGENT_WORKER_POOL_H
@@ -75,6 +75,12 @@ bool job_wait_despite_cancel(struct job *job, unsigned ms);
 /* From now on the job cannot be cancelled, because its purpose is achieved. Returns false if it was
  * cancelled before. */
 bool job_refuse_cancel(struct job *job);
+
+/* From now on jobs with the same key may run beside it: the job uses the instance's guest no more.
+ * Its own thread only; may be called again. */
+void job_release_key(struct job *job);
+/* Whether job_release_key was not called. Its own thread only. */
+bool job_holds_key(const struct job *job);
 
 /* Waits for a slot. Returns false if the abort flag was set meanwhile, or once the pool stops: then
  * nothing new is begun. The slot is released when

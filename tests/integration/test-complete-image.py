@@ -68,6 +68,24 @@ def test_the_task_state_is_cleared_before_the_verification(env):
     case.is_whole()
 
 
+def test_another_operation_does_not_wait_for_the_verification(env):
+    """nova accepts it, because the task state is cleared, and Glance may be away for hours. The image is verified."""
+    case = env.send(always_get="saving")
+    compute = env.enter(Compute(env.broker.url, case.agent.host))
+    env.wait_stored()
+    tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    for method, state, guest in (("pause", "pausing", "paused"), ("unpause", "unpausing", "running")):
+        env.conductor.task_states[env.guest.uuid] = state
+        compute.cast(method + "_instance", instance=instance_of(env.guest))
+        tap.wait_for(f"{guest} guest", lambda state=guest: env.guest.state() == state, 20)
+        tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    assert " open " in case.shown(), case.said()
+    env.front.always_get = None
+    case.wait_end()
+    assert case.check_image() == "whole" and env.conductor.faults == [], case.said()
+    case.nothing_left()
+
+
 class Backup(Case):
     event = "compute_backup_instance"
     task_state = "image_backup"

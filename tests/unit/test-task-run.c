@@ -20,6 +20,7 @@ static struct {
 	unsigned reports, rollbacks;
 	unsigned away; /* how often libvirt cannot be reached first */
 	bool method_fails;
+	bool released_key;
 	const char *undo; /* of the step that stays open */
 } fake;
 
@@ -28,6 +29,7 @@ __typeof__(virt_guest_rollback_step) __wrap_virt_guest_rollback_step;
 __typeof__(job_is_cancelled) __wrap_job_is_cancelled;
 __typeof__(job_is_stopping) __wrap_job_is_stopping;
 __typeof__(job_is_out_of_time) __wrap_job_is_out_of_time;
+__typeof__(job_holds_key) __wrap_job_holds_key;
 __typeof__(job_wait_despite_cancel) __wrap_job_wait_despite_cancel;
 
 bool __wrap_report_end(struct task *task, const GError *error, bool is_retry)
@@ -73,6 +75,12 @@ bool __wrap_job_is_out_of_time(const struct job *job)
 {
 	(void)job;
 	return false;
+}
+
+bool __wrap_job_holds_key(const struct job *job)
+{
+	(void)job;
+	return !fake.released_key;
 }
 
 bool __wrap_job_wait_despite_cancel(struct job *job, unsigned ms)
@@ -193,6 +201,18 @@ static void test_rollback_does_not_wait_for_the_conductor(struct fixture *fixtur
 	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
 }
 
+/* Another job uses the guest. */
+static void test_no_rollback_beside_another_job(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.method_fails = fake.released_key = true;
+	fake.undelivered = 5;
+	run(fixture);
+	g_assert_cmpuint(fake.reports, ==, 6);
+	g_assert_cmpuint(fake.rollbacks, ==, 0);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 1);
+}
+
 /* While an earlier process was dead the guest may have moved, which only the conductor knows. */
 static void test_steps_of_another_process_wait(struct fixture *fixture, gconstpointer unused)
 {
@@ -228,6 +248,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	TEST(the_end_is_reported);
 	TEST(rollback_does_not_wait_for_the_conductor);
+	TEST(no_rollback_beside_another_job);
 	TEST(steps_of_another_process_wait);
 	TEST(job_with_a_lasting_step);
 	return g_test_run();

@@ -14,6 +14,7 @@ struct talk {
 	pthread_cond_t changed;
 	unsigned stage;		     /* how far the job is; guarded by the lock */
 	bool refuses, refused;	     /* it refuses a cancel, and could */
+	bool releases;		     /* it releases its key */
 	bool cancelled, out_of_time; /* what it sees at its end */
 	bool stopping;		     /* the same */
 	bool ran, freed;
@@ -60,6 +61,8 @@ static void run_job(struct job *job, void *opaque)
 	set_stage(talk, 1);
 	wait_for_stage(talk, 2);
 	talk->refused = talk->refuses && job_refuse_cancel(job);
+	if (talk->releases)
+		job_release_key(job);
 	set_stage(talk, 3);
 	wait_for_stage(talk, 4);
 	talk->cancelled = job_is_cancelled(job);
@@ -140,6 +143,36 @@ static void test_one_job_at_a_time_for_each_key(void)
 	talk_free(first);
 	talk_free(second);
 	talk_free(other);
+}
+
+/* The job that has released its key counts as running until it ends. */
+static void test_a_released_key(void)
+{
+	struct worker_pool *pool = worker_pool_new(0);
+	struct talk *first = talk_new(), *second = talk_new(), *third = talk_new();
+
+	first->releases = true;
+	worker_pool_submit(pool, "key", ID, &ops, first);
+	wait_for_stage(first, 1);
+	worker_pool_submit(pool, "key", NULL, &ops, second);
+	worker_pool_submit(pool, "key", NULL, &ops, third);
+	g_assert_false(second->ran);
+	set_stage(first, 2);
+	wait_for_stage(second, 1);
+	/* Its end does not release the key of the second one. */
+	set_stage(first, 4);
+	while (!first->freed)
+		g_usleep(1000);
+	g_usleep(50 * 1000);
+	g_assert_false(third->ran);
+	set_stage(second, 4);
+	wait_for_stage(third, 1);
+	g_assert_cmpuint(worker_pool_stop(pool, 0, 0), ==, 1);
+	set_stage(third, 4);
+	end_pool(pool);
+	talk_free(first);
+	talk_free(second);
+	talk_free(third);
 }
 
 static void test_waiting_jobs_are_dropped_at_the_stop(void)
@@ -235,6 +268,7 @@ int main(int argc, char **argv)
 	TEST(a_cancel_comes_before_it_is_refused);
 	TEST(a_cancel_comes_after_it_is_refused);
 	TEST(one_job_at_a_time_for_each_key);
+	TEST(a_released_key);
 	TEST(waiting_jobs_are_dropped_at_the_stop);
 	TEST(a_stop_does_not_hide_a_cancel);
 	TEST(a_job_without_grace_is_stopping);
