@@ -161,6 +161,18 @@ static void publisher_connect(struct publisher *publisher)
 	g_info("publishing at %s", broker_peer(publisher->connection));
 }
 
+/* In ms, whole seconds. A message that is published late expires with its deadline: its sender
+ * gives up then, and may send it again. */
+static unsigned remaining_expiration(const struct outbox_message *message)
+{
+	gint64 left_us = message->deadline - g_get_monotonic_time();
+	gint64 left_s = MAX((left_us + G_USEC_PER_SEC - 1) / G_USEC_PER_SEC, 1);
+
+	return message->deadline == 0
+		       ? message->content.expiration_ms
+		       : (unsigned)MIN(message->content.expiration_ms, left_s * 1000);
+}
+
 static int publish_message(struct publisher *publisher, const struct outbox_message *message,
 			   GError **error)
 {
@@ -181,7 +193,7 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 	if (message->content.mandatory)
 		properties._flags |= AMQP_BASIC_MESSAGE_ID_FLAG;
 	if (message->content.expiration_ms > 0) {
-		g_snprintf(expiration, sizeof(expiration), "%u", message->content.expiration_ms);
+		g_snprintf(expiration, sizeof(expiration), "%u", remaining_expiration(message));
 		properties._flags |= AMQP_BASIC_EXPIRATION_FLAG;
 		properties.expiration = amqp_cstring_bytes(expiration);
 	}
