@@ -20,6 +20,9 @@ STALL = 2  # seconds after which the reply to an upload is late: twice
 
 
 class CompleteImage(CaseEnvironment):
+    # More than the read-ahead and the buffers of a connection hold, so that a held upload has not read everything.
+    guest_options = {"size_mib": 64, "data_mib": 32}
+
     def send(self, *faults, gets=(), always_get=None, retries=1, **novasnap):
         """A snapshot whose uploads meet these faults, and whose image's record is shown so afterwards."""
         keys = {"stall_timeout": STALL, "request_timeout": STALL, "saving_timeout": "1", "image_poll_interval": "60",
