@@ -106,12 +106,18 @@ void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *id, 
 static void end_refused(struct unconfirmed *unconfirmed, struct outbox_message *message,
 			const char *reason, enum rpc_error code)
 {
+	GError *error;
+
+	if (code == RPC_ERROR_REFUSED)
+		error = g_error_new(RPC_ERROR, (int)code,
+				    "a message of %zu bytes for %.255s is refused: %s",
+				    message->body_bytes, message->content.key, reason);
+	else
+		error = g_error_new(RPC_ERROR, (int)code,
+				    "a message of %zu bytes for %.255s cannot be published: %s",
+				    message->body_bytes, message->content.key, reason);
 	unconfirmed->bytes -= message->body_bytes;
-	outbox_end(unconfirmed->outbox, message,
-		   g_error_new(RPC_ERROR, (int)code, "a message of %zu bytes for %.255s %s: %s",
-			       message->body_bytes, message->content.key,
-			       code == RPC_ERROR_REFUSED ? "is refused" : "cannot be published",
-			       reason));
+	outbox_end(unconfirmed->outbox, message, error);
 }
 
 unsigned unconfirmed_refuse(struct unconfirmed *unconfirmed, const char *reason, unsigned max,
