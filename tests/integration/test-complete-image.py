@@ -89,6 +89,22 @@ def test_another_operation_does_not_wait_for_the_verification(env):
     case.nothing_left()
 
 
+def test_a_restart_before_the_verification_leaves_the_next_snapshot_its_task_state(env):
+    """nova accepts a second snapshot as soon as the task state is cleared, with a state that the first one also had."""
+    case = env.send(always_get="saving", shutdown_grace="1")
+    env.wait_stored()
+    tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    tap.wait_for("phase", lambda: "waiting until Glance has stored" in case.said(), 20)
+    assert case.agent.stop() == 0
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
+    env.front.always_get = None
+    case.agent.start()
+    case.wait_end()
+    assert env.task_state() == "image_snapshot_pending" and env.clears() == 1, env.conductor.states()
+    env.conductor.task_states[env.guest.uuid] = None
+    case.is_whole()
+
+
 class Backup(Case):
     event = "compute_backup_instance"
     task_state = "image_backup"
