@@ -216,6 +216,7 @@ static int run(int argc, char **argv, const struct config *config)
 		status = serve(agent.rpc, argv[1]);
 	/* Frees what a job held after it was counted. */
 	(void)worker_pool_stop(agent.pool, WAIT_S, 0);
+	(void)intake_stop(dispatch.intake, 10);
 	intake_free(dispatch.intake);
 	if (agent.rpc)
 		rpc_close(agent.rpc, 0);

@@ -48,7 +48,7 @@ def url_by(*networks):
 
 
 def test_the_broker_is_restarted_between_two_casts(env):
-    agent = env.agent()
+    agent = env.agent(timeout=20)  # the pauses before a new connection are random
     Case(env, agent).send().is_whole()
     env.broker.stop()
     tap.wait_for("loss", lambda: "connection is lost" in agent.text())
@@ -188,7 +188,7 @@ def test_while_the_journal_cannot_be_written_the_broker_keeps_the_casts(env):
         holder.close()
         for case in cases:
             case.is_whole(alone=False)
-        assert counts(env, queue) == (0, 0)
+        tap.wait_for("acks", lambda: counts(env, queue) == (0, 0), 20)
     finally:
         env.broker.ctl("clear_policy", "few")
 

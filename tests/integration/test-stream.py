@@ -252,7 +252,9 @@ def test_nonsense_at_the_status_socket(env):
 
 def test_the_image_is_deleted(env):
     with env.upload() as upload:
-        env.glance.delete(upload.image_in_log())
+        image = upload.image_in_log()
+        tap.wait_for("data", lambda: env.glance.get(image)["status"] == "saving", 30)
+        env.glance.delete(image)
         assert upload.end() < 5
     env.check_failed(upload, "deleted during its upload")
 

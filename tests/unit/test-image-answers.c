@@ -495,6 +495,8 @@ static void test_upload_image_unusable(void)
 	const struct answer killed[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("killed")}, {0}};
 	const struct answer gone[] = {{LOST, NULL, NULL}, {404, NULL, ""}, {0}};
 	const struct answer gone_at_once[] = {{404, NULL, ""}, {0}};
+	const struct answer deleted_before[] = {{409, NULL, ""}, {404, NULL, ""}, {0}};
+	const struct answer conflict[] = {{409, NULL, ""}, {200, NULL, RECORD("active")}, {0}};
 	const struct answer exists[] = {
 		{410, NULL, ""}, {200, NULL, RECORD("queued")}, {204, NULL, ""}, {0}};
 
@@ -502,6 +504,8 @@ static void test_upload_image_unusable(void)
 	g_assert_cmpint(upload(gone, false), ==, IMAGE_ERROR_NOT_FOUND);
 	g_assert_cmpuint(puts_seen, ==, 1);
 	g_assert_cmpint(upload(gone_at_once, false), ==, IMAGE_ERROR_GONE);
+	g_assert_cmpint(upload(deleted_before, false), ==, IMAGE_ERROR_GONE);
+	g_assert_cmpint(upload(conflict, false), ==, IMAGE_ERROR_CONFLICT);
 	/* Its status changed only. */
 	g_assert_cmpint(upload(exists, false), ==, DONE);
 	g_assert_cmpuint(puts_seen, ==, 2);

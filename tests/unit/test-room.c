@@ -41,7 +41,7 @@ static struct disk *make_disk(const char *top, const char *base)
 	g_autofree char *store =
 		g_strdup_printf("<backingStore type='file'><format type='raw'/>"
 				"<source file='%s'/><backingStore/></backingStore>",
-				base);
+				base ? base : "");
 	g_autofree char *xml = g_strdup_printf(
 		"<domain><devices><disk type='file'><driver type='qcow2'/><source file='%s'/>"
 		"%s<target dev='vda'/></disk></devices></domain>",

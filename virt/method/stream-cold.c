@@ -128,6 +128,7 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 	struct image_source *disk;
 	bool cancelled;
 
+	g_free(snapshot->disk_stamp);
 	snapshot->disk_stamp = disk_stamp_read(snapshot->disk);
 	if (managed_save_check_stopped(snapshot, error) < 0 ||
 	    disk_complete_chain(snapshot->disk, snapshot->config->backing_dirs, snapshot->cancel,
