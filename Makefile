@@ -164,12 +164,14 @@ $(BUILD)/tests/unit/test-nova-service: ALL_LDFLAGS += $(call wrap,rpc_call)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
 	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel)
 $(BUILD)/tests/unit/test-task-run: ALL_LDFLAGS += $(call wrap,report_end virt_guest_rollback_step job_is_cancelled \
-	job_is_stopping job_is_out_of_time job_wait_despite_cancel)
+	job_is_stopping job_is_out_of_time job_holds_key job_wait_despite_cancel g_get_monotonic_time \
+	nova_conductor_instance_refresh)
 $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop rpc_end_calls)
 $(BUILD)/tests/unit/test-outcome: ALL_LDFLAGS += $(call wrap,job_is_cancelled job_is_stopping)
 $(BUILD)/tests/unit/test-leftovers: ALL_LDFLAGS += $(call wrap,virt_guest_rollback_step thread_deadline g_get_monotonic_time)
-$(BUILD)/tests/unit/test-volume-result: ALL_LDFLAGS += $(call wrap,cinder_snapshot_update)
+$(BUILD)/tests/unit/test-volume-result: ALL_LDFLAGS += $(call wrap,cinder_snapshot_update \
+	virt_volume_snapshot_create job_is_stopping job_is_cancelled job_abort_flag)
 $(BUILD)/tests/unit/test-rpc-content: LIBS += -lbrotlienc
 $(BUILD)/tests/fuzz/fuzz-envelope: WRAP := $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/fuzz/fuzz-object: WRAP := $(call wrap,rpc_call rpc_notify image_store_get)

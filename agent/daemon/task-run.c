@@ -18,6 +18,9 @@
 /* Pauses between two tries to write the journal, and to report the end. */
 #define JOURNAL_PAUSE_MS 1000
 #define END_PAUSE_MS 5000
+/* A guest is brought back without asking the conductor only as long after the task's end: nova does
+ * not take this host for dead sooner (service_down_time). */
+#define CERTAIN_US (60 * G_USEC_PER_SEC)
 /* Time limit of these tries. */
 #define TRY_US (24 * 3600LL * G_USEC_PER_SEC)
 
@@ -101,18 +104,37 @@ static enum task_event event_after_report(struct task *task, bool is_complete, g
 								: TASK_EVENT_STOPPED;
 }
 
+/* Asks the conductor where the instance is, and drops the steps that would bring back a guest that
+ * is not here any more. */
+static int drop_if_moved(struct task *task, struct journal_job *left, GError **error)
+{
+	struct journal_job *recovered = task->recovered_job;
+	const char *step = task->step; /* with which the end is reported */
+	int rc;
+
+	task->recovered_job = left;
+	rc = recovery_drop_if_moved(task, true, error);
+	task->recovered_job = recovered;
+	task->step = step;
+	return rc;
+}
+
 /* Rolls back the steps that could not be rolled back yet. leftovers.c does that only once the job
- * has ended, but a guest must not stay saved because the conductor does not answer. */
-static void rollback_open_steps(struct task *task)
+ * has ended, but a guest must not stay saved because the conductor does not answer. `ended_at`:
+ * monotonic us. */
+static void rollback_open_steps(struct task *task, gint64 ended_at)
 {
 	g_autofree char *id = g_strdup_printf("%" G_GINT64_FORMAT, task->journal_job);
 	g_autoptr(journal_job_t) left = NULL;
 	g_autoptr(GError) error = NULL;
+	bool is_certain = g_get_monotonic_time() - ended_at < CERTAIN_US;
 
-	if (task->journal_job == 0)
+	/* The guest may be another job's by now. */
+	if (task->journal_job == 0 || !job_holds_key(task->job))
 		return;
 	left = journal_find(task->agent->journal, id, &error);
-	if (left && !recovery_is_in_doubt(left))
+	if (left && !recovery_is_in_doubt(left) &&
+	    (is_certain || drop_if_moved(task, left, &error) == 0))
 		(void)recovery_rollback(task->agent, task->job, left, 1, &error);
 	if (error)
 		g_warning("instance %s: %s; retrying", nova_instance_uuid(task->instance),
@@ -122,17 +144,18 @@ static void rollback_open_steps(struct task *task)
 /* For at most a day. */
 static void report_until_delivered(struct task *task, const GError *error)
 {
-	gint64 until = g_get_monotonic_time() + TRY_US;
+	gint64 ended_at = g_get_monotonic_time();
 	bool is_retry = false;
 
 	while (task_state_is_ending(task->state)) {
 		bool is_complete;
 
 		if (is_retry)
-			rollback_open_steps(task);
+			rollback_open_steps(task, ended_at);
 		is_complete = report_end(task, error, is_retry);
 
-		if (task_state_apply(task->state, event_after_report(task, is_complete, until),
+		if (task_state_apply(task->state,
+				     event_after_report(task, is_complete, ended_at + TRY_US),
 				     NULL) < 0)
 			return;
 		is_retry = true;

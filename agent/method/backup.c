@@ -26,6 +26,36 @@ static gint compare_newest_first(gconstpointer a, gconstpointer b, gpointer made
 	return g_strcmp0(other->created_at, one->created_at);
 }
 
+static const struct image_record *find_image(const GPtrArray *images, const char *id)
+{
+	for (guint i = 0; i < images->len; i++) {
+		const struct image_record *image = images->pdata[i];
+
+		if (g_str_equal(image->id, id))
+			return image;
+	}
+	return NULL;
+}
+
+/* Leaves out the backups that were requested after the one just made: nova accepts them as soon as
+ * the task state is cleared. They wait for this task, and rotate the backups themselves. */
+static void remove_later_backups(GPtrArray *images, const char *made_id)
+{
+	const struct image_record *made = find_image(images, made_id);
+	guint i = 0;
+
+	while (made && i < images->len) {
+		const struct image_record *image = images->pdata[i];
+		int order = g_strcmp0(image->created_at, made->created_at);
+		bool has_data = g_str_equal(image->status, "active");
+
+		if (image != made && (order > 0 || (order == 0 && !has_data)))
+			(void)g_ptr_array_remove_index_fast(images, i);
+		else
+			i++;
+	}
+}
+
 int backup_rotate(struct task *task, const char *backup_type, int rotation, GError **error)
 {
 	const char *uuid = nova_instance_uuid(task->instance);
@@ -48,6 +78,7 @@ int backup_rotate(struct task *task, const char *backup_type, int rotation, GErr
 	images = image_store_list(store, &task->identity, wanted, error);
 	if (!images)
 		return -1;
+	remove_later_backups(images, task->image_id);
 	g_ptr_array_sort_with_data(images, compare_newest_first, (gpointer)task->image_id);
 	for (guint i = images->len; i > (guint)MAX(rotation, 0); i--) {
 		const struct image_record *image = images->pdata[i - 1];
@@ -70,7 +101,7 @@ static int run_backup(struct task *task, GError **error)
 {
 	/* If the instance or the image is gone, nova still rotates, which leaves one backup fewer
 	 * than requested. novasnap does not rotate then. */
-	if (snapshot_instance_steps(task, STATE_BACKUP, error) < 0)
+	if (snapshot_instance_steps(task, STATE_BACKUP, false, error) < 0)
 		return -1;
 	return backup_rotate(task, task_arg_string(task, "backup_type"),
 			     task_arg_int(task, "rotation", 1), error);

@@ -94,7 +94,7 @@ static unsigned pause_ms(gint64 waited_us)
 /* Asks until the verdict is clear or the time is over. `wait`: job_wait or
  * job_wait_despite_cancel; *ret_ended: it was ended by a cancellation or a stop. */
 static enum verdict ask_until_known(struct task *task, bool (*wait)(struct job *job, unsigned ms),
-				    bool *ret_ended, GError **error)
+				    bool is_last, bool *ret_ended, GError **error)
 {
 	bool is_confirmed = task_state_image(task->state) == TASK_IMAGE_STORED;
 	gint64 began = g_get_monotonic_time();
@@ -110,6 +110,8 @@ static enum verdict ask_until_known(struct task *task, bool (*wait)(struct job *
 
 		if (is_open && waited <= time_limit_us(task, local)) {
 			image_finish_report(task, local->message);
+			if (is_last)
+				job_release_key(task->job);
 			if (wait(task->job, pause_ms(waited)))
 				continue;
 			*ret_ended = true;
@@ -124,7 +126,7 @@ enum image_confirmation image_confirm(struct task *task, GError **error)
 {
 	g_autoptr(GError) local = NULL;
 	bool ended;
-	enum verdict verdict = ask_until_known(task, job_wait, &ended, &local);
+	enum verdict verdict = ask_until_known(task, job_wait, false, &ended, &local);
 
 	if (verdict == VERDICT_EMPTY)
 		return IMAGE_CONFIRM_EMPTY;
@@ -141,13 +143,13 @@ enum image_confirmation image_confirm(struct task *task, GError **error)
 	return IMAGE_CONFIRM_FAILED;
 }
 
-static int verify_image(struct task *task, GError **error)
+static int verify_image(struct task *task, bool is_last, GError **error)
 {
 	g_autoptr(GError) local = NULL;
 	const char *why;
 	bool ended;
 
-	switch (ask_until_known(task, job_wait_despite_cancel, &ended, &local)) {
+	switch (ask_until_known(task, job_wait_despite_cancel, is_last, &ended, &local)) {
 	case VERDICT_VERIFIED:
 		return task_state_apply(task->state, TASK_EVENT_IMAGE_VERIFIED, error);
 	case VERDICT_WRONG:
@@ -170,12 +172,13 @@ static int verify_image(struct task *task, GError **error)
 	return 0;
 }
 
-int image_finish(struct task *task, GError **error)
+int image_finish(struct task *task, bool is_last, GError **error)
 {
 	if (task_state_image(task->state) == TASK_IMAGE_KEPT)
 		return 0;
 	task->step = "verifying the image";
-	if (task_state_image(task->state) == TASK_IMAGE_STORED && verify_image(task, error) < 0)
+	if (task_state_image(task->state) == TASK_IMAGE_STORED &&
+	    verify_image(task, is_last, error) < 0)
 		return -1;
 	if (task_state_image(task->state) != TASK_IMAGE_VERIFIED)
 		return 0;

@@ -10,10 +10,11 @@
 /* Compares the record of a stored image with the data that was sent, and keeps the image. Does
  * nothing if it is kept already. While the store does not answer, or shows the image as not active
  * yet, it is asked again for [novasnap]finishing_timeout; an image that then is not verified still
- * counts as complete, because the store has confirmed it. Returns 0, or -1 with
- * IMAGE_ERROR_MISMATCH, IMAGE_ERROR_NOT_FOUND if the image was deleted, or
+ * counts as complete, because the store has confirmed it. `is_last`: the task does nothing else
+ * afterwards, so other jobs of the instance do not wait while it is asked again. Returns 0, or -1
+ * with IMAGE_ERROR_MISMATCH, IMAGE_ERROR_NOT_FOUND if the image was deleted, or
  * IMAGE_ERROR_UNAVAILABLE if novasnapd is stopping. */
-int image_finish(struct task *task, GError **error);
+int image_finish(struct task *task, bool is_last, GError **error);
 
 enum image_confirmation {
 	IMAGE_CONFIRM_FAILED = -1, /* an error is set; the image may be complete nevertheless */

@@ -67,7 +67,7 @@ static int run_shelve(struct task *task, GError **error)
 	if (power_off(task, error) < 0 || snapshot_take_and_upload(task, &states, error) < 0)
 		return -1;
 	/* Before the instance counts as shelved: its disk may be deleted from then on. */
-	if (image_finish(task, error) < 0)
+	if (image_finish(task, false, error) < 0)
 		return -1;
 	task->step = "saving the state shelved";
 	if (save_shelved(task, error) < 0)

@@ -19,7 +19,8 @@ static int run_plain_snapshot(struct task *task, GError **error)
 	const char *type = task_arg_string(task, "image_type");
 	bool is_backup = g_strcmp0(type, "backup") == 0;
 
-	if (snapshot_instance_steps(task, is_backup ? STATE_BACKUP : STATE_SNAPSHOT, error) < 0)
+	if (snapshot_instance_steps(task, is_backup ? STATE_BACKUP : STATE_SNAPSHOT, false, error) <
+	    0)
 		return -1;
 	if (is_backup && backup_rotate(task, task_arg_string(task, "backup_type"),
 				       task_arg_int(task, "rotation", 1), error) < 0)
@@ -35,7 +36,7 @@ static int run_snapshot(struct task *task, GError **error)
 	task->step = "accepting the cast";
 	if (report_task_state(task, STATE_SNAPSHOT, STATE_SNAPSHOT_PENDING, error) < 0)
 		return -1;
-	return snapshot_instance_steps(task, STATE_SNAPSHOT, error);
+	return snapshot_instance_steps(task, STATE_SNAPSHOT, true, error);
 }
 
 /* nova raises ImageRotationNotAllowed and RotationRequiredForBackup. */

@@ -436,7 +436,8 @@ static int save_power_state(struct task *task, GError **error)
 	return report_power_state(task, state, error);
 }
 
-int snapshot_instance_steps(struct task *task, const char *first, GError **error)
+/* Up to the cleared task state. */
+static int snapshot_and_clear(struct task *task, const char *first, GError **error)
 {
 	const struct snapshot_states states = {first, STATE_PENDING_UPLOAD, STATE_UPLOADING};
 
@@ -449,7 +450,20 @@ int snapshot_instance_steps(struct task *task, const char *first, GError **error
 	task->step = "clearing the task state";
 	if (report_task_state(task, NULL, STATE_UPLOADING, error) < 0)
 		return -1;
+	fact_note_state_cleared(task);
 	if (!nova_instance_is_plain(task->instance))
 		report_phase(task, "snapshot", "end");
-	return image_finish(task, error);
+	return 0;
+}
+
+int snapshot_instance_steps(struct task *task, const char *first, bool is_last, GError **error)
+{
+	bool is_cleared = task_state_has_complete_image(task->state) && task->recovered_job &&
+			  fact_is_known(task->recovered_job, FACT_STATE_CLEARED);
+
+	if (is_cleared)
+		task->task_state = NULL;
+	else if (snapshot_and_clear(task, first, error) < 0)
+		return -1;
+	return image_finish(task, is_last, error);
 }

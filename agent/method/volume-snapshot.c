@@ -49,6 +49,8 @@ static void wait_for_cinder(struct task *task, const char *snapshot)
 static int run_create(struct task *task, GError **error)
 {
 	const char *snapshot = info_string(task, "create_info", "snapshot_id");
+	/* An earlier process has taken it: the guest may have changed since. */
+	enum volume_result known = volume_result_journaled(task, "creating");
 	const struct virt_volume volume = {
 		.uuid = nova_instance_uuid(task->instance),
 		.volume_id = task_arg_string(task, "volume_id"),
@@ -58,11 +60,14 @@ static int run_create(struct task *task, GError **error)
 		.cancel = job_abort_flag(task->job),
 	};
 
+	if (known == VOLUME_RESULT_ENDED)
+		return 0;
 	task->step = "taking the volume's snapshot";
-	if (task_step_begin(task, "volume-create", NULL, error) < 0 ||
-	    virt_volume_snapshot_create(task->agent->host, &volume,
-					info_string(task, "create_info", "new_file"), error) < 0 ||
-	    task_step_end(task, "volume-create", error) < 0) {
+	if (known == VOLUME_RESULT_UNKNOWN &&
+	    (task_step_begin(task, "volume-create", NULL, error) < 0 ||
+	     virt_volume_snapshot_create(task->agent->host, &volume,
+					 info_string(task, "create_info", "new_file"), error) < 0 ||
+	     task_step_end(task, "volume-create", error) < 0)) {
 		report_failure(task, snapshot, "error", *error);
 		return -1;
 	}
@@ -76,6 +81,7 @@ static int run_create(struct task *task, GError **error)
 static int run_delete(struct task *task, GError **error)
 {
 	const char *snapshot = task_arg_string(task, "snapshot_id");
+	enum volume_result known = volume_result_journaled(task, "deleting");
 	const struct virt_volume volume = {
 		.uuid = nova_instance_uuid(task->instance),
 		.volume_id = task_arg_string(task, "volume_id"),
@@ -83,12 +89,15 @@ static int run_delete(struct task *task, GError **error)
 		.cancel = job_abort_flag(task->job),
 	};
 
+	if (known == VOLUME_RESULT_ENDED)
+		return 0;
 	task->step = "merging the volume's snapshot";
-	if (task_step_begin(task, "volume-delete", NULL, error) < 0 ||
-	    virt_volume_snapshot_delete(
-		    task->agent->host, &volume, info_string(task, "delete_info", "file_to_merge"),
-		    info_string(task, "delete_info", "merge_target_file"), error) < 0 ||
-	    task_step_end(task, "volume-delete", error) < 0) {
+	if (known == VOLUME_RESULT_UNKNOWN &&
+	    (task_step_begin(task, "volume-delete", NULL, error) < 0 ||
+	     virt_volume_snapshot_delete(
+		     task->agent->host, &volume, info_string(task, "delete_info", "file_to_merge"),
+		     info_string(task, "delete_info", "merge_target_file"), error) < 0 ||
+	     task_step_end(task, "volume-delete", error) < 0)) {
 		report_failure(task, snapshot, "error_deleting", *error);
 		return -1;
 	}
@@ -157,12 +166,12 @@ static int check_delete_args(const cJSON *args, GError **error)
 
 static void give_up_create(struct task *task)
 {
-	(void)volume_result_report(task, info_string(task, "create_info", "snapshot_id"), "error");
+	volume_result_give_up(task, info_string(task, "create_info", "snapshot_id"), "error");
 }
 
 static void give_up_delete(struct task *task)
 {
-	(void)volume_result_report(task, task_arg_string(task, "snapshot_id"), "error_deleting");
+	volume_result_give_up(task, task_arg_string(task, "snapshot_id"), "error_deleting");
 }
 
 const struct task_method method_volume_snapshot_create = {

@@ -108,8 +108,9 @@ static enum task_event fail_as_journaled(const struct task *task, enum instance_
 static bool needs_image_query(const struct task *task, enum instance_standing standing)
 {
 	bool was_complete = task_state_has_complete_image(task->state);
-	bool will_run = was_complete && (standing == INSTANCE_WAITS || standing == INSTANCE_IDLE ||
-					 standing == INSTANCE_UNKNOWN);
+	bool is_allowed = standing == INSTANCE_WAITS || standing == INSTANCE_UNKNOWN ||
+			  (standing == INSTANCE_IDLE && may_run_without_task_state(task));
+	bool will_run = was_complete && is_allowed;
 
 	return (task->method->flags & METHOD_HAS_IMAGE) && !task->recovered_job->reason &&
 	       !will_run && !(!was_complete && job_is_cancelled(task->job)) &&

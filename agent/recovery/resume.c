@@ -35,6 +35,8 @@ enum task_event recovery_begin(struct task *task, GError **error)
 	task->checksum = fact_find_checksum(left);
 	if (task_state_has_complete_image(task->state))
 		(void)job_refuse_cancel(task->job);
+	if (task_state_has_complete_image(task->state) && fact_is_known(left, FACT_STATE_CLEARED))
+		task_state_set_done(task->state, TASK_DUTY_TASK_STATE);
 	g_message("instance %s: novasnapd was interrupted while %s%s%s %s: resuming it",
 		  left->instance, left->method, task->image_id ? " into image " : "",
 		  task->image_id ? task->image_id : "",

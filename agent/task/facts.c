@@ -128,6 +128,15 @@ int fact_keep_image(struct task *task, GError **error)
 	return 0;
 }
 
+void fact_note_state_cleared(struct task *task)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (task->journal_job > 0 && journal_step_add(task->agent->journal, task->journal_job,
+						      FACT_STATE_CLEARED, "", &error) < 0)
+		g_warning("instance %s: %s", nova_instance_uuid(task->instance), error->message);
+}
+
 void fact_note_failure(struct task *task, const GError *error)
 {
 	struct journal *journal = task->agent->journal;

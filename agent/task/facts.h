@@ -14,6 +14,7 @@
 #define FACT_FAILURE "failure"		  /* domain and code of the error that ended the task */
 #define FACT_IMAGE_STORED "stored"	  /* the store has confirmed that it has the image */
 #define FACT_KEEP_IMAGE "keep"		  /* the image is verified */
+#define FACT_STATE_CLEARED "clear-state"  /* nova's task state was cleared */
 #define FACT_FAULT_SENT "send-fault"	  /* when the fault was first sent to the conductor */
 #define FACT_FAULT_REPORTED "told-fault"  /* the fault was written to nova's database */
 #define FACT_GUEST_CHANGED "change-guest" /* libvirt was asked to pause, save... the guest */
@@ -46,6 +47,10 @@ int fact_note_image_stored(struct task *task, GError **error);
 /* The image is verified: from now on, in this process and in later ones, it cannot be cancelled.
  * Returns 0, or -1 with an error if the image is not verified. */
 int fact_keep_image(struct task *task, GError **error);
+
+/* nova's task state is cleared: no later process clears it again, because it may be that of the
+ * next operation. A failure to write is logged. */
+void fact_note_state_cleared(struct task *task);
 
 /* Journals the task's error before anything is reported, so that a later process reports the same
  * error. A failure to write is logged. */

@@ -14,7 +14,7 @@
 #define MEBI (1024.0 * 1024.0)
 /* How often a call is repeated if its reply is lost; each try waits for rpc_response_timeout. */
 #define CALL_TRIES 3
-/* Pause between further tries, for a complete image. */
+/* Pause between two tries: the broker may answer at once that it cannot deliver the call. */
 #define RETRY_PAUSE_MS 2000
 /* How often image store and libvirt are asked whether a snapshot is still wanted. */
 #define WANT_TRIES 150
@@ -105,9 +105,13 @@ static bool wait_to_retry(struct task *task, unsigned attempt)
 {
 	if (!report_may_retry(task))
 		return false;
-	return attempt < CALL_TRIES || (task_state_stage(task->state) == STAGE_RUNNING &&
-					task_state_has_complete_image(task->state) &&
-					job_wait_despite_cancel(task->job, RETRY_PAUSE_MS));
+	if (attempt < CALL_TRIES) {
+		(void)job_wait_despite_cancel(task->job, RETRY_PAUSE_MS);
+		return true;
+	}
+	return task_state_stage(task->state) == STAGE_RUNNING &&
+	       task_state_has_complete_image(task->state) &&
+	       job_wait_despite_cancel(task->job, RETRY_PAUSE_MS);
 }
 
 enum save_verdict { SAVE_AGAIN, SAVE_DONE, SAVE_FAILED };

@@ -15,6 +15,11 @@
 #define KEY_PROJECT "project_id"
 #define KEY_USER "user_id"
 
+static const char *member(const cJSON *object, const char *key)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+}
+
 static void add_string(cJSON *object, const char *key, const char *value)
 {
 	if (value)
@@ -103,9 +108,36 @@ bool volume_result_report(struct task *task, const char *snapshot, const char *s
 	return false;
 }
 
-static const char *member(const cJSON *object, const char *key)
+static bool has_status(const struct journal_step *step, const char *status)
 {
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+	cJSON *result = cJSON_Parse(step->undo);
+	bool is_equal = g_strcmp0(member(result, KEY_STATUS), status) == 0;
+
+	cJSON_Delete(result);
+	return is_equal;
+}
+
+enum volume_result volume_result_journaled(const struct task *task, const char *status)
+{
+	const struct journal_job *left = task->recovered_job;
+
+	for (guint i = left ? left->steps->len : 0; i > 0; i--) {
+		const struct journal_step *step = left->steps->pdata[i - 1];
+
+		if (!g_str_equal(step->name, VOLUME_RESULT_STEP))
+			continue;
+		if (status && !has_status(step, status))
+			return VOLUME_RESULT_UNKNOWN;
+		return step->cleared ? VOLUME_RESULT_ENDED : VOLUME_RESULT_OPEN;
+	}
+	return VOLUME_RESULT_UNKNOWN;
+}
+
+void volume_result_give_up(struct task *task, const char *snapshot, const char *status)
+{
+	/* An open result is reported again after the end of the job. */
+	if (volume_result_journaled(task, NULL) == VOLUME_RESULT_UNKNOWN)
+		(void)volume_result_report(task, snapshot, status);
 }
 
 /* Returns 0 if there is nothing left to report, or -1 with an error. */

@@ -26,6 +26,7 @@ struct job {
 	void *opaque;
 	atomic_int abort;    /* bits of enum abort_reason */
 	bool has_slot;	     /* used only by its own thread */
+	bool released_key;   /* the same */
 	bool refuses_cancel; /* guarded by the pool's lock */
 };
 
@@ -34,7 +35,8 @@ struct worker_pool {
 	pthread_cond_t changed;
 	/* All guarded by the lock. */
 	GQueue waiting;	     /* struct job, in the order of arrival */
-	GHashTable *running; /* key -> struct job */
+	GHashTable *running; /* set of struct job */
+	GHashTable *keys;    /* set of the keys that running jobs hold */
 	unsigned slots;	     /* 0: no limit */
 	unsigned slots_in_use;
 	bool stopping;
@@ -50,7 +52,8 @@ struct worker_pool *worker_pool_new(unsigned slots)
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->changed, NULL);
 	g_queue_init(&pool->waiting);
-	pool->running = g_hash_table_new(g_str_hash, g_str_equal);
+	pool->running = g_hash_table_new(NULL, NULL);
+	pool->keys = g_hash_table_new(g_str_hash, g_str_equal);
 	pool->slots = slots;
 	return pool;
 }
@@ -60,6 +63,7 @@ void worker_pool_free(struct worker_pool *pool)
 	if (!pool)
 		return;
 	g_hash_table_unref(pool->running);
+	g_hash_table_unref(pool->keys);
 	pthread_cond_destroy(&pool->changed);
 	pthread_mutex_destroy(&pool->lock);
 	g_free(pool);
@@ -73,6 +77,14 @@ static void job_free(struct job *job)
 	g_free(job);
 }
 
+/* With the lock held. */
+static void remove_running_job(struct worker_pool *pool, struct job *job)
+{
+	g_hash_table_remove(pool->running, job);
+	if (!job->released_key)
+		g_hash_table_remove(pool->keys, job->key);
+}
+
 /* Starts every waiting job that may run. With the lock held. If a thread cannot be started, the job
  * keeps waiting: it is tried again when another job ends. */
 static void start_waiting_jobs(struct worker_pool *pool)
@@ -83,13 +95,14 @@ static void start_waiting_jobs(struct worker_pool *pool)
 		GList *next = link->next;
 		struct job *job = link->data;
 
-		if (!g_hash_table_contains(pool->running, job->key)) {
+		if (!g_hash_table_contains(pool->keys, job->key)) {
 			int rc;
 
-			g_hash_table_insert(pool->running, job->key, job);
+			g_hash_table_add(pool->running, job);
+			g_hash_table_add(pool->keys, job->key);
 			rc = thread_start(NULL, THREAD_JOB_STACK_SIZE, job_main, job);
 			if (rc != 0) {
-				g_hash_table_remove(pool->running, job->key);
+				remove_running_job(pool, job);
 				g_warning("cannot start a thread for instance %s: %s; its job "
 					  "waits",
 					  job->key, g_strerror(rc));
@@ -131,7 +144,7 @@ static void *job_main(void *opaque)
 	job->ops->run(job, job->opaque);
 	job_release_slot(job);
 	pthread_mutex_lock(&pool->lock);
-	g_hash_table_remove(pool->running, job->key);
+	remove_running_job(pool, job);
 	job_free(job);
 	start_waiting_jobs(pool);
 	pthread_cond_broadcast(&pool->changed);
@@ -146,7 +159,7 @@ static void abort_running_jobs(struct worker_pool *pool)
 	gpointer job;
 
 	g_hash_table_iter_init(&iter, pool->running);
-	while (g_hash_table_iter_next(&iter, NULL, &job))
+	while (g_hash_table_iter_next(&iter, &job, NULL))
 		(void)atomic_fetch_or(&((struct job *)job)->abort, ABORT_OUT_OF_TIME);
 	pthread_cond_broadcast(&pool->changed);
 }
@@ -171,7 +184,7 @@ unsigned worker_pool_cancel(struct worker_pool *pool, const char *id)
 	for (GList *link = pool->waiting.head; link; link = link->next)
 		count += cancel_if_named(link->data, id);
 	g_hash_table_iter_init(&iter, pool->running);
-	while (g_hash_table_iter_next(&iter, NULL, &job))
+	while (g_hash_table_iter_next(&iter, &job, NULL))
 		count += cancel_if_named(job, id);
 	pthread_cond_broadcast(&pool->changed);
 	pthread_mutex_unlock(&pool->lock);
@@ -187,7 +200,7 @@ unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into)
 	pthread_mutex_lock(&pool->lock);
 	waiting = g_queue_get_length(&pool->waiting);
 	g_hash_table_iter_init(&iter, pool->running);
-	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+	while (g_hash_table_iter_next(&iter, &value, NULL)) {
 		const struct job *job = value;
 		cJSON *object = job->ops->describe ? cJSON_CreateObject() : NULL;
 
@@ -252,6 +265,8 @@ unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned a
 void worker_pool_skip_grace(struct worker_pool *pool)
 {
 	pthread_mutex_lock(&pool->lock);
+	/* A job whose calls end from now on must see why. */
+	pool->stopping = true;
 	pool->skip_grace = true;
 	pthread_cond_broadcast(&pool->changed);
 	pthread_mutex_unlock(&pool->lock);
@@ -320,6 +335,24 @@ bool job_refuse_cancel(struct job *job)
 	job->refuses_cancel = refuses;
 	pthread_mutex_unlock(&job->pool->lock);
 	return refuses;
+}
+
+void job_release_key(struct job *job)
+{
+	struct worker_pool *pool = job->pool;
+
+	if (job->released_key)
+		return;
+	pthread_mutex_lock(&pool->lock);
+	g_hash_table_remove(pool->keys, job->key);
+	job->released_key = true;
+	start_waiting_jobs(pool);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+bool job_holds_key(const struct job *job)
+{
+	return !job->released_key;
 }
 
 bool job_acquire_slot(struct job *job)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Jobs. Each runs in its own thread. Jobs with the same key (an instance) run one at a time, in the
- * order of submission. A job that takes a snapshot must acquire a slot first
- * (max_concurrent_snapshots); other jobs need none.
+ * order of submission, unless a job releases its key. A job that takes a snapshot must acquire a
+ * slot first (max_concurrent_snapshots); other jobs need none.
  */
 #ifndef NOVASNAP_AGENT_WORKER_POOL_H
 #define NOVASNAP_AGENT_WORKER_POOL_H
@@ -53,7 +53,8 @@ unsigned worker_pool_stop(struct worker_pool *pool, unsigned grace_s, unsigned a
 /* The first part of worker_pool_stop: returns when all jobs have ended or the grace time is over.
  * Returns how many jobs are still running. */
 unsigned worker_pool_drain(struct worker_pool *pool, unsigned grace_s);
-/* Ends the grace time. Any thread, before or while worker_pool_stop or worker_pool_drain runs. */
+/* Ends the grace time, and starts no more jobs. Any thread, before or while worker_pool_stop or
+ * worker_pool_drain runs. */
 void worker_pool_skip_grace(struct worker_pool *pool);
 
 /* Not zero once the job must end: it was cancelled, or the grace time is over. Never cleared. */
@@ -74,6 +75,12 @@ bool job_wait_despite_cancel(struct job *job, unsigned ms);
 /* From now on the job cannot be cancelled, because its purpose is achieved. Returns false if it was
  * cancelled before. */
 bool job_refuse_cancel(struct job *job);
+
+/* From now on jobs with the same key may run beside it: the job uses the instance's guest no more.
+ * Its own thread only; may be called again. */
+void job_release_key(struct job *job);
+/* Whether job_release_key was not called. Its own thread only. */
+bool job_holds_key(const struct job *job);
 
 /* Waits for a slot. Returns false if the abort flag was set meanwhile, or once the pool stops: then
  * nothing new is begun. The slot is released when

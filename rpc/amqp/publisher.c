@@ -24,6 +24,8 @@ enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLAR
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
 
 #define CONTENT_TOO_LARGE 311
+#define RESOURCE_ERROR 506
+#define INTERNAL_ERROR 541
 #define CONNECTION_FORCED 320 /* the broker stops, or an operator closed the connection */
 #define ACCESS_REFUSED 403
 #define PRECONDITION_FAILED 406 /* also for a message over max_message_size */
@@ -33,6 +35,9 @@ enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLAR
 #define REFUSALS_MAX 1
 #define REFUSALS_MAX_OTHER 2
 #define REFUSALS_MAX_CONNECTION 3
+/* For errors inside the broker, for example of a quorum queue without a leader. The message is not
+ * refused: its sender may send it again. */
+#define REFUSALS_MAX_INTERNAL 4
 
 struct publisher {
 	const struct rpc_config *config;
@@ -69,11 +74,22 @@ static bool is_connection_refused(const struct publisher *publisher)
 	return code != 0 && code != CONNECTION_FORCED;
 }
 
+static bool is_internal_error(const struct publisher *publisher)
+{
+	int code = broker_close_code(publisher->connection);
+
+	return code == RESOURCE_ERROR || code == INTERNAL_ERROR;
+}
+
 static void requeue_unconfirmed(struct publisher *publisher, const char *why)
 {
 	if (is_connection_refused(publisher)) {
 		publisher->suspects +=
-			unconfirmed_refuse(publisher->unconfirmed, why, REFUSALS_MAX_CONNECTION);
+			is_internal_error(publisher)
+				? unconfirmed_refuse(publisher->unconfirmed, why,
+						     REFUSALS_MAX_INTERNAL, RPC_ERROR_DISCONNECTED)
+				: unconfirmed_refuse(publisher->unconfirmed, why,
+						     REFUSALS_MAX_CONNECTION, RPC_ERROR_REFUSED);
 	} else {
 		if (publisher->alone && !unconfirmed_is_empty(publisher->unconfirmed))
 			publisher->suspects++;
@@ -133,8 +149,9 @@ static void handle_refusal(struct publisher *publisher, GError *why)
 		code == CONTENT_TOO_LARGE || code == ACCESS_REFUSED || code == PRECONDITION_FAILED;
 	GError *error = NULL;
 
-	publisher->suspects += unconfirmed_refuse(publisher->unconfirmed, why->message,
-						  is_final ? REFUSALS_MAX : REFUSALS_MAX_OTHER);
+	publisher->suspects +=
+		unconfirmed_refuse(publisher->unconfirmed, why->message,
+				   is_final ? REFUSALS_MAX : REFUSALS_MAX_OTHER, RPC_ERROR_REFUSED);
 	publisher->alone = false;
 	g_info("%s; publishing %u messages one by one", why->message, publisher->suspects);
 	g_error_free(why);
@@ -161,6 +178,18 @@ static void publisher_connect(struct publisher *publisher)
 	g_info("publishing at %s", broker_peer(publisher->connection));
 }
 
+/* In ms, whole seconds. A message that is published late expires with its deadline: its sender
+ * gives up then, and may send it again. */
+static unsigned remaining_expiration(const struct outbox_message *message)
+{
+	gint64 left_us = message->deadline - g_get_monotonic_time();
+	gint64 left_s = MAX((left_us + G_USEC_PER_SEC - 1) / G_USEC_PER_SEC, 1);
+
+	return message->deadline == 0
+		       ? message->content.expiration_ms
+		       : (unsigned)MIN(message->content.expiration_ms, left_s * 1000);
+}
+
 static int publish_message(struct publisher *publisher, const struct outbox_message *message,
 			   GError **error)
 {
@@ -181,7 +210,7 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 	if (message->content.mandatory)
 		properties._flags |= AMQP_BASIC_MESSAGE_ID_FLAG;
 	if (message->content.expiration_ms > 0) {
-		g_snprintf(expiration, sizeof(expiration), "%u", message->content.expiration_ms);
+		g_snprintf(expiration, sizeof(expiration), "%u", remaining_expiration(message));
 		properties._flags |= AMQP_BASIC_EXPIRATION_FLAG;
 		properties.expiration = amqp_cstring_bytes(expiration);
 	}

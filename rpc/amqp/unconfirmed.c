@@ -104,22 +104,30 @@ void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *id, 
 }
 
 static void end_refused(struct unconfirmed *unconfirmed, struct outbox_message *message,
-			const char *reason)
+			const char *reason, enum rpc_error code)
 {
+	GError *error;
+
+	if (code == RPC_ERROR_REFUSED)
+		error = g_error_new(RPC_ERROR, (int)code,
+				    "a message of %zu bytes for %.255s is refused: %s",
+				    message->body_bytes, message->content.key, reason);
+	else
+		error = g_error_new(RPC_ERROR, (int)code,
+				    "a message of %zu bytes for %.255s cannot be published: %s",
+				    message->body_bytes, message->content.key, reason);
 	unconfirmed->bytes -= message->body_bytes;
-	outbox_end(unconfirmed->outbox, message,
-		   g_error_new(RPC_ERROR, RPC_ERROR_REFUSED,
-			       "a message of %zu bytes for %.255s is refused: %s",
-			       message->body_bytes, message->content.key, reason));
+	outbox_end(unconfirmed->outbox, message, error);
 }
 
-unsigned unconfirmed_refuse(struct unconfirmed *unconfirmed, const char *reason, unsigned max)
+unsigned unconfirmed_refuse(struct unconfirmed *unconfirmed, const char *reason, unsigned max,
+			    enum rpc_error code)
 {
 	struct outbox_message *first = g_queue_peek_head(&unconfirmed->messages);
 	unsigned requeued;
 
 	if (unconfirmed->messages.length == 1 && ++first->refusals >= max)
-		end_refused(unconfirmed, g_queue_pop_head(&unconfirmed->messages), reason);
+		end_refused(unconfirmed, g_queue_pop_head(&unconfirmed->messages), reason, code);
 	requeued = unconfirmed->messages.length;
 	unconfirmed_requeue_all(unconfirmed);
 	return requeued;
@@ -130,7 +138,7 @@ void unconfirmed_refuse_newest(struct unconfirmed *unconfirmed, const char *reas
 	struct outbox_message *newest = g_queue_pop_tail(&unconfirmed->messages);
 
 	if (newest)
-		end_refused(unconfirmed, newest, reason);
+		end_refused(unconfirmed, newest, reason, RPC_ERROR_REFUSED);
 }
 
 void unconfirmed_requeue_all(struct unconfirmed *unconfirmed)

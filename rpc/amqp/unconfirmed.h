@@ -7,6 +7,7 @@
 #define NOVASNAP_RPC_AMQP_UNCONFIRMED_H
 
 #include "rpc/amqp/outbox.h"
+#include "rpc/rpc.h"
 
 struct unconfirmed;
 
@@ -34,10 +35,11 @@ void unconfirmed_confirm(struct unconfirmed *unconfirmed, uint64_t delivery_tag,
 void unconfirmed_mark_returned(struct unconfirmed *unconfirmed, const char *id, size_t id_length);
 
 /* The broker closed the channel or the connection because of one of the messages, and its `reason`
- * does not say which one. If there is a single message, it ends with RPC_ERROR_REFUSED when it was
- * refused `max` times. All others are requeued, as by unconfirmed_requeue_all. Returns how many
+ * does not say which one. If there is a single message, it ends with `code` when it was refused
+ * `max` times. All others are requeued, as by unconfirmed_requeue_all. Returns how many
  * were requeued: each of these must be published alone, to find out which one is refused. */
-unsigned unconfirmed_refuse(struct unconfirmed *unconfirmed, const char *reason, unsigned max);
+unsigned unconfirmed_refuse(struct unconfirmed *unconfirmed, const char *reason, unsigned max,
+			    enum rpc_error code);
 /* Ends the newest message with RPC_ERROR_REFUSED. */
 void unconfirmed_refuse_newest(struct unconfirmed *unconfirmed, const char *reason);
 

@@ -13,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from case import Case, CaseEnvironment  # noqa: E402
+from compute import Compute, instance_of  # noqa: E402
 from images import same_content  # noqa: E402
 
 STALL = 2  # seconds after which the reply to an upload is late: twice
@@ -22,6 +23,9 @@ SMALL_READ_AHEAD = {"read_ahead": "2"}
 
 
 class CompleteImage(CaseEnvironment):
+    # More than the read-ahead and the buffers of a connection hold, so that a held upload has not read everything.
+    guest_options = {"size_mib": 64, "data_mib": 32}
+
     def send(self, *faults, gets=(), always_get=None, retries=1, **novasnap):
         """A snapshot whose uploads meet these faults, and whose image's record is shown so afterwards."""
         keys = {"stall_timeout": STALL, "request_timeout": STALL, "saving_timeout": "1", "image_poll_interval": "60",
@@ -68,6 +72,72 @@ def test_the_task_state_is_cleared_before_the_verification(env):
     assert env.task_state() == "rebooting" and env.clears() == 1, env.conductor.states()
     env.conductor.task_states[env.guest.uuid] = None
     case.is_whole()
+
+
+def test_another_operation_does_not_wait_for_the_verification(env):
+    """nova accepts it, because the task state is cleared, and Glance may be away for hours. The image is verified."""
+    case = env.send(always_get="saving")
+    compute = env.enter(Compute(env.broker.url, case.agent.host))
+    env.wait_stored()
+    tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    for method, state, guest in (("pause", "pausing", "paused"), ("unpause", "unpausing", "running")):
+        env.conductor.task_states[env.guest.uuid] = state
+        compute.cast(method + "_instance", instance=instance_of(env.guest))
+        tap.wait_for(f"{guest} guest", lambda state=guest: env.guest.state() == state, 20)
+        tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    assert " open " in case.shown(), case.said()
+    env.front.always_get = None
+    case.wait_end()
+    assert case.check_image() == "whole" and env.conductor.faults == [], case.said()
+    case.nothing_left()
+
+
+def test_a_restart_before_the_verification_leaves_the_next_snapshot_its_task_state(env):
+    """nova accepts a second snapshot as soon as the task state is cleared, with a state that the first one also had."""
+    case = env.send(always_get="saving", shutdown_grace="1")
+    env.wait_stored()
+    tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    tap.wait_for("phase", lambda: "waiting until Glance has stored" in case.said(), 20)
+    assert case.agent.stop() == 0
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
+    env.front.always_get = None
+    case.agent.start()
+    case.wait_end()
+    assert env.task_state() == "image_snapshot_pending" and env.clears() == 1, env.conductor.states()
+    env.conductor.task_states[env.guest.uuid] = None
+    case.is_whole()
+
+
+class Backup(Case):
+    event = "compute_backup_instance"
+    task_state = "image_backup"
+
+    def make_image(self):
+        return self.glance.create("backup", container_format="bare", disk_format="qcow2", image_type="backup",
+                                  backup_type="daily", instance_uuid=self.guest.uuid)
+
+    def cast(self, compute):
+        compute.cast("backup_instance", instance=instance_of(self.guest), image_id=self.image, backup_type="daily",
+                     rotation=1)
+
+
+def test_rotation_leaves_a_backup_that_waits_for_its_turn(env):
+    """nova accepts the second one while the first is being verified: its image is newer, and has no data yet."""
+    agent = env.start_agent(image_poll_interval="60")
+    compute = env.enter(Compute(env.broker.url, agent.host))
+    env.front.always_get = "saving"
+    first = Backup(env, agent)
+    first.cast(compute)
+    env.wait_stored()
+    tap.wait_for("cleared task state", lambda: env.task_state() is None, 20)
+    second = Backup(env, agent)
+    second.cast(compute)
+    time.sleep(1)
+    env.front.always_get = None
+    first.wait_end()
+    second.wait_end()
+    assert second.glance.get(second.image)["status"] == "active", second.said()
+    assert first.glance.get(first.image) is None, "it was not rotated"
 
 
 def test_glance_has_other_data_after_its_204(env):

@@ -6,6 +6,7 @@ tests/tools/rpc-peer, the other side is the real oslo.messaging."""
 import contextlib
 import json
 import os
+import struct
 import sys
 import time
 
@@ -224,6 +225,23 @@ def test_an_exchange_that_was_deleted_is_declared_again_by_the_next_message(env)
         peer.run("notify", topic="notifications-again", event_type="e1")
         wait_until("both are there", lambda: n.depth("notifications-again.info") == 2)
         delete_queue(n, "notifications-again.info")
+
+
+def test_an_internal_error_of_the_broker_is_no_refusal(env):
+    """RabbitMQ closes the connection with 541 when a queue's processes crash: the sender must try again later."""
+    def close(data):
+        if b"internal" not in data:
+            return None
+        method = struct.pack(">HHH", 10, 50, 541) + bytes([4]) + b"test" + struct.pack(">HH", 60, 40)
+        return struct.pack(">BHI", 1, 0, len(method)) + method + b"\xce"
+    with NetworkStandIn(env.broker.port) as network, env.names() as n, Peer(n, url=env.url_by(network)) as peer:
+        peer.serve()
+        network.answer = close
+        failure = peer.fails("call", topic="internal", method="m", version="1.0", args={}, timeout=LIMIT_S)
+        network.answer = None
+        equal(failure["code"], DISCONNECTED, failure["error"])
+        check("541" in failure["error"], failure["error"])
+        equal(peer.run("call", **call_self(n, 1)), {"n": 1}, "the reply")
 
 
 def test_a_message_that_cannot_be_encoded_fails_alone(env):

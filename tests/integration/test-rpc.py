@@ -177,6 +177,20 @@ def taken(n, key, do, queue=None):
     return message.properties, body, json.loads(body["oslo.message"])
 
 
+def test_a_call_that_is_published_late_expires_with_its_time_limit(env):
+    """Else the conductor would execute it after its caller has given up, and has sent it again."""
+    limit_s, late_s = 6, 3
+    with env.names() as n, Peer(n) as peer, ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        call = pool.submit(peer.fails, "call", topic="late", method="m", version="1.0", args={}, timeout=limit_s)
+        # Until then no queue takes it.
+        time.sleep(late_s)
+        properties, _, _ = taken(n, "late", call.result)
+        check(time.monotonic() - began < limit_s + 2, "the time limit of the call")
+        left_ms = int(properties["expiration"])
+        check(0 < left_ms <= (limit_s - late_s) * 1000 + 500, f"it expires after {left_ms} ms")
+
+
 # Without the id by which a returned message is recognised: oslo does not set one.
 PROPERTIES = {
     "content_type": "application/json", "content_encoding": "utf-8", "application_headers": {},

@@ -19,6 +19,7 @@ class NetworkStandIn:
         self._deaf = False  # the data of the target is dropped
         self._mute = False  # the data of the clients is dropped
         self._ending = False
+        self.answer = None  # called with the data of a client: None to pass it on, or what the client gets instead
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -75,6 +76,8 @@ class NetworkStandIn:
                     return
                 if one is target and not self._deaf:
                     client.sendall(data)
+                elif one is client and (answer := self.answer and self.answer(data)):
+                    client.sendall(answer)
                 elif one is client and not self._mute:
                     target.sendall(data)
 

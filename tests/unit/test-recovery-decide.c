@@ -286,6 +286,21 @@ static void test_stored_image_of_a_busy_instance(struct fixture *fixture, gconst
 	g_assert_cmpint(deletion_after(fixture, TASK_EVENT_IMAGE_DIFFERS), ==, TASK_IMAGE_DELETE);
 }
 
+/* The method does not run, so nothing else verifies it. */
+static void test_stored_image_of_an_idle_shelve(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.image_status = "active";
+	fake.image_hash = "other";
+	recover(fixture, &method_shelve_instance, 1, TASK_EVENT_RECOVER_STORED);
+	expect(fixture, TASK_EVENT_IMAGE_DIFFERS);
+	task_free(fixture->task);
+	fake.image_hash = HASH;
+	recover(fixture, &method_shelve_instance, 1, TASK_EVENT_RECOVER_STORED);
+	expect(fixture, TASK_EVENT_NOTHING_LEFT);
+	g_assert_cmpint(task_state_image(fixture->task->state), ==, TASK_IMAGE_KEPT);
+}
+
 /* It may be complete: it is not deleted before it was compared. */
 static void test_sent_image_of_a_store_that_refuses(struct fixture *fixture, gconstpointer unused)
 {
@@ -344,6 +359,7 @@ int main(int argc, char **argv)
 	TEST(cancelled);
 	TEST(stored_image_is_not_queried);
 	TEST(stored_image_of_a_busy_instance);
+	TEST(stored_image_of_an_idle_shelve);
 	TEST(sent_image_of_a_store_that_refuses);
 	TEST(sent_image_is_complete);
 	TEST(sent_image_differs);

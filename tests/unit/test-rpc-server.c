@@ -326,11 +326,11 @@ static void test_refused(void)
 	second = outbox_add(outbox, &content[1], true, NULL);
 	(void)publish_next(outbox, unconfirmed);
 	(void)publish_next(outbox, unconfirmed);
-	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "406", 1), ==, 2);
+	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "406", 1, RPC_ERROR_REFUSED), ==, 2);
 	g_assert_true(publish_next(outbox, unconfirmed) == first);
-	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "404", 2), ==, 1);
+	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "404", 2, RPC_ERROR_REFUSED), ==, 1);
 	g_assert_true(publish_next(outbox, unconfirmed) == first);
-	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "404", 2), ==, 0);
+	g_assert_cmpuint(unconfirmed_refuse(unconfirmed, "404", 2, RPC_ERROR_REFUSED), ==, 0);
 	g_assert_cmpint(outbox_wait(outbox, first, &error), ==, -1);
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_REFUSED);
 	g_assert_nonnull(strstr(error->message, "404"));

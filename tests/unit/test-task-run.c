@@ -13,6 +13,7 @@
 #include "agent/task/step.h"
 
 #define INSTANCE_UUID "8a2f4c1e-0000-4000-8000-000000000001"
+#define HOST "host-1"
 #define STEP "save"
 
 static struct {
@@ -20,6 +21,9 @@ static struct {
 	unsigned reports, rollbacks;
 	unsigned away; /* how often libvirt cannot be reached first */
 	bool method_fails;
+	bool released_key;
+	gint64 waited; /* us, in the pauses between two tries */
+	unsigned refreshes;
 	const char *undo; /* of the step that stays open */
 } fake;
 
@@ -28,6 +32,9 @@ __typeof__(virt_guest_rollback_step) __wrap_virt_guest_rollback_step;
 __typeof__(job_is_cancelled) __wrap_job_is_cancelled;
 __typeof__(job_is_stopping) __wrap_job_is_stopping;
 __typeof__(job_is_out_of_time) __wrap_job_is_out_of_time;
+__typeof__(nova_conductor_instance_refresh) __wrap_nova_conductor_instance_refresh;
+__typeof__(g_get_monotonic_time) __real_g_get_monotonic_time, __wrap_g_get_monotonic_time;
+__typeof__(job_holds_key) __wrap_job_holds_key;
 __typeof__(job_wait_despite_cancel) __wrap_job_wait_despite_cancel;
 
 bool __wrap_report_end(struct task *task, const GError *error, bool is_retry)
@@ -75,11 +82,34 @@ bool __wrap_job_is_out_of_time(const struct job *job)
 	return false;
 }
 
+bool __wrap_job_holds_key(const struct job *job)
+{
+	(void)job;
+	return !fake.released_key;
+}
+
 bool __wrap_job_wait_despite_cancel(struct job *job, unsigned ms)
 {
 	(void)job;
-	(void)ms;
+	fake.waited += (gint64)ms * 1000;
 	return true;
+}
+
+gint64 __wrap_g_get_monotonic_time(void)
+{
+	return __real_g_get_monotonic_time() + fake.waited;
+}
+
+/* The instance is where the request says. */
+int __wrap_nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
+					   struct nova_instance *instance, GError **error)
+{
+	(void)rpc;
+	(void)context;
+	(void)instance;
+	(void)error;
+	fake.refreshes++;
+	return 0;
 }
 
 /* Leaves a step open, as a snapshot whose guest cannot be restored does. */
@@ -108,7 +138,7 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	struct rpc_request *request = rpc_request_new_local(cJSON_Parse(
 		"{\"method\": \"pause_instance\", \"version\": \"6.0\", \"args\": {\"instance\": "
 		"{\"nova_object.name\": \"Instance\", \"nova_object.data\": {\"uuid\": "
-		"\"" INSTANCE_UUID "\"}}}}"));
+		"\"" INSTANCE_UUID "\", \"host\": \"" HOST "\"}}}}"));
 	g_autoptr(GError) error = NULL;
 
 	(void)unused;
@@ -193,6 +223,61 @@ static void test_rollback_does_not_wait_for_the_conductor(struct fixture *fixtur
 	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
 }
 
+static gboolean ignore_warnings(const gchar *domain, GLogLevelFlags level, const gchar *message,
+				gpointer unused)
+{
+	(void)domain;
+	(void)message;
+	(void)unused;
+	return !(level & G_LOG_LEVEL_WARNING);
+}
+
+/* A host that reaches neither conductor nor storage may be taken for dead, and its guests evacuated
+ * meanwhile. */
+static void roll_back_later(struct fixture *fixture, const char *host)
+{
+	g_autofree char *undo =
+		g_strdup_printf("{\"" VIRT_UNDO_PROCESS "\":\"%s\"}", virt_process_id());
+
+	g_test_log_set_fatal_handler(ignore_warnings, NULL);
+	fixture->config.control = true;
+	fixture->config.rpc.host = host;
+	fake.undo = undo;
+	fake.method_fails = true;
+	fake.undelivered = 30;
+	fake.away = 20;
+	run(fixture);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
+}
+
+static void test_guest_that_moved_meanwhile(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	roll_back_later(fixture, "host-2");
+	g_assert_cmpuint(fake.refreshes, ==, 1);
+	g_assert_cmpuint(fake.rollbacks, <, 20);
+}
+
+static void test_guest_that_stayed_meanwhile(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	roll_back_later(fixture, HOST);
+	g_assert_cmpuint(fake.refreshes, >, 1);
+	g_assert_cmpuint(fake.rollbacks, ==, 21);
+}
+
+/* Another job uses the guest. */
+static void test_no_rollback_beside_another_job(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.method_fails = fake.released_key = true;
+	fake.undelivered = 5;
+	run(fixture);
+	g_assert_cmpuint(fake.reports, ==, 6);
+	g_assert_cmpuint(fake.rollbacks, ==, 0);
+	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 1);
+}
+
 /* While an earlier process was dead the guest may have moved, which only the conductor knows. */
 static void test_steps_of_another_process_wait(struct fixture *fixture, gconstpointer unused)
 {
@@ -228,6 +313,9 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	TEST(the_end_is_reported);
 	TEST(rollback_does_not_wait_for_the_conductor);
+	TEST(guest_that_moved_meanwhile);
+	TEST(guest_that_stayed_meanwhile);
+	TEST(no_rollback_beside_another_job);
 	TEST(steps_of_another_process_wait);
 	TEST(job_with_a_lasting_step);
 	return g_test_run();

@@ -14,7 +14,9 @@ struct talk {
 	pthread_cond_t changed;
 	unsigned stage;		     /* how far the job is; guarded by the lock */
 	bool refuses, refused;	     /* it refuses a cancel, and could */
+	bool releases;		     /* it releases its key */
 	bool cancelled, out_of_time; /* what it sees at its end */
+	bool stopping;		     /* the same */
 	bool ran, freed;
 };
 
@@ -59,10 +61,13 @@ static void run_job(struct job *job, void *opaque)
 	set_stage(talk, 1);
 	wait_for_stage(talk, 2);
 	talk->refused = talk->refuses && job_refuse_cancel(job);
+	if (talk->releases)
+		job_release_key(job);
 	set_stage(talk, 3);
 	wait_for_stage(talk, 4);
 	talk->cancelled = job_is_cancelled(job);
 	talk->out_of_time = job_is_out_of_time(job);
+	talk->stopping = job_is_stopping(job);
 }
 
 static void free_job(void *opaque)
@@ -140,6 +145,36 @@ static void test_one_job_at_a_time_for_each_key(void)
 	talk_free(other);
 }
 
+/* The job that has released its key counts as running until it ends. */
+static void test_a_released_key(void)
+{
+	struct worker_pool *pool = worker_pool_new(0);
+	struct talk *first = talk_new(), *second = talk_new(), *third = talk_new();
+
+	first->releases = true;
+	worker_pool_submit(pool, "key", ID, &ops, first);
+	wait_for_stage(first, 1);
+	worker_pool_submit(pool, "key", NULL, &ops, second);
+	worker_pool_submit(pool, "key", NULL, &ops, third);
+	g_assert_false(second->ran);
+	set_stage(first, 2);
+	wait_for_stage(second, 1);
+	/* Its end does not release the key of the second one. */
+	set_stage(first, 4);
+	while (!first->freed)
+		g_usleep(1000);
+	g_usleep(50 * 1000);
+	g_assert_false(third->ran);
+	set_stage(second, 4);
+	wait_for_stage(third, 1);
+	g_assert_cmpuint(worker_pool_stop(pool, 0, 0), ==, 1);
+	set_stage(third, 4);
+	end_pool(pool);
+	talk_free(first);
+	talk_free(second);
+	talk_free(third);
+}
+
 static void test_waiting_jobs_are_dropped_at_the_stop(void)
 {
 	struct worker_pool *pool = worker_pool_new(0);
@@ -175,6 +210,25 @@ static void test_a_stop_does_not_hide_a_cancel(void)
 	g_assert_true(!stopped->cancelled && stopped->out_of_time);
 	talk_free(cancelled);
 	talk_free(stopped);
+}
+
+/* The grace time is skipped before the pool is stopped if both signals come at once. The calls of
+ * the jobs end then: a job that fails because of that must see that novasnapd is stopping. */
+static void test_a_job_without_grace_is_stopping(void)
+{
+	struct worker_pool *pool = worker_pool_new(0);
+	struct talk *talk = talk_new(), *late = talk_new();
+
+	worker_pool_submit(pool, "key", NULL, &ops, talk);
+	wait_for_stage(talk, 1);
+	worker_pool_skip_grace(pool);
+	worker_pool_submit(pool, "another", NULL, &ops, late);
+	set_stage(talk, 4);
+	end_pool(pool);
+	g_assert_true(talk->stopping && !talk->cancelled);
+	g_assert_true(late->freed && !late->ran);
+	talk_free(talk);
+	talk_free(late);
 }
 
 static void run_with_slot(struct job *job, void *opaque)
@@ -214,8 +268,10 @@ int main(int argc, char **argv)
 	TEST(a_cancel_comes_before_it_is_refused);
 	TEST(a_cancel_comes_after_it_is_refused);
 	TEST(one_job_at_a_time_for_each_key);
+	TEST(a_released_key);
 	TEST(waiting_jobs_are_dropped_at_the_stop);
 	TEST(a_stop_does_not_hide_a_cancel);
+	TEST(a_job_without_grace_is_stopping);
 	TEST(a_stop_gives_out_no_slots);
 	return g_test_run();
 }
