@@ -223,15 +223,6 @@ static void test_rollback_does_not_wait_for_the_conductor(struct fixture *fixtur
 	g_assert_cmpuint(count_jobs(fixture, JOURNAL_LEFTOVERS), ==, 0);
 }
 
-static gboolean ignore_warnings(const gchar *domain, GLogLevelFlags level, const gchar *message,
-				gpointer unused)
-{
-	(void)domain;
-	(void)message;
-	(void)unused;
-	return !(level & G_LOG_LEVEL_WARNING);
-}
-
 /* A host that reaches neither conductor nor storage may be taken for dead, and its guests evacuated
  * meanwhile. */
 static void roll_back_later(struct fixture *fixture, const char *host)
@@ -239,7 +230,8 @@ static void roll_back_later(struct fixture *fixture, const char *host)
 	g_autofree char *undo =
 		g_strdup_printf("{\"" VIRT_UNDO_PROCESS "\":\"%s\"}", virt_process_id());
 
-	g_test_log_set_fatal_handler(ignore_warnings, NULL);
+	/* Retries are logged as warnings. */
+	g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
 	fixture->config.control = true;
 	fixture->config.rpc.host = host;
 	fake.undo = undo;
