@@ -273,22 +273,14 @@ struct leftovers *leftovers_start(struct agent *agent, GError **error)
 
 bool leftovers_stop(struct leftovers *all, unsigned limit_s)
 {
-	struct timespec until = thread_deadline(limit_s * 1000);
-	bool ended;
-	int rc = 0;
-
 	if (!all || all->joined)
 		return true;
 	pthread_mutex_lock(&all->lock);
 	all->stopping = true;
 	pthread_cond_broadcast(&all->changed);
-	while (!all->ended && rc == 0)
-		rc = pthread_cond_clockwait(&all->changed, &all->lock, CLOCK_MONOTONIC, &until);
-	ended = all->ended;
 	pthread_mutex_unlock(&all->lock);
-	if (!ended)
+	if (!thread_join_within(all->thread, &all->lock, &all->changed, &all->ended, limit_s))
 		return false;
-	pthread_join(all->thread, NULL);
 	all->joined = true;
 	return true;
 }

@@ -334,23 +334,15 @@ int intake_start(struct intake *intake, GError **error)
 
 bool intake_stop(struct intake *intake, unsigned limit_s)
 {
-	struct timespec until = thread_deadline(limit_s * 1000);
-	bool ended;
-	int rc = 0;
-
 	if (!intake || !intake->journals || intake->joined)
 		return true;
 	pthread_mutex_lock(&intake->lock);
 	intake->stopping = true;
 	pthread_cond_broadcast(&intake->changed);
-	while (!intake->ended && rc == 0)
-		rc = pthread_cond_clockwait(&intake->changed, &intake->lock, CLOCK_MONOTONIC,
-					    &until);
-	ended = intake->ended;
 	pthread_mutex_unlock(&intake->lock);
-	if (!ended)
+	if (!thread_join_within(intake->thread, &intake->lock, &intake->changed, &intake->ended,
+				limit_s))
 		return false;
-	pthread_join(intake->thread, NULL);
 	intake->joined = true;
 	g_ptr_array_set_size(intake->arrivals, 0);
 	atomic_store(&intake->waiting, 0);

@@ -35,3 +35,20 @@ struct timespec thread_deadline(unsigned ms)
 	}
 	return deadline;
 }
+
+bool thread_join_within(pthread_t thread, pthread_mutex_t *lock, pthread_cond_t *changed,
+			const bool *ended, unsigned limit_s)
+{
+	struct timespec until = thread_deadline(limit_s * 1000);
+	bool has_ended;
+	int rc = 0;
+
+	pthread_mutex_lock(lock);
+	while (!*ended && rc == 0)
+		rc = pthread_cond_clockwait(changed, lock, CLOCK_MONOTONIC, &until);
+	has_ended = *ended;
+	pthread_mutex_unlock(lock);
+	if (has_ended)
+		pthread_join(thread, NULL);
+	return has_ended;
+}
