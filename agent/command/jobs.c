@@ -53,19 +53,6 @@ static const char *job_outcome_word(const struct journal_job *job)
 	return job->reason ? "failed" : "done";
 }
 
-/* Number of steps that have not been rolled back. */
-static unsigned count_open_steps(const struct journal_job *job)
-{
-	unsigned count = 0;
-
-	for (guint i = 0; i < job->steps->len; i++) {
-		const struct journal_step *step = job->steps->pdata[i];
-
-		count += !step->cleared && *step->undo != '\0';
-	}
-	return count;
-}
-
 /* The journal, and the status of the novasnapd that writes it. */
 struct journal_view {
 	struct journal *journal;
@@ -147,7 +134,7 @@ static void print_job_line(struct journal_view *view, const struct journal_job *
 {
 	g_autofree char *came = format_time(job->came_at);
 	g_autofree char *now = describe_open_job(view, job);
-	unsigned left = count_open_steps(job);
+	unsigned left = journal_job_count_open_steps(job);
 
 	printf("%6" G_GINT64_FORMAT "  %s  %-7s %-18s instance %s%s%s", job->id, came,
 	       job_outcome_word(job), job->method, job->instance, job->image ? " image " : "",

@@ -121,18 +121,6 @@ static int drop_if_moved(struct job *job, struct leftover *leftover, GError **er
 	return rc;
 }
 
-static bool has_open_steps(const struct journal_job *left)
-{
-	bool is_open = false;
-
-	for (guint i = 0; i < left->steps->len && !is_open; i++) {
-		const struct journal_step *step = left->steps->pdata[i];
-
-		is_open = !step->cleared && *step->undo != '\0';
-	}
-	return is_open;
-}
-
 static void leftover_run(struct job *job, void *opaque)
 {
 	struct leftover *leftover = opaque;
@@ -143,7 +131,7 @@ static void leftover_run(struct job *job, void *opaque)
 	if (drop_if_moved(job, leftover, &error) == 0)
 		(void)recovery_rollback(agent, job, leftover->left, 1, &error);
 	(void)volume_result_resend(agent, leftover->left, error ? NULL : &error);
-	if (!has_open_steps(leftover->left)) {
+	if (journal_job_count_open_steps(leftover->left) == 0) {
 		forget_retry(leftover->all, leftover->left->id);
 		g_message("instance %s: no step of an ended job is left over",
 			  leftover->left->instance);

@@ -2,8 +2,8 @@
 /*
  * The leftovers of earlier processes: open jobs are resumed at the start, and steps of ended jobs
  * that could not be rolled back are retried. The pause between two tries of a job doubles from 5 s
- * to a minute, or to ten minutes if the guest does not need its steps. Old
- * jobs are deleted from the journal at the same time.
+ * to a minute, or to ten minutes if the guest does not need its steps. Old jobs are deleted from
+ * the journal at the same time.
  */
 #ifndef NOVASNAP_AGENT_LEFTOVERS_H
 #define NOVASNAP_AGENT_LEFTOVERS_H

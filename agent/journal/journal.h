@@ -78,6 +78,9 @@ struct journal_step {
 	bool cleared;
 };
 
+/* Whether the step has an undo and was not rolled back. */
+bool journal_step_is_open(const struct journal_step *step);
+
 struct journal_job {
 	int64_t id;
 	char *unique_id; /* NULL: none */
@@ -91,6 +94,9 @@ struct journal_job {
 	char *reason;	  /* of its failure; NULL: it has not failed */
 	GPtrArray *steps; /* struct journal_step, oldest first */
 };
+
+/* Number of open steps. */
+unsigned journal_job_count_open_steps(const struct journal_job *job);
 
 enum journal_which {
 	JOURNAL_ALL,	   /* newest first */

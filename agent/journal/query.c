@@ -23,6 +23,20 @@ static void free_step(void *opaque)
 	g_free(step);
 }
 
+bool journal_step_is_open(const struct journal_step *step)
+{
+	return !step->cleared && *step->undo != '\0';
+}
+
+unsigned journal_job_count_open_steps(const struct journal_job *job)
+{
+	unsigned count = 0;
+
+	for (guint i = 0; i < job->steps->len; i++)
+		count += journal_step_is_open(job->steps->pdata[i]);
+	return count;
+}
+
 void journal_job_free(struct journal_job *job)
 {
 	if (!job)

@@ -53,8 +53,7 @@ static int rollback_open_steps(struct agent *agent, const struct journal_job *le
 		struct journal_step *step = left->steps->pdata[i - 1];
 		g_autoptr(GError) local = NULL;
 
-		if (step->cleared || *step->undo == '\0' ||
-		    g_str_equal(step->name, VOLUME_RESULT_STEP) ||
+		if (!journal_step_is_open(step) || g_str_equal(step->name, VOLUME_RESULT_STEP) ||
 		    must_wait(step, failed, is_last_try) ||
 		    rollback_journaled_step(agent, left, step, &local) == 0)
 			continue;
