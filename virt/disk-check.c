@@ -2,10 +2,8 @@
 /*
  * Which guests of this host novasnapd would refuse to take a snapshot of, for `novasnap check`.
  */
-#include <stdlib.h>
-
 #include "virt/domain/disk-chain.h"
-#include "virt/libvirt/connection.h"
+#include "virt/libvirt/domain-list.h"
 #include "virt/method/method.h"
 
 /* Whether a snapshot of the guest, in its present state, can begin. Changes nothing. */
@@ -46,26 +44,15 @@ int virt_host_find_refused(struct virt_host *host, unsigned limit_s, virt_refuse
 			   void *opaque, struct virt_guest_count *ret_count, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
-	virConnectPtr connection = virt_connect(host, error);
-	virDomainPtr *domains = NULL;
-	int count, rc;
+	g_autoptr(domain_list_t) list = domain_list_new(host, 0, error);
 
-	*ret_count = (struct virt_guest_count){0};
-	if (!connection)
+	*ret_count = (struct virt_guest_count){.total = list ? list->count : 0};
+	if (!list)
 		return -1;
-	count = virConnectListAllDomains(connection, &domains, 0);
-	if (count < 0)
-		virt_set_error(error, "listing the guests");
-	rc = MIN(count, 0);
-	ret_count->total = (unsigned)MAX(count, 0);
-	for (int i = 0; i < count; i++) {
-		if (rc == 0 && g_get_monotonic_time() < until) {
-			rc = check_domain(host, domains[i], each, opaque, error);
-			ret_count->checked += rc == 0;
-		}
-		(void)virDomainFree(domains[i]);
+	while (ret_count->checked < list->count && g_get_monotonic_time() < until) {
+		if (check_domain(host, list->domains[ret_count->checked], each, opaque, error) < 0)
+			return -1;
+		ret_count->checked++;
 	}
-	free(domains);
-	(void)virConnectClose(connection);
-	return rc;
+	return 0;
 }

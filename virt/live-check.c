@@ -8,6 +8,7 @@
 #include "virt/domain/guest-query.h"
 #include "virt/domain/iothread.h"
 #include "virt/domain/root-disk.h"
+#include "virt/libvirt/domain-list.h"
 
 struct live_check {
 	struct virt_host *host;
@@ -43,20 +44,10 @@ int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, v
 			      GError **error)
 {
 	const struct live_check check = {host, each, opaque};
-	virConnectPtr connection = virt_connect(host, error);
-	virDomainPtr *domains = NULL;
-	int count;
+	g_autoptr(domain_list_t) list =
+		domain_list_new(host, VIR_CONNECT_LIST_DOMAINS_ACTIVE, error);
 
-	if (!connection)
-		return -1;
-	count = virConnectListAllDomains(connection, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
-	if (count < 0)
-		virt_set_error(error, "listing the running guests");
-	for (int i = 0; i < count; i++) {
-		check_domain(&check, domains[i]);
-		(void)virDomainFree(domains[i]);
-	}
-	free(domains);
-	(void)virConnectClose(connection);
-	return MIN(count, 0);
+	for (unsigned i = 0; list && i < list->count; i++)
+		check_domain(&check, list->domains[i]);
+	return list ? 0 : -1;
 }

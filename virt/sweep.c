@@ -4,12 +4,12 @@
  * disk.
  */
 #include <glib/gstdio.h>
-#include <stdlib.h>
 
 #include "virt/domain/backup-job.h"
 #include "virt/domain/guest-query.h"
 #include "virt/domain/io-error.h"
 #include "virt/export-folder.h"
+#include "virt/libvirt/domain-list.h"
 
 /* The guest's own disk may need its room. The name is one of stream-live.c. */
 static void remove_scratch(const char *scratch)
@@ -63,27 +63,19 @@ static int sweep_domain(struct virt_host *host, virDomainPtr domain)
 static int sweep_guests(struct virt_host *host)
 {
 	g_autoptr(GError) error = NULL;
-	virConnectPtr connection = virt_connect(host, &error);
-	virDomainPtr *domains = NULL;
-	int count = -1, rc;
+	g_autoptr(domain_list_t) list =
+		domain_list_new(host, VIR_CONNECT_LIST_DOMAINS_ACTIVE, &error);
+	int rc = 0;
 
-	if (connection)
-		count = virConnectListAllDomains(connection, &domains,
-						 VIR_CONNECT_LIST_DOMAINS_ACTIVE);
-	if (connection && count < 0)
-		virt_set_error(&error, "listing the running guests");
-	if (count < 0)
+	if (!list) {
 		g_warning("cannot look for exports that an earlier novasnapd left running: %s",
 			  error->message);
-	rc = MIN(count, 0);
-	for (int i = 0; i < count; i++) {
-		if (sweep_domain(host, domains[i]) < 0)
-			rc = -1;
-		(void)virDomainFree(domains[i]);
+		return -1;
 	}
-	free(domains);
-	if (connection)
-		(void)virConnectClose(connection);
+	for (unsigned i = 0; i < list->count; i++) {
+		if (sweep_domain(host, list->domains[i]) < 0)
+			rc = -1;
+	}
 	return rc;
 }
 
