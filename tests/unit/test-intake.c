@@ -5,10 +5,10 @@
  */
 #include "agent/task/intake.h"
 
-#include <glib/gstdio.h>
 #include <sqlite3.h>
 
 #include "agent/journal/db.h"
+#include "tests/unit/journal-folder.h"
 
 #define UUID_OF(n) "8a2f4c1e-0000-4000-8000-00000000000" #n
 #define LIMIT_US (20 * G_USEC_PER_SEC)
@@ -186,23 +186,12 @@ static void stop(struct fixture *fixture)
 
 static void tear_down(struct fixture *fixture, gconstpointer unused)
 {
-	static const char *const names[] = {"journal/journal.db",
-					    "journal/journal.db-wal",
-					    "journal/journal.db-shm",
-					    "journal/lock",
-					    "journal",
-					    ""};
-
 	(void)unused;
 	stop(fixture);
 	intake_free(fixture->intake);
 	worker_pool_free(fixture->agent.pool);
 	journal_close(fixture->agent.journal);
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *path = g_build_filename(fixture->dir, names[i], NULL);
-
-		(void)g_remove(path);
-	}
+	journal_folder_remove(fixture->dir);
 	g_assert_false(g_file_test(fixture->dir, G_FILE_TEST_EXISTS));
 	g_free(fixture->dir);
 	g_ptr_array_unref(world.events);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "agent/journal/db.h"
+#include "tests/unit/journal-folder.h"
 
 #define IMAGE "8a2f4c1e-0000-4000-8000-000000000001"
 #define INSTANCE "8a2f4c1e-0000-4000-8000-000000000002"
@@ -40,20 +41,9 @@ static void reopen(struct fixture *fixture)
 
 static void tear_down(struct fixture *fixture, gconstpointer data)
 {
-	static const char *const names[] = {"journal/journal.db",
-					    "journal/journal.db-wal",
-					    "journal/journal.db-shm",
-					    "journal/lock",
-					    "journal",
-					    ""};
-
 	(void)data;
 	journal_close(fixture->journal);
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *path = g_build_filename(fixture->dir, names[i], NULL);
-
-		(void)g_remove(path);
-	}
+	journal_folder_remove(fixture->dir);
 	g_assert_false(g_file_test(fixture->dir, G_FILE_TEST_EXISTS));
 	g_free(fixture->dir);
 }

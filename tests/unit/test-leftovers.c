@@ -5,10 +5,10 @@
  */
 #include "agent/daemon/leftovers.h"
 
-#include <glib/gstdio.h>
 #include <stdatomic.h>
 
 #include "agent/task/thread.h"
+#include "tests/unit/journal-folder.h"
 
 #define FILES_UUID "8a2f4c1e-0000-4000-8000-000000000001"
 #define GUEST_UUID "8a2f4c1e-0000-4000-8000-000000000002"
@@ -61,22 +61,6 @@ static void add_ended_job(struct journal *journal, const char *uuid, const char 
 	g_assert_cmpint(journal_job_end(journal, cast.job, "failed", NULL), ==, 0);
 }
 
-static void remove_journal(const char *dir)
-{
-	static const char *const names[] = {"journal/journal.db",
-					    "journal/journal.db-wal",
-					    "journal/journal.db-shm",
-					    "journal/lock",
-					    "journal",
-					    ""};
-
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *path = g_build_filename(dir, names[i], NULL);
-
-		(void)g_remove(path);
-	}
-}
-
 /* In an hour: a folder once in ten minutes in the end, a frozen guest once in a minute. */
 static void test_pauses_grow(void)
 {
@@ -108,7 +92,7 @@ static void test_pauses_grow(void)
 	leftovers_free(leftovers);
 	worker_pool_free(agent.pool);
 	journal_close(agent.journal);
-	remove_journal(dir);
+	journal_folder_remove(dir);
 }
 
 int main(int argc, char **argv)

@@ -5,12 +5,11 @@
  */
 #include "agent/daemon/task-run.h"
 
-#include <glib/gstdio.h>
-
 #include "agent/journal/db.h"
 #include "agent/recovery/rollback.h"
 #include "agent/task/report-end.h"
 #include "agent/task/step.h"
+#include "tests/unit/journal-folder.h"
 
 #define INSTANCE_UUID "8a2f4c1e-0000-4000-8000-000000000001"
 #define HOST "host-1"
@@ -156,21 +155,10 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 
 static void tear_down(struct fixture *fixture, gconstpointer unused)
 {
-	static const char *const names[] = {"journal/journal.db",
-					    "journal/journal.db-wal",
-					    "journal/journal.db-shm",
-					    "journal/lock",
-					    "journal",
-					    ""};
-
 	(void)unused;
 	task_job_ops.free(fixture->task);
 	journal_close(fixture->agent.journal);
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *path = g_build_filename(fixture->dir, names[i], NULL);
-
-		(void)g_remove(path);
-	}
+	journal_folder_remove(fixture->dir);
 	g_free(fixture->dir);
 }
 

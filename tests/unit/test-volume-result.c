@@ -5,9 +5,8 @@
  */
 #include "agent/task/volume-result.h"
 
-#include <glib/gstdio.h>
-
 #include "agent/method/methods.h"
+#include "tests/unit/journal-folder.h"
 
 #define INSTANCE_UUID "8a2f4c1e-0000-4000-8000-000000000001"
 #define SNAPSHOT "8a2f4c1e-0000-4000-8000-000000000002"
@@ -104,20 +103,9 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 
 static void tear_down(struct fixture *fixture, gconstpointer unused)
 {
-	static const char *const names[] = {"journal/journal.db",
-					    "journal/journal.db-wal",
-					    "journal/journal.db-shm",
-					    "journal/lock",
-					    "journal",
-					    ""};
-
 	(void)unused;
 	journal_close(fixture->agent.journal);
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *path = g_build_filename(fixture->dir, names[i], NULL);
-
-		(void)g_remove(path);
-	}
+	journal_folder_remove(fixture->dir);
 	g_free(fixture->dir);
 }
 
