@@ -10,8 +10,8 @@
 #include "agent/method/image-encode.h"
 #include "agent/method/image-finish.h"
 #include "agent/method/image-metadata.h"
+#include "agent/method/image-send.h"
 #include "agent/task/facts.h"
-#include "agent/task/fault-point.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
 
@@ -25,10 +25,9 @@ struct image_job {
 	struct task *task;
 	const struct snapshot_states *states;
 	struct abort_monitor *monitor;
-	struct snapshot *snapshot; /* the snapshot being uploaded; NULL: none */
-	char *name;		   /* the image's name; NULL: not read yet */
-	char *hash_algo;	   /* NULL: the default */
-	struct image_base *base;   /* NULL: not read yet */
+	char *name;		 /* the image's name; NULL: not read yet */
+	char *hash_algo;	 /* NULL: the default */
+	struct image_base *base; /* NULL: not read yet */
 	/* The task states that an earlier attempt has already saved. */
 	bool announced;
 	bool uploading;
@@ -71,123 +70,6 @@ static char *find_hash_algo(struct task *task)
 	if (image_store_get(task->agent->store, &task->identity, base, &record, NULL) < 0)
 		return NULL;
 	return g_strdup(record->os_hash_algo);
-}
-
-static void report_upload_progress(void *opaque, uint64_t sent, uint64_t total)
-{
-	struct task *task = ((struct image_job *)opaque)->task;
-	unsigned long long before = atomic_exchange(&task->stored, sent);
-	bool is_edge = sent != before && (sent == 0 || sent == total);
-
-	atomic_store(&task->total, total);
-	/* A fault point in the middle of an upload: reports come a few times a second. */
-	if (sent > 0 && sent < total && sent >= total / 2 && before < total / 2)
-		(void)fault_at(FACT_DATA_SENT, "half");
-
-	if (sent == 0)
-		atomic_store(&task->upload_at, g_get_monotonic_time());
-	report_progress(task, "uploading", NULL, sent, total, is_edge);
-}
-
-static int update_record(struct task *task, const struct image_meta *meta, GError **error)
-{
-	if (task_step_begin(task, "image-update", NULL, error) < 0 ||
-	    image_store_update(task->agent->store, &task->identity, task->image_id, meta, error) <
-		    0)
-		return -1;
-	return task_step_end(task, "image-update", error);
-}
-
-/* Called before the disk is read: from now on the guest must not change its disk's state. */
-static void begin_reading(void *opaque)
-{
-	struct image_job *image = opaque;
-
-	abort_monitor_watch_guest(image->monitor, image->snapshot);
-}
-
-/* Called when the last byte was read, but not yet sent: checks that the data belongs to a single
- * point in time, and journals the checksum, so that recovery can tell a complete image from a
- * partial one. From now on the guest may do what it wants. */
-static int verify_and_journal_checksum(void *opaque, const struct image_checksum *checksum,
-				       GError **error)
-{
-	struct image_job *image = opaque;
-	struct task *task = image->task;
-	char *fact = fact_checksum_text(checksum);
-
-	g_free(task->checksum);
-	task->checksum = fact;
-	if (!abort_monitor_end_reading(image->monitor)) {
-		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_CANCELLED,
-				    "reading the disk was aborted");
-		return -1;
-	}
-	if (snapshot_verify_end(image->snapshot, error) < 0 ||
-	    task_step_begin(task, FACT_CHECKSUM, NULL, error) < 0 ||
-	    (task->journal_job > 0 &&
-	     journal_step_add(task->agent->journal, task->journal_job, fact, "", error) < 0))
-		return -1;
-	return task_step_end(task, FACT_CHECKSUM, error);
-}
-
-static void report_finishing(void *opaque, const char *why)
-{
-	image_finish_report(((struct image_job *)opaque)->task, why);
-}
-
-static int store_image(struct task *task, struct image_upload *upload, GError **error)
-{
-	/* Journal this first: after a restart nothing else shows that data was sent. */
-	if (task_step_begin(task, FACT_DATA_SENT, "", error) < 0)
-		return -1;
-	if (task_state_apply(task->state, TASK_EVENT_DATA_SENT, error) < 0)
-		return -1;
-	if (image_store_upload(task->agent->store, &task->identity, task->image_id, upload, error) <
-	    0) {
-		/* Without the store's confirmation, the image is not deleted blindly. */
-		if (upload->may_be_complete)
-			(void)task_state_apply(task->state, TASK_EVENT_IMAGE_SENT, NULL);
-		return -1;
-	}
-	if (task_step_end(task, FACT_DATA_SENT, error) < 0 ||
-	    fact_note_image_stored(task, error) < 0)
-		return -1;
-	return upload->verified ? task_state_apply(task->state, TASK_EVENT_IMAGE_VERIFIED, error)
-				: 0;
-}
-
-static int upload_image(struct image_job *image, struct image_source *source, const char *format,
-			GError **error)
-{
-	struct task *task = image->task;
-	struct image_upload upload = {
-		.source = source,
-		.cancel = abort_monitor_flag(image->monitor),
-		.progress = report_upload_progress,
-		.begin = begin_reading,
-		.checksum = verify_and_journal_checksum,
-		.finishing = report_finishing,
-		.opaque = image,
-		.hash_algo = image->hash_algo,
-		.resuming = task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
-	};
-	struct image_meta meta;
-	cJSON *properties = image_metadata_build(task, image->base, image->name, format, &meta);
-	gint64 began = g_get_monotonic_time();
-	int rc;
-
-	rc = update_record(task, &meta, error);
-	if (rc == 0)
-		rc = store_image(task, &upload, error);
-	if (rc == 0)
-		g_message("instance %s: image %s is stored: %s, %" G_GUINT64_FORMAT
-			  " bytes in %.1f s, attempts %u, %s %.16s...",
-			  nova_instance_uuid(task->instance), task->image_id, meta.disk_format,
-			  upload.sent, (double)(g_get_monotonic_time() - began) / 1e6,
-			  upload.attempts, upload.hash_name, upload.hash);
-	cJSON_Delete(properties);
-	return rc;
 }
 
 /* nova first tries a direct snapshot, which only Ceph supports, and sets its task states. Clients
@@ -235,6 +117,14 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 {
 	struct task *task = image->task;
 	const struct snapshot_states *states = image->states;
+	const struct image_sending sending = {
+		.task = task,
+		.monitor = image->monitor,
+		.snapshot = snapshot,
+		.base = image->base,
+		.name = image->name,
+		.hash_algo = image->hash_algo,
+	};
 	int rc;
 
 	if (!g_str_equal(task->snapshot_method, snapshot_method(snapshot))) {
@@ -246,10 +136,8 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 	    report_task_state(task, states->uploading, states->pending_upload, error) < 0)
 		return -1;
 	image->uploading = true;
-	image->snapshot = snapshot;
-	rc = upload_image(image, source, snapshot_format(snapshot), error);
+	rc = image_send(&sending, source, error);
 	abort_monitor_watch_guest(image->monitor, NULL);
-	image->snapshot = NULL;
 	if (rc < 0)
 		abort_monitor_explain(image->monitor, error);
 	return rc;
