@@ -146,27 +146,15 @@ static char *find_in_nova_folders(const char *name)
 	return NULL;
 }
 
-static int read_default_files(struct files_reader *reader, GError **error)
+static int read_nova_defaults(struct files_reader *reader, bool folders, GError **error)
 {
-	static const char *const names[] = {"nova.conf", "nova-compute.conf"};
+	static const char *const names[][2] = {{"nova.conf", "nova.conf.d"},
+					       {"nova-compute.conf", "nova-compute.conf.d"}};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *path = find_in_nova_folders(names[i]);
+		g_autofree char *path = find_in_nova_folders(names[i][folders]);
 
-		if (path && read_file(reader, path, error) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int read_default_folders(struct files_reader *reader, GError **error)
-{
-	static const char *const names[] = {"nova.conf.d", "nova-compute.conf.d"};
-
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		g_autofree char *path = find_in_nova_folders(names[i]);
-
-		if (path && read_folder(reader, path, error) < 0)
+		if (path && (folders ? read_folder : read_file)(reader, path, error) < 0)
 			return -1;
 	}
 	return 0;
@@ -186,9 +174,9 @@ static int read_defaults(struct files_reader *reader, const char *const *paths, 
 	bool files = !has_folder(paths, false);
 	bool folders = !has_folder(paths, true);
 
-	if (files && read_default_files(reader, error) < 0)
+	if (files && read_nova_defaults(reader, false, error) < 0)
 		return -1;
-	if (folders && read_default_folders(reader, error) < 0)
+	if (folders && read_nova_defaults(reader, true, error) < 0)
 		return -1;
 	if (files && g_file_test(OWN_FILE, G_FILE_TEST_EXISTS) &&
 	    read_file(reader, OWN_FILE, error) < 0)
