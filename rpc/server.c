@@ -149,6 +149,18 @@ static enum broker_result unsubscribe_server(struct broker_connection *connectio
 	return topology_cancel(connection, channel, declarations, error);
 }
 
+/* The offsets of a new stream begin again (impl_rabbit.Consumer.reset_stream_offset). */
+static void forget_position(const char *consumer, void *opaque)
+{
+	const struct rpc *rpc = opaque;
+	struct rpc_server *server = rpc->server;
+
+	for (size_t i = 0; i < server->topic_count; i++) {
+		if (g_str_equal(server->topics[i].fanout_queue, consumer))
+			stream_position_reset(&server->topics[i].position);
+	}
+}
+
 /* As impl_rabbit.Connection.close: only a queue with a random name would never be used again. */
 static void leave_server(struct broker_connection *connection, amqp_channel_t channel, void *opaque)
 {
@@ -164,6 +176,7 @@ static void leave_server(struct broker_connection *connection, amqp_channel_t ch
 const struct consumer_channel_ops rpc_server_channel = {
 	.subscribe = subscribe_server,
 	.unsubscribe = unsubscribe_server,
+	.cancelled = forget_position,
 	.leave = leave_server,
 	.deliver = rpc_server_deliver,
 };

@@ -244,12 +244,15 @@ static int consumer_handle_method(struct consumer *consumer, const amqp_frame_t 
 			       method->consumer_tag);
 	} else if (frame->payload.method.id == AMQP_BASIC_CANCEL_METHOD) {
 		const amqp_basic_cancel_t *cancel = frame->payload.method.decoded;
+		const struct consumer_channel_ops *ops = consumer->ops.channels[frame->channel];
+		g_autofree char *tag = g_strndup(cancel->consumer_tag.bytes,
+						 MIN(cancel->consumer_tag.len, RPC_MAX_NAME_BYTES));
 
+		if (ops->cancelled)
+			ops->cancelled(tag, consumer->ops.opaque);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "%s: the queue %.*s was deleted: declaring all queues again",
-			    broker_peer(consumer->connection),
-			    (int)MIN(cancel->consumer_tag.len, RPC_MAX_NAME_BYTES),
-			    (const char *)cancel->consumer_tag.bytes);
+			    "%s: the queue %s was deleted: declaring all queues again",
+			    broker_peer(consumer->connection), tag);
 		return -1;
 	}
 	return 0;

@@ -35,6 +35,9 @@ struct consumer_channel_ops {
 	 * wanted, stays wanted. */
 	enum broker_result (*unsubscribe)(struct broker_connection *connection,
 					  amqp_channel_t channel, void *opaque, GError **error);
+	/* The broker has ended a consumer, because its queue was deleted or cannot be used. The
+	 * connection is given up then. May be NULL. */
+	void (*cancelled)(const char *consumer, void *opaque);
 	/* The connection is about to be closed. The channel is open. Must not wait. May be NULL. */
 	void (*leave)(struct broker_connection *connection, amqp_channel_t channel, void *opaque);
 	/* Receives a message. */
