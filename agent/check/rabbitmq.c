@@ -50,6 +50,8 @@ static bool check_broker(struct check *check, const char *subject, const struct 
 	struct rpc *rpc;
 
 	alone.notifications = NULL;
+	/* The names of the queue manager are those of novasnapd. */
+	alone.queue_manager_name = NULL;
 	rpc = rpc_open(&alone, &error);
 	if (!rpc)
 		check_report(check, CHECK_FAIL, subject, "%s", error->message);
