@@ -6,6 +6,8 @@
 
 #include <unistd.h>
 
+#include "agent/check/nova-release.h"
+
 /* Limits for checks, if the configured limits are longer. */
 #define CONNECT_S 5
 #define REPLY_S 15
@@ -102,8 +104,9 @@ static void report_login(struct check *check, const char *subject, const struct 
 		     certificate ? certificate : "");
 }
 
+/* `is_for_rpc`: the conductor can be reached through this broker. */
 static void check_broker(struct check *check, const char *subject, const struct rpc_config *config,
-			 const char *key)
+			 const char *key, bool is_for_rpc)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *problem = NULL;
@@ -111,14 +114,20 @@ static void check_broker(struct check *check, const char *subject, const struct 
 	struct rpc *rpc;
 
 	alone.notifications = NULL;
+	alone.response_timeout_s = MIN(alone.response_timeout_s, REPLY_S);
 	rpc = rpc_open(&alone, &error);
-	if (!rpc)
+	if (!rpc) {
 		check_report(check, CHECK_FAIL, subject, "%s", error->message);
-	else if (wait_for_broker(rpc, &problem))
+		return;
+	}
+	if (wait_for_broker(rpc, &problem)) {
 		report_login(check, subject, config);
-	else
+		if (is_for_rpc)
+			check_nova_release(check, rpc);
+	} else {
 		check_report(check, CHECK_FAIL, subject, "%s (see %stransport_url)",
 			     problem ? problem : "no reply", key);
+	}
 	rpc_close(rpc, 0);
 }
 
@@ -126,10 +135,10 @@ void check_rabbitmq(struct check *check)
 {
 	const struct rpc_config *config = &check->config->rpc;
 
-	check_broker(check, "RabbitMQ", config, "[DEFAULT]");
+	check_broker(check, "RabbitMQ", config, "[DEFAULT]", true);
 	if (config->notifications)
 		check_broker(check, "RabbitMQ for notifications", config->notifications,
-			     "[oslo_messaging_notifications]");
+			     "[oslo_messaging_notifications]", false);
 }
 
 /* Names a section, and the one that it refers to. The caller frees the text. */
