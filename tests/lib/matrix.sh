@@ -94,7 +94,8 @@ in_root() { # seconds [option of root.sh ...] release command...
 prepare() { # release kind
 	local groups guest=yes
 	case $2 in
-	gcc | clang) groups="build check fuzz" guest= ;;
+	gcc) groups="build check" guest= ;;
+	clang) groups="build check fuzz" guest= ;;
 	demo) groups="build run" ;;
 	demo-directory) groups="build run-directory" ;;
 	integration) groups="build check run test" ;;
