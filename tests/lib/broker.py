@@ -33,9 +33,9 @@ class _Client:
 class Broker(_Client):
     own = True
 
-    def __init__(self, folder, tls=None, verify_clients=True):
+    def __init__(self, folder, tls=None, verify_clients=True, options=()):
         """`tls`: (CA, certificate, key): a second port speaks TLS, and wants a client's certificate unless
-        `verify_clients` is false."""
+        `verify_clients` is false. `options`: lines of rabbitmq.conf."""
         self.folder = folder.make("rabbit")
         self.log = os.path.join(self.folder, "rabbit.log")
         self.port, self.dist, self.epmd = free_port(), free_port(), free_port()
@@ -43,8 +43,11 @@ class Broker(_Client):
         self.node = f"t{uuid.uuid4().hex[:8]}@localhost"
         self.process = self.epmd_process = None
         self.tls_port = free_port() if tls else None
+        lines = list(options)
         if tls:
-            self._write_tls(tls, "true" if verify_clients else "false")
+            lines += self._tls_options(tls, "true" if verify_clients else "false")
+        with open(os.path.join(self.folder, "rabbitmq.conf"), "w") as conf:
+            conf.writelines(f"{line}\n" for line in lines)
         shutil.chown(self.folder, "rabbitmq", "rabbitmq")
         self.env = {
             "HOME": self.folder,
@@ -64,13 +67,11 @@ class Broker(_Client):
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
-    def _write_tls(self, files, verify):
-        with open(os.path.join(self.folder, "rabbitmq.conf"), "w") as conf:
-            conf.write(f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
-                       f"ssl_options.verify = verify_{'peer' if verify == 'true' else 'none'}\n"
-                       f"ssl_options.fail_if_no_peer_cert = {verify}\n")
-            for key, path in zip(("cacertfile", "certfile", "keyfile"), files):
-                conf.write(f"ssl_options.{key} = {path}\n")
+    def _tls_options(self, files, verify):
+        return [f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}",
+                f"ssl_options.verify = verify_{'peer' if verify == 'true' else 'none'}",
+                f"ssl_options.fail_if_no_peer_cert = {verify}",
+                *(f"ssl_options.{key} = {path}" for key, path in zip(("cacertfile", "certfile", "keyfile"), files))]
 
     def start(self, wait=True):
         # The server's script starts an epmd when there is none; this one ends with us.
