@@ -27,7 +27,7 @@ QUIET = 3  # seconds without a message, after which a scenario is over
 # The ports that a service has by itself, in place of those that it had here.
 PORTS = {"keystone": 5000, "glance": 9292, "placement": 8778, "nova": 8774, "neutron": 9696}
 # nova-compute asks for them beside the snapshot.
-LEFT_OUT = ("PciDeviceList", "InstancePCIRequests")
+LEFT_OUT = ("PciDeviceList", "InstancePCIRequests", "Service")
 
 
 class Recorder:
@@ -122,13 +122,13 @@ class Recorder:
                 found.append(entry)
         return found
 
-    def line(self, entry, first):
+    def line(self, entry):
         message = dict(entry["message"])
-        for key in list(message):
-            if key == "_context_service_catalog":
-                message[key] = []
-            if key.startswith("_context_") and not first:
-                del message[key]
+        if "_context_service_catalog" in message:
+            message["_context_service_catalog"] = []
+        # The context of all calls is the cast's.
+        if entry["routing_key"] == "conductor":
+            message = {key: value for key, value in message.items() if not key.startswith("_context_")}
         text = json.dumps({"exchange": entry["exchange"], "routing_key": entry["routing_key"], "message": message})
         text = re.sub(r"gAAAAA[\w=-]+", "gAAAAABexample-token", text)
         for service, port in PORTS.items():
@@ -147,7 +147,7 @@ def record(folder, options):
             recorder = Recorder(cloud, firehose, server)
             for name in options.scenarios or SCENARIOS:
                 messages = recorder.play(name)
-                lines = [recorder.line(entry, not number) for number, entry in enumerate(messages)]
+                lines = [recorder.line(entry) for entry in messages]
                 with open(os.path.join(options.folder, f"{name}.jsonl"), "w") as file:
                     file.writelines(lines)
                 print(f"{name}: {len(lines)} messages", flush=True)
