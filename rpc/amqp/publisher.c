@@ -12,6 +12,7 @@
 
 #include "rpc/amqp/connection.h"
 #include "rpc/amqp/publisher-topology.h"
+#include "rpc/amqp/refusal-search.h"
 #include "rpc/amqp/retry.h"
 #include "rpc/amqp/unconfirmed.h"
 #include "rpc/amqp/write-watchdog.h"
@@ -22,22 +23,6 @@
 enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLARE };
 
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
-
-#define CONTENT_TOO_LARGE 311
-#define RESOURCE_ERROR 506
-#define INTERNAL_ERROR 541
-#define CONNECTION_FORCED 320 /* the broker stops, or an operator closed the connection */
-#define ACCESS_REFUSED 403
-#define PRECONDITION_FAILED 406 /* also for a message over max_message_size */
-/* How often a message is refused, published alone, until it fails. For other reasons than these,
- * such as a missing exchange (404), everything is declared again first. A broker may also close the
- * connection for a reason of its own. */
-#define REFUSALS_MAX 1
-#define REFUSALS_MAX_OTHER 2
-#define REFUSALS_MAX_CONNECTION 3
-/* For errors inside the broker, for example of a quorum queue without a leader. The message is not
- * refused: its sender may send it again. */
-#define REFUSALS_MAX_INTERNAL 4
 
 struct publisher {
 	const struct rpc_config *config;
@@ -61,48 +46,16 @@ struct publisher {
 	struct unconfirmed *unconfirmed;
 	struct publisher_topology *topology;
 	bool blocked; /* the broker accepts nothing at the moment */
-	/* One of the next `suspects` messages was refused: each is published alone. */
-	unsigned suspects;
-	bool alone; /* the unconfirmed message is one of them */
+	struct refusal_search refusals;
 };
-
-/* Whether the broker closed the connection because of something that was sent. */
-static bool is_connection_refused(const struct publisher *publisher)
-{
-	int code = publisher->connection ? broker_close_code(publisher->connection) : 0;
-
-	return code != 0 && code != CONNECTION_FORCED;
-}
-
-static bool is_internal_error(const struct publisher *publisher)
-{
-	int code = broker_close_code(publisher->connection);
-
-	return code == RESOURCE_ERROR || code == INTERNAL_ERROR;
-}
-
-static void requeue_unconfirmed(struct publisher *publisher, const char *why)
-{
-	if (is_connection_refused(publisher)) {
-		publisher->suspects +=
-			is_internal_error(publisher)
-				? unconfirmed_refuse(publisher->unconfirmed, why,
-						     REFUSALS_MAX_INTERNAL, RPC_ERROR_DISCONNECTED)
-				: unconfirmed_refuse(publisher->unconfirmed, why,
-						     REFUSALS_MAX_CONNECTION, RPC_ERROR_REFUSED);
-	} else {
-		if (publisher->alone && !unconfirmed_is_empty(publisher->unconfirmed))
-			publisher->suspects++;
-		unconfirmed_requeue_all(publisher->unconfirmed);
-	}
-	publisher->alone = false;
-}
 
 static void publisher_disconnect(struct publisher *publisher, GError *why)
 {
 	bool established = atomic_exchange(&publisher->ready, false);
 
-	requeue_unconfirmed(publisher, why->message);
+	refusal_search_connection_lost(
+		&publisher->refusals,
+		publisher->connection ? broker_close_code(publisher->connection) : 0, why->message);
 	broker_abandon(g_steal_pointer(&publisher->connection));
 	publisher->blocked = false;
 	if (established)
@@ -144,19 +97,14 @@ static int set_up_channels(struct publisher *publisher, GError **error)
  * fails alone, and the others are published again on the reopened channel. */
 static void handle_refusal(struct publisher *publisher, GError *why)
 {
-	int code = broker_reply_code(publisher->connection);
-	bool is_final =
-		code == CONTENT_TOO_LARGE || code == ACCESS_REFUSED || code == PRECONDITION_FAILED;
+	bool declare_again = refusal_search_channel_closed(
+		&publisher->refusals, broker_reply_code(publisher->connection), why->message);
 	GError *error = NULL;
 
-	publisher->suspects +=
-		unconfirmed_refuse(publisher->unconfirmed, why->message,
-				   is_final ? REFUSALS_MAX : REFUSALS_MAX_OTHER, RPC_ERROR_REFUSED);
-	publisher->alone = false;
-	g_info("%s; publishing %u messages one by one", why->message, publisher->suspects);
+	g_info("%s; publishing %u messages one by one", why->message, publisher->refusals.suspects);
 	g_error_free(why);
-	if ((!is_final && publisher_topology_declare(publisher->topology, publisher->connection,
-						     PUBLISHER_CHANNEL_DECLARE, &error) < 0) ||
+	if ((declare_again && publisher_topology_declare(publisher->topology, publisher->connection,
+							 PUBLISHER_CHANNEL_DECLARE, &error) < 0) ||
 	    open_publish_channel(publisher, &error) < 0)
 		publisher_disconnect(publisher, error);
 }
@@ -242,12 +190,8 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 
 static bool may_publish(const struct publisher *publisher)
 {
-	if (!publisher->connection || publisher->blocked)
-		return false;
-	if (unconfirmed_is_empty(publisher->unconfirmed))
-		return true;
-	return !publisher->alone && publisher->suspects == 0 &&
-	       unconfirmed_has_room(publisher->unconfirmed);
+	return publisher->connection && !publisher->blocked &&
+	       refusal_search_may_publish(&publisher->refusals);
 }
 
 /* Publishes the queued messages; returns the time of the next attempt, monotonic us. */
@@ -259,9 +203,7 @@ static gint64 publish_waiting(struct publisher *publisher)
 	while (may_publish(publisher) && (message = outbox_take(publisher->outbox, &next))) {
 		GError *error = NULL;
 
-		publisher->alone = publisher->suspects > 0;
-		if (publisher->alone)
-			publisher->suspects--;
+		refusal_search_begin_message(&publisher->refusals);
 		unconfirmed_add(publisher->unconfirmed, message);
 		if (publish_message(publisher, message, &error) == 0)
 			continue;
@@ -402,6 +344,7 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->url = url;
 	publisher->outbox = outbox_new(config->outbox_max);
 	publisher->unconfirmed = unconfirmed_new(publisher->outbox);
+	publisher->refusals.unconfirmed = publisher->unconfirmed;
 	publisher->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	write_watchdog_init(&publisher->watchdog);
 	broker_retry_init(&publisher->retry, config, url);
