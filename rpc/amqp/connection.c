@@ -22,12 +22,15 @@
 #define WAIT_MAX_MS 1000 /* librabbitmq sends heartbeats only while it is called */
 #define FRAME_MAX_BYTES 131072
 #define REPLY_TEXT_MAX_BYTES 500
+#define INTERNAL_ERROR 541
+#define TRANSIENT_FEATURE "transient_nonexcl_queues"
 
 struct broker_connection {
 	amqp_connection_state_t state;
 	char *peer;
 	int reply_code; /* of the last channel or connection that the broker closed */
 	int close_code; /* of the connection, if the broker closed it */
+	bool denied_transient;
 	struct tls_verification tls;
 };
 
@@ -56,6 +59,11 @@ int broker_close_code(const struct broker_connection *connection)
 	return connection->close_code;
 }
 
+bool broker_denied_transient(const struct broker_connection *connection)
+{
+	return connection->denied_transient;
+}
+
 /* The broker closed a channel or the connection. The channel's number can be used again only after
  * close-ok was sent. */
 static enum broker_result handle_broker_close(struct broker_connection *connection,
@@ -71,6 +79,9 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 
 		text = &closed->reply_text;
 		connection->reply_code = connection->close_code = closed->reply_code;
+		connection->denied_transient = closed->reply_code == INTERNAL_ERROR &&
+					       memmem(text->bytes, text->len, TRANSIENT_FEATURE,
+						      strlen(TRANSIENT_FEATURE)) != NULL;
 		(void)amqp_send_method(connection->state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
 	} else {
 		const amqp_channel_close_t *closed = method->decoded;

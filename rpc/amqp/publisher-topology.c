@@ -6,9 +6,13 @@
 
 #include "rpc/amqp/topology.h"
 
+#define DENIED GINT_TO_POINTER(1)
+
 struct publisher_topology {
 	const struct rpc_config *config;
-	GHashTable *queues; /* names of the queues to declare on each connection */
+	/* Names of the queues to declare on each connection; those that the broker denies have the
+	 * value DENIED. */
+	GHashTable *queues;
 };
 
 struct publisher_topology *publisher_topology_new(const struct rpc_config *config)
@@ -39,14 +43,17 @@ static int log_refusal(enum broker_result result, GError *refused, GError **erro
 	return 0;
 }
 
+/* A denied queue costs the connection, so it is not declared again. */
 static int declare_queue(const struct publisher_topology *topology,
 			 struct broker_connection *connection, amqp_channel_t channel,
 			 const char *queue, GError **error)
 {
+	g_autoptr(GPtrArray) declarations = declarations_of_notifications(topology->config, queue);
 	GError *refused = NULL;
-	enum broker_result result =
-		topology_declare_topic(connection, channel, topology->config, queue, &refused);
+	enum broker_result result = topology_declare(connection, channel, declarations, &refused);
 
+	if (result == BROKER_LOST && broker_denied_transient(connection))
+		g_hash_table_insert(topology->queues, g_strdup(queue), DENIED);
 	return log_refusal(result, refused, error);
 }
 
@@ -54,17 +61,18 @@ int publisher_topology_declare(const struct publisher_topology *topology,
 			       struct broker_connection *connection, amqp_channel_t channel,
 			       GError **error)
 {
+	g_autoptr(GPtrArray) exchange = declarations_of_exchange(topology->config);
 	GError *refused = NULL;
-	enum broker_result result =
-		topology_declare_exchange(connection, channel, topology->config, &refused);
+	enum broker_result result = topology_declare(connection, channel, exchange, &refused);
 	GHashTableIter iter;
-	gpointer queue;
+	gpointer queue, denied;
 
 	if (log_refusal(result, refused, error) < 0)
 		return -1;
 	g_hash_table_iter_init(&iter, topology->queues);
-	while (g_hash_table_iter_next(&iter, &queue, NULL)) {
-		if (declare_queue(topology, connection, channel, queue, error) < 0)
+	while (g_hash_table_iter_next(&iter, &queue, &denied)) {
+		if (denied != DENIED &&
+		    declare_queue(topology, connection, channel, queue, error) < 0)
 			return -1;
 	}
 	return 0;
@@ -78,6 +86,6 @@ int publisher_topology_add_queue(struct publisher_topology *topology,
 		return 0;
 	/* Add it first: a blocked broker does not answer on a connection that has published. It
 	 * answers on the next connection, where all queues in the table are declared. */
-	g_hash_table_add(topology->queues, g_strdup(queue));
+	g_hash_table_insert(topology->queues, g_strdup(queue), NULL);
 	return declare_queue(topology, connection, channel, queue, error);
 }

@@ -3,7 +3,7 @@
  * What the publishing connection declares: the control exchange, and the queues of notifications,
  * as oslo's notifier does. What the broker refuses is only logged: replies need neither, a message
  * for a missing exchange fails alone, and notifications still reach listeners with queues of their
- * own. Used by the publishing thread only.
+ * own. So a queue that the broker denies is left out. Used by the publishing thread only.
  */
 #ifndef NOVASNAP_RPC_AMQP_PUBLISHER_TOPOLOGY_H
 #define NOVASNAP_RPC_AMQP_PUBLISHER_TOPOLOGY_H

@@ -50,7 +50,7 @@ def test_all_is_well(env):
         status, lines, shown = check(agent)
         assert status == 0 and shown[-1].startswith("0 failed"), shown
         for name in ("configuration", "qemu-img", "qemu-nbd", "novasnap-thaw", "libvirt", "state_dir", "journal",
-                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "live_method", "RabbitMQ",
+                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "live_method", "RabbitMQ", "queues",
                      "[keystone_authtoken]", "[service_user]", "Glance"):
             assert lines[name].startswith("ok "), lines[name]
         assert "MiB free" in lines["scratch_dir"] and "QEMU runs as" in lines["libvirt"]
