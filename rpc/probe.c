@@ -22,6 +22,8 @@ struct probe {
 	void *opaque;
 	struct rpc_probe_counts counts;
 	bool transient_denied;
+	GString *denied; /* the names of the shared queues that are denied */
+	bool private_denied;
 };
 
 static int probe_connect(struct probe *probe, GError **error)
@@ -59,14 +61,35 @@ static enum broker_result probe_declare(struct probe *probe, const struct declar
 	return BROKER_LOST;
 }
 
-static void report_refusal(struct probe *probe, const struct declaration *declaration,
-			   enum rpc_probe_result result, const char *problem, const char *advice)
+static void report_problem(const struct probe *probe, const struct declaration *declaration,
+			   enum rpc_probe_result result, const char *problem)
 {
 	g_autofree char *text = g_strdup_printf(
-		"%s %s: %s%s%s", declaration->kind == DECLARATION_QUEUE ? "queue" : "exchange",
-		declaration->name, problem, *advice ? "; " : "", advice);
+		"%s %s: %s", declaration->kind == DECLARATION_QUEUE ? "queue" : "exchange",
+		declaration->name, problem);
 
 	probe->report(result, text, probe->opaque);
+}
+
+static void note_denial(struct probe *probe, const struct declaration *queue)
+{
+	if (queue->shared)
+		g_string_append_printf(probe->denied, "%s%s", probe->denied->len > 0 ? ", " : "",
+				       queue->name);
+	else
+		probe->private_denied = true;
+}
+
+static void report_denials(const struct probe *probe)
+{
+	g_autofree char *text = g_strdup_printf("%s: " TOPOLOGY_ADVICE_DENIED, probe->denied->str);
+
+	if (probe->denied->len > 0)
+		probe->report(RPC_PROBE_REFUSED, text, probe->opaque);
+	if (probe->private_denied)
+		probe->report(RPC_PROBE_DIFFERENT,
+			      "for replies and fanout messages: " TOPOLOGY_ADVICE_DENIED_PRIVATE,
+			      probe->opaque);
 }
 
 /* A queue of its own is declared in the same way, and deleted. */
@@ -93,14 +116,10 @@ static void probe_new_queue(struct probe *probe, const struct declaration *queue
 		probe->counts.missing += queue->shared;
 		return;
 	}
-	if (!probe->transient_denied || queue->durable)
-		report_refusal(probe, queue, RPC_PROBE_REFUSED, refused->message, "");
-	else if (queue->shared)
-		report_refusal(probe, queue, RPC_PROBE_REFUSED, refused->message,
-			       TOPOLOGY_ADVICE_DENIED);
+	if (probe->transient_denied && !queue->durable)
+		note_denial(probe, queue);
 	else
-		report_refusal(probe, queue, RPC_PROBE_DIFFERENT, refused->message,
-			       TOPOLOGY_ADVICE_DENIED_PRIVATE);
+		report_problem(probe, queue, RPC_PROBE_REFUSED, refused->message);
 }
 
 /* Whether a stream can be declared is not tried out: a stream does not expire. */
@@ -135,9 +154,9 @@ static void probe_shared(struct probe *probe, const struct declaration *declarat
 			"may not; %s",
 			difference, advice);
 
-		report_refusal(probe, declaration, RPC_PROBE_DIFFERENT, text, "");
+		report_problem(probe, declaration, RPC_PROBE_DIFFERENT, text);
 	} else {
-		report_refusal(probe, declaration, RPC_PROBE_REFUSED, refused->message, "");
+		report_problem(probe, declaration, RPC_PROBE_REFUSED, refused->message);
 	}
 }
 
@@ -180,13 +199,17 @@ int rpc_probe(const struct rpc_config *config, bool server, const char *const *n
 	probe.url = transport_url_parse(config->transport_url, error);
 	if (!probe.url)
 		return -1;
+	probe.denied = g_string_new(NULL);
 	rc = probe_connect(&probe, error);
 	if (rc == 0 && server)
 		probe_server(&probe);
 	for (; rc == 0 && *notifications; notifications++)
 		probe_list(&probe, declarations_of_notifications(config, *notifications));
+	if (rc == 0)
+		report_denials(&probe);
 	broker_close(probe.connection);
 	transport_url_free(probe.url);
+	g_string_free(probe.denied, TRUE);
 	*ret_counts = probe.counts;
 	return rc;
 }

@@ -71,6 +71,7 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 					      const char *action, GError **error)
 {
 	bool is_connection = method->id == AMQP_CONNECTION_CLOSE_METHOD;
+	g_autofree char *line = NULL;
 	const amqp_bytes_t *text;
 
 	if (is_connection) {
@@ -92,10 +93,11 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 		(void)amqp_send_method(connection->state, channel, AMQP_CHANNEL_CLOSE_OK_METHOD,
 				       &ok);
 	}
+	line = g_strndup(text->bytes, MIN(text->len, REPLY_TEXT_MAX_BYTES));
+	g_strdelimit(line, "\r\n", ' ');
 	g_set_error(error, RPC_ERROR, is_connection ? RPC_ERROR_DISCONNECTED : RPC_ERROR_FAILED,
-		    "%s at %s: the broker closed the %s: %d %.*s", action, connection->peer,
-		    is_connection ? "connection" : "channel", connection->reply_code,
-		    (int)MIN(text->len, REPLY_TEXT_MAX_BYTES), (const char *)text->bytes);
+		    "%s at %s: the broker closed the %s: %d %s", action, connection->peer,
+		    is_connection ? "connection" : "channel", connection->reply_code, line);
 	return is_connection ? BROKER_LOST : BROKER_CHANNEL_CLOSED;
 }
 
