@@ -46,26 +46,29 @@ static void report_login(struct check *check, const char *subject, const struct 
 static bool check_broker(struct check *check, const char *subject, const struct rpc_config *config,
 			 const char *key, bool is_for_rpc)
 {
-	bool accepted = false;
 	g_autoptr(GError) error = NULL;
 	g_autofree char *problem = NULL;
 	struct rpc_config alone = *config;
 	struct rpc *rpc;
+	bool accepted;
 
 	alone.notifications = NULL;
 	alone.response_timeout_s = MIN(alone.response_timeout_s, REPLY_S);
+	/* The names of the queue manager are those of novasnapd. */
+	alone.queue_manager_name = NULL;
 	rpc = rpc_open(&alone, &error);
-	if (!rpc)
+	if (!rpc) {
 		check_report(check, CHECK_FAIL, subject, "%s", error->message);
-	else if (wait_for_broker(rpc, &problem))
-		accepted = true;
-	else
-		check_report(check, CHECK_FAIL, subject, "%s (see %stransport_url)",
-			     problem ? problem : "no reply", key);
+		return false;
+	}
+	accepted = wait_for_broker(rpc, &problem);
 	if (accepted) {
 		report_login(check, subject, config);
 		if (is_for_rpc)
 			check_nova_release(check, rpc);
+	} else {
+		check_report(check, CHECK_FAIL, subject, "%s (see %stransport_url)",
+			     problem ? problem : "no reply", key);
 	}
 	rpc_close(rpc, 0);
 	return accepted;

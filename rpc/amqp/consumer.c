@@ -305,11 +305,11 @@ static gint64 next_attempt(const struct consumer *consumer)
 
 static void leave_channels(struct consumer *consumer)
 {
-	for (amqp_channel_t i = CONSUMER_SERVER; i < CONSUMER_CHANNELS; i++) {
+	for (int i = CONSUMER_SERVER; i < CONSUMER_CHANNELS; i++) {
 		const struct consumer_channel_ops *ops = consumer->ops.channels[i];
 
 		if (consumer->connection && consumer->channel_open[i] && ops->leave)
-			ops->leave(consumer->connection, i, consumer->ops.opaque);
+			ops->leave(consumer->connection, (amqp_channel_t)i, consumer->ops.opaque);
 	}
 }
 

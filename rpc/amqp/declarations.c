@@ -197,17 +197,17 @@ GPtrArray *declarations_of_server(const struct rpc_config *config,
 	return list;
 }
 
-GPtrArray *declarations_of_replies(const struct rpc_config *config, const char *name,
+GPtrArray *declarations_of_replies(const struct rpc_config *config, const char *queue,
 				   struct declaration_conditions conditions)
 {
 	GPtrArray *list = list_new();
-	struct declaration *queue = list_add(list, DECLARATION_QUEUE, name);
+	struct declaration *declared = list_add(list, DECLARATION_QUEUE, queue);
 
-	queue->durable = config->transient_quorum;
-	queue->exclusive = conditions.transient_denied && !queue->durable;
-	queue->unused = is_unused(config, conditions);
-	add_queue_arguments(queue, config, config->transient_quorum, config->queue_ttl_s);
-	add_consumer(list, name, config)->no_ack = true;
+	declared->durable = config->transient_quorum;
+	declared->exclusive = conditions.transient_denied && !declared->durable;
+	declared->unused = is_unused(config, conditions);
+	add_queue_arguments(declared, config, config->transient_quorum, config->queue_ttl_s);
+	add_consumer(list, queue, config)->no_ack = true;
 	return list;
 }
 

@@ -6,13 +6,11 @@
 
 #include "rpc/amqp/topology.h"
 
-#define DENIED GINT_TO_POINTER(1)
-
 struct publisher_topology {
 	const struct rpc_config *config;
-	/* Names of the queues to declare on each connection; those that the broker denies have the
-	 * value DENIED. */
-	GHashTable *queues;
+	GHashTable *queues; /* names of the queues to declare on each connection */
+	/* The broker denies such queues. Each one would cost the connection. */
+	bool denied;
 };
 
 struct publisher_topology *publisher_topology_new(const struct rpc_config *config)
@@ -43,21 +41,18 @@ static int log_refusal(enum broker_result result, GError *refused, GError **erro
 	return 0;
 }
 
-/* A denied queue costs the connection, so it is not declared again. */
-static int declare_queue(const struct publisher_topology *topology,
-			 struct broker_connection *connection, amqp_channel_t channel,
-			 const char *queue, GError **error)
+static int declare_queue(struct publisher_topology *topology, struct broker_connection *connection,
+			 amqp_channel_t channel, const char *queue, GError **error)
 {
 	g_autoptr(GPtrArray) declarations = declarations_of_notifications(topology->config, queue);
 	GError *refused = NULL;
 	enum broker_result result = topology_declare(connection, channel, declarations, &refused);
 
-	if (result == BROKER_LOST && broker_denied_transient(connection))
-		g_hash_table_insert(topology->queues, g_strdup(queue), DENIED);
+	topology->denied = result == BROKER_LOST && broker_denied_transient(connection);
 	return log_refusal(result, refused, error);
 }
 
-int publisher_topology_declare(const struct publisher_topology *topology,
+int publisher_topology_declare(struct publisher_topology *topology,
 			       struct broker_connection *connection, amqp_channel_t channel,
 			       GError **error)
 {
@@ -65,14 +60,13 @@ int publisher_topology_declare(const struct publisher_topology *topology,
 	GError *refused = NULL;
 	enum broker_result result = topology_declare(connection, channel, exchange, &refused);
 	GHashTableIter iter;
-	gpointer queue, denied;
+	gpointer queue;
 
 	if (log_refusal(result, refused, error) < 0)
 		return -1;
 	g_hash_table_iter_init(&iter, topology->queues);
-	while (g_hash_table_iter_next(&iter, &queue, &denied)) {
-		if (denied != DENIED &&
-		    declare_queue(topology, connection, channel, queue, error) < 0)
+	while (!topology->denied && g_hash_table_iter_next(&iter, &queue, NULL)) {
+		if (declare_queue(topology, connection, channel, queue, error) < 0)
 			return -1;
 	}
 	return 0;
@@ -82,10 +76,10 @@ int publisher_topology_add_queue(struct publisher_topology *topology,
 				 struct broker_connection *connection, amqp_channel_t channel,
 				 const char *queue, GError **error)
 {
-	if (g_hash_table_contains(topology->queues, queue))
+	if (topology->denied || g_hash_table_contains(topology->queues, queue))
 		return 0;
 	/* Add it first: a blocked broker does not answer on a connection that has published. It
 	 * answers on the next connection, where all queues in the table are declared. */
-	g_hash_table_insert(topology->queues, g_strdup(queue), NULL);
+	g_hash_table_add(topology->queues, g_strdup(queue));
 	return declare_queue(topology, connection, channel, queue, error);
 }

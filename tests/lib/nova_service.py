@@ -31,6 +31,22 @@ class Endpoint:
         return method
 
 
+def configure(folder, url, options, process):
+    """Returns the configuration of a service, and the names that its queue manager uses: (host, process) or None."""
+    manager = None
+    if "use_queue_manager" in options:
+        from oslo_concurrency import lockutils  # Debian 12's oslo.messaging does without
+        lockutils.set_defaults(folder.make("oslo-locks"))
+        options = {"hostname": socket.gethostname(), "processname": process, **options}
+        manager = options["hostname"], options["processname"]
+    path = folder.file(f"oslo-{uuid.uuid4().hex}.conf")
+    with open(path, "w") as file:
+        file.write(f"[DEFAULT]\ntransport_url = {url}\n[oslo_messaging_notifications]\ndriver = messagingv2\n")
+        file.write(f"[{SECTION}]\n")
+        file.writelines(f"{name} = {value}\n" for name, value in options.items())
+    return make_conf(path), manager
+
+
 class NovaService:
     """A service with one transport for all that it does. It serves after serve(); close() ends it.
 
@@ -38,18 +54,7 @@ class NovaService:
 
     def __init__(self, folder, url, options, topic="compute", host="node1", process="nova-compute"):
         self.topic, self.host, self.endpoint = topic, host, Endpoint()
-        self.manager = None  # the names of the queue manager: (host, process)
-        if "use_queue_manager" in options:
-            from oslo_concurrency import lockutils  # Debian 12's oslo.messaging does without
-            lockutils.set_defaults(folder.make("oslo-locks"))
-            options = {"hostname": socket.gethostname(), "processname": process, **options}
-            self.manager = options["hostname"], options["processname"]
-        path = folder.file(f"oslo-{uuid.uuid4().hex}.conf")
-        with open(path, "w") as file:
-            file.write(f"[DEFAULT]\ntransport_url = {url}\n[oslo_messaging_notifications]\ndriver = messagingv2\n")
-            file.write(f"[{SECTION}]\n")
-            file.writelines(f"{name} = {value}\n" for name, value in options.items())
-        self.conf = make_conf(path)
+        self.conf, self.manager = configure(folder, url, options, process)
         self.transport = oslo_messaging.get_rpc_transport(self.conf)
         self.server = self.notifications = None
 

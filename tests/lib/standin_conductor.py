@@ -221,9 +221,10 @@ class _Plain:
 
 
 class ConductorStandIn(_State):
-    def __init__(self, url):
+    def __init__(self, url, conf=None):
+        """`conf`: of oslo.messaging."""
         super().__init__()
-        self.transport = oslo_messaging.get_rpc_transport(make_conf(), url)
+        self.transport = oslo_messaging.get_rpc_transport(conf or make_conf(), url)
         self.server = None
 
     def start(self):
