@@ -13,7 +13,8 @@ build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openss
 check="perl qemu-utils nbdkit"
 run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
-run="$run_directory glance-api"
+# Glance of sid is served by uwsgi.
+run="$run_directory glance-api uwsgi-plugin-python3"
 test="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
   libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
 # nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
