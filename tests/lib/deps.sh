@@ -13,12 +13,13 @@ build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openss
 check="perl qemu-utils nbdkit"
 run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
   qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
-run="$run_directory glance-api"
+# Glance of sid is served by uwsgi.
+run="$run_directory glance-api uwsgi-plugin-python3"
 test="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
   libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
 # nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
 e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-kvm|nova-compute-qemu placement-api
-  mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
+  mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp ovmf swtpm-tools"
 roots="debootstrap debian-archive-keyring iproute2 mount util-linux"
 container="docker.io $roots"
 bench="gnuplot-nox curl nbdkit openssl procps"

@@ -67,7 +67,8 @@ make_devices() {
 	ln -s /proc/self/fd/1 dev/stdout
 	ln -s /proc/self/fd/2 dev/stderr
 	if [ -e /dev/kvm ]; then
-		make_device kvm 660 c 10 232
+		# The group of QEMU's user has another number in each root, and may come only with a package.
+		make_device kvm 666 c 10 232
 	fi
 	if [ -e /dev/loop-control ]; then
 		make_device loop-control 660 c 10 237
@@ -82,9 +83,11 @@ make_devices() {
 kept_variables() {
 	local name
 	echo "NOVASNAP_BUILD=${NOVASNAP_BUILD:-build-$release}"
+	# Kept with the root.
+	echo NOVASNAP_GUEST_PACKAGES=/var/cache/novasnap/guest-packages
 	for name in $(compgen -e); do
 		case $name in
-		NOVASNAP_ROOT_* | NOVASNAP_BUILD) ;;
+		NOVASNAP_ROOT_* | NOVASNAP_BUILD | NOVASNAP_GUEST_PACKAGES) ;;
 		NOVASNAP_* | CC | CI | LANG | SANITIZE | TERM | WERROR) echo "$name=${!name}" ;;
 		esac
 	done
