@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "rpc/amqp/declarations.h"
 #include "rpc/amqp/publisher.h"
 #include "rpc/amqp/topology.h"
 #include "rpc/base.h"
@@ -26,33 +27,32 @@ struct rpc_client {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	char *reply_queue;   /* "reply_<hex digits>"; written only by the consumer's thread */
+	char *reply_queue;   /* written only by the consumer's thread */
 	GHashTable *pending; /* _msg_id -> struct pending_call */
 	bool calls_ended;
+
+	/* Used by the consumer's thread. */
+	unsigned reply_number; /* of the queue's name */
+	bool reply_used;       /* it was consumed */
 };
-
-static char *new_queue_name(void)
-{
-	g_autofree char *id = rpc_hex_id();
-
-	return g_strdup_printf("reply_%s", id);
-}
 
 /* Keeps the name across connections, because replies may wait in the queue. Only when the broker
  * refuses the queue, the next one gets another name; calls under way then get no reply. */
-static void rename_reply_queue(struct rpc_client *client)
+static void rename_reply_queue(struct rpc_client *client, const struct rpc_config *config)
 {
 	pthread_mutex_lock(&client->lock);
 	g_free(client->reply_queue);
-	client->reply_queue = new_queue_name();
+	client->reply_queue = declarations_reply_queue(config, ++client->reply_number);
+	client->reply_used = false;
 	pthread_mutex_unlock(&client->lock);
 }
 
-struct rpc_client *rpc_client_new(void)
+struct rpc_client *rpc_client_new(const struct rpc_config *config)
 {
 	struct rpc_client *client = g_new0(struct rpc_client, 1);
 
-	client->reply_queue = new_queue_name();
+	client->reply_number = 1;
+	client->reply_queue = declarations_reply_queue(config, client->reply_number);
 	client->pending = g_hash_table_new(g_str_hash, g_str_equal);
 	pthread_mutex_init(&client->lock, NULL);
 	pthread_cond_init(&client->changed, NULL);
@@ -73,15 +73,20 @@ void rpc_client_free(struct rpc_client *client)
 static enum broker_result subscribe_replies(struct broker_connection *connection,
 					    amqp_channel_t channel, void *opaque, GError **error)
 {
-	const struct rpc *rpc = opaque;
-	const char *queue = rpc->client->reply_queue;
-	enum broker_result result =
-		topology_declare_reply(connection, channel, rpc->config, queue, error);
+	struct rpc *rpc = opaque;
+	struct rpc_client *client = rpc->client;
+	const struct declaration_conditions conditions = {atomic_load(&rpc->transient_denied),
+							  client->reply_used};
+	g_autoptr(GPtrArray) declarations =
+		declarations_of_replies(rpc->config, client->reply_queue, conditions);
+	enum broker_result result = topology_declare(connection, channel, declarations, error);
 
+	if (result != BROKER_OK && broker_denied_transient(connection))
+		atomic_store(&rpc->transient_denied, true);
 	if (result == BROKER_OK)
-		result = topology_consume(connection, channel, queue, queue, true, error);
+		client->reply_used = true;
 	if (result == BROKER_CHANNEL_CLOSED)
-		rename_reply_queue(rpc->client);
+		rename_reply_queue(client, rpc->config);
 	return result;
 }
 

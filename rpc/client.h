@@ -11,8 +11,8 @@
 
 struct rpc_client;
 
-/* Chooses a random name for its reply queue. */
-struct rpc_client *rpc_client_new(void);
+/* Chooses a name for its reply queue. `config` must outlive it. */
+struct rpc_client *rpc_client_new(const struct rpc_config *config);
 /* Accepts NULL. */
 void rpc_client_free(struct rpc_client *client);
 

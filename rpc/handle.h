@@ -24,6 +24,8 @@ struct rpc {
 	struct rpc_server *server;
 	struct rpc_client *client;
 	struct rpc_listener *listener;
+	/* The broker denies transient queues that are not exclusive. */
+	atomic_bool transient_denied;
 	atomic_uint rejected;	 /* see rpc_rejected_count */
 	atomic_uint unsupported; /* see rpc_unsupported_count */
 };

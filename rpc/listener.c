@@ -4,20 +4,17 @@
  */
 #include "rpc/listener.h"
 
+#include "rpc/amqp/declarations.h"
 #include "rpc/amqp/topology.h"
 #include "rpc/content.h"
 #include "rpc/handle.h"
 #include "rpc/json.h"
-
-#define LISTENER_TAG "listen"
 
 struct rpc_listener {
 	/* Written once, before the channel is wanted. `keys` is NULL until then. */
 	char **keys;
 	void (*on_message)(const char *event_type, const cJSON *message, void *opaque);
 	void *opaque;
-
-	char *queue; /* for the consumer's thread; named by the broker */
 };
 
 struct rpc_listener *rpc_listener_new(void)
@@ -30,7 +27,6 @@ void rpc_listener_free(struct rpc_listener *listener)
 	if (!listener)
 		return;
 	g_strfreev(listener->keys);
-	g_free(listener->queue);
 	g_free(listener);
 }
 
@@ -40,15 +36,13 @@ static enum broker_result subscribe_listener(struct broker_connection *connectio
 	const struct rpc *rpc = opaque;
 	struct rpc_listener *listener = rpc->listener;
 	const char *const *keys = (const char *const *)listener->keys;
+	g_autoptr(GPtrArray) exchange = declarations_of_exchange(rpc->config);
 	enum broker_result result;
 
-	result = topology_declare_exchange(connection, channel, rpc->config, error);
+	result = topology_declare(connection, channel, exchange, error);
 	if (result == BROKER_OK)
-		result = topology_declare_listener(connection, channel, rpc->config,
-						   &listener->queue, keys, error);
-	if (result == BROKER_OK)
-		result = topology_consume(connection, channel, listener->queue, LISTENER_TAG, true,
-					  error);
+		result = topology_listen(connection, channel, rpc->config->control_exchange, keys,
+					 error);
 	return result;
 }
 

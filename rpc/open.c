@@ -108,7 +108,7 @@ struct rpc *rpc_open(const struct rpc_config *config, GError **error)
 		goto failed;
 	rpc->inflight = inflight_new();
 	rpc->server = rpc_server_new(config);
-	rpc->client = rpc_client_new();
+	rpc->client = rpc_client_new(config);
 	rpc->listener = rpc_listener_new();
 	if (start_publishers(rpc, error) < 0)
 		goto failed;

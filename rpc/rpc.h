@@ -6,8 +6,8 @@
  * kept until the broker has confirmed it. A lost connection is established again, and everything on
  * it is declared again.
  *
- * The names, arguments and order of all declarations mirror oslo_messaging._drivers.impl_rabbit and
- * amqpdriver of the Zed release.
+ * The names and arguments of all declarations mirror oslo_messaging._drivers.impl_rabbit and
+ * amqpdriver (rpc/amqp/declarations.h).
  *
  * All functions may be called from any thread unless documented otherwise. Functions that return
  * int return 0, or -1 with an error.
@@ -89,14 +89,17 @@ struct rpc_config {
 	bool auto_delete;	      /* amqp_auto_delete */
 	bool quorum;		      /* rabbit_quorum_queue */
 	bool transient_quorum;	      /* rabbit_transient_quorum_queue: reply and fanout queues */
-	/* rabbit_stream_fanout: fanout messages are in a stream, which is neither declared nor
-	 * consumed: no method that is served comes that way. */
-	bool stream_fanout;
+	bool stream_fanout;	      /* rabbit_stream_fanout: fanout messages are in a stream */
+	bool ha_queues;		      /* rabbit_ha_queues */
+	bool cancel_on_failover;      /* enable_cancel_on_failover */
+	/* "<host>:<process>" in the names of reply and fanout queues, with use_queue_manager; NULL:
+	 * their names are random. No other process may have the same one. */
+	const char *queue_manager_name;
 	/* Arguments of quorum queues: rabbit_quorum_delivery_limit, rabbit_quorum_max_memory_length
-	 * and rabbit_quorum_max_memory_bytes; 0: none. */
-	unsigned quorum_delivery_limit;
-	unsigned quorum_max_memory_length;
-	unsigned quorum_max_memory_bytes;
+	 * and rabbit_quorum_max_memory_bytes; 0: none. RabbitMQ 4 takes -1 as no limit. */
+	int64_t quorum_delivery_limit;
+	int64_t quorum_max_memory_length;
+	int64_t quorum_max_memory_bytes;
 	unsigned heartbeat_s;	     /* heartbeat_timeout_threshold; 0: no heartbeats */
 	unsigned retry_interval_s;   /* rabbit_retry_interval, 1 */
 	unsigned retry_backoff_s;    /* rabbit_retry_backoff, 2 */
@@ -149,6 +152,25 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s);
 /* Returns why the last connection attempt failed, or why the broker accepts nothing; NULL if it
  * accepts messages or was not tried yet. The caller frees it. */
 char *rpc_last_connect_error(struct rpc *rpc);
+
+enum rpc_probe_result {
+	RPC_PROBE_DIFFERENT, /* not as configured, but it can be used */
+	RPC_PROBE_REFUSED,   /* the broker refuses it */
+};
+typedef void (*rpc_probe_report)(enum rpc_probe_result result, const char *text, void *opaque);
+/* The shared exchanges and queues that are as configured, and those that do not exist yet. */
+struct rpc_probe_counts {
+	unsigned equal;
+	unsigned missing;
+};
+/* Tries out, on a connection of its own, what a server and a client declare (if `server`), and the
+ * queues of notifications with these names (NULL-terminated). What exists is compared, and stays
+ * as it is; of a queue that does not exist, one of the same kind with a random name is declared and
+ * deleted. Calls `report` for each exchange or queue that differs or is refused. Returns -1 with an
+ * error if no broker accepts a login. */
+int rpc_probe(const struct rpc_config *config, bool server, const char *const *notifications,
+	      rpc_probe_report report, void *opaque, struct rpc_probe_counts *ret_counts,
+	      GError **error);
 
 /* The number of messages to this server that could not be used, since rpc_open. */
 unsigned rpc_rejected_count(const struct rpc *rpc);

@@ -8,8 +8,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "rpc/amqp/declarations.h"
 #include "rpc/amqp/topology.h"
-#include "rpc/base.h"
 #include "rpc/content.h"
 #include "rpc/handle.h"
 #include "rpc/inflight.h"
@@ -24,29 +24,58 @@
 
 enum server_state { SERVER_STOPPED, SERVER_RUNNING, SERVER_PAUSED };
 
+/* A topic that is served, and its queues. Used by the consumer's thread only, except for the
+ * position. */
+struct served_topic {
+	const char *name;
+	char *own_queue;		 /* "compute.host" */
+	char *fanout_queue;		 /* its own, or the stream that all servers share */
+	struct stream_position position; /* in the stream */
+};
+
+#define TOPICS_MAX 2
+
 struct rpc_server {
-	char *own_queue;    /* "compute.host" */
-	char *fanout_queue; /* "compute_fanout_<hex digits>"; used by the consumer's thread */
-	atomic_int state;   /* enum server_state */
+	struct served_topic topics[TOPICS_MAX];
+	size_t topic_count;
+	/* Used by the same thread. */
+	unsigned fanout_number; /* of the names of the fanout queues */
+	bool fanout_used;	/* they were consumed */
+
+	atomic_int state;	   /* enum server_state */
 	struct rpc_server_ops ops; /* written while the server is stopped */
 };
 
-/* Chooses a new name: the broker may refuse a queue because of what became of an earlier one with
+/* Chooses new names: the broker may refuse a queue because of what became of an earlier one with
  * its name. */
-static void set_fanout_queue(struct rpc_server *server, const struct rpc_config *config)
+static void set_fanout_queues(struct rpc_server *server, const struct rpc_config *config)
 {
-	g_autofree char *id = rpc_hex_id();
+	server->fanout_number++;
+	server->fanout_used = false;
+	for (size_t i = 0; i < server->topic_count; i++) {
+		struct served_topic *topic = &server->topics[i];
 
-	g_free(server->fanout_queue);
-	server->fanout_queue = g_strdup_printf("%s_fanout_%s", config->topic, id);
+		g_free(topic->fanout_queue);
+		topic->fanout_queue =
+			declarations_fanout_queue(config, topic->name, server->fanout_number);
+		stream_position_reset(&topic->position);
+	}
+}
+
+static void add_topic(struct rpc_server *server, const struct rpc_config *config, const char *name)
+{
+	struct served_topic *topic = &server->topics[server->topic_count++];
+
+	topic->name = name;
+	topic->own_queue = g_strdup_printf("%s.%s", name, config->host);
 }
 
 struct rpc_server *rpc_server_new(const struct rpc_config *config)
 {
 	struct rpc_server *server = g_new0(struct rpc_server, 1);
 
-	server->own_queue = g_strdup_printf("%s.%s", config->topic, config->host);
-	set_fanout_queue(server, config);
+	add_topic(server, config, config->topic);
+	set_fanout_queues(server, config);
 	return server;
 }
 
@@ -54,62 +83,101 @@ void rpc_server_free(struct rpc_server *server)
 {
 	if (!server)
 		return;
-	g_free(server->own_queue);
-	g_free(server->fanout_queue);
+	for (size_t i = 0; i < server->topic_count; i++) {
+		g_free(server->topics[i].own_queue);
+		g_free(server->topics[i].fanout_queue);
+	}
 	g_free(server);
 }
 
-/* The queues of an oslo server (oslo_messaging._drivers.amqpdriver.AMQPDriverBase.listen). Each
- * consumer's tag is the name of its queue. */
+/* The list is valid until the names of the fanout queues change. */
+static GPtrArray *list_declarations(struct rpc *rpc)
+{
+	const struct declaration_conditions conditions = {atomic_load(&rpc->transient_denied),
+							  rpc->server->fanout_used};
+	struct rpc_server *server = rpc->server;
+	struct declaration_topic topics[TOPICS_MAX];
+
+	for (size_t i = 0; i < server->topic_count; i++) {
+		struct served_topic *topic = &server->topics[i];
+
+		topics[i] = (struct declaration_topic){topic->name, topic->own_queue,
+						       topic->fanout_queue,
+						       stream_position_get(&topic->position)};
+	}
+	return declarations_of_server(rpc->config, topics, server->topic_count, conditions);
+}
+
+/* Consuming a stream continues after this message (impl_rabbit.Consumer._callback). Returns the
+ * delivery's tag. */
+static struct delivery_tag note_position(struct rpc_server *server, const struct delivery *delivery)
+{
+	struct delivery_tag tag = delivery->tag;
+
+	for (size_t i = 0; i < server->topic_count && tag.next_offset > 0; i++) {
+		if (g_strcmp0(server->topics[i].fanout_queue, delivery->consumer) != 0)
+			continue;
+		tag.position = &server->topics[i].position;
+		stream_position_set(tag.position, tag.next_offset);
+	}
+	return tag;
+}
+
+/* The queues of an oslo server (oslo_messaging._drivers.amqpdriver.AMQPDriverBase.listen). */
 static enum broker_result subscribe_server(struct broker_connection *connection,
 					   amqp_channel_t channel, void *opaque, GError **error)
 {
-	const struct rpc *rpc = opaque;
-	const struct rpc_config *config = rpc->config;
-	const char *queues[] = {config->topic, rpc->server->own_queue, rpc->server->fanout_queue};
-	size_t count = config->stream_fanout ? 2 : 3;
-	enum broker_result result;
-	bool consumed = false;
+	struct rpc *rpc = opaque;
+	g_autoptr(GPtrArray) declarations = list_declarations(rpc);
+	enum broker_result result = topology_declare(connection, channel, declarations, error);
 
-	result = topology_declare_exchange(connection, channel, config, error);
+	if (result != BROKER_OK && broker_denied_transient(connection))
+		atomic_store(&rpc->transient_denied, true);
 	if (result == BROKER_OK)
-		result = topology_declare_topic(connection, channel, config, config->topic, error);
-	if (result == BROKER_OK)
-		result = topology_declare_topic(connection, channel, config, rpc->server->own_queue,
-						error);
-	if (result == BROKER_OK && !config->stream_fanout)
-		result = topology_declare_fanout(connection, channel, config,
-						 rpc->server->fanout_queue, error);
-	if (result == BROKER_OK)
-		result = topology_set_prefetch(connection, channel, config->prefetch, error);
-	for (size_t i = 0; i < count && result == BROKER_OK; i++) {
-		result = topology_consume(connection, channel, queues[i], queues[i], false, error);
-		consumed = consumed || result == BROKER_OK;
-	}
-	if (result != BROKER_CHANNEL_CLOSED)
-		return result;
-	set_fanout_queue(rpc->server, config);
-	/* Messages of the first queues may have been delivered on the closed channel. */
-	return consumed ? BROKER_LOST : result;
+		rpc->server->fanout_used = true;
+	if (result == BROKER_CHANNEL_CLOSED)
+		set_fanout_queues(rpc->server, rpc->config);
+	return result;
 }
 
 static enum broker_result unsubscribe_server(struct broker_connection *connection,
 					     amqp_channel_t channel, void *opaque, GError **error)
 {
-	const struct rpc *rpc = opaque;
-	const char *tags[] = {rpc->config->topic, rpc->server->own_queue,
-			      rpc->server->fanout_queue};
-	size_t count = rpc->config->stream_fanout ? 2 : 3;
-	enum broker_result result = BROKER_OK;
+	struct rpc *rpc = opaque;
+	g_autoptr(GPtrArray) declarations = list_declarations(rpc);
 
-	for (size_t i = 0; i < count && result == BROKER_OK; i++)
-		result = topology_cancel(connection, channel, tags[i], error);
-	return result;
+	return topology_cancel(connection, channel, declarations, error);
+}
+
+/* The offsets of a new stream begin again (impl_rabbit.Consumer.reset_stream_offset). */
+static void forget_position(const char *consumer, void *opaque)
+{
+	const struct rpc *rpc = opaque;
+	struct rpc_server *server = rpc->server;
+
+	for (size_t i = 0; i < server->topic_count; i++) {
+		if (g_str_equal(server->topics[i].fanout_queue, consumer))
+			stream_position_reset(&server->topics[i].position);
+	}
+}
+
+/* As impl_rabbit.Connection.close: only a queue with a random name would never be used again. */
+static void leave_server(struct broker_connection *connection, amqp_channel_t channel, void *opaque)
+{
+	const struct rpc *rpc = opaque;
+	const struct rpc_server *server = rpc->server;
+
+	if (rpc->config->stream_fanout || rpc->config->queue_manager_name || !server->fanout_used)
+		return;
+	for (size_t i = 0; i < server->topic_count; i++)
+		topology_delete(connection, channel, server->topics[i].fanout_queue);
 }
 
 const struct consumer_channel_ops rpc_server_channel = {
 	.subscribe = subscribe_server,
 	.unsubscribe = unsubscribe_server,
+	.cancelled = forget_position,
+	.leave = leave_server,
 	.deliver = rpc_server_deliver,
 };
 
@@ -214,6 +282,7 @@ static cJSON *decode_request(struct rpc *rpc, const struct delivery *delivery)
 void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 {
 	struct rpc *rpc = opaque;
+	const struct delivery_tag tag = note_position(rpc->server, delivery);
 	cJSON *message = decode_request(rpc, delivery);
 	const char *unique_id;
 	uint64_t number;
@@ -221,7 +290,7 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 	if (!message)
 		return;
 	unique_id = json_string(message, "_unique_id");
-	switch (inflight_open(rpc->inflight, unique_id, &delivery->tag, &number)) {
+	switch (inflight_open(rpc->inflight, unique_id, &tag, &number)) {
 	case INFLIGHT_NEW:
 		dispatch_request(&rpc->server->ops, rpc_request_new(rpc, message, number));
 		return;

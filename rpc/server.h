@@ -11,7 +11,7 @@
 
 struct rpc_server;
 
-/* Creates a stopped server, with a random name for its queue on the fanout exchange. */
+/* Creates a stopped server. */
 struct rpc_server *rpc_server_new(const struct rpc_config *config);
 /* Accepts NULL. */
 void rpc_server_free(struct rpc_server *server);

@@ -9,9 +9,6 @@
 /* Limits for checks, if the configured limits are longer. */
 #define CONNECT_S 5
 #define REPLY_S 15
-#define BROKER_POLL_US (G_USEC_PER_SEC / 10)
-/* After the broker has rejected a login, another attempt may still succeed within this time. */
-#define BROKER_REFUSED_US G_USEC_PER_SEC
 /* The ID of an image that does not exist. */
 #define NO_IMAGE "00000000-0000-4000-8000-000000000000"
 #define INSECURE "; its certificate is not verified, because of insecure = true"
@@ -70,66 +67,6 @@ void check_libvirt(struct check *check)
 		name = virt_user_name(user.uid);
 	check_report(check, CHECK_OK, subject, "%s%s%s", versions, name ? ", QEMU runs as " : "",
 		     name ? name : "");
-}
-
-/* Returns whether the broker accepted a login, and if not, the last error (NULL: no reply). */
-static bool wait_for_broker(struct rpc *rpc, char **ret_problem)
-{
-	gint64 until = g_get_monotonic_time() + (gint64)REPLY_S * G_USEC_PER_SEC;
-	g_autofree char *problem = NULL;
-
-	while (g_get_monotonic_time() < until) {
-		if (rpc_wait_ready(rpc, 0))
-			return true;
-		g_free(problem);
-		problem = rpc_last_connect_error(rpc);
-		if (problem)
-			until = MIN(until, g_get_monotonic_time() + BROKER_REFUSED_US);
-		g_usleep(BROKER_POLL_US);
-	}
-	*ret_problem = g_steal_pointer(&problem);
-	return false;
-}
-
-/* Names the user, and how the connection is authenticated. */
-static void report_login(struct check *check, const char *subject, const struct rpc_config *rpc)
-{
-	g_autofree char *url = rpc_url_describe(rpc->transport_url);
-	const char *certificate = rpc->ssl ? rpc->ssl_cert_file : NULL;
-
-	check_report(check, CHECK_OK, subject, "login accepted: %s%s%s%s", url,
-		     rpc->ssl ? ", with TLS" : "", certificate ? " and the certificate " : "",
-		     certificate ? certificate : "");
-}
-
-static void check_broker(struct check *check, const char *subject, const struct rpc_config *config,
-			 const char *key)
-{
-	g_autoptr(GError) error = NULL;
-	g_autofree char *problem = NULL;
-	struct rpc_config alone = *config;
-	struct rpc *rpc;
-
-	alone.notifications = NULL;
-	rpc = rpc_open(&alone, &error);
-	if (!rpc)
-		check_report(check, CHECK_FAIL, subject, "%s", error->message);
-	else if (wait_for_broker(rpc, &problem))
-		report_login(check, subject, config);
-	else
-		check_report(check, CHECK_FAIL, subject, "%s (see %stransport_url)",
-			     problem ? problem : "no reply", key);
-	rpc_close(rpc, 0);
-}
-
-void check_rabbitmq(struct check *check)
-{
-	const struct rpc_config *config = &check->config->rpc;
-
-	check_broker(check, "RabbitMQ", config, "[DEFAULT]");
-	if (config->notifications)
-		check_broker(check, "RabbitMQ for notifications", config->notifications,
-			     "[oslo_messaging_notifications]");
 }
 
 /* Names a section, and the one that it refers to. The caller frees the text. */

@@ -13,9 +13,6 @@ void check_programs(struct check *check);
 /* Whether libvirt can be reached. Opens check->host; the caller closes it with virt_host_close. */
 void check_libvirt(struct check *check);
 
-/* Whether the brokers accept a login, for RPC and, if it is another one, for notifications. */
-void check_rabbitmq(struct check *check);
-
 /* Whether Keystone issues a token for the users of [keystone_authtoken] and [service_user]. */
 void check_keystone(struct check *check);
 

@@ -42,12 +42,16 @@ static int cancel_by_broker(const struct config *config, const char *host, const
 			    GError **error)
 {
 	g_autofree char *topic = g_strdup_printf("%s.%s", config->rpc.topic, host);
-	struct rpc *rpc = rpc_open(&config->rpc, error);
+	struct rpc_config own = config->rpc;
+	struct rpc *rpc;
 	g_autoptr(rpc_context_t) context = rpc_context_new(NULL);
 	cJSON *args = cJSON_CreateObject();
 	cJSON *answer = NULL;
 	int count = -1;
 
+	/* The names of the queue manager are those of novasnapd. */
+	own.queue_manager_name = NULL;
+	rpc = rpc_open(&own, error);
 	cJSON_AddStringToObject(args, "id", id);
 	if (rpc && command_wait_ready(rpc, error) == 0)
 		answer = rpc_call(rpc, topic, context, DISPATCH_CANCEL, DISPATCH_CANCEL_VERSION,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * novasnap check: checks whether novasnapd can run, and says what to do if not. It changes nothing,
- * and does not disturb a running novasnapd.
+ * but for queues of its own at the broker, which it deletes, and does not disturb a running
+ * novasnapd.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "agent/check/folders.h"
 #include "agent/check/guest-disks.h"
 #include "agent/check/guests.h"
+#include "agent/check/rabbitmq.h"
 #include "agent/check/rejected.h"
 #include "agent/check/services.h"
 #include "agent/command/common.h"
@@ -19,7 +21,7 @@ static const struct command_help help = {
 		   "folders, guests' disks,\nRabbitMQ, Keystone and Glance. Each result is one "
 		   "line: ok, warn or "
 		   "FAIL, the subject, and what to do.\nRun it as novasnapd's user. It changes "
-		   "nothing.",
+		   "nothing; at the broker, it declares queues of its own and deletes them.",
 	.exit_status = "  0    nothing failed; there may be warnings\n"
 		       "  1    something failed, or the configuration is invalid\n"
 		       "  2    wrong option or argument\n",

@@ -22,6 +22,8 @@ static bool is_same_value(const struct config_key *key, const char *one, const c
 		return *(const bool *)at == *(const bool *)other_at;
 	case CONFIG_UINT:
 		return *(const unsigned *)at == *(const unsigned *)other_at;
+	case CONFIG_INT64:
+		return *(const int64_t *)at == *(const int64_t *)other_at;
 	case CONFIG_LIST:
 	case CONFIG_MULTI:
 		return is_same_list(*(const char *const *const *)at,

@@ -112,6 +112,10 @@ static int store_value(const struct key_loader *loader, char *text, GError **err
 		break;
 	case CONFIG_UINT:
 		return store_uint(loader, text, error);
+	case CONFIG_INT64:
+		if (!config_value_parse_int64(text, loader->target))
+			return set_key_error(loader, "must be a whole number", error);
+		break;
 	case CONFIG_LIST:
 	case CONFIG_MULTI:
 		store_list(loader, config_value_parse_list(text));
@@ -174,7 +178,7 @@ static int load_key(const struct key_loader *loader, GError **error)
 	/* All its references are empty. */
 	if (!key->default_text)
 		return 0;
-	return key->type == CONFIG_UINT
+	return key->type == CONFIG_UINT || key->type == CONFIG_INT64
 		       ? store_copy(loader, key->default_text, error)
 		       : set_key_error(loader, "is empty after its references were replaced",
 				       error);

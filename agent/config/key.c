@@ -70,6 +70,7 @@ bool config_key_is_unset(const struct config_key *key, const char *text)
 	case CONFIG_SWITCH:
 		return *text == '\0';
 	case CONFIG_UINT:
+	case CONFIG_INT64:
 		return config_value_is_blank(text);
 	default:
 		return false;

@@ -2,8 +2,8 @@
 /*
  * The description of a key, and its effective setting. Types and names have the same meaning as in
  * oslo.config (oslo_config/types.py; _Namespace._get_file_value in cfg.py), with these exceptions:
- * - An empty CONFIG_STRING, CONFIG_PATH, CONFIG_CHOICE, CONFIG_SWITCH or CONFIG_UINT counts as not
- *   set.
+ * - An empty CONFIG_STRING, CONFIG_PATH, CONFIG_CHOICE, CONFIG_SWITCH, CONFIG_UINT or CONFIG_INT64
+ *   counts as not set.
  * - A list has no empty items, and other keys cannot refer to it.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_KEY_H
@@ -18,6 +18,7 @@
 enum config_type {
 	CONFIG_BOOL,   /* bool: true, yes, on, 1, or false, no, off, 0, in any case */
 	CONFIG_UINT,   /* unsigned, from `min` to `max` */
+	CONFIG_INT64,  /* int64_t: any whole number */
 	CONFIG_STRING, /* const char *, or NULL */
 	CONFIG_TEXT,   /* const char *, or NULL; may be empty */
 	CONFIG_PATH,   /* const char *, or NULL: an absolute path */

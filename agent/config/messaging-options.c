@@ -28,13 +28,10 @@ const struct config_ignored_option config_ignored_options[] = {
 	{RABBIT, "conn_pool_ttl", NULL, CONFIG_UINT, NULL, "there is one connection, no pool"},
 	{RABBIT, "direct_mandatory_flag", NULL, CONFIG_BOOL, NULL,
 	 "replies are always mandatory, as in oslo.messaging today"},
-	{RABBIT, "enable_cancel_on_failover", NULL, CONFIG_BOOL, NULL,
-	 "a consumer that the broker ends is established again"},
 	{RABBIT, "heartbeat_in_pthread", NULL, CONFIG_BOOL, NULL,
 	 "heartbeats have their own threads"},
 	{RABBIT, "heartbeat_rate", NULL, CONFIG_UINT, NULL,
 	 "librabbitmq sends heartbeats at half of heartbeat_timeout_threshold"},
-	{RABBIT, "hostname", NULL, CONFIG_STRING, NULL, "it is only for use_queue_manager"},
 	{RABBIT, "kombu_compression", NULL, CONFIG_STRING, NULL,
 	 "messages are sent uncompressed, which every receiver reads"},
 	{RABBIT, "kombu_failover_strategy", NULL, CONFIG_STRING, NULL,
@@ -45,9 +42,6 @@ const struct config_ignored_option config_ignored_options[] = {
 	 "rabbit_retry_interval determines the pause"},
 	{RABBIT, "kombu_reconnect_splay", NULL, CONFIG_STRING, NULL,
 	 "rabbit_retry_interval determines the pause"},
-	{RABBIT, "processname", NULL, CONFIG_STRING, NULL, "it is only for use_queue_manager"},
-	{RABBIT, "rabbit_ha_queues", "DEFAULT.rabbit_ha_queues", CONFIG_BOOL, NULL,
-	 "RabbitMQ ignores the argument x-ha-policy since 3.0"},
 	{RABBIT, "rabbit_login_method", "DEFAULT.rabbit_login_method", CONFIG_STRING,
 	 ONLY("plain", "amqplain"), "it logs in by user and password, as PLAIN"},
 	{RABBIT, "rpc_conn_pool_size", "DEFAULT.rpc_conn_pool_size", CONFIG_UINT, NULL,
@@ -58,8 +52,6 @@ const struct config_ignored_option config_ignored_options[] = {
 	 "the broker's host name is always verified"},
 	{RABBIT, "ssl_version", "kombu_ssl_version", CONFIG_STRING, ONLY("sslv23", "tlsv1_2"),
 	 "it uses TLS 1.2 or later"},
-	{RABBIT, "use_queue_manager", NULL, CONFIG_BOOL, NULL,
-	 "names of reply and fanout queues are random, which nobody else needs to know"},
 };
 
 const size_t config_ignored_option_count = G_N_ELEMENTS(config_ignored_options);

@@ -158,11 +158,16 @@ static int load_drivers(struct config_inputs *inputs, GError **error)
 	return 0;
 }
 
-/* As oslo_messaging._drivers.impl_rabbit.Connection. */
-static int check_fanout(const struct config_inputs *inputs, GError **error)
+/* As oslo_messaging._drivers.impl_rabbit.Connection and _get_queue_arguments. */
+static int check_queues(const struct config_inputs *inputs, GError **error)
 {
 	const struct rpc_config *rpc = &inputs->config.rpc;
 
+	if (rpc->ha_queues && (rpc->quorum || rpc->transient_quorum))
+		return set_error_at(inputs, RABBIT, "rabbit_ha_queues",
+				    "cannot be combined with rabbit_quorum_queue or "
+				    "rabbit_transient_quorum_queue",
+				    error);
 	if (rpc->stream_fanout && (!rpc->transient_quorum || rpc->prefetch == 0))
 		return set_error_at(inputs, RABBIT, "rabbit_stream_fanout",
 				    "needs rabbit_transient_quorum_queue and "
@@ -195,5 +200,5 @@ int config_messaging_load(struct config_inputs *inputs, GError **error)
 	}
 	if (apply_query(&query, error) < 0)
 		return -1;
-	return check_fanout(inputs, error);
+	return check_queues(inputs, error);
 }

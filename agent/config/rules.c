@@ -4,11 +4,15 @@
  */
 #include "agent/config/rules.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #define MIB ((uint64_t)1024 * 1024)
 #define DEFAULT_LOG_FILE "novasnapd.log"
 #define DEFAULT_PREFETCH 100
+#define QUEUE_MANAGER_PROCESS "novasnapd"
+/* AMQP allows 255 bytes for "<topic>_fanout_<name>:<number>". */
+#define QUEUE_NAME_MAX 235
 #define REJECTED_BYTES_MAX (64 * MIB)
 
 static char *own_string(struct config_inputs *inputs, char *text)
@@ -33,6 +37,12 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 	if (config->image.directory && !config->image.images_dir)
 		return set_rule_error(inputs, CONFIG_OWN_SECTION, "images_dir",
 				      "must be set if images = directory", error);
+	if (config->rpc.queue_manager_name &&
+	    strlen(config->rpc.queue_manager_name) + strlen(config->rpc.topic) > QUEUE_NAME_MAX)
+		return set_rule_error(inputs, "oslo_messaging_rabbit", "hostname",
+				      "is too long for a queue's name, with processname and "
+				      "[DEFAULT]host",
+				      error);
 	if (config->report_state && !config->control)
 		return set_rule_error(
 			inputs, CONFIG_OWN_SECTION, "report_state",
@@ -54,16 +64,31 @@ static void apply_log_rules(struct config_inputs *inputs)
 	config->log_file = file;
 }
 
+/* As impl_rabbit.rabbit_opts. The process has another name than any nova-compute of the host, also
+ * where nova.conf sets processname, and than a novasnapd that serves another [DEFAULT]host here:
+ * two processes with one name would take each other's replies. */
+static char *queue_manager_name(const struct config_inputs *inputs, const char *system_name)
+{
+	const char *host = inputs->queue_manager_host ? inputs->queue_manager_host : system_name;
+	const char *process = inputs->queue_manager_process;
+	const char *served = inputs->config.rpc.host;
+	bool is_same = g_str_equal(served, host);
+
+	return g_strdup_printf("%s:%s%s%s%s%s", host, process ? process : "", process ? "-" : "",
+			       QUEUE_MANAGER_PROCESS, is_same ? "" : "-", is_same ? "" : served);
+}
+
 static void apply_rpc_rules(struct config_inputs *inputs)
 {
 	struct rpc_config *rpc = &inputs->config.rpc;
 	char name[256] = "";
 
+	(void)gethostname(name, sizeof(name) - 1);
 	/* This is nova's default, too. */
-	if (!rpc->host) {
-		(void)gethostname(name, sizeof(name) - 1);
+	if (!rpc->host)
 		rpc->host = own_string(inputs, g_strdup(name));
-	}
+	if (inputs->use_queue_manager)
+		rpc->queue_manager_name = own_string(inputs, queue_manager_name(inputs, name));
 	/* A quorum queue is always durable. */
 	rpc->durable = rpc->durable || rpc->quorum;
 	inputs->notifications.durable =

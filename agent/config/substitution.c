@@ -66,14 +66,14 @@ static const char *find_text(const struct config_source *source, const char *con
 /* oslo.config converts the other key's value, and Python then prints it. */
 static void append_value(const struct config_key *key, const char *text, GString *out)
 {
-	unsigned number;
+	int64_t number;
 	bool flag;
 
 	if (key && key->type == CONFIG_BOOL && config_value_parse_bool(text, &flag))
 		g_string_append(out, flag ? "True" : "False");
-	else if (key && key->type == CONFIG_UINT &&
-		 config_value_parse_uint(text, 0, G_MAXUINT32, &number))
-		g_string_append_printf(out, "%u", number);
+	else if (key && (key->type == CONFIG_UINT || key->type == CONFIG_INT64) &&
+		 config_value_parse_int64(text, &number))
+		g_string_append_printf(out, "%" G_GINT64_FORMAT, number);
 	else
 		g_string_append(out, text);
 }

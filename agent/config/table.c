@@ -40,6 +40,8 @@
 #define KEY_UINT(section, name, member, default_, unit_, min_, max_, ...)                          \
 	KEY(section, name, CONFIG_UINT, unsigned, member, default_, .unit = unit_, .min = min_,    \
 	    .max = max_, __VA_ARGS__)
+#define KEY_INT64(section, name, member, ...)                                                      \
+	KEY(section, name, CONFIG_INT64, int64_t, member, __VA_ARGS__)
 #define KEY_SECONDS(section, name, member, default_, min_, ...)                                    \
 	KEY_UINT(section, name, member, default_, "seconds", min_, KEY_WEEK_S, __VA_ARGS__)
 #define KEY_OLD(...) .old_names = {__VA_ARGS__}
@@ -117,12 +119,19 @@ const struct config_key config_table[] = {
 	KEY_BOOL(KEY_RABBIT, "rabbit_quorum_queue", config.rpc.quorum, "false"),
 	KEY_BOOL(KEY_RABBIT, "rabbit_transient_quorum_queue", config.rpc.transient_quorum, "false"),
 	KEY_BOOL(KEY_RABBIT, "rabbit_stream_fanout", config.rpc.stream_fanout, "false"),
-	KEY_UINT(KEY_RABBIT, "rabbit_quorum_delivery_limit", config.rpc.quorum_delivery_limit, "0",
-		 "redeliveries", 0, INT_MAX),
-	KEY_UINT(KEY_RABBIT, "rabbit_quorum_max_memory_length", config.rpc.quorum_max_memory_length,
-		 "0", "messages", 0, INT_MAX, KEY_OLD("rabbit_quroum_max_memory_length")),
-	KEY_UINT(KEY_RABBIT, "rabbit_quorum_max_memory_bytes", config.rpc.quorum_max_memory_bytes,
-		 "0", "bytes", 0, INT_MAX, KEY_OLD("rabbit_quroum_max_memory_bytes")),
+	KEY_INT64(KEY_RABBIT, "rabbit_quorum_delivery_limit", config.rpc.quorum_delivery_limit,
+		  "0"),
+	KEY_INT64(KEY_RABBIT, "rabbit_quorum_max_memory_length",
+		  config.rpc.quorum_max_memory_length, "0",
+		  KEY_OLD("rabbit_quroum_max_memory_length")),
+	KEY_INT64(KEY_RABBIT, "rabbit_quorum_max_memory_bytes", config.rpc.quorum_max_memory_bytes,
+		  "0", KEY_OLD("rabbit_quroum_max_memory_bytes")),
+	KEY_BOOL(KEY_RABBIT, "rabbit_ha_queues", config.rpc.ha_queues, "false",
+		 KEY_OLD("DEFAULT.rabbit_ha_queues")),
+	KEY_BOOL(KEY_RABBIT, "enable_cancel_on_failover", config.rpc.cancel_on_failover, "false"),
+	KEY_BOOL(KEY_RABBIT, "use_queue_manager", use_queue_manager, "false"),
+	KEY_STRING(KEY_RABBIT, "hostname", queue_manager_host, NULL),
+	KEY_STRING(KEY_RABBIT, "processname", queue_manager_process, NULL),
 	KEY_BOOL(KEY_RABBIT, "amqp_auto_delete", config.rpc.auto_delete, "false",
 		 KEY_OLD("DEFAULT.amqp_auto_delete")),
 	KEY_SECONDS(KEY_RABBIT, "heartbeat_timeout_threshold", config.rpc.heartbeat_s, "60", 0),
@@ -130,7 +139,8 @@ const struct config_key config_table[] = {
 	KEY_SECONDS(KEY_RABBIT, "rabbit_retry_backoff", config.rpc.retry_backoff_s, "2", 0,
 		    KEY_OLD("DEFAULT.rabbit_retry_backoff")),
 	KEY_SECONDS(KEY_RABBIT, "rabbit_interval_max", config.rpc.interval_max_s, "30", 1),
-	KEY_SECONDS(KEY_RABBIT, "rabbit_transient_queues_ttl", config.rpc.queue_ttl_s, "1800", 0),
+	KEY_UINT(KEY_RABBIT, "rabbit_transient_queues_ttl", config.rpc.queue_ttl_s, "1800",
+		 "seconds", 0, INT_MAX),
 	KEY_UINT(KEY_RABBIT, "rabbit_qos_prefetch_count", config.rpc.prefetch, "0", NULL, 0, 65535),
 	KEY_BOOL(KEY_RABBIT, "ssl", config.rpc.ssl, "false", KEY_OLD("rabbit_use_ssl")),
 	KEY_STRING(KEY_RABBIT, "ssl_ca_file", config.rpc.ssl_ca_file, NULL,
@@ -149,6 +159,7 @@ const struct config_key config_table[] = {
 	KEY("notifications", "notification_format", CONFIG_CHOICE, const char *,
 	    notification_format, "unversioned", KEY_OLD("DEFAULT.notification_format"),
 	    .choices = (const char *const[]){"unversioned", "versioned", "both", NULL}),
+	KEY_BOOL("notifications", "include_share_mapping", config.notify.shares, "false"),
 	KEY_LIST("notifications", "versioned_notifications_topics", config.notify.versioned_topics,
 		 "versioned_notifications"),
 

@@ -27,9 +27,12 @@ struct config_inputs {
 	const char *notification_format;
 	const char *const *notification_drivers;
 	const char *notification_transport_url;
-	struct rpc_config notifications;  /* what config.rpc.notifications points to */
-	struct config_credential auth;	  /* [keystone_authtoken] */
-	struct config_credential service; /* [service_user] */
+	bool use_queue_manager;
+	const char *queue_manager_host;	   /* hostname */
+	const char *queue_manager_process; /* processname */
+	struct rpc_config notifications;   /* what config.rpc.notifications points to */
+	struct config_credential auth;	   /* [keystone_authtoken] */
+	struct config_credential service;  /* [service_user] */
 	/* Used only in references from other keys. */
 	const char *state_path;
 	const char *instances_path;

@@ -28,12 +28,12 @@ bool config_value_parse_bool(const char *text, bool *ret)
 	return *ret || g_strv_contains(no, lower);
 }
 
-bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret)
+bool config_value_parse_int64(const char *text, int64_t *ret)
 {
 	g_autofree char *copy = g_strdup(text);
 	const char *at = ini_strip(copy);
 	bool negative = *at == '-';
-	guint64 number = 0;
+	int64_t number = 0;
 	bool digit = false; /* the previous character is a digit */
 
 	if (negative || *at == '+')
@@ -46,10 +46,19 @@ bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsig
 		digit = g_ascii_isdigit(*at);
 		if (!digit)
 			return false;
-		/* Larger than every `max`, without overflow. */
-		number = MIN(number * 10 + (guint64)g_ascii_digit_value(*at), G_MAXUINT32 + 1ULL);
+		if (number > (INT64_MAX - 9) / 10)
+			return false;
+		number = number * 10 + g_ascii_digit_value(*at);
 	}
-	if (!digit || (negative && number > 0) || number < min || number > max)
+	*ret = negative ? -number : number;
+	return digit;
+}
+
+bool config_value_parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret)
+{
+	int64_t number;
+
+	if (!config_value_parse_int64(text, &number) || number < min || number > max)
 		return false;
 	*ret = (unsigned)number;
 	return true;

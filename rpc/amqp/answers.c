@@ -61,10 +61,15 @@ static int send_answer(struct broker_connection *connection, const struct delive
 		       GError **error)
 {
 	amqp_connection_state_t state = broker_amqp_state(connection);
-	int rc = answer->requeue
-			 ? amqp_basic_reject(state, answer->tag.channel, answer->tag.number, 1)
-			 : amqp_basic_ack(state, answer->tag.channel, answer->tag.number, 0);
+	const struct delivery_tag *tag = &answer->tag;
+	/* For a reject of a stream's message, the broker closes the connection. */
+	bool from_stream = tag->next_offset > 0;
+	int rc = answer->requeue && !from_stream
+			 ? amqp_basic_reject(state, tag->channel, tag->number, 1)
+			 : amqp_basic_ack(state, tag->channel, tag->number, 0);
 
+	if (answer->requeue && from_stream && tag->position)
+		stream_position_rewind(tag->position, tag->next_offset - 1);
 	if (rc == AMQP_STATUS_OK)
 		return 0;
 	g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s a message at %s: %s",

@@ -22,12 +22,15 @@
 #define WAIT_MAX_MS 1000 /* librabbitmq sends heartbeats only while it is called */
 #define FRAME_MAX_BYTES 131072
 #define REPLY_TEXT_MAX_BYTES 500
+#define INTERNAL_ERROR 541
+#define TRANSIENT_FEATURE "transient_nonexcl_queues"
 
 struct broker_connection {
 	amqp_connection_state_t state;
 	char *peer;
 	int reply_code; /* of the last channel or connection that the broker closed */
 	int close_code; /* of the connection, if the broker closed it */
+	bool denied_transient;
 	struct tls_verification tls;
 };
 
@@ -56,6 +59,11 @@ int broker_close_code(const struct broker_connection *connection)
 	return connection->close_code;
 }
 
+bool broker_denied_transient(const struct broker_connection *connection)
+{
+	return connection->denied_transient;
+}
+
 /* The broker closed a channel or the connection. The channel's number can be used again only after
  * close-ok was sent. */
 static enum broker_result handle_broker_close(struct broker_connection *connection,
@@ -63,6 +71,7 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 					      const char *action, GError **error)
 {
 	bool is_connection = method->id == AMQP_CONNECTION_CLOSE_METHOD;
+	g_autofree char *line = NULL;
 	const amqp_bytes_t *text;
 
 	if (is_connection) {
@@ -71,6 +80,9 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 
 		text = &closed->reply_text;
 		connection->reply_code = connection->close_code = closed->reply_code;
+		connection->denied_transient = closed->reply_code == INTERNAL_ERROR &&
+					       memmem(text->bytes, text->len, TRANSIENT_FEATURE,
+						      strlen(TRANSIENT_FEATURE)) != NULL;
 		(void)amqp_send_method(connection->state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
 	} else {
 		const amqp_channel_close_t *closed = method->decoded;
@@ -81,10 +93,11 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 		(void)amqp_send_method(connection->state, channel, AMQP_CHANNEL_CLOSE_OK_METHOD,
 				       &ok);
 	}
+	line = g_strndup(text->bytes, MIN(text->len, REPLY_TEXT_MAX_BYTES));
+	g_strdelimit(line, "\r\n", ' ');
 	g_set_error(error, RPC_ERROR, is_connection ? RPC_ERROR_DISCONNECTED : RPC_ERROR_FAILED,
-		    "%s at %s: the broker closed the %s: %d %.*s", action, connection->peer,
-		    is_connection ? "connection" : "channel", connection->reply_code,
-		    (int)MIN(text->len, REPLY_TEXT_MAX_BYTES), (const char *)text->bytes);
+		    "%s at %s: the broker closed the %s: %d %s", action, connection->peer,
+		    is_connection ? "connection" : "channel", connection->reply_code, line);
 	return is_connection ? BROKER_LOST : BROKER_CHANNEL_CLOSED;
 }
 

@@ -50,6 +50,10 @@ int broker_reply_code(const struct broker_connection *connection);
 /* The AMQP reply code with which the broker closed the connection; 0: it did not. */
 int broker_close_code(const struct broker_connection *connection);
 
+/* Whether the broker has closed the connection because it denies transient queues that are not
+ * exclusive (RabbitMQ's deprecated feature transient_nonexcl_queues). */
+bool broker_denied_transient(const struct broker_connection *connection);
+
 /* Returns the next frame that has arrived, without waiting. frame_type is 0 if there is none. The
  * frame is valid until amqp_maybe_release_buffers. Errors are those of broker_check_reply. */
 enum broker_result broker_next_frame(struct broker_connection *connection, amqp_frame_t *frame,

@@ -49,6 +49,7 @@ struct consumer {
 	struct broker_retry retry;
 	unsigned connection_number;
 	bool channel_open[CONSUMER_CHANNELS];
+	bool denial_logged;
 	struct channel_retry refused[CONSUMER_CHANNELS];
 	struct delivery_assembler assemblers[CONSUMER_CHANNELS];
 };
@@ -74,6 +75,7 @@ static void set_consumed(struct consumer *consumer, enum consumer_channel channe
 static void consumer_disconnect(struct consumer *consumer, GError *why)
 {
 	bool established = consumer->connected;
+	bool denied = consumer->connection && broker_denied_transient(consumer->connection);
 
 	set_connected(consumer, false);
 	broker_abandon(g_steal_pointer(&consumer->connection));
@@ -86,8 +88,12 @@ static void consumer_disconnect(struct consumer *consumer, GError *why)
 		broker_retry_lost(&consumer->retry, consumer->config);
 	else
 		broker_retry_failed(&consumer->retry, consumer->config);
-	g_warning("%s: %s", established ? "the consuming connection is lost" : "cannot consume yet",
-		  why->message);
+	/* A denial does not change, so it is a warning only once. */
+	g_log(G_LOG_DOMAIN,
+	      denied && consumer->denial_logged ? G_LOG_LEVEL_INFO : G_LOG_LEVEL_WARNING, "%s: %s",
+	      established ? "the consuming connection is lost" : "cannot consume yet",
+	      why->message);
+	consumer->denial_logged = consumer->denial_logged || denied;
 	g_error_free(why);
 }
 
@@ -205,9 +211,8 @@ static void send_answers(struct consumer *consumer)
 
 static void deliver_message(struct consumer *consumer, amqp_channel_t channel)
 {
-	const struct delivery_assembler *assembler = &consumer->assemblers[channel];
-	const struct delivery_tag tag = {consumer->connection_number, channel, assembler->number};
-	const struct delivery delivery = delivery_describe(assembler, &tag);
+	const struct delivery delivery = delivery_describe(&consumer->assemblers[channel],
+							   consumer->connection_number, channel);
 
 	if (atomic_load(&consumer->wanted[channel]))
 		consumer->ops.channels[channel]->deliver(&delivery, consumer->ops.opaque);
@@ -235,15 +240,19 @@ static int consumer_handle_method(struct consumer *consumer, const amqp_frame_t 
 	if (frame->payload.method.id == AMQP_BASIC_DELIVER_METHOD) {
 		const amqp_basic_deliver_t *method = frame->payload.method.decoded;
 
-		delivery_begin(&consumer->assemblers[frame->channel], method->delivery_tag);
+		delivery_begin(&consumer->assemblers[frame->channel], method->delivery_tag,
+			       method->consumer_tag);
 	} else if (frame->payload.method.id == AMQP_BASIC_CANCEL_METHOD) {
 		const amqp_basic_cancel_t *cancel = frame->payload.method.decoded;
+		const struct consumer_channel_ops *ops = consumer->ops.channels[frame->channel];
+		g_autofree char *tag = g_strndup(cancel->consumer_tag.bytes,
+						 MIN(cancel->consumer_tag.len, RPC_MAX_NAME_BYTES));
 
+		if (ops->cancelled)
+			ops->cancelled(tag, consumer->ops.opaque);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
-			    "%s: the queue %.*s was deleted: declaring all queues again",
-			    broker_peer(consumer->connection),
-			    (int)MIN(cancel->consumer_tag.len, RPC_MAX_NAME_BYTES),
-			    (const char *)cancel->consumer_tag.bytes);
+			    "%s: the queue %s was deleted: declaring all queues again",
+			    broker_peer(consumer->connection), tag);
 		return -1;
 	}
 	return 0;
@@ -294,6 +303,16 @@ static gint64 next_attempt(const struct consumer *consumer)
 	return next;
 }
 
+static void leave_channels(struct consumer *consumer)
+{
+	for (int i = CONSUMER_SERVER; i < CONSUMER_CHANNELS; i++) {
+		const struct consumer_channel_ops *ops = consumer->ops.channels[i];
+
+		if (consumer->connection && consumer->channel_open[i] && ops->leave)
+			ops->leave(consumer->connection, (amqp_channel_t)i, consumer->ops.opaque);
+	}
+}
+
 static void *consumer_main(void *opaque)
 {
 	struct consumer *consumer = opaque;
@@ -313,6 +332,7 @@ static void *consumer_main(void *opaque)
 		consumer_read_frames(consumer);
 	}
 	send_answers(consumer);
+	leave_channels(consumer);
 	broker_close(g_steal_pointer(&consumer->connection));
 	set_connected(consumer, false);
 	return NULL;

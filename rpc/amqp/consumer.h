@@ -26,15 +26,20 @@ enum consumer_channel {
  * except the broker. */
 struct consumer_channel_ops {
 	/* Declares the queues and starts consuming them on the channel, which is open. After
-	 * BROKER_CHANNEL_CLOSED (with an error) the channel is open again and must have no
-	 * consumers: only this channel is tried again, at once after a 404 and then after a growing
-	 * pause. After BROKER_LOST the consumer reconnects. */
+	 * BROKER_CHANNEL_CLOSED (with an error) the channel is open and must have no consumers:
+	 * only this channel is tried again, at once after a 404 and then after a growing pause.
+	 * After BROKER_LOST the consumer reconnects. */
 	enum broker_result (*subscribe)(struct broker_connection *connection,
 					amqp_channel_t channel, void *opaque, GError **error);
 	/* Stops consuming. The channel stays open for outstanding acks. NULL if the channel, once
 	 * wanted, stays wanted. */
 	enum broker_result (*unsubscribe)(struct broker_connection *connection,
 					  amqp_channel_t channel, void *opaque, GError **error);
+	/* The broker has ended a consumer, because its queue was deleted or cannot be used. The
+	 * connection is given up then. May be NULL. */
+	void (*cancelled)(const char *consumer, void *opaque);
+	/* The connection is about to be closed. The channel is open. Must not wait. May be NULL. */
+	void (*leave)(struct broker_connection *connection, amqp_channel_t channel, void *opaque);
 	/* Receives a message. */
 	void (*deliver)(const struct delivery *delivery, void *opaque);
 };
@@ -72,7 +77,8 @@ void consumer_ack(struct consumer *consumer, const struct delivery_tag *tag);
 /* Returns a delivery to its queue. From any thread. While the channel is consumed but not wanted
  * this waits until the broker has ended consuming: otherwise it would deliver the message here
  * again, and a quorum queue drops a message after a number of deliveries. Does nothing if the
- * delivery's connection is lost. */
+ * delivery's connection is lost. A stream keeps all messages, and refuses to take one back: it
+ * gets an ack, and tag->position is set back to the message. */
 void consumer_requeue(struct consumer *consumer, const struct delivery_tag *tag);
 
 #endif

@@ -13,17 +13,19 @@ void delivery_reset(struct delivery_assembler *assembler)
 {
 	if (assembler->pieces)
 		g_byte_array_unref(assembler->pieces);
+	g_free(assembler->consumer);
 	g_free(assembler->content_type);
 	g_free(assembler->content_encoding);
 	g_free(assembler->compression);
 	*assembler = (struct delivery_assembler){0};
 }
 
-void delivery_begin(struct delivery_assembler *assembler, uint64_t number)
+void delivery_begin(struct delivery_assembler *assembler, uint64_t number, amqp_bytes_t consumer)
 {
 	delivery_reset(assembler);
 	assembler->begun = true;
 	assembler->number = number;
+	assembler->consumer = g_strndup(consumer.bytes, MIN(consumer.len, RPC_MAX_NAME_BYTES));
 }
 
 /* Of a body over the limit only the beginning is kept, for the operator. */
@@ -62,27 +64,40 @@ static char *copy_printable(amqp_bytes_t bytes)
 	return text;
 }
 
-/* Returns the header `compression`. kombu looks at no other header. */
+/* The value of a header; of several, the last one. NULL: none. */
+static const amqp_field_value_t *find_header(const amqp_table_t *headers, const char *name)
+{
+	for (int i = headers->num_entries - 1; i >= 0; i--) {
+		const amqp_table_entry_t *entry = &headers->entries[i];
+
+		if (entry->key.len == strlen(name) &&
+		    memcmp(entry->key.bytes, name, entry->key.len) == 0)
+			return &entry->value;
+	}
+	return NULL;
+}
+
+/* Returns the header `compression`, by which kombu reads the body. */
 static char *read_compression(const amqp_table_t *headers)
 {
-	char *compression = NULL;
+	const amqp_field_value_t *value = find_header(headers, "compression");
 
-	for (int i = 0; i < headers->num_entries; i++) {
-		const amqp_table_entry_t *entry = &headers->entries[i];
-		const amqp_field_value_t *value = &entry->value;
+	if (!value || value->kind == AMQP_FIELD_KIND_VOID)
+		return NULL;
+	if (value->kind == AMQP_FIELD_KIND_UTF8 || value->kind == AMQP_FIELD_KIND_BYTES)
+		return copy_printable(value->value.bytes);
+	return g_strdup("(not a string)");
+}
 
-		if (entry->key.len != strlen("compression") ||
-		    memcmp(entry->key.bytes, "compression", entry->key.len) != 0)
-			continue;
-		g_free(compression);
-		if (value->kind == AMQP_FIELD_KIND_UTF8 || value->kind == AMQP_FIELD_KIND_BYTES)
-			compression = copy_printable(value->value.bytes);
-		else if (value->kind == AMQP_FIELD_KIND_VOID)
-			compression = NULL;
-		else
-			compression = g_strdup("(not a string)");
-	}
-	return compression;
+/* RabbitMQ adds the header to each message of a stream. */
+static int64_t read_next_offset(const amqp_table_t *headers)
+{
+	const amqp_field_value_t *value = find_header(headers, "x-stream-offset");
+
+	if (!value || value->kind != AMQP_FIELD_KIND_I64 || value->value.i64 < 0 ||
+	    value->value.i64 == INT64_MAX)
+		return 0;
+	return value->value.i64 + 1;
 }
 
 /* The properties that say how to read the body. The frame's buffers may be released before the body
@@ -94,8 +109,10 @@ static void read_properties(struct delivery_assembler *assembler,
 		assembler->content_type = copy_printable(properties->content_type);
 	if (properties->_flags & AMQP_BASIC_CONTENT_ENCODING_FLAG)
 		assembler->content_encoding = copy_printable(properties->content_encoding);
-	if (properties->_flags & AMQP_BASIC_HEADERS_FLAG)
-		assembler->compression = read_compression(&properties->headers);
+	if (!(properties->_flags & AMQP_BASIC_HEADERS_FLAG))
+		return;
+	assembler->compression = read_compression(&properties->headers);
+	assembler->next_offset = read_next_offset(&properties->headers);
 }
 
 int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t *frame,
@@ -126,11 +143,18 @@ int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t 
 	return assembler->received == assembler->size;
 }
 
-struct delivery delivery_describe(const struct delivery_assembler *assembler,
-				  const struct delivery_tag *tag)
+struct delivery delivery_describe(const struct delivery_assembler *assembler, unsigned connection,
+				  amqp_channel_t channel)
 {
 	return (struct delivery){
-		.tag = *tag,
+		.tag =
+			{
+				.connection = connection,
+				.channel = channel,
+				.number = assembler->number,
+				.next_offset = assembler->next_offset,
+			},
+		.consumer = assembler->consumer ? assembler->consumer : "",
 		.content_type = assembler->content_type,
 		.content_encoding = assembler->content_encoding,
 		.compression = assembler->compression,

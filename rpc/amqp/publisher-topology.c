@@ -9,6 +9,8 @@
 struct publisher_topology {
 	const struct rpc_config *config;
 	GHashTable *queues; /* names of the queues to declare on each connection */
+	/* The broker denies such queues. Each one would cost the connection. */
+	bool denied;
 };
 
 struct publisher_topology *publisher_topology_new(const struct rpc_config *config)
@@ -39,31 +41,31 @@ static int log_refusal(enum broker_result result, GError *refused, GError **erro
 	return 0;
 }
 
-static int declare_queue(const struct publisher_topology *topology,
-			 struct broker_connection *connection, amqp_channel_t channel,
-			 const char *queue, GError **error)
+static int declare_queue(struct publisher_topology *topology, struct broker_connection *connection,
+			 amqp_channel_t channel, const char *queue, GError **error)
 {
+	g_autoptr(GPtrArray) declarations = declarations_of_notifications(topology->config, queue);
 	GError *refused = NULL;
-	enum broker_result result =
-		topology_declare_topic(connection, channel, topology->config, queue, &refused);
+	enum broker_result result = topology_declare(connection, channel, declarations, &refused);
 
+	topology->denied = result == BROKER_LOST && broker_denied_transient(connection);
 	return log_refusal(result, refused, error);
 }
 
-int publisher_topology_declare(const struct publisher_topology *topology,
+int publisher_topology_declare(struct publisher_topology *topology,
 			       struct broker_connection *connection, amqp_channel_t channel,
 			       GError **error)
 {
+	g_autoptr(GPtrArray) exchange = declarations_of_exchange(topology->config);
 	GError *refused = NULL;
-	enum broker_result result =
-		topology_declare_exchange(connection, channel, topology->config, &refused);
+	enum broker_result result = topology_declare(connection, channel, exchange, &refused);
 	GHashTableIter iter;
 	gpointer queue;
 
 	if (log_refusal(result, refused, error) < 0)
 		return -1;
 	g_hash_table_iter_init(&iter, topology->queues);
-	while (g_hash_table_iter_next(&iter, &queue, NULL)) {
+	while (!topology->denied && g_hash_table_iter_next(&iter, &queue, NULL)) {
 		if (declare_queue(topology, connection, channel, queue, error) < 0)
 			return -1;
 	}
@@ -74,7 +76,7 @@ int publisher_topology_add_queue(struct publisher_topology *topology,
 				 struct broker_connection *connection, amqp_channel_t channel,
 				 const char *queue, GError **error)
 {
-	if (g_hash_table_contains(topology->queues, queue))
+	if (topology->denied || g_hash_table_contains(topology->queues, queue))
 		return 0;
 	/* Add it first: a blocked broker does not answer on a connection that has published. It
 	 * answers on the next connection, where all queues in the table are declared. */

@@ -1,61 +1,104 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Declares and consumes exchanges and queues as oslo_messaging._drivers.impl_rabbit does.
+ * See topology.h.
  */
 #include "rpc/amqp/topology.h"
 
-#define PRECONDITION_FAILED 406
-#define QUEUE_ARGUMENTS_MAX 5
+#include <string.h>
 
-struct queue_arguments {
-	amqp_table_entry_t entries[QUEUE_ARGUMENTS_MAX];
+#include "rpc/amqp/conflict.h"
+
+#define NOT_FOUND 404
+#define PRECONDITION_FAILED 406
+#define LISTENER_TAG "listen"
+
+/* A table for librabbitmq, which refers to a declaration. */
+struct argument_table {
+	amqp_table_entry_t entries[DECLARATION_ARGUMENTS_MAX];
 	amqp_table_t table;
 };
 
-static void add_expires(struct queue_arguments *arguments, const struct rpc_config *config)
+static void set_value(amqp_field_value_t *value, const struct declaration_argument *argument)
 {
-	amqp_table_entry_t *entry;
-
-	if (config->queue_ttl_s == 0)
-		return;
-	entry = &arguments->entries[arguments->table.num_entries++];
-
-	entry->key = amqp_cstring_bytes("x-expires");
-	entry->value.kind = AMQP_FIELD_KIND_I32;
-	entry->value.value.i32 = (int32_t)MIN((uint64_t)config->queue_ttl_s * 1000, INT32_MAX);
+	switch (argument->type) {
+	case DECLARATION_TEXT:
+		value->kind = AMQP_FIELD_KIND_UTF8;
+		value->value.bytes = amqp_cstring_bytes(argument->text);
+		break;
+	case DECLARATION_NUMBER:
+		value->kind = AMQP_FIELD_KIND_I64;
+		value->value.i64 = argument->number;
+		break;
+	case DECLARATION_FLAG:
+		value->kind = AMQP_FIELD_KIND_BOOLEAN;
+		value->value.boolean = argument->number != 0;
+		break;
+	}
 }
 
-static void add_limit(struct queue_arguments *arguments, const char *name, unsigned limit)
+static amqp_table_t set_table(struct argument_table *table, const struct declaration *declaration)
 {
-	amqp_table_entry_t *entry;
-
-	if (limit == 0)
-		return;
-	entry = &arguments->entries[arguments->table.num_entries++];
-	entry->key = amqp_cstring_bytes(name);
-	entry->value.kind = AMQP_FIELD_KIND_I64;
-	entry->value.value.i64 = limit;
+	table->table = (amqp_table_t){(int)declaration->argument_count, table->entries};
+	for (unsigned i = 0; i < declaration->argument_count; i++) {
+		table->entries[i].key = amqp_cstring_bytes(declaration->arguments[i].name);
+		set_value(&table->entries[i].value, &declaration->arguments[i]);
+	}
+	return table->table;
 }
 
-static void add_quorum(struct queue_arguments *arguments, const struct rpc_config *config)
+/* What is attempted, for errors. The caller frees it. */
+static char *describe_attempt(const struct declaration *declaration)
 {
-	amqp_table_entry_t *entry = &arguments->entries[arguments->table.num_entries++];
-
-	entry->key = amqp_cstring_bytes("x-queue-type");
-	entry->value.kind = AMQP_FIELD_KIND_UTF8;
-	entry->value.value.bytes = amqp_cstring_bytes("quorum");
-	add_limit(arguments, "x-delivery-limit", config->quorum_delivery_limit);
-	add_limit(arguments, "x-max-in-memory-length", config->quorum_max_memory_length);
-	add_limit(arguments, "x-max-in-memory-bytes", config->quorum_max_memory_bytes);
+	switch (declaration->kind) {
+	case DECLARATION_EXCHANGE:
+		return g_strdup_printf("declaring the exchange %s", declaration->name);
+	case DECLARATION_QUEUE:
+		return g_strdup_printf("declaring the queue %s", declaration->name);
+	case DECLARATION_BINDING:
+		return g_strdup_printf("binding the queue %s to %s", declaration->name,
+				       declaration->exchange);
+	case DECLARATION_PREFETCH:
+		return g_strdup("setting the prefetch");
+	case DECLARATION_CONSUMER:
+	default:
+		return g_strdup_printf("consuming the queue %s", declaration->name);
+	}
 }
 
-/* Those of reply and fanout queues. */
-static void add_transient_arguments(struct queue_arguments *arguments,
-				    const struct rpc_config *config)
+/* Returns how many consumers a declared queue has. */
+static unsigned send_declaration(amqp_connection_state_t state, amqp_channel_t channel,
+				 const struct declaration *declaration, bool passive)
 {
-	if (config->transient_quorum)
-		add_quorum(arguments, config);
-	add_expires(arguments, config);
+	amqp_bytes_t name = amqp_cstring_bytes(declaration->name ? declaration->name : "");
+	const amqp_queue_declare_ok_t *declared = NULL;
+	struct argument_table table;
+	amqp_table_t arguments = set_table(&table, declaration);
+
+	switch (declaration->kind) {
+	case DECLARATION_EXCHANGE:
+		(void)amqp_exchange_declare(
+			state, channel, name, amqp_cstring_bytes(declaration->type), passive,
+			declaration->durable, declaration->auto_delete, 0, arguments);
+		break;
+	case DECLARATION_QUEUE:
+		declared = amqp_queue_declare(state, channel, name, passive, declaration->durable,
+					      declaration->exclusive, declaration->auto_delete,
+					      arguments);
+		break;
+	case DECLARATION_BINDING:
+		(void)amqp_queue_bind(state, channel, name,
+				      amqp_cstring_bytes(declaration->exchange),
+				      amqp_cstring_bytes(declaration->key), arguments);
+		break;
+	case DECLARATION_PREFETCH:
+		(void)amqp_basic_qos(state, channel, 0, (uint16_t)declaration->prefetch, 0);
+		break;
+	case DECLARATION_CONSUMER:
+		(void)amqp_basic_consume(state, channel, name, name, 0, declaration->no_ack, 0,
+					 arguments);
+		break;
+	}
+	return declared ? declared->consumer_count : 0;
 }
 
 /* Checks the broker's reply, and opens the channel again if the broker has closed it. */
@@ -74,23 +117,57 @@ static enum broker_result check_reply_and_reopen(struct broker_connection *conne
 	return result;
 }
 
-static enum broker_result declare_exchange(struct broker_connection *connection,
-					   amqp_channel_t channel, const char *name,
-					   const char *type, bool durable, bool auto_delete,
-					   GError **error)
+enum broker_result topology_declare_one(struct broker_connection *connection,
+					amqp_channel_t channel,
+					const struct declaration *declaration, bool passive,
+					GError **error)
 {
-	g_autofree char *action = g_strdup_printf("declaring the exchange %s", name);
-	g_autoptr(GError) refused = NULL;
-	enum broker_result result;
+	g_autofree char *action = describe_attempt(declaration);
+	unsigned consumers =
+		send_declaration(broker_amqp_state(connection), channel, declaration, passive);
+	enum broker_result result = check_reply_and_reopen(connection, channel, action, error);
 
-	(void)amqp_exchange_declare(broker_amqp_state(connection), channel,
-				    amqp_cstring_bytes(name), amqp_cstring_bytes(type), 0, durable,
-				    auto_delete, 0, amqp_empty_table);
-	result = check_reply_and_reopen(connection, channel, action, &refused);
-	/* Another service declared it with other arguments, which does not matter here. */
-	if (result == BROKER_CHANNEL_CLOSED &&
-	    broker_reply_code(connection) == PRECONDITION_FAILED) {
-		g_info("%s; using the exchange as it is", refused->message);
+	if (result != BROKER_OK || !declaration->unused || consumers == 0)
+		return result;
+	g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,
+		    "%s: another process consumes it; taking the next name", action);
+	return BROKER_CHANNEL_CLOSED;
+}
+
+bool topology_is_conflict(const struct broker_connection *connection, const GError *refusal)
+{
+	return broker_reply_code(connection) == PRECONDITION_FAILED &&
+	       conflict_is_refusal(refusal->message);
+}
+
+/* Adds what to do about it. */
+static void explain_denial(const struct declaration *declaration, GError **error)
+{
+	g_autofree char *message = NULL;
+
+	if (!*error)
+		return;
+	message = g_strdup_printf("%s; %s", (*error)->message,
+				  declaration->shared ? TOPOLOGY_ADVICE_DENIED
+						      : TOPOLOGY_ADVICE_DENIED_PRIVATE);
+	g_free((*error)->message);
+	(*error)->message = g_steal_pointer(&message);
+}
+
+/* Declares a shared exchange or queue; see topology_declare. */
+static enum broker_result declare_shared(struct broker_connection *connection,
+					 amqp_channel_t channel,
+					 const struct declaration *declaration, GError **error)
+{
+	g_autoptr(GError) refused = NULL;
+	enum broker_result result =
+		topology_declare_one(connection, channel, declaration, false, &refused);
+
+	if (result == BROKER_CHANNEL_CLOSED && topology_is_conflict(connection, refused)) {
+		g_autofree char *advice = conflict_advice(refused->message);
+
+		g_warning("%s; using the %s as it is; %s", refused->message,
+			  declaration->kind == DECLARATION_QUEUE ? "queue" : "exchange", advice);
 		return BROKER_OK;
 	}
 	if (refused)
@@ -98,138 +175,111 @@ static enum broker_result declare_exchange(struct broker_connection *connection,
 	return result;
 }
 
-static enum broker_result declare_queue(struct broker_connection *connection,
-					amqp_channel_t channel, const char *name, bool durable,
-					bool auto_delete, const struct queue_arguments *arguments,
-					GError **error)
+static enum broker_result declare_optional(struct broker_connection *connection,
+					   amqp_channel_t channel,
+					   const struct declaration *declaration,
+					   const char **ret_missing, GError **error)
 {
-	g_autofree char *action = g_strdup_printf("declaring the queue %s", name);
-
-	(void)amqp_queue_declare(broker_amqp_state(connection), channel, amqp_cstring_bytes(name),
-				 0, durable, 0, auto_delete, arguments->table);
-	return check_reply_and_reopen(connection, channel, action, error);
-}
-
-static enum broker_result bind_queue(struct broker_connection *connection, amqp_channel_t channel,
-				     const char *queue, const char *exchange, const char *key,
-				     GError **error)
-{
-	g_autofree char *action = g_strdup_printf("binding the queue %s to %s", queue, exchange);
-
-	(void)amqp_queue_bind(broker_amqp_state(connection), channel, amqp_cstring_bytes(queue),
-			      amqp_cstring_bytes(exchange), amqp_cstring_bytes(key),
-			      amqp_empty_table);
-	return check_reply_and_reopen(connection, channel, action, error);
-}
-
-enum broker_result topology_declare_exchange(struct broker_connection *connection,
-					     amqp_channel_t channel,
-					     const struct rpc_config *config, GError **error)
-{
-	return declare_exchange(connection, channel, config->control_exchange, "topic",
-				config->durable, config->auto_delete, error);
-}
-
-enum broker_result topology_declare_topic(struct broker_connection *connection,
-					  amqp_channel_t channel, const struct rpc_config *config,
-					  const char *queue, GError **error)
-{
-	struct queue_arguments arguments = {.table = {0, arguments.entries}};
 	g_autoptr(GError) refused = NULL;
-	enum broker_result result;
+	enum broker_result result =
+		topology_declare_one(connection, channel, declaration, true, &refused);
 
-	if (config->quorum)
-		add_quorum(&arguments, config);
-	result = declare_queue(connection, channel, queue, config->durable, config->auto_delete,
-			       &arguments, &refused);
-	if (result == BROKER_CHANNEL_CLOSED &&
-	    broker_reply_code(connection) == PRECONDITION_FAILED) {
-		g_warning("%s; using the queue as it is; set amqp_durable_queues, amqp_auto_delete "
-			  "and rabbit_quorum_queue as in the other services",
-			  refused->message);
-		result = BROKER_OK;
+	if (result == BROKER_CHANNEL_CLOSED && broker_reply_code(connection) == NOT_FOUND) {
+		g_info("%s; nothing is bound to it", refused->message);
+		*ret_missing = declaration->name;
+		return BROKER_OK;
 	}
-	if (result != BROKER_OK) {
+	if (refused)
 		g_propagate_error(error, g_steal_pointer(&refused));
-		return result;
-	}
-	return bind_queue(connection, channel, queue, config->control_exchange, queue, error);
-}
-
-enum broker_result topology_declare_fanout(struct broker_connection *connection,
-					   amqp_channel_t channel, const struct rpc_config *config,
-					   const char *queue, GError **error)
-{
-	struct queue_arguments arguments = {.table = {0, arguments.entries}};
-	g_autofree char *exchange = g_strdup_printf("%s_fanout", config->topic);
-	enum broker_result result;
-
-	add_transient_arguments(&arguments, config);
-	result = declare_exchange(connection, channel, exchange, "fanout", config->transient_quorum,
-				  true, error);
-	if (result == BROKER_OK)
-		result = declare_queue(connection, channel, queue, config->transient_quorum, false,
-				       &arguments, error);
-	return result == BROKER_OK
-		       ? bind_queue(connection, channel, queue, exchange, config->topic, error)
-		       : result;
-}
-
-enum broker_result topology_declare_reply(struct broker_connection *connection,
-					  amqp_channel_t channel, const struct rpc_config *config,
-					  const char *queue, GError **error)
-{
-	struct queue_arguments arguments = {.table = {0, arguments.entries}};
-
-	add_transient_arguments(&arguments, config);
-	return declare_queue(connection, channel, queue, config->transient_quorum, false,
-			     &arguments, error);
-}
-
-enum broker_result topology_declare_listener(struct broker_connection *connection,
-					     amqp_channel_t channel,
-					     const struct rpc_config *config, char **ret_queue,
-					     const char *const *keys, GError **error)
-{
-	enum broker_result result;
-	amqp_queue_declare_ok_t *declared;
-
-	declared = amqp_queue_declare(broker_amqp_state(connection), channel, amqp_empty_bytes, 0,
-				      0, 1, 1, amqp_empty_table);
-	result = check_reply_and_reopen(connection, channel, "declaring the queue of a listener",
-					error);
-	if (result != BROKER_OK || !declared)
-		return result;
-	g_free(*ret_queue);
-	*ret_queue = g_strndup(declared->queue.bytes, declared->queue.len);
-	for (; *keys && result == BROKER_OK; keys++)
-		result = bind_queue(connection, channel, *ret_queue, config->control_exchange,
-				    *keys, error);
 	return result;
 }
 
-enum broker_result topology_set_prefetch(struct broker_connection *connection,
-					 amqp_channel_t channel, unsigned prefetch, GError **error)
+enum broker_result topology_declare(struct broker_connection *connection, amqp_channel_t channel,
+				    const GPtrArray *declarations, GError **error)
 {
-	(void)amqp_basic_qos(broker_amqp_state(connection), channel, 0, (uint16_t)prefetch, 0);
-	return check_reply_and_reopen(connection, channel, "setting the prefetch", error);
-}
+	const char *missing = NULL; /* an exchange */
+	bool consumed = false;
 
-enum broker_result topology_consume(struct broker_connection *connection, amqp_channel_t channel,
-				    const char *queue, const char *tag, bool no_ack, GError **error)
-{
-	g_autofree char *action = g_strdup_printf("consuming the queue %s", queue);
+	for (guint i = 0; i < declarations->len; i++) {
+		const struct declaration *declaration = g_ptr_array_index(declarations, i);
+		GError *refused = NULL;
+		enum broker_result result;
 
-	(void)amqp_basic_consume(broker_amqp_state(connection), channel, amqp_cstring_bytes(queue),
-				 amqp_cstring_bytes(tag), 0, no_ack, 0, amqp_empty_table);
-	return check_reply_and_reopen(connection, channel, action, error);
+		if (declaration->kind == DECLARATION_BINDING &&
+		    g_strcmp0(declaration->exchange, missing) == 0)
+			continue;
+		if (declaration->optional)
+			result = declare_optional(connection, channel, declaration, &missing,
+						  &refused);
+		else if (declaration->shared)
+			result = declare_shared(connection, channel, declaration, &refused);
+		else
+			result = topology_declare_one(connection, channel, declaration, false,
+						      &refused);
+		if (result == BROKER_OK) {
+			consumed = consumed || declaration->kind == DECLARATION_CONSUMER;
+			continue;
+		}
+		if (broker_denied_transient(connection))
+			explain_denial(declaration, &refused);
+		g_propagate_error(error, refused);
+		return consumed ? BROKER_LOST : result;
+	}
+	return BROKER_OK;
 }
 
 enum broker_result topology_cancel(struct broker_connection *connection, amqp_channel_t channel,
-				   const char *tag, GError **error)
+				   const GPtrArray *declarations, GError **error)
 {
-	g_autofree char *action = g_strdup_printf("ending the consumer %s", tag);
+	enum broker_result result = BROKER_OK;
 
-	(void)amqp_basic_cancel(broker_amqp_state(connection), channel, amqp_cstring_bytes(tag));
-	return broker_check_reply(connection, channel, action, error);
+	for (guint i = 0; i < declarations->len && result == BROKER_OK; i++) {
+		const struct declaration *declaration = g_ptr_array_index(declarations, i);
+		g_autofree char *action = NULL;
+
+		if (declaration->kind != DECLARATION_CONSUMER)
+			continue;
+		action = g_strdup_printf("ending the consumer %s", declaration->name);
+		(void)amqp_basic_cancel(broker_amqp_state(connection), channel,
+					amqp_cstring_bytes(declaration->name));
+		result = broker_check_reply(connection, channel, action, error);
+	}
+	return result;
+}
+
+void topology_delete(struct broker_connection *connection, amqp_channel_t channel,
+		     const char *queue)
+{
+	amqp_queue_delete_t method = {.queue = amqp_cstring_bytes(queue), .nowait = 1};
+
+	(void)amqp_send_method(broker_amqp_state(connection), channel, AMQP_QUEUE_DELETE_METHOD,
+			       &method);
+}
+
+enum broker_result topology_listen(struct broker_connection *connection, amqp_channel_t channel,
+				   const char *exchange, const char *const *keys, GError **error)
+{
+	amqp_connection_state_t state = broker_amqp_state(connection);
+	const amqp_queue_declare_ok_t *declared =
+		amqp_queue_declare(state, channel, amqp_empty_bytes, 0, 0, 1, 1, amqp_empty_table);
+	enum broker_result result = check_reply_and_reopen(
+		connection, channel, "declaring the queue of a listener", error);
+	g_autofree char *queue = NULL;
+
+	if (result != BROKER_OK || !declared)
+		return result;
+	queue = g_strndup(declared->queue.bytes, declared->queue.len);
+	for (; *keys && result == BROKER_OK; keys++) {
+		(void)amqp_queue_bind(state, channel, amqp_cstring_bytes(queue),
+				      amqp_cstring_bytes(exchange), amqp_cstring_bytes(*keys),
+				      amqp_empty_table);
+		result = check_reply_and_reopen(connection, channel,
+						"binding the queue of a listener", error);
+	}
+	if (result != BROKER_OK)
+		return result;
+	(void)amqp_basic_consume(state, channel, amqp_cstring_bytes(queue),
+				 amqp_cstring_bytes(LISTENER_TAG), 0, 1, 0, amqp_empty_table);
+	return check_reply_and_reopen(connection, channel, "consuming the queue of a listener",
+				      error);
 }

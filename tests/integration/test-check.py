@@ -6,6 +6,7 @@ root."""
 import os
 import subprocess
 import sys
+import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -50,7 +51,7 @@ def test_all_is_well(env):
         status, lines, shown = check(agent)
         assert status == 0 and shown[-1].startswith("0 failed"), shown
         for name in ("configuration", "qemu-img", "qemu-nbd", "novasnap-thaw", "libvirt", "state_dir", "journal",
-                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "live_method", "RabbitMQ",
+                     "run_dir", "scratch_dir", "snapshots_directory", "disks", "live_method", "RabbitMQ", "queues",
                      "[keystone_authtoken]", "[service_user]", "Glance"):
             assert lines[name].startswith("ok "), lines[name]
         assert "MiB free" in lines["scratch_dir"] and "QEMU runs as" in lines["libvirt"]
@@ -152,6 +153,30 @@ def test_rabbitmq(env):
         fails(env.agent(broker_url=env.broker.url.replace("guest:guest", "guest:wrong")), "RabbitMQ",
               "cannot log in", "guest")
         fails(env.agent(broker_url=env.broker.url + "no-such-vhost"), "RabbitMQ", "no-such-vhost")
+
+
+def test_queues_of_other_services(env):
+    """What exists is compared with the configuration, and stays as it is."""
+    unique = uuid.uuid4().hex[:8]
+    exchange, topic = f"nova-{unique}", f"compute-{unique}"
+    names = {"DEFAULT": {"control_exchange": exchange}, "compute": {"topic": topic}}
+    with env.broker.connection() as connection:
+        channel = connection.channel()
+        channel.exchange_declare(exchange, "topic", durable=False, auto_delete=False)
+        channel.queue_declare(topic, durable=False, auto_delete=False)
+        channel.exchange_declare(f"{topic}_fanout", "fanout", durable=True, auto_delete=True)
+        shown = check(env.agent(**names, oslo_messaging_rabbit={"rabbit_quorum_queue": "true"}))[2]
+        found = {line.split(": ")[1]: line for line in shown if line[6:].startswith("queues: ")}
+        assert set(found) == {f"exchange {exchange}", f"queue {topic}", f"exchange {topic}_fanout"}, shown
+        assert all(line.startswith("warn") for line in found.values()), found
+        assert 'durable is "false" at the broker, and "true"' in found[f"queue {topic}"], found
+        assert "rabbit_quorum_queue" in found[f"queue {topic}"], found
+        assert "rabbit_transient_quorum_queue" in found[f"exchange {topic}_fanout"], found
+        # As they were; and nothing is missing that was not before.
+        channel.exchange_declare(exchange, "topic", durable=False, auto_delete=False)
+        channel.queue_delete(topic)
+        channel.exchange_delete(f"{topic}_fanout")
+        channel.exchange_delete(exchange)
 
 
 def test_glance_and_keystone(env):

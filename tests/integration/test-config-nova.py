@@ -39,9 +39,9 @@ CONF = nova.conf.CONF
 RABBIT = "oslo_messaging_rabbit"
 KEYSTONE_TYPES = ("password", "v3password", "token", "v3token", "v3applicationcredential")
 # novasnap's only, or of a Nova that is older or newer than the installed one.
-NOT_IN_NOVA = {("compute", "topic"), *((RABBIT, name) for name in (
+NOT_IN_NOVA = {("compute", "topic"), ("notifications", "include_share_mapping"), *((RABBIT, name) for name in (
     "rabbit_quorum_max_memory_length", "rabbit_quorum_max_memory_bytes", "rabbit_transient_quorum_queue",
-    "rabbit_stream_fanout"))}
+    "rabbit_stream_fanout", "use_queue_manager", "hostname", "processname"))}
 # oslo.config raises these where it refuses a file, a value or a reference; SystemExit for a bad value of an option that
 # is also one of nova-compute's command line.
 REFUSALS = (cfg.Error, ValueError, RecursionError, SystemExit)
@@ -127,7 +127,7 @@ def expected_value(key, value):
     items."""
     if key["type"] in ("list", "multi"):
         return [item for item in value or [] if item or key["type"] == "multi"]
-    if key["type"] == "uint" and value is not None:
+    if key["type"] in ("uint", "int64") and value is not None:
         return int(value)
     if value in (None, "") and key["type"] not in ("bool", "text"):
         return key["default"]
@@ -155,7 +155,7 @@ class KeyFiles:
         if kind == "bool":
             return choose(["true", "True", "1", "on", "yes", "YES", "false", "0", "Off", "no", "'yes'", "$use_cow_images"]
                           if not self.chance(0.02) else ["t", "", "2"])
-        if kind == "uint":
+        if kind in ("uint", "int64"):
             if self.chance(0.1) and key["name"] != "rabbit_transient_queues_ttl":
                 return "0"  # queues that do not expire came with oslo.messaging 14.1
             return choose(["1", "7", "05", "+6", "1_0", "'8'", "$report_interval"] if not self.chance(0.02)
@@ -580,7 +580,10 @@ def test_refused_options(env):
         assert "error" not in env.tool.ask(load=[env.write(f"[{RABBIT}]\n{lines}\n")]), lines
     stream = f"[{RABBIT}]\nrabbit_stream_fanout = true\nrabbit_transient_quorum_queue = true\n"
     assert "rabbit_stream_fanout: needs" in env.tool.ask(load=[env.write(stream)])["error"]
-    assert "error" not in env.tool.ask(load=[env.write(f"{stream}rabbit_qos_prefetch_count = 10\n")])
+    stream += "rabbit_qos_prefetch_count = 10\n"
+    assert "error" not in env.tool.ask(load=[env.write(stream)])
+    error = env.tool.ask(load=[env.write(f"{stream}rabbit_ha_queues = true\n")])["error"]
+    assert "rabbit_ha_queues: cannot be combined" in error, error
     # With another driver, or none, the URL for notifications is not used, as in nova.
     for driver in ("", "driver = noop\n", "driver = log\n"):
         path = env.write(f"[oslo_messaging_notifications]\n{driver}transport_url = rabbit://h/?ssl=1\n")

@@ -55,13 +55,13 @@ class Agent:
             file.write(f"[{section}]\n")
             file.writelines(f"{key} = {value}\n" for key, value in keys.items())
 
-    def start(self, env=None):
+    def start(self, env=None, wait=True):
         """Starts it and waits until it is ready. Raises RuntimeError if it ends before."""
         before = len(self.text())
         self.process = spawn([*self.run_as, os.path.join(self.programs, "novasnapd"), *self.files], self.log, env)
         self.pids.add(self.process.pid)
         until = time.monotonic() + 60
-        while " ready after " not in self.text()[before:]:
+        while wait and " ready after " not in self.text()[before:]:
             if self.process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"novasnapd did not come up:\n{self.text()[-3000:]}")
             time.sleep(0.02)

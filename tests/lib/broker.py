@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A private RabbitMQ with an Erlang cookie, an epmd and ports of its own."""
+import base64
+import glob
+import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import uuid
 
 from process import end, free_port, spawn, wait_port
+
+
+def installed_version():
+    """Returns the version of the installed RabbitMQ, as numbers."""
+    paths = glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*")
+    return max(tuple(int(part) for part in re.findall(r"\d+", os.path.basename(path))) for path in paths)
 
 
 class _Client:
@@ -18,13 +28,13 @@ class _Client:
     def host(self):
         return self.url.split("@")[1].strip("/")
 
-    def connection(self):
+    def connection(self, vhost=""):
         import kombu  # which the demo does without
-        return kombu.Connection(self.url.replace("rabbit:", "amqp:", 1))
+        return kombu.Connection(self.url.replace("rabbit:", "amqp:", 1) + vhost)
 
-    def publish(self, body, routing_key, exchange="nova"):
+    def publish(self, body, routing_key, exchange="nova", vhost=""):
         """Publishes a body unchanged, or a message that is encoded as JSON, to an exchange that exists."""
-        with self.connection() as connection:
+        with self.connection(vhost) as connection:
             connection.Producer().publish(
                 body if isinstance(body, (str, bytes)) else json.dumps(body), exchange=exchange,
                 routing_key=routing_key, content_type="application/json", content_encoding="utf-8")
@@ -33,18 +43,28 @@ class _Client:
 class Broker(_Client):
     own = True
 
-    def __init__(self, folder, tls=None, verify_clients=True):
+    def __init__(self, folder, tls=None, verify_clients=True, options=(), management=False,
+                 name="rabbit"):
         """`tls`: (CA, certificate, key): a second port speaks TLS, and wants a client's certificate unless
-        `verify_clients` is false."""
-        self.folder = folder.make("rabbit")
+        `verify_clients` is false. `options`: lines of rabbitmq.conf. `management`: with its HTTP API, which
+        add_vhost and objects need."""
+        self.folder = folder.make(name)
         self.log = os.path.join(self.folder, "rabbit.log")
         self.port, self.dist, self.epmd = free_port(), free_port(), free_port()
         self.url = f"rabbit://guest:guest@127.0.0.1:{self.port}/"
         self.node = f"t{uuid.uuid4().hex[:8]}@localhost"
         self.process = self.epmd_process = None
         self.tls_port = free_port() if tls else None
+        lines = list(options)
         if tls:
-            self._write_tls(tls, "true" if verify_clients else "false")
+            lines += self._tls_options(tls, "true" if verify_clients else "false")
+        self.management_port = free_port() if management else None
+        if management:
+            lines += ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {self.management_port}"]
+            with open(os.path.join(self.folder, "plugins"), "w") as plugins:
+                plugins.write("[rabbitmq_management].\n")
+        with open(os.path.join(self.folder, "rabbitmq.conf"), "w") as conf:
+            conf.writelines(f"{line}\n" for line in lines)
         shutil.chown(self.folder, "rabbitmq", "rabbitmq")
         self.env = {
             "HOME": self.folder,
@@ -64,13 +84,11 @@ class Broker(_Client):
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
-    def _write_tls(self, files, verify):
-        with open(os.path.join(self.folder, "rabbitmq.conf"), "w") as conf:
-            conf.write(f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
-                       f"ssl_options.verify = verify_{'peer' if verify == 'true' else 'none'}\n"
-                       f"ssl_options.fail_if_no_peer_cert = {verify}\n")
-            for key, path in zip(("cacertfile", "certfile", "keyfile"), files):
-                conf.write(f"ssl_options.{key} = {path}\n")
+    def _tls_options(self, files, verify):
+        return [f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}",
+                f"ssl_options.verify = verify_{'peer' if verify == 'true' else 'none'}",
+                f"ssl_options.fail_if_no_peer_cert = {verify}",
+                *(f"ssl_options.{key} = {path}" for key, path in zip(("cacertfile", "certfile", "keyfile"), files))]
 
     def start(self, wait=True):
         # The server's script starts an epmd when there is none; this one ends with us.
@@ -80,7 +98,8 @@ class Broker(_Client):
             self.wait()
 
     def wait(self):
-        wait_port(self.port, self.process, "RabbitMQ", self.log)
+        for port in filter(None, (self.management_port, self.port)):
+            wait_port(port, self.process, "RabbitMQ", self.log)
 
     def is_up(self):
         return self.process is not None
@@ -103,6 +122,32 @@ class Broker(_Client):
         return subprocess.run(["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *args],
                               env={**os.environ, **self.env}, check=True, timeout=60,
                               capture_output=True, text=True).stdout
+
+    def _manage(self, method, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=60)
+        try:
+            connection.request(method, f"/api/{path}", headers={
+                "Authorization": "Basic " + base64.b64encode(b"guest:guest").decode(),
+                "Content-Type": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise RuntimeError(f"RabbitMQ answered {method} {path} with {answer.status}: {body[:500]}")
+        return json.loads(body) if body else None
+
+    def add_vhost(self, name):
+        """Returns the transport URL of a new vhost."""
+        self._manage("PUT", f"vhosts/{name}")
+        return self.url + name
+
+    def objects(self, vhost):
+        """Returns the exchanges of a vhost that somebody declared, its queues, and the bindings of those."""
+        exchanges, queues, bindings = (self._manage("GET", f"{kind}/{vhost}?disable_stats=true&enable_queue_totals=true")
+                                       for kind in ("exchanges", "queues", "bindings"))
+        return ([each for each in exchanges if each["name"] and not each["name"].startswith("amq.")], queues,
+                [each for each in bindings if each["source"]])
 
     def __enter__(self):
         self.start()
@@ -136,7 +181,7 @@ class GivenBroker(_Client):
         pass
 
 
-def broker_for_tests(folder):
-    """Returns the RabbitMQ of NOVASNAP_TEST_AMQP_URL, or else a private one."""
+def broker_for_tests(folder, **more):
+    """Returns the RabbitMQ of NOVASNAP_TEST_AMQP_URL, or else a private one with these arguments."""
     url = os.environ.get("NOVASNAP_TEST_AMQP_URL")
-    return GivenBroker(url) if url else Broker(folder)
+    return GivenBroker(url) if url else Broker(folder, **more)

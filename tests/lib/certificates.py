@@ -1,7 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A private CA, made by openssl."""
+import datetime
 import os
 import subprocess
+
+CONFIGURATION = """[ca]
+default_ca = test
+[test]
+database = {0}/index.txt
+rand_serial = yes
+unique_subject = no
+new_certs_dir = {0}
+default_md = sha256
+policy = policy
+[policy]
+commonName = supplied
+"""
 
 
 class Authority:
@@ -13,6 +27,9 @@ class Authority:
         self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
                       f"/CN=novasnap test {name}", "-keyout", self._path("ca.key"), "-out",
                       self.certificate)
+        with open(self._path("ca.conf"), "w") as file:
+            file.write(CONFIGURATION.format(self.folder))
+        open(self._path("index.txt"), "w").close()
 
     def _path(self, name):
         return os.path.join(self.folder, name)
@@ -29,9 +46,12 @@ class Authority:
             file.write(f"subjectAltName = {alt_names}\n")
         self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key,
                       "-out", request)
-        self.openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey",
-                      self._path("ca.key"), "-CAcreateserial", "-days", str(days), "-extfile",
-                      extensions, "-out", certificate)
+        # `openssl x509` takes no time that has passed, or does not take one at all.
+        now = datetime.datetime.now(datetime.timezone.utc)
+        begin, end = (f"{now + datetime.timedelta(offset):%Y%m%d%H%M%SZ}" for offset in (min(days, 0) - 1, days))
+        self.openssl("ca", "-batch", "-notext", "-config", self._path("ca.conf"), "-in", request, "-cert",
+                     self.certificate, "-keyfile", self._path("ca.key"), "-startdate", begin, "-enddate", end,
+                     "-extfile", extensions, "-out", certificate)
         for path in (key, certificate):
             os.chmod(path, 0o644)
         return certificate, key

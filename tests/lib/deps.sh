@@ -21,7 +21,7 @@ declare -A table=(
 	# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
 	[e2e]="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-kvm|nova-compute-qemu
 		placement-api mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk
-		python3-amqp"
+		python3-amqp ovmf swtpm-tools"
 	[roots]="debootstrap debian-archive-keyring iproute2 mount util-linux wget"
 	[container]="docker.io @roots"
 	[bench]="gnuplot-nox curl nbdkit openssl procps"

@@ -9,9 +9,9 @@ for name in ("oslo", "oslo_messaging", "oslo.messaging", "amqp"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def make_conf():
+def make_conf(*files):
     conf = cfg.ConfigOpts()
-    conf([])
+    conf([], default_config_files=list(files))
     # oslo.messaging registers these only with the global configuration. Older releases have no tracing.
     for name in ("metrics", "tracing"):
         try:

@@ -46,7 +46,7 @@ class Names:
         return self
 
     def __exit__(self, *_):
-        queues = [self.topic, f"{self.topic}.{self.host}", self.other, f"{self.other}.node9"]
+        queues = [self.topic, f"{self.topic}.{self.host}", f"{self.topic}_fanout", self.other, f"{self.other}.node9"]
         with self.connection() as connection:
             for name in queues:
                 self.delete(connection, "queue_delete", name)

@@ -26,12 +26,13 @@
 #define CHOICES_MAX 8
 
 /* In the order of enum config_type. */
-static const char *const type_names[] = {"bool", "uint",  "string", "text",   "path", "host",
-					 "list", "multi", "choice", "switch", NULL};
+static const char *const type_names[] = {"bool", "uint", "int64", "string", "text",   "path",
+					 "host", "list", "multi", "choice", "switch", NULL};
 
 union value {
 	bool flag;
 	unsigned number;
+	int64_t integer;
 	const char *text;
 	const char *const *items;
 };
@@ -126,6 +127,8 @@ static cJSON *value_to_json(const struct config_key *key, const void *target)
 	case CONFIG_BOOL:
 	case CONFIG_SWITCH:
 		return cJSON_CreateBool(*(const bool *)value);
+	case CONFIG_INT64:
+		return cJSON_CreateNumber((double)*(const int64_t *)value);
 	case CONFIG_UINT:
 		return cJSON_CreateNumber(*(const unsigned *)value);
 	case CONFIG_LIST:

@@ -297,7 +297,7 @@ int main(int argc, char **argv)
 	char *notifications_url = NULL;
 	struct rpc_config notifications;
 	char *url = NULL, *host = NULL, *rejected = NULL, *ca = NULL, *exchange = NULL,
-	     *topic = NULL;
+	     *topic = NULL, *manager = NULL;
 	const GOptionEntry entries[] = {
 		{"url", 0, 0, G_OPTION_ARG_STRING, &url, "transport_url", NULL},
 		{"host", 0, 0, G_OPTION_ARG_STRING, &host, "name of the compute host", NULL},
@@ -316,6 +316,8 @@ int main(int argc, char **argv)
 		{"transient-quorum", 0, 0, G_OPTION_ARG_NONE, &quorum,
 		 "rabbit_transient_quorum_queue and rabbit_quorum_queue, with limits", NULL},
 		{"stream-fanout", 0, 0, G_OPTION_ARG_NONE, &stream, "rabbit_stream_fanout", NULL},
+		{"queue-manager", 0, 0, G_OPTION_ARG_STRING, &manager,
+		 "host and process of use_queue_manager", NULL},
 		{"bare", 0, 0, G_OPTION_ARG_NONE, &bare, "notifications also without envelope",
 		 NULL},
 		{NULL, 0, 0, 0, NULL, NULL, NULL},
@@ -356,6 +358,7 @@ int main(int argc, char **argv)
 	config.quorum_max_memory_length = quorum ? 1000 : 0;
 	config.quorum_max_memory_bytes = quorum ? 1000000 : 0;
 	config.stream_fanout = stream;
+	config.queue_manager_name = manager;
 	config.notification_format = bare ? RPC_NOTIFICATION_BOTH : RPC_NOTIFICATION_ENVELOPE;
 	notifications = config;
 	notifications.transport_url = notifications_url;
@@ -394,5 +397,6 @@ int main(int argc, char **argv)
 	g_free(ca);
 	g_free(exchange);
 	g_free(topic);
+	g_free(manager);
 	return 0;
 }

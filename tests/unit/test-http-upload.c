@@ -41,8 +41,8 @@ struct stand_in {
 	pthread_t thread;
 	atomic_bool stopping;
 	/* Changed by the thread. */
-	unsigned connections;
-	uint64_t received; /* bytes of the last body */
+	atomic_uint connections;
+	atomic_uint_fast64_t received; /* bytes of the last body */
 };
 
 static void say(int fd, const char *text)
@@ -53,7 +53,7 @@ static void say(int fd, const char *text)
 /* Receives up to `size` bytes of a body. Returns whether all have come. */
 static bool receive(struct stand_in *stand_in, int fd, uint64_t size)
 {
-	static char buffer[65536];
+	char buffer[65536];
 
 	while (size > 0) {
 		ssize_t got = recv(fd, buffer, MIN(size, sizeof(buffer)), 0);

@@ -18,7 +18,8 @@ static enum inflight_verdict open_again(struct inflight *inflight, const char *i
 					unsigned connection, uint64_t tag_number,
 					uint64_t *ret_number)
 {
-	const struct delivery_tag tag = {connection, CONSUMER_SERVER, tag_number};
+	const struct delivery_tag tag = {
+		.connection = connection, .channel = CONSUMER_SERVER, .number = tag_number};
 
 	return inflight_open(inflight, id, &tag, ret_number);
 }
@@ -445,17 +446,17 @@ static void test_pieces(void)
 
 	/* A frame that follows a method other than a delivery. */
 	g_assert_cmpint(delivery_add_frame(&assembler, &one, NULL), ==, 0);
-	delivery_begin(&assembler, 7);
+	delivery_begin(&assembler, 7, amqp_cstring_bytes("q"));
 	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
 	g_assert_cmpint(delivery_add_frame(&assembler, &one, NULL), ==, 1);
 	g_assert_cmpmem(assembler.body, assembler.length, "abcdef", 6);
 	g_assert_true(assembler.body == one.payload.body_fragment.bytes);
-	delivery_begin(&assembler, 8);
+	delivery_begin(&assembler, 8, amqp_cstring_bytes("q"));
 	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
 	g_assert_cmpint(delivery_add_frame(&assembler, &half, NULL), ==, 0);
 	g_assert_cmpint(delivery_add_frame(&assembler, &half, NULL), ==, 1);
 	g_assert_cmpmem(assembler.body, assembler.length, "abcabc", 6);
-	delivery_begin(&assembler, 9);
+	delivery_begin(&assembler, 9, amqp_cstring_bytes("q"));
 	g_assert_cmpint(delivery_add_frame(&assembler, &empty, NULL), ==, 1);
 	g_assert_cmpuint(assembler.length, ==, 0);
 	delivery_reset(&assembler);
@@ -476,15 +477,15 @@ static void test_unexpected_frames(void)
 	amqp_frame_t header = header_of(5), half = piece_of("abc", 3);
 	amqp_frame_t other = {.frame_type = AMQP_FRAME_HEARTBEAT, .channel = CONSUMER_SERVER};
 
-	delivery_begin(&assembler, 1);
+	delivery_begin(&assembler, 1, amqp_cstring_bytes("q"));
 	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
 	g_assert_cmpint(delivery_add_frame(&assembler, &half, NULL), ==, 0);
 	expect_unexpected(&assembler, &half);
-	delivery_begin(&assembler, 2);
+	delivery_begin(&assembler, 2, amqp_cstring_bytes("q"));
 	expect_unexpected(&assembler, &half);
-	delivery_begin(&assembler, 3);
+	delivery_begin(&assembler, 3, amqp_cstring_bytes("q"));
 	expect_unexpected(&assembler, &other);
-	delivery_begin(&assembler, 4);
+	delivery_begin(&assembler, 4, amqp_cstring_bytes("q"));
 	g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
 	expect_unexpected(&assembler, &header);
 }
@@ -499,7 +500,7 @@ static void test_too_long(void)
 		struct delivery_assembler assembler = {0};
 		amqp_frame_t header = header_of(sizes[i] * 17), piece = piece_of(bytes, sizes[i]);
 
-		delivery_begin(&assembler, 1);
+		delivery_begin(&assembler, 1, amqp_cstring_bytes("q"));
 		g_assert_cmpint(delivery_add_frame(&assembler, &header, NULL), ==, 0);
 		for (int j = 1; j <= 17; j++)
 			g_assert_cmpint(delivery_add_frame(&assembler, &piece, NULL), ==, j == 17);
