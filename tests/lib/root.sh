@@ -118,9 +118,14 @@ if [ -n "${NOVASNAP_ROOT_FOLDER:-}" ]; then
 		cp -L /etc/resolv.conf etc/resolv.conf
 	fi
 	mapfile -t variables < <(kept_variables)
+	# With chroot, what enters a mount namespace of the command's (nsenter) would leave the root.
+	mkdir -p mnt
+	pivot_root . mnt
+	cd /
+	/usr/bin/umount --lazy /mnt
 	# shellcheck disable=SC2016 # for the inner shell
-	env -i HOME=/root USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${variables[@]}" \
-		chroot . /bin/sh -c 'cd /novasnap && exec "$@"' sh "$@" <&0 &
+	/usr/bin/env -i HOME=/root USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		"${variables[@]}" /bin/sh -c 'cd /novasnap && exec "$@"' sh "$@" <&0 &
 	command=$!
 	trap stop_command TERM
 	status=0
