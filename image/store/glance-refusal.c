@@ -20,19 +20,21 @@ static void explain_conflict(GError *lookup, GError **error)
 }
 
 /* Glance 30 and later inspects what it has stored (glance.location.ImageProxy.set_data), and
- * refuses a raw disk to which the guest has written the header of another format. */
+ * refuses a raw disk to which the guest has written the header of another format. The text of its
+ * answer only says that it does not support the media type. */
 static void explain_format(const struct image_record *record, GError **error)
 {
 	const char *format = record->disk_format ? record->disk_format : "unknown";
-	const char *advice = "see [image_format] in Glance's configuration, and Glance's log";
+	const char *advice = "see Glance's log, and [image_format] in its configuration";
 	GError *explained;
 
 	if (g_str_equal(format, "raw"))
 		advice = "the guest's disk looks like another format; with "
 			 "[libvirt]snapshot_image_format = qcow2 it is sent within a qcow2 image";
 	explained = g_error_new((*error)->domain, (*error)->code,
-				"%s; the image's disk_format is %s: %s", (*error)->message, format,
-				advice);
+				"%s; this means the format of the data; the image's disk_format is "
+				"%s: %s",
+				(*error)->message, format, advice);
 	g_clear_error(error);
 	*error = explained;
 }

@@ -135,7 +135,8 @@ lock_path = {self.folder}
         image = self.create(disk_format="raw", container_format="bare")
         with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
             connection.sendall(f"PUT /v2/images/{image}/file HTTP/1.1\r\nHost: glance\r\nContent-Length: 1\r\n"
-                               "Content-Type: application/octet-stream\r\nExpect: 100-continue\r\n\r\n".encode())
+                               "Content-Type: application/octet-stream\r\nConnection: close\r\n"
+                               "Expect: 100-continue\r\n\r\n".encode())
             connection.settimeout(2)
             try:
                 said = connection.recv(64)

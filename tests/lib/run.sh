@@ -13,7 +13,8 @@ pattern=${NOVASNAP_TESTS:-.}
 jobs=${NOVASNAP_TEST_JOBS:-$(($(nproc) + 2))}
 
 # The longest, of a minute and more, run first, so that none of them runs alone at the end.
-longest=(stream glance recovery-superseded conductor rpc-connection snapshot outage-rpc image-headers)
+longest=(stream glance recovery-superseded conductor rpc-connection snapshot outage-rpc image-headers
+	declarations)
 
 list_files() {
 	local name file

@@ -607,19 +607,18 @@ static void test_upload_image_unusable(void)
 /* Glance does not accept the data as what the record says. */
 static void test_upload_format_refused(void)
 {
-	const struct answer raw[] = {
-		{415, NULL, "failed safety checks"}, {200, NULL, RECORD_OF("raw")}, {0}};
+	const struct answer raw[] = {{415, NULL, "media type"}, {200, NULL, RECORD_OF("raw")}, {0}};
 	const struct answer qcow2[] = {
 		{415, NULL, "does not match"}, {200, NULL, RECORD_OF("qcow2")}, {0}};
 	const struct answer unknown[] = {{415, NULL, "failed"}, {404, NULL, ""}, {0}};
 
 	g_assert_cmpint(upload(raw, false), ==, IMAGE_ERROR_FORMAT);
-	g_assert_nonnull(strstr(message, "answered 415: failed safety checks; "));
+	g_assert_nonnull(strstr(message, "answered 415: media type; "));
 	g_assert_nonnull(strstr(message, "[libvirt]snapshot_image_format = qcow2"));
 	g_assert_cmpuint(puts_seen, ==, 1);
 	g_assert_false(may_be_complete);
 	g_assert_cmpint(upload(qcow2, false), ==, IMAGE_ERROR_FORMAT);
-	g_assert_nonnull(strstr(message, "disk_format is qcow2: see [image_format]"));
+	g_assert_nonnull(strstr(message, "disk_format is qcow2: see Glance's log"));
 	g_assert_cmpint(upload(unknown, false), ==, IMAGE_ERROR_FORMAT);
 	g_assert_true(g_str_has_suffix(message, "answered 415: failed"));
 }
