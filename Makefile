@@ -224,9 +224,12 @@ lint: ## Compile with -Werror, and run the linters (Debian 12's versions are the
 	@$(BUILDER) NOVASNAP_BUILD=$(NOVASNAP_BUILD)-lint WERROR=1 FUZZING=1 fuzz-programs
 	tests/lib/lint.sh
 
-matrix: ## Build and run the unit tests on Debian 12, 13 and sid, with GCC and Clang.
+matrix: ## Build and test on Debian 12, 13 and sid, also `make e2e`; CELLS="trixie sid-demo clang" runs only these.
 	@tests/lib/deps.sh roots
-	tests/lib/matrix.sh $(RELEASES)
+	@tests/lib/matrix.sh $(CELLS)
+
+matrix-page: ## Write what `make matrix` has recorded for this commit into conf/docs/compatibility.md.
+	@tests/lib/matrix.sh --page
 
 e2e: ## Compare novasnapd with nova-compute in a real OpenStack control plane.
 	@tests/lib/deps.sh build run test e2e
@@ -353,7 +356,7 @@ help: ## List the targets.
 
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps check test lint matrix e2e faults kills soak fuzz test-container check-address check-thread \
+.PHONY: all deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
         check-valgrind check-layouts check-all demo bench coverage check-deps check-libraries print-cflags format install uninstall \
         clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

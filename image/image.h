@@ -29,6 +29,7 @@ enum image_error {
 	IMAGE_ERROR_FORBIDDEN,	 /* the identity may not do this (403) */
 	IMAGE_ERROR_CONFLICT,	 /* the image is in a state that accepts no data (409) */
 	IMAGE_ERROR_TOO_LARGE,	 /* over a quota or image_size_cap (413), or the disk is full */
+	IMAGE_ERROR_FORMAT,	 /* the data does not fit the image's disk_format (415) */
 	IMAGE_ERROR_UNAVAILABLE, /* no answer, 429 or 5xx from each server, after all retries */
 	IMAGE_ERROR_MISMATCH,	 /* size or hash in the store differ from the data sent */
 	IMAGE_ERROR_CANCELLED,	 /* the cancel flag was set */

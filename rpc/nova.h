@@ -2,13 +2,14 @@
 /*
  * nova's versioned objects in messages: the instance of a cast, the conductor calls that save it,
  * the record of a compute service, and the notifications. Unknown members of an object are
- * forwarded unchanged. The formats are those of Nova 26.2 (Zed).
+ * forwarded unchanged. The formats are those of the release of nova that the functions are given.
  *
  * Functions that return int return 0, or -1 with an error.
  */
 #ifndef NOVASNAP_RPC_NOVA_H
 #define NOVASNAP_RPC_NOVA_H
 
+#include "rpc/nova-release.h"
 #include "rpc/rpc.h"
 
 /* An instance (nova.objects.instance.Instance), with the names of its changed fields, which are not
@@ -33,9 +34,6 @@ struct nova_instance *nova_instance_from_args(const cJSON *args, GError **error)
  * unchanged. */
 struct nova_instance *nova_instance_take_from_args(cJSON *args, GError **error);
 bool nova_instance_is_plain(const struct nova_instance *instance);
-/* Whether the instance is an object of this version ("2.8"), or of a later one with the same major
- * number. False for a plain instance. */
-bool nova_instance_has_version(const struct nova_instance *instance, const char *version);
 /* Accepts NULL. */
 void nova_instance_free(struct nova_instance *instance);
 typedef struct nova_instance nova_instance_t;
@@ -88,17 +86,27 @@ int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context
  * nova's notifications need it: nova loads it after the power state is saved and before it
  * notifies. Does nothing if the instance has a flavor. */
 int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *context,
+					const struct nova_release *release,
 					struct nova_instance *instance, GError **error);
 /* BlockDeviceMappingList.get_by_instance_uuid: the volumes are part of the notifications of a
  * resume. */
 int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_context *context,
+					       const struct nova_release *release,
 					       struct nova_instance *instance, GError **error);
+/* ShareMappingList.get_by_instance_uuid, for releases with NOVA_HABIT_SHARES. */
+int nova_conductor_instance_load_shares(struct rpc *rpc, struct rpc_context *context,
+					const struct nova_release *release,
+					struct nova_instance *instance, GError **error);
+/* How many shares nova_conductor_instance_load_shares has found last. */
+unsigned nova_instance_share_count(const struct nova_instance *instance);
 /* InstanceActionEvent.event_start. `event` is "compute_snapshot_instance". */
-int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context,
+			       const struct nova_release *release, const char *uuid,
 			       const char *event, const char *host, GError **error);
 /* InstanceActionEvent.event_finish_with_failure. `exc_val` and `exc_tb` are the exception's text
  * and traceback, of any length (the conductor truncates them); NULL on success. */
-int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context,
+				const struct nova_release *release, const char *uuid,
 				const char *event, const char *exc_val, const char *exc_tb,
 				GError **error);
 /* InstanceFault.create. `message` has at most 255 bytes, the width of the column. `details` are
@@ -109,8 +117,9 @@ int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, co
 /* Asks whether the instance has a fault with this code, message and host that was created at
  * `since` (seconds since the epoch) or later: whether a fault_create without a reply was executed.
  * Returns 1 if it has, 0 if not, -1 with an error. */
-int nova_conductor_fault_exists(struct rpc *rpc, struct rpc_context *context, const char *uuid,
-				int code, const char *message, const char *host, gint64 since,
+int nova_conductor_fault_exists(struct rpc *rpc, struct rpc_context *context,
+				const struct nova_release *release, const char *uuid, int code,
+				const char *message, const char *host, gint64 since,
 				GError **error);
 
 /* The record of a compute service (nova.objects.service.Service): of a host and the binary
@@ -122,6 +131,12 @@ struct nova_service;
 struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *context,
 				       const char *host, const char *topic, const char *reason,
 				       GError **error);
+/* The version in the record of this host's nova-compute, which nova-compute has written at its
+ * start (nova.objects.service.SERVICE_VERSION): see nova_release_of_record. If there is no such
+ * record, the highest version in the records of nova's services. Fails with RPC_ERROR_FAILED if
+ * there is no record at all. */
+int nova_conductor_service_version(struct rpc *rpc, struct rpc_context *context, const char *host,
+				   int *ret_version, GError **error);
 /* Accepts NULL. */
 void nova_service_free(struct nova_service *service);
 bool nova_service_is_disabled(const struct nova_service *service);
@@ -138,6 +153,7 @@ struct nova_notify_config {
 	bool versioned;		   /* notification_format is versioned or both */
 	const char *const *topics; /* [oslo_messaging_notifications]topics, NULL-terminated */
 	const char *const *versioned_topics; /* [notifications]versioned_notifications_topics */
+	bool shares;			     /* [notifications]include_share_mapping */
 	const char *host;
 };
 
@@ -146,23 +162,27 @@ struct nova_notify_config {
  * "pause"...; `phase` is "start" or "end". `image_id` is the image of a snapshot, else NULL.
  * `image_location` is Glance's URL, for image_ref_url; it may be NULL. */
 void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config,
-			struct rpc_context *context, const struct nova_instance *instance,
-			const char *action, const char *phase, const char *image_id,
-			const char *image_location);
+			const struct nova_release *release, struct rpc_context *context,
+			const struct nova_instance *instance, const char *action, const char *phase,
+			const char *image_id, const char *image_location);
 
 /* Sends compute.instance.exists and instance.exists for the current audit period
  * (nova.compute.utils.notify_usage_exists). `period` is [DEFAULT]instance_usage_audit_period: hour,
  * day, month or year, with an optional @offset. */
 void nova_notify_exists(struct rpc *rpc, const struct nova_notify_config *config,
-			struct rpc_context *context, const struct nova_instance *instance,
-			const char *period, const char *image_location);
+			const struct nova_release *release, struct rpc_context *context,
+			const struct nova_instance *instance, const char *period,
+			const char *image_location);
+/* Whether these notifications contain the instance's shares, which must be loaded before. */
+bool nova_notify_has_shares(const struct nova_notify_config *config,
+			    const struct nova_release *release);
 
 /* An exception raised by nova. */
 struct nova_exception {
 	const char *class_name; /* "ImageNotFound" */
 	const char *module;	/* "nova.exception" */
 	const char *message;
-	const char *function; /* the cast's method: "snapshot_instance" */
+	const char *function; /* nova's: the cast's method, or "_snapshot_instance" */
 	int code;	      /* of the fault: 500, or the exception's own code */
 };
 

@@ -74,9 +74,13 @@ static GRegex *const *compile_rules(void)
 			g_autoptr(GError) error = NULL;
 
 			/* Without G_REGEX_OPTIMIZE, which compiles to machine code: the systemd
-			 * unit forbids that, and GLib would log so, in the midst of a log line. */
-			compiled[i] =
-				g_regex_new(pattern, G_REGEX_CASELESS | G_REGEX_DOTALL, 0, &error);
+			 * unit forbids that, and GLib would log so, in the midst of a log line.
+			 * By bytes (RAW), since otherwise PCRE checks the encoding of the whole
+			 * text again for each match. Every match begins and ends with an ASCII
+			 * character or at one, so no other character is cut. */
+			compiled[i] = g_regex_new(pattern,
+						  G_REGEX_CASELESS | G_REGEX_DOTALL | G_REGEX_RAW,
+						  0, &error);
 			if (!compiled[i])
 				g_error("%s", error->message);
 		}

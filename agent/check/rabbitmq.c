@@ -4,6 +4,8 @@
  */
 #include "agent/check/rabbitmq.h"
 
+#include "agent/check/nova-release.h"
+
 #define REPLY_S 15
 #define BROKER_POLL_US (G_USEC_PER_SEC / 10)
 /* After the broker has rejected a login, another attempt may still succeed within this time. */
@@ -39,30 +41,36 @@ static void report_login(struct check *check, const char *subject, const struct 
 		     certificate ? certificate : "");
 }
 
-/* Returns whether the broker accepts a login. */
+/* Returns whether the broker accepts a login. `is_for_rpc`: the conductor can be reached through
+ * this broker. */
 static bool check_broker(struct check *check, const char *subject, const struct rpc_config *config,
-			 const char *key)
+			 const char *key, bool is_for_rpc)
 {
-	bool accepted = false;
 	g_autoptr(GError) error = NULL;
 	g_autofree char *problem = NULL;
 	struct rpc_config alone = *config;
 	struct rpc *rpc;
+	bool accepted;
 
 	alone.notifications = NULL;
+	alone.response_timeout_s = MIN(alone.response_timeout_s, REPLY_S);
 	/* The names of the queue manager are those of novasnapd. */
 	alone.queue_manager_name = NULL;
 	rpc = rpc_open(&alone, &error);
-	if (!rpc)
+	if (!rpc) {
 		check_report(check, CHECK_FAIL, subject, "%s", error->message);
-	else if (wait_for_broker(rpc, &problem))
-		accepted = true;
-	else
+		return false;
+	}
+	accepted = wait_for_broker(rpc, &problem);
+	if (accepted) {
+		report_login(check, subject, config);
+		if (is_for_rpc)
+			check_nova_release(check, rpc);
+	} else {
 		check_report(check, CHECK_FAIL, subject, "%s (see %stransport_url)",
 			     problem ? problem : "no reply", key);
+	}
 	rpc_close(rpc, 0);
-	if (accepted)
-		report_login(check, subject, config);
 	return accepted;
 }
 
@@ -127,9 +135,9 @@ void check_rabbitmq(struct check *check)
 	const struct rpc_config *other = config->notifications;
 	g_autoptr(GPtrArray) queues = list_notification_queues(&check->config->notify);
 
-	if (check_broker(check, "RabbitMQ", config, "[DEFAULT]"))
+	if (check_broker(check, "RabbitMQ", config, "[DEFAULT]", true))
 		check_queues(check, "queues", config, true, other ? NULL : queues);
 	if (other && check_broker(check, "RabbitMQ for notifications", other,
-				  "[oslo_messaging_notifications]"))
+				  "[oslo_messaging_notifications]", false))
 		check_queues(check, "queues for notifications", other, false, queues);
 }

@@ -159,6 +159,7 @@ const struct config_key config_table[] = {
 	KEY("notifications", "notification_format", CONFIG_CHOICE, const char *,
 	    notification_format, "unversioned", KEY_OLD("DEFAULT.notification_format"),
 	    .choices = (const char *const[]){"unversioned", "versioned", "both", NULL}),
+	KEY_BOOL("notifications", "include_share_mapping", config.notify.shares, "false"),
 	KEY_LIST("notifications", "versioned_notifications_topics", config.notify.versioned_topics,
 		 "versioned_notifications"),
 

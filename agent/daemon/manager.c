@@ -14,6 +14,7 @@
 #include "agent/daemon/service-record.h"
 #include "agent/daemon/task-run.h"
 #include "agent/task/intake.h"
+#include "agent/task/release.h"
 
 /* Time for aborted jobs to roll back. */
 #define ABORT_S 60
@@ -70,6 +71,7 @@ void manager_free(struct manager *manager)
 		return;
 	leftovers_free(manager->leftovers);
 	service_record_stop(manager->service);
+	release_watch_stop(manager->agent.release_watch);
 	intake_free(manager->intake);
 	cinder_service_free(manager->agent.volumes);
 	virt_host_close(manager->agent.host);
@@ -143,6 +145,11 @@ static int start_serving(struct manager *manager, GError **error)
 	bool reports = config->report_state && config->control;
 
 	agent->journal = journal_open(config->state_dir, config->journal_days, error);
+	if (agent->journal && config->control) {
+		agent->release_watch = release_watch_start(config, agent->rpc, NULL, NULL, error);
+		if (!agent->release_watch)
+			return -1;
+	}
 	/* The open jobs come before any cast: casts for the same instances wait for them. */
 	if (agent->journal)
 		manager->leftovers = leftovers_start(agent, error);

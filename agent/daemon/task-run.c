@@ -12,8 +12,9 @@
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/outcome.h"
+#include "agent/task/release.h"
 #include "agent/task/report-end.h"
-#include "agent/task/report.h"
+#include "agent/task/report-event.h"
 
 /* Pauses between two tries to write the journal, and to report the end. */
 #define JOURNAL_PAUSE_MS 1000
@@ -162,15 +163,6 @@ static void report_until_delivered(struct task *task, const GError *error)
 	}
 }
 
-/* A run that ended by SIGTERM does not count as one during which novasnapd died. */
-static void journal_stop(struct task *task)
-{
-	g_autoptr(GError) error = NULL;
-
-	if (journal_step_add(task->agent->journal, task->journal_job, FACT_STOPPED, "", &error) < 0)
-		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
-}
-
 /* Whether the job stays open in the journal, because the step of the task stays open. */
 static bool stays_open(const struct task *task, enum task_event event)
 {
@@ -190,7 +182,8 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 	if (error && task->journal_job > 0 && task_state_is_ending(task->state))
 		fact_note_failure(task, error);
 	if (was_running && task_state_stage(task->state) == STAGE_LEFT_OPEN)
-		journal_stop(task);
+		/* It does not count as a run during which novasnapd died. */
+		fact_note(task, FACT_STOPPED);
 	report_until_delivered(task, error);
 	stage = task_state_stage(task->state);
 	if (stage == STAGE_LEFT_OPEN)
@@ -216,6 +209,7 @@ static void task_job_run(struct job *job, void *opaque)
 	enum task_event event;
 
 	task->job = job;
+	release_find(task);
 	event = begin_task(task, &error);
 	if (ends_without_success(event) && task->method->give_up)
 		task->method->give_up(task);

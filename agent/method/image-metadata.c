@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define AMI "ami"
-#define INSTANCE_WITHOUT_AMI "2.8"
 
 static void copy_field(cJSON *properties, const struct nova_instance *instance, const char *field,
 		       const char *property)
@@ -56,8 +55,8 @@ struct image_base *image_base_new(const struct task *task)
 			    ? base->record->container_format
 			    : nova_instance_system_metadata(instance, "image_container_format");
 	base->container = g_strdup(container);
-	base->forces_ami = g_strcmp0(format, AMI) == 0 &&
-			   !nova_instance_has_version(instance, INSTANCE_WITHOUT_AMI);
+	base->forces_ami =
+		g_strcmp0(format, AMI) == 0 && nova_release_has(task->release, NOVA_HABIT_AMI);
 	return base;
 }
 

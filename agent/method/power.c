@@ -72,7 +72,8 @@ static int run_power_change(struct task *task, const struct power_change *change
 	task->task_state = nova_instance_string(task->instance, "task_state");
 	if (report_load_flavor(task, error) < 0)
 		return -1;
-	if (!change->vm_state && report_load_block_devices(task, error) < 0)
+	if (!change->vm_state &&
+	    (report_load_block_devices(task, error) < 0 || report_refuse_shares(task, error) < 0))
 		return -1;
 	report_phase(task, change->action, "start");
 	task->step = "changing the guest";

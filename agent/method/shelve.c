@@ -28,6 +28,8 @@ static int power_off(struct task *task, GError **error)
 
 	if (limit)
 		(void)g_ascii_string_to_unsigned(limit, 10, 0, 24 * 3600, &seconds, NULL);
+	if (report_refuse_shares(task, error) < 0)
+		return -1;
 	task->step = "powering off the guest";
 	if (task_step_begin(task, "power-off", NULL, error) < 0 ||
 	    virt_guest_power_off(task->agent->host, nova_instance_uuid(task->instance),

@@ -6,6 +6,7 @@
 #include "agent/method/methods.h"
 #include "agent/method/take-and-upload.h"
 #include "agent/task/args.h"
+#include "agent/task/report-event.h"
 #include "agent/task/report.h"
 
 #define STATE_SNAPSHOT_PENDING "image_snapshot_pending"
@@ -36,6 +37,7 @@ static int run_snapshot(struct task *task, GError **error)
 	task->step = "accepting the cast";
 	if (report_task_state(task, STATE_SNAPSHOT, STATE_SNAPSHOT_PENDING, error) < 0)
 		return -1;
+	report_event_accept(task);
 	return snapshot_instance_steps(task, STATE_SNAPSHOT, true, error);
 }
 
@@ -69,6 +71,8 @@ const struct task_method method_snapshot_instance = {
 	.event = "compute_snapshot_instance",
 	.flags = METHOD_HAS_EVENT | METHOD_HAS_FAULT | METHOD_HAS_IMAGE | METHOD_TOLERATES_GONE,
 	.task_states = "image_snapshot_pending,image_snapshot,image_pending_upload,image_uploading",
+	.rest_function = "_snapshot_instance",
+	.rest_expected_state = STATE_SNAPSHOT,
 	.run = run_snapshot,
 	.check_args = check_snapshot_args,
 };

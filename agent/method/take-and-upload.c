@@ -338,7 +338,7 @@ static int snapshot_and_clear(struct task *task, const char *first, GError **err
 	task->step = "clearing the task state";
 	if (report_task_state(task, NULL, STATE_UPLOADING, error) < 0)
 		return -1;
-	fact_note_state_cleared(task);
+	fact_note(task, FACT_STATE_CLEARED);
 	if (!nova_instance_is_plain(task->instance))
 		report_phase(task, "snapshot", "end");
 	return 0;

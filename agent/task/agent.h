@@ -22,7 +22,8 @@ struct agent {
 	struct image_store *store;
 	struct cinder_service *volumes; /* NULL: Cinder is not configured */
 	struct worker_pool *pool;
-	struct journal *journal; /* NULL: no journal */
+	struct journal *journal;	     /* NULL: no journal */
+	struct release_watch *release_watch; /* NULL: the conductor is not asked */
 	/* Receives each progress report, like the broker's listeners. May be NULL. Any thread. */
 	void (*progress)(const struct nova_progress *progress, void *opaque);
 	void *progress_opaque;

@@ -79,15 +79,21 @@ int fact_verify_image(const struct task *task, const struct image_record *record
 	return image_record_verify(record, &checksum, error);
 }
 
+void fact_note(struct task *task, const char *word)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (task->journal_job > 0 &&
+	    journal_step_add(task->agent->journal, task->journal_job, word, "", &error) < 0)
+		g_warning("instance %s: %s", nova_instance_uuid(task->instance), error->message);
+}
+
 void fact_note_fault_sent(struct task *task)
 {
 	g_autofree char *fact =
 		g_strdup_printf(FACT_FAULT_SENT " %" G_GINT64_FORMAT, task->fault_sent_at);
-	g_autoptr(GError) error = NULL;
 
-	if (task->journal_job > 0 &&
-	    journal_step_add(task->agent->journal, task->journal_job, fact, "", &error) < 0)
-		g_warning("instance %s: %s", nova_instance_uuid(task->instance), error->message);
+	fact_note(task, fact);
 }
 
 int64_t fact_fault_sent(const struct journal_job *job)
@@ -126,15 +132,6 @@ int fact_keep_image(struct task *task, GError **error)
 		    0)
 		g_warning("instance %s: %s", nova_instance_uuid(task->instance), local->message);
 	return 0;
-}
-
-void fact_note_state_cleared(struct task *task)
-{
-	g_autoptr(GError) error = NULL;
-
-	if (task->journal_job > 0 && journal_step_add(task->agent->journal, task->journal_job,
-						      FACT_STATE_CLEARED, "", &error) < 0)
-		g_warning("instance %s: %s", nova_instance_uuid(task->instance), error->message);
 }
 
 void fact_note_failure(struct task *task, const GError *error)

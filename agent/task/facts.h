@@ -14,10 +14,12 @@
 #define FACT_FAILURE "failure"		  /* domain and code of the error that ended the task */
 #define FACT_IMAGE_STORED "stored"	  /* the store has confirmed that it has the image */
 #define FACT_KEEP_IMAGE "keep"		  /* the image is verified */
-#define FACT_STATE_CLEARED "clear-state"  /* nova's task state was cleared */
+#define FACT_STATE_CLEARED "clear-state"  /* nova's task state was cleared: never clear it again */
 #define FACT_FAULT_SENT "send-fault"	  /* when the fault was first sent to the conductor */
 #define FACT_FAULT_REPORTED "told-fault"  /* the fault was written to nova's database */
 #define FACT_GUEST_CHANGED "change-guest" /* libvirt was asked to pause, save... the guest */
+#define FACT_ACCEPTED "accepted"	  /* nova's event is a success, whatever the end is */
+#define FACT_EVENT_FINISHED "told-event"  /* that event is finished */
 #define FACT_STOPPED "stopped"		  /* a run of the job was ended by SIGTERM */
 
 /* Whether an earlier process journaled a fact with that word. */
@@ -36,6 +38,9 @@ char *fact_find_checksum(const struct journal_job *job);
  * with IMAGE_ERROR_MISMATCH, also if the task has no checksum. */
 int fact_verify_image(const struct task *task, const struct image_record *record, GError **error);
 
+/* Journals a fact without values. A failure to write is logged. */
+void fact_note(struct task *task, const char *word);
+
 /* Journals FACT_FAULT_SENT with task->fault_sent_at, before the fault is sent. A failure to write
  * is logged: a fault is better written twice than never. */
 void fact_note_fault_sent(struct task *task);
@@ -47,10 +52,6 @@ int fact_note_image_stored(struct task *task, GError **error);
 /* The image is verified: from now on, in this process and in later ones, it cannot be cancelled.
  * Returns 0, or -1 with an error if the image is not verified. */
 int fact_keep_image(struct task *task, GError **error);
-
-/* nova's task state is cleared: no later process clears it again, because it may be that of the
- * next operation. A failure to write is logged. */
-void fact_note_state_cleared(struct task *task);
 
 /* Journals the task's error before anything is reported, so that a later process reports the same
  * error. A failure to write is logged. */

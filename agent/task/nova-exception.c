@@ -28,6 +28,7 @@ static const struct exception_name image_names[] = {
 	{IMAGE_ERROR_FORBIDDEN, "ImageNotAuthorized", NOVA, 500},
 	{IMAGE_ERROR_CONFLICT, "HTTPConflict", "glanceclient.exc", 500},
 	{IMAGE_ERROR_TOO_LARGE, "ImageQuotaExceeded", NOVA, 413},
+	{IMAGE_ERROR_FORMAT, "HTTPException", "glanceclient.exc", 500},
 	{IMAGE_ERROR_UNAVAILABLE, "GlanceConnectionFailed", NOVA, 500},
 	{IMAGE_ERROR_MISMATCH, "ImageUnacceptable", NOVA, 500},
 };

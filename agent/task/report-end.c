@@ -9,12 +9,10 @@
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/nova-exception.h"
+#include "agent/task/report-event.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
 
-/* How often the event is finished again if the reply is lost; each try waits for
- * rpc_response_timeout. */
-#define FINISH_TRIES 3
 /* How far the clocks of this host and the conductor's may differ. */
 #define FAULT_CLOCK_SKEW_S 300
 
@@ -130,16 +128,6 @@ static void delete_image(const struct end *end)
 		handle_undelivered(end, TASK_DUTY_IMAGE, what, error);
 }
 
-/* Records that the fault was written, so that a restart does not write it twice. */
-static void journal_fault_reported(struct task *task)
-{
-	g_autoptr(GError) error = NULL;
-
-	if (task->journal_job > 0 && journal_step_add(task->agent->journal, task->journal_job,
-						      FACT_FAULT_REPORTED, "", &error) < 0)
-		g_info("instance %s: %s", nova_instance_uuid(task->instance), error->message);
-}
-
 static int create_fault_once(const struct end *end, const char *message, GError **error)
 {
 	struct task *task = end->task;
@@ -187,7 +175,7 @@ static int is_fault_inserted(const struct end *end, const char *message, GError 
 
 	if (sent_at == 0)
 		return 0;
-	found = nova_conductor_fault_exists(task->agent->rpc, task->context,
+	found = nova_conductor_fault_exists(task->agent->rpc, task->context, task->release,
 					    nova_instance_uuid(task->instance), end->exception.code,
 					    message, config->rpc.host, sent_at - FAULT_CLOCK_SKEW_S,
 					    &local);
@@ -219,52 +207,21 @@ static void create_fault(const struct end *end)
 		return;
 	}
 	set_duty_done(end, TASK_DUTY_FAULT);
-	journal_fault_reported(end->task);
+	/* So that a restart does not write it twice. */
+	fact_note(end->task, FACT_FAULT_REPORTED);
 }
 
-static int finish_event_once(const struct end *end, GError **error)
-{
-	struct task *task = end->task;
-
-	if (fault_at("event-finish", "before"))
-		return fault_lost_reply("event-finish", error);
-	if (nova_conductor_event_finish(task->agent->rpc, task->context,
-					nova_instance_uuid(task->instance), task->method->event,
-					end->is_failure ? end->exception.message : NULL,
-					end->is_failure ? end->details : NULL, error) < 0)
-		return -1;
-	return fault_at("event-finish", "after") ? fault_lost_reply("event-finish", error) : 0;
-}
-
-static bool is_event_missing(const GError *error)
-{
-	const char *class_name, *module;
-
-	return rpc_failure_from_error(error, &class_name, &module) &&
-	       g_str_equal(class_name, "InstanceActionEventNotFound");
-}
-
-/* Finishing an event twice is harmless, so it is repeated until there is an answer. */
 static void finish_event(const struct end *end)
 {
-	for (unsigned attempt = 1;; attempt++) {
-		g_autoptr(GError) error = NULL;
+	bool is_failure = end->is_failure && !report_event_is_accepted(end->task);
+	g_autoptr(GError) error = NULL;
 
-		if (finish_event_once(end, &error) == 0) {
-			set_duty_done(end, TASK_DUTY_EVENT);
-			return;
-		}
-		/* The event could not be started, or an earlier process died before that. */
-		if (attempt < FINISH_TRIES && is_event_missing(error) &&
-		    report_event_start(end->task, NULL) == 0)
-			continue;
-		if (rpc_error_is_unanswered(error) && attempt < FINISH_TRIES &&
-		    report_may_retry(end->task))
-			continue;
+	if (report_event_finish(end->task, is_failure ? end->exception.message : NULL,
+				is_failure ? end->details : NULL, &error) == 0)
+		set_duty_done(end, TASK_DUTY_EVENT);
+	else
 		handle_undelivered(end, TASK_DUTY_EVENT, "the action's event could not be finished",
 				   error);
-		return;
-	}
 }
 
 /* As nova's _instance_update, which clears any task state. On a later try another operation may
@@ -284,6 +241,15 @@ static void clear_task_state(const struct end *end)
 				   "the task state could not be reverted", error);
 }
 
+/* The arguments of nova's function, in its order: the instance after the image. */
+static void add_rest_args(cJSON *args, const struct task_method *method)
+{
+	cJSON *instance = cJSON_DetachItemFromObjectCaseSensitive(args, "instance");
+
+	cJSON_AddItemToObject(args, "instance", instance);
+	cJSON_AddStringToObject(args, "expected_task_state", method->rest_expected_state);
+}
+
 static void notify_end(const struct end *end)
 {
 	struct task *task = end->task;
@@ -292,6 +258,8 @@ static void notify_end(const struct end *end)
 	if (end->is_failure) {
 		cJSON *args = task_args_copy(task);
 
+		if (report_event_is_accepted(task))
+			add_rest_args(args, task->method);
 		nova_notify_exception(task->agent->rpc, &task->agent->config->notify, task->context,
 				      &end->exception, args);
 		cJSON_Delete(args);
@@ -347,13 +315,15 @@ static unsigned duties_not_needed(const struct task *task)
 	bool has_events = report_has_events(task);
 	bool has_fault =
 		task->recovered_job && fact_is_known(task->recovered_job, FACT_FAULT_REPORTED);
+	bool has_finished_event =
+		task->recovered_job && fact_is_known(task->recovered_job, FACT_EVENT_FINISHED);
 	unsigned duties = 0;
 
 	if (!(flags & METHOD_HAS_IMAGE))
 		duties |= TASK_DUTY_IMAGE;
 	if (!(flags & METHOD_HAS_FAULT) || !has_events || has_fault)
 		duties |= TASK_DUTY_FAULT;
-	if (!(flags & METHOD_HAS_EVENT) || !has_events)
+	if (!(flags & METHOD_HAS_EVENT) || !has_events || has_finished_event)
 		duties |= TASK_DUTY_EVENT;
 	if (!(flags & METHOD_HAS_FAULT))
 		duties |= TASK_DUTY_TASK_STATE;
@@ -376,7 +346,11 @@ bool report_end(struct task *task, const GError *error, bool is_retry)
 	};
 
 	if (end.is_failure) {
-		nova_exception_from_error(error, task->method->name, &end.exception);
+		nova_exception_from_error(error,
+					  report_event_is_accepted(task)
+						  ? task->method->rest_function
+						  : task->method->name,
+					  &end.exception);
 		details = g_strdup_printf("novasnapd on %s, %s: failed while %s: %s",
 					  task->agent->config->rpc.host, task->method->name,
 					  task->step, error->message);

@@ -37,18 +37,6 @@ bool report_has_events(const struct task *task)
 	return has_conductor(task) && !nova_instance_is_plain(task->instance);
 }
 
-int report_event_start(struct task *task, GError **error)
-{
-	if (!report_has_events(task))
-		return 0;
-	if (task_step_begin(task, "event", NULL, error) < 0 ||
-	    nova_conductor_event_start(task->agent->rpc, task->context,
-				       nova_instance_uuid(task->instance), task->method->event,
-				       task->agent->config->rpc.host, error) < 0)
-		return -1;
-	return task_step_end(task, "event", error);
-}
-
 enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
 
 static enum want guest_want(struct task *task)
@@ -239,6 +227,7 @@ int report_power_state(struct task *task, int power_state, GError **error)
 
 static int load_into_instance(struct task *task,
 			      int (*call)(struct rpc *rpc, struct rpc_context *context,
+					  const struct nova_release *release,
 					  struct nova_instance *instance, GError **error),
 			      GError **error)
 {
@@ -247,7 +236,8 @@ static int load_into_instance(struct task *task,
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 
-		if (call(task->agent->rpc, task->context, task->instance, &local) == 0)
+		if (call(task->agent->rpc, task->context, task->release, task->instance, &local) ==
+		    0)
 			return 0;
 		if (!rpc_error_is_unanswered(local) || !wait_to_retry(task, attempt)) {
 			g_propagate_error(error, local);
@@ -267,12 +257,42 @@ int report_load_block_devices(struct task *task, GError **error)
 	return load_into_instance(task, nova_conductor_instance_load_block_devices, error);
 }
 
+int report_refuse_shares(struct task *task, GError **error)
+{
+	unsigned count;
+
+	if (!nova_release_has(task->release, NOVA_HABIT_SHARES))
+		return 0;
+	if (load_into_instance(task, nova_conductor_instance_load_shares, error) < 0)
+		return -1;
+	count = nova_instance_share_count(task->instance);
+	if (count == 0)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+		    "the instance has %u shares attached, which novasnapd neither mounts nor "
+		    "unmounts; detach them first",
+		    count);
+	return -1;
+}
+
+/* As Instance.get_shares, which is called for each notification. */
+static void load_shares_to_notify(struct task *task)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (nova_notify_has_shares(&task->agent->config->notify, task->release) &&
+	    load_into_instance(task, nova_conductor_instance_load_shares, &error) < 0)
+		g_warning("instance %s: its notifications do not contain its shares: %s",
+			  nova_instance_uuid(task->instance), error->message);
+}
+
 void report_phase(struct task *task, const char *action, const char *phase)
 {
 	g_autofree char *location = image_store_location(task->agent->store);
 
-	nova_notify_action(task->agent->rpc, &task->agent->config->notify, task->context,
-			   task->instance, action, phase,
+	load_shares_to_notify(task);
+	nova_notify_action(task->agent->rpc, &task->agent->config->notify, task->release,
+			   task->context, task->instance, action, phase,
 			   g_str_equal(action, "snapshot") ? task->image_id : NULL, location);
 }
 
@@ -280,8 +300,10 @@ void report_exists(struct task *task)
 {
 	g_autofree char *location = image_store_location(task->agent->store);
 
-	nova_notify_exists(task->agent->rpc, &task->agent->config->notify, task->context,
-			   task->instance, task->agent->config->audit_period, location);
+	load_shares_to_notify(task);
+	nova_notify_exists(task->agent->rpc, &task->agent->config->notify, task->release,
+			   task->context, task->instance, task->agent->config->audit_period,
+			   location);
 }
 
 /* Of the current attempt, in bytes per second; 0 until the attempt has taken long enough. */

@@ -13,8 +13,6 @@
  * change the local instance and send notifications.
  */
 
-/* Starts the event of the instance's action. */
-int report_event_start(struct task *task, GError **error);
 /* Saves the instance with this task state (NULL: none) and its other changes. `expected`: the task
  * states that the conductor must find, separated by commas, "" for none; NULL: any. */
 int report_task_state(struct task *task, const char *task_state, const char *expected,
@@ -28,6 +26,9 @@ int report_power_state(struct task *task, int power_state, GError **error);
 int report_load_flavor(struct task *task, GError **error);
 /* Reads the block devices, which the notifications of a resume contain. */
 int report_load_block_devices(struct task *task, GError **error);
+/* Reads the instance's shares where nova-compute of this release does, and fails with
+ * VIRT_ERROR_UNSUPPORTED if there are any. nova-api refuses the requests of such an instance. */
+int report_refuse_shares(struct task *task, GError **error);
 
 /* Sends the notification instance.<action>.start or .end; `phase` is "start" or "end". */
 void report_phase(struct task *task, const char *action, const char *phase);

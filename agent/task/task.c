@@ -59,6 +59,7 @@ struct task *task_new(struct agent *agent, const struct task_method *method,
 	task->context = rpc_request_context(request);
 	task->args = rpc_request_args(request);
 	task->instance = instance;
+	task->release = nova_release_of_request(task->context, instance);
 	task->state = task_state_new();
 	task->created_at = g_get_monotonic_time();
 	task->step = "waiting for its turn";

@@ -37,6 +37,10 @@ struct task_method {
 	/* The instance's task states from the request to its end, separated by commas. NULL: the
 	 * method has no task state of its own. */
 	const char *task_states;
+	/* nova's function in which the method goes on after its first save, in another thread, and
+	 * its argument expected_task_state: of releases with NOVA_HABIT_EARLY_EVENT. NULL: none. */
+	const char *rest_function;
+	const char *rest_expected_state;
 	/* Executes the method, in the job's thread. Returns 0, or -1 with an error. */
 	int (*run)(struct task *task, GError **error);
 	/* Checks the arguments that only this method has, before the request is accepted. Returns
@@ -56,6 +60,8 @@ struct task {
 	struct rpc_context *context; /* the request's, not a separate reference */
 	const cJSON *args; /* the request's; an instance that is an object is replaced by null */
 	struct nova_instance *instance;
+	const struct nova_release *release; /* of nova, on this host (release.h) */
+	bool is_accepted;	/* this process has begun to report the event's success early */
 	const char *image_id;	/* the request's; NULL: the method has no image */
 	const char *task_state; /* nova's, as last saved; NULL: none */
 	/* What the task is doing, for the fault's details and for `novasnap jobs`. Any thread. */

@@ -90,9 +90,13 @@ static enum image_error status_error_code(long status)
 		return IMAGE_ERROR_GONE;
 	case 413:
 		return IMAGE_ERROR_TOO_LARGE;
+	case 415:
+		return IMAGE_ERROR_FORMAT;
+	case 417: /* the next upload does not send the header "Expect" */
+	case 429:
+		return IMAGE_ERROR_UNAVAILABLE;
 	default:
-		return status >= 500 || status == 429 ? IMAGE_ERROR_UNAVAILABLE
-						      : IMAGE_ERROR_FAILED;
+		return status >= 500 ? IMAGE_ERROR_UNAVAILABLE : IMAGE_ERROR_FAILED;
 	}
 }
 

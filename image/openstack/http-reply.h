@@ -25,8 +25,8 @@ cJSON *http_reply_parse(const struct http_reply *reply);
 /*
  * Sets an error from an error reply, with the status and the server's text without its markup.
  * `request` describes the request ("GET http://..."). The code is IMAGE_ERROR_AUTH (401),
- * _FORBIDDEN (403), _NOT_FOUND (404), _CONFLICT (409), _GONE (410), _TOO_LARGE (413), _UNAVAILABLE
- * (429, 500 and above), or else _FAILED.
+ * _FORBIDDEN (403), _NOT_FOUND (404), _CONFLICT (409), _GONE (410), _TOO_LARGE (413), _FORMAT
+ * (415), _UNAVAILABLE (417, 429, 500 and above), or else _FAILED.
  */
 void http_reply_set_error(const struct http_reply *reply, const char *request, GError **error);
 

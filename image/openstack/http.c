@@ -8,22 +8,21 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "image/cancel.h"
 #include "image/limits.h"
 
 #define HIDDEN_SECRET "***"
-#define EXPECT_TIMEOUT_MS 5000L
-#define UPLOAD_BUFFER_SIZE (256L * 1024)
 
 /* A request in progress, passed to curl's callbacks. */
 struct transfer {
 	const struct http_request *request;
 	struct http_reply *reply;
-	GError *read_error; /* the error of the upload's `read`; NULL: none */
+	struct http_sender *sender; /* of the upload; NULL: there is none */
 	bool cancelled;
 	gint64 reply_timeout_us; /* limit for the reply to an upload after its last byte was sent */
-	gint64 reply_deadline;	 /* monotonic us; 0: the upload is not completely sent yet */
+	gint64 reply_deadline;	 /* monotonic us; 0: the upload is still being sent */
 	bool reply_late;
 };
 
@@ -55,16 +54,9 @@ static size_t transfer_receive_header(char *data, size_t size, size_t count, voi
 
 	header_copy_value("x-subject-token:", data, size * count, &transfer->reply->subject_token);
 	header_copy_value("location:", data, size * count, &transfer->reply->location);
+	if (transfer->sender)
+		http_sender_receive_header(transfer->sender, data, size * count);
 	return size * count;
-}
-
-static size_t transfer_send_body(char *buffer, size_t size, size_t count, void *opaque)
-{
-	struct transfer *transfer = opaque;
-	const struct http_upload *upload = transfer->request->upload;
-	ssize_t got = upload->read(upload->opaque, buffer, size * count, &transfer->read_error);
-
-	return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
 }
 
 /* curl's low speed limit is not enough: a server that sends its reply to an upload byte by byte
@@ -73,7 +65,7 @@ static bool transfer_is_reply_late(struct transfer *transfer, uint64_t sent)
 {
 	gint64 now = g_get_monotonic_time();
 
-	if (!transfer->request->upload || sent < transfer->request->upload->size)
+	if (!transfer->sender || !http_sender_has_ended(transfer->sender, sent))
 		return false;
 	if (transfer->reply_deadline == 0)
 		transfer->reply_deadline = now + transfer->reply_timeout_us;
@@ -86,27 +78,39 @@ static int transfer_report_progress(void *opaque, curl_off_t down_total, curl_of
 				    curl_off_t up_total, curl_off_t up)
 {
 	struct transfer *transfer = opaque;
-	const struct http_request *request = transfer->request;
 
 	(void)down_total;
 	(void)down;
 	(void)up_total;
-	if (image_cancel_is_set(request->cancel)) {
+	if (image_cancel_is_set(transfer->request->cancel)) {
 		transfer->cancelled = true;
 		return 1;
 	}
-	if (request->upload && request->upload->sent)
-		request->upload->sent(request->upload->opaque, (uint64_t)up);
+	if (transfer->sender)
+		http_sender_report(transfer->sender, (uint64_t)up);
 	return transfer_is_reply_late(transfer, (uint64_t)up);
 }
 
 /* Sets close-on-exec, so that child processes do not keep the connections open. */
-static curl_socket_t open_cloexec_socket(void *opaque, curlsocktype purpose,
-					 struct curl_sockaddr *address)
+static curl_socket_t transfer_open_socket(void *opaque, curlsocktype purpose,
+					  struct curl_sockaddr *address)
 {
-	(void)opaque;
+	struct transfer *transfer = opaque;
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
 	(void)purpose;
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd >= 0 && transfer->sender)
+		http_sender_add_socket(transfer->sender, fd);
+	return fd;
+}
+
+static int transfer_close_socket(void *opaque, curl_socket_t fd)
+{
+	struct transfer *transfer = opaque;
+
+	if (transfer->sender)
+		http_sender_remove_socket(transfer->sender, fd);
+	return close(fd);
 }
 
 static void set_curl_callbacks(CURL *curl, struct transfer *transfer)
@@ -115,7 +119,10 @@ static void set_curl_callbacks(CURL *curl, struct transfer *transfer)
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, transfer_receive_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
-	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_cloexec_socket);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, transfer_open_socket);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, transfer);
+	curl_easy_setopt(curl, CURLOPT_CLOSESOCKETFUNCTION, transfer_close_socket);
+	curl_easy_setopt(curl, CURLOPT_CLOSESOCKETDATA, transfer);
 	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, transfer_report_progress);
 	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
@@ -145,14 +152,8 @@ static void set_curl_body(CURL *curl, const struct http_config *config,
 			  const struct http_request *request, struct transfer *transfer)
 {
 	if (request->upload) {
-		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-		curl_easy_setopt(curl, CURLOPT_READFUNCTION, transfer_send_body);
-		curl_easy_setopt(curl, CURLOPT_READDATA, transfer);
-		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->upload->size);
-		curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_SIZE);
-		curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_TIMEOUT_MS);
-		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)config->stall_timeout_s);
+		transfer->sender = http_sender_new(curl, request->url, request->upload,
+						   config->stall_timeout_s);
 		return;
 	}
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)config->request_timeout_s);
@@ -225,18 +226,16 @@ static int transfer_perform(CURL *curl, struct transfer *transfer, const char *e
 		reply->status = 0;
 	if (reply->status >= 300)
 		hide_secrets(request, reply->body);
-	if (transfer->read_error) {
-		g_propagate_error(error, transfer->read_error);
+	if (transfer->sender && http_sender_has_failed(transfer->sender, error))
 		return -1;
-	}
 	if (transfer->cancelled) {
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
 				    "the HTTP request was cancelled");
 		return -1;
 	}
-	/* A server that rejects an upload may close the connection before it has read all of it.
-	 * Its reply is valid. */
-	if (code == CURLE_OK || (reply->status >= 300 && !transfer->reply_late))
+	/* A server that rejects an upload may close the connection before it has read all of it, or
+	 * not complete its reply. The status is valid. */
+	if (code == CURLE_OK || reply->status >= 300)
 		return 0;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "%s %s: %s", request->method,
 		    request->url,
@@ -270,15 +269,16 @@ int http_request_send(const struct http_config *config, const struct http_reques
 	curl = curl_easy_init();
 	http_reply_clear(reply);
 	reply->body = g_string_new(NULL);
+	set_curl_options(curl, config, request, &transfer, error_text);
 	for (guint i = 0; request->headers && i < request->headers->len; i++)
 		headers = curl_slist_append(headers, g_ptr_array_index(request->headers, i));
-	if (request->upload)
-		headers = curl_slist_append(headers, "Expect: 100-continue");
-	set_curl_options(curl, config, request, &transfer, error_text);
+	if (transfer.sender && http_sender_header(transfer.sender))
+		headers = curl_slist_append(headers, http_sender_header(transfer.sender));
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	rc = transfer_perform(curl, &transfer, error_text, error);
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
+	http_sender_free(transfer.sender);
 	return rc;
 }
 

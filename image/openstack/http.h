@@ -7,6 +7,7 @@
 
 #include "image/image.h"
 #include "image/openstack/http-reply.h"
+#include "image/openstack/http-upload.h"
 
 /* How to connect to a server: the options of [glance], [cinder], [keystone_authtoken] or
  * [service_user]. The fields have the same meaning as in struct image_config. */
@@ -18,17 +19,6 @@ struct http_config {
 	unsigned connect_timeout_s;
 	unsigned request_timeout_s;
 	unsigned stall_timeout_s;
-};
-
-/* A request body that is produced while it is sent. The sending thread calls both callbacks. */
-struct http_upload {
-	/* Stores up to `size` bytes in `buffer`. Returns their number, 0 at the end, or -1 with an
-	 * error. May block. */
-	ssize_t (*read)(void *opaque, void *buffer, size_t size, GError **error);
-	/* Reports the number of bytes sent, several times a second. May be NULL. */
-	void (*sent)(void *opaque, uint64_t bytes);
-	void *opaque;  /* passed to both callbacks */
-	uint64_t size; /* total number of bytes that `read` returns */
 };
 
 struct http_request {
@@ -48,7 +38,9 @@ struct http_request {
  * from the environment are not used, so that a token reaches only the configured server. A request
  * without an upload takes at most request_timeout_s. An upload has no total limit: it fails after
  * stall_timeout_s without progress, or if its reply is not complete stall_timeout_s +
- * request_timeout_s after the last byte was sent.
+ * request_timeout_s after the last byte was sent. An upload of more than 1 MiB asks with "Expect:
+ * 100-continue" before it sends its body, as http-expect.h says. A refusal that comes before or
+ * within the body is the reply, also if the server has closed the connection.
  *
  * `reply` is zeroed or holds an earlier reply. The caller always clears it with http_reply_clear().
  * Returns 0, or -1 with IMAGE_ERROR_UNAVAILABLE if there was no complete reply,

@@ -30,6 +30,12 @@ static int write_sparse(int fd, const char *data, size_t length, uint64_t offset
 	return 0;
 }
 
+static void report_bytes_written(const struct image_upload *upload, uint64_t bytes)
+{
+	if (upload->progress)
+		upload->progress(upload->opaque, bytes, upload->source->size);
+}
+
 /* Copies all bytes to the part file and sets the upload's `hash` and `sent`. */
 static int copy_pipeline(struct directory_part *part, struct pipeline *pipeline,
 			 struct image_upload *upload, GError **error)
@@ -38,12 +44,12 @@ static int copy_pipeline(struct directory_part *part, struct pipeline *pipeline,
 	uint64_t done = 0;
 	ssize_t got;
 
+	report_bytes_written(upload, 0);
 	while ((got = pipeline_read(pipeline, buffer, READ_SIZE, error)) > 0) {
 		if (write_sparse(part->fd, buffer, (size_t)got, done) < 0)
 			return directory_file_set_error(error, "writing", part->part_path);
 		done += (uint64_t)got;
-		if (upload->progress)
-			upload->progress(upload->opaque, done, upload->source->size);
+		report_bytes_written(upload, done);
 	}
 	if (got < 0)
 		return -1;

@@ -8,6 +8,7 @@
 #include "image/cancel.h"
 #include "image/store/glance-client.h"
 #include "image/store/glance-image.h"
+#include "image/store/glance-refusal.h"
 #include "image/store/pipeline.h"
 
 #define RETRY_PAUSE_S 1
@@ -232,21 +233,6 @@ static enum image_check check_after_failure(struct glance_upload *self, const GE
 	return check;
 }
 
-/* Glance answers 409 also if the image was deleted just before the upload. */
-static void explain_conflict(struct glance_upload *self, GError **failure)
-{
-	g_autoptr(image_record_t) record = NULL;
-	g_autoptr(GError) local = NULL;
-
-	if (glance_image_get(self->client, self->identity, self->id, &record, &local) == 0 ||
-	    !g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
-		return;
-	local->code = IMAGE_ERROR_GONE;
-	g_prefix_error(&local, "%s: ", (*failure)->message);
-	g_clear_error(failure);
-	*failure = g_steal_pointer(&local);
-}
-
 /* Sends the image until the upload is complete. */
 static int put_until_complete(struct glance_upload *self, struct glance_request *request,
 			      GError **error)
@@ -266,8 +252,7 @@ static int put_until_complete(struct glance_upload *self, struct glance_request 
 		may_retry = other_token || (may_succeed_later(local) &&
 					    retries++ < self->client->config->num_retries);
 		if (!must_check(self, local, may_retry)) {
-			if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_CONFLICT))
-				explain_conflict(self, &local);
+			glance_refusal_explain(self->client, self->identity, self->id, &local);
 			g_propagate_error(error, g_steal_pointer(&local));
 			return -1;
 		}

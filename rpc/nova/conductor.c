@@ -20,21 +20,21 @@
 
 /* The arguments of object_class_action_versions, without args and kwargs. */
 static cJSON *class_action(const char *name, const char *method, enum nova_query query,
-			   const char *caller)
+			   const struct nova_release *release)
 {
 	cJSON *args = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(args, "objname", name);
 	cJSON_AddStringToObject(args, "objmethod", method);
-	nova_add_object_versions(cJSON_AddObjectToObject(args, "object_versions"), query, caller);
+	nova_add_object_versions(cJSON_AddObjectToObject(args, "object_versions"), query, release);
 	return args;
 }
 
 /* The arguments of a class method of InstanceActionEvent. The caller fills `ret_kwargs`. */
-static cJSON *event_action(const char *method, const char *caller, const char *uuid,
+static cJSON *event_action(const char *method, const struct nova_release *release, const char *uuid,
 			   const char *event, cJSON **ret_kwargs)
 {
-	cJSON *args = class_action(EVENT_OBJECT, method, NOVA_QUERY_ACTION_EVENT, caller);
+	cJSON *args = class_action(EVENT_OBJECT, method, NOVA_QUERY_ACTION_EVENT, release);
 	cJSON *list = cJSON_AddArrayToObject(args, "args");
 
 	cJSON_AddItemToArray(list, cJSON_CreateString(uuid));
@@ -43,22 +43,22 @@ static cJSON *event_action(const char *method, const char *caller, const char *u
 	return args;
 }
 
-cJSON *nova_event_start_args(const char *caller, const char *uuid, const char *event,
-			     const char *host)
+cJSON *nova_event_start_args(const struct nova_release *release, const char *uuid,
+			     const char *event, const char *host)
 {
 	cJSON *kwargs;
-	cJSON *args = event_action("event_start", caller, uuid, event, &kwargs);
+	cJSON *args = event_action("event_start", release, uuid, event, &kwargs);
 
 	cJSON_AddFalseToObject(kwargs, "want_result");
 	cJSON_AddStringToObject(kwargs, "host", host);
 	return args;
 }
 
-cJSON *nova_event_finish_args(const char *caller, const char *uuid, const char *event,
-			      const char *exc_val, const char *exc_tb)
+cJSON *nova_event_finish_args(const struct nova_release *release, const char *uuid,
+			      const char *event, const char *exc_val, const char *exc_tb)
 {
 	cJSON *kwargs;
-	cJSON *args = event_action("event_finish_with_failure", caller, uuid, event, &kwargs);
+	cJSON *args = event_action("event_finish_with_failure", release, uuid, event, &kwargs);
 
 	nova_add_text(kwargs, "exc_val", exc_val);
 	/* Without a traceback the conductor records a success. */
@@ -92,10 +92,10 @@ cJSON *nova_fault_args(const char *uuid, int code, const char *message, const ch
 	return args;
 }
 
-cJSON *nova_list_faults_args(const char *uuid)
+cJSON *nova_list_faults_args(const struct nova_release *release, const char *uuid)
 {
-	cJSON *args =
-		class_action(FAULT_OBJECT "List", "get_by_instance_uuids", NOVA_QUERY_FAULTS, NULL);
+	cJSON *args = class_action(FAULT_OBJECT "List", "get_by_instance_uuids", NOVA_QUERY_FAULTS,
+				   release);
 	cJSON *uuids = cJSON_CreateArray();
 
 	cJSON_AddItemToArray(uuids, cJSON_CreateString(uuid));
@@ -104,9 +104,9 @@ cJSON *nova_list_faults_args(const char *uuid)
 	return args;
 }
 
-cJSON *nova_load_flavor_args(const char *caller, const char *uuid)
+cJSON *nova_load_flavor_args(const struct nova_release *release, const char *uuid)
 {
-	cJSON *args = class_action("Instance", "get_by_uuid", NOVA_QUERY_INSTANCE, caller);
+	cJSON *args = class_action("Instance", "get_by_uuid", NOVA_QUERY_INSTANCE, release);
 	cJSON *kwargs;
 
 	cJSON_AddArrayToObject(args, "args");
@@ -117,14 +117,25 @@ cJSON *nova_load_flavor_args(const char *caller, const char *uuid)
 	return args;
 }
 
-cJSON *nova_load_block_devices_args(const char *caller, const char *uuid)
+static cJSON *list_of_instance_args(const char *name, enum nova_query query,
+				    const struct nova_release *release, const char *uuid)
 {
-	cJSON *args = class_action("BlockDeviceMappingList", "get_by_instance_uuid",
-				   NOVA_QUERY_BLOCK_DEVICES, caller);
+	cJSON *args = class_action(name, "get_by_instance_uuid", query, release);
 
 	cJSON_AddItemToArray(cJSON_AddArrayToObject(args, "args"), cJSON_CreateString(uuid));
 	cJSON_AddObjectToObject(args, "kwargs");
 	return args;
+}
+
+cJSON *nova_load_block_devices_args(const struct nova_release *release, const char *uuid)
+{
+	return list_of_instance_args("BlockDeviceMappingList", NOVA_QUERY_BLOCK_DEVICES, release,
+				     uuid);
+}
+
+cJSON *nova_load_shares_args(const struct nova_release *release, const char *uuid)
+{
+	return list_of_instance_args("ShareMappingList", NOVA_QUERY_SHARES, release, uuid);
 }
 
 static cJSON *call_conductor(struct rpc *rpc, struct rpc_context *context, const char *method,
@@ -204,6 +215,7 @@ int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context
 }
 
 int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *context,
+					const struct nova_release *release,
 					struct nova_instance *instance, GError **error)
 {
 	g_autoptr(rpc_context_t) context_with_deleted = NULL;
@@ -216,10 +228,10 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 	fields = cJSON_Duplicate(rpc_context_fields(context), true);
 	nova_put_member(fields, "read_deleted", cJSON_CreateString("yes"));
 	context_with_deleted = rpc_context_new(fields);
-	reply = call_conductor(
-		rpc, context_with_deleted, "object_class_action_versions", CONDUCTOR_VERSION,
-		nova_load_flavor_args(rpc_context_version(context), nova_instance_uuid(instance)),
-		"reading the instance's flavor", error);
+	reply = call_conductor(rpc, context_with_deleted, "object_class_action_versions",
+			       CONDUCTOR_VERSION,
+			       nova_load_flavor_args(release, nova_instance_uuid(instance)),
+			       "reading the instance's flavor", error);
 	if (!reply)
 		return -1;
 	rc = nova_instance_take_flavor(instance, reply, error);
@@ -228,14 +240,28 @@ int nova_conductor_instance_load_flavor(struct rpc *rpc, struct rpc_context *con
 }
 
 int nova_conductor_instance_load_block_devices(struct rpc *rpc, struct rpc_context *context,
+					       const struct nova_release *release,
 					       struct nova_instance *instance, GError **error)
 {
 	cJSON *reply =
 		call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
-			       nova_load_block_devices_args(rpc_context_version(context),
-							    nova_instance_uuid(instance)),
+			       nova_load_block_devices_args(release, nova_instance_uuid(instance)),
 			       "reading the instance's block devices", error);
 	int rc = reply ? nova_instance_take_block_devices(instance, reply, error) : -1;
+
+	cJSON_Delete(reply);
+	return rc;
+}
+
+int nova_conductor_instance_load_shares(struct rpc *rpc, struct rpc_context *context,
+					const struct nova_release *release,
+					struct nova_instance *instance, GError **error)
+{
+	cJSON *reply =
+		call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
+			       nova_load_shares_args(release, nova_instance_uuid(instance)),
+			       "reading the instance's shares", error);
+	int rc = reply ? nova_instance_take_shares(instance, reply, error) : -1;
 
 	cJSON_Delete(reply);
 	return rc;
@@ -250,23 +276,23 @@ static int call_without_result(struct rpc *rpc, struct rpc_context *context, con
 	return reply ? 0 : -1;
 }
 
-int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+int nova_conductor_event_start(struct rpc *rpc, struct rpc_context *context,
+			       const struct nova_release *release, const char *uuid,
 			       const char *event, const char *host, GError **error)
 {
-	return call_without_result(
-		rpc, context, "object_class_action_versions",
-		nova_event_start_args(rpc_context_version(context), uuid, event, host),
-		"starting the action's event", error);
+	return call_without_result(rpc, context, "object_class_action_versions",
+				   nova_event_start_args(release, uuid, event, host),
+				   "starting the action's event", error);
 }
 
-int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context, const char *uuid,
+int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context,
+				const struct nova_release *release, const char *uuid,
 				const char *event, const char *exc_val, const char *exc_tb,
 				GError **error)
 {
-	return call_without_result(
-		rpc, context, "object_class_action_versions",
-		nova_event_finish_args(rpc_context_version(context), uuid, event, exc_val, exc_tb),
-		"finishing the action's event", error);
+	return call_without_result(rpc, context, "object_class_action_versions",
+				   nova_event_finish_args(release, uuid, event, exc_val, exc_tb),
+				   "finishing the action's event", error);
 }
 
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,
@@ -288,13 +314,13 @@ static bool is_fault_since(const cJSON *fault, gint64 since)
 	return !created || g_date_time_to_unix(created) >= since;
 }
 
-int nova_conductor_fault_exists(struct rpc *rpc, struct rpc_context *context, const char *uuid,
-				int code, const char *message, const char *host, gint64 since,
-				GError **error)
+int nova_conductor_fault_exists(struct rpc *rpc, struct rpc_context *context,
+				const struct nova_release *release, const char *uuid, int code,
+				const char *message, const char *host, gint64 since, GError **error)
 {
-	cJSON *reply =
-		call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
-			       nova_list_faults_args(uuid), "listing the instance's faults", error);
+	cJSON *reply = call_conductor(rpc, context, "object_class_action_versions",
+				      CONDUCTOR_VERSION, nova_list_faults_args(release, uuid),
+				      "listing the instance's faults", error);
 	const cJSON *faults = cJSON_GetObjectItemCaseSensitive(
 		cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data"), "objects");
 	const cJSON *object;

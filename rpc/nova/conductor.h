@@ -15,20 +15,21 @@
 cJSON *nova_conductor_call(struct rpc *rpc, struct rpc_context *context, const char *method,
 			   cJSON *args, const char *action, GError **error);
 
-/* InstanceActionEvent.event_start and event_finish_with_failure. `caller`: see object-versions.h.
- */
-cJSON *nova_event_start_args(const char *caller, const char *uuid, const char *event,
-			     const char *host);
-cJSON *nova_event_finish_args(const char *caller, const char *uuid, const char *event,
-			      const char *exc_val, const char *exc_tb);
+/* InstanceActionEvent.event_start and event_finish_with_failure. */
+cJSON *nova_event_start_args(const struct nova_release *release, const char *uuid,
+			     const char *event, const char *host);
+cJSON *nova_event_finish_args(const struct nova_release *release, const char *uuid,
+			      const char *event, const char *exc_val, const char *exc_tb);
 /* InstanceFault.create. */
 cJSON *nova_fault_args(const char *uuid, int code, const char *message, const char *details,
 		       const char *host);
 /* InstanceFaultList.get_by_instance_uuids. */
-cJSON *nova_list_faults_args(const char *uuid);
+cJSON *nova_list_faults_args(const struct nova_release *release, const char *uuid);
 /* Instance.get_by_uuid with the flavor. */
-cJSON *nova_load_flavor_args(const char *caller, const char *uuid);
+cJSON *nova_load_flavor_args(const struct nova_release *release, const char *uuid);
 /* BlockDeviceMappingList.get_by_instance_uuid. */
-cJSON *nova_load_block_devices_args(const char *caller, const char *uuid);
+cJSON *nova_load_block_devices_args(const struct nova_release *release, const char *uuid);
+/* ShareMappingList.get_by_instance_uuid. */
+cJSON *nova_load_shares_args(const struct nova_release *release, const char *uuid);
 
 #endif

@@ -159,22 +159,34 @@ int nova_instance_restore_redacted(struct nova_instance *instance, const cJSON *
 	return 0;
 }
 
-int nova_instance_take_block_devices(struct nova_instance *instance, const cJSON *list,
-				     GError **error)
+/* Stores the data of the list's objects. `name` is the list's. */
+static int take_list(cJSON **to, const cJSON *list, const char *name, GError **error)
 {
 	const cJSON *objects = cJSON_GetObjectItemCaseSensitive(
 		cJSON_GetObjectItemCaseSensitive(list, "nova_object.data"), "objects");
 	const cJSON *object;
 
-	if (!cJSON_IsArray(objects))
-		return nova_decode_error(error, "the conductor's reply to BlockDeviceMappingList."
-						"get_by_instance_uuid is not a list");
-	cJSON_Delete(instance->block_devices);
-	instance->block_devices = cJSON_CreateArray();
+	if (!cJSON_IsArray(objects)) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
+			    "the conductor's reply to %s.get_by_instance_uuid is not a list", name);
+		return -1;
+	}
+	cJSON_Delete(*to);
+	*to = cJSON_CreateArray();
 	cJSON_ArrayForEach (object, objects)
-		cJSON_AddItemToArray(instance->block_devices,
-				     nova_copy_member(object, "nova_object.data"));
+		cJSON_AddItemToArray(*to, nova_copy_member(object, "nova_object.data"));
 	return 0;
+}
+
+int nova_instance_take_block_devices(struct nova_instance *instance, const cJSON *list,
+				     GError **error)
+{
+	return take_list(&instance->block_devices, list, "BlockDeviceMappingList", error);
+}
+
+int nova_instance_take_shares(struct nova_instance *instance, const cJSON *list, GError **error)
+{
+	return take_list(&instance->shares, list, "ShareMappingList", error);
 }
 
 bool nova_instance_has_flavor(const struct nova_instance *instance)

@@ -41,5 +41,8 @@ int nova_instance_take_flavor(struct nova_instance *instance, const cJSON *objec
  * RPC_ERROR_DECODE if it is malformed. */
 int nova_instance_take_block_devices(struct nova_instance *instance, const cJSON *list,
 				     GError **error);
+/* Stores the shares' data from a ShareMappingList. Fails with RPC_ERROR_DECODE if it is
+ * malformed. */
+int nova_instance_take_shares(struct nova_instance *instance, const cJSON *list, GError **error);
 
 #endif

@@ -64,6 +64,7 @@ void nova_instance_free(struct nova_instance *instance)
 		return;
 	cJSON_Delete(instance->object);
 	cJSON_Delete(instance->block_devices);
+	cJSON_Delete(instance->shares);
 	g_ptr_array_unref(instance->changes);
 	g_free(instance->uuid);
 	g_free(instance);
@@ -112,6 +113,16 @@ const cJSON *nova_instance_data(const struct nova_instance *instance)
 const cJSON *nova_instance_block_devices(const struct nova_instance *instance)
 {
 	return instance->block_devices;
+}
+
+const cJSON *nova_instance_shares(const struct nova_instance *instance)
+{
+	return instance->shares;
+}
+
+unsigned nova_instance_share_count(const struct nova_instance *instance)
+{
+	return (unsigned)cJSON_GetArraySize(instance->shares);
 }
 
 void nova_instance_put_field(struct nova_instance *instance, const char *field, cJSON *value)

@@ -14,6 +14,7 @@ struct nova_instance {
 	cJSON *data;	    /* nova_object.data, in `object` */
 	GPtrArray *changes; /* char *: the fields that are not saved yet, the oldest change first */
 	cJSON *block_devices; /* an array of their data; NULL: not loaded */
+	cJSON *shares;	      /* likewise */
 	char *uuid;
 };
 
@@ -30,5 +31,11 @@ void nova_instance_set_changes(struct nova_instance *instance, const cJSON *name
 
 /* Returns the array of the block devices' data; NULL if they were not loaded. */
 const cJSON *nova_instance_block_devices(const struct nova_instance *instance);
+/* Returns the array of the shares' data; NULL if they were not loaded. */
+const cJSON *nova_instance_shares(const struct nova_instance *instance);
+
+/* Whether the instance is an object of this version ("2.8"), or of a later one with the same major
+ * number. False for a plain instance. */
+bool nova_instance_has_version(const struct nova_instance *instance, const char *version);
 
 #endif

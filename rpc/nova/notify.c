@@ -60,11 +60,19 @@ static void notify_versioned(struct rpc *rpc, const struct nova_notify_config *c
 		      payload);
 }
 
-void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config,
-			struct rpc_context *context, const struct nova_instance *instance,
-			const char *action, const char *phase, const char *image_id,
-			const char *image_location)
+bool nova_notify_has_shares(const struct nova_notify_config *config,
+			    const struct nova_release *release)
 {
+	return config->enabled && config->versioned && config->shares &&
+	       nova_release_has(release, NOVA_HABIT_SHARES);
+}
+
+void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config,
+			const struct nova_release *release, struct rpc_context *context,
+			const struct nova_instance *instance, const char *action, const char *phase,
+			const char *image_id, const char *image_location)
+{
+	const struct nova_payload_kind kind = {release, nova_notify_has_shares(config, release)};
 	g_autofree char *legacy = g_strdup_printf("compute.instance.%s.%s", action, phase);
 	g_autofree char *versioned = g_strdup_printf("instance.%s.%s", action, phase);
 	g_autoptr(rpc_context_t) elevated = NULL;
@@ -77,7 +85,7 @@ void nova_notify_action(struct rpc *rpc, const struct nova_notify_config *config
 			      nova_legacy_payload(instance, image_location));
 	if (config->versioned)
 		notify_versioned(rpc, config, RPC_PRIORITY_INFO, versioned, elevated,
-				 nova_versioned_payload(instance, elevated, image_id));
+				 nova_versioned_payload(&kind, instance, elevated, image_id));
 }
 
 /* Like Python's str of a datetime without a time zone, which omits microseconds if they are
@@ -91,20 +99,25 @@ static void add_period_time(cJSON *to, const char *name, GDateTime *time)
 	cJSON_AddStringToObject(to, name, text);
 }
 
-static cJSON *legacy_exists_payload(const struct nova_instance *instance, GDateTime *from,
+static cJSON *legacy_exists_payload(const struct nova_release *release,
+				    const struct nova_instance *instance, GDateTime *from,
 				    GDateTime *to, const char *image_location)
 {
 	cJSON *payload = nova_legacy_payload(instance, image_location);
 
 	add_period_time(payload, "audit_period_beginning", from);
 	add_period_time(payload, "audit_period_ending", to);
+	if (nova_release_has(release, NOVA_HABIT_BANDWIDTH))
+		cJSON_AddObjectToObject(payload, "bandwidth");
 	return payload;
 }
 
 void nova_notify_exists(struct rpc *rpc, const struct nova_notify_config *config,
-			struct rpc_context *context, const struct nova_instance *instance,
-			const char *period, const char *image_location)
+			const struct nova_release *release, struct rpc_context *context,
+			const struct nova_instance *instance, const char *period,
+			const char *image_location)
 {
+	const struct nova_payload_kind kind = {release, nova_notify_has_shares(config, release)};
 	g_autoptr(GDateTime) now = g_date_time_new_now_utc();
 	g_autoptr(GDateTime) from = nova_audit_period_end(period, now);
 
@@ -112,10 +125,11 @@ void nova_notify_exists(struct rpc *rpc, const struct nova_notify_config *config
 		return;
 	if (config->legacy)
 		notify_legacy(rpc, config, RPC_PRIORITY_INFO, "compute.instance.exists", context,
-			      legacy_exists_payload(instance, from, now, image_location));
+			      legacy_exists_payload(release, instance, from, now, image_location));
 	if (config->versioned)
-		notify_versioned(rpc, config, RPC_PRIORITY_INFO, "instance.exists", context,
-				 nova_versioned_exists_payload(instance, context, from, now));
+		notify_versioned(
+			rpc, config, RPC_PRIORITY_INFO, "instance.exists", context,
+			nova_versioned_exists_payload(&kind, instance, context, from, now));
 }
 
 void nova_notify_exception(struct rpc *rpc, const struct nova_notify_config *config,

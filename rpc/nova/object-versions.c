@@ -1,92 +1,80 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The versions of nova's objects that are named in calls to the conductor.
+ * The objects whose versions are named in calls to the conductor
+ * (oslo_versionedobjects.base.obj_tree_get_versions). release.c contains the versions.
  */
 #include "rpc/nova/object-versions.h"
 
-#include <glib.h>
-#include <stdbool.h>
+static const char *const action_event[] = {"InstanceActionEvent", NULL};
 
-struct object_version {
-	const char *name;
-	const char *zed;
-	const char *rocky; /* NULL: as in Zed, or unknown to Rocky, which ignores it then */
+static const char *const faults[] = {"InstanceFaultList", "InstanceFault", NULL};
+
+static const char *const shares[] = {"ShareMappingList", "ShareMapping", NULL};
+
+/* Instance, and what it may contain, in nova's order. */
+static const char *const instance[] = {
+	"Instance",
+	"ServiceList",
+	"Service",
+	"ComputeNode",
+	"HVSpec",
+	"PciDevicePoolList",
+	"PciDevicePool",
+	"InstanceInfoCache",
+	"SecurityGroupList",
+	"SecurityGroup",
+	"InstanceFault",
+	"PciDeviceList",
+	"PciDevice",
+	"InstanceNUMATopology",
+	"InstanceNUMACell",
+	"VirtCPUTopology",
+	"InstancePCIRequests",
+	"InstancePCIRequest",
+	"InstanceDeviceMetadata",
+	"DeviceMetadata",
+	"DeviceBus",
+	"TagList",
+	"Tag",
+	"Flavor",
+	"VirtCPUModel",
+	"VirtCPUFeature",
+	"EC2Ids",
+	"MigrationContext",
+	"ResourceList",
+	"Resource",
+	"ResourceMetadata",
+	"KeyPairList",
+	"KeyPair",
+	"TrustedCerts",
+	NULL,
 };
 
-static const struct object_version action_event[] = {
-	{"InstanceActionEvent", "1.4", "1.2"},
-};
+/* Each has an Instance. */
+static const char *const block_devices[] = {"BlockDeviceMappingList", "BlockDeviceMapping", NULL};
 
-static const struct object_version faults[] = {
-	{"InstanceFaultList", "1.2", NULL},
-	{"InstanceFault", "1.2", NULL},
-};
-
-/* The list's Instance follows. */
-static const struct object_version block_devices[] = {
-	{"BlockDeviceMappingList", "1.18", "1.17"},
-	{"BlockDeviceMapping", "1.21", "1.19"},
-};
-
-/* Instance, and what it may contain. */
-static const struct object_version instance[] = {
-	{"Instance", "2.7", "2.4"},
-	{"ServiceList", "1.19", NULL},
-	{"Service", "1.22", NULL},
-	{"ComputeNode", "1.19", "1.18"},
-	{"HVSpec", "1.2", NULL},
-	{"PciDevicePoolList", "1.1", NULL},
-	{"PciDevicePool", "1.1", NULL},
-	{"InstanceInfoCache", "1.5", NULL},
-	{"SecurityGroupList", "1.1", NULL},
-	{"SecurityGroup", "1.2", NULL},
-	{"InstanceFault", "1.2", NULL},
-	{"PciDeviceList", "1.3", NULL},
-	{"PciDevice", "1.7", "1.6"},
-	{"InstanceNUMATopology", "1.3", NULL},
-	{"InstanceNUMACell", "1.6", "1.4"},
-	{"VirtCPUTopology", "1.0", NULL},
-	{"InstancePCIRequests", "1.1", NULL},
-	{"InstancePCIRequest", "1.4", "1.2"},
-	{"InstanceDeviceMetadata", "1.0", NULL},
-	{"DeviceMetadata", "1.0", NULL},
-	{"DeviceBus", "1.0", NULL},
-	{"TagList", "1.1", NULL},
-	{"Tag", "1.1", NULL},
-	{"Flavor", "1.2", NULL},
-	{"VirtCPUModel", "1.0", NULL},
-	{"VirtCPUFeature", "1.0", NULL},
-	{"EC2Ids", "1.0", NULL},
-	{"MigrationContext", "1.2", "1.1"},
-	{"ResourceList", "1.0", NULL},
-	{"Resource", "1.0", NULL},
-	{"ResourceMetadata", "1.0", NULL},
-	{"KeyPairList", "1.3", NULL},
-	{"KeyPair", "1.4", NULL},
-	{"TrustedCerts", "1.0", NULL},
-};
-
-static void add_versions(cJSON *to, const struct object_version *list, size_t count, bool rocky)
+static void add_versions(cJSON *to, const char *const *names, const struct nova_release *release)
 {
-	for (size_t i = 0; i < count; i++)
-		cJSON_AddStringToObject(to, list[i].name,
-					rocky && list[i].rocky ? list[i].rocky : list[i].zed);
+	for (; *names; names++) {
+		const char *version = nova_release_object_version(release, *names);
+
+		if (version)
+			cJSON_AddStringToObject(to, *names, version);
+	}
 }
-#define ADD_VERSIONS(to, list, rocky) add_versions(to, list, G_N_ELEMENTS(list), rocky)
 
-void nova_add_object_versions(cJSON *versions, enum nova_query query, const char *caller)
+void nova_add_object_versions(cJSON *versions, enum nova_query query,
+			      const struct nova_release *release)
 {
-	bool rocky = caller && g_str_has_prefix(caller, "5.");
+	static const char *const *const lists[] = {
+		[NOVA_QUERY_INSTANCE] = instance,
+		[NOVA_QUERY_ACTION_EVENT] = action_event,
+		[NOVA_QUERY_BLOCK_DEVICES] = block_devices,
+		[NOVA_QUERY_FAULTS] = faults,
+		[NOVA_QUERY_SHARES] = shares,
+	};
 
-	if (query == NOVA_QUERY_ACTION_EVENT) {
-		ADD_VERSIONS(versions, action_event, rocky);
-		return;
-	}
-	if (query == NOVA_QUERY_FAULTS) {
-		ADD_VERSIONS(versions, faults, rocky);
-		return;
-	}
+	add_versions(versions, lists[query], release);
 	if (query == NOVA_QUERY_BLOCK_DEVICES)
-		ADD_VERSIONS(versions, block_devices, rocky);
-	ADD_VERSIONS(versions, instance, rocky);
+		add_versions(versions, instance, release);
 }

@@ -7,21 +7,21 @@
 
 #include <cjson/cJSON.h>
 
+#include "rpc/nova-release.h"
+
 /* The class whose method is called. */
 enum nova_query {
 	NOVA_QUERY_INSTANCE,
 	NOVA_QUERY_ACTION_EVENT,
 	NOVA_QUERY_BLOCK_DEVICES,
 	NOVA_QUERY_FAULTS,
+	NOVA_QUERY_SHARES,
 };
 
-/* Adds the versions of the class and of the objects that the reply may contain, as nova-compute
- * does (object_versions of object_class_action_versions). The conductor refuses a version of the
- * class that is newer than its own, and converts its reply to one that is older.
- *
- * `caller` is the RPC version of the request that the query belongs to; NULL: none. Requests of
- * version 5.x come from Rocky to Victoria, or from a later nova that is pinned to 5.x. Their
- * conductors all know the versions of Rocky. Other queries name those of Zed. */
-void nova_add_object_versions(cJSON *versions, enum nova_query query, const char *caller);
+/* Adds the versions of the class and of the objects that the reply may contain, as the nova-compute
+ * of this release does (object_versions of object_class_action_versions). The conductor refuses a
+ * version of the class that is newer than its own, and converts its reply to one that is older. */
+void nova_add_object_versions(cJSON *versions, enum nova_query query,
+			      const struct nova_release *release);
 
 #endif

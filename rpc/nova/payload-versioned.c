@@ -30,7 +30,13 @@ static void add_boolean_field(cJSON *to, const char *name, const cJSON *from)
 	cJSON_AddBoolToObject(to, name, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(from, name)));
 }
 
-static cJSON *flavor_payload(const cJSON *instance)
+/* A payload object with the version of the release. Takes ownership of `data`. */
+static cJSON *wrap_payload(const struct nova_payload_kind *kind, const char *name, cJSON *data)
+{
+	return nova_object_wrap(name, nova_release_object_version(kind->release, name), data);
+}
+
+static cJSON *flavor_payload(const struct nova_payload_kind *kind, const cJSON *instance)
 {
 	static const struct copied_field sizes[] = {
 		{"memory_mb", "memory_mb"},	  {"vcpus", "vcpus"}, {"root_gb", "root_gb"},
@@ -64,7 +70,7 @@ static cJSON *flavor_payload(const cJSON *instance)
 	add_boolean_field(data, "disabled", flavor);
 	add_boolean_field(data, "is_public", flavor);
 	add_copied_fields(data, flavor, rest);
-	return nova_object_wrap("FlavorPayload", "1.4", data);
+	return wrap_payload(kind, "FlavorPayload", data);
 }
 
 /* A DictOfStringsField: values that are not strings are converted as Python's str does. */
@@ -103,7 +109,8 @@ static void add_mac(cJSON *to, const cJSON *vif)
 				  : cJSON_CreateNull());
 }
 
-static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip)
+static cJSON *ip_payload(const struct nova_payload_kind *kind, const cJSON *vif,
+			 const cJSON *network, const cJSON *ip)
 {
 	static const struct copied_field of_ip[] = {
 		{"version", "version"},
@@ -119,14 +126,15 @@ static cJSON *ip_payload(const cJSON *vif, const cJSON *network, const cJSON *ip
 	cJSON_AddItemToObject(data, "port_uuid", nova_copy_member(vif, "id"));
 	add_copied_fields(data, ip, of_ip);
 	cJSON_AddItemToObject(data, "device_name", nova_copy_member(vif, "devname"));
-	return nova_object_wrap("IpPayload", "1.0", data);
+	return wrap_payload(kind, "IpPayload", data);
 }
 
 /* The data that all addresses of an interface share is repeated for each of them, so it must be
  * short: many addresses with a long shared text would not fit into memory. */
-static bool has_short_payload(const cJSON *vif, const cJSON *network)
+static bool has_short_payload(const struct nova_payload_kind *kind, const cJSON *vif,
+			      const cJSON *network)
 {
-	cJSON *payload = ip_payload(vif, network, NULL);
+	cJSON *payload = ip_payload(kind, vif, network, NULL);
 	char *text = json_print(payload);
 	bool is_short = strlen(text) <= NOVA_MAX_ADDRESS_BYTES;
 
@@ -137,24 +145,25 @@ static bool has_short_payload(const cJSON *vif, const cJSON *network)
 
 /* Adds the addresses of an interface, up to the limit. `count` counts all addresses added so
  * far. */
-static void add_addresses(cJSON *addresses, const cJSON *vif, unsigned *count)
+static void add_addresses(const struct nova_payload_kind *kind, cJSON *addresses, const cJSON *vif,
+			  unsigned *count)
 {
 	const cJSON *network = cJSON_GetObjectItemCaseSensitive(vif, "network");
 	const cJSON *subnet, *ip;
 
-	if (*count >= NOVA_MAX_ADDRESSES || !has_short_payload(vif, network))
+	if (*count >= NOVA_MAX_ADDRESSES || !has_short_payload(kind, vif, network))
 		return;
 	cJSON_ArrayForEach (subnet, cJSON_GetObjectItemCaseSensitive(network, "subnets")) {
 		cJSON_ArrayForEach (ip, cJSON_GetObjectItemCaseSensitive(subnet, "ips")) {
 			if ((*count)++ >= NOVA_MAX_ADDRESSES)
 				return;
-			cJSON_AddItemToArray(addresses, ip_payload(vif, network, ip));
+			cJSON_AddItemToArray(addresses, ip_payload(kind, vif, network, ip));
 		}
 	}
 }
 
 /* IpPayload.from_network_info; the info cache contains network_info as JSON text. */
-static cJSON *ip_addresses(const cJSON *instance)
+static cJSON *ip_addresses(const struct nova_payload_kind *kind, const cJSON *instance)
 {
 	const char *text = json_string(nova_member_data(instance, "info_cache"), "network_info");
 	cJSON *network_info = text ? json_parse(text, strlen(text), NULL) : NULL;
@@ -163,7 +172,7 @@ static cJSON *ip_addresses(const cJSON *instance)
 	unsigned count = 0;
 
 	cJSON_ArrayForEach (vif, network_info)
-		add_addresses(addresses, vif, &count);
+		add_addresses(kind, addresses, vif, &count);
 	cJSON_Delete(network_info);
 	return addresses;
 }
@@ -182,7 +191,8 @@ static const char *power_state_name(const cJSON *instance)
 }
 
 /* BlockDevicePayload.from_bdms: only volumes. */
-static cJSON *block_devices(const struct nova_instance *instance)
+static cJSON *block_devices(const struct nova_payload_kind *kind,
+			    const struct nova_instance *instance)
 {
 	static const struct copied_field of_device[] = {
 		{"device_name", "device_name"},
@@ -206,13 +216,41 @@ static cJSON *block_devices(const struct nova_instance *instance)
 			continue;
 		data = cJSON_CreateObject();
 		add_copied_fields(data, device, of_device);
-		cJSON_AddItemToArray(payloads, nova_object_wrap("BlockDevicePayload", "1.0", data));
+		cJSON_AddItemToArray(payloads, wrap_payload(kind, "BlockDevicePayload", data));
+	}
+	return payloads;
+}
+
+/* SharePayload.from_instance. A null if the shares are not known, too. */
+static cJSON *share_payloads(const struct nova_payload_kind *kind,
+			     const struct nova_instance *instance)
+{
+	static const struct copied_field of_share[] = {
+		{"share_mapping_uuid", "uuid"},
+		{"share_id", "share_id"},
+		{"status", "status"},
+		{"tag", "tag"},
+		{NULL, NULL},
+	};
+	const cJSON *shares = kind->includes_shares ? nova_instance_shares(instance) : NULL;
+	const cJSON *share;
+	cJSON *payloads;
+
+	if (!shares)
+		return cJSON_CreateNull();
+	payloads = cJSON_CreateArray();
+	cJSON_ArrayForEach (share, shares) {
+		cJSON *data = cJSON_CreateObject();
+
+		add_copied_fields(data, share, of_share);
+		cJSON_AddItemToArray(payloads, wrap_payload(kind, "SharePayload", data));
 	}
 	return payloads;
 }
 
 /* The fields that all payloads of an instance have (InstancePayload). */
-static void add_instance_fields(cJSON *payload, const struct nova_instance *instance,
+static void add_instance_fields(const struct nova_payload_kind *kind, cJSON *payload,
+				const struct nova_instance *instance,
 				const struct rpc_context *context)
 {
 	static const struct copied_field before_flavor[] = {
@@ -255,12 +293,12 @@ static void add_instance_fields(cJSON *payload, const struct nova_instance *inst
 	nova_add_text(payload, "request_id",
 		      user && project ? rpc_context_string(context, "request_id") : NULL);
 	add_copied_fields(payload, data, before_flavor);
-	cJSON_AddItemToObject(payload, "flavor", flavor_payload(data));
+	cJSON_AddItemToObject(payload, "flavor", flavor_payload(kind, data));
 	add_copied_fields(payload, data, after_flavor);
 	nova_add_text(payload, "power_state", power_state_name(data));
 	add_copied_fields(payload, data, after_power_state);
-	cJSON_AddItemToObject(payload, "ip_addresses", ip_addresses(data));
-	cJSON_AddItemToObject(payload, "block_devices", block_devices(instance));
+	cJSON_AddItemToObject(payload, "ip_addresses", ip_addresses(kind, data));
+	cJSON_AddItemToObject(payload, "block_devices", block_devices(kind, instance));
 	cJSON_AddItemToObject(payload, "metadata",
 			      dict_of_strings(cJSON_GetObjectItemCaseSensitive(data, "metadata")));
 	add_boolean_field(payload, "locked", data);
@@ -271,11 +309,15 @@ static void add_instance_fields(cJSON *payload, const struct nova_instance *inst
 			: "MANUAL");
 	nova_add_text(payload, "action_initiator_user", user);
 	nova_add_text(payload, "action_initiator_project", project);
-	nova_add_text(payload, "locked_reason",
-		      nova_instance_system_metadata(instance, "locked_reason"));
+	if (nova_release_has(kind->release, NOVA_HABIT_LOCKED_REASON))
+		nova_add_text(payload, "locked_reason",
+			      nova_instance_system_metadata(instance, "locked_reason"));
+	if (nova_release_has(kind->release, NOVA_HABIT_SHARES))
+		cJSON_AddItemToObject(payload, "shares", share_payloads(kind, instance));
 }
 
-cJSON *nova_versioned_payload(const struct nova_instance *instance,
+cJSON *nova_versioned_payload(const struct nova_payload_kind *kind,
+			      const struct nova_instance *instance,
 			      const struct rpc_context *context, const char *image_id)
 {
 	cJSON *payload = cJSON_CreateObject();
@@ -283,9 +325,10 @@ cJSON *nova_versioned_payload(const struct nova_instance *instance,
 	if (image_id)
 		nova_add_text(payload, "snapshot_image_id", image_id);
 	cJSON_AddNullToObject(payload, "fault");
-	add_instance_fields(payload, instance, context);
-	return image_id ? nova_object_wrap("InstanceActionSnapshotPayload", "1.9", payload)
-			: nova_object_wrap("InstanceActionPayload", "1.8", payload);
+	add_instance_fields(kind, payload, instance, context);
+	return wrap_payload(kind,
+			    image_id ? "InstanceActionSnapshotPayload" : "InstanceActionPayload",
+			    payload);
 }
 
 static void add_utc_time(cJSON *to, const char *name, GDateTime *time)
@@ -295,7 +338,8 @@ static void add_utc_time(cJSON *to, const char *name, GDateTime *time)
 	cJSON_AddStringToObject(to, name, text);
 }
 
-cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
+cJSON *nova_versioned_exists_payload(const struct nova_payload_kind *kind,
+				     const struct nova_instance *instance,
 				     const struct rpc_context *context, GDateTime *from,
 				     GDateTime *to)
 {
@@ -305,7 +349,10 @@ cJSON *nova_versioned_exists_payload(const struct nova_instance *instance,
 	add_utc_time(period, "audit_period_beginning", from);
 	add_utc_time(period, "audit_period_ending", to);
 	cJSON_AddItemToObject(payload, "audit_period",
-			      nova_object_wrap("AuditPeriodPayload", "1.0", period));
-	add_instance_fields(payload, instance, context);
-	return nova_object_wrap("InstanceExistsPayload", "2.0", payload);
+			      wrap_payload(kind, "AuditPeriodPayload", period));
+	/* nova-network's. */
+	if (nova_release_has(kind->release, NOVA_HABIT_BANDWIDTH))
+		cJSON_AddArrayToObject(payload, "bandwidth");
+	add_instance_fields(kind, payload, instance, context);
+	return wrap_payload(kind, "InstanceExistsPayload", payload);
 }

@@ -104,6 +104,27 @@ static int call_record_method(struct rpc *rpc, struct rpc_context *context,
 	return 0;
 }
 
+/* Returns the record of the host's nova-compute, or a JSON null if there is none. The caller
+ * deletes it. NULL with an error. */
+static cJSON *query_record(struct rpc *rpc, struct rpc_context *context, const char *host,
+			   GError **error)
+{
+	cJSON *args = cJSON_CreateArray();
+	cJSON *reply;
+
+	cJSON_AddItemToArray(args, cJSON_CreateString(host));
+	cJSON_AddItemToArray(args, cJSON_CreateString(SERVICE_BINARY));
+	reply = call_class_method(rpc, context, SERVICE_OBJECT, "get_by_host_and_binary", args,
+				  error);
+	if (!reply || cJSON_IsNull(reply) ||
+	    cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data")))
+		return reply;
+	cJSON_Delete(reply);
+	(void)nova_decode_error(error, "the reply to a query for the service's record is neither a "
+				       "record nor null");
+	return NULL;
+}
+
 /* The highest version in the records of nova's services, which the newest of them has written.
  * Every service writes the version of its release (nova.objects.service.SERVICE_VERSION), and
  * refuses to start if a compute service has one that is too old. 0: there are no records. */
@@ -138,10 +159,27 @@ static int find_version(struct rpc *rpc, struct rpc_context *context, int *ret_v
 		return 0;
 	g_set_error_literal(
 		error, RPC_ERROR, RPC_ERROR_FAILED,
-		"there is no record of this host, and no other service's record shows which "
-		"version a new one needs: it is not created; start nova-compute or nova-conductor "
-		"with this database first");
+		"nova has no record of this host's nova-compute, and no other service's record "
+		"shows the version of its release; start nova-compute or nova-conductor with this "
+		"database first");
 	return -1;
+}
+
+int nova_conductor_service_version(struct rpc *rpc, struct rpc_context *context, const char *host,
+				   int *ret_version, GError **error)
+{
+	cJSON *record = query_record(rpc, context, host, error);
+	int64_t version = 0;
+
+	if (!record)
+		return -1;
+	(void)json_int64(cJSON_GetObjectItemCaseSensitive(record, "nova_object.data"), "version",
+			 &version);
+	cJSON_Delete(record);
+	if (version <= 0 || version > INT_MAX)
+		return find_version(rpc, context, ret_version, error);
+	*ret_version = (int)version;
+	return 0;
 }
 
 static struct nova_service *create_record(struct rpc *rpc, struct rpc_context *context,
@@ -176,25 +214,13 @@ struct nova_service *nova_service_take(struct rpc *rpc, struct rpc_context *cont
 				       const char *host, const char *topic, const char *reason,
 				       GError **error)
 {
-	cJSON *args = cJSON_CreateArray();
-	cJSON *reply;
-	bool is_missing;
+	cJSON *record = query_record(rpc, context, host, error);
 
-	cJSON_AddItemToArray(args, cJSON_CreateString(host));
-	cJSON_AddItemToArray(args, cJSON_CreateString(SERVICE_BINARY));
-	reply = call_class_method(rpc, context, SERVICE_OBJECT, "get_by_host_and_binary", args,
-				  error);
-	if (!reply)
+	if (!record)
 		return NULL;
-	if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data")))
-		return service_new(reply);
-	is_missing = cJSON_IsNull(reply);
-	cJSON_Delete(reply);
-	if (!is_missing) {
-		(void)nova_decode_error(error, "the reply to a query for the service's record is "
-					       "neither a record nor null");
-		return NULL;
-	}
+	if (cJSON_IsObject(record))
+		return service_new(record);
+	cJSON_Delete(record);
 	return create_record(rpc, context, host, topic, reason, error);
 }
 

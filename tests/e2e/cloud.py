@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A private, real OpenStack control plane from Debian's packages: Keystone, Glance, Placement, nova-api,
-nova-conductor, nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the loopback and in
-one folder. Neutron is the only stand-in: the servers have no ports."""
+"""A private, real OpenStack control plane from the packages of Debian 12, 13 or sid: Keystone, Glance, Placement,
+nova-api, nova-conductor, nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the
+loopback and in one folder. Neutron is the only stand-in: the servers have no ports.
+  NOVASNAP_E2E_MESSAGING=plain|modern|modern-denied: the queues that oslo.messaging declares (see cloud_conf.py)."""
 import concurrent.futures
 import json
 import os
@@ -10,13 +11,15 @@ import time
 
 import openstack
 
+import cloud_conf
+import release
+import wsgi
 from broker import Broker
-from libvirtd import Libvirtd, qemu_may_use_kvm
+from cloud_conf import PASSWORD, REGION
+from libvirtd import Libvirtd
 from process import end, free_port, spawn, wait_port
 from standin_http import Handler, HttpStandIn
 
-PASSWORD = "e2e"
-REGION = "RegionOne"
 MICROVERSION = "2.90"
 DATABASES = ("keystone", "glance", "placement", "nova", "nova_api", "nova_cell0")
 
@@ -24,7 +27,7 @@ DATABASES = ("keystone", "glance", "placement", "nova", "nova_api", "nova_cell0"
 class _NeutronHandler(Handler):
     def do_GET(self):
         name = self.path.split("?")[0].rstrip("/").split("/")[-1].split(".")[0].replace("-", "_")
-        body = {"resources": []} if name in ("", "v2_0") else {name: []}
+        body = {"resources": [], "versions": []} if name in ("", "v2_0") else {name: []}
         self.answer(200, json.dumps(body).encode(), Content_Type="application/json")
 
 
@@ -46,7 +49,13 @@ def run(argv, log, env=None, seconds=240):
 class Cloud:
     def __init__(self, folder, host="lab"):
         self.folder, self.host = folder, host
-        self.broker, self.libvirt, self.neutron = Broker(folder), Libvirtd(folder), NeutronStandIn()
+        self.messaging = os.environ.get("NOVASNAP_E2E_MESSAGING") or "plain"
+        if self.messaging not in cloud_conf.MESSAGING:
+            raise RuntimeError(f"NOVASNAP_E2E_MESSAGING is none of {', '.join(cloud_conf.MESSAGING)}: {self.messaging}")
+        if self.messaging != "plain" and not release.HAS_MODERN_MESSAGING:
+            raise RuntimeError(f"the oslo.messaging of Nova {release.NAME} knows no {self.messaging} messaging")
+        self.broker = Broker(folder, options=cloud_conf.MESSAGING[self.messaging][1])
+        self.libvirt, self.neutron = Libvirtd(folder), NeutronStandIn()
         self.etc, self.logs = folder.make("etc"), folder.make("log")
         self.images, self.state = folder.make("images"), folder.make("nova")
         self.instances = folder.make("nova/instances")
@@ -65,117 +74,6 @@ class Cloud:
 
     def database(self, name):
         return f"mysql+pymysql://e2e:{PASSWORD}@127.0.0.1:{self.port['mysql']}/{name}"
-
-    def auth(self, user):
-        return (f"www_authenticate_uri = {self.url('keystone')}\n"
-                f"auth_url = {self.url('keystone', '/v3')}\nauth_type = password\n"
-                "project_domain_name = Default\nuser_domain_name = Default\n"
-                f"project_name = service\nusername = {user}\npassword = {PASSWORD}\n"
-                f"region_name = {REGION}\n")
-
-    def write_configuration(self):
-        locks = self.folder.file("locks")
-        privsep = f"helper_command = env privsep-helper --config-file {self.nova_conf}\n"
-        files = {
-            "keystone.conf": f"""[database]
-connection = {self.database('keystone')}
-[token]
-provider = fernet
-[fernet_tokens]
-key_repository = {self.folder.file('fernet')}
-[credential]
-key_repository = {self.folder.file('credentials')}
-[cache]
-enabled = false
-""",
-            "glance-api.conf": f"""[DEFAULT]
-bind_host = 127.0.0.1
-bind_port = {self.port['glance']}
-workers = 0
-enabled_backends = file:file
-[database]
-connection = {self.database('glance')}
-[glance_store]
-default_backend = file
-[file]
-filesystem_store_datadir = {self.images}
-[paste_deploy]
-flavor = keystone
-config_file = /etc/glance/glance-api-paste.ini
-[keystone_authtoken]
-{self.auth('glance')}[oslo_concurrency]
-lock_path = {locks}
-""",
-            "placement.conf": f"""[placement_database]
-connection = {self.database('placement')}
-[api]
-auth_strategy = keystone
-[keystone_authtoken]
-{self.auth('placement')}""",
-            "nova.conf": f"""[DEFAULT]
-host = {self.host}
-my_ip = 127.0.0.1
-transport_url = {self.broker.url}
-state_path = {self.state}
-instances_path = {self.instances}
-osapi_compute_listen = 127.0.0.1
-osapi_compute_listen_port = {self.port['nova']}
-osapi_compute_workers = 1
-enabled_apis = osapi_compute
-compute_driver = libvirt.LibvirtDriver
-rpc_response_timeout = 60
-report_interval = 3
-service_down_time = 120
-shutdown_timeout = 3
-shelved_offload_time = -1
-running_deleted_instance_action = noop
-sync_power_state_interval = -1
-heal_instance_info_cache_interval = -1
-scheduler_instance_sync_interval = -1
-[api_database]
-connection = {self.database('nova_api')}
-[database]
-connection = {self.database('nova')}
-[api]
-auth_strategy = keystone
-[keystone_authtoken]
-{self.auth('nova')}[service_user]
-send_service_user_token = true
-{self.auth('nova')}[placement]
-{self.auth('placement')}[glance]
-{self.auth('glance')}api_servers = {self.url('glance')}
-num_retries = 1
-[neutron]
-{self.auth('neutron')}endpoint_override = {self.url('neutron')}
-[libvirt]
-connection_uri = {self.libvirt.uri}
-virt_type = {'kvm' if qemu_may_use_kvm() else 'qemu'}
-cpu_mode = none
-images_type = qcow2
-snapshot_image_format = qcow2
-[vnc]
-enabled = false
-[conductor]
-workers = 1
-[scheduler]
-workers = 1
-discover_hosts_in_cells_interval = -1
-[oslo_concurrency]
-lock_path = {locks}
-[oslo_messaging_notifications]
-driver = messagingv2
-[notifications]
-notification_format = both
-[wsgi]
-api_paste_config = /etc/nova/api-paste.ini
-[privsep_osbrick]
-{privsep}[vif_plug_linux_bridge_privileged]
-{privsep}[nova_sys_admin]
-{privsep}""",
-        }
-        for name, text in files.items():
-            with open(os.path.join(self.etc, name), "w") as file:
-                file.write(text)
 
     def log(self, name):
         return os.path.join(self.logs, f"{name}.log")
@@ -219,15 +117,15 @@ api_paste_config = /etc/nova/api-paste.ini
              "--bootstrap-admin-url", self.url("keystone", "/v3")], log)
 
     def start_keystone(self):
-        process = self.spawn_wsgi("keystone", "/usr/bin/keystone-wsgi-public",
-                                  {"OS_KEYSTONE_CONFIG_FILES": os.path.join(self.etc, "keystone.conf")})
-        wait_port(self.port["keystone"], process, "Keystone", self.log("keystone"))
+        self.spawn_api("keystone")
+        self.wait_api("keystone")
         self.fill_keystone()
 
-    def spawn_wsgi(self, name, program, env):
-        return self.spawn(name, [
-            "uwsgi_python3", "--http11-socket", f"127.0.0.1:{self.port[name]}", "--wsgi-file", program,
-            "--processes", "2", "--master", "--die-on-term", "--need-app", "--no-orphans"], env)
+    def spawn_api(self, name):
+        self.spawn(name, *wsgi.command(name, self.port[name.removesuffix("-api")], self.etc))
+
+    def wait_api(self, name):
+        wsgi.wait_http(self.port[name.removesuffix("-api")], self.process[name], name, self.log(name))
 
     def fill_keystone(self):
         identity = self.connection().identity
@@ -248,8 +146,11 @@ api_paste_config = /etc/nova/api-paste.ini
 
     def glance_start(self):
         """Starts Glance again."""
-        process = self.spawn("glance", ["glance-api", *self.conf("glance-api")])
-        wait_port(self.port["glance"], process, "Glance", self.log("glance"))
+        self.spawn_api("glance-api")
+        self.wait_api("glance-api")
+
+    def glance_stop(self):
+        end(self.process["glance-api"])
 
     def sync_nova(self):
         manage, log = ["nova-manage", *self.conf("nova")], self.log("nova-manage")
@@ -260,7 +161,7 @@ api_paste_config = /etc/nova/api-paste.ini
 
     def start(self):
         began = time.monotonic()
-        self.write_configuration()
+        cloud_conf.write(self)
         self.broker.start(wait=False)
         self.libvirt.start(wait=False)
         self.neutron.start()
@@ -269,25 +170,25 @@ api_paste_config = /etc/nova/api-paste.ini
             keystone = pool.submit(self.sync_keystone)
             nova = pool.submit(self.sync_nova)
             glance = pool.submit(run, ["glance-manage", *self.conf("glance-api"), "db_sync"],
-                                 self.log("glance"))
+                                 self.log("glance-manage"))
             placement = pool.submit(run, ["placement-manage", *self.conf("placement"), "db", "sync"],
                                     self.log("placement"))
             keystone.result()
             self.start_keystone()
             glance.result()
-            up = {"glance": self.spawn("glance", ["glance-api", *self.conf("glance-api")])}
+            self.spawn_api("glance-api")
             placement.result()
-            up["placement"] = self.spawn_wsgi("placement", "/usr/bin/placement-api",
-                                              {"OS_PLACEMENT_CONFIG_DIR": self.etc})
+            self.spawn_api("placement")
             nova.result()
         self.broker.wait()
         self.libvirt.wait()
         for name in ("nova-conductor", "nova-scheduler"):
             self.spawn(name, [name, *self.conf("nova")])
-        up["nova"] = self.spawn("nova-api", ["nova-api", *self.conf("nova")])
-        for name, process in up.items():
-            wait_port(self.port[name], process, name, self.log("nova-api" if name == "nova" else name))
-        print(f"# the control plane is up after {time.monotonic() - began:.0f} s", flush=True)
+        self.spawn_api("nova-api")
+        for name in ("glance-api", "placement", "nova-api"):
+            self.wait_api(name)
+        print(f"# the control plane of Nova {release.NAME}, {self.messaging} messaging, is up after "
+              f"{time.monotonic() - began:.0f} s", flush=True)
 
     def stop(self):
         self.compute_stop()
@@ -362,21 +263,23 @@ api_paste_config = /etc/nova/api-paste.ini
         end(self.compute, 30)
         self.compute = None
 
-    def make_image(self, name, megabytes=24, virtual="64M"):
+    def upload(self, name, path, disk_format, **properties):
+        return self.connection().image.create_image(name=name, filename=path, disk_format=disk_format,
+                                                    container_format="bare", wait=True, **properties).id
+
+    def make_image(self, name, megabytes=24, virtual="64M", **properties):
         raw, path = self.folder.file("base.raw"), self.folder.file("base.qcow2")
         with open(raw, "wb") as file:
             file.write(os.urandom(megabytes << 20))
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path], check=True)
         subprocess.run(["qemu-img", "resize", "-q", "-f", "qcow2", path, virtual], check=True)
         os.remove(raw)
-        glance = self.connection().image
-        image = glance.create_image(name=name, filename=path, disk_format="qcow2",
-                                    container_format="bare", wait=True)
+        image = self.upload(name, path, "qcow2", **properties)
         os.remove(path)
-        return image.id
+        return image
 
-    def make_flavor(self):
-        return self.connection().compute.create_flavor(name="tiny", ram=64, vcpus=1, disk=1).id
+    def make_flavor(self, ram=64):
+        return self.connection().compute.create_flavor(name=f"tiny-{ram}", ram=ram, vcpus=1, disk=1).id
 
     def boot(self, names, image, flavor):
         """Starts servers of these names at the same time. Returns name -> id when all are active."""

@@ -8,9 +8,10 @@ import requests
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
+import wsgi  # noqa: E402
 from cloud import run  # noqa: E402
 from environment import Environment  # noqa: E402
-from process import end, free_port, spawn, wait_port  # noqa: E402
+from process import end, free_port, spawn  # noqa: E402
 
 PASSWORD = "e2e-password"
 
@@ -29,11 +30,10 @@ class Keystone(Environment):
         run([*manage, "fernet_setup", *user], self.log)
         run([*manage, "credential_setup", *user], self.log)
         run([*manage, "bootstrap", "--bootstrap-password", PASSWORD, "--bootstrap-public-url", f"{self.url}/v3"], self.log)
-        process = spawn(["uwsgi_python3", "--http11-socket", f"127.0.0.1:{self.port}", "--wsgi-file",
-                         "/usr/bin/keystone-wsgi-public", "--master", "--die-on-term", "--need-app", "--no-orphans"],
-                        self.log, {"OS_KEYSTONE_CONFIG_FILES": conf})
+        argv, variables = wsgi.command("keystone", self.port, self.folder.path)
+        process = spawn(argv, self.log, variables)
         self.callback(end, process)
-        wait_port(self.port, process, "Keystone", self.log)
+        wsgi.wait_http(self.port, process, "Keystone", self.log)
         self.sign_in()
 
     def sign_in(self):

@@ -31,7 +31,9 @@ KINDS = ({"iothread": "disk"}, {"iothread": "scsi"}, {"iothread": "unused", "age
          {"iothread": "disk", "agent": True, "idle": True})
 GUESTS = 2 * len(KINDS)
 EVENT = "compute_snapshot_instance"
-LIMIT = 150  # seconds that a snapshot may take, with all that happens to it: eight times saving_timeout, for one
+# Seconds that a snapshot may take, with all that happens to it: after a restart of Glance an image stays "saving", and
+# is asked for until finishing_timeout.
+LIMIT = 300
 # NOVASNAP_SOAK_FAULTS overrides the list.
 FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,restart broker,hold broker,"
                         "restart glance,late conductor,cancel,delete image").split(",")
@@ -50,7 +52,7 @@ class Soak(Environment):
         self.conductor.late_seconds = 3
         self.agent = self.make_agent(
             sections={"DEFAULT": {"rpc_response_timeout": "2", "max_concurrent_snapshots": str(GUESTS)}},
-            saving_timeout="10", shutdown_grace="1", image_poll_interval="2")
+            saving_timeout="10", finishing_timeout="60", shutdown_grace="1", image_poll_interval="2")
         self.conductor.host = self.agent.host
         self.callback(self.agent.stop)
         self.lock = threading.Lock()  # over the agent: one restarts it at a time

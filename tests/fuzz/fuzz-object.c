@@ -69,6 +69,19 @@ int __wrap_image_store_get(struct image_store *store, const struct image_identit
 	return *ret_record ? 0 : -1;
 }
 
+/* The release that the record of the service shows, whatever it contains. */
+static const struct nova_release *find_release(struct rpc_context *context,
+					       const struct nova_instance *instance)
+{
+	g_autofree char *text = NULL;
+	int record;
+
+	if (nova_conductor_service_version(NULL, context, "host", &record, NULL) < 0)
+		return nova_release_of_request(context, instance);
+	text = nova_release_describe_record(record);
+	return nova_release_of_record(record, instance);
+}
+
 static void notify(struct rpc_context *context, const struct nova_instance *instance,
 		   const cJSON *args)
 {
@@ -76,24 +89,29 @@ static void notify(struct rpc_context *context, const struct nova_instance *inst
 	static const struct nova_notify_config config = {.enabled = true,
 							 .legacy = true,
 							 .versioned = true,
+							 .shares = true,
 							 .topics = topics,
 							 .versioned_topics = topics,
 							 .host = "host"};
+	const struct nova_release *release = find_release(context, instance);
 	static const struct nova_exception exception = {
 		"ImageNotFound", "nova.exception", "it's \"gone\"\n", "snapshot_instance", 404};
 
-	nova_notify_action(NULL, &config, context, instance, "snapshot", "start", "image",
+	nova_notify_action(NULL, &config, release, context, instance, "snapshot", "start", "image",
 			   "http://glance");
-	nova_notify_action(NULL, &config, context, instance, "resume", "end", NULL, NULL);
-	nova_notify_exists(NULL, &config, context, instance, "month", NULL);
+	nova_notify_action(NULL, &config, release, context, instance, "resume", "end", NULL, NULL);
+	nova_notify_exists(NULL, &config, release, context, instance, "month", NULL);
 	nova_notify_exception(NULL, &config, context, &exception, args);
 }
 
 /* The calls that a task makes, whatever the replies are. */
 static void save(struct rpc_context *context, struct nova_instance *instance)
 {
-	(void)nova_conductor_instance_load_flavor(NULL, context, instance, NULL);
-	(void)nova_conductor_instance_load_block_devices(NULL, context, instance, NULL);
+	const struct nova_release *release = nova_release_of_request(context, instance);
+
+	(void)nova_conductor_instance_load_flavor(NULL, context, release, instance, NULL);
+	(void)nova_conductor_instance_load_block_devices(NULL, context, release, instance, NULL);
+	(void)nova_conductor_instance_load_shares(NULL, context, release, instance, NULL);
 	nova_instance_set_task_state(instance, "image_snapshot");
 	nova_instance_set_power_state(instance, 1);
 	(void)nova_conductor_instance_save(NULL, context, instance, "a,,b", NULL);
@@ -102,8 +120,8 @@ static void save(struct rpc_context *context, struct nova_instance *instance)
 	nova_instance_set_system_metadata(instance, "image_x", NULL);
 	(void)nova_conductor_instance_refresh(NULL, context, instance, NULL);
 	(void)nova_conductor_instance_save(NULL, context, instance, "", NULL);
-	(void)nova_conductor_fault_exists(NULL, context, nova_instance_uuid(instance), 500, "m",
-					  "h", 1795000000, NULL);
+	(void)nova_conductor_fault_exists(NULL, context, release, nova_instance_uuid(instance), 500,
+					  "m", "h", 1795000000, NULL);
 }
 
 static void serve(struct rpc_context *context)

@@ -24,7 +24,7 @@ IMAGE = "71e5a7b0-1730-41f5-afda-ba2a6f00b7f6"
 
 
 def recordings():
-    for path in sorted(WIRE.glob("*.jsonl")):
+    for path in sorted(WIRE.glob("*/*.jsonl")):
         yield [json.loads(line)["message"] for line in path.read_text().splitlines()]
 
 

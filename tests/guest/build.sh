@@ -5,10 +5,12 @@
 # Makes it again when a file of this folder is newer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-mkdir -p "${BUILD:-build}/guest" "${NOVASNAP_BUILD:-build}/guest-packages"
-out=$(realpath "${BUILD:-build}/guest")
+build=${BUILD:-${NOVASNAP_BUILD:-build}}
 # The packages are kept, for all kinds of build: the guest is made again without the network.
-packages=$(realpath "${NOVASNAP_BUILD:-build}/guest-packages")
+packages=${NOVASNAP_GUEST_PACKAGES:-${NOVASNAP_BUILD:-build}/guest-packages}
+mkdir -p "$build/guest" "$packages"
+out=$(realpath "$build/guest")
+packages=$(realpath "$packages")
 exec 9>"$packages/lock"
 flock -w 300 9
 if [ -e "$out/vmlinuz" ] && [ -e "$out/initrd" ] && [ -z "$(find tests/guest -newer "$out/initrd")" ]; then

@@ -39,7 +39,7 @@ CONF = nova.conf.CONF
 RABBIT = "oslo_messaging_rabbit"
 KEYSTONE_TYPES = ("password", "v3password", "token", "v3token", "v3applicationcredential")
 # novasnap's only, or of a Nova that is older or newer than the installed one.
-NOT_IN_NOVA = {("compute", "topic"), *((RABBIT, name) for name in (
+NOT_IN_NOVA = {("compute", "topic"), ("notifications", "include_share_mapping"), *((RABBIT, name) for name in (
     "rabbit_quorum_max_memory_length", "rabbit_quorum_max_memory_bytes", "rabbit_transient_quorum_queue",
     "rabbit_stream_fanout", "use_queue_manager", "hostname", "processname"))}
 # oslo.config raises these where it refuses a file, a value or a reference; SystemExit for a bad value of an option that

@@ -189,7 +189,7 @@ def test_the_root_disk_is_the_first_of_the_definition(env):
             for staged, live in ((False, True), (True, True), (True, False)):
                 agent, image = env.agent(live=live, staged=staged), str(uuid.uuid4())
                 done = agent.command("replay", "--local", "--instance", guest.uuid, "--image", image,
-                                     os.path.join(TOP, "tests/data/wire/live.jsonl"), check=False)
+                                     os.path.join(TOP, "tests/data/wire/26.2/live.jsonl"), check=False)
                 assert done.returncode == 0, (case, state, staged, live, done.stdout, done.stderr)
                 assert same_content(env.image(image), "qcow2", guest.disk, "qcow2"), (case, state, staged, live)
                 assert guest.state() == state and not guest.is_saved()
@@ -287,7 +287,7 @@ def test_a_cast_is_recorded_and_replayed(env):
     tap.wait_for("image", lambda: os.path.exists(env.image(replayed)))
     assert agent.stop() == 0
     done = agent.command("replay", "--local", "--instance", guest.uuid, "--image", local,
-                         os.path.join(TOP, "tests/data/wire/live.jsonl"), check=False)
+                         os.path.join(TOP, "tests/data/wire/26.2/live.jsonl"), check=False)
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert same_content(env.image(local), "qcow2", guest.disk, "qcow2")
 

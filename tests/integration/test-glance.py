@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from compute import Compute, instance_of  # noqa: E402
 from environment import Environment  # noqa: E402
-from images import MIB, same_content  # noqa: E402
+from images import MIB, qemu_img, same_content  # noqa: E402
 from process import free_port  # noqa: E402
 from standin_glance import GlanceStandIn  # noqa: E402
 
@@ -87,8 +87,10 @@ def test_409_for_an_image_that_has_data_already(env):
                        [{"op": "replace", "path": "/disk_format", "value": "qcow2"},
                         {"op": "replace", "path": "/container_format", "value": "bare"}],
                        "application/openstack-images-v2.1-json-patch")
-    with open(env.guest.disk, "rb") as file:
-        env.glance.put(image, file.read(4096))
+    other = env.folder.file("other.qcow2")
+    qemu_img("create", "-q", "-f", "qcow2", other, "1M")
+    with open(other, "rb") as file:
+        env.glance.put(image, file.read())
     _image, shown, status = env.send_directly(image=image)
     assert status == 1 and "409" in shown, shown
 
@@ -96,8 +98,18 @@ def test_409_for_an_image_that_has_data_already(env):
 def test_413_for_an_image_that_is_too_large(env):
     large = env.make_guest(size_mib=128, data_mib=64)
     image, shown, status = env.send_directly(large)
-    assert status == 1 and "413" in shown, shown
+    assert status == 1 and "413" in shown and "too large" in shown, shown
     assert env.glance.get(image) is None
+
+
+def test_only_the_first_upload_waits_for_a_glance_that_does_not_say_continue(env):
+    agent = env.start_agent()
+    for _ in range(3):
+        image, shown, status = agent.snapshot(env.guest.uuid, "--image", env.glance.create())
+        assert status == 0, (shown, agent.text()[-1500:])
+        env.check_whole(image)
+    waited = agent.text().count('has not answered "Expect: 100-continue"')
+    assert waited == (0 if env.glance.says_continue() else 1), agent.text()[-3000:]
 
 
 def test_five_uploads_hold_up_nothing_but_a_sixth(env):

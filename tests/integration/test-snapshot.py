@@ -125,18 +125,25 @@ def test_a_guest_that_is_shut_down(env):
 
 
 def test_a_raw_disk_stays_raw_whatever_its_guest_wrote(env):
+    """A Glance that does not take such an image gets it as qcow2, where that is configured."""
     guest, agent = env.make_guest(disk="raw", base=False, size_mib=64, data_mib=8), env.streaming()
     # CVE-2015-7548: a qcow2 header in a raw disk, whose backing file is of the host.
     trap = os.path.join(guest.folder, "trap.qcow2")
     qemu_img("create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", trap, "1M")
     with open(trap, "rb") as file, open(guest.disk, "r+b") as disk:
-        disk.write(file.read(65536))
+        header = file.read(65536)
+        disk.write(header)
+    takes_raw = env.glance.takes("raw", header)
+    wrapping = env.agent({"libvirt": {"snapshot_image_format": "qcow2"}})
     for state in ("shut off", "running"):
         guest.set_condition(state)
-        image, shown, status = agent.snapshot(guest.uuid)
-        assert status == 0, shown
-        assert env.glance.get(image)["disk_format"] == "raw"
-        assert same_content(env.glance.file(image), "raw", guest.disk, "raw")
+        if not takes_raw:
+            env.refused(agent, guest, "answered 415", "snapshot_image_format = qcow2")
+        for other, disk_format in [(agent, "raw")] * takes_raw + [(wrapping, "qcow2")]:
+            image, shown, status = other.snapshot(guest.uuid)
+            assert status == 0, shown
+            assert env.glance.get(image)["disk_format"] == disk_format
+            assert same_content(env.glance.file(image), disk_format, guest.disk, "raw")
 
 
 def test_of_several_disks_the_root_disk_is_taken(env):

@@ -69,6 +69,14 @@ write_settings() {
 }
 write_settings >"$settings"
 
+# Instead of debootstrap's own words, which do not say what is wrong.
+if ! WGETRC=$settings wget --no-verbose --timeout=30 --tries=3 --output-document=/dev/null \
+	"${mirror%/}/dists/$release/InRelease" 2>"$log"; then
+	cat "$log" >&2
+	echo "bootstrap.sh: the mirror $mirror, which apt uses on this machine, does not answer or has no release \"$release\"" >&2
+	exit 1
+fi
+
 run() { # command...
 	if ! "$@" >"$log" 2>&1 </dev/null; then
 		tail -n 20 "$log" >&2

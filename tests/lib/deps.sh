@@ -1,53 +1,54 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Installs the missing packages of the named groups (Debian 12, 13 and sid, as root). Takes no time when nothing is
-# missing. Starts no service.
-#   tests/lib/deps.sh build|check|run|run-directory|test|e2e|roots|container|bench|lint|fuzz|valgrind|coverage ...
-# "a|b" means either package: what is installed, or else the first that the release has.
+# Installs the missing packages of the named groups, as root. Takes no time when nothing is missing. Starts no service.
+#   tests/lib/deps.sh GROUP ...          the groups are those of the table below
 set -euo pipefail
 
-build="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev libglib2.0-dev
-  libnbd-dev libxml2-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev libbz2-dev
-  liblzma-dev libbrotli-dev"
-# For the unit tests.
-check="perl qemu-utils nbdkit"
-run_directory="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86
-  qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
-run="$run_directory glance-api"
-test="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
-  libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
-# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
-e2e="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-kvm|nova-compute-qemu placement-api
-  mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk python3-amqp"
-roots="debootstrap debian-archive-keyring iproute2 mount util-linux"
-container="docker.io $roots"
-bench="gnuplot-nox curl nbdkit openssl procps"
-lint="clang-format clang-tidy cppcheck git shellcheck"
-fuzz="clang libclang-rt-dev"
-valgrind="valgrind"
-coverage="gcovr"
+# The packages of each group, on Debian 12, 13 and sid: where a name is not that of all releases, "a|b" means what is
+# installed, or else the first that the release has. "@GROUP" is another group.
+declare -A table=(
+	[build]="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev
+		libglib2.0-dev libnbd-dev libxml2-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev
+		libbz2-dev liblzma-dev libbrotli-dev"
+	# For the unit tests.
+	[check]="perl qemu-utils nbdkit"
+	[run-directory]="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients
+		qemu-system-x86 qemu-utils python3 busybox-static cpio xz-utils ca-certificates"
+	# Glance of sid is served by uwsgi.
+	[run]="@run-directory glance-api uwsgi-plugin-python3"
+	[test]="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
+		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
+	# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
+	[e2e]="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-kvm|nova-compute-qemu
+		placement-api mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk
+		python3-amqp ovmf swtpm-tools"
+	[roots]="debootstrap debian-archive-keyring iproute2 mount util-linux wget"
+	[container]="docker.io @roots"
+	[bench]="gnuplot-nox curl nbdkit openssl procps"
+	[lint]="clang-format clang-tidy cppcheck git shellcheck"
+	[fuzz]="clang libclang-rt-dev"
+	[valgrind]="valgrind"
+	[coverage]="gcovr"
+)
+
+packages_of() { # group
+	local word
+	if [ -z "${table[$1]:-}" ]; then
+		echo "deps.sh: there is no group \"$1\"; the groups are: ${!table[*]}" >&2
+		return 2
+	fi
+	for word in ${table[$1]}; do
+		if [[ $word == @* ]]; then
+			packages_of "${word#@}"
+		else
+			echo "$word"
+		fi
+	done
+}
 
 wanted=""
 for group in "$@"; do
-	case $group in
-	build) wanted+=" $build" ;;
-	check) wanted+=" $check" ;;
-	run) wanted+=" $run" ;;
-	run-directory) wanted+=" $run_directory" ;;
-	test) wanted+=" $test" ;;
-	e2e) wanted+=" $e2e" ;;
-	roots) wanted+=" $roots" ;;
-	container) wanted+=" $container" ;;
-	bench) wanted+=" $bench" ;;
-	lint) wanted+=" $lint" ;;
-	fuzz) wanted+=" $fuzz" ;;
-	valgrind) wanted+=" $valgrind" ;;
-	coverage) wanted+=" $coverage" ;;
-	*)
-		echo "deps.sh: there is no group \"$group\"" >&2
-		exit 2
-		;;
-	esac
+	wanted+=" $(packages_of "$group")"
 done
 
 is_installed() { # package

@@ -18,7 +18,8 @@ from process import end, spawn
 
 # What it has of its own, and where it is bound in its mount namespace.
 FOLDERS = {"run": "/run/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt",
-           "log": "/var/log/libvirt", "etc": "/etc/libvirt/qemu"}
+           "log": "/var/log/libvirt", "etc": "/etc/libvirt/qemu", "secrets": "/etc/libvirt/secrets",
+           "tpm-log": "/var/log/swtpm/libvirt"}
 # What a libvirtd found out about this machine's QEMU, which takes seconds. libvirt checks whether it is out of date.
 CAPABILITIES = os.path.join(BUILD, "libvirt-capabilities")
 
@@ -40,10 +41,10 @@ def qemu_may_use_kvm():
 
 
 class Libvirtd:
-    def __init__(self, folder):
-        self.folder = folder.make("libvirt")
+    def __init__(self, folder, name="libvirt"):
+        self.folder = folder.make(name)
         self.log = os.path.join(self.folder, "libvirtd.log")
-        self.folders = {name: folder.make(f"libvirt/{name}") for name in FOLDERS}
+        self.folders = {each: folder.make(f"{name}/{each}") for each in FOLDERS}
         self.run, self.save = self.folders["run"], os.path.join(self.folders["lib"], "qemu/save")
         self.socket = os.path.join(self.run, "libvirt-sock")
         self.uri = self.uri_of("qemu:///system")
@@ -76,7 +77,9 @@ class Libvirtd:
         conf = self._write("libvirtd.conf", 'unix_sock_group = "libvirt"\nunix_sock_rw_perms = "0770"\n'
                            'auth_unix_rw = "none"\n')
         # Guests get no /dev of their own, which a changed root or a hidden device would upset.
-        binds = {self._write("qemu.conf", 'namespaces = []\nstdio_handler = "file"\nsecurity_driver = "none"\n'):
+        # The control groups are the machine's, where another libvirtd may have a guest of the same name.
+        binds = {self._write("qemu.conf", 'namespaces = []\nstdio_handler = "file"\nsecurity_driver = "none"\n'
+                             'cgroup_controllers = []\nswtpm_user = "root"\nswtpm_group = "root"\n'):
                  "/etc/libvirt/qemu.conf",
                  **{self.folders[name]: path for name, path in FOLDERS.items()}}
         # A KVM that QEMU's own user may not use is probed again at each question, for seconds.

@@ -1,36 +1,158 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Builds novasnap and runs its unit tests in the roots of Debian releases (tests/lib/root.sh), with GCC and with Clang, a
-# warning being an error. Needs root.
-#   tests/lib/matrix.sh [RELEASE ...]
+# Builds and tests novasnap on Debian releases, in their roots (tests/lib/root.sh). Needs root. Each cell of the matrix is
+# one kind of test on one release, without a network but for the installation of packages:
+#   gcc, clang         compiles everything anew, a warning being an error, and runs the unit tests
+#   demo               make demo
+#   integration        the integration tests, and the kills at each step of a streamed snapshot
+#   e2e-plain          make e2e with the defaults of oslo.messaging
+#   e2e-modern         make e2e with quorum queues and streams
+#   demo-directory     make demo IMAGES=directory; runs only if it is named
+# What has passed for this commit is not run again (tests/lib/parts.sh). When all cells have passed for one commit, the
+# table in conf/docs/compatibility.md is written.
+#   tests/lib/matrix.sh [RELEASE-KIND | RELEASE | KIND ...]
+#   tests/lib/matrix.sh --list          prints the names of the cells
+#   tests/lib/matrix.sh --page          writes the table from what is recorded for this commit
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
-if [ $# -eq 0 ]; then
-	set -- bookworm trixie sid
-fi
-failed=0
-results=()
+. tests/lib/parts.sh
+releases=(bookworm trixie sid)
+kinds=(gcc clang demo integration e2e-plain e2e-modern)
+named_kinds=(demo-directory)
+packages="gcc clang libglib2.0-dev libvirt-daemon qemu-system-x86 rabbitmq-server erlang-base librabbitmq-dev
+  libcurl4-openssl-dev libcjson-dev libnbd-dev libsqlite3-dev libssl-dev python3-oslo.messaging python3-oslo.config
+  keystone glance-common placement-common nova-common mariadb-server busybox-static"
 
-record() { # release compiler seconds result
-	results+=("$(printf '%-10s %-8s %7d:%02d  %s' "$1" "$2" $(($3 / 60)) $(($3 % 60)) "$4")")
-	[ "$4" = passed ] || failed=1
+# oslo.messaging has these queues since 2023.
+has_cell() { # release kind
+	[ "$1-$2" != bookworm-e2e-modern ]
 }
 
-for release in "$@"; do
-	echo "== $release: packages"
-	if ! tests/lib/root.sh "$release" tests/lib/deps.sh build check fuzz; then
-		record "$release" - 0 "the root or its packages cannot be installed"
-		continue
-	fi
-	for compiler in gcc clang; do
-		echo "== $release: $compiler"
-		begin=$SECONDS
-		result=passed
-		NOVASNAP_BUILD=build-$release-$compiler WERROR=1 tests/lib/root.sh --net private "$release" \
-			make CC=$compiler all tools bench-programs check || result=FAILED
-		record "$release" $compiler $((SECONDS - begin)) "$result"
+list_cells() { # kind...
+	local release kind
+	for release in "${releases[@]}"; do
+		for kind in "$@"; do
+			if has_cell "$release" "$kind"; then
+				echo "$release-$kind"
+			fi
+		done
 	done
+}
+
+mapfile -t all < <(list_cells "${kinds[@]}")
+# Prints the cells that a word names.
+cells_of() { # word
+	local cell
+	for cell in $(list_cells "${kinds[@]}" "${named_kinds[@]}"); do
+		if [ "$cell" = "$1" ] || [ "${cell#*-}" = "$1" ] ||
+			{ [ "${cell%%-*}" = "$1" ] && [[ " ${named_kinds[*]} " != *" ${cell#*-} "* ]]; }; then
+			echo "$cell"
+		fi
+	done
+}
+
+write_page() { # commit
+	tests/lib/matrix-page.py ".cache/matrix/$1" conf/docs/compatibility.md "${all[@]}"
+}
+
+case ${1:-} in
+--list)
+	printf '%s\n' "${all[@]}"
+	list_cells "${named_kinds[@]}"
+	exit
+	;;
+--page)
+	write_page "$(git rev-parse HEAD)"
+	exit
+	;;
+esac
+
+cells=("${all[@]}")
+if [ $# -gt 0 ]; then
+	cells=()
+	for word in "$@"; do
+		mapfile -t found < <(cells_of "$word")
+		if [ ${#found[@]} -eq 0 ]; then
+			echo "matrix: there is no cell \"$word\"; the cells are: ${all[*]} $(list_cells "${named_kinds[@]}" | xargs)" >&2
+			exit 2
+		fi
+		cells+=("${found[@]}")
+	done
+fi
+# With CI set no test may be skipped. Each release has a folder of its own for what is built.
+export WERROR=1 CI=true
+unset NOVASNAP_BUILD
+
+# In the caller's process group, so that what ends the caller ends the command.
+in_root() { # seconds [option of root.sh ...] release command...
+	local limit=$1
+	shift
+	timeout --foreground -k 60 "$limit" tests/lib/root.sh "$@"
+}
+
+# The groups of packages (tests/lib/deps.sh), and the guest of the tests, for which the network is needed.
+prepare() { # release kind
+	local groups guest=yes
+	case $2 in
+	gcc) groups="build check" guest= ;;
+	clang) groups="build check fuzz" guest= ;;
+	demo) groups="build run" ;;
+	demo-directory) groups="build run-directory" ;;
+	integration) groups="build check run test" ;;
+	*) groups="build run test e2e" ;;
+	esac
+	# shellcheck disable=SC2086 # several groups
+	in_root 2400 "$1" tests/lib/deps.sh $groups && { [ -z "$guest" ] || in_root 600 "$1" tests/guest/build.sh; }
+}
+
+# Notes the versions of the packages beside the record.
+note_versions() { # release
+	[ -n "$parts_record" ] || return 0
+	local file=$parts_record-$1 found
+	# dpkg-query fails where one of them is not installed.
+	# shellcheck disable=SC2086,SC2016 # several packages; dpkg's variables
+	found=$(in_root 60 "$1" dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' $packages 2>/dev/null || true)
+	touch "$file"
+	sed -n 's/^installed //p' <<<"$found" | sort -u - "$file" -o "$file"
+}
+
+run_cell() { # cell
+	local release=${1%%-*} kind=${1#*-}
+	local build=build-$release
+	case $kind in
+	gcc | clang)
+		if [ "$kind" = clang ]; then
+			build+=-clang
+		fi
+		# What was built before may be of other versions of the packages, or have hidden a warning.
+		rm -rf "$build"
+		NOVASNAP_BUILD=$build in_root 1500 --net private "$release" make CC="$kind" all tools bench-programs check
+		;;
+	demo) in_root 600 --net private "$release" make demo ;;
+	demo-directory) in_root 600 --net private "$release" make IMAGES=directory demo ;;
+	integration)
+		NOVASNAP_TESTS='/integration/|/faults/' in_root 2400 --net private "$release" make test
+		;;
+	e2e-*) NOVASNAP_E2E_MESSAGING=${kind#e2e-} in_root 1500 --net private "$release" make e2e ;;
+	esac
+}
+
+prepare_and_run() { # cell
+	if ! prepare "${1%%-*}" "${1#*-}"; then
+		echo "matrix: $1: the root of the release, its packages or the guest could not be made" >&2
+		return 1
+	fi
+	note_versions "${1%%-*}" && run_cell "$1"
+}
+
+parts_open matrix
+for cell in "${cells[@]}"; do
+	parts_run "$cell" prepare_and_run "$cell"
 done
-printf '\n%-10s %-8s %10s  %s\n' release compiler minutes result
-printf '%s\n' "${results[@]}"
-exit "$failed"
+parts_close || exit 1
+if [ -n "$parts_record" ]; then
+	for cell in "${all[@]}"; do
+		parts_passed "$cell" || exit 0
+	done
+	write_page "$parts_commit"
+fi

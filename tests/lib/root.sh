@@ -67,7 +67,8 @@ make_devices() {
 	ln -s /proc/self/fd/1 dev/stdout
 	ln -s /proc/self/fd/2 dev/stderr
 	if [ -e /dev/kvm ]; then
-		make_device kvm 660 c 10 232
+		# The group of QEMU's user has another number in each root, and may come only with a package.
+		make_device kvm 666 c 10 232
 	fi
 	if [ -e /dev/loop-control ]; then
 		make_device loop-control 660 c 10 237
@@ -82,9 +83,11 @@ make_devices() {
 kept_variables() {
 	local name
 	echo "NOVASNAP_BUILD=${NOVASNAP_BUILD:-build-$release}"
+	# Kept with the root.
+	echo NOVASNAP_GUEST_PACKAGES=/var/cache/novasnap/guest-packages
 	for name in $(compgen -e); do
 		case $name in
-		NOVASNAP_ROOT_* | NOVASNAP_BUILD) ;;
+		NOVASNAP_ROOT_* | NOVASNAP_BUILD | NOVASNAP_GUEST_PACKAGES) ;;
 		NOVASNAP_* | CC | CI | LANG | SANITIZE | TERM | WERROR) echo "$name=${!name}" ;;
 		esac
 	done
@@ -115,9 +118,14 @@ if [ -n "${NOVASNAP_ROOT_FOLDER:-}" ]; then
 		cp -L /etc/resolv.conf etc/resolv.conf
 	fi
 	mapfile -t variables < <(kept_variables)
+	# With chroot, what enters a mount namespace of the command's (nsenter) would leave the root.
+	mkdir -p mnt
+	pivot_root . mnt
+	cd /
+	/usr/bin/umount --lazy /mnt
 	# shellcheck disable=SC2016 # for the inner shell
-	env -i HOME=/root USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${variables[@]}" \
-		chroot . /bin/sh -c 'cd /novasnap && exec "$@"' sh "$@" <&0 &
+	/usr/bin/env -i HOME=/root USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		"${variables[@]}" /bin/sh -c 'cd /novasnap && exec "$@"' sh "$@" <&0 &
 	command=$!
 	trap stop_command TERM
 	status=0

@@ -56,9 +56,15 @@ for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskS
 ROCKY = {"InstanceActionEvent": "1.2", "Instance": "2.4", "BlockDeviceMappingList": "1.17", "ServiceList": "1.19",
          "Service": "1.22"}
 
+
+
+def nova_object(name, version, data):
+    return {"nova_object.name": name, "nova_object.namespace": "nova", "nova_object.version": version,
+            "nova_object.data": data}
+
+
 # Of every instance: none.
-BLOCK_DEVICES = {"nova_object.name": "BlockDeviceMappingList", "nova_object.namespace": "nova",
-                 "nova_object.version": "1.18", "nova_object.data": {"objects": []}}
+BLOCK_DEVICES = nova_object("BlockDeviceMappingList", "1.18", {"objects": []})
 # What is remembered of an instance besides its task state.
 KEPT = ("vm_state", "power_state", "system_metadata")
 
@@ -84,6 +90,7 @@ class _State:
         self.events = {}  # (uuid, event) -> whether it has ended
         self.faults = []  # uuids
         self.fault_rows = []  # what was inserted, as objects
+        self.late_events = 0  # so many of the next events are finished, and answered too late
         self.late_faults = 0  # so many of the next faults are inserted, and answered too late
         self.lists_faults = True  # else asking for an instance's faults fails
         self.calls = []
@@ -92,6 +99,8 @@ class _State:
         self.before_save = None  # called with (uuid, wanted state) before each save
         self.late_seconds = 4
         self.known = {}  # class -> the newest version that is known; others are known in any version
+        self.service_version = None  # in the record of every host's nova-compute; None: there is no record
+        self.shares = []  # of every instance: the data of its ShareMappings
 
     def save(self, uuid, updates, expected):
         with self.lock:
@@ -117,10 +126,9 @@ class _State:
         created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with self.lock:
             self.faults.append(data["instance_uuid"])
-            self.fault_rows.append({
-                "nova_object.name": "InstanceFault", "nova_object.namespace": "nova", "nova_object.version": "1.2",
-                "nova_object.data": {**data, "id": len(self.fault_rows) + 1, "created_at": created_at,
-                                     "updated_at": None, "deleted_at": None, "deleted": False}})
+            self.fault_rows.append(nova_object("InstanceFault", "1.2", {
+                **data, "id": len(self.fault_rows) + 1, "created_at": created_at, "updated_at": None,
+                "deleted_at": None, "deleted": False}))
             late = self.late_faults > 0
             self.late_faults -= late
         if late:
@@ -130,8 +138,7 @@ class _State:
         if not self.lists_faults:
             raise AttributeError("no such method")
         rows = [row for row in reversed(self.fault_rows) if row["nova_object.data"]["instance_uuid"] in uuids]
-        return {"nova_object.name": "InstanceFaultList", "nova_object.namespace": "nova",
-                "nova_object.version": "1.2", "nova_object.data": {"objects": rows}}
+        return nova_object("InstanceFaultList", "1.2", {"objects": rows})
 
 
 class _Objects:
@@ -169,21 +176,34 @@ class _Objects:
         if known and [int(part) for part in wanted.split(".")] > [int(part) for part in known.split(".")]:
             raise IncompatibleObjectVersion(name, wanted, known)
 
+    def _find_service(self, name):
+        """novasnapd asks for it from time to time, whatever it does: these calls are not recorded."""
+        if name == "ServiceList":
+            return nova_object(name, "1.19", {"objects": []})
+        return self.state.service_version and nova_object(name, "1.22", {"version": self.state.service_version})
+
     def object_class_action_versions(self, _context, objname, objmethod, object_versions, args, kwargs):
-        self.state.calls.append((f"{objname}.{objmethod}", args, kwargs))
         self._check_version(objname, object_versions[objname])
+        if objname in ("Service", "ServiceList"):
+            return self._find_service(objname)
+        self.state.calls.append((f"{objname}.{objmethod}", args, kwargs))
+        if objname == "ShareMappingList":
+            return nova_object(objname, "1.0", {"objects": [nova_object("ShareMapping", "1.2", data)
+                                                             for data in self.state.shares]})
         if objmethod == "event_start":
             self.state.events[tuple(args[:2])] = False
         if objmethod == "event_finish_with_failure":
             if tuple(args[:2]) not in self.state.events:
                 raise InstanceActionEventNotFound(args[1])
             self.state.events[tuple(args[:2])] = True
+            if self.state.late_events > 0:
+                self.state.late_events -= 1
+                time.sleep(self.state.late_seconds)
         if objname == "InstanceFaultList":
             return self.state.list_faults(*args)
         if objname == "Instance":
-            return {"nova_object.name": "Instance", "nova_object.namespace": "nova",
-                    "nova_object.version": object_versions[objname],
-                    "nova_object.data": {"flavor": _flavor(), "old_flavor": None, "new_flavor": None}}
+            return nova_object("Instance", object_versions[objname],
+                               {"flavor": _flavor(), "old_flavor": None, "new_flavor": None})
         return BLOCK_DEVICES if objname == "BlockDeviceMappingList" else None
 
 

@@ -134,6 +134,34 @@ static void test_upload(struct fixture *fixture, gconstpointer unused)
 }
 
 /* Only the record is left, and the image can be uploaded after that. */
+static void add_report(void *opaque, uint64_t sent, uint64_t total)
+{
+	g_assert_cmpuint(total, ==, SIZE);
+	g_array_append_val((GArray *)opaque, sent);
+}
+
+/* The first report is of no bytes: the rate of an upload counts from there. */
+static void test_progress(struct fixture *fixture, gconstpointer unused)
+{
+	g_autoptr(GArray) reports = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+	g_autoptr(GError) error = NULL;
+
+	(void)unused;
+	fixture->upload.progress = add_report;
+	fixture->upload.opaque = reports;
+	g_assert_cmpint(update_image(fixture), ==, 0);
+	g_assert_cmpint(upload_image(fixture, &error), ==, 0);
+	g_assert_no_error(error);
+	g_assert_cmpuint(reports->len, >, 2);
+	g_assert_cmpuint(g_array_index(reports, uint64_t, 0), ==, 0);
+	for (guint i = 1; i < reports->len; i++)
+		g_assert_cmpuint(g_array_index(reports, uint64_t, i), >,
+				 g_array_index(reports, uint64_t, i - 1));
+	g_assert_cmpuint(g_array_index(reports, uint64_t, reports->len - 1), ==, SIZE);
+	g_assert_cmpint(delete_image(fixture, &error), ==, 0);
+	g_assert_no_error(error);
+}
+
 static void test_upload_fails(struct fixture *fixture, gconstpointer unused)
 {
 	g_autoptr(GError) error = NULL;
@@ -289,6 +317,7 @@ int main(int argc, char **argv)
 		   fixture_tear_down)
 	ADD_TEST("invalid-ids", test_invalid_ids);
 	ADD_TEST("upload", test_upload);
+	ADD_TEST("progress", test_progress);
 	ADD_TEST("upload-fails", test_upload_fails);
 	ADD_TEST("leftover-parts", test_leftover_parts);
 	ADD_TEST("other-writer", test_other_writer);

@@ -409,6 +409,7 @@ static void test_cinder_not_configured(void)
 
 /* Of the last upload. */
 static bool verified, may_be_complete;
+static char *message; /* of the error; NULL: none */
 static unsigned begins_seen, finishings_seen;
 
 static void count_begin(void *opaque)
@@ -444,6 +445,8 @@ static int upload_to(const struct image_config *config, const struct answer *lis
 	g_assert_true((rc < 0) == (error != NULL));
 	verified = upload.verified;
 	may_be_complete = upload.may_be_complete;
+	g_free(message);
+	message = error ? g_strdup(error->message) : NULL;
 	return error ? error->code : DONE;
 }
 
@@ -599,6 +602,37 @@ static void test_upload_image_unusable(void)
 	g_assert_cmpuint(puts_seen, ==, 2);
 }
 
+#define RECORD_OF(format) "{\"id\":\"" ID "\",\"status\":\"queued\",\"disk_format\":\"" format "\"}"
+
+/* Glance does not accept the data as what the record says. */
+static void test_upload_format_refused(void)
+{
+	const struct answer raw[] = {{415, NULL, "media type"}, {200, NULL, RECORD_OF("raw")}, {0}};
+	const struct answer qcow2[] = {
+		{415, NULL, "does not match"}, {200, NULL, RECORD_OF("qcow2")}, {0}};
+	const struct answer unknown[] = {{415, NULL, "failed"}, {404, NULL, ""}, {0}};
+
+	g_assert_cmpint(upload(raw, false), ==, IMAGE_ERROR_FORMAT);
+	g_assert_nonnull(strstr(message, "answered 415: media type; "));
+	g_assert_nonnull(strstr(message, "[libvirt]snapshot_image_format = qcow2"));
+	g_assert_cmpuint(puts_seen, ==, 1);
+	g_assert_false(may_be_complete);
+	g_assert_cmpint(upload(qcow2, false), ==, IMAGE_ERROR_FORMAT);
+	g_assert_nonnull(strstr(message, "disk_format is qcow2: see Glance's log"));
+	g_assert_cmpint(upload(unknown, false), ==, IMAGE_ERROR_FORMAT);
+	g_assert_true(g_str_has_suffix(message, "answered 415: failed"));
+}
+
+/* A server that refuses the header "Expect" is tried again without it. */
+static void test_upload_expectation_refused(void)
+{
+	const struct answer pages[] = {
+		{417, NULL, ""}, {200, NULL, RECORD("queued")}, {204, NULL, ""}, {0}};
+
+	g_assert_cmpint(upload(pages, false), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 2);
+}
+
 /* A previous process may have sent the image. */
 static void test_upload_resumed(void)
 {
@@ -676,6 +710,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/upload/refused", test_upload_refused);
 	g_test_add_func("/answers/upload/saving-forever", test_upload_saving_forever);
 	g_test_add_func("/answers/upload/image-unusable", test_upload_image_unusable);
+	g_test_add_func("/answers/upload/format-refused", test_upload_format_refused);
+	g_test_add_func("/answers/upload/expectation-refused", test_upload_expectation_refused);
 	g_test_add_func("/answers/upload/resumed", test_upload_resumed);
 	return g_test_run();
 }

@@ -24,6 +24,7 @@ static struct {
 	GPtrArray *events;	 /* guarded by the lock */
 	struct journal *journal; /* NULL: none */
 	atomic_bool holds;	 /* jobs do not end */
+	atomic_uint checked;	 /* requests that the intake has begun to process */
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void note(const char *what, const char *id)
@@ -113,6 +114,7 @@ static int run_nothing(struct task *task, GError **error)
 
 static int check_args(const cJSON *args, GError **error)
 {
+	(void)atomic_fetch_add(&world.checked, 1);
 	if (!cJSON_HasObjectItem(args, "nonsense"))
 		return 0;
 	g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, "nonsense");
@@ -456,8 +458,12 @@ static void test_a_stop_while_the_journal_hangs(struct fixture *fixture, gconstp
 
 	(void)unused;
 	pthread_mutex_lock(&fixture->agent.journal->lock);
+	atomic_store(&world.checked, 0);
 	g_assert_true(take(fixture, "one", UUID_OF(1), ""));
-	g_usleep(50000);
+	/* Otherwise the stop would come before the request reaches the journal. */
+	while (atomic_load(&world.checked) == 0 && g_get_monotonic_time() - began < LIMIT_US)
+		g_usleep(5000);
+	began = g_get_monotonic_time();
 	g_assert_false(intake_stop(fixture->intake, 1));
 	g_assert_cmpint(g_get_monotonic_time() - began, <, LIMIT_US / 2);
 	g_assert_cmpuint(when("ack", "one"), ==, 0);

@@ -5,6 +5,7 @@
  * merged. Ids, times and texts that we cannot know are left out: the text and traceback of an
  * exception.
  */
+#include "agent/method/methods.h"
 #include "rpc/json.h"
 #include "rpc/nova/conductor.h"
 #include "rpc/nova/instance-save.h"
@@ -18,7 +19,15 @@
 #define FOLDER "tests/data/wire/"
 #define GLANCE "http://127.0.0.1:9292"
 
+/* A recording, and the version in the record of the nova-compute that was recorded. */
+struct recording {
+	const char *release;
+	int record;
+	const char *name;
+};
+
 struct play {
+	struct nova_payload_kind kind;
 	GPtrArray *messages; /* cJSON *: the inner messages */
 	GPtrArray *played;   /* char *: the kind of each message that was compared */
 	const cJSON *args;   /* of the cast */
@@ -54,10 +63,11 @@ static cJSON *context_fields(const cJSON *message)
 	return fields;
 }
 
-static struct play *play_new(const char *name)
+static struct play *play_new(const struct recording *recording)
 {
 	struct play *play = g_new0(struct play, 1);
-	g_autofree char *path = g_strconcat(FOLDER, name, ".jsonl", NULL);
+	g_autofree char *path =
+		g_strconcat(FOLDER, recording->release, "/", recording->name, ".jsonl", NULL);
 	g_autofree char *text = NULL;
 	g_auto(GStrv) lines = NULL;
 	GError *error = NULL;
@@ -77,6 +87,7 @@ static struct play *play_new(const char *name)
 	play->context = rpc_context_new(context_fields(cast));
 	play->instance = nova_instance_new(member(play->args, "instance"), &error);
 	g_assert_no_error(error);
+	play->kind.release = nova_release_of_record(recording->record, play->instance);
 	return play;
 }
 
@@ -203,7 +214,7 @@ static void play_load(struct play *play, const cJSON *call)
 	GError *error = NULL;
 
 	g_assert_false(nova_instance_has_flavor(play->instance));
-	assert_same(nova_load_flavor_args(NULL, nova_instance_uuid(play->instance)),
+	assert_same(nova_load_flavor_args(play->kind.release, nova_instance_uuid(play->instance)),
 		    member(call, "args"));
 	nova_instance_take_flavor(play->instance, reply_to(play, call), &error);
 	g_assert_no_error(error);
@@ -230,9 +241,9 @@ static void play_event(struct play *play, const cJSON *call, const char *method)
 		g_strconcat("compute_", json_string(play->messages->pdata[0], "method"), NULL);
 
 	if (g_str_equal(method, "event_start"))
-		assert_same(nova_event_start_args(NULL, uuid, event, "lab"), args);
+		assert_same(nova_event_start_args(play->kind.release, uuid, event, "lab"), args);
 	else
-		assert_same(nova_event_finish_args(NULL, uuid, event,
+		assert_same(nova_event_finish_args(play->kind.release, uuid, event,
 						   json_string(kwargs, "exc_val"),
 						   json_string(kwargs, "exc_tb")),
 			    args);
@@ -272,12 +283,21 @@ static void drop_member(cJSON *object, const char *name)
  * which we leave out because it has the token. */
 static void play_legacy_error(struct play *play, const cJSON *recorded)
 {
+	bool is_early = nova_release_has(play->kind.release, NOVA_HABIT_EARLY_EVENT);
 	cJSON *args = cJSON_Duplicate(play->args, true);
 	cJSON *theirs = cJSON_Duplicate(recorded, true);
 	cJSON *ours;
 	const char *text;
 
-	nova_put_member(args, "instance", nova_instance_object(play->instance));
+	if (is_early) {
+		/* In the order of the function's arguments. */
+		cJSON_DeleteItemFromObjectCaseSensitive(args, "instance");
+		nova_put_member(args, "instance", nova_instance_object(play->instance));
+		cJSON_AddStringToObject(args, "expected_task_state",
+					method_snapshot_instance.rest_expected_state);
+	} else {
+		nova_put_member(args, "instance", nova_instance_object(play->instance));
+	}
 	ours = nova_legacy_exception_payload(&glance_failed, args);
 	text = json_string(ours, "exception");
 	g_assert_cmpstr(text, ==,
@@ -314,6 +334,14 @@ static void play_versioned_error(const cJSON *recorded)
 	cJSON_Delete(theirs);
 }
 
+/* The name of the legacy notification about a failure after the first save. */
+static const char *failed_function(const struct nova_release *release)
+{
+	return nova_release_has(release, NOVA_HABIT_EARLY_EVENT)
+		       ? method_snapshot_instance.rest_function
+		       : method_snapshot_instance.name;
+}
+
 static void play_notification(struct play *play, const cJSON *message)
 {
 	const char *type = json_string(message, "event_type");
@@ -323,18 +351,18 @@ static void play_notification(struct play *play, const cJSON *message)
 	if (g_str_has_prefix(type, "compute.instance.snapshot."))
 		assert_same(nova_legacy_payload(play->instance, GLANCE), payload);
 	else if (g_str_has_prefix(type, "instance.snapshot."))
-		assert_same(nova_versioned_payload(play->instance, play->context,
+		assert_same(nova_versioned_payload(&play->kind, play->instance, play->context,
 						   json_string(play->args, "image_id")),
 			    payload);
-	else if (g_str_equal(type, "snapshot_instance"))
+	else if (g_str_equal(type, failed_function(play->kind.release)))
 		play_legacy_error(play, payload);
 	else
 		play_versioned_error(payload);
 }
 
-static struct play *play_through(const char *name)
+static struct play *play_through(const struct recording *recording)
 {
-	struct play *play = play_new(name);
+	struct play *play = play_new(recording);
 
 	for (guint i = 1; i < play->messages->len; i++) {
 		const cJSON *message = play->messages->pdata[i];
@@ -348,12 +376,25 @@ static struct play *play_through(const char *name)
 	return play;
 }
 
-/* `name` is the recording's. */
-static void test_success(gconstpointer name)
+/* Whether nova-compute finished the event before the rest of the messages. */
+static bool has_early_event(const struct play *play)
 {
-	struct play *play = play_through(name);
-	bool is_backup = g_str_has_prefix(name, "backup");
+	return !g_str_equal(play->played->pdata[play->played->len - 1],
+			    "event_finish_with_failure");
+}
 
+static void test_success(gconstpointer opaque)
+{
+	const struct recording *recording = opaque;
+	struct play *play = play_through(recording);
+	bool is_backup = g_str_has_prefix(recording->name, "backup");
+
+	g_assert_cmpint(has_early_event(play), ==,
+			!is_backup && nova_release_has(play->kind.release, NOVA_HABIT_EARLY_EVENT));
+	if (has_early_event(play)) {
+		g_assert_cmpstr(play->played->pdata[1], ==, "save");
+		g_assert_cmpstr(play->played->pdata[2], ==, "event_finish_with_failure");
+	}
 	assert_played(play, "event_start", 1);
 	assert_played(play, "save", is_backup ? 6 : 7);
 	assert_played(play, "get_by_uuid", is_backup ? 1 : 0);
@@ -366,26 +407,36 @@ static void test_success(gconstpointer name)
 	play_free(play);
 }
 
-static void test_failure(void)
+static void test_failure(gconstpointer opaque)
 {
-	struct play *play = play_through("glance-down");
+	struct play *play = play_through(opaque);
 
 	assert_played(play, "event_start", 1);
 	assert_played(play, "save", 3);
 	assert_played(play, "create", 1);
 	assert_played(play, "event_finish_with_failure", 1);
-	assert_played(play, "snapshot_instance", 1);
+	assert_played(play, failed_function(play->kind.release), 1);
 	assert_played(play, "compute.exception", 1);
 	play_free(play);
 }
 
+static const struct recording recordings[] = {
+	{"26.2", 64, "live"},	  {"26.2", 64, "cold-stopped"}, {"26.2", 64, "cold-running"},
+	{"26.2", 64, "backup-1"}, {"26.2", 64, "glance-down"},	{"34.0", 74, "live"},
+	{"34.0", 74, "backup-1"}, {"34.0", 74, "cold-stopped"}, {"34.0", 74, "glance-down"},
+};
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_data_func("/nova/recordings/live", "live", test_success);
-	g_test_add_data_func("/nova/recordings/cold-stopped", "cold-stopped", test_success);
-	g_test_add_data_func("/nova/recordings/cold-running", "cold-running", test_success);
-	g_test_add_data_func("/nova/recordings/backup", "backup-1", test_success);
-	g_test_add_func("/nova/recordings/glance-down", test_failure);
+	for (size_t i = 0; i < G_N_ELEMENTS(recordings); i++) {
+		const struct recording *recording = &recordings[i];
+		g_autofree char *path = g_strdup_printf("/nova/recordings/%s/%s",
+							recording->release, recording->name);
+
+		g_test_add_data_func(path, recording,
+				     g_str_equal(recording->name, "glance-down") ? test_failure
+										 : test_success);
+	}
 	return g_test_run();
 }

@@ -105,6 +105,50 @@ static void test_found(void)
 	g_assert_cmpuint(fake.created, ==, 0);
 }
 
+/* The version by which nova's release is recognised. -1: unknown. */
+static int find_version(const char *record, const char *services, GError **error)
+{
+	struct rpc_context *context = rpc_context_new(NULL);
+	int version = 0;
+	int rc;
+
+	fake.record = record;
+	fake.services = services;
+	fake.created = 0;
+	rc = nova_conductor_service_version(NULL, context, "host", &version, error);
+	rpc_context_free(context);
+	g_assert_cmpuint(fake.created, ==, 0);
+	return rc < 0 ? -1 : version;
+}
+
+static void test_version(void)
+{
+	static const char *const unusable[] = {"0", "-1", "\"x\"", "1e99", "null"};
+	const char *services = SERVICES(SERVICE("nova-conductor", "74") "," SERVICE("x", "70"));
+	g_autoptr(GError) error = NULL;
+
+	/* That of this host, although others are newer already. */
+	g_assert_cmpint(find_version(SERVICE("nova-compute", "68"), services, &error), ==, 68);
+	g_assert_no_error(error);
+	g_assert_cmpint(find_version("null", services, &error), ==, 74);
+	g_assert_no_error(error);
+	for (size_t i = 0; i < G_N_ELEMENTS(unusable); i++) {
+		g_autofree char *record =
+			g_strdup_printf(SERVICE("nova-compute", "%s"), unusable[i]);
+
+		g_assert_cmpint(find_version(record, services, &error), ==, 74);
+		g_assert_no_error(error);
+	}
+	g_assert_cmpint(find_version("null", SERVICES(""), &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_FAILED);
+	g_clear_error(&error);
+	g_assert_cmpint(find_version("null", NULL, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT);
+	g_clear_error(&error);
+	g_assert_cmpint(find_version("7", services, &error), ==, -1);
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_DECODE);
+}
+
 static void test_created_with_the_newest_version(void)
 {
 	g_autoptr(GError) error = NULL;
@@ -153,5 +197,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/nova-service/found", test_found);
 	g_test_add_func("/nova-service/created", test_created_with_the_newest_version);
 	g_test_add_func("/nova-service/unknown", test_not_created_where_the_version_is_unknown);
+	g_test_add_func("/nova-service/version", test_version);
 	return g_test_run();
 }

@@ -288,6 +288,8 @@ static void test_given_up(struct host *host, gconstpointer unused)
 /* An agent that never answers. */
 static void test_time_is_over(struct host *host, gconstpointer unused)
 {
+	gint64 began = g_get_monotonic_time();
+
 	(void)host;
 	(void)unused;
 	fake.failing_thaws = UINT_MAX;
@@ -296,7 +298,8 @@ static void test_time_is_over(struct host *host, gconstpointer unused)
 	expect_warning("*thawing the guest's filesystems*retrying");
 	expect_warning("*giving up*virsh domfsthaw*");
 	assert_run("", EXIT_FAILURE, "ready\n");
-	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >=, 24 * 3600);
+	/* With the time that really passed. */
+	g_assert_cmpint((g_get_monotonic_time() - began) / G_USEC_PER_SEC, >=, 24 * 3600);
 	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, <, 24 * 3600 + 60);
 }
 
