@@ -160,7 +160,7 @@ void release_find(struct task *task)
 	int record;
 
 	/* A plain instance is older than all releases that have a record. */
-	if (!watch || nova_instance_is_plain(task->instance))
+	if (!watch || nova_instance_is_plain(task->instance) || task->has_release)
 		return;
 	while (!release_watch_wait(watch, WAIT_MS) && !*job_abort_flag(task->job) &&
 	       !job_is_stopping(task->job))
@@ -168,4 +168,5 @@ void release_find(struct task *task)
 	record = release_watch_record(watch);
 	if (record > 0)
 		task->release = nova_release_of_record(record, task->instance);
+	task->has_release = true;
 }

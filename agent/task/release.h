@@ -27,8 +27,8 @@ int release_watch_record(struct release_watch *watch);
  * Returns whether it has come, or cannot be had at present. */
 bool release_watch_wait(struct release_watch *watch, unsigned ms);
 
-/* Sets task->release. Waits for the conductor's first answer, as long as the task may run. In the
- * job's thread. */
+/* Sets task->release, once. Waits for the conductor's first answer, as long as the task may run: so
+ * not before the guest's steps of an earlier process are rolled back. In the job's thread. */
 void release_find(struct task *task);
 
 #endif

@@ -41,7 +41,6 @@ def without(value, names):
     return value
 
 
-
 class Recorder:
     def __init__(self, cloud, firehose, server):
         self.cloud, self.firehose, self.server = cloud, firehose, Server(cloud, server)
