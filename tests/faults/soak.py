@@ -117,7 +117,8 @@ class Soak(Environment):
                      "outcome" in self.job(image), LIMIT, 0.2)
         del self.under_way[uuid]
         record = self.ask(self.glance.get, image)
-        if record is None:
+        # While the fault "delete image" is executed, Glance shows the record of a deleted image.
+        if record is None or record["status"] == "deleted":
             self.images[image] = "deleted"
         else:
             assert record["status"] == "active", (image, record["status"])
