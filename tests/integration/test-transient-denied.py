@@ -26,7 +26,7 @@ class Denied(Environment):
     own_broker = True
 
     def make_broker(self):
-        return Broker(self.folder, options=OPTIONS)
+        return Broker(self.folder, options=OPTIONS, management=True)
 
     def set_up(self):
         self.url = self.broker.url
@@ -42,7 +42,7 @@ class Denied(Environment):
         return Peer(names, *options, url=self.url, **more)
 
     def listed(self, what, *columns):
-        rows = json.loads(self.broker.ctl("list_" + what, "--formatter", "json", "name", *columns))
+        rows = self.broker.objects("%2F")[("exchanges", "queues").index(what)]
         return {row["name"]: [row[column] for column in columns] for row in rows}
 
     def agent(self, **options):
