@@ -222,7 +222,7 @@ def test_the_end_of_its_terminal_stops_it(env):
 def test_old_jobs_are_deleted_while_it_runs(env):
     image, _, status = env.agent.snapshot(env.guest.uuid)
     assert status == 0
-    with contextlib.closing(sqlite3.connect(os.path.join(env.agent.state, "journal", "journal.db"), 30)) as journal:
+    with contextlib.closing(sqlite3.connect(os.path.join(env.agent.state, "journal", "journal.db"), timeout=30)) as journal:
         journal.execute("UPDATE jobs SET ended_at = 1000 WHERE image = ?", (image,))
         journal.commit()
     tap.wait_for("the deletion", lambda: not env.agent.shown(image))

@@ -309,6 +309,9 @@ def same_connection(ours, theirs):
     return ours == theirs
 
 
+EMPTY_PORT = re.compile(r"//[^\n]*:[,/?#\n]")
+
+
 def test_transport_urls(env):
     """One for RPC, and often another one for notifications."""
     urls, agreed, refused, stricter, separate = Urls(SEED), 0, 0, 0, 0
@@ -325,7 +328,8 @@ def test_transport_urls(env):
                       connection_by_oslo(CONF.oslo_messaging_notifications.transport_url)]
         except (*REFUSALS, TypeError, transport.InvalidTransportURL) as refusal:
             refused += 1
-            assert "error" in ours, f"oslo refuses ({refusal!r}), we do not: {text!r}: {ours}"
+            # An empty port counts as none, as in Zed. Later releases refuse it.
+            assert "error" in ours or EMPTY_PORT.search(text), f"oslo refuses ({refusal!r}), we do not: {text!r}: {ours}"
             continue
         if "error" in ours:
             stricter += 1
@@ -377,7 +381,11 @@ def request_by_keystoneauth(path, section):
         return None
     capture, client = Capture(), requests.Session()
     client.mount("http://", capture)
-    plugin.get_auth_ref(keystone_session.Session(session=client))
+    try:
+        plugin.get_auth_ref(keystone_session.Session(session=client))
+    except Exception as error:
+        # Of no class of its own in later releases: "password is a required attribute".
+        raise ValueError(str(error)) if type(error) is Exception else error
     return capture.asked
 
 

@@ -386,6 +386,7 @@ def test_the_table_of_keys(env):
     ours = [json.loads(line) for line in subprocess.run(
         [TOOL, "--table"], check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()]
     options, compared = registered_options(), 0
+    later = int(importlib.metadata.version("oslo.messaging").split(".")[0]) > 14
     for at in ours:
         option = options.get(at["section"], {}).get(at["name"])
         if not option:
@@ -400,7 +401,8 @@ def test_the_table_of_keys(env):
         assert isinstance(option, TYPES[at["type"]]) or at["type"] in ("string", "text"), (where, option)
         old, theirs = ({(one.group or at["section"], one.name or option.dest) for one in which.deprecated_opts}
                        for which in (mine, option))
-        assert old == theirs, (where, old, theirs)
+        # Later releases no longer know the oldest names.
+        assert old == theirs or (theirs < old and later), (where, old, theirs)
     assert compared >= 50, compared
 
 
