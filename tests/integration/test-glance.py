@@ -115,7 +115,9 @@ def test_only_the_first_upload_waits_for_a_glance_that_does_not_say_continue(env
 def test_five_uploads_hold_up_nothing_but_a_sixth(env):
     *busy, waiting, quick = [env.make_guest(size_mib=32, data_mib=2) for _ in range(7)]
     quick.start()
-    compute = env.enter(Compute(env.broker.url, env.agent.host))
+    # The uploads are held until the guest has gone through all states, which takes minutes on a busy machine.
+    agent = env.start_agent(sections={"glance_url": env.front.url}, stall_timeout="600")
+    compute = env.enter(Compute(env.broker.url, agent.host))
     env.front.reset(*["hold"] * 5)
     sent = [env.glance.create() for _ in range(6)]
     for image, other in zip(sent, [*busy, waiting]):

@@ -9,6 +9,7 @@ from standin_http import Handler, HttpStandIn
 
 CHUNK = 256 * 1024
 STALL_SECONDS = 4
+HOLD_SECONDS = 400  # as long as a test may take
 
 
 class _Handler(Handler):
@@ -31,7 +32,7 @@ class _Handler(Handler):
             self._refuse(fault)
             return
         if fault == "hold":
-            self.stand_in.release.wait(90)
+            self.stand_in.release.wait(HOLD_SECONDS)
         self._forward(fault)
 
     def _refuse(self, fault):
@@ -63,7 +64,7 @@ class _Handler(Handler):
         if self.command == "PUT":
             self.stand_in.stored.append(self.path.split("/")[3])
         if fault == "hold-reply":
-            self.stand_in.release.wait(90)
+            self.stand_in.release.wait(HOLD_SECONDS)
         if fault == "cut-reply":
             self._cut()
         else:
