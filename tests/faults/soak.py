@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A thousand snapshots, live and cold, of eight small guests at a time, with iothreads and some with a guest agent, and
 with a fault every few seconds: novasnapd is killed, stopped or held up, the broker restarted or held up, Glance
-restarted, the conductor late, a snapshot cancelled, an image deleted. At the end every image is whole or deleted, every
-guest as it was, nothing is left, and memory and descriptors are flat. Broker, Glance, libvirt and QEMU are real; the
-conductor is a stand-in.
+restarted, the conductor late, a snapshot cancelled, an image deleted. At the end every image is whole, deleted, or kept
+because Glance was restarted meanwhile; every guest is as it was, nothing is left, and memory and descriptors are flat.
+Broker, Glance, libvirt and QEMU are real; the conductor is a stand-in.
   soak.py [--snapshots N] [--seed N] [--json FILE] [--svg FILE]"""
 import argparse
 import contextlib
@@ -52,12 +52,13 @@ class Soak(Environment):
         self.conductor.late_seconds = 3
         self.agent = self.make_agent(
             sections={"DEFAULT": {"rpc_response_timeout": "2", "max_concurrent_snapshots": str(GUESTS)}},
-            saving_timeout="10", finishing_timeout="60", shutdown_grace="1", image_poll_interval="2")
+            saving_timeout="10", finishing_timeout="20", shutdown_grace="1", image_poll_interval="2")
         self.conductor.host = self.agent.host
         self.callback(self.agent.stop)
         self.lock = threading.Lock()  # over the agent: one restarts it at a time
         self.wanted, self.ended = options.snapshots, threading.Event()
         self.done, self.images = 0, {}  # image -> what became of it
+        self.glance_restarts = 0
         self.under_way, self.failures = {}, []
         self.faults, self.samples = [], []
         self.hashes = {}
@@ -106,7 +107,7 @@ class Soak(Environment):
                 time.sleep(0.1)
 
     def take(self, guest):
-        uuid = guest.uuid
+        uuid, restarts = guest.uuid, self.glance_restarts
         image = self.ask(lambda: self.glance.create(
             "soak", container_format="bare", disk_format="qcow2", instance_uuid=uuid))
         self.conductor.task_states[uuid] = "image_snapshot_pending"
@@ -120,6 +121,10 @@ class Soak(Environment):
         # While the fault "delete image" is executed, Glance shows the record of a deleted image.
         if record is None or record["status"] == "deleted":
             self.images[image] = "deleted"
+        elif record["status"] == "saving" and self.glance_restarts > restarts:
+            # It may be complete, so novasnapd keeps it. Glance itself never ends what it did before its restart.
+            self.images[image] = "kept"
+            self.ask(self.glance.delete, image)
         else:
             assert record["status"] == "active", (image, record["status"])
             # An image of the same disk by the same method has the same layout and hash, so only the first is compared
@@ -168,6 +173,7 @@ class Soak(Environment):
         elif what == "restart glance":
             self.glance.stop()
             self.glance.start()
+            self.glance_restarts += 1
         elif what == "late conductor":
             self.conductor.late = 2
         elif image and what == "cancel":
@@ -235,7 +241,7 @@ class Soak(Environment):
         def median(samples, index):
             return statistics.median(sample[index] for sample in samples) if samples else 0
         return {"snapshots": self.done, "whole": outcomes.count("whole"),
-                "deleted": outcomes.count("deleted"), "faults": len(self.faults),
+                "deleted": outcomes.count("deleted"), "kept": outcomes.count("kept"), "faults": len(self.faults),
                 "kinds": {kind: sum(what == kind for _, what in self.faults)
                           for kind in sorted(set(FAULTS))},
                 "seconds": round(time.monotonic() - self.began),
