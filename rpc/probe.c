@@ -13,6 +13,7 @@
 #define PROBE_TTL_S 60
 #define NOT_FOUND 404
 #define ANY_NUMBER 1
+#define TOPICS_MAX 2
 
 struct probe {
 	const struct rpc_config *config;
@@ -180,13 +181,24 @@ static void probe_server(struct probe *probe)
 {
 	const struct rpc_config *config = probe->config;
 	const struct declaration_conditions conditions = {.used_before = true};
-	g_autofree char *own = g_strdup_printf("%s.%s", config->topic, config->host);
-	g_autofree char *fanout = declarations_fanout_queue(config, config->topic, ANY_NUMBER);
 	g_autofree char *reply = declarations_reply_queue(config, ANY_NUMBER);
-	const struct declaration_topic topic = {config->topic, own, fanout, -1};
+	const char *const names[TOPICS_MAX] = {config->topic, config->alt_topic};
+	char *own[TOPICS_MAX], *fanout[TOPICS_MAX];
+	struct declaration_topic topics[TOPICS_MAX];
+	size_t count = 0;
 
-	probe_list(probe, declarations_of_server(config, &topic, 1, conditions));
+	for (; count < TOPICS_MAX && names[count]; count++) {
+		own[count] = g_strdup_printf("%s.%s", names[count], config->host);
+		fanout[count] = declarations_fanout_queue(config, names[count], ANY_NUMBER);
+		topics[count] =
+			(struct declaration_topic){names[count], own[count], fanout[count], -1};
+	}
+	probe_list(probe, declarations_of_server(config, topics, count, conditions));
 	probe_list(probe, declarations_of_replies(config, reply, conditions));
+	while (count-- > 0) {
+		g_free(own[count]);
+		g_free(fanout[count]);
+	}
 }
 
 int rpc_probe(const struct rpc_config *config, bool server, const char *const *notifications,

@@ -85,13 +85,15 @@ struct rpc_config {
 	const char *control_exchange; /* "nova" */
 	const char *host;	      /* [DEFAULT]host: the name of this compute host */
 	const char *topic;	      /* "compute" */
-	bool durable;		      /* amqp_durable_queues or rabbit_quorum_queue */
-	bool auto_delete;	      /* amqp_auto_delete */
-	bool quorum;		      /* rabbit_quorum_queue */
-	bool transient_quorum;	      /* rabbit_transient_quorum_queue: reply and fanout queues */
-	bool stream_fanout;	      /* rabbit_stream_fanout: fanout messages are in a stream */
-	bool ha_queues;		      /* rabbit_ha_queues */
-	bool cancel_on_failover;      /* enable_cancel_on_failover */
+	/* Served as well after rpc_server_serve_alt: "compute-alt"; NULL: none. */
+	const char *alt_topic;
+	bool durable;		 /* amqp_durable_queues or rabbit_quorum_queue */
+	bool auto_delete;	 /* amqp_auto_delete */
+	bool quorum;		 /* rabbit_quorum_queue */
+	bool transient_quorum;	 /* rabbit_transient_quorum_queue: reply and fanout queues */
+	bool stream_fanout;	 /* rabbit_stream_fanout: fanout messages are in a stream */
+	bool ha_queues;		 /* rabbit_ha_queues */
+	bool cancel_on_failover; /* enable_cancel_on_failover */
 	/* "<host>:<process>" in the names of reply and fanout queues, with use_queue_manager; NULL:
 	 * their names are random. No other process may have the same one. */
 	const char *queue_manager_name;
@@ -163,11 +165,11 @@ struct rpc_probe_counts {
 	unsigned equal;
 	unsigned missing;
 };
-/* Tries out, on a connection of its own, what a server and a client declare (if `server`), and the
- * queues of notifications with these names (NULL-terminated). What exists is compared, and stays
- * as it is; of a queue that does not exist, one of the same kind with a random name is declared and
- * deleted. Calls `report` for each exchange or queue that differs or is refused. Returns -1 with an
- * error if no broker accepts a login. */
+/* Tries out, on a connection of its own, what a server, also of alt_topic, and a client declare (if
+ * `server`), and the queues of notifications with these names (NULL-terminated). What exists is
+ * compared, and stays as it is; of a queue that does not exist, one of the same kind with a random
+ * name is declared and deleted. Calls `report` for each exchange or queue that differs or is
+ * refused. Returns -1 with an error if no broker accepts a login. */
 int rpc_probe(const struct rpc_config *config, bool server, const char *const *notifications,
 	      rpc_probe_report report, void *opaque, struct rpc_probe_counts *ret_counts,
 	      GError **error);
@@ -251,8 +253,11 @@ struct rpc_server_ops {
  * exchange, also after each reconnection. Duplicates (the same _unique_id) are dropped; a message
  * that cannot be decoded is kept in rejected_dir and acked. `ops` is copied; the data it points to
  * must stay valid until rpc_close. Fails with RPC_ERROR_FAILED if the server was already started.
- * The four server functions must be called from one thread at a time. */
+ * The server functions must be called from one thread at a time. */
 int rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError **error);
+/* From now on the server also serves alt_topic, with the same methods and versions. A running
+ * server stops consuming, as rpc_server_pause does, and consumes again. */
+void rpc_server_serve_alt(struct rpc *rpc);
 /* Stops consuming; messages stay in their queues. Waits at most 5 s for the broker's confirmation.
  * After it returns, no request is passed to a method; earlier requests may still be acked and
  * answered. Does nothing unless the server is running. */

@@ -36,9 +36,11 @@ struct served_topic {
 #define TOPICS_MAX 2
 
 struct rpc_server {
-	struct served_topic topics[TOPICS_MAX];
+	struct served_topic topics[TOPICS_MAX]; /* the second one is alt_topic */
 	size_t topic_count;
-	/* Used by the same thread. */
+	atomic_bool serves_alt; /* all topics are to be served, not only the first one */
+	/* Used by the consumer's thread only. */
+	size_t served_count;	/* of the topics that it consumes */
 	unsigned fanout_number; /* of the names of the fanout queues */
 	bool fanout_used;	/* they were consumed */
 
@@ -75,6 +77,8 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config)
 	struct rpc_server *server = g_new0(struct rpc_server, 1);
 
 	add_topic(server, config, config->topic);
+	if (config->alt_topic)
+		add_topic(server, config, config->alt_topic);
 	set_fanout_queues(server, config);
 	return server;
 }
@@ -98,14 +102,14 @@ static GPtrArray *list_declarations(struct rpc *rpc)
 	struct rpc_server *server = rpc->server;
 	struct declaration_topic topics[TOPICS_MAX];
 
-	for (size_t i = 0; i < server->topic_count; i++) {
+	for (size_t i = 0; i < server->served_count; i++) {
 		struct served_topic *topic = &server->topics[i];
 
 		topics[i] = (struct declaration_topic){topic->name, topic->own_queue,
 						       topic->fanout_queue,
 						       stream_position_get(&topic->position)};
 	}
-	return declarations_of_server(rpc->config, topics, server->topic_count, conditions);
+	return declarations_of_server(rpc->config, topics, server->served_count, conditions);
 }
 
 /* Consuming a stream continues after this message (impl_rabbit.Consumer._callback). Returns the
@@ -114,7 +118,7 @@ static struct delivery_tag note_position(struct rpc_server *server, const struct
 {
 	struct delivery_tag tag = delivery->tag;
 
-	for (size_t i = 0; i < server->topic_count && tag.next_offset > 0; i++) {
+	for (size_t i = 0; i < server->served_count && tag.next_offset > 0; i++) {
 		if (g_strcmp0(server->topics[i].fanout_queue, delivery->consumer) != 0)
 			continue;
 		tag.position = &server->topics[i].position;
@@ -128,15 +132,19 @@ static enum broker_result subscribe_server(struct broker_connection *connection,
 					   amqp_channel_t channel, void *opaque, GError **error)
 {
 	struct rpc *rpc = opaque;
-	g_autoptr(GPtrArray) declarations = list_declarations(rpc);
-	enum broker_result result = topology_declare(connection, channel, declarations, error);
+	struct rpc_server *server = rpc->server;
+	g_autoptr(GPtrArray) declarations = NULL;
+	enum broker_result result;
 
+	server->served_count = atomic_load(&server->serves_alt) ? server->topic_count : 1;
+	declarations = list_declarations(rpc);
+	result = topology_declare(connection, channel, declarations, error);
 	if (result != BROKER_OK && broker_denied_transient(connection))
 		atomic_store(&rpc->transient_denied, true);
 	if (result == BROKER_OK)
-		rpc->server->fanout_used = true;
+		server->fanout_used = true;
 	if (result == BROKER_CHANNEL_CLOSED)
-		set_fanout_queues(rpc->server, rpc->config);
+		set_fanout_queues(server, rpc->config);
 	return result;
 }
 
@@ -155,7 +163,7 @@ static void forget_position(const char *consumer, void *opaque)
 	const struct rpc *rpc = opaque;
 	struct rpc_server *server = rpc->server;
 
-	for (size_t i = 0; i < server->topic_count; i++) {
+	for (size_t i = 0; i < server->served_count; i++) {
 		if (g_str_equal(server->topics[i].fanout_queue, consumer))
 			stream_position_reset(&server->topics[i].position);
 	}
@@ -169,7 +177,7 @@ static void leave_server(struct broker_connection *connection, amqp_channel_t ch
 
 	if (rpc->config->stream_fanout || rpc->config->queue_manager_name || !server->fanout_used)
 		return;
-	for (size_t i = 0; i < server->topic_count; i++)
+	for (size_t i = 0; i < server->served_count; i++)
 		topology_delete(connection, channel, server->topics[i].fanout_queue);
 }
 
@@ -328,6 +336,17 @@ static void stop_consuming(struct rpc *rpc)
 			   g_get_monotonic_time() + UNSUBSCRIBE_TIMEOUT_S * G_USEC_PER_SEC))
 		g_warning("the broker did not confirm the end of consuming within %d s",
 			  UNSUBSCRIBE_TIMEOUT_S);
+}
+
+void rpc_server_serve_alt(struct rpc *rpc)
+{
+	struct rpc_server *server = rpc->server;
+
+	if (atomic_exchange(&server->serves_alt, true) ||
+	    atomic_load(&server->state) != SERVER_RUNNING)
+		return;
+	stop_consuming(rpc);
+	consumer_want(rpc->consumer, CONSUMER_SERVER, true);
 }
 
 void rpc_server_pause(struct rpc *rpc)

@@ -6,7 +6,7 @@
 
 #define SUBJECT "nova's release"
 
-void check_nova_release(struct check *check, struct rpc *rpc)
+bool check_nova_release(struct check *check, struct rpc *rpc)
 {
 	g_autoptr(rpc_context_t) context = NULL;
 	g_autoptr(GError) error = NULL;
@@ -15,7 +15,7 @@ void check_nova_release(struct check *check, struct rpc *rpc)
 	int record;
 
 	if (!check->config->control)
-		return;
+		return false;
 	context = rpc_context_new(NULL);
 	if (nova_conductor_service_version(rpc, context, check->config->rpc.host, &record, &error) <
 	    0) {
@@ -24,11 +24,12 @@ void check_nova_release(struct check *check, struct rpc *rpc)
 			"not known, and taken from each request: %s; check that nova-conductor "
 			"runs, or set [novasnap]control = none",
 			error->message);
-		return;
+		return false;
 	}
 	text = nova_release_describe_record(record);
 	is_unknown = nova_release_is_unknown(record);
 	check_report(check, is_unknown ? CHECK_WARN : CHECK_OK, SUBJECT,
 		     "%s, by version %d in the record of nova-compute on %s%s", text, record,
 		     check->config->rpc.host, is_unknown ? "; install a newer novasnap" : "");
+	return nova_release_has(nova_release_of_record(record, NULL), NOVA_HABIT_ALT_SERVER);
 }

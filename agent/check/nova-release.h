@@ -8,7 +8,8 @@
 #include "agent/check/report.h"
 
 /* Asks the conductor through a connection that is ready. Without a conductor ([novasnap]control =
- * none) it does nothing. */
-void check_nova_release(struct check *check, struct rpc *rpc);
+ * none) it reports nothing. Returns whether the release has NOVA_HABIT_ALT_SERVER; false if it is
+ * not known. */
+bool check_nova_release(struct check *check, struct rpc *rpc);
 
 #endif

@@ -41,10 +41,10 @@ static void report_login(struct check *check, const char *subject, const struct 
 		     certificate ? certificate : "");
 }
 
-/* Returns whether the broker accepts a login. `is_for_rpc`: the conductor can be reached through
- * this broker. */
+/* Returns whether the broker accepts a login. `ret_has_alt`: nova is asked for its release through
+ * this broker, and this is whether its nova-compute serves the alt_topic; NULL: it is not asked. */
 static bool check_broker(struct check *check, const char *subject, const struct rpc_config *config,
-			 const char *key, bool is_for_rpc)
+			 const char *key, bool *ret_has_alt)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *problem = NULL;
@@ -64,8 +64,8 @@ static bool check_broker(struct check *check, const char *subject, const struct 
 	accepted = wait_for_broker(rpc, &problem);
 	if (accepted) {
 		report_login(check, subject, config);
-		if (is_for_rpc)
-			check_nova_release(check, rpc);
+		if (ret_has_alt)
+			*ret_has_alt = check_nova_release(check, rpc);
 	} else {
 		check_report(check, CHECK_FAIL, subject, "%s (see %stransport_url)",
 			     problem ? problem : "no reply", key);
@@ -131,13 +131,17 @@ static void check_queues(struct check *check, const char *subject, const struct 
 
 void check_rabbitmq(struct check *check)
 {
-	const struct rpc_config *config = &check->config->rpc;
-	const struct rpc_config *other = config->notifications;
+	struct rpc_config config = check->config->rpc;
+	const struct rpc_config *other = config.notifications;
 	g_autoptr(GPtrArray) queues = list_notification_queues(&check->config->notify);
+	bool has_alt = false;
 
-	if (check_broker(check, "RabbitMQ", config, "[DEFAULT]", true))
-		check_queues(check, "queues", config, true, other ? NULL : queues);
+	if (check_broker(check, "RabbitMQ", &config, "[DEFAULT]", &has_alt)) {
+		if (!has_alt)
+			config.alt_topic = NULL;
+		check_queues(check, "queues", &config, true, other ? NULL : queues);
+	}
 	if (other && check_broker(check, "RabbitMQ for notifications", other,
-				  "[oslo_messaging_notifications]", false))
+				  "[oslo_messaging_notifications]", NULL))
 		check_queues(check, "queues for notifications", other, false, queues);
 }

@@ -11,6 +11,8 @@
 #define DEFAULT_LOG_FILE "novasnapd.log"
 #define DEFAULT_PREFETCH 100
 #define QUEUE_MANAGER_PROCESS "novasnapd"
+/* nova.compute.rpcapi.RPC_TOPIC_ALT. */
+#define ALT_TOPIC "compute-alt"
 /* AMQP allows 255 bytes for "<topic>_fanout_<name>:<number>". */
 #define QUEUE_NAME_MAX 235
 #define REJECTED_BYTES_MAX (64 * MIB)
@@ -38,7 +40,9 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 		return set_rule_error(inputs, CONFIG_OWN_SECTION, "images_dir",
 				      "must be set if images = directory", error);
 	if (config->rpc.queue_manager_name &&
-	    strlen(config->rpc.queue_manager_name) + strlen(config->rpc.topic) > QUEUE_NAME_MAX)
+	    strlen(config->rpc.queue_manager_name) +
+			    MAX(strlen(config->rpc.topic), strlen(ALT_TOPIC)) >
+		    QUEUE_NAME_MAX)
 		return set_rule_error(inputs, "oslo_messaging_rabbit", "hostname",
 				      "is too long for a queue's name, with processname and "
 				      "[DEFAULT]host",
@@ -89,6 +93,7 @@ static void apply_rpc_rules(struct config_inputs *inputs)
 		rpc->host = own_string(inputs, g_strdup(name));
 	if (inputs->use_queue_manager)
 		rpc->queue_manager_name = own_string(inputs, queue_manager_name(inputs, name));
+	rpc->alt_topic = ALT_TOPIC;
 	/* A quorum queue is always durable. */
 	rpc->durable = rpc->durable || rpc->quorum;
 	inputs->notifications.durable =

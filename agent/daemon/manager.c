@@ -18,6 +18,8 @@
 
 /* Time for aborted jobs to roll back. */
 #define ABORT_S 60
+/* How long the start waits for the answer that says which topics are served. */
+#define RELEASE_WAIT_MS 1000
 /* Time for a thread to end that writes or reads the journal. */
 #define JOURNAL_S 5
 /* The end of consuming takes up to 5 s as well. */
@@ -62,6 +64,20 @@ static void resume_consuming(void *opaque)
 			  error->message);
 	else
 		g_message("the journal can be written again: accepting casts");
+	pthread_mutex_unlock(&manager->lock);
+}
+
+/* In the thread that asks for the release. */
+static void apply_release(const struct nova_release *release, void *opaque)
+{
+	struct manager *manager = opaque;
+	const struct rpc_config *config = &manager->agent.config->rpc;
+
+	if (!nova_release_has(release, NOVA_HABIT_ALT_SERVER))
+		return;
+	g_message("serving %s.%s, too", config->alt_topic, config->host);
+	pthread_mutex_lock(&manager->lock);
+	rpc_server_serve_alt(manager->agent.rpc);
 	pthread_mutex_unlock(&manager->lock);
 }
 
@@ -143,10 +159,12 @@ static int start_serving(struct manager *manager, GError **error)
 	const struct config *config = agent->config;
 	struct rpc_server_ops ops = dispatch_server_ops(&manager->dispatch);
 	bool reports = config->report_state && config->control;
+	int rc;
 
 	agent->journal = journal_open(config->state_dir, config->journal_days, error);
 	if (agent->journal && config->control) {
-		agent->release_watch = release_watch_start(config, agent->rpc, NULL, NULL, error);
+		agent->release_watch =
+			release_watch_start(config, agent->rpc, apply_release, manager, error);
 		if (!agent->release_watch)
 			return -1;
 	}
@@ -160,7 +178,12 @@ static int start_serving(struct manager *manager, GError **error)
 		manager->service = service_record_start(config, agent->rpc, error);
 	if (reports && !manager->service)
 		return -1;
-	return rpc_server_start(agent->rpc, &ops, error);
+	if (agent->release_watch)
+		(void)release_watch_wait(agent->release_watch, RELEASE_WAIT_MS);
+	pthread_mutex_lock(&manager->lock);
+	rc = rpc_server_start(agent->rpc, &ops, error);
+	pthread_mutex_unlock(&manager->lock);
+	return rc;
 }
 
 int manager_start(struct manager *manager, GError **error)

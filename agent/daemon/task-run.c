@@ -85,6 +85,8 @@ static int run_method(struct task *task, GError **error)
 {
 	if (task_state_apply(task->state, TASK_EVENT_RUN, error) < 0)
 		return -1;
+	task->step = "asking for nova's release";
+	release_find(task);
 	task->step = "starting the action's event";
 	/* An earlier process may have started the event. If it did not, report_end does. */
 	if ((task->method->flags & METHOD_HAS_EVENT) && !task_was_begun(task) &&
@@ -184,6 +186,7 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 	if (was_running && task_state_stage(task->state) == STAGE_LEFT_OPEN)
 		/* It does not count as a run during which novasnapd died. */
 		fact_note(task, FACT_STOPPED);
+	release_find(task);
 	report_until_delivered(task, error);
 	stage = task_state_stage(task->state);
 	if (stage == STAGE_LEFT_OPEN)
@@ -209,7 +212,6 @@ static void task_job_run(struct job *job, void *opaque)
 	enum task_event event;
 
 	task->job = job;
-	release_find(task);
 	event = begin_task(task, &error);
 	if (ends_without_success(event) && task->method->give_up)
 		task->method->give_up(task);

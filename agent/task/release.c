@@ -53,8 +53,6 @@ static unsigned ask(struct release_watch *watch)
 	before = watch->record;
 	if (rc == 0)
 		watch->record = record;
-	watch->is_asked = true;
-	pthread_cond_broadcast(&watch->changed);
 	pthread_mutex_unlock(&watch->lock);
 	if (rc == 0 && record != before) {
 		log_record(record, before == 0);
@@ -64,6 +62,10 @@ static unsigned ask(struct release_watch *watch)
 		g_message("nova's release is not known, and is taken from each request: %s",
 			  error->message);
 	}
+	pthread_mutex_lock(&watch->lock);
+	watch->is_asked = true;
+	pthread_cond_broadcast(&watch->changed);
+	pthread_mutex_unlock(&watch->lock);
 	return rc == 0 || !rpc_error_is_unanswered(error) ? REFRESH_S : RETRY_S;
 }
 
@@ -138,8 +140,7 @@ int release_watch_record(struct release_watch *watch)
 	return record;
 }
 
-/* Returns whether the first call has ended. */
-static bool wait_asked(struct release_watch *watch, unsigned ms)
+bool release_watch_wait(struct release_watch *watch, unsigned ms)
 {
 	struct timespec until = thread_deadline(ms);
 	bool is_asked;
@@ -159,12 +160,13 @@ void release_find(struct task *task)
 	int record;
 
 	/* A plain instance is older than all releases that have a record. */
-	if (!watch || nova_instance_is_plain(task->instance))
+	if (!watch || nova_instance_is_plain(task->instance) || task->has_release)
 		return;
-	while (!wait_asked(watch, WAIT_MS) && !*job_abort_flag(task->job) &&
+	while (!release_watch_wait(watch, WAIT_MS) && !*job_abort_flag(task->job) &&
 	       !job_is_stopping(task->job))
 		;
 	record = release_watch_record(watch);
 	if (record > 0)
 		task->release = nova_release_of_record(record, task->instance);
+	task->has_release = true;
 }

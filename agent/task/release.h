@@ -23,8 +23,12 @@ void release_watch_stop(struct release_watch *watch);
 /* The version in the record. 0: not known. Accepts NULL. Any thread. */
 int release_watch_record(struct release_watch *watch);
 
-/* Sets task->release. Waits for the conductor's first answer, as long as the task may run. In the
- * job's thread. */
+/* Waits for the conductor's first answer, including `on_known`, for at most `ms` milliseconds.
+ * Returns whether it has come, or cannot be had at present. */
+bool release_watch_wait(struct release_watch *watch, unsigned ms);
+
+/* Sets task->release, once. Waits for the conductor's first answer, as long as the task may run: so
+ * not before the guest's steps of an earlier process are rolled back. In the job's thread. */
 void release_find(struct task *task);
 
 #endif

@@ -61,6 +61,7 @@ struct task {
 	const cJSON *args; /* the request's; an instance that is an object is replaced by null */
 	struct nova_instance *instance;
 	const struct nova_release *release; /* of nova, on this host (release.h) */
+	bool has_release;	/* it does not change any more; before, it is that of the request */
 	bool is_accepted;	/* this process has begun to report the event's success early */
 	const char *image_id;	/* the request's; NULL: the method has no image */
 	const char *task_state; /* nova's, as last saved; NULL: none */

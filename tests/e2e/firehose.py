@@ -67,9 +67,10 @@ def recorded(path):
 
 
 def shape(value):
-    """Returns the keys of a payload and the types of its values."""
+    """Returns the keys of a payload and the types of its values, and of an object its name and version."""
     if isinstance(value, dict):
-        return {key: shape(item) for key, item in value.items()}
+        return {key: item if key in ("nova_object.name", "nova_object.version") else shape(item)
+                for key, item in value.items()}
     if isinstance(value, list):
         return [shape(item) for item in value[:1]]
     return type(value).__name__

@@ -21,6 +21,8 @@ NAME = ".".join(map(str, NOVA[:2]))
 # method that runs there.
 SNAPSHOT_EVENT_ENDS_EARLY = NOVA >= (33,)
 SNAPSHOT_METHOD = "_snapshot_instance" if SNAPSHOT_EVENT_ENDS_EARLY else "snapshot_instance"
+# A second RPC server of nova-compute takes external events.
+EVENTS_TOPIC = "compute-alt" if NOVA >= (33,) else "compute"
 # Quorum queues and streams also for what is transient, which oslo.messaging has since 2023.
 HAS_MODERN_MESSAGING = version_of("oslo.messaging") >= (16,)
 

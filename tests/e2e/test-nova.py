@@ -13,7 +13,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lib"), HERE]
 import release  # noqa: E402
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
-from cloud import Cloud  # noqa: E402
+from cloud import MICROVERSION, Cloud  # noqa: E402
 from firehose import EVENT_END, Firehose, differences, recorded, steps  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img  # noqa: E402
@@ -255,6 +255,17 @@ def test_a_cast_of_another_method_is_left_alone(env):
     env.cloud.act(env.stopped.server, {"os-resetState": {"state": "active"}})
 
 
+def test_an_external_event_is_taken_and_left_alone(env):
+    reply = env.cloud.connection().compute.post("/os-server-external-events", json={
+        "events": [{"name": "network-changed", "server_uuid": env.stopped.server}]}, microversion=MICROVERSION)
+    assert reply.status_code == 200, reply.text
+    tap.wait_for("note of a foreign cast", lambda: "external_instance_event" in env.agent.text(), 20)
+    listed = env.cloud.broker.ctl("list_queues", "name", "messages").splitlines()
+    waiting = dict(line.split("\t") for line in listed if line.startswith("compute"))
+    queue = f"{release.EVENTS_TOPIC}.{env.cloud.host}"
+    assert waiting[queue] == "0", waiting
+
+
 def test_image_of_a_running_server_that_may_not_be_taken_live(env):
     env.cloud.libvirt.virsh("start", env.stopped.server)
     assert env.agent.stop() == 0
@@ -346,6 +357,7 @@ TESTS = [test_nova_compute_goes_through_the_table, test_the_service_is_up_and_di
          *(comparison(name) for name in list(TABLE)),
          test_a_backup_leaves_as_many_as_were_asked_for, test_image_of_a_stopped_server,
          test_the_recordings_have_the_same_messages, test_a_cast_of_another_method_is_left_alone,
+         test_an_external_event_is_taken_and_left_alone,
          test_image_of_a_running_server_that_may_not_be_taken_live,
          test_a_task_state_that_was_reset_is_set_again,
          test_a_task_state_of_another_task_is_left_alone, test_an_image_that_is_deleted_is_no_failure,

@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	rpc.inflight = inflight_new();
 	rpc.server = rpc_server_new(&config);
-	rpc.client = rpc_client_new();
+	rpc.client = rpc_client_new(&config);
 	g_assert_cmpint(rpc_server_start(&rpc, &ops, NULL), ==, 0);
 	rpc_server_deliver(&delivery, &rpc);
 	rpc_client_deliver(&delivery, &rpc);

@@ -28,6 +28,9 @@ def qemu_version():
 
 IS_OLD = qemu_version() < (8, 2, 3)
 STREAM = "rebase" if IS_OLD else "stream"  # what is taken where `stream` is configured
+# QEMU 10.0 and 11.1 lose a request of a disk with an iothread that is under way when the guest is saved, also by "virsh
+# managedsave": the restored guest waits for it for ever. So guests do not write there while they are saved.
+SAVES_ARE_LOSSY = qemu_version() >= (9, 0)
 
 
 class Iothreads(Environment):
@@ -36,32 +39,56 @@ class Iothreads(Environment):
     def set_up(self):
         self.guests = {kind: self.make_guest(writer=True, size_mib=96, data_mib=24, iothread=kind)
                        for kind in ("disk", "scsi")}
-        for guest in self.guests.values():
+        self.saved_guests = self.guests
+        if SAVES_ARE_LOSSY:
+            self.saved_guests = {kind: self.make_guest(idle=True, agent=True, size_mib=96, data_mib=24, iothread=kind)
+                                 for kind in self.guests}
+        for guest in self.all_guests():
             guest.start()
         self.wait_services()
 
+    def all_guests(self):
+        return {*self.guests.values(), *self.saved_guests.values()}
+
     def before_test(self):
-        for guest in self.guests.values():
+        for guest in self.all_guests():
             guest.reset()
+            self.check_writes(guest)
+
+    def guest_of(self, kind, saves):
+        """Returns the guest of that kind for a test that saves it or does not."""
+        return (self.saved_guests if saves else self.guests)[kind]
+
+    def check_writes(self, guest):
+        if not guest.idle:
             guest.wait_writing(1)
+            return
+        guest.wait_agent()
+        pid = guest.agent("guest-exec", path="/bin/busybox",
+                          arg=["dd", "if=/dev/zero", f"of=/dev/{guest.target}", "bs=4096", "count=1",
+                               "conv=notrunc,fsync"])["pid"]
+        done = tap.wait_for("write by the guest",
+                            lambda: (status := guest.agent("guest-exec-status", pid=pid))["exited"] and status)
+        assert done["exitcode"] == 0, done
 
     def check_alive(self, guest, pid):
         """Checks that the guest runs and writes. `pid`: of the QEMU that must still run; None: the guest was saved
         meanwhile."""
         assert guest.state() == "running", guest.state()
         assert pid is None or guest.pid() == pid
-        guest.wait_writing(1)
+        self.check_writes(guest)
 
     def check_image(self, guest, image):
         path = self.glance.file(image)
         qemu_img("check", "-f", "qcow2", path)
-        rounds = rounds_in(path, "qcow2")
-        assert is_one_instant(rounds) and max(rounds) > 0, rounds
+        if not guest.idle:
+            rounds = rounds_in(path, "qcow2")
+            assert is_one_instant(rounds) and max(rounds) > 0, rounds
         assert same_content(path, "qcow2", guest.disk, "qcow2", WRITTEN)
 
     def snapshot(self, kind, sections, method, saves=False):
         """Takes a snapshot, and checks the method, the guest and the image. Returns the log."""
-        guest = self.guests[kind]
+        guest = self.guest_of(kind, saves)
         pid = None if saves else guest.pid()
         agent = self.start_agent(sections=sections)
         image, shown, status = agent.snapshot(guest.uuid)
@@ -74,7 +101,7 @@ class Iothreads(Environment):
 
     def killed(self, kind, sections, is_amid, saves=False, **novasnap):
         """Kills novasnapd when `is_amid(agent, guest)` is true, and starts it again, which must complete the job."""
-        guest = self.guests[kind]
+        guest = self.guest_of(kind, saves)
         pid = None if saves else guest.pid()
         agent = self.start_agent(sections=sections, **novasnap)
         image = self.glance.create("case", container_format="bare", disk_format="qcow2", instance_uuid=guest.uuid)

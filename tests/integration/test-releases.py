@@ -11,8 +11,10 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import kombu  # noqa: E402
+import oslo_messaging  # noqa: E402
 import tap  # noqa: E402
 from environment import Environment  # noqa: E402
+from oslo_conf import make_conf  # noqa: E402
 from paths import CAST  # noqa: E402
 
 ZED, BOBCAT, EPOXY, GAZPACHO, HIBISCUS = 64, 66, 68, 72, 74
@@ -71,6 +73,31 @@ class Releases(Environment):
         tap.wait_for("notification", lambda: found.extend(
             self.heard(agent, "versioned_notifications.info", "instance.snapshot.end")) or found, 20)
         return found[-1]
+
+
+    def has_queue(self, name):
+        with self.broker.connection() as connection:
+            try:
+                connection.channel().queue_declare(name, passive=True)
+            except connection.channel_errors:
+                return False
+            return True
+
+    def alt_client(self, agent, fanout=None):
+        """An oslo client of the second RPC server, as nova-api's since Nova 33."""
+        transport = oslo_messaging.get_rpc_transport(make_conf(), self.broker.url)
+        self.callback(transport.cleanup)
+        return oslo_messaging.get_rpc_client(transport, oslo_messaging.Target(
+            exchange="nova", topic="compute-alt", version="6.5", server=None if fanout else agent.host,
+            fanout=fanout), timeout=20)
+
+
+def failure_of(call):
+    """Returns the class of the exception that a call raises."""
+    try:
+        return f"no failure, but {call()!r}"
+    except oslo_messaging.RemoteError as error:
+        return error.exc_type
 
 
 def kill_when(env, agent, wanted):
@@ -256,6 +283,55 @@ def test_check_names_the_release(env):
         env.conductor.service_version = record
         shown = env.make_agent().command("check", check=False).stdout
         assert wanted in shown, shown
+
+
+def test_the_second_server_is_served_where_the_cloud_has_it(env):
+    for record, served in ((None, False), (ZED, False), (EPOXY, False), (GAZPACHO, True), (HIBISCUS, True)):
+        agent = env.agent(record)
+        tap.wait_for("release", lambda: "nova's release is" in agent.text(), 20)
+        assert env.has_queue(f"compute.{agent.host}")
+        assert env.has_queue(f"compute-alt.{agent.host}") == served, record
+        assert agent.stop() == 0
+
+
+def test_requests_to_the_second_server(env):
+    """They are handled like those on the topic compute."""
+    agent = env.agent(GAZPACHO)
+    client = env.alt_client(agent)
+    resize = failure_of(lambda: client.call({}, "prep_snapshot_based_resize_at_source", instance={}, migration={}))
+    assert resize == "InstanceFaultRollback", resize
+    refused = failure_of(lambda: client.call({}, "check_instance_shared_storage", instance={}, data={}))
+    assert refused == "NoSuchMethod", refused
+    client.cast({}, "external_instance_event", instances=[], events=[])
+    tap.wait_for("note of the cast", lambda: "dropping the cast external_instance_event" in agent.text(), 20)
+    env.alt_client(agent, fanout=True).cast({}, "refresh_instance_security_rules", instance={})
+    tap.wait_for("note of the fanout", lambda: "dropping the cast refresh_instance_security_rules" in agent.text(), 20)
+    # Also a snapshot would be served there.
+    with open(CAST) as file:
+        args = json.load(file)["args"]
+    args["instance"]["nova_object.data"].update(uuid=env.guest.uuid, host=agent.host)
+    args["image_id"] = env.glance.create(instance_uuid=env.guest.uuid)
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
+    client.prepare(version="6.0").cast({}, "snapshot_instance", **args)
+    env.wait(agent)
+    assert env.glance.get(args["image_id"])["status"] == "active"
+
+
+def test_the_second_server_is_served_when_the_release_becomes_known(env):
+    """novasnapd starts before the conductor. The request waits in the queue that an earlier process has left."""
+    env.callback(lambda: env.conductor.is_up() or env.conductor.start())
+    agent = env.agent(GAZPACHO)
+    assert agent.stop() == 0
+    env.conductor.stop()
+    client = env.alt_client(agent)
+    client.cast({}, "external_instance_event", instances=[], events=[])
+    agent.start()
+    tap.wait_for("first try", lambda: "release is not known" in agent.text(), 20)
+    env.conductor.start()
+    tap.wait_for("cast", lambda: "dropping the cast external_instance_event" in agent.text(), 40)
+    env.send(agent)
+    env.wait(agent)
+    assert env.conductor.names().index(EVENT_END) == 2, env.conductor.names()
 
 
 TESTS = [*(snapshot_in(*kind) for kind in ((ZED, "1.9", False, False), (BOBCAT, "1.9", False, False),

@@ -218,11 +218,10 @@ def test_cancelled_through_the_broker(env):
 
 def test_progress_is_shown(env):
     with env.upload() as upload:
-        time.sleep(0.5)
-        listed = upload.agent.command("jobs", "--open").stdout
+        tap.wait_for("progress", lambda: re.search(r"uploading the image, [1-9]\d? %\)",
+                                                   upload.agent.command("jobs", "--open").stdout), 20)
         shown = upload.agent.command("show", env.guest.uuid).stdout
         upload.end()
-    assert re.search(r"uploading the image, [1-9]\d? %\)", listed), listed
     assert re.search(r"now       uploading the image, [1-9]\d? %\n", shown), shown
     assert "now" not in upload.agent.command("show", env.guest.uuid).stdout
     env.check_whole(upload)

@@ -9,6 +9,7 @@ import socket
 import urllib.error
 import urllib.request
 
+from paths import TOP
 from process import end, free_port, spawn, wait_port
 
 
@@ -61,8 +62,9 @@ lock_path = {self.folder}
             return f"glance-api --config-file {self.conf}"
         # As /etc/glance/glance-api-uwsgi.ini of Debian, but with threads of one process. Without the last two options
         # uwsgi gives up a body after 4 s of silence, and refuses one that is sent in chunks.
+        program = os.path.join(TOP, "tests/lib/glance_wsgi.py")
         return (f"env OS_GLANCE_CONFIG_DIR={self.folder} uwsgi_python3 --http-socket 127.0.0.1:{self.port} "
-                "--module glance.wsgi.api:application --need-app --lazy-apps --master --die-on-term --no-orphans "
+                f"--wsgi-file {program} --need-app --lazy-apps --master --die-on-term --no-orphans "
                 "--processes 1 --threads 8 --enable-threads --buffer-size 65535 --add-header 'Connection: close' "
                 "--socket-timeout 10 --chunked-input-limit 1073741824")
 

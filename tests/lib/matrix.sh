@@ -21,7 +21,7 @@ kinds=(gcc clang demo integration e2e-plain e2e-modern)
 named_kinds=(demo-directory)
 packages="gcc clang libglib2.0-dev libvirt-daemon qemu-system-x86 rabbitmq-server erlang-base librabbitmq-dev
   libcurl4-openssl-dev libcjson-dev libnbd-dev libsqlite3-dev libssl-dev python3-oslo.messaging python3-oslo.config
-  keystone glance-common placement-common nova-common mariadb-server busybox-static"
+  keystone glance-common placement-common nova-common mariadb-server ovmf swtpm"
 
 # oslo.messaging has these queues since 2023.
 has_cell() { # release kind

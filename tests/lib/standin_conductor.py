@@ -3,6 +3,7 @@
 faults that the real one does not produce on demand: replies that come too late, task states that change meanwhile, a
 database that is away. The real one is in make e2e."""
 import json
+import os
 import threading
 import time
 
@@ -52,6 +53,9 @@ for kind in (UnexpectedTaskStateError, InstanceNotFound, UnexpectedDeletingTaskS
     kind.__module__ = "nova.exception"
 
 
+# NOVASNAP_SERVICE_VERSION=74 runs tests as in a cloud of Nova 34 (rpc/nova/release.c).
+SERVICE_VERSION = int(os.environ.get("NOVASNAP_SERVICE_VERSION", "0")) or None
+
 # The versions of the classes that Rocky's conductor knows, of those that are queried.
 ROCKY = {"InstanceActionEvent": "1.2", "Instance": "2.4", "BlockDeviceMappingList": "1.17", "ServiceList": "1.19",
          "Service": "1.22"}
@@ -99,7 +103,7 @@ class _State:
         self.before_save = None  # called with (uuid, wanted state) before each save
         self.late_seconds = 4
         self.known = {}  # class -> the newest version that is known; others are known in any version
-        self.service_version = None  # in the record of every host's nova-compute; None: there is no record
+        self.service_version = SERVICE_VERSION  # in the record of every host's nova-compute; None: there is no record
         self.shares = []  # of every instance: the data of its ShareMappings
 
     def save(self, uuid, updates, expected):

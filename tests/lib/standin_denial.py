@@ -7,7 +7,7 @@ from standin_network import NetworkStandIn
 
 TEXT = (b"INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nIts use is not permitted per the "
         b"configuration (overriding the default, which is permitted):\n"
-        b"  deprecated_features.permit.transient_nonexcl_queues = false\nIts u")[:255]
+        b"    \"deprecated_features.permit.transient_nonexcl_queues = false\"\nIts use will not be")[:255]
 METHOD, END = 1, b"\xce"
 QUEUE_DECLARE, CONNECTION_CLOSE = (50, 10), (10, 50)
 PASSIVE, DURABLE, EXCLUSIVE = 1, 2, 4

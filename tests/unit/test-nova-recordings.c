@@ -420,23 +420,45 @@ static void test_failure(gconstpointer opaque)
 	play_free(play);
 }
 
-static const struct recording recordings[] = {
-	{"26.2", 64, "live"},	  {"26.2", 64, "cold-stopped"}, {"26.2", 64, "cold-running"},
-	{"26.2", 64, "backup-1"}, {"26.2", 64, "glance-down"},	{"34.0", 74, "live"},
-	{"34.0", 74, "backup-1"}, {"34.0", 74, "cold-stopped"}, {"34.0", 74, "glance-down"},
-};
+/* Those of a failure are played by test_failure. */
+#define FAILURE "glance-down"
+
+static const struct {
+	const char *name;
+	int record;
+} releases[] = {{"26.2", 64}, {"31.0", 68}, {"34.0", 74}};
+
+static const char *const names[] = {"live",	"live-paused", "cold-stopped",	  "cold-running",
+				    "backup-1", FAILURE,       "backup-2-rotates"};
+
+/* Not every release has every recording. */
+static void add_recordings(const char *release, int record, GPtrArray *recordings)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *file = g_strconcat(FOLDER, release, "/", names[i], ".jsonl", NULL);
+		g_autofree char *path = g_strconcat("/nova/", release, "/", names[i], NULL);
+		struct recording *recording;
+
+		if (!g_file_test(file, G_FILE_TEST_EXISTS))
+			continue;
+		recording = g_new0(struct recording, 1);
+		*recording = (struct recording){release, record, names[i]};
+		g_ptr_array_add(recordings, recording);
+		g_test_add_data_func(path, recording,
+				     g_str_equal(names[i], FAILURE) ? test_failure : test_success);
+	}
+}
 
 int main(int argc, char **argv)
 {
-	g_test_init(&argc, &argv, NULL);
-	for (size_t i = 0; i < G_N_ELEMENTS(recordings); i++) {
-		const struct recording *recording = &recordings[i];
-		g_autofree char *path = g_strdup_printf("/nova/recordings/%s/%s",
-							recording->release, recording->name);
+	g_autoptr(GPtrArray) recordings = g_ptr_array_new_with_free_func(g_free);
 
-		g_test_add_data_func(path, recording,
-				     g_str_equal(recording->name, "glance-down") ? test_failure
-										 : test_success);
+	g_test_init(&argc, &argv, NULL);
+	for (size_t i = 0; i < G_N_ELEMENTS(releases); i++) {
+		guint before = recordings->len;
+
+		add_recordings(releases[i].name, releases[i].record, recordings);
+		g_assert_cmpuint(recordings->len - before, >=, 5);
 	}
 	return g_test_run();
 }
