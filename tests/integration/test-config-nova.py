@@ -328,8 +328,9 @@ def test_transport_urls(env):
                       connection_by_oslo(CONF.oslo_messaging_notifications.transport_url)]
         except (*REFUSALS, TypeError, transport.InvalidTransportURL) as refusal:
             refused += 1
-            # An empty port counts as none, as in Zed. Later releases refuse it.
-            assert "error" in ours or EMPTY_PORT.search(text), f"oslo refuses ({refusal!r}), we do not: {text!r}: {ours}"
+            # As in Zed, an empty port counts as none, and an option may have the name of that release.
+            assert "error" in ours or EMPTY_PORT.search(text) or "quroum" in str(refusal), (
+                f"oslo refuses ({refusal!r}), we do not: {text!r}: {ours}")
             continue
         if "error" in ours:
             stricter += 1
@@ -433,7 +434,9 @@ def test_credentials(env):
             theirs = request_by_keystoneauth(path, section)
         except (*REFUSALS, exceptions.ClientException) as refusal:
             refused += 1
-            assert "error" in ours, f"keystoneauth1 refuses ({refusal!r}), we do not: {text!r}: {ours}"
+            # Earlier releases left it to Keystone that there is no password.
+            assert "error" in ours or "is a required attribute" in str(refusal), (
+                f"keystoneauth1 refuses ({refusal!r}), we do not: {text!r}: {ours}")
             continue
         if "error" in ours:
             # What Keystone answers with 400 or 401 in any case, or a type that we do not have.

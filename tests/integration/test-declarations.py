@@ -316,7 +316,7 @@ def share(env, layout, before):
         same(theirs_denied, theirs)
         same(ours_denied, theirs)
     for each, can, (still_can, added) in zip(before, more[::2], more[1::2]):
-        assert can == still_can, f"after {each}: a nova-compute serves: {can}, but when novasnapd was first: {still_can}"
+        assert can == still_can, f"after {each}: a nova-compute serves: {can}; after novasnapd, too: {still_can}"
         assert added <= theirs, f"after {each}: added {added - theirs}"
 
 
