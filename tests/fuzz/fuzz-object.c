@@ -73,12 +73,14 @@ int __wrap_image_store_get(struct image_store *store, const struct image_identit
 static const struct nova_release *find_release(struct rpc_context *context,
 					       const struct nova_instance *instance)
 {
-	g_autofree char *text = NULL;
+	char *text;
 	int record;
 
 	if (nova_conductor_service_version(NULL, context, "host", &record, NULL) < 0)
 		return nova_release_of_request(context, instance);
 	text = nova_release_describe_record(record);
+	g_assert_nonnull(text);
+	g_free(text);
 	return nova_release_of_record(record, instance);
 }
 
