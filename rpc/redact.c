@@ -5,6 +5,7 @@
  */
 #include "rpc/redact.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "rpc/json.h"
@@ -60,41 +61,36 @@ static const struct rule {
 	{"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.*?(?:-----END|$)", REDACTED, true},
 };
 
-static GRegex *const *compile_rules(void)
+static GRegex *compiled[G_N_ELEMENTS(rules)];
+
+static void compile_rules(void)
 {
-	static GRegex *compiled[G_N_ELEMENTS(rules)];
-	static gsize done;
+	g_autofree char *names = secret_name_pattern();
 
-	if (g_once_init_enter(&done)) {
-		g_autofree char *names = secret_name_pattern();
+	for (size_t i = 0; i < G_N_ELEMENTS(rules); i++) {
+		g_auto(GStrv) parts = g_strsplit(rules[i].pattern, "%s", -1);
+		g_autofree char *pattern = g_strjoinv(names, parts);
+		g_autoptr(GError) error = NULL;
 
-		for (size_t i = 0; i < G_N_ELEMENTS(rules); i++) {
-			g_auto(GStrv) parts = g_strsplit(rules[i].pattern, "%s", -1);
-			g_autofree char *pattern = g_strjoinv(names, parts);
-			g_autoptr(GError) error = NULL;
-
-			/* Without G_REGEX_OPTIMIZE, which compiles to machine code: the systemd
-			 * unit forbids that, and GLib would log so, in the midst of a log line.
-			 * By bytes (RAW), since otherwise PCRE checks the encoding of the whole
-			 * text again for each match. Every match begins and ends with an ASCII
-			 * character or at one, so no other character is cut. */
-			compiled[i] = g_regex_new(pattern,
-						  G_REGEX_CASELESS | G_REGEX_DOTALL | G_REGEX_RAW,
-						  0, &error);
-			if (!compiled[i])
-				g_error("%s", error->message);
-		}
-		g_once_init_leave(&done, 1);
+		/* Without G_REGEX_OPTIMIZE, which compiles to machine code: the systemd unit
+		 * forbids that, and GLib would log so, in the midst of a log line. By bytes (RAW),
+		 * since otherwise PCRE checks the encoding of the whole text again for each match.
+		 * Every match begins and ends with an ASCII character or at one, so no other
+		 * character is cut. */
+		compiled[i] = g_regex_new(pattern, G_REGEX_CASELESS | G_REGEX_DOTALL | G_REGEX_RAW,
+					  0, &error);
+		if (!compiled[i])
+			g_error("%s", error->message);
 	}
-	return compiled;
 }
 
 /* `text` is UTF-8. If a search fails, the result shows nothing rather than a secret. */
 static char *apply_rules(const char *text, bool only_for_logs)
 {
-	GRegex *const *compiled = compile_rules();
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char *result = g_strdup(text);
 
+	(void)pthread_once(&once, compile_rules);
 	for (size_t i = 0; i < G_N_ELEMENTS(rules) && result; i++) {
 		char *before = result;
 

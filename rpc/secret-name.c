@@ -5,6 +5,7 @@
 #include "rpc/secret-name.h"
 
 #include <glib.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -94,16 +95,19 @@ static bool word_set_matches(const struct word_set *set, const char *text)
 	return false;
 }
 
+static struct word_set sets[2];
+
+static void init_sets(void)
+{
+	word_set_init(&sets[0], words, G_N_ELEMENTS(words));
+	word_set_init(&sets[1], hints, G_N_ELEMENTS(hints));
+}
+
 static const struct word_set *word_sets(void)
 {
-	static struct word_set sets[2];
-	static gsize done;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	if (g_once_init_enter(&done)) {
-		word_set_init(&sets[0], words, G_N_ELEMENTS(words));
-		word_set_init(&sets[1], hints, G_N_ELEMENTS(hints));
-		g_once_init_leave(&done, 1);
-	}
+	(void)pthread_once(&once, init_sets);
 	return sets;
 }
 
