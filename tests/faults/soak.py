@@ -31,8 +31,9 @@ KINDS = ({"iothread": "disk"}, {"iothread": "scsi"}, {"iothread": "unused", "age
          {"iothread": "disk", "agent": True, "idle": True})
 GUESTS = 2 * len(KINDS)
 EVENT = "compute_snapshot_instance"
-# Seconds that a snapshot may take, with all that happens to it: after a restart of Glance an image stays "saving", and
-# is asked for until finishing_timeout.
+# Seconds that a snapshot may take, with all that happens to it. After a restart of Glance an image stays "saving"; it is
+# asked for until finishing_timeout, in the next process for eight times saving_timeout at least, each time from the
+# start of the process.
 LIMIT = 300
 # NOVASNAP_SOAK_FAULTS overrides the list.
 FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,restart broker,hold broker,"
@@ -52,7 +53,7 @@ class Soak(Environment):
         self.conductor.late_seconds = 3
         self.agent = self.make_agent(
             sections={"DEFAULT": {"rpc_response_timeout": "2", "max_concurrent_snapshots": str(GUESTS)}},
-            saving_timeout="10", finishing_timeout="20", shutdown_grace="1", image_poll_interval="2")
+            saving_timeout="2", finishing_timeout="15", shutdown_grace="1", image_poll_interval="2")
         self.conductor.host = self.agent.host
         self.callback(self.agent.stop)
         self.lock = threading.Lock()  # over the agent: one restarts it at a time
