@@ -31,8 +31,9 @@ KINDS = ({"iothread": "disk"}, {"iothread": "scsi"}, {"iothread": "unused", "age
          {"iothread": "disk", "agent": True, "idle": True})
 GUESTS = 2 * len(KINDS)
 EVENT = "compute_snapshot_instance"
-# Seconds that a snapshot may take, with all that happens to it. After a restart of Glance an image stays "saving". It is
-# asked for until finishing_timeout, in a later process for at least eight times saving_timeout, counted from the start.
+# Seconds that a snapshot may take, with all that happens to it. After a restart of Glance an image stays "saving". It
+# is asked for until finishing_timeout, in a later process for at least eight times saving_timeout, counted from the
+# start.
 LIMIT = 300
 # NOVASNAP_SOAK_FAULTS overrides the list.
 FAULTS = os.environ.get("NOVASNAP_SOAK_FAULTS", "kill,kill,restart,hold agent,restart broker,hold broker,"
