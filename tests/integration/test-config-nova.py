@@ -183,7 +183,8 @@ class KeyFiles:
         elif self.chance(0.02):
             name = name.replace("_", "-") if self.chance(0.5) else name.upper()
         value = self.value(key)
-        if self.chance(0.15):
+        # A host name within two pairs of quotes is none.
+        if self.chance(0.15) and not (key["type"] == "host" and value[0] == "'"):
             mark = self.random.choice("'\"")
             value = mark + value + mark
         if section != "DEFAULT" and self.chance(0.2):
