@@ -109,6 +109,7 @@ struct rpc_config {
 	unsigned queue_ttl_s;	     /* rabbit_transient_queues_ttl; 0: queues do not expire */
 	unsigned prefetch;	     /* rabbit_qos_prefetch_count; 0: no limit */
 	unsigned response_timeout_s; /* rpc_response_timeout */
+	bool declares_nothing;	     /* the publishing connection leaves the broker as it is */
 	unsigned outbox_max;	     /* messages that may wait for the publishing thread */
 	bool ssl;
 	const char *ssl_ca_file;   /* NULL: the system's certificates */

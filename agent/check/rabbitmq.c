@@ -54,6 +54,8 @@ static bool check_broker(struct check *check, const char *subject, const struct 
 
 	alone.notifications = NULL;
 	alone.response_timeout_s = MIN(alone.response_timeout_s, REPLY_S);
+	/* What does not exist yet is left to the services that use it. */
+	alone.declares_nothing = true;
 	/* The names of the queue manager are those of novasnapd. */
 	alone.queue_manager_name = NULL;
 	rpc = rpc_open(&alone, &error);

@@ -58,10 +58,13 @@ int publisher_topology_declare(struct publisher_topology *topology,
 {
 	g_autoptr(GPtrArray) exchange = declarations_of_exchange(topology->config);
 	GError *refused = NULL;
-	enum broker_result result = topology_declare(connection, channel, exchange, &refused);
+	enum broker_result result;
 	GHashTableIter iter;
 	gpointer queue;
 
+	if (topology->config->declares_nothing)
+		return 0;
+	result = topology_declare(connection, channel, exchange, &refused);
 	if (log_refusal(result, refused, error) < 0)
 		return -1;
 	g_hash_table_iter_init(&iter, topology->queues);
