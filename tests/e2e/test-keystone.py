@@ -30,7 +30,7 @@ class Keystone(Environment):
         run([*manage, "fernet_setup", *user], self.log)
         run([*manage, "credential_setup", *user], self.log)
         run([*manage, "bootstrap", "--bootstrap-password", PASSWORD, "--bootstrap-public-url", f"{self.url}/v3"], self.log)
-        argv, variables = wsgi.command("keystone", self.port, self.folder.path)
+        argv, variables = wsgi.command("keystone", self.port, self.folder.path, single=True)
         process = spawn(argv, self.log, variables)
         self.callback(end, process)
         wsgi.wait_http(self.port, process, "Keystone", self.log)

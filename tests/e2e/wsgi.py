@@ -27,8 +27,9 @@ UWSGI = ["uwsgi_python3", "--master", "--lazy-apps", "--need-app", "--die-on-ter
          "--add-header", "Connection: close"]
 
 
-def command(name, port, etc):
-    """Returns the command that serves this API on a port of the loopback, and its environment."""
+def command(name, port, etc, single=False):
+    """Returns the command that serves this API on a port of the loopback, and its environment. `single`: requests are
+    served one after the other, since SQLite locks its database for a writer."""
     api = APIS[name]
     if release.has_module(api.module):
         application = ["--module", f"{api.module}:application"]
@@ -38,6 +39,7 @@ def command(name, port, etc):
         return [api.program, "--config-file", f"{etc}/{'nova' if name == 'nova-api' else name}.conf"], {}
     # nova-api was written for eventlet, which is no friend of threads, until it came to run in threads only.
     workers = ["2", "1"] if name == "nova-api" and release.NOVA < (32,) else ["1", "8"]
+    workers = ["1", "1"] if single else workers
     argv = [*UWSGI, "--http-socket", f"127.0.0.1:{port}", *application, "--processes", workers[0],
             "--threads", workers[1], "--procname-prefix", f"{name} "]
     # The queue manager of oslo.messaging takes the program's name, which is uwsgi's.
