@@ -11,7 +11,6 @@
 
 #define PROBE_CHANNEL 1
 #define PROBE_TTL_S 60
-#define NOT_FOUND 404
 #define ANY_NUMBER 1
 #define TOPICS_MAX 2
 
@@ -135,7 +134,8 @@ static void probe_shared(struct probe *probe, const struct declaration *declarat
 	g_autoptr(GError) refused = NULL;
 	enum broker_result result = probe_declare(probe, declaration, true, &refused, &refused);
 
-	if (result == BROKER_CHANNEL_CLOSED && broker_reply_code(probe->connection) == NOT_FOUND) {
+	if (result == BROKER_CHANNEL_CLOSED &&
+	    broker_reply_code(probe->connection) == AMQP_NOT_FOUND) {
 		if (declaration->kind == DECLARATION_QUEUE && !is_stream(declaration))
 			probe_new_queue(probe, declaration);
 		else

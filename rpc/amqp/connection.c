@@ -22,7 +22,6 @@
 #define WAIT_MAX_MS 1000 /* librabbitmq sends heartbeats only while it is called */
 #define FRAME_MAX_BYTES 131072
 #define REPLY_TEXT_MAX_BYTES 500
-#define INTERNAL_ERROR 541
 #define TRANSIENT_FEATURE "transient_nonexcl_queues"
 
 struct broker_connection {
@@ -80,7 +79,7 @@ static enum broker_result handle_broker_close(struct broker_connection *connecti
 
 		text = &closed->reply_text;
 		connection->reply_code = connection->close_code = closed->reply_code;
-		connection->denied_transient = closed->reply_code == INTERNAL_ERROR &&
+		connection->denied_transient = closed->reply_code == AMQP_INTERNAL_ERROR &&
 					       memmem(text->bytes, text->len, TRANSIENT_FEATURE,
 						      strlen(TRANSIENT_FEATURE)) != NULL;
 		(void)amqp_send_method(connection->state, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);

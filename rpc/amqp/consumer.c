@@ -19,7 +19,6 @@
 /* After this many deliveries, acks and other work are done: the broker sends at most `prefetch`
  * messages before it gets acks. */
 #define DELIVERIES_PER_TURN 32
-#define NOT_FOUND 404
 
 /* A channel on which the broker refused to declare or consume. */
 struct channel_retry {
@@ -126,7 +125,7 @@ static int try_subscribe(struct consumer *consumer, enum consumer_channel channe
 		return 0;
 	result = subscribe_channel(consumer, channel, &local);
 	if (result == BROKER_CHANNEL_CLOSED &&
-	    broker_reply_code(consumer->connection) == NOT_FOUND) {
+	    broker_reply_code(consumer->connection) == AMQP_NOT_FOUND) {
 		g_clear_error(&local);
 		result = subscribe_channel(consumer, channel, &local);
 	}

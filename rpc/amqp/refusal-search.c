@@ -4,12 +4,8 @@
  */
 #include "rpc/amqp/refusal-search.h"
 
-#define CONTENT_TOO_LARGE 311
-#define CONNECTION_FORCED 320 /* the broker stops, or an operator closed the connection */
-#define ACCESS_REFUSED 403
-#define PRECONDITION_FAILED 406 /* also for a message over max_message_size */
-#define RESOURCE_ERROR 506
-#define INTERNAL_ERROR 541
+#include "rpc/amqp/librabbitmq.h"
+
 /* How often a message is refused, published alone, until it fails. For other reasons than these,
  * such as a missing exchange (404), everything is declared again first. A broker may also close the
  * connection for a reason of its own. */
@@ -36,8 +32,9 @@ void refusal_search_begin_message(struct refusal_search *search)
 
 bool refusal_search_channel_closed(struct refusal_search *search, int code, const char *why)
 {
-	bool is_final =
-		code == CONTENT_TOO_LARGE || code == ACCESS_REFUSED || code == PRECONDITION_FAILED;
+	/* The last one also for a message over max_message_size. */
+	bool is_final = code == AMQP_CONTENT_TOO_LARGE || code == AMQP_ACCESS_REFUSED ||
+			code == AMQP_PRECONDITION_FAILED;
 
 	search->suspects +=
 		unconfirmed_refuse(search->unconfirmed, why,
@@ -48,9 +45,10 @@ bool refusal_search_channel_closed(struct refusal_search *search, int code, cons
 
 void refusal_search_connection_lost(struct refusal_search *search, int close_code, const char *why)
 {
-	bool is_internal = close_code == RESOURCE_ERROR || close_code == INTERNAL_ERROR;
+	bool is_internal = close_code == AMQP_RESOURCE_ERROR || close_code == AMQP_INTERNAL_ERROR;
 
-	if (close_code == 0 || close_code == CONNECTION_FORCED) {
+	/* CONNECTION_FORCED: the broker stops, or an operator closed the connection. */
+	if (close_code == 0 || close_code == AMQP_CONNECTION_FORCED) {
 		if (search->alone && !unconfirmed_is_empty(search->unconfirmed))
 			search->suspects++;
 		unconfirmed_requeue_all(search->unconfirmed);

@@ -8,8 +8,6 @@
 
 #include "rpc/amqp/conflict.h"
 
-#define NOT_FOUND 404
-#define PRECONDITION_FAILED 406
 #define LISTENER_TAG "listen"
 
 /* A table for librabbitmq, which refers to a declaration. */
@@ -136,7 +134,7 @@ enum broker_result topology_declare_one(struct broker_connection *connection,
 
 bool topology_is_conflict(const struct broker_connection *connection, const GError *refusal)
 {
-	return broker_reply_code(connection) == PRECONDITION_FAILED &&
+	return broker_reply_code(connection) == AMQP_PRECONDITION_FAILED &&
 	       conflict_is_refusal(refusal->message);
 }
 
@@ -184,7 +182,7 @@ static enum broker_result declare_optional(struct broker_connection *connection,
 	enum broker_result result =
 		topology_declare_one(connection, channel, declaration, true, &refused);
 
-	if (result == BROKER_CHANNEL_CLOSED && broker_reply_code(connection) == NOT_FOUND) {
+	if (result == BROKER_CHANNEL_CLOSED && broker_reply_code(connection) == AMQP_NOT_FOUND) {
 		g_info("%s; nothing is bound to it", refused->message);
 		*ret_missing = declaration->name;
 		return BROKER_OK;
