@@ -76,19 +76,27 @@ static void remove_oldest(const struct rpc_config *config, uint64_t wanted)
 	}
 }
 
-static int write_new_file(const char *path, const char *content, size_t length)
+/* Writes a file that readers see only when it is whole. A partial file that a killed process left
+ * has a hidden name, and is removed as one of the oldest. */
+static int write_new_file(const char *folder, const char *name, const char *content, size_t length)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	g_autofree char *partial_name = g_strdup_printf(".%s", name);
+	g_autofree char *partial = g_build_filename(folder, partial_name, NULL);
+	g_autofree char *path = g_build_filename(folder, name, NULL);
+	int fd = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int saved_errno;
 	ssize_t written;
 
 	if (fd < 0)
 		return -1;
 	written = write(fd, content, length);
-	if (close(fd) == 0 && written == (ssize_t)length)
-		return 0;
-	if (written >= 0)
+	if (written >= 0 && written < (ssize_t)length)
 		errno = ENOSPC;
-	(void)g_unlink(path);
+	if (close(fd) == 0 && written == (ssize_t)length && rename(partial, path) == 0)
+		return 0;
+	saved_errno = errno;
+	(void)g_unlink(partial);
+	errno = saved_errno;
 	return -1;
 }
 
@@ -121,7 +129,7 @@ static void keep_text(const struct rpc_config *config, const char *text, bool tr
 	name = g_strdup_printf("%016" G_GINT64_FORMAT "-%.8s" REJECTED_SUFFIX, g_get_real_time(),
 			       id);
 	path = g_build_filename(config->rejected_dir, name, NULL);
-	if (write_new_file(path, content, size) < 0)
+	if (write_new_file(config->rejected_dir, name, content, size) < 0)
 		g_warning("cannot keep a rejected message: cannot write %s: %s", path,
 			  g_strerror(errno));
 	else

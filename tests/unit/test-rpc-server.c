@@ -5,7 +5,9 @@
  */
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "rpc/amqp/consumer.h"
 #include "rpc/amqp/outbox.h"
@@ -586,6 +588,39 @@ static void test_rejected_limits(void)
 	g_rmdir(tmp);
 }
 
+/* Readers of the folder find a file by its name only after its content was written. */
+static void test_rejected_is_whole(void)
+{
+	g_autofree char *dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	struct rpc_config config = {
+		.rejected_dir = dir, .rejected_max_files = 3, .rejected_max_bytes = 1000};
+	_Alignas(struct inotify_event) char buffer[4096];
+	int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	struct kept kept;
+	ssize_t length;
+	unsigned appeared = 0;
+
+	g_assert_cmpint(inotify_add_watch(watch, dir, IN_CREATE | IN_MOVED_TO), >=, 0);
+	rejected_keep(&config, "x", 1, "whole");
+	length = read(watch, buffer, sizeof(buffer));
+	g_assert_cmpint(length, >, 0);
+	for (ssize_t at = 0; at < length;) {
+		const struct inotify_event *event = (const void *)(buffer + at);
+
+		if (event->name[0] != '.') {
+			g_assert_cmpuint(event->mask, ==, IN_MOVED_TO);
+			appeared++;
+		}
+		at += (ssize_t)(sizeof(*event) + event->len);
+	}
+	close(watch);
+	g_assert_cmpuint(appeared, ==, 1);
+	kept = list_kept(dir);
+	g_assert_cmpuint(kept.names->len, ==, 1);
+	remove_kept(&kept);
+	g_rmdir(dir);
+}
+
 static void test_rejected_no_folder(void)
 {
 	struct rpc_config config = {.rejected_max_files = 3, .rejected_max_bytes = 1000};
@@ -616,6 +651,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/delivery/unexpected-frames", test_unexpected_frames);
 	g_test_add_func("/rpc/delivery/too-long", test_too_long);
 	g_test_add_func("/rpc/rejected/limits", test_rejected_limits);
+	g_test_add_func("/rpc/rejected/whole", test_rejected_is_whole);
 	g_test_add_func("/rpc/rejected/no-folder", test_rejected_no_folder);
 	return g_test_run();
 }
