@@ -74,14 +74,12 @@ static enum verdict ask_store(struct task *task, GError **error)
 }
 
 /* A store that answers with another error, such as 403, will hardly verify the image later. */
-static gint64 time_limit_us(const struct task *task, const GError *error)
+static gint64 time_limit_us(const struct task *task, bool is_away)
 {
 	const struct config *config = task->agent->config;
 
 	return (gint64)G_USEC_PER_SEC *
-	       (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE)
-			? config->finishing_timeout_s
-			: config->image.saving_timeout_s);
+	       (is_away ? config->finishing_timeout_s : config->image.saving_timeout_s);
 }
 
 static unsigned pause_ms(gint64 waited_us)
@@ -98,21 +96,25 @@ static enum verdict ask_until_known(struct task *task, bool (*wait)(struct job *
 {
 	bool is_confirmed = task_state_image(task->state) == TASK_IMAGE_STORED;
 	gint64 began = g_get_monotonic_time();
+	gint64 until = fact_image_asked_until(task, time_limit_us(task, true));
+	gint64 refused_until = fact_image_asked_until(task, time_limit_us(task, false));
 
 	*ret_ended = false;
 	for (;;) {
 		g_autoptr(GError) local = NULL;
 		enum verdict verdict = ask_store(task, &local);
-		gint64 waited = g_get_monotonic_time() - began;
+		gint64 now = g_get_monotonic_time();
+		bool is_away = g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 		/* A confirmed image is not empty: the record is not up to date. */
 		bool is_open =
 			verdict == VERDICT_UNKNOWN || (verdict == VERDICT_EMPTY && is_confirmed);
 
-		if (is_open && waited <= time_limit_us(task, local)) {
+		if (is_open && now <= (is_away ? until : refused_until)) {
+			fact_note_image_asked(task);
 			image_finish_report(task, local->message);
 			if (is_last)
 				job_release_key(task->job);
-			if (wait(task->job, pause_ms(waited)))
+			if (wait(task->job, pause_ms(now - began)))
 				continue;
 			*ret_ended = true;
 		}

@@ -78,6 +78,7 @@ static int store_image(struct task *task, struct image_upload *upload, GError **
 	/* Journal this first: after a restart nothing else shows that data was sent. */
 	if (task_step_begin(task, FACT_DATA_SENT, "", error) < 0)
 		return -1;
+	task->image_asked_at = 0;
 	if (task_state_apply(task->state, TASK_EVENT_DATA_SENT, error) < 0)
 		return -1;
 	if (image_store_upload(task->agent->store, &task->identity, task->image_id, upload, error) <

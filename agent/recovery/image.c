@@ -13,11 +13,6 @@
  * an hour. So this many times the usual limit is needed. */
 #define SAVING_TIMES 8
 
-static gint64 deadline_in(gint64 seconds)
-{
-	return g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
-}
-
 static bool may_be_complete(const struct task *task)
 {
 	return task_state_image(task->state) == TASK_IMAGE_SENT ||
@@ -72,10 +67,10 @@ enum image_standing recovery_ask_image(struct task *task, GError **error)
 	bool (*wait)(struct job * job, unsigned ms) =
 		task_state_has_complete_image(task->state) ? job_wait_despite_cancel : job_wait;
 	gint64 saving_s = (gint64)SAVING_TIMES * config->image.saving_timeout_s;
-	gint64 saving_until = deadline_in(
-		may_be_complete(task) ? MAX(saving_s, (gint64)config->finishing_timeout_s)
-				      : saving_s);
-	gint64 unanswered_until = deadline_in(UNANSWERED_S);
+	gint64 limit_s = may_be_complete(task) ? MAX(saving_s, (gint64)config->finishing_timeout_s)
+					       : saving_s;
+	gint64 saving_until = fact_image_asked_until(task, limit_s * G_USEC_PER_SEC);
+	gint64 unanswered_until = g_get_monotonic_time() + UNANSWERED_S * G_USEC_PER_SEC;
 
 	for (;;) {
 		g_autoptr(GError) local = NULL;
@@ -84,11 +79,14 @@ enum image_standing recovery_ask_image(struct task *task, GError **error)
 		bool is_away = g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
 		gint64 until = is_away ? unanswered_until : saving_until;
 
-		if (standing != IMAGE_UNKNOWN || !(is_away || may_change) ||
-		    g_get_monotonic_time() > until || !wait(task->job, PAUSE_MS)) {
-			if (local)
-				g_propagate_error(error, g_steal_pointer(&local));
-			return standing;
+		if (standing == IMAGE_UNKNOWN && (is_away || may_change) &&
+		    g_get_monotonic_time() <= until) {
+			fact_note_image_asked(task);
+			if (wait(task->job, PAUSE_MS))
+				continue;
 		}
+		if (local)
+			g_propagate_error(error, g_steal_pointer(&local));
+		return standing;
 	}
 }

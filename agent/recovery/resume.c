@@ -33,6 +33,7 @@ enum task_event recovery_begin(struct task *task, GError **error)
 	if (task_state_apply(task->state, recover_event(left), error) < 0)
 		return TASK_EVENT_FAILED;
 	task->checksum = fact_find_checksum(left);
+	task->image_asked_at = fact_image_asked(left);
 	if (task_state_has_complete_image(task->state))
 		(void)job_refuse_cancel(task->job);
 	if (task_state_has_complete_image(task->state) && fact_is_known(left, FACT_STATE_CLEARED))

@@ -88,6 +88,36 @@ void fact_note(struct task *task, const char *word)
 		g_warning("instance %s: %s", nova_instance_uuid(task->instance), error->message);
 }
 
+void fact_note_image_asked(struct task *task)
+{
+	if (task->image_asked_at > 0)
+		return;
+	task->image_asked_at = g_get_real_time() / G_USEC_PER_SEC;
+	fact_note(task, FACT_IMAGE_ASKED);
+}
+
+int64_t fact_image_asked(const struct journal_job *job)
+{
+	guint asked, sent;
+	const struct journal_step *step;
+
+	if (!find_fact(job, FACT_IMAGE_ASKED, &asked) ||
+	    (find_fact(job, FACT_DATA_SENT, &sent) && sent > asked))
+		return 0;
+	step = job->steps->pdata[asked];
+	return step->at;
+}
+
+gint64 fact_image_asked_until(const struct task *task, gint64 limit_us)
+{
+	gint64 now_s = g_get_real_time() / G_USEC_PER_SEC;
+	gint64 asked_us =
+		task->image_asked_at > 0 ? (now_s - task->image_asked_at) * G_USEC_PER_SEC : 0;
+	gint64 least_us = MIN(limit_us, (gint64)FACT_ASK_MIN_S * G_USEC_PER_SEC);
+
+	return g_get_monotonic_time() + CLAMP(limit_us - asked_us, least_us, limit_us);
+}
+
 void fact_note_fault_sent(struct task *task)
 {
 	g_autofree char *fact =

@@ -20,7 +20,9 @@
 #define FACT_GUEST_CHANGED "change-guest" /* libvirt was asked to pause, save... the guest */
 #define FACT_ACCEPTED "accepted"	  /* nova's event is a success, whatever the end is */
 #define FACT_EVENT_FINISHED "told-event"  /* that event is finished */
-#define FACT_STOPPED "stopped"		  /* a run of the job was ended by SIGTERM */
+#define FACT_IMAGE_ASKED                                                                           \
+	"ask-image"	       /* the store was asked until it knows what became of the image */
+#define FACT_STOPPED "stopped" /* a run of the job was ended by SIGTERM */
 
 /* Whether an earlier process journaled a fact with that word. */
 bool fact_is_known(const struct journal_job *job, const char *word);
@@ -40,6 +42,18 @@ int fact_verify_image(const struct task *task, const struct image_record *record
 
 /* Journals a fact without values. A failure to write is logged. */
 void fact_note(struct task *task, const char *word);
+
+/* Journals FACT_IMAGE_ASKED, once for each upload, before the first wait for the store's verdict. A
+ * failure to write is logged. */
+void fact_note_image_asked(struct task *task);
+/* When earlier processes began to wait for the verdict on the last upload, in seconds since the
+ * epoch; 0: never. */
+int64_t fact_image_asked(const struct journal_job *job);
+/* When a wait for this verdict that may take `limit_us` ends, monotonic us. The time since
+ * FACT_IMAGE_ASKED counts, so that the limit holds for all processes together; each process may
+ * wait for FACT_ASK_MIN_S. */
+gint64 fact_image_asked_until(const struct task *task, gint64 limit_us);
+#define FACT_ASK_MIN_S 30
 
 /* Journals FACT_FAULT_SENT with task->fault_sent_at, before the fault is sent. A failure to write
  * is logged: a fault is better written twice than never. */

@@ -76,6 +76,10 @@ struct task {
 	 * since the epoch; 0: it did not. */
 	int64_t fault_sent_at;
 
+	/* When it was first waited for the store's verdict on the last upload, in seconds since the
+	 * epoch; 0: not yet. */
+	int64_t image_asked_at;
+
 	/* FACT_CHECKSUM with the values of the data sent (facts.h); NULL: not all was sent. Set by
 	 * the thread that reads the data, before the upload ends. */
 	char *checksum;

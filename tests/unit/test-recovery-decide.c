@@ -345,6 +345,56 @@ static void test_runs_that_were_stopped_do_not_count(struct fixture *fixture, gc
 	expect(fixture, TASK_EVENT_FAILED);
 }
 
+static double seconds_until(const struct task *task, unsigned limit_s)
+{
+	return (double)(fact_image_asked_until(task, (gint64)limit_s * G_USEC_PER_SEC) -
+			g_get_monotonic_time()) /
+	       G_USEC_PER_SEC;
+}
+
+/* Else a process that is restarted often would ask for ever. */
+static void test_restarts_do_not_extend_the_questions(struct fixture *fixture, gconstpointer unused)
+{
+	struct journal_job *left;
+	struct journal_step *asked;
+
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_SENT);
+	left = fixture->task->recovered_job;
+	g_assert_cmpint(fact_image_asked(left), ==, 0);
+	g_assert_cmpfloat_with_epsilon(seconds_until(fixture->task, 1000), 1000, 5);
+	add_fact(fixture->task, FACT_DATA_SENT);
+	add_fact(fixture->task, FACT_IMAGE_ASKED);
+	asked = left->steps->pdata[1];
+	asked->at = g_get_real_time() / G_USEC_PER_SEC - 900;
+	fixture->task->image_asked_at = fact_image_asked(left);
+	g_assert_cmpfloat_with_epsilon(seconds_until(fixture->task, 1000), 100, 5);
+	g_assert_cmpfloat_with_epsilon(seconds_until(fixture->task, 500), FACT_ASK_MIN_S, 5);
+	g_assert_cmpfloat_with_epsilon(seconds_until(fixture->task, 10), 10, 5);
+	/* A clock that was set back. */
+	fixture->task->image_asked_at += 5000;
+	g_assert_cmpfloat_with_epsilon(seconds_until(fixture->task, 1000), 1000, 5);
+	/* The next upload begins again. */
+	add_fact(fixture->task, FACT_DATA_SENT);
+	g_assert_cmpint(fact_image_asked(left), ==, 0);
+}
+
+static void test_questions_are_noted_once(struct fixture *fixture, gconstpointer unused)
+{
+	int64_t first;
+
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_SENT);
+	fake.task_state = "image_uploading";
+	fake.image_status = "active";
+	fake.unanswered_image = 1;
+	expect(fixture, TASK_EVENT_RUN);
+	first = fixture->task->image_asked_at;
+	g_assert_cmpint(first, >, 0);
+	fact_note_image_asked(fixture->task);
+	g_assert_cmpint(fixture->task->image_asked_at, ==, first);
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/recovery-decide/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -364,5 +414,7 @@ int main(int argc, char **argv)
 	TEST(sent_image_is_complete);
 	TEST(sent_image_differs);
 	TEST(runs_that_were_stopped_do_not_count);
+	TEST(restarts_do_not_extend_the_questions);
+	TEST(questions_are_noted_once);
 	return g_test_run();
 }
