@@ -264,8 +264,9 @@ class Cloud:
         self.compute = None
 
     def upload(self, name, path, disk_format, **properties):
+        container = disk_format if disk_format in ("aki", "ari") else "bare"
         return self.connection().image.create_image(name=name, filename=path, disk_format=disk_format,
-                                                    container_format="bare", wait=True, **properties).id
+                                                    container_format=container, wait=True, **properties).id
 
     def make_image(self, name, megabytes=24, virtual="64M", **properties):
         raw, path = self.folder.file("base.raw"), self.folder.file("base.qcow2")

@@ -38,4 +38,4 @@ class FileKeyManager(key_manager.KeyManager):
     def create_key(self, *_args, **_more):
         raise NotImplementedError
 
-    create_key_pair = copy = list = create_key
+    create_key_pair = copy = list = add_consumer = remove_consumer = create_key

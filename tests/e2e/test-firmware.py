@@ -34,9 +34,11 @@ class Firmware(Environment):
         self.cloud = cloud = self.enter(Cloud(self.folder))
         with open(self.folder.file("tpm.conf"), "w") as file:
             file.write("[key_manager]\nbackend = standin_key_manager.FileKeyManager\n"
-                       "[libvirt]\nswtpm_enabled = true\nswtpm_user = root\nswtpm_group = root\n")
+                       "[libvirt]\nvirt_type = qemu\nswtpm_enabled = true\nswtpm_user = root\nswtpm_group = root\n")
         cloud.compute_start("--config-file", file.name)
-        kernel, ramdisk = (cloud.upload(name, os.path.join(BUILD, "guest", name), "raw") for name in ("vmlinuz", "initrd"))
+        # Glance compares the content with the format since 2025.
+        kernel, ramdisk = (cloud.upload(name, os.path.join(BUILD, "guest", name), disk_format)
+                           for name, disk_format in (("vmlinuz", "aki"), ("initrd", "ari")))
         image = cloud.make_image("uefi", DATA_MIB, "512M", kernel_id=kernel, ramdisk_id=ramdisk, **PROPERTIES)
         uuid = cloud.boot(["uefi"], image, cloud.make_flavor(ram=256))["uefi"]
         self.server, self.domain = Server(cloud, uuid), Domain(cloud.libvirt, uuid)
@@ -47,10 +49,14 @@ class Firmware(Environment):
 
     @property
     def logs(self):
-        return [self.agent.log] if self.agent else [self.cloud.log("nova-compute")] if self.cloud else []
+        return [self.agent.log, self.console_log] if self.agent else [self.cloud.log("nova-compute")] if self.cloud else []
+
+    @property
+    def console_log(self):
+        return os.path.join(self.cloud.instances, self.server.server, "console.log")
 
     def console(self):
-        with open(os.path.join(self.cloud.instances, self.server.server, "console.log"), errors="replace") as file:
+        with open(self.console_log, errors="replace") as file:
             return file.read()
 
     def seconds(self):

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The real Keystone issues a token for each kind of credential that novasnap reads, and refuses a wrong one."""
+import contextlib
 import os
+import sqlite3
 import sys
 
 import requests
@@ -27,6 +29,9 @@ class Keystone(Environment):
                        f"[credential]\nkey_repository = {self.folder.file('credentials')}\n[cache]\nenabled = false\n")
         manage, user = ["keystone-manage", "--config-file", conf], ["--keystone-user", "root", "--keystone-group", "root"]
         run([*manage, "db_sync"], self.log)
+        # One request may have two connections: a reader must not block the writer.
+        with contextlib.closing(sqlite3.connect(self.folder.file("keystone.db"))) as database:
+            database.execute("pragma journal_mode = wal")
         run([*manage, "fernet_setup", *user], self.log)
         run([*manage, "credential_setup", *user], self.log)
         run([*manage, "bootstrap", "--bootstrap-password", PASSWORD, "--bootstrap-public-url", f"{self.url}/v3"], self.log)
@@ -35,6 +40,10 @@ class Keystone(Environment):
         self.callback(end, process)
         wsgi.wait_http(self.port, process, "Keystone", self.log)
         self.sign_in()
+
+    @property
+    def logs(self):
+        return [self.log]
 
     def sign_in(self):
         """The admin's token and ids, and an application credential of the admin."""
