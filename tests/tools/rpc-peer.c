@@ -294,10 +294,9 @@ int main(int argc, char **argv)
 			    .lock = PTHREAD_MUTEX_INITIALIZER};
 	int outbox = 1000, heartbeat = 60, grace = 5, prefetch = 0;
 	gboolean durable = FALSE, ssl = FALSE, bare = FALSE, quorum = FALSE, stream = FALSE;
-	char *notifications_url = NULL;
 	struct rpc_config notifications;
-	char *url = NULL, *host = NULL, *rejected = NULL, *ca = NULL, *exchange = NULL,
-	     *topic = NULL, *manager = NULL;
+	g_autofree char *url = NULL, *host = NULL, *rejected = NULL, *ca = NULL, *exchange = NULL,
+			*topic = NULL, *manager = NULL, *notifications_url = NULL;
 	const GOptionEntry entries[] = {
 		{"url", 0, 0, G_OPTION_ARG_STRING, &url, "transport_url", NULL},
 		{"host", 0, 0, G_OPTION_ARG_STRING, &host, "name of the compute host", NULL},
@@ -391,12 +390,5 @@ int main(int argc, char **argv)
 	rpc_server_stop(peer.rpc);
 	join_jobs(&peer);
 	rpc_close(peer.rpc, (unsigned)grace);
-	g_free(url);
-	g_free(host);
-	g_free(rejected);
-	g_free(ca);
-	g_free(exchange);
-	g_free(topic);
-	g_free(manager);
 	return 0;
 }
