@@ -341,7 +341,7 @@ def test_transport_urls(env):
         assert same_connection(ours["rpc"], theirs[0]), (text, ours["rpc"], theirs[0])
         separate += ours["notifications"] is not None
         assert same_connection(ours["notifications"] or ours["rpc"], theirs[1]), (text, ours, theirs[1])
-    assert agreed >= 400 and refused >= 40 and stricter <= 80 and separate >= 100, (agreed, refused, stricter, separate)
+    assert agreed >= 300 and refused >= 40 and stricter <= 80 and separate >= 60, (agreed, refused, stricter, separate)
 
 
 # Credentials for Keystone.
@@ -435,8 +435,8 @@ def test_credentials(env):
             theirs = request_by_keystoneauth(path, section)
         except (*REFUSALS, exceptions.ClientException) as refusal:
             refused += 1
-            # Earlier releases left it to Keystone that there is no password.
-            assert "error" in ours or "is a required attribute" in str(refusal), (
+            # Earlier releases left it to Keystone that there is no password, and took the first one of several scopes.
+            assert "error" in ours or re.search("is a required attribute|multiple targets", str(refusal)), (
                 f"keystoneauth1 refuses ({refusal!r}), we do not: {text!r}: {ours}")
             continue
         if "error" in ours:
