@@ -10,9 +10,9 @@
 
 #include "rpc/rpc.h"
 
-/* All pointers are set before rpc_open returns and do not change until rpc_close. Only `consumer`
- * is set after the consumer's thread has started; before that, no callback except the tick is
- * called. */
+/* All pointers but `mover` are set before rpc_open returns and do not change until rpc_close. Only
+ * `consumer` is set after the consumer's thread has started; before that, no callback except the
+ * tick is called. */
 struct rpc {
 	const struct rpc_config *config;
 	struct transport_url *url;
@@ -22,6 +22,9 @@ struct rpc {
 	struct consumer *consumer;
 	struct inflight *inflight;
 	struct rpc_server *server;
+	/* Of unhandled messages; NULL: there is no queue for them. Set by the first
+	 * rpc_server_start, before the server consumes. */
+	struct mover *mover;
 	struct rpc_client *client;
 	struct rpc_listener *listener;
 	/* The broker denies transient queues that are not exclusive. */

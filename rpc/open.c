@@ -11,6 +11,7 @@
 #include "rpc/listener.h"
 #include "rpc/reply.h"
 #include "rpc/server.h"
+#include "rpc/unhandled.h"
 
 #define READY_POLL_US (20 * 1000)
 
@@ -126,6 +127,8 @@ void rpc_close(struct rpc *rpc, unsigned grace_s)
 {
 	if (!rpc)
 		return;
+	/* Moved messages are acked by the consumer. */
+	unhandled_stop(rpc, grace_s);
 	/* The consumer first, because its tick uses the publisher. */
 	consumer_stop(rpc->consumer);
 	stop_publishers(rpc, grace_s);

@@ -195,6 +195,8 @@ static void probe_server(struct probe *probe)
 	}
 	probe_list(probe, declarations_of_server(config, topics, count, conditions));
 	probe_list(probe, declarations_of_replies(config, reply, conditions));
+	if (config->unhandled_queue)
+		probe_list(probe, declarations_of_unhandled(config, config->unhandled_queue));
 	while (count-- > 0) {
 		g_free(own[count]);
 		g_free(fanout[count]);

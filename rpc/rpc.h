@@ -109,8 +109,11 @@ struct rpc_config {
 	unsigned queue_ttl_s;	     /* rabbit_transient_queues_ttl; 0: queues do not expire */
 	unsigned prefetch;	     /* rabbit_qos_prefetch_count; 0: no limit */
 	unsigned response_timeout_s; /* rpc_response_timeout */
-	bool declares_nothing;	     /* the publishing connection leaves the broker as it is */
-	unsigned outbox_max;	     /* messages that may wait for the publishing thread */
+	/* Where a server moves the casts that it does not serve: a queue that it declares,
+	 * "novasnap.unhandled.<host>"; NULL: they are dropped. */
+	const char *unhandled_queue;
+	bool declares_nothing; /* the publishing connection leaves the broker as it is */
+	unsigned outbox_max;   /* messages that may wait for the publishing thread */
 	bool ssl;
 	const char *ssl_ca_file;   /* NULL: the system's certificates */
 	const char *ssl_cert_file; /* NULL: no client certificate */
@@ -180,6 +183,8 @@ unsigned rpc_rejected_count(const struct rpc *rpc);
 /* The number of requests and replies whose compression or content type is not supported, since
  * rpc_open. */
 unsigned rpc_unsupported_count(const struct rpc *rpc);
+/* The number of messages that wait to be moved to unhandled_queue. */
+unsigned rpc_moving_count(struct rpc *rpc);
 
 /* The messages in a rejected_dir. */
 struct rpc_rejected_summary {
@@ -244,17 +249,23 @@ struct rpc_server_ops {
 	/* The supported versions, as {"5.13", "6.5", NULL}: a request is handled if one of them has
 	 * the same major version and a minor version that is not older. */
 	const char *const *versions;
-	/* Called for a cast of a method that is not in the table, before it is acked and dropped.
-	 * (A call is answered with NoSuchMethod.) May be NULL. */
-	void (*unhandled)(const char *method, const struct rpc_request *request, void *opaque);
+	/* Called for a cast of a method, namespace or version that is not served. (A call is
+	 * answered with NoSuchMethod or UnsupportedVersion.) Afterwards it is moved to
+	 * unhandled_queue and acked (`moved`), or only acked: there is no such queue, or the cast
+	 * is a fanout, which nova-compute would miss as well. May be NULL. */
+	void (*unhandled)(const struct rpc_request *request, bool moved, void *opaque);
 	void *opaque;
 };
 
 /* Starts this server: declares and consumes the queues `topic`, `topic.host` and one on the fanout
  * exchange, also after each reconnection. Duplicates (the same _unique_id) are dropped; a message
- * that cannot be decoded is kept in rejected_dir and acked. `ops` is copied; the data it points to
- * must stay valid until rpc_close. Fails with RPC_ERROR_FAILED if the server was already started.
- * The server functions must be called from one thread at a time. */
+ * that cannot be decoded is kept in rejected_dir and acked. With unhandled_queue, a cast that is
+ * not served, or whose compression or content type is not supported, is moved there byte for byte.
+ * It is acked when the broker has confirmed it. If that queue takes nothing, up to
+ * MOVER_MAX_MESSAGES (rpc/amqp/mover.h) are tried again and the others wait at the broker, unacked,
+ * until the connection ends; other messages are served meanwhile. `ops` is copied; the data it
+ * points to must stay valid until rpc_close. Fails with RPC_ERROR_FAILED if the server was already
+ * started. The server functions must be called from one thread at a time. */
 int rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError **error);
 /* From now on the server also serves alt_topic, with the same methods and versions. A running
  * server stops consuming, as rpc_server_pause does, and consumes again. */

@@ -17,6 +17,7 @@
 #include "rpc/limits.h"
 #include "rpc/rejected.h"
 #include "rpc/request.h"
+#include "rpc/unhandled.h"
 #include "rpc/version.h"
 
 #define DISPATCHER_MODULE "oslo_messaging.rpc.dispatcher"
@@ -200,18 +201,42 @@ static const struct rpc_method *find_method(const struct rpc_server_ops *ops, co
 	return NULL;
 }
 
-/* Answers a call with one of the dispatcher's exceptions; a cast is only dropped. */
-static void refuse_request(struct rpc_request *request, const char *class_name, const char *message)
+/* Of a fanout each server has a copy of its own: a nova-compute that is away misses it as well. */
+static bool is_fanout(const struct rpc_server *server, const struct delivery *delivery)
 {
-	if (!rpc_request_is_call(request))
-		g_warning("dropping a cast: %s", message);
+	for (size_t i = 0; i < server->served_count; i++) {
+		if (g_strcmp0(server->topics[i].fanout_queue, delivery->consumer) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Answers a call with one of the dispatcher's exceptions; a cast is moved, or only dropped. */
+static void refuse_request(struct rpc *rpc, const struct delivery *delivery,
+			   struct rpc_request *request, const char *class_name, const char *message)
+{
+	const struct rpc_server_ops *ops = &rpc->server->ops;
+	bool is_cast = !rpc_request_is_call(request);
+	bool moved =
+		is_cast && unhandled_can_move(rpc, delivery) && !is_fanout(rpc->server, delivery);
+
+	if (is_cast && ops->unhandled)
+		ops->unhandled(request, moved, ops->opaque);
+	else if (is_cast)
+		g_warning("%s a cast: %s", moved ? "moving" : "dropping", message);
+	if (moved) {
+		unhandled_move(rpc, request, delivery);
+		return;
+	}
 	rpc_request_fail(request, class_name, DISPATCHER_MODULE, message);
 	rpc_request_ack(request);
 	rpc_request_free(request);
 }
 
-static void dispatch_request(const struct rpc_server_ops *ops, struct rpc_request *request)
+static void dispatch_request(struct rpc *rpc, const struct delivery *delivery,
+			     struct rpc_request *request)
 {
+	const struct rpc_server_ops *ops = &rpc->server->ops;
 	const char *name = rpc_request_method(request);
 	const char *version = rpc_request_version(request);
 	const struct rpc_method *method = find_method(ops, name);
@@ -222,16 +247,12 @@ static void dispatch_request(const struct rpc_server_ops *ops, struct rpc_reques
 		reason = g_strdup_printf("Endpoint does not support RPC version %s. "
 					 "Attempted method: %s",
 					 version, name);
-		refuse_request(request, "UnsupportedVersion", reason);
+		refuse_request(rpc, delivery, request, "UnsupportedVersion", reason);
 	} else if (method) {
 		method->handle(request, method->what, ops->opaque);
-	} else if (rpc_request_is_call(request) || !ops->unhandled) {
-		reason = g_strdup_printf("Endpoint does not support RPC method %s", name);
-		refuse_request(request, "NoSuchMethod", reason);
 	} else {
-		ops->unhandled(name, request, ops->opaque);
-		rpc_request_ack(request);
-		rpc_request_free(request);
+		reason = g_strdup_printf("Endpoint does not support RPC method %s", name);
+		refuse_request(rpc, delivery, request, "NoSuchMethod", reason);
 	}
 }
 
@@ -273,7 +294,9 @@ static void reject_delivery(struct rpc *rpc, const struct delivery *delivery,
 	consumer_ack(rpc->consumer, &delivery->tag);
 }
 
-static cJSON *decode_request(struct rpc *rpc, const struct delivery *delivery)
+/* NULL: it cannot be decoded. Then it is moved, or rejected. */
+static cJSON *decode_request(struct rpc *rpc, const struct delivery *delivery,
+			     const struct delivery_tag *tag)
 {
 	g_autoptr(GError) error = NULL;
 	struct content content;
@@ -281,8 +304,15 @@ static cJSON *decode_request(struct rpc *rpc, const struct delivery *delivery)
 
 	if (message && check_name_lengths(message, &error) < 0)
 		g_clear_pointer(&message, cJSON_Delete);
-	if (!message)
+	if (!message && g_error_matches(error, RPC_ERROR, RPC_ERROR_ENCODING) &&
+	    unhandled_can_move(rpc, delivery) && !is_fanout(rpc->server, delivery)) {
+		g_warning("moving a message to the queue %s: %s", rpc->config->unhandled_queue,
+			  error->message);
+		atomic_fetch_add(&rpc->unsupported, 1);
+		unhandled_move_unreadable(rpc, delivery, tag);
+	} else if (!message) {
 		reject_delivery(rpc, delivery, &content, error);
+	}
 	content_clear(&content);
 	return message;
 }
@@ -291,7 +321,7 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 {
 	struct rpc *rpc = opaque;
 	const struct delivery_tag tag = note_position(rpc->server, delivery);
-	cJSON *message = decode_request(rpc, delivery);
+	cJSON *message = decode_request(rpc, delivery, &tag);
 	const char *unique_id;
 	uint64_t number;
 
@@ -300,7 +330,7 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 	unique_id = json_string(message, "_unique_id");
 	switch (inflight_open(rpc->inflight, unique_id, &tag, &number)) {
 	case INFLIGHT_NEW:
-		dispatch_request(&rpc->server->ops, rpc_request_new(rpc, message, number));
+		dispatch_request(rpc, delivery, rpc_request_new(rpc, message, number));
 		return;
 	case INFLIGHT_DUPLICATE:
 		consumer_ack(rpc->consumer, &delivery->tag);
@@ -322,6 +352,8 @@ int rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError *
 				    "the RPC server has already been started");
 		return -1;
 	}
+	if (unhandled_start(rpc, error) < 0)
+		return -1;
 	server->ops = *ops;
 	atomic_store(&server->state, SERVER_RUNNING);
 	consumer_want(rpc->consumer, CONSUMER_SERVER, true);

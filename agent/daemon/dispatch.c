@@ -6,14 +6,22 @@
 
 #include "agent/method/methods.h"
 
-static void count_unhandled(const char *method, const struct rpc_request *request, void *opaque)
+/* Only the method and the ids: the arguments may hold secrets. */
+static void count_unhandled(const struct rpc_request *request, bool moved, void *opaque)
 {
 	struct dispatch *dispatch = opaque;
+	const char *unique_id = rpc_request_unique_id(request);
+	const struct rpc_context *context = rpc_request_context(request);
 	unsigned count = atomic_fetch_add(&dispatch->unhandled, 1) + 1;
 
-	g_warning("dropping the cast %s (request %.64s): novasnapd does not support this method; "
-		  "%u such casts so far",
-		  method, rpc_context_string(rpc_request_context(request), "request_id"), count);
+	g_warning("%s the cast %s (request %.64s, message %.64s)%s%s: novasnapd does not support "
+		  "this "
+		  "method, or its version %s; %u such casts so far",
+		  moved ? "moving" : "dropping", rpc_request_method(request),
+		  rpc_context_string(context, "request_id"),
+		  unique_id ? unique_id : "without an id", moved ? " to the queue " : "",
+		  moved ? dispatch->agent->config->rpc.unhandled_queue : "",
+		  rpc_request_version(request), count);
 }
 
 static void handle_task_request(struct rpc_request *request, const void *method, void *opaque)

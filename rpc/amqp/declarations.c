@@ -7,6 +7,9 @@
 #include "rpc/base.h"
 
 #define MS_PER_S 1000
+/* Of a queue for unhandled casts. */
+#define UNHANDLED_MAX_MESSAGES 10000
+#define UNHANDLED_MAX_BYTES ((int64_t)256 * 1024 * 1024)
 
 static void declaration_free(gpointer data)
 {
@@ -224,6 +227,21 @@ GPtrArray *declarations_of_notifications(const struct rpc_config *config, const 
 	GPtrArray *list = list_new();
 
 	add_topic_queue(list, config, queue);
+	return list;
+}
+
+GPtrArray *declarations_of_unhandled(const struct rpc_config *config, const char *queue)
+{
+	GPtrArray *list = list_new();
+	struct declaration *declared = list_add(list, DECLARATION_QUEUE, queue);
+
+	declared->durable = true;
+	declared->shared = true;
+	if (config->quorum)
+		add_text(declared, "x-queue-type", "quorum");
+	add_number(declared, "x-max-length", UNHANDLED_MAX_MESSAGES);
+	add_number(declared, "x-max-length-bytes", UNHANDLED_MAX_BYTES);
+	add_text(declared, "x-overflow", "reject-publish");
 	return list;
 }
 

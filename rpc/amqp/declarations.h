@@ -95,6 +95,11 @@ GPtrArray *declarations_of_exchange(const struct rpc_config *config);
 /* A queue of notifications, bound with its own name as key. */
 GPtrArray *declarations_of_notifications(const struct rpc_config *config, const char *queue);
 
+/* The queue for casts that novasnapd does not serve, as long as nova-compute is away
+ * (rpc_config.unhandled_queue). It is durable in every configuration and never expires. When it is
+ * full the broker refuses messages, because dropping the oldest would lose it. */
+GPtrArray *declarations_of_unhandled(const struct rpc_config *config, const char *queue);
+
 /* The name of the fanout queue of a topic: with rabbit_stream_fanout that of the stream, with
  * use_queue_manager the same one after each start of the process, else a random one. `number`
  * counts from 1; the next one has another name, unless it is the stream's. The caller frees it. */

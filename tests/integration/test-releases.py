@@ -303,7 +303,7 @@ def test_requests_to_the_second_server(env):
     refused = failure_of(lambda: client.call({}, "check_instance_shared_storage", instance={}, data={}))
     assert refused == "NoSuchMethod", refused
     client.cast({}, "external_instance_event", instances=[], events=[])
-    tap.wait_for("note of the cast", lambda: "dropping the cast external_instance_event" in agent.text(), 20)
+    tap.wait_for("note of the cast", lambda: "the cast external_instance_event" in agent.text(), 20)
     env.alt_client(agent, fanout=True).cast({}, "refresh_instance_security_rules", instance={})
     tap.wait_for("note of the fanout", lambda: "dropping the cast refresh_instance_security_rules" in agent.text(), 20)
     # Also a snapshot would be served there.
@@ -328,7 +328,7 @@ def test_the_second_server_is_served_when_the_release_becomes_known(env):
     agent.start()
     tap.wait_for("first try", lambda: "release is not known" in agent.text(), 20)
     env.conductor.start()
-    tap.wait_for("cast", lambda: "dropping the cast external_instance_event" in agent.text(), 40)
+    tap.wait_for("cast", lambda: "the cast external_instance_event" in agent.text(), 40)
     env.send(agent)
     env.wait(agent)
     assert env.conductor.names().index(EVENT_END) == 2, env.conductor.names()

@@ -80,10 +80,94 @@ def test_refusals_reach_oslo_as_its_own_exceptions(env):
             equal(client.prepare(version=version).call({}, "echo"), {}, "a version served")
         # Casts are only logged, and are not delivered again.
         client.cast({}, "no_such")
-        peer.event(lambda e: e["event"] == "unhandled" and e["method"] == "no_such")
+        peer.event(lambda e: e["event"] == "unhandled" and e["method"] == "no_such" and not e["moved"])
         client.prepare(version="6.6").cast({}, "echo")
-        peer.wait_log("dropping a cast: Endpoint does not support RPC version 6.6")
+        peer.event(lambda e: e["event"] == "unhandled" and e["method"] == "echo" and not e["moved"])
         check("gAAAAA" not in peer.text(), "a token in the log")
+
+
+# A header of each kind that a client may add.
+MARKS = {"text": "ü", "number": -(2**40), "flag": True, "list": [1, {"deep": "x"}], "none": None}
+
+
+def take_all(n, queue, count):
+    """Removes that many messages from a queue, in its order."""
+    taken = []
+    with n.connection() as connection:
+        channel = connection.channel()
+
+        def take():
+            message = channel.basic_get(queue, no_ack=True)
+            if message:
+                taken.append(message)
+            return len(taken) >= count
+        wait_until(f"{count} messages in {queue}", take)
+        check(channel.basic_get(queue, no_ack=True) is None, "one message too many")
+    return taken
+
+
+def test_casts_that_are_not_served_are_moved_byte_for_byte(env):
+    with env.names() as n:
+        queue = f"novasnap.unhandled.{n.topic}"
+        with Peer(n, "--unhandled", queue) as peer, Oslo(n) as oslo:
+            peer.serve()
+            client = oslo.client()
+            own = f"{n.topic}.{n.host}"
+            bodies = [json.dumps({"method": f"no_such_{i}", "args": {"ratio": 1.0, "big": 2**70}, "version": "6.0"}
+                                 ).encode() for i in range(20)]
+            for i, body in enumerate(bodies):
+                n.publish(own, body, headers=MARKS, priority=3, correlation_id=f"c{i}", expiration=600,
+                          message_id="", app_id="app", delivery_mode=1)
+            # A version that is not served, to any host of the topic.
+            client.prepare(version="7.0", server=None).cast({}, "echo")
+            # An encoding that cannot be read, whose body is not even text.
+            n.publish(own, b"\x00\xff", content_encoding="x-unknown", headers={"compression": "application/x-none"})
+            # A call is answered; a fanout is not for this host's nova-compute, which has no queue of it now.
+            raises(lambda: client.call({}, "no_such", a=1), "NoSuchMethod")
+            client.prepare(server=None, fanout=True).cast({}, "no_such_fanout")
+            peer.event(lambda e: e["event"] == "unhandled" and e["method"] == "no_such_fanout" and not e["moved"])
+            taken = take_all(n, queue, len(bodies) + 2)
+            equal([bytes(message.body, "utf-8") if isinstance(message.body, str) else bytes(message.body)
+                   for message in taken[:len(bodies)]], bodies, "the bodies, in their order")
+            for i, message in enumerate(taken[:len(bodies)]):
+                equal(message.headers, MARKS, "the headers")
+                equal({key: value for key, value in message.properties.items() if key != "application_headers"},
+                      {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 1,
+                       "priority": 3, "correlation_id": f"c{i}", "expiration": "600000", "message_id": "",
+                       "app_id": "app"}, "the properties")
+            equal(n.depth(own), 0, "what is left for nova-compute")
+            client.cast({}, "echo", text="served")
+            equal(peer.request("echo")["args"]["text"], "served", "what is served")
+            check("no_such_1" not in peer.text(), "the method in the log")
+        Names.delete(n.connection(), "queue_delete", queue)
+
+
+def test_a_full_queue_for_unhandled_casts_keeps_no_other_cast_waiting(env):
+    """Nothing is lost while it is full: what waits is moved once there is room."""
+    with env.names() as n:
+        queue = f"novasnap.unhandled.{n.topic}"
+        with n.connection() as connection:
+            connection.channel().queue_declare(queue, durable=True, auto_delete=False,
+                                               arguments={"x-max-length": 3, "x-overflow": "reject-publish"})
+        with Peer(n, "--unhandled", queue, "--prefetch", "20") as peer, Oslo(n) as oslo:
+            peer.serve()
+            client = oslo.client()
+            for i in range(8):
+                client.cast({}, f"no_such_{i}")
+            peer.wait_log("is full, or the broker cannot store it")
+            client.cast({}, "echo", text="served")
+            equal(peer.request("echo")["args"]["text"], "served", "what is served meanwhile")
+            equal(n.depth(queue), 3, "the messages that have room")
+            names = []
+            while len(names) < 8:
+                with n.connection() as connection:
+                    message = connection.channel().basic_get(queue, no_ack=True)
+                if message:
+                    names.append(json.loads(json.loads(message.body)["oslo.message"])["method"])
+                else:
+                    time.sleep(0.2)
+            equal(names, [f"no_such_{i}" for i in range(8)], "the order")
+        Names.delete(n.connection(), "queue_delete", queue)
 
 
 def test_a_slow_call_is_kept_alive_for_the_call_monitor_of_oslo(env):

@@ -148,13 +148,13 @@ static void requeue_request(struct rpc_request *request, const void *what, void 
 	rpc_request_free(request);
 }
 
-static void unhandled(const char *method, const struct rpc_request *request, void *opaque)
+static void unhandled(const struct rpc_request *request, bool moved, void *opaque)
 {
 	cJSON *event = cJSON_CreateObject();
 
-	(void)request;
 	cJSON_AddStringToObject(event, "event", "unhandled");
-	cJSON_AddStringToObject(event, "method", method);
+	cJSON_AddStringToObject(event, "method", rpc_request_method(request));
+	cJSON_AddBoolToObject(event, "moved", moved);
 	print_event(opaque, event);
 }
 
@@ -296,7 +296,8 @@ int main(int argc, char **argv)
 	gboolean durable = FALSE, ssl = FALSE, bare = FALSE, quorum = FALSE, stream = FALSE;
 	struct rpc_config notifications;
 	g_autofree char *url = NULL, *host = NULL, *rejected = NULL, *ca = NULL, *exchange = NULL,
-			*topic = NULL, *manager = NULL, *notifications_url = NULL;
+			*topic = NULL, *manager = NULL, *notifications_url = NULL,
+			*unhandled_queue = NULL;
 	const GOptionEntry entries[] = {
 		{"url", 0, 0, G_OPTION_ARG_STRING, &url, "transport_url", NULL},
 		{"host", 0, 0, G_OPTION_ARG_STRING, &host, "name of the compute host", NULL},
@@ -317,6 +318,8 @@ int main(int argc, char **argv)
 		{"stream-fanout", 0, 0, G_OPTION_ARG_NONE, &stream, "rabbit_stream_fanout", NULL},
 		{"queue-manager", 0, 0, G_OPTION_ARG_STRING, &manager,
 		 "host and process of use_queue_manager", NULL},
+		{"unhandled", 0, 0, G_OPTION_ARG_STRING, &unhandled_queue,
+		 "queue for the casts that are not served", NULL},
 		{"bare", 0, 0, G_OPTION_ARG_NONE, &bare, "notifications also without envelope",
 		 NULL},
 		{NULL, 0, 0, 0, NULL, NULL, NULL},
@@ -358,6 +361,7 @@ int main(int argc, char **argv)
 	config.quorum_max_memory_bytes = quorum ? 1000000 : 0;
 	config.stream_fanout = stream;
 	config.queue_manager_name = manager;
+	config.unhandled_queue = unhandled_queue;
 	config.notification_format = bare ? RPC_NOTIFICATION_BOTH : RPC_NOTIFICATION_ENVELOPE;
 	notifications = config;
 	notifications.transport_url = notifications_url;
