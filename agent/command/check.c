@@ -11,6 +11,7 @@
 #include "agent/check/folders.h"
 #include "agent/check/guest-disks.h"
 #include "agent/check/guests.h"
+#include "agent/check/mode.h"
 #include "agent/check/rabbitmq.h"
 #include "agent/check/rejected.h"
 #include "agent/check/services.h"
@@ -58,6 +59,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	*context->log_level = G_LOG_LEVEL_CRITICAL;
 	check.config = config;
 	report_configuration(&check);
+	check_mode(&check);
 	check_programs(&check);
 	check_libvirt(&check);
 	check_guests(&check);

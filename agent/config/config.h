@@ -55,10 +55,11 @@ struct config {
 	unsigned shutdown_retry_interval_s; /* [compute]shutdown_retry_interval */
 	unsigned quiesce_timeout_s;	    /* [novasnap]quiesce_timeout */
 	const char *audit_period;	    /* [DEFAULT]instance_usage_audit_period */
-	bool report_state;		    /* [novasnap]report_state */
-	unsigned report_interval_s;	    /* [DEFAULT]report_interval */
-	unsigned journal_days;		    /* [novasnap]journal_days */
-	unsigned image_poll_interval_s;	    /* [novasnap]image_poll_interval */
+	/* [novasnap]report_state; by default true, unless `beside` or without `control`. */
+	bool report_state;
+	unsigned report_interval_s;	/* [DEFAULT]report_interval */
+	unsigned journal_days;		/* [novasnap]journal_days */
+	unsigned image_poll_interval_s; /* [novasnap]image_poll_interval */
 	/* [novasnap]finishing_timeout: how long the store is asked for an image after all data was
 	 * sent. */
 	unsigned finishing_timeout_s;

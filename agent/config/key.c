@@ -72,6 +72,8 @@ bool config_key_is_unset(const struct config_key *key, const char *text)
 	case CONFIG_UINT:
 	case CONFIG_INT64:
 		return config_value_is_blank(text);
+	case CONFIG_BOOL:
+		return !key->default_text && *text == '\0';
 	default:
 		return false;
 	}

@@ -3,7 +3,7 @@
  * The description of a key, and its effective setting. Types and names have the same meaning as in
  * oslo.config (oslo_config/types.py; _Namespace._get_file_value in cfg.py), with these exceptions:
  * - An empty CONFIG_STRING, CONFIG_PATH, CONFIG_CHOICE, CONFIG_SWITCH, CONFIG_UINT or CONFIG_INT64
- *   counts as not set.
+ *   counts as not set, and so does an empty CONFIG_BOOL that has no default.
  * - A list has no empty items, and other keys cannot refer to it.
  */
 #ifndef NOVASNAP_AGENT_CONFIG_KEY_H

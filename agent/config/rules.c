@@ -47,6 +47,12 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 				      "is too long for a queue's name, with processname and "
 				      "[DEFAULT]host",
 				      error);
+	if (config->beside && config->report_state)
+		return set_rule_error(
+			inputs, CONFIG_OWN_SECTION, "report_state",
+			"is for mode = exclusive: beside it, nova-compute keeps its own "
+			"record, which novasnapd would disable",
+			error);
 	if (config->report_state && !config->control)
 		return set_rule_error(
 			inputs, CONFIG_OWN_SECTION, "report_state",
@@ -105,6 +111,30 @@ static void apply_rpc_rules(struct config_inputs *inputs)
 	rpc->rejected_dir =
 		own_string(inputs, g_build_filename(inputs->config.state_dir, "rejected", NULL));
 	rpc->rejected_max_bytes = REJECTED_BYTES_MAX;
+}
+
+static bool is_set(const struct config_inputs *inputs, const char *section, const char *name)
+{
+	const struct config_source source = {config_table, config_table_size, inputs->ini};
+
+	const struct config_key *key = config_key_find(&source, section, name);
+	const struct ini_setting *setting = config_key_setting(key, inputs->ini);
+
+	return setting && !config_key_is_unset(key, setting->text);
+}
+
+/* In the place of nova-compute: nova takes a host without a living service record for dead, and
+ * what is for nova-compute waits for its return. */
+static void apply_exclusive_rules(struct config_inputs *inputs)
+{
+	struct config *config = &inputs->config;
+
+	if (config->beside)
+		return;
+	if (!is_set(inputs, CONFIG_OWN_SECTION, "report_state"))
+		config->report_state = config->control;
+	config->rpc.unhandled_queue =
+		own_string(inputs, g_strdup_printf("novasnap.unhandled.%s", config->rpc.host));
 }
 
 static void apply_notification_rules(struct config_inputs *inputs)
@@ -173,6 +203,7 @@ int config_rules_apply(struct config_inputs *inputs, GError **error)
 {
 	apply_log_rules(inputs);
 	apply_rpc_rules(inputs);
+	apply_exclusive_rules(inputs);
 	apply_notification_rules(inputs);
 	apply_virt_rules(inputs);
 	return check_keys(inputs, error);

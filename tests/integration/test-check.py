@@ -67,6 +67,20 @@ def test_all_is_well(env):
         assert "rpc:" not in agent.text()[len(before):], agent.text()[len(before):]
 
 
+def test_the_mode(env):
+    """A host that nova takes for dead is dangerous for its guests."""
+    for keys, word in (({"control": "conductor", "report_state": "false"}, "warn"),
+                       ({"control": "conductor", "report_state": "true"}, "ok "),
+                       ({"control": "none"}, "ok ")):
+        _, lines, _ = check(env.agent(novasnap=keys))
+        assert lines["mode"].startswith(word) and "exclusive" in lines["mode"], lines
+        assert ("server delete" in lines["mode"]) == (word == "warn"), lines
+    agent = env.agent()
+    # As in an upgrade of a configuration that has only this key.
+    agent.configure("novasnap", mode="beside", report_state="true")
+    fails(agent, "configuration", "report_state", "exclusive")
+
+
 def test_a_check_creates_nothing(env):
     agent = env.agent()
     before = sorted(os.listdir(agent.folder))

@@ -29,7 +29,9 @@ class Agent:
         self.process, self.pids = None, set()  # of all its processes, also of those that have ended
         self.programs, self.run_as = BUILD, []
         self.files = [*(["--config-file", base] if base else []), "--config-file", self.conf]
-        config = {"DEFAULT": {"debug": "true"}, "novasnap": {"state_dir": self.state, "run_dir": self.run_dir}}
+        config = {"DEFAULT": {"debug": "true"},
+                  "novasnap": {"mode": "exclusive", "report_state": "false", "state_dir": self.state,
+                               "run_dir": self.run_dir}}
         if not base:
             config["DEFAULT"].update(transport_url=broker_url, host=self.host)
             config["oslo_messaging_notifications"] = {"driver": "messagingv2"}

@@ -262,6 +262,36 @@ static void test_value_errors(void)
 		     "[libvirt]snapshots_directory: must be an absolute path");
 	expect_error("[novasnap]\ncontrol = none\nreport_state = true\n",
 		     ":3: [novasnap]report_state: requires control = conductor");
+	expect_error("[novasnap]\nmode = beside\nreport_state = true\n",
+		     ":3: [novasnap]report_state: is for mode = exclusive");
+}
+
+/* What depends on the mode. */
+static void test_modes(void)
+{
+	static const struct {
+		const char *text;
+		bool report_state;
+		const char *unhandled_queue;
+	} modes[] = {
+		{"[DEFAULT]\nhost = h\n[novasnap]\nmode = exclusive\n", true,
+		 "novasnap.unhandled.h"},
+		{"[DEFAULT]\nhost = h\n[novasnap]\nmode = exclusive\nreport_state = no\n", false,
+		 "novasnap.unhandled.h"},
+		{"[DEFAULT]\nhost = h\n[novasnap]\nmode = exclusive\ncontrol = none\n", false,
+		 "novasnap.unhandled.h"},
+		{"[DEFAULT]\nhost = h\n[novasnap]\nmode = beside\n", false, NULL},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+		const char *const texts[] = {modes[i].text, NULL};
+		g_autoptr(GError) error = NULL;
+		g_autoptr(config_t) config = load(texts, &error);
+
+		g_assert_no_error(error);
+		g_assert_cmpint(config->report_state, ==, modes[i].report_state);
+		g_assert_cmpstr(config->rpc.unhandled_queue, ==, modes[i].unhandled_queue);
+	}
 }
 
 /* Options in the query of a transport URL, and the broker for notifications. */
@@ -531,6 +561,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/config/defaults", test_defaults);
+	g_test_add_func("/config/modes", test_modes);
 	g_test_add_func("/config/old-names", test_old_names);
 	g_test_add_func("/config/later-file-wins", test_later_file_wins);
 	g_test_add_func("/config/long-lines", test_long_lines_and_semicolons);
