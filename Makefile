@@ -4,7 +4,7 @@
 #   SANITIZE=address,undefined   build and test with these sanitizers (or SANITIZE=thread)
 #   WERROR=1                     treat warnings as errors
 #   NOVASNAP_BUILD=FOLDER        build there instead of in build/
-#   DESTDIR, prefix              where `make install` installs
+#   DESTDIR, PREFIX, SYSCONFDIR, UNITDIR   where `make install` installs (also in lower case)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
@@ -71,7 +71,7 @@ WARN   := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wm
 CC_WARN = $(eval CC_WARN := $$(if $$(findstring clang,$$(shell $(CC) --version)),-Wno-unknown-warning-option \
             -Wno-cast-function-type-mismatch))$(CC_WARN)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
-             $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
+             $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 # libbz2 has no pkg-config file on Debian 12.
 LIBS = $(PKG_LIBS) -lbz2
@@ -316,36 +316,70 @@ check-deps:
 format: ## Format the C code with clang-format 14.
 	@tests/lib/lint.sh format
 
-prefix     ?= /usr
-bindir     ?= $(prefix)/bin
-docdir     ?= $(prefix)/share/doc/novasnap
-sysconfdir ?= /etc
-unitdir    ?= $(prefix)/lib/systemd/system
-DOCUMENTS  := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/docs/*.svg)
+PREFIX      ?= /usr
+SYSCONFDIR  ?= /etc
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+prefix      ?= $(PREFIX)
+bindir      ?= $(prefix)/bin
+docdir      ?= $(prefix)/share/doc/novasnap
+sysconfdir  ?= $(SYSCONFDIR)
+unitdir     ?= $(UNITDIR)
+tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
+sysusersdir ?= $(prefix)/lib/sysusers.d
+DOCUMENTS   := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/docs/*.svg) conf/novasnap.conf \
+               conf/apparmor-libvirt-qemu
+UNITS       := $(wildcard conf/*.service conf/*.timer)
+EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf
+SAMPLE      := $(sysconfdir)/novasnap/novasnap.conf
 
-install: all ## Install the programs, the sample configuration, the systemd files and the documents (DESTDIR, prefix).
-	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir) $(sysconfdir)/novasnap $(unitdir) $(prefix)/lib/tmpfiles.d \
-		$(prefix)/lib/sysusers.d)
+install: all ## Install the programs, the sample configuration, the systemd files and the documents (DESTDIR, PREFIX).
+	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir)/examples $(sysconfdir)/novasnap $(unitdir) $(tmpfilesdir) \
+		$(sysusersdir))
 	install -m 755 $(PROGS) $(DESTDIR)$(bindir)/
-	install -m 644 $(DOCUMENTS) conf/novasnap.conf conf/apparmor-libvirt-qemu $(DESTDIR)$(docdir)/
+	install -m 644 $(DOCUMENTS) $(DESTDIR)$(docdir)/
+	install -m 644 $(EXAMPLES) $(DESTDIR)$(docdir)/examples/
 	# There the pages are in one folder, without HACKING.md.
 	sed -i 's,](conf/docs/,](,g; s,](\.\./\.\./,](,g; s,\[\(HACKING.md\)\]([^)]*),\1,g' \
 		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(filter %.md,$(DOCUMENTS))))
-	sed 's,/usr/bin/novasnapd,$(bindir)/novasnapd,; s,/usr/share/doc/novasnap,$(docdir),' conf/novasnapd.service \
-		>$(DESTDIR)$(unitdir)/novasnapd.service
-	chmod 644 $(DESTDIR)$(unitdir)/novasnapd.service
-	install -m 644 conf/novasnap.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/novasnap.conf
-	install -m 644 conf/novasnap.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/novasnap.conf
-	@if [ -e $(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf ]; then \
-		echo "$(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf exists and is kept; the sample is in $(DESTDIR)$(docdir)"; \
+	install -m 644 $(UNITS) $(DESTDIR)$(unitdir)/
+	sed -i 's,/usr/bin/novasnap,$(bindir)/novasnap,; s,/usr/share/doc/novasnap,$(docdir),' \
+		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS)))
+	install -m 644 conf/novasnap.tmpfiles $(DESTDIR)$(tmpfilesdir)/novasnap.conf
+	install -m 644 conf/novasnap.sysusers $(DESTDIR)$(sysusersdir)/novasnap.conf
+	@if [ -e $(DESTDIR)$(SAMPLE) ]; then \
+		echo "$(DESTDIR)$(SAMPLE) exists and is kept; the sample is in $(DESTDIR)$(docdir)"; \
 	else \
-		install -m 644 conf/novasnap.conf $(DESTDIR)$(sysconfdir)/novasnap/novasnap.conf; \
+		install -m 644 conf/novasnap.conf $(DESTDIR)$(SAMPLE); \
 	fi
 
-uninstall: ## Remove what `make install` has installed, but not /etc/novasnap/novasnap.conf.
-	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(PROGS))) $(DESTDIR)$(unitdir)/novasnapd.service \
-		$(DESTDIR)$(prefix)/lib/tmpfiles.d/novasnap.conf $(DESTDIR)$(prefix)/lib/sysusers.d/novasnap.conf
-	rm -rf $(DESTDIR)$(docdir)
+uninstall: ## Remove what `make install` has installed, but not a changed /etc/novasnap/novasnap.conf.
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(PROGS))) \
+		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
+		$(DESTDIR)$(tmpfilesdir)/novasnap.conf $(DESTDIR)$(sysusersdir)/novasnap.conf \
+		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCUMENTS))) \
+		$(addprefix $(DESTDIR)$(docdir)/examples/,$(notdir $(EXAMPLES)))
+	if cmp -s conf/novasnap.conf $(DESTDIR)$(SAMPLE); then rm $(DESTDIR)$(SAMPLE); fi
+	-rmdir --ignore-fail-on-non-empty $(addprefix $(DESTDIR),$(docdir)/examples $(docdir) $(sysconfdir)/novasnap)
+
+# dpkg-buildpackage wants the folder debian at the top, so it gets a copy of the tree. The version is the Makefile's.
+# DEB_REVISION=+1 is appended to it.
+DEB_VERSION := $(VERSION)$(DEB_REVISION)
+DEB_TREE    := $(NOVASNAP_BUILD)/deb/novasnap-$(DEB_VERSION)
+DEB_DATE     = $(shell date -R -d @$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0))
+deb: ## Build the Debian package, in build/deb (of the release that this is run on).
+	@tests/lib/deps.sh build deb
+	rm -rf $(DEB_TREE)
+	mkdir -p $(DEB_TREE)/tests/lib
+	cp -R Makefile README.md CHANGELOG.md COPYING conf $(ROOMS) $(DEB_TREE)/
+	cp tests/lib/missing.sh $(DEB_TREE)/tests/lib/
+	mv $(DEB_TREE)/conf/debian $(DEB_TREE)/debian
+	printf '%s\n' 'novasnap ($(DEB_VERSION)) unstable; urgency=medium' '' '  * See CHANGELOG.md.' '' \
+		' -- $(shell sed -n 's/^Maintainer: //p' conf/debian/control)  $(DEB_DATE)' >$(DEB_TREE)/debian/changelog
+	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u NOVASNAP_BUILD dpkg-buildpackage -b -us -uc
+
+check-package: ## Install, upgrade, remove and purge the package in new roots of Debian 12, 13 and sid (RELEASES=).
+	@tests/lib/deps.sh roots
+	tests/package/test-package.sh $(or $(RELEASES),bookworm trixie sid)
 
 clean: ## Remove all that was built.
 	rm -rf $(NOVASNAP_BUILD) $(NOVASNAP_BUILD)-*
@@ -357,6 +391,6 @@ help: ## List the targets.
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
-        check-valgrind check-layouts check-all demo bench coverage check-deps check-libraries print-cflags format install uninstall \
+        check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \
         clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

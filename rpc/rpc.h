@@ -186,6 +186,18 @@ unsigned rpc_unsupported_count(const struct rpc *rpc);
 /* The number of messages that wait to be moved to unhandled_queue. */
 unsigned rpc_moving_count(struct rpc *rpc);
 
+struct rpc_returned {
+	unsigned moved;
+	unsigned consumers; /* of the queue `to` */
+};
+/* Moves the messages that a server has put into its unhandled_queue (`from`) to another queue, byte
+ * for byte and in their order, on a connection of its own. Each is acked when the broker has
+ * confirmed it, so none is lost; one is in both queues if the connection breaks in between. A queue
+ * `from` that does not exist is empty. Returns 0, or -1 with an error: also with one, `ret` says
+ * how many were moved. RPC_ERROR_NOT_CONFIRMED: the queue `to` does not exist or is full. */
+int rpc_return_unhandled(const struct rpc_config *config, const char *from, const char *to,
+			 struct rpc_returned *ret, GError **error);
+
 /* The messages in a rejected_dir. */
 struct rpc_rejected_summary {
 	unsigned readable;

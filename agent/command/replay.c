@@ -8,14 +8,18 @@
 #include "agent/command/cast-file.h"
 #include "agent/command/common.h"
 #include "agent/command/serve-local.h"
+#include "agent/daemon/status.h"
 #include "rpc/json.h"
 
 static const struct command_help help = {
-	.arguments = "FILE",
+	.arguments = "FILE | --unhandled",
 	.summary = "Sends the casts in FILE again, which `novasnap record` or `novasnap show "
 		   "--message` wrote. They\nhave no user's token, so the agent uses "
 		   "[keystone_authtoken]. With --local, no broker and no\nconductor are needed: "
-		   "the casts are executed in this process. Only snapshots are supported then.",
+		   "the casts are executed in this process. Only snapshots are supported then.\n"
+		   "With --unhandled, the casts that novasnapd has kept for nova-compute (mode = "
+		   "exclusive) are moved\nto nova-compute's queue, unchanged and in their order. "
+		   "Stop novasnapd and start nova-compute first.",
 	.exit_status = "  0    all casts were sent; with --local, all snapshots succeeded\n"
 		       "  1    the file cannot be read, a cast could not be sent, or a snapshot "
 		       "failed\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL ", with --local\n",
@@ -25,6 +29,7 @@ static const struct command_help help = {
 
 struct replay_options {
 	gboolean local;
+	gboolean unhandled;
 	char *instance;
 	char *image;
 	char *host;
@@ -92,8 +97,36 @@ static int replay_file(const struct config *config, const struct replay_options 
 	return status;
 }
 
+/* A novasnapd in exclusive mode consumes the queue, and would move them back again. */
+static int return_unhandled(const struct config *config, GError **error)
+{
+	g_autofree char *from = g_strdup_printf("novasnap.unhandled.%s", config->rpc.host);
+	g_autofree char *to = g_strdup_printf("%s.%s", config->rpc.topic, config->rpc.host);
+	cJSON *status = config->beside ? NULL : status_ask(config->state_dir, "status", NULL, NULL);
+	struct rpc_returned returned;
+
+	if (status) {
+		cJSON_Delete(status);
+		g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,
+			    "novasnapd runs in exclusive mode and would take them back: stop it, "
+			    "and start nova-compute");
+		return -1;
+	}
+	if (rpc_return_unhandled(&config->rpc, from, to, &returned, error) < 0)
+		return -1;
+	printf("%u messages moved from the queue %s to %s\n", returned.moved, from, to);
+	if (returned.moved > 0 && returned.consumers == 0)
+		printf("no service consumes it at the moment: start nova-compute\n");
+	return EXIT_SUCCESS;
+}
+
 static const char *find_replay_usage_problem(const struct replay_options *options, int argc)
 {
+	if (options->unhandled &&
+	    (argc != 1 || options->local || options->instance || options->image || options->host))
+		return "--unhandled takes no file and no other option";
+	if (options->unhandled)
+		return NULL;
 	if (argc != 2)
 		return "name one file";
 	if (options->instance && !g_uuid_string_is_valid(options->instance))
@@ -118,7 +151,8 @@ static int run_replay(const struct command_context *context, const struct replay
 	config = command_config(context, "replay");
 	if (!config)
 		return EXIT_USAGE;
-	status = replay_file(config, options, argv[1], &error);
+	status = options->unhandled ? return_unhandled(config, &error)
+				    : replay_file(config, options, argv[1], &error);
 	return status < 0 ? command_fail("replay", error) : status;
 }
 
@@ -129,6 +163,8 @@ int command_replay(const struct command_context *context, int argc, char **argv)
 		{"local", 0, 0, G_OPTION_ARG_NONE, &options.local,
 		 "Execute the casts in this process, and upload to the configured image store",
 		 NULL},
+		{"unhandled", 0, 0, G_OPTION_ARG_NONE, &options.unhandled,
+		 "Move the casts that novasnapd has kept for nova-compute back to its queue", NULL},
 		{"instance", 0, 0, G_OPTION_ARG_STRING, &options.instance,
 		 "Use this instance instead of the recorded one", "UUID"},
 		{"image", 0, 0, G_OPTION_ARG_STRING, &options.image,

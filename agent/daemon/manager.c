@@ -218,6 +218,7 @@ cJSON *manager_describe(struct manager *manager)
 	cJSON_AddBoolToObject(status, "paused", paused);
 	cJSON_AddNumberToObject(status, "waiting", waiting);
 	cJSON_AddNumberToObject(status, "unhandled", atomic_load(&manager->dispatch.unhandled));
+	cJSON_AddNumberToObject(status, "moving", rpc_moving_count(manager->agent.rpc));
 	cJSON_AddNumberToObject(status, "rejected", rpc_rejected_count(manager->agent.rpc));
 	cJSON_AddNumberToObject(status, "unsupported", rpc_unsupported_count(manager->agent.rpc));
 	cJSON_AddItemToObject(status, "jobs", jobs);

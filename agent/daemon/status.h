@@ -4,7 +4,8 @@
  * read the journal. It is not directly in state_dir, where QEMU's user could replace it. It is a
  * Unix socket of type SOCK_SEQPACKET: the client sends one JSON object and receives one.
  * - {"ask": "status"} is answered with {"pid": 1, "version": "0.1.0", "ready": true, "paused":
- *   false, "waiting": 0, "unhandled": 0, "rejected": 0, "unsupported": 0, "jobs": [{"instance":
+ *   false, "waiting": 0, "unhandled": 0, "moving": 0, "rejected": 0, "unsupported": 0, "jobs":
+ * [{"instance":
  *   "...", "image": "...", "method": "snapshot_instance", "step": "uploading the image", "done": 1,
  *   "total": 2}]};
  * - {"ask": "cancel", "id": "..."} with {"cancelled": 1};
@@ -12,7 +13,8 @@
  *
  * `ready`: the broker is connected. `paused`: no casts are accepted, because the journal cannot be
  * written. `waiting`: the number of waiting requests and jobs. `unhandled`: the number of casts
- * with an unsupported method so far. `rejected`: the number of messages that could not be used so
+ * with an unsupported method so far. `moving`: how many of them wait to be moved to the queue of
+ * unhandled casts. `rejected`: the number of messages that could not be used so
  * far. `unsupported`: the number of messages with an unsupported compression or content type so
  * far. `done` and `total`: bytes, once an upload has begun.
  */
