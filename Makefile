@@ -377,8 +377,10 @@ deb: ## Build the Debian package, in build/deb (of the release that this is run 
 		' -- $(shell sed -n 's/^Maintainer: //p' conf/debian/control)  $(DEB_DATE)' >$(DEB_TREE)/debian/changelog
 	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u NOVASNAP_BUILD dpkg-buildpackage -b -us -uc
 
-check-package: ## Install, upgrade, remove and purge the package in new roots of Debian 12, 13 and sid (RELEASES=).
-	@tests/lib/deps.sh roots
+check-package: ## Test `make install`; install, upgrade, remove and purge the package in new roots of Debian 12, 13 and sid (RELEASES=).
+	@tests/lib/deps.sh build roots
+	@$(BUILDER) all
+	tests/package/test-install.sh
 	tests/package/test-package.sh $(or $(RELEASES),bookworm trixie sid)
 
 clean: ## Remove all that was built.

@@ -11,17 +11,21 @@ static void count_unhandled(const struct rpc_request *request, bool moved, void 
 {
 	struct dispatch *dispatch = opaque;
 	const char *unique_id = rpc_request_unique_id(request);
-	const struct rpc_context *context = rpc_request_context(request);
+	g_autofree char *cast =
+		g_strdup_printf("%s (request %.64s, message %.64s)", rpc_request_method(request),
+				rpc_context_string(rpc_request_context(request), "request_id"),
+				unique_id ? unique_id : "without an id");
 	unsigned count = atomic_fetch_add(&dispatch->unhandled, 1) + 1;
 
-	g_warning("%s the cast %s (request %.64s, message %.64s)%s%s: novasnapd does not support "
-		  "this "
-		  "method, or its version %s; %u such casts so far",
-		  moved ? "moving" : "dropping", rpc_request_method(request),
-		  rpc_context_string(context, "request_id"),
-		  unique_id ? unique_id : "without an id", moved ? " to the queue " : "",
-		  moved ? dispatch->agent->config->rpc.unhandled_queue : "",
-		  rpc_request_version(request), count);
+	if (moved)
+		g_warning("moving the cast %s to the queue %s: novasnapd does not support this "
+			  "method, or its version %s; %u such casts so far",
+			  cast, dispatch->agent->config->rpc.unhandled_queue,
+			  rpc_request_version(request), count);
+	else
+		g_warning("dropping the cast %s: novasnapd does not support this method, or its "
+			  "version %s; %u such casts so far",
+			  cast, rpc_request_version(request), count);
 }
 
 static void handle_task_request(struct rpc_request *request, const void *method, void *opaque)

@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""In nova-compute's place: what novasnapd does not serve waits in a queue of its own until nova-compute is back, in plain
+and in quorum queues."""
+import json
+import os
+import sys
+
+import kombu
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import tap  # noqa: E402
+from environment import Environment  # noqa: E402
+
+SECRET = "gAAAAAsecret"
+LAYOUTS = ({}, {"rabbit_quorum_queue": "true"})
+
+
+class Exclusive(Environment):
+    services = ("broker", "libvirtd")
+
+    def connection(self):
+        return kombu.Connection(self.broker.url.replace("rabbit:", "amqp:", 1))
+
+    def publish(self, queue, body, **properties):
+        with self.connection() as connection:
+            connection.Producer(serializer=None).publish(body, exchange="", routing_key=queue, **properties)
+
+    def take(self, queue):
+        with self.connection() as connection:
+            return connection.channel().basic_get(queue, no_ack=True)
+
+    def depth(self, queue):
+        with self.connection() as connection:
+            return connection.channel().queue_declare(queue, passive=True).message_count
+
+
+def test_casts_for_nova_compute_wait_for_its_return(env):
+    for number, layout in enumerate(LAYOUTS):
+        agent = env.make_agent(f"kept-{number}", {"oslo_messaging_rabbit": layout})
+        kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
+        bodies = [json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"{number}-{i}",
+                              "_context_auth_token": SECRET, "_context_request_id": f"req-{i}",
+                              "args": {"ratio": 1.0, "i": i}}) for i in range(5)]
+        agent.start()
+        for i, body in enumerate(bodies):
+            env.publish(own, body, headers={"mark": i}, content_type="application/json", content_encoding="utf-8",
+                        delivery_mode=2, correlation_id=f"c{i}")
+        tap.wait_for("casts in the queue", lambda queue=kept: env.depth(queue) == len(bodies), 30)
+        # The log has the method and the ids only.
+        assert "moving the cast terminate_instance (request req-4, message " in agent.text(), agent.text()
+        assert SECRET not in agent.text() and '"ratio"' not in agent.text()
+        refused = agent.command("replay", "--unhandled", check=False)
+        assert refused.returncode == 1 and "stop it" in refused.stderr, refused
+        assert env.depth(kept) == len(bodies)
+        # Neither a stop nor a kill loses one.
+        assert agent.stop() == 0
+        done = agent.command("replay", "--unhandled")
+        assert f"{len(bodies)} messages moved from the queue {kept} to {own}" in done.stdout, done
+        assert "start nova-compute" in done.stdout, done
+        assert env.depth(kept) == 0
+        for i, body in enumerate(bodies):
+            message = env.take(own)
+            text = message.body if isinstance(message.body, str) else bytes(message.body).decode()
+            assert text == body, (text, body)
+            assert message.headers["mark"] == i and message.properties["correlation_id"] == f"c{i}", message
+            assert message.properties["delivery_mode"] == 2, message.properties
+        assert "0 messages moved" in agent.command("replay", "--unhandled").stdout
+
+
+def test_casts_that_are_not_moved_yet_survive_a_kill(env):
+    """The queue cannot be used: the casts stay unacked, and the next novasnapd moves them."""
+    agent = env.make_agent("killed")
+    kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
+    with env.connection() as connection:
+        channel = connection.channel()
+        channel.queue_declare(kept, durable=True, auto_delete=False,
+                              arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    agent.start()
+    for i in range(4):
+        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"k{i}",
+                                     "args": {"i": i}}))
+    tap.wait_for("refusal", lambda: "is full, or the broker cannot store it" in agent.text(), 30)
+    agent.kill()
+    agent.start()
+    order = []
+    tap.wait_for("all casts", lambda: (message := env.take(kept)) and order.append(
+        json.loads(message.body)["args"]["i"]) or len(order) >= 4, 90)
+    assert order == [0, 1, 2, 3], order
+    assert agent.stop() == 0 and env.depth(own) == 0
+
+
+if __name__ == "__main__":
+    tap.main(Exclusive)
