@@ -17,7 +17,10 @@ LAYOUTS = ({}, {"rabbit_quorum_queue": "true"})
 
 
 class Exclusive(Environment):
-    services = ("broker", "libvirtd")
+    services = ("broker", "libvirt")
+
+    def set_up(self):
+        self.images = self.folder.make("images")
 
     def connection(self):
         return kombu.Connection(self.broker.url.replace("rabbit:", "amqp:", 1))
@@ -37,7 +40,7 @@ class Exclusive(Environment):
 
 def test_casts_for_nova_compute_wait_for_its_return(env):
     for number, layout in enumerate(LAYOUTS):
-        agent = env.make_agent(f"kept-{number}", {"oslo_messaging_rabbit": layout})
+        agent = env.make_agent(f"kept-{number}", {"oslo_messaging_rabbit": layout, "images": env.images})
         kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
         bodies = [json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"{number}-{i}",
                               "_context_auth_token": SECRET, "_context_request_id": f"req-{i}",
@@ -70,7 +73,7 @@ def test_casts_for_nova_compute_wait_for_its_return(env):
 
 def test_casts_that_are_not_moved_yet_survive_a_kill(env):
     """The queue cannot be used: the casts stay unacked, and the next novasnapd moves them."""
-    agent = env.make_agent("killed")
+    agent = env.make_agent("killed", {"images": env.images})
     kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
     with env.connection() as connection:
         channel = connection.channel()
