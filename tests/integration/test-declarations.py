@@ -92,19 +92,19 @@ class Host:
 
     def objects(self):
         """Returns the shared objects as they are, and each kind of private queue, without its own part of the name.
-        Those of the conductor are left out."""
+        Those of the conductor are left out, and the queue of exclusive mode, which no service of nova has."""
         exchanges, queues, bindings = self.broker.objects(self.vhost)
         return {
             *(("exchange", each["name"], each["type"], each["durable"], each["auto_delete"], text(each["arguments"]))
-              for each in exchanges if not is_conductors(each["name"])),
+              for each in exchanges if not is_left_out(each["name"])),
             *(("queue", public(each["name"]), each["durable"], each["auto_delete"], each["exclusive"],
-               text(each["arguments"])) for each in queues if not is_conductors(each["name"])),
+               text(each["arguments"])) for each in queues if not is_left_out(each["name"])),
             *(("binding", each["source"], public(each["destination"]), public(each["routing_key"]),
-               text(each["arguments"])) for each in bindings if not is_conductors(each["destination"]))}
+               text(each["arguments"])) for each in bindings if not is_left_out(each["destination"]))}
 
 
-def is_conductors(name):
-    return name.split(".")[0].split("_")[0] == "conductor"
+def is_left_out(name):
+    return name.split(".")[0].split("_")[0] == "conductor" or name.startswith("novasnap.unhandled.")
 
 
 def text(arguments):
