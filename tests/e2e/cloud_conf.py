@@ -99,6 +99,7 @@ report_interval = 3
 service_down_time = 120
 shutdown_timeout = 3
 shelved_offload_time = -1
+allow_resize_to_same_host = true
 running_deleted_instance_action = noop
 sync_power_state_interval = -1
 heal_instance_info_cache_interval = -1

@@ -24,6 +24,10 @@ class Server:
         return tap.wait_for("end of the action", lambda: (
             record := self.record())["OS-EXT-STS:task_state"] is None and record, 120, 0.05)
 
+    def wait_status(self, status):
+        return tap.wait_for(f"status {status}", lambda: (
+            record := self.record())["OS-EXT-STS:task_state"] is None and record["status"] == status and record, 120, 0.2)
+
     def events(self):
         """Returns (event, result) of each event of the last action."""
         return self.events_of(self.requests()[0])

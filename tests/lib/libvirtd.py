@@ -41,8 +41,9 @@ def qemu_may_use_kvm():
 
 
 class Libvirtd:
-    def __init__(self, folder, name="libvirt"):
-        self.folder = folder.make(name)
+    def __init__(self, folder, name="libvirt", hostname=None):
+        """`hostname`: what it takes for the machine's name."""
+        self.folder, self.hostname = folder.make(name), hostname
         self.log = os.path.join(self.folder, "libvirtd.log")
         self.folders = {each: folder.make(f"{name}/{each}") for each in FOLDERS}
         self.run, self.save = self.folders["run"], os.path.join(self.folders["lib"], "qemu/save")
@@ -89,7 +90,9 @@ class Libvirtd:
             os.makedirs(path, exist_ok=True)
         self._load_capabilities()
         script = "".join(f"mount --bind {source} {target} && " for source, target in binds.items())
-        self.process = spawn(["unshare", "--mount", "sh", "-c",
+        if self.hostname:
+            script += f"hostname {self.hostname} && "
+        self.process = spawn(["unshare", "--mount", *(["--uts"] if self.hostname else []), "sh", "-c",
                               f"{script}exec /usr/sbin/libvirtd --config {conf} "
                               f"--pid-file {self.folder}/libvirtd.pid"], self.log)
         self.probe = threading.Thread(target=self._probe, daemon=True)
