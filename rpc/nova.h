@@ -109,6 +109,12 @@ int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context,
 				const struct nova_release *release, const char *uuid,
 				const char *event, const char *exc_val, const char *exc_tb,
 				GError **error);
+/* Asks whether the action of the context's request has an event of that name that has not failed.
+ * nova-compute starts the event before it changes the instance, so it shows whether nova-compute
+ * has begun the request. Returns 1 if it has, 0 if not, -1 with an error. */
+int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
+				const struct nova_release *release, const char *uuid,
+				const char *event, GError **error);
 /* InstanceFault.create. `message` has at most 255 bytes, the width of the column. `details` are
  * stored only with code 500, as nova does. */
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,

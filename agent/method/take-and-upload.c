@@ -77,7 +77,9 @@ static char *find_hash_algo(struct task *task)
 static int save_upload_task_states(struct task *task, const struct snapshot_states *states,
 				   GError **error)
 {
-	if (report_task_state(task, states->pending_upload, states->first, error) < 0)
+	/* The claim of a backup has saved the first one. */
+	if (!(task->is_claimed && g_strcmp0(task->task_state, states->pending_upload) == 0) &&
+	    report_task_state(task, states->pending_upload, states->first, error) < 0)
 		return -1;
 	if (nova_instance_is_plain(task->instance))
 		return 0;

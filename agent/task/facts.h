@@ -23,6 +23,8 @@
 #define FACT_IMAGE_ASKED                                                                           \
 	"ask-image"	       /* the store was asked until it knows what became of the image */
 #define FACT_STOPPED "stopped" /* a run of the job was ended by SIGTERM */
+#define FACT_CLAIMED "claimed"		  /* the conductor has accepted the first save */
+#define FACT_STOPPED "stopped"		  /* a run of the job was ended by SIGTERM */
 
 /* Whether an earlier process journaled a fact with that word. */
 bool fact_is_known(const struct journal_job *job, const char *word);

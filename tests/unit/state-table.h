@@ -26,6 +26,8 @@ static const struct {
 				 "recovered: the rest is reported"},
 	[STAGE_IMAGE_GONE] = {"the image was deleted: for snapshot and backup no failure",
 			      "recovered: the rest is reported"},
+	[STAGE_LEFT_TO_NOVA] = {"the first save was refused: nova-compute has the request",
+				"asked again"},
 	[STAGE_CLOSED] = {"ended in the journal", "nothing"},
 	[STAGE_LEFT_OPEN] = {"open in the journal", "recovered"},
 };
