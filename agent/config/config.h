@@ -56,6 +56,7 @@ struct config {
 	unsigned quiesce_timeout_s;	    /* [novasnap]quiesce_timeout */
 	const char *audit_period;	    /* [DEFAULT]instance_usage_audit_period */
 	bool report_state;		    /* [novasnap]report_state */
+	bool report_progress;		    /* [novasnap]report_progress */
 	unsigned report_interval_s;	    /* [DEFAULT]report_interval */
 	unsigned journal_days;		    /* [novasnap]journal_days */
 	unsigned image_poll_interval_s;	    /* [novasnap]image_poll_interval */

@@ -24,6 +24,7 @@
 	"ask-image"	       /* the store was asked until it knows what became of the image */
 #define FACT_STOPPED "stopped" /* a run of the job was ended by SIGTERM */
 #define FACT_CLAIMED "claimed"		  /* the conductor has accepted the first save */
+#define FACT_PROGRESS "progress"	  /* a percentage may be in the instance's record */
 #define FACT_STOPPED "stopped"		  /* a run of the job was ended by SIGTERM */
 
 /* Whether an earlier process journaled a fact with that word. */

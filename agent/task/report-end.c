@@ -10,6 +10,7 @@
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/nova-exception.h"
+#include "agent/task/record-progress.h"
 #include "agent/task/report-event.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
@@ -252,6 +253,18 @@ static void clear_task_state(const struct end *end)
 				   "the task state could not be reverted", error);
 }
 
+static void clear_progress(const struct end *end)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (record_progress_clear(end->task, &error) == 0 ||
+	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
+		set_duty_done(end, TASK_DUTY_PROGRESS);
+	else
+		handle_undelivered(end, TASK_DUTY_PROGRESS,
+				   "the instance's progress could not be set to 0", error);
+}
+
 /* The arguments of nova's function, in its order: the instance after the image. */
 static void add_rest_args(cJSON *args, const struct task_method *method)
 {
@@ -343,6 +356,8 @@ static unsigned duties_not_needed(const struct task *task)
 		duties |= TASK_DUTY_EVENT;
 	if (!(flags & METHOD_HAS_FAULT))
 		duties |= TASK_DUTY_TASK_STATE;
+	if (!record_progress_was_saved(task))
+		duties |= TASK_DUTY_PROGRESS;
 	return duties;
 }
 
@@ -383,6 +398,8 @@ bool report_end(struct task *task, const GError *error, bool is_retry)
 		finish_event(&end);
 	if (is_due(&end, TASK_DUTY_TASK_STATE))
 		clear_task_state(&end);
+	if (is_due(&end, TASK_DUTY_PROGRESS))
+		clear_progress(&end);
 	if (is_due(&end, TASK_DUTY_NOTIFICATION))
 		notify_end(&end);
 	return task_state_due(task->state) == 0;

@@ -5,6 +5,7 @@
 #include "agent/task/report.h"
 
 #include "agent/task/fault-point.h"
+#include "agent/task/record-progress.h"
 #include "agent/task/step.h"
 #include "agent/task/want.h"
 
@@ -164,8 +165,13 @@ int report_task_state(struct task *task, const char *task_state, const char *exp
 		return 0;
 	}
 	nova_instance_set_task_state(task->instance, task_state);
+	/* In the same save. If it is refused, TASK_DUTY_PROGRESS remains. */
+	if (!task_state && record_progress_was_saved(task))
+		nova_instance_set_progress(task->instance, 0);
 	if (save_instance(task, task_state, expected, error) < 0)
 		return -1;
+	if (!task_state)
+		task_state_set_done(task->state, TASK_DUTY_PROGRESS);
 	task->task_state = task_state;
 	/* Another operation may have a task state from now on, which a failure must not clear. */
 	if (!task_state)

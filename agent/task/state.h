@@ -85,7 +85,8 @@ enum task_duty {
 	TASK_DUTY_EVENT = 1 << 2,	 /* the conductor: the action's event is finished */
 	TASK_DUTY_TASK_STATE = 1 << 3,	 /* the conductor: the instance's task state is cleared */
 	TASK_DUTY_NOTIFICATION = 1 << 4, /* listeners, and the caller of a call */
-	TASK_DUTIES = (1 << 5) - 1
+	TASK_DUTY_PROGRESS = 1 << 5,	 /* the conductor: the instance's progress is 0 again */
+	TASK_DUTIES = (1 << 6) - 1
 };
 
 struct task_state;

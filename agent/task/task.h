@@ -93,6 +93,7 @@ struct task {
 	const char **roles; /* what identity.roles points to */
 
 	/* Any thread. */
+	atomic_bool has_progress; /* this process has journaled FACT_PROGRESS (record-progress.h) */
 	atomic_llong progress_at; /* monotonic us of the last progress notification */
 	atomic_ullong stored;	  /* bytes of the current attempt that the store has received */
 	atomic_ullong total;	  /* bytes of the image; 0: not known yet */

@@ -226,6 +226,18 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 	return rc;
 }
 
+int nova_conductor_progress_save(struct rpc *rpc, struct rpc_context *context, const cJSON *object,
+				 int percent, unsigned timeout_s, GError **error)
+{
+	cJSON *reply = rpc_call(rpc, CONDUCTOR_TOPIC, context, "object_action", CONDUCTOR_VERSION,
+				nova_instance_progress_args(object, percent), timeout_s, error);
+
+	if (!reply)
+		g_prefix_error(error, "saving the instance's progress: ");
+	cJSON_Delete(reply);
+	return reply ? 0 : -1;
+}
+
 int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
 				    struct nova_instance *instance, GError **error)
 {
