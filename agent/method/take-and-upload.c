@@ -15,6 +15,7 @@
 #include "agent/task/record-progress.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
+#include "agent/task/want.h"
 
 #define STATE_PENDING_UPLOAD "image_pending_upload"
 #define STATE_UPLOADING "image_uploading"
@@ -357,13 +358,17 @@ static int clear_task_state(struct task *task, GError **error)
 static int snapshot_and_clear(struct task *task, const char *first, GError **error)
 {
 	const struct snapshot_states states = {first, STATE_PENDING_UPLOAD, STATE_UPLOADING};
+	g_autoptr(GError) local = NULL;
 
 	task->step = "saving the power state";
 	if (save_power_state(task, error) < 0)
 		return -1;
 	report_phase(task, "snapshot", "start");
-	if (snapshot_take_and_upload(task, &states, error) < 0)
+	if (snapshot_take_and_upload(task, &states, &local) < 0) {
+		snapshot_explain_missing_guest(task, &local);
+		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
+	}
 	if (clear_task_state(task, error) < 0)
 		return -1;
 	fact_note(task, FACT_STATE_CLEARED);

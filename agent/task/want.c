@@ -35,3 +35,28 @@ enum want snapshot_want(struct task *task, bool is_begun)
 		return WANT_NO;
 	return guest_want(task);
 }
+
+void snapshot_explain_missing_guest(struct task *task, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	const char *state;
+
+	if (!g_error_matches(*error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN) ||
+	    !task->agent->config->control || nova_instance_is_plain(task->instance))
+		return;
+	if (nova_conductor_instance_refresh(task->agent->rpc, task->context, task->instance,
+					    &local) < 0) {
+		if (g_error_matches(local, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND)) {
+			g_clear_error(error);
+			g_propagate_error(error, g_steal_pointer(&local));
+		}
+		return;
+	}
+	state = nova_instance_string(task->instance, "task_state");
+	if (g_strcmp0(state, "deleting") != 0 && g_strcmp0(state, "soft-deleting") != 0)
+		return;
+	g_set_error(&local, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
+		    "%s; the instance is being deleted", (*error)->message);
+	g_clear_error(error);
+	g_propagate_error(error, g_steal_pointer(&local));
+}

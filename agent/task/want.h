@@ -19,4 +19,9 @@ enum want {
  * also be receiving it. */
 enum want snapshot_want(struct task *task, bool is_begun);
 
+/* If the error is that libvirt does not know the guest (VIRT_ERROR_NO_DOMAIN), asks the conductor
+ * once for the instance. If it is deleted or being deleted, that becomes the error, as of a save:
+ * RPC_ERROR_INSTANCE_NOT_FOUND or RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE. */
+void snapshot_explain_missing_guest(struct task *task, GError **error);
+
 #endif

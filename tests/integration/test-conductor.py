@@ -495,6 +495,7 @@ def test_the_progress_is_0_again_after_a_cancel_and_after_another_task_state(env
 
 def test_the_progress_is_0_again_after_a_crash(env):
     agent = progress_agent(env)
+    env.conductor.host = agent.host
     image = start_upload(env, agent)
     agent.kill()
     env.glance.delete(image)
