@@ -262,6 +262,10 @@ static void test_value_errors(void)
 		     "[libvirt]snapshots_directory: must be an absolute path");
 	expect_error("[novasnap]\ncontrol = none\nreport_state = true\n",
 		     ":3: [novasnap]report_state: requires control = conductor");
+	expect_error("[novasnap]\ncontrol = none\nreport_progress = true\n",
+		     ":3: [novasnap]report_progress: requires control = conductor");
+	expect_error("[novasnap]\nmode = both\n",
+		     ":2: [novasnap]mode: is \"both\", must be one of: exclusive, beside");
 }
 
 /* Options in the query of a transport URL, and the broker for notifications. */
