@@ -59,6 +59,7 @@ cJSON *nova_instance_object(const struct nova_instance *instance);
  * are copied. nova_conductor_instance_save saves the changes. `task_state` NULL means None. */
 void nova_instance_set_task_state(struct nova_instance *instance, const char *task_state);
 void nova_instance_set_power_state(struct nova_instance *instance, int power_state);
+void nova_instance_set_progress(struct nova_instance *instance, int percent);
 void nova_instance_set_vm_state(struct nova_instance *instance, const char *vm_state);
 /* `value` NULL removes the key. */
 void nova_instance_set_system_metadata(struct nova_instance *instance, const char *key,
@@ -79,6 +80,11 @@ void nova_instance_forget_changes(struct nova_instance *instance);
 int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 				 struct nova_instance *instance, const char *expected_task_state,
 				 GError **error);
+/* Instance.save with the field `progress` (percent) alone: of the object, a copy of which
+ * nova_instance_object returns, no other field is saved. From any thread. Plain instances cannot be
+ * saved this way. The call waits at most `timeout_s` seconds; 0: response_timeout_s. */
+int nova_conductor_progress_save(struct rpc *rpc, struct rpc_context *context, const cJSON *object,
+				 int percent, unsigned timeout_s, GError **error);
 /* Instance.refresh: reads the fields from the database. */
 int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
 				    struct nova_instance *instance, GError **error);
@@ -109,6 +115,12 @@ int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context,
 				const struct nova_release *release, const char *uuid,
 				const char *event, const char *exc_val, const char *exc_tb,
 				GError **error);
+/* Asks whether the action of the context's request has an event of that name that has not failed.
+ * nova-compute starts the event before it changes the instance, so it shows whether nova-compute
+ * has begun the request. Returns 1 if it has, 0 if not, -1 with an error. */
+int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
+				const struct nova_release *release, const char *uuid,
+				const char *event, GError **error);
 /* InstanceFault.create. `message` has at most 255 bytes, the width of the column. `details` are
  * stored only with code 500, as nova does. */
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,

@@ -57,6 +57,7 @@ struct config {
 	const char *audit_period;	    /* [DEFAULT]instance_usage_audit_period */
 	/* [novasnap]report_state; by default true, unless `beside` or without `control`. */
 	bool report_state;
+	bool report_progress;		/* [novasnap]report_progress */
 	unsigned report_interval_s;	/* [DEFAULT]report_interval */
 	unsigned journal_days;		/* [novasnap]journal_days */
 	unsigned image_poll_interval_s; /* [novasnap]image_poll_interval */

@@ -57,6 +57,10 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 		return set_rule_error(
 			inputs, CONFIG_OWN_SECTION, "report_state",
 			"requires control = conductor: the conductor stores the record", error);
+	if (config->report_progress && !config->control)
+		return set_rule_error(
+			inputs, CONFIG_OWN_SECTION, "report_progress",
+			"requires control = conductor: the conductor stores the progress", error);
 	return 0;
 }
 

@@ -224,6 +224,7 @@ const struct config_key config_table[] = {
 	KEY_UINT(KEY_OWN, "rejected_max_files", config.rpc.rejected_max_files, "100", "files", 0,
 		 100000),
 	KEY_BOOL(KEY_OWN, "report_state", config.report_state, NULL),
+	KEY_BOOL(KEY_OWN, "report_progress", config.report_progress, "false"),
 	KEY_PATH(KEY_OWN, "thaw_program", config.virt.thaw_program, NULL),
 	KEY_SECONDS(KEY_OWN, "shutdown_grace", config.shutdown_grace_s, "60", 0),
 	KEY_SECONDS(KEY_OWN, "connect_timeout", config.image.connect_timeout_s, "10", 1),

@@ -9,6 +9,7 @@
 #include "agent/recovery/moved.h"
 #include "agent/recovery/resume.h"
 #include "agent/recovery/rollback.h"
+#include "agent/task/claim.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/outcome.h"
@@ -81,6 +82,35 @@ static enum task_event begin_task(struct task *task, GError **error)
 	return event;
 }
 
+/* Of an instance that has moved or is gone there is nothing to claim. */
+static bool needs_claim(const struct task *task, enum task_event event)
+{
+	return event != TASK_EVENT_STOPPED && event != TASK_EVENT_NOT_OURS &&
+	       event != TASK_EVENT_INSTANCE_GONE && claim_is_due(task);
+}
+
+/* Claims the task, also if it ends without running: its end is reported only then. Returns `event`,
+ * or the one with which the task ends instead; then the error is replaced. */
+static enum task_event claim_task(struct task *task, enum task_event event, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	switch (claim_take(task, &local)) {
+	case CLAIM_OURS:
+		return event;
+	case CLAIM_TAKEN:
+		event = TASK_EVENT_TAKEN;
+		break;
+	case CLAIM_FAILED:
+	default:
+		event = job_is_stopping(task->job) ? TASK_EVENT_STOPPED : task_outcome(task, local);
+		break;
+	}
+	g_clear_error(error);
+	g_propagate_error(error, g_steal_pointer(&local));
+	return event;
+}
+
 static int run_method(struct task *task, GError **error)
 {
 	if (task_state_apply(task->state, TASK_EVENT_RUN, error) < 0)
@@ -88,9 +118,10 @@ static int run_method(struct task *task, GError **error)
 	task->step = "asking for nova's release";
 	release_find(task);
 	task->step = "starting the action's event";
-	/* An earlier process may have started the event. If it did not, report_end does. */
-	if ((task->method->flags & METHOD_HAS_EVENT) && !task_was_begun(task) &&
-	    report_event_start(task, error) < 0)
+	/* An earlier process may have started the event, but not before it had claimed the task. If
+	 * it did not, report_end does. */
+	if ((task->method->flags & METHOD_HAS_EVENT) &&
+	    (task->is_claimed || !task_was_begun(task)) && report_event_start(task, error) < 0)
 		return -1;
 	task->step = "beginning";
 	return task->method->run(task, error);
@@ -181,7 +212,9 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 
 	if (task_state_apply(task->state, event, NULL) < 0)
 		return;
-	if (error && task->journal_job > 0 && task_state_is_ending(task->state))
+	/* Of a task that is left to nova-compute nothing is reported, so it may be asked again. */
+	if (error && task->journal_job > 0 && task_state_is_ending(task->state) &&
+	    task_state_stage(task->state) != STAGE_LEFT_TO_NOVA)
 		fact_note_failure(task, error);
 	if (was_running && task_state_stage(task->state) == STAGE_LEFT_OPEN)
 		/* It does not count as a run during which novasnapd died. */
@@ -213,6 +246,8 @@ static void task_job_run(struct job *job, void *opaque)
 
 	task->job = job;
 	event = begin_task(task, &error);
+	if (needs_claim(task, event))
+		event = claim_task(task, event, &error);
 	if (ends_without_success(event) && task->method->give_up)
 		task->method->give_up(task);
 	if (event == TASK_EVENT_RUN) {

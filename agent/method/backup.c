@@ -11,6 +11,7 @@
 #include "agent/task/step.h"
 
 #define STATE_BACKUP "image_backup"
+#define STATE_PENDING_UPLOAD "image_pending_upload"
 
 /* Glance's times are whole seconds: among images of the same second, the image just created is the
  * newest. */
@@ -123,6 +124,8 @@ const struct task_method method_backup_instance = {
 	.event = "compute_backup_instance",
 	.flags = METHOD_HAS_EVENT | METHOD_HAS_FAULT | METHOD_HAS_IMAGE | METHOD_TOLERATES_GONE,
 	.task_states = "image_backup,image_pending_upload,image_uploading",
+	.claim_state = STATE_PENDING_UPLOAD,
+	.claim_expected = STATE_BACKUP,
 	.run = run_backup,
 	.check_args = check_backup_args,
 };

@@ -35,7 +35,8 @@ static int run_snapshot(struct task *task, GError **error)
 	if (nova_instance_is_plain(task->instance))
 		return run_plain_snapshot(task, error);
 	task->step = "accepting the cast";
-	if (report_task_state(task, STATE_SNAPSHOT, STATE_SNAPSHOT_PENDING, error) < 0)
+	if (!task->is_claimed &&
+	    report_task_state(task, STATE_SNAPSHOT, STATE_SNAPSHOT_PENDING, error) < 0)
 		return -1;
 	report_event_accept(task);
 	return snapshot_instance_steps(task, STATE_SNAPSHOT, true, error);
@@ -71,6 +72,8 @@ const struct task_method method_snapshot_instance = {
 	.event = "compute_snapshot_instance",
 	.flags = METHOD_HAS_EVENT | METHOD_HAS_FAULT | METHOD_HAS_IMAGE | METHOD_TOLERATES_GONE,
 	.task_states = "image_snapshot_pending,image_snapshot,image_pending_upload,image_uploading",
+	.claim_state = STATE_SNAPSHOT,
+	.claim_expected = STATE_SNAPSHOT_PENDING,
 	.rest_function = "_snapshot_instance",
 	.rest_expected_state = STATE_SNAPSHOT,
 	.run = run_snapshot,

@@ -12,8 +12,10 @@
 #include "agent/method/image-metadata.h"
 #include "agent/method/image-send.h"
 #include "agent/task/facts.h"
+#include "agent/task/record-progress.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
+#include "agent/task/want.h"
 
 #define STATE_PENDING_UPLOAD "image_pending_upload"
 #define STATE_UPLOADING "image_uploading"
@@ -77,7 +79,9 @@ static char *find_hash_algo(struct task *task)
 static int save_upload_task_states(struct task *task, const struct snapshot_states *states,
 				   GError **error)
 {
-	if (report_task_state(task, states->pending_upload, states->first, error) < 0)
+	/* The claim of a backup has saved the first one. */
+	if (!(task->is_claimed && g_strcmp0(task->task_state, states->pending_upload) == 0) &&
+	    report_task_state(task, states->pending_upload, states->first, error) < 0)
 		return -1;
 	if (nova_instance_is_plain(task->instance))
 		return 0;
@@ -285,6 +289,7 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 			     GError **error)
 {
 	struct image_job image = {.task = task, .states = states};
+	struct record_progress *progress;
 	int rc = -1;
 
 	/* An earlier process has uploaded the image. */
@@ -295,12 +300,14 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 		return task_fail_cancelled(task, error);
 	image.base = image_base_new(task);
 	image.monitor = abort_monitor_start(task, error);
+	progress = record_progress_start(task);
 	if (image.monitor)
 		rc = attempt_snapshots(&image, error);
 	if (rc == 0 && !job_refuse_cancel(task->job))
 		rc = task_fail_cancelled(task, error);
 	abort_monitor_stop(image.monitor);
 	job_release_slot(task->job);
+	record_progress_stop(progress);
 	g_free(image.name);
 	g_free(image.hash_algo);
 	image_base_free(image.base);
@@ -324,19 +331,45 @@ static int save_power_state(struct task *task, GError **error)
 	return report_power_state(task, state, error);
 }
 
+/* If another operation has begun since, for example after a start of nova-compute has cleared the
+ * task state, the image is complete nevertheless. */
+static int clear_task_state(struct task *task, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	task->step = "clearing the task state";
+	if (report_task_state(task, NULL, STATE_UPLOADING, &local) == 0)
+		return 0;
+	if (!task_state_has_complete_image(task->state) ||
+	    !g_error_matches(local, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE)) {
+		g_propagate_error(error, g_steal_pointer(&local));
+		return -1;
+	}
+	g_message("instance %s: image %s is complete; another operation has the instance: not "
+		  "changing its task state: %s",
+		  nova_instance_uuid(task->instance), task->image_id, local->message);
+	nova_instance_forget_changes(task->instance);
+	task_state_set_done(task->state, TASK_DUTY_TASK_STATE);
+	task->task_state = NULL;
+	return 0;
+}
+
 /* Up to the cleared task state. */
 static int snapshot_and_clear(struct task *task, const char *first, GError **error)
 {
 	const struct snapshot_states states = {first, STATE_PENDING_UPLOAD, STATE_UPLOADING};
+	g_autoptr(GError) local = NULL;
 
 	task->step = "saving the power state";
 	if (save_power_state(task, error) < 0)
 		return -1;
 	report_phase(task, "snapshot", "start");
-	if (snapshot_take_and_upload(task, &states, error) < 0)
+	if (snapshot_take_and_upload(task, &states, &local) < 0) {
+		snapshot_explain_missing_guest(task, &local);
+		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
-	task->step = "clearing the task state";
-	if (report_task_state(task, NULL, STATE_UPLOADING, error) < 0)
+	}
+	if (clear_task_state(task, error) < 0)
 		return -1;
 	fact_note(task, FACT_STATE_CLEARED);
 	if (!nova_instance_is_plain(task->instance))

@@ -6,6 +6,7 @@
 
 #include "agent/recovery/image.h"
 #include "agent/recovery/instance.h"
+#include "agent/task/claim.h"
 #include "agent/task/facts.h"
 #include "agent/task/outcome.h"
 
@@ -103,6 +104,24 @@ static enum task_event fail_as_journaled(const struct task *task, enum instance_
 	return fail_with(task, noted, error);
 }
 
+/* The task state may be nova-compute's: only the claim tells whether the task may run. */
+static enum task_event decide_unclaimed(struct task *task, enum instance_standing standing,
+					const GError *why, GError **error)
+{
+	if (job_is_stopping(task->job))
+		return TASK_EVENT_STOPPED;
+	if (standing == INSTANCE_MOVED || standing == INSTANCE_DELETING ||
+	    standing == INSTANCE_GONE)
+		return fail_by_standing(task, standing, why, error);
+	if (task->recovered_job->reason)
+		return fail_as_journaled(task, INSTANCE_WAITS, error);
+	if (job_is_cancelled(task->job)) {
+		(void)task_fail_cancelled(task, error);
+		return TASK_EVENT_CANCELLED;
+	}
+	return decide_to_run(task, INSTANCE_WAITS, error);
+}
+
 /* Not if it is already known how the task continues. The method itself verifies an image that the
  * store has confirmed, after it has cleared the task state. */
 static bool needs_image_query(const struct task *task, enum instance_standing standing)
@@ -141,6 +160,8 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 
 	task->step = "querying the instance's state";
 	standing = recovery_ask_instance(task, was_complete, &instance_error);
+	if (claim_is_due(task))
+		return decide_unclaimed(task, standing, instance_error, error);
 	if (needs_image_query(task, standing)) {
 		task->step = "querying the image's state";
 		image = recovery_ask_image(task, &image_error);

@@ -21,8 +21,10 @@
 #define FACT_ACCEPTED "accepted"	  /* nova's event is a success, whatever the end is */
 #define FACT_EVENT_FINISHED "told-event"  /* that event is finished */
 #define FACT_IMAGE_ASKED                                                                           \
-	"ask-image"	       /* the store was asked until it knows what became of the image */
-#define FACT_STOPPED "stopped" /* a run of the job was ended by SIGTERM */
+	"ask-image"		 /* the store was asked until it knows what became of the image */
+#define FACT_CLAIMED "claimed"	 /* the conductor has accepted the first save */
+#define FACT_PROGRESS "progress" /* a percentage may be in the instance's record */
+#define FACT_STOPPED "stopped"	 /* a run of the job was ended by SIGTERM */
 
 /* Whether an earlier process journaled a fact with that word. */
 bool fact_is_known(const struct journal_job *job, const char *word);

@@ -6,9 +6,11 @@
 #include "agent/task/report-end.h"
 
 #include "agent/task/args.h"
+#include "agent/task/claim.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/nova-exception.h"
+#include "agent/task/record-progress.h"
 #include "agent/task/report-event.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
@@ -224,21 +226,43 @@ static void finish_event(const struct end *end)
 				   error);
 }
 
-/* As nova's _instance_update, which clears any task state. On a later try another operation may
- * have changed it: then only a task state of the method is cleared. */
+/* The task states that may be cleared; NULL: any. As nova's _instance_update, which clears any. On
+ * a later try, or beside a nova-compute, another operation may have changed it: then only a task
+ * state of the method is cleared. */
+static const char *states_to_clear(const struct end *end)
+{
+	const struct task *task = end->task;
+	bool others_may_have_acted =
+		end->is_retry || task->recovered_job || task->agent->config->beside;
+
+	if (claim_is_due(task))
+		return task->method->claim_expected;
+	return others_may_have_acted ? task->method->task_states : NULL;
+}
+
 static void clear_task_state(const struct end *end)
 {
 	struct task *task = end->task;
-	bool others_may_have_acted = end->is_retry || task->recovered_job;
 	g_autoptr(GError) error = NULL;
 
-	if (report_task_state(task, NULL, others_may_have_acted ? task->method->task_states : NULL,
-			      &error) == 0 ||
+	if (report_task_state(task, NULL, states_to_clear(end), &error) == 0 ||
 	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
 		set_duty_done(end, TASK_DUTY_TASK_STATE);
 	else
 		handle_undelivered(end, TASK_DUTY_TASK_STATE,
 				   "the task state could not be reverted", error);
+}
+
+static void clear_progress(const struct end *end)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (record_progress_clear(end->task, &error) == 0 ||
+	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
+		set_duty_done(end, TASK_DUTY_PROGRESS);
+	else
+		handle_undelivered(end, TASK_DUTY_PROGRESS,
+				   "the instance's progress could not be set to 0", error);
 }
 
 /* The arguments of nova's function, in its order: the instance after the image. */
@@ -291,6 +315,9 @@ static void log_end(const struct end *end)
 		g_message("instance %s: no longer exists, noticed while %s: %s", uuid, task->step,
 			  message);
 		break;
+	case STAGE_LEFT_TO_NOVA:
+		g_message("instance %s: %s", uuid, message);
+		break;
 	case STAGE_IMAGE_GONE:
 		g_message("instance %s: image %s no longer exists, noticed while %s: %s", uuid,
 			  task->image_id, task->step, message);
@@ -319,7 +346,9 @@ static unsigned duties_not_needed(const struct task *task)
 		task->recovered_job && fact_is_known(task->recovered_job, FACT_EVENT_FINISHED);
 	unsigned duties = 0;
 
-	if (!(flags & METHOD_HAS_IMAGE))
+	/* nova-compute may have an unclaimed task, and write the image. */
+	if (!(flags & METHOD_HAS_IMAGE) ||
+	    (claim_is_due(task) && task_state_stage(task->state) == STAGE_FAILED))
 		duties |= TASK_DUTY_IMAGE;
 	if (!(flags & METHOD_HAS_FAULT) || !has_events || has_fault)
 		duties |= TASK_DUTY_FAULT;
@@ -327,6 +356,8 @@ static unsigned duties_not_needed(const struct task *task)
 		duties |= TASK_DUTY_EVENT;
 	if (!(flags & METHOD_HAS_FAULT))
 		duties |= TASK_DUTY_TASK_STATE;
+	if (!record_progress_was_saved(task))
+		duties |= TASK_DUTY_PROGRESS;
 	return duties;
 }
 
@@ -367,6 +398,8 @@ bool report_end(struct task *task, const GError *error, bool is_retry)
 		finish_event(&end);
 	if (is_due(&end, TASK_DUTY_TASK_STATE))
 		clear_task_state(&end);
+	if (is_due(&end, TASK_DUTY_PROGRESS))
+		clear_progress(&end);
 	if (is_due(&end, TASK_DUTY_NOTIFICATION))
 		notify_end(&end);
 	return task_state_due(task->state) == 0;

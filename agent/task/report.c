@@ -5,7 +5,9 @@
 #include "agent/task/report.h"
 
 #include "agent/task/fault-point.h"
+#include "agent/task/record-progress.h"
 #include "agent/task/step.h"
+#include "agent/task/want.h"
 
 #define PROGRESS_INTERVAL_US (G_USEC_PER_SEC / 2)
 #define LOG_INTERVAL_US (10 * G_USEC_PER_SEC)
@@ -37,46 +39,11 @@ bool report_has_events(const struct task *task)
 	return has_conductor(task) && !nova_instance_is_plain(task->instance);
 }
 
-enum want { WANT_UNKNOWN, WANT_YES, WANT_NO };
-
-static enum want guest_want(struct task *task)
-{
-	g_autoptr(GError) error = NULL;
-
-	if (virt_guest_power_state(task->agent->host, nova_instance_uuid(task->instance), &error) >=
-	    0)
-		return WANT_YES;
-	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN) ? WANT_NO : WANT_UNKNOWN;
-}
-
-/* The snapshot is still wanted if its image waits for data and the guest is on this host. Unknown:
- * the image store or libvirt did not answer. */
-static enum want snapshot_want(struct task *task)
-{
-	g_autoptr(image_record_t) record = NULL;
-	g_autoptr(GError) error = NULL;
-	const char *owner;
-
-	if (!task->image_id)
-		return WANT_NO;
-	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, &error) <
-	    0)
-		return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) ? WANT_NO
-										  : WANT_UNKNOWN;
-	if (g_strcmp0(record->status, "queued") != 0 && g_strcmp0(record->status, "saving") != 0)
-		return WANT_NO;
-	owner = cJSON_GetStringValue(
-		cJSON_GetObjectItemCaseSensitive(record->document, "instance_uuid"));
-	if (owner && !g_str_equal(owner, nova_instance_uuid(task->instance)))
-		return WANT_NO;
-	return guest_want(task);
-}
-
 /* Asks again while image store or libvirt do not answer. */
 static bool is_snapshot_wanted(struct task *task)
 {
 	for (unsigned attempt = 1;; attempt++) {
-		enum want want = snapshot_want(task);
+		enum want want = snapshot_want(task, true);
 
 		if (want != WANT_UNKNOWN)
 			return want == WANT_YES;
@@ -135,8 +102,7 @@ static enum save_verdict classify_failed_save(struct task *task, const GError *e
 	return SAVE_AGAIN;
 }
 
-static int save_instance_once(struct task *task, const char *wanted, const char *expected,
-			      GError **error)
+int report_save_once(struct task *task, const char *wanted, const char *expected, GError **error)
 {
 	g_autofree char *step = g_strconcat("state-", wanted ? wanted : "none", NULL);
 
@@ -158,14 +124,14 @@ static int save_instance(struct task *task, const char *wanted, const char *expe
 	if (!has_conductor(task))
 		return 0;
 	/* The earlier process may have reached any of them. */
-	if (task_was_begun(task) && expected) {
+	if (task_was_begun(task) && !task->is_claimed && expected) {
 		any_of_method = g_strdup_printf("%s,%s", expected, task->method->task_states);
 		expected = any_of_method;
 	}
 	for (unsigned attempt = 1;; attempt++) {
 		GError *local = NULL;
 
-		if (save_instance_once(task, wanted, or_none ? or_none : expected, &local) == 0)
+		if (report_save_once(task, wanted, or_none ? or_none : expected, &local) == 0)
 			return 0;
 		switch (classify_failed_save(task, local, wanted, expected, was_lost, &or_none)) {
 		case SAVE_DONE:
@@ -199,8 +165,13 @@ int report_task_state(struct task *task, const char *task_state, const char *exp
 		return 0;
 	}
 	nova_instance_set_task_state(task->instance, task_state);
+	/* In the same save. If it is refused, TASK_DUTY_PROGRESS remains. */
+	if (!task_state && record_progress_was_saved(task))
+		nova_instance_set_progress(task->instance, 0);
 	if (save_instance(task, task_state, expected, error) < 0)
 		return -1;
+	if (!task_state)
+		task_state_set_done(task->state, TASK_DUTY_PROGRESS);
 	task->task_state = task_state;
 	/* Another operation may have a task state from now on, which a failure must not clear. */
 	if (!task_state)

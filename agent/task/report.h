@@ -17,6 +17,9 @@
  * states that the conductor must find, separated by commas, "" for none; NULL: any. */
 int report_task_state(struct task *task, const char *task_state, const char *expected,
 		      GError **error);
+/* One try to save the instance, whose task state was set to `wanted` before. Nothing is repeated or
+ * sent to listeners. */
+int report_save_once(struct task *task, const char *wanted, const char *expected, GError **error);
 /* Saves the instance with this vm_state. The task state does not change. */
 int report_vm_state(struct task *task, const char *vm_state, GError **error);
 /* Saves the instance with this power state, and loads its flavor. The task state does not

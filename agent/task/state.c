@@ -20,7 +20,7 @@ struct task_state {
 #define RUNNING BIT(STAGE_RUNNING)
 #define ENDING                                                                                     \
 	(BIT(STAGE_SUCCEEDED) | BIT(STAGE_FAILED) | BIT(STAGE_REFUSED) | BIT(STAGE_NOT_OURS) |     \
-	 BIT(STAGE_INSTANCE_GONE) | BIT(STAGE_IMAGE_GONE))
+	 BIT(STAGE_INSTANCE_GONE) | BIT(STAGE_IMAGE_GONE) | BIT(STAGE_LEFT_TO_NOVA))
 
 /* Images, as bits. */
 #define UNTOUCHED BIT(TASK_IMAGE_UNTOUCHED)
@@ -79,8 +79,10 @@ static const struct transition transitions[] = {
 	 TASK_IMAGE_WRITTEN},
 	{TASK_EVENT_STATE_TAKEN, RECOVERING | RUNNING, ANY_IMAGE, STAGE_REFUSED, SAME},
 	{TASK_EVENT_NOT_OURS, RECOVERING | RUNNING, ANY_IMAGE, STAGE_NOT_OURS, SAME},
+	{TASK_EVENT_INSTANCE_GONE, WAITING, UNTOUCHED, STAGE_INSTANCE_GONE, SAME},
 	{TASK_EVENT_INSTANCE_GONE, RECOVERING | RUNNING, ANY_IMAGE, STAGE_INSTANCE_GONE, SAME},
 	{TASK_EVENT_IMAGE_GONE, RECOVERING | RUNNING, ANY_IMAGE, STAGE_IMAGE_GONE, SAME},
+	{TASK_EVENT_TAKEN, WAITING | RECOVERING, UNTOUCHED, STAGE_LEFT_TO_NOVA, SAME},
 
 	/* A kept image cannot be cancelled. Otherwise the image is not wanted, even if it is
 	 * complete. */
@@ -103,14 +105,18 @@ static const struct {
 	[STAGE_WAITING] = {"waiting", 0},
 	[STAGE_RECOVERING] = {"recovering", 0},
 	[STAGE_RUNNING] = {"running", 0},
-	[STAGE_SUCCEEDED] = {"succeeded", TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION},
+	[STAGE_SUCCEEDED] = {"succeeded",
+			     TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION | TASK_DUTY_PROGRESS},
 	[STAGE_FAILED] = {"failed", TASK_DUTIES},
 	[STAGE_REFUSED] = {"refused", TASK_DUTIES & ~TASK_DUTY_TASK_STATE},
-	[STAGE_NOT_OURS] = {"not ours", TASK_DUTY_IMAGE | TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION},
-	[STAGE_INSTANCE_GONE] = {"instance gone",
-				 TASK_DUTY_IMAGE | TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION},
-	[STAGE_IMAGE_GONE] = {"image gone",
-			      TASK_DUTY_EVENT | TASK_DUTY_TASK_STATE | TASK_DUTY_NOTIFICATION},
+	[STAGE_NOT_OURS] = {"not ours", TASK_DUTY_IMAGE | TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION |
+						TASK_DUTY_PROGRESS},
+	[STAGE_INSTANCE_GONE] = {"instance gone", TASK_DUTY_IMAGE | TASK_DUTY_EVENT |
+							  TASK_DUTY_NOTIFICATION |
+							  TASK_DUTY_PROGRESS},
+	[STAGE_IMAGE_GONE] = {"image gone", TASK_DUTY_EVENT | TASK_DUTY_TASK_STATE |
+						    TASK_DUTY_NOTIFICATION | TASK_DUTY_PROGRESS},
+	[STAGE_LEFT_TO_NOVA] = {"left to nova", 0},
 	[STAGE_CLOSED] = {"closed", 0},
 	[STAGE_LEFT_OPEN] = {"left open", 0},
 };
@@ -142,6 +148,7 @@ static const char *const event_names[] = {
 	[TASK_EVENT_NOT_OURS] = "instance not ours",
 	[TASK_EVENT_INSTANCE_GONE] = "instance gone",
 	[TASK_EVENT_IMAGE_GONE] = "image gone",
+	[TASK_EVENT_TAKEN] = "taken by nova-compute",
 	[TASK_EVENT_CANCELLED] = "cancelled",
 	[TASK_EVENT_STOPPED] = "stopped",
 	[TASK_EVENT_REPORTED] = "end reported",

@@ -31,6 +31,7 @@ enum task_stage {
 	STAGE_NOT_OURS,	     /* on another host, gone, or no longer waiting for the task */
 	STAGE_INSTANCE_GONE, /* no failure for the method */
 	STAGE_IMAGE_GONE,    /* no failure for the method */
+	STAGE_LEFT_TO_NOVA,  /* nova-compute has the request: nothing is reported */
 	/* Final in this process. */
 	STAGE_CLOSED,	 /* ended */
 	STAGE_LEFT_OPEN, /* the next process resumes it from the journal */
@@ -68,6 +69,7 @@ enum task_event {
 	TASK_EVENT_NOT_OURS,	  /* recovery found that the instance does not wait for it */
 	TASK_EVENT_INSTANCE_GONE,
 	TASK_EVENT_IMAGE_GONE,
+	TASK_EVENT_TAKEN,     /* the first save was refused: nova-compute has the request */
 	TASK_EVENT_CANCELLED, /* by `novasnap cancel` */
 	TASK_EVENT_STOPPED,   /* SIGTERM, and the time is over or there is no answer */
 	TASK_EVENT_REPORTED,  /* the end is completely reported */
@@ -83,7 +85,8 @@ enum task_duty {
 	TASK_DUTY_EVENT = 1 << 2,	 /* the conductor: the action's event is finished */
 	TASK_DUTY_TASK_STATE = 1 << 3,	 /* the conductor: the instance's task state is cleared */
 	TASK_DUTY_NOTIFICATION = 1 << 4, /* listeners, and the caller of a call */
-	TASK_DUTIES = (1 << 5) - 1
+	TASK_DUTY_PROGRESS = 1 << 5,	 /* the conductor: the instance's progress is 0 again */
+	TASK_DUTIES = (1 << 6) - 1
 };
 
 struct task_state;

@@ -37,6 +37,10 @@ struct task_method {
 	/* The instance's task states from the request to its end, separated by commas. NULL: the
 	 * method has no task state of its own. */
 	const char *task_states;
+	/* The first task state that the method saves beside a nova-compute, and the one that
+	 * nova-api has set (claim.h). NULL: the method is not claimed. */
+	const char *claim_state;
+	const char *claim_expected;
 	/* nova's function in which the method goes on after its first save, in another thread, and
 	 * its argument expected_task_state: of releases with NOVA_HABIT_EARLY_EVENT. NULL: none. */
 	const char *rest_function;
@@ -62,6 +66,7 @@ struct task {
 	struct nova_instance *instance;
 	const struct nova_release *release; /* of nova, on this host (release.h) */
 	bool has_release;	/* it does not change any more; before, it is that of the request */
+	bool is_claimed;	/* this process has saved claim_state */
 	bool is_accepted;	/* this process has begun to report the event's success early */
 	const char *image_id;	/* the request's; NULL: the method has no image */
 	const char *task_state; /* nova's, as last saved; NULL: none */
@@ -88,6 +93,7 @@ struct task {
 	const char **roles; /* what identity.roles points to */
 
 	/* Any thread. */
+	atomic_bool has_progress; /* this process has journaled FACT_PROGRESS (record-progress.h) */
 	atomic_llong progress_at; /* monotonic us of the last progress notification */
 	atomic_ullong stored;	  /* bytes of the current attempt that the store has received */
 	atomic_ullong total;	  /* bytes of the image; 0: not known yet */

@@ -67,6 +67,30 @@ cJSON *nova_event_finish_args(const struct nova_release *release, const char *uu
 	return args;
 }
 
+cJSON *nova_find_action_args(const struct nova_release *release, const char *uuid,
+			     const char *request_id)
+{
+	cJSON *args =
+		class_action("InstanceAction", "get_by_request_id", NOVA_QUERY_ACTION, release);
+	cJSON *list = cJSON_AddArrayToObject(args, "args");
+
+	cJSON_AddItemToArray(list, cJSON_CreateString(uuid));
+	cJSON_AddItemToArray(list, cJSON_CreateString(request_id));
+	cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
+cJSON *nova_list_events_args(const struct nova_release *release, int64_t action)
+{
+	cJSON *args = class_action(EVENT_OBJECT "List", "get_by_action", NOVA_QUERY_ACTION_EVENTS,
+				   release);
+
+	cJSON_AddItemToArray(cJSON_AddArrayToObject(args, "args"),
+			     cJSON_CreateNumber((double)action));
+	cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
 cJSON *nova_fault_args(const char *uuid, int code, const char *message, const char *details,
 		       const char *host)
 {
@@ -202,6 +226,18 @@ int nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
 	return rc;
 }
 
+int nova_conductor_progress_save(struct rpc *rpc, struct rpc_context *context, const cJSON *object,
+				 int percent, unsigned timeout_s, GError **error)
+{
+	cJSON *reply = rpc_call(rpc, CONDUCTOR_TOPIC, context, "object_action", CONDUCTOR_VERSION,
+				nova_instance_progress_args(object, percent), timeout_s, error);
+
+	if (!reply)
+		g_prefix_error(error, "saving the instance's progress: ");
+	cJSON_Delete(reply);
+	return reply ? 0 : -1;
+}
+
 int nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
 				    struct nova_instance *instance, GError **error)
 {
@@ -293,6 +329,61 @@ int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context,
 	return call_without_result(rpc, context, "object_class_action_versions",
 				   nova_event_finish_args(release, uuid, event, exc_val, exc_tb),
 				   "finishing the action's event", error);
+}
+
+/* Whether a list of events has one of that name that has not failed. */
+static int has_live_event(const cJSON *list, const char *name, GError **error)
+{
+	const cJSON *events = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(list, "nova_object.data"), "objects");
+	const cJSON *object;
+
+	if (!cJSON_IsArray(events))
+		return nova_decode_error(error, "the conductor's reply to InstanceActionEventList."
+						"get_by_action is not a list");
+	cJSON_ArrayForEach (object, events) {
+		const cJSON *event = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
+
+		if (g_strcmp0(json_string(event, "event"), name) == 0 &&
+		    g_strcmp0(json_string(event, "result"), "Error") != 0)
+			return 1;
+	}
+	return 0;
+}
+
+int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
+				const struct nova_release *release, const char *uuid,
+				const char *event, GError **error)
+{
+	const char *request_id = rpc_context_string(context, "request_id");
+	cJSON *reply, *data;
+	int64_t id;
+	int found;
+
+	/* nova-api records the action of each request. */
+	if (!request_id)
+		return 0;
+	reply = call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
+			       nova_find_action_args(release, uuid, request_id),
+			       "reading the instance's action", error);
+	if (!reply)
+		return -1;
+	data = cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data");
+	if (cJSON_IsNull(reply) || !json_int64(data, "id", &id)) {
+		found = cJSON_IsNull(reply)
+				? 0
+				: nova_decode_error(error, "the conductor's reply to InstanceAction"
+							   ".get_by_request_id is not an action");
+		cJSON_Delete(reply);
+		return found;
+	}
+	cJSON_Delete(reply);
+	reply = call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
+			       nova_list_events_args(release, id),
+			       "listing the events of the instance's action", error);
+	found = reply ? has_live_event(reply, event, error) : -1;
+	cJSON_Delete(reply);
+	return found;
 }
 
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,

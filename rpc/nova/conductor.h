@@ -20,6 +20,11 @@ cJSON *nova_event_start_args(const struct nova_release *release, const char *uui
 			     const char *event, const char *host);
 cJSON *nova_event_finish_args(const struct nova_release *release, const char *uuid,
 			      const char *event, const char *exc_val, const char *exc_tb);
+/* InstanceAction.get_by_request_id. */
+cJSON *nova_find_action_args(const struct nova_release *release, const char *uuid,
+			     const char *request_id);
+/* InstanceActionEventList.get_by_action. */
+cJSON *nova_list_events_args(const struct nova_release *release, int64_t action);
 /* InstanceFault.create. */
 cJSON *nova_fault_args(const char *uuid, int code, const char *message, const char *details,
 		       const char *host);

@@ -52,6 +52,39 @@ cJSON *nova_instance_save_args(const struct nova_instance *instance,
 	return args;
 }
 
+/* Of objects that are fields, nova would save the changes, too. */
+static void forget_nested_changes(cJSON *value)
+{
+	cJSON *member = value->child;
+
+	while (member) {
+		cJSON *next = member->next;
+
+		if (member->string && g_str_equal(member->string, "nova_object.changes"))
+			cJSON_Delete(cJSON_DetachItemViaPointer(value, member));
+		else
+			forget_nested_changes(member);
+		member = next;
+	}
+}
+
+cJSON *nova_instance_progress_args(const cJSON *object, int percent)
+{
+	cJSON *args = cJSON_CreateObject();
+	cJSON *copy = cJSON_Duplicate(object, true);
+
+	forget_nested_changes(copy);
+	nova_put_member(cJSON_GetObjectItemCaseSensitive(copy, "nova_object.data"), "progress",
+			cJSON_CreateNumber(percent));
+	cJSON_AddItemToArray(cJSON_AddArrayToObject(copy, "nova_object.changes"),
+			     cJSON_CreateString("progress"));
+	cJSON_AddItemToObject(args, "objinst", copy);
+	cJSON_AddStringToObject(args, "objmethod", "save");
+	cJSON_AddArrayToObject(args, "args");
+	cJSON_AddObjectToObject(args, "kwargs");
+	return args;
+}
+
 cJSON *nova_instance_refresh_args(const struct nova_instance *instance)
 {
 	return object_action_args(instance, "refresh");

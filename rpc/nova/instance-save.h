@@ -7,6 +7,8 @@
 
 #include "rpc/nova.h"
 
+/* The arguments of Instance.save of a copy of the object in which only `progress` is changed. */
+cJSON *nova_instance_progress_args(const cJSON *object, int percent);
 /* The arguments of Instance.save and Instance.refresh, for object_action. `expected_task_state` is
  * as for nova_conductor_instance_save. */
 cJSON *nova_instance_save_args(const struct nova_instance *instance,

@@ -143,6 +143,12 @@ void nova_instance_set_power_state(struct nova_instance *instance, int power_sta
 	nova_instance_note_change(instance, "power_state");
 }
 
+void nova_instance_set_progress(struct nova_instance *instance, int percent)
+{
+	nova_instance_put_field(instance, "progress", cJSON_CreateNumber(percent));
+	nova_instance_note_change(instance, "progress");
+}
+
 void nova_instance_set_vm_state(struct nova_instance *instance, const char *vm_state)
 {
 	nova_instance_put_field(instance, "vm_state", cJSON_CreateString(vm_state));

@@ -5,7 +5,11 @@
  */
 #include "rpc/nova/object-versions.h"
 
+static const char *const action[] = {"InstanceAction", NULL};
+
 static const char *const action_event[] = {"InstanceActionEvent", NULL};
+
+static const char *const action_events[] = {"InstanceActionEventList", "InstanceActionEvent", NULL};
 
 static const char *const faults[] = {"InstanceFaultList", "InstanceFault", NULL};
 
@@ -68,7 +72,9 @@ void nova_add_object_versions(cJSON *versions, enum nova_query query,
 {
 	static const char *const *const lists[] = {
 		[NOVA_QUERY_INSTANCE] = instance,
+		[NOVA_QUERY_ACTION] = action,
 		[NOVA_QUERY_ACTION_EVENT] = action_event,
+		[NOVA_QUERY_ACTION_EVENTS] = action_events,
 		[NOVA_QUERY_BLOCK_DEVICES] = block_devices,
 		[NOVA_QUERY_FAULTS] = faults,
 		[NOVA_QUERY_SHARES] = shares,

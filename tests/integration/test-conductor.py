@@ -443,5 +443,79 @@ def test_an_image_that_is_whole_survives_a_cast_that_comes_twice(env):
     assert env.glance.get(image)["status"] == "active"
 
 
+def progress_agent(env):
+    """An agent whose uploads take a quarter of a minute."""
+    return env.agent(report_progress="true", upload_bytes_per_second=str(512 << 10))
+
+
+def progress_saves(env):
+    return [(updates, kwargs) for name, updates, kwargs in env.conductor.calls
+            if name == "Instance.save" and "progress" in updates]
+
+
+def start_upload(env, agent):
+    """Starts a snapshot, and waits until the record shows its percentage. Returns the image."""
+    image = env.glance.create(instance_uuid=env.guest.uuid)
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
+    agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid, "--image", image)
+    tap.wait_for("percentage", lambda: env.conductor.fields.get(env.guest.uuid, {}).get("progress"), 60)
+    return image
+
+
+def test_the_progress_is_kept_in_the_instance(env):
+    image, shown, status = env.send(progress_agent(env), CAST, "image_snapshot_pending")
+    assert status == 0 and env.glance.get(image)["status"] == "active", shown
+    saves = progress_saves(env)
+    percents = [updates["progress"] for updates, _ in saves]
+    # Nothing else is saved with a percentage, whatever the task state is.
+    assert all(updates.keys() == {"progress"} and kwargs == {} for updates, kwargs in saves[:-1]), saves
+    assert len(percents) > 2 and all(later - former >= 5 for former, later in zip([0] + percents, percents[:-1]))
+    # The end needs no save of its own.
+    assert saves[-1] == ({"task_state": None, "progress": 0}, {"expected_task_state": "image_uploading"}), saves[-1]
+
+
+def test_without_report_progress_nothing_is_kept(env):
+    _image, shown, status = env.send(env.agent(upload_bytes_per_second=str(512 << 10)), CAST, "image_snapshot_pending")
+    assert status == 0 and progress_saves(env) == [], shown
+
+
+def test_the_progress_is_0_again_after_a_cancel_and_after_another_task_state(env):
+    for change in (lambda agent: agent.command("cancel", env.guest.uuid),
+                   lambda agent: (env.conductor.task_states.update({env.guest.uuid: "rebooting"}),
+                                  agent.command("cancel", env.guest.uuid))):
+        env.conductor.reset()
+        agent = progress_agent(env)
+        image = start_upload(env, agent)
+        change(agent)
+        tap.wait_for("end", lambda: agent.has_ended(image), 60)
+        assert env.conductor.fields[env.guest.uuid]["progress"] == 0, progress_saves(env)
+        assert env.glance.get(image) is None
+        env.untouched()
+
+
+def test_the_progress_is_0_again_after_a_crash(env):
+    agent = progress_agent(env)
+    env.conductor.host = agent.host
+    image = start_upload(env, agent)
+    agent.kill()
+    env.glance.delete(image)
+    agent.start()
+    tap.wait_for("end", lambda: agent.has_ended(image), 60)
+    assert env.conductor.fields[env.guest.uuid]["progress"] == 0, progress_saves(env)
+    assert env.conductor.task_states[env.guest.uuid] is None
+
+
+def test_an_upload_does_not_wait_for_the_conductor_to_keep_its_progress(env):
+    agent = progress_agent(env)
+    image = start_upload(env, agent)
+    env.callback(lambda: env.conductor.is_up() or env.conductor.start())
+    env.conductor.stop()
+    tap.wait_for("image", lambda: env.glance.get(image)["status"] == "active", 40)
+    env.conductor.start()
+    tap.wait_for("end", lambda: agent.has_ended(image), 60)
+    assert env.conductor.fields[env.guest.uuid]["progress"] == 0, progress_saves(env)
+    assert env.conductor.faults == []
+
+
 if __name__ == "__main__":
     tap.main(Conductor)

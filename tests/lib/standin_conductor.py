@@ -70,7 +70,7 @@ def nova_object(name, version, data):
 # Of every instance: none.
 BLOCK_DEVICES = nova_object("BlockDeviceMappingList", "1.18", {"objects": []})
 # What is remembered of an instance besides its task state.
-KEPT = ("vm_state", "power_state", "system_metadata")
+KEPT = ("vm_state", "power_state", "system_metadata", "progress")
 
 
 def _flavor():
@@ -92,6 +92,7 @@ class _State:
         self.fields = {}  # uuid -> what else of KEPT was saved of it
         self.host = None  # of every instance; None: of the caller
         self.events = {}  # (uuid, event) -> whether it has ended
+        self.actions = {}  # request -> its events: [event, result (None: not ended)]
         self.faults = []  # uuids
         self.fault_rows = []  # what was inserted, as objects
         self.late_events = 0  # so many of the next events are finished, and answered too late
@@ -125,6 +126,10 @@ class _State:
         if late:
             time.sleep(self.late_seconds)
 
+
+    def start_event(self, request, event):
+        """The event of a request's action, as nova-compute starts it."""
+        self.actions.setdefault(request, []).append([event, None])
 
     def insert_fault(self, data):
         created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -186,7 +191,16 @@ class _Objects:
             return nova_object(name, "1.19", {"objects": []})
         return self.state.service_version and nova_object(name, "1.22", {"version": self.state.service_version})
 
-    def object_class_action_versions(self, _context, objname, objmethod, object_versions, args, kwargs):
+    def _find_action(self, name, argument):
+        """The action of a request, or the events of an action, whose id is the request's place."""
+        if name == "InstanceAction":
+            names = list(self.state.actions)
+            return nova_object(name, "1.2", {"id": names.index(argument) + 1}) if argument in names else None
+        rows = list(self.state.actions.values())[argument - 1]
+        return nova_object(name, "1.1", {"objects": [
+            nova_object("InstanceActionEvent", "1.4", {"event": event, "result": result}) for event, result in rows]})
+
+    def object_class_action_versions(self, context, objname, objmethod, object_versions, args, kwargs):
         self._check_version(objname, object_versions[objname])
         if objname in ("Service", "ServiceList"):
             return self._find_service(objname)
@@ -194,8 +208,11 @@ class _Objects:
         if objname == "ShareMappingList":
             return nova_object(objname, "1.0", {"objects": [nova_object("ShareMapping", "1.2", data)
                                                              for data in self.state.shares]})
+        if objname in ("InstanceAction", "InstanceActionEventList"):
+            return self._find_action(objname, args[-1])
         if objmethod == "event_start":
             self.state.events[tuple(args[:2])] = False
+            self.state.start_event(context.get("request_id"), args[1])
         if objmethod == "event_finish_with_failure":
             if tuple(args[:2]) not in self.state.events:
                 raise InstanceActionEventNotFound(args[1])

@@ -26,6 +26,8 @@ static const struct {
 				 "recovered: the rest is reported"},
 	[STAGE_IMAGE_GONE] = {"the image was deleted: for snapshot and backup no failure",
 			      "recovered: the rest is reported"},
+	[STAGE_LEFT_TO_NOVA] = {"the first save was refused: nova-compute has the request",
+				"asked again"},
 	[STAGE_CLOSED] = {"ended in the journal", "nothing"},
 	[STAGE_LEFT_OPEN] = {"open in the journal", "recovered"},
 };
@@ -125,9 +127,11 @@ static inline const char *image_duty_text(enum task_stage stage)
 
 static inline void append_stages(GString *to, const struct reachable *reachable)
 {
-	g_string_append(to, "| stage | meaning | image | fault | event | task state | notification "
-			    "| SIGTERM | cancel | after a crash |\n"
-			    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
+	g_string_append(
+		to,
+		"| stage | meaning | image | fault | event | task state | progress | notification "
+		"| SIGTERM | cancel | after a crash |\n"
+		"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
 	for (unsigned stage = 0; stage < TASK_STAGES; stage++) {
 		unsigned duties = task_state_duties(stage, TASK_IMAGE_WRITTEN);
 		bool is_failure = duties & TASK_DUTY_FAULT || stage == STAGE_NOT_OURS;
@@ -135,19 +139,20 @@ static inline void append_stages(GString *to, const struct reachable *reachable)
 		g_autofree char *stopped = stages_after(stage, possible, TASK_EVENT_STOPPED);
 		g_autofree char *cancelled = stages_after(stage, possible, TASK_EVENT_CANCELLED);
 
-		g_string_append_printf(to, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n",
-				       task_stage_name(stage), stage_texts[stage].meaning,
-				       image_duty_text(stage),
-				       duties & TASK_DUTY_FAULT ? "written" : "",
-				       !(duties & TASK_DUTY_EVENT) ? ""
-				       : is_failure		   ? "failure"
-								   : "success",
-				       duties & TASK_DUTY_TASK_STATE ? "cleared" : "",
-				       !(duties & TASK_DUTY_NOTIFICATION) ? ""
-				       : is_failure			  ? "exception"
-				       : stage == STAGE_SUCCEEDED	  ? "done"
-									  : "failed",
-				       stopped, cancelled, stage_texts[stage].after_crash);
+		g_string_append_printf(
+			to, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n",
+			task_stage_name(stage), stage_texts[stage].meaning, image_duty_text(stage),
+			duties & TASK_DUTY_FAULT ? "written" : "",
+			!(duties & TASK_DUTY_EVENT) ? ""
+			: is_failure		    ? "failure"
+						    : "success",
+			duties & TASK_DUTY_TASK_STATE ? "cleared" : "",
+			duties & TASK_DUTY_PROGRESS ? "0" : "",
+			!(duties & TASK_DUTY_NOTIFICATION) ? ""
+			: is_failure			   ? "exception"
+			: stage == STAGE_SUCCEEDED	   ? "done"
+							   : "failed",
+			stopped, cancelled, stage_texts[stage].after_crash);
 	}
 }
 

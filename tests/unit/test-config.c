@@ -264,6 +264,10 @@ static void test_value_errors(void)
 		     ":3: [novasnap]report_state: requires control = conductor");
 	expect_error("[novasnap]\nmode = beside\nreport_state = true\n",
 		     ":3: [novasnap]report_state: is for mode = exclusive");
+	expect_error("[novasnap]\ncontrol = none\nreport_progress = true\n",
+		     ":3: [novasnap]report_progress: requires control = conductor");
+	expect_error("[novasnap]\nmode = both\n",
+		     ":2: [novasnap]mode: is \"both\", must be one of: exclusive, beside");
 }
 
 /* What depends on the mode. */

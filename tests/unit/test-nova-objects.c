@@ -702,6 +702,31 @@ static void test_progress(void)
 		    "\"bytes_done\":10737418240,\"bytes_total\":0}");
 }
 
+/* Of the object, only the progress is saved: also fields that were changed stay behind. */
+static void test_save_of_progress(void)
+{
+	struct nova_instance *instance =
+		instance_of(INSTANCE("{\"task_state\":null,\"progress\":0,\"info_cache\":"
+				     "{\"nova_object.name\":\"InstanceInfoCache\","
+				     "\"nova_object.data\":{},"
+				     "\"nova_object.changes\":[\"network_info\"]},"
+				     "\"uuid\":\"" UUID "\"}"));
+	cJSON *object, *args;
+
+	nova_instance_set_task_state(instance, "image_uploading");
+	object = nova_instance_object(instance);
+	args = nova_instance_progress_args(object, 35);
+	assert_json(cJSON_DetachItemFromObjectCaseSensitive(args, "kwargs"), "{}");
+	assert_json(cJSON_DetachItemFromObjectCaseSensitive(args, "objinst"),
+		    INSTANCE("{\"task_state\":\"image_uploading\",\"progress\":35,\"info_cache\":"
+			     "{\"nova_object.name\":\"InstanceInfoCache\","
+			     "\"nova_object.data\":{}},\"uuid\":\"" UUID "\"},"
+			     "\"nova_object.changes\":[\"progress\"]"));
+	cJSON_Delete(args);
+	cJSON_Delete(object);
+	nova_instance_free(instance);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -709,6 +734,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nova/instance/take-from-args", test_take_from_args);
 	g_test_add_func("/nova/instance/carried-untouched", test_carried_untouched);
 	g_test_add_func("/nova/instance/expected-states", test_expected_states);
+	g_test_add_func("/nova/instance/save-of-progress", test_save_of_progress);
 	g_test_add_func("/nova/instance/merge", test_merge);
 	g_test_add_func("/nova/instance/restore-redacted", test_restore_redacted);
 	g_test_add_func("/nova/instance/merge-refused", test_merge_refused);

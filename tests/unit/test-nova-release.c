@@ -195,6 +195,8 @@ static void test_object_versions(void)
 		cJSON *flavor = nova_load_flavor_args(release, UUID);
 		cJSON *devices = nova_load_block_devices_args(release, UUID);
 		cJSON *faults = nova_list_faults_args(release, UUID);
+		cJSON *action = nova_find_action_args(release, UUID, "req-1");
+		cJSON *events = nova_list_events_args(release, 7);
 
 		g_assert_cmpstr(version_of(start, "InstanceActionEvent"), ==, cases[i].event);
 		g_assert_cmpstr(version_of(finish, "InstanceActionEvent"), ==, cases[i].event);
@@ -210,7 +212,13 @@ static void test_object_versions(void)
 		cJSON_Delete(finish);
 		cJSON_Delete(flavor);
 		cJSON_Delete(devices);
+		g_assert_cmpstr(version_of(action, "InstanceAction"), ==,
+				cases[i].record >= 40 ? "1.2" : "1.1");
+		g_assert_cmpstr(version_of(events, "InstanceActionEventList"), ==, "1.1");
+		g_assert_cmpstr(version_of(events, "InstanceActionEvent"), ==, cases[i].event);
 		cJSON_Delete(faults);
+		cJSON_Delete(action);
+		cJSON_Delete(events);
 	}
 }
 

@@ -241,15 +241,17 @@ static void test_stopping_is_not_cancelling(void)
 static void test_what_each_stage_reports(void)
 {
 	static const unsigned duties[TASK_STAGES] = {
-		[STAGE_SUCCEEDED] = TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION,
+		[STAGE_SUCCEEDED] = TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION | TASK_DUTY_PROGRESS,
 		[STAGE_FAILED] = TASK_DUTY_IMAGE | TASK_DUTY_FAULT | TASK_DUTY_EVENT |
-				 TASK_DUTY_TASK_STATE | TASK_DUTY_NOTIFICATION,
+				 TASK_DUTY_TASK_STATE | TASK_DUTY_NOTIFICATION | TASK_DUTY_PROGRESS,
 		[STAGE_REFUSED] = TASK_DUTY_IMAGE | TASK_DUTY_FAULT | TASK_DUTY_EVENT |
-				  TASK_DUTY_NOTIFICATION,
-		[STAGE_NOT_OURS] = TASK_DUTY_IMAGE | TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION,
-		[STAGE_INSTANCE_GONE] = TASK_DUTY_IMAGE | TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION,
-		[STAGE_IMAGE_GONE] =
-			TASK_DUTY_EVENT | TASK_DUTY_TASK_STATE | TASK_DUTY_NOTIFICATION,
+				  TASK_DUTY_NOTIFICATION | TASK_DUTY_PROGRESS,
+		[STAGE_NOT_OURS] = TASK_DUTY_IMAGE | TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION |
+				   TASK_DUTY_PROGRESS,
+		[STAGE_INSTANCE_GONE] = TASK_DUTY_IMAGE | TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION |
+					TASK_DUTY_PROGRESS,
+		[STAGE_IMAGE_GONE] = TASK_DUTY_EVENT | TASK_DUTY_TASK_STATE |
+				     TASK_DUTY_NOTIFICATION | TASK_DUTY_PROGRESS,
 	};
 
 	for (unsigned stage = 0; stage < TASK_STAGES; stage++)
@@ -265,7 +267,8 @@ static void test_what_is_reported_once_is_not_due_again(void)
 	task_state_set_done(state, TASK_DUTY_FAULT | TASK_DUTY_IMAGE);
 	g_assert_cmpint(task_state_apply(state, TASK_EVENT_PENDING, NULL), ==, 0);
 	g_assert_cmpuint(task_state_due(state), ==,
-			 TASK_DUTY_EVENT | TASK_DUTY_TASK_STATE | TASK_DUTY_NOTIFICATION);
+			 TASK_DUTY_EVENT | TASK_DUTY_TASK_STATE | TASK_DUTY_NOTIFICATION |
+				 TASK_DUTY_PROGRESS);
 	task_state_set_done(state, TASK_DUTIES);
 	g_assert_cmpuint(task_state_due(state), ==, 0);
 	task_state_free(state);
@@ -279,7 +282,8 @@ static void test_a_snapshot(void)
 	check_is(state, STAGE_RUNNING, TASK_IMAGE_VERIFIED);
 	g_assert_true(task_state_has_complete_image(state));
 	g_assert_cmpint(task_state_apply(state, TASK_EVENT_SUCCEEDED, NULL), ==, 0);
-	g_assert_cmpuint(task_state_due(state), ==, TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION);
+	g_assert_cmpuint(task_state_due(state), ==,
+			 TASK_DUTY_EVENT | TASK_DUTY_NOTIFICATION | TASK_DUTY_PROGRESS);
 	g_assert_cmpint(task_state_apply(state, TASK_EVENT_REPORTED, NULL), ==, 0);
 	check_is(state, STAGE_CLOSED, TASK_IMAGE_VERIFIED);
 	task_state_free(state);

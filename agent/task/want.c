@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See want.h.
+ */
+#include "agent/task/want.h"
+
+static enum want guest_want(struct task *task)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (virt_guest_power_state(task->agent->host, nova_instance_uuid(task->instance), &error) >=
+	    0)
+		return WANT_YES;
+	return g_error_matches(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN) ? WANT_NO : WANT_UNKNOWN;
+}
+
+enum want snapshot_want(struct task *task, bool is_begun)
+{
+	g_autoptr(image_record_t) record = NULL;
+	g_autoptr(GError) error = NULL;
+	const char *owner;
+
+	if (!task->image_id)
+		return WANT_NO;
+	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, &error) <
+	    0)
+		return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) ? WANT_NO
+										  : WANT_UNKNOWN;
+	if (g_strcmp0(record->status, "queued") != 0 &&
+	    !(is_begun && g_strcmp0(record->status, "saving") == 0))
+		return WANT_NO;
+	owner = cJSON_GetStringValue(
+		cJSON_GetObjectItemCaseSensitive(record->document, "instance_uuid"));
+	if (owner && !g_str_equal(owner, nova_instance_uuid(task->instance)))
+		return WANT_NO;
+	return guest_want(task);
+}
+
+void snapshot_explain_missing_guest(struct task *task, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	const char *state;
+
+	if (!g_error_matches(*error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN) ||
+	    !task->agent->config->control || nova_instance_is_plain(task->instance))
+		return;
+	if (nova_conductor_instance_refresh(task->agent->rpc, task->context, task->instance,
+					    &local) < 0) {
+		if (g_error_matches(local, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND)) {
+			g_clear_error(error);
+			g_propagate_error(error, g_steal_pointer(&local));
+		}
+		return;
+	}
+	state = nova_instance_string(task->instance, "task_state");
+	if (g_strcmp0(state, "deleting") != 0 && g_strcmp0(state, "soft-deleting") != 0)
+		return;
+	g_set_error(&local, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
+		    "%s; the instance is being deleted", (*error)->message);
+	g_clear_error(error);
+	g_propagate_error(error, g_steal_pointer(&local));
+}

@@ -1,0 +1,362 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""novasnapd beside a real nova-compute, in one broker with a second nova-compute: `novasnap beside --enable` as the
+operators' page has it, each of nova's actions, mixed requests while either service is killed, and `--disable`. The
+whole control plane is real but for Neutron. Each test takes the cloud as the one before it left it.
+  NOVASNAP_BESIDE_REQUESTS=N: of the mixed requests."""
+import json
+import os
+import random
+import signal
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lib"), HERE]
+import tap  # noqa: E402
+from cloud import MICROVERSION, Cloud, run  # noqa: E402
+from environment import Environment  # noqa: E402
+from images import qemu_img  # noqa: E402
+from libvirtd import Libvirtd  # noqa: E402
+from process import end, spawn  # noqa: E402
+from server import Server  # noqa: E402
+
+REQUESTS = int(os.environ.get("NOVASNAP_BESIDE_REQUESTS") or 40)
+SEED = int(os.environ.get("NOVASNAP_BESIDE_SEED") or time.time())
+
+
+class Compute:
+    """A nova-compute with a host name of its own, which libvirt sees too, and with configuration files of its own."""
+
+    def __init__(self, cloud, host, **sections):
+        self.cloud, self.host, self.process = cloud, host, None
+        self.log = cloud.log(f"nova-compute-{host}")
+        self.conf = os.path.join(cloud.etc, f"{host}.conf")
+        self.sections = sections
+        self.configure()
+
+    def configure(self, **sections):
+        """Writes the file that is read after nova.conf."""
+        merged = {name: dict(keys) for name, keys in self.sections.items()}
+        for name, keys in sections.items():
+            merged.setdefault(name, {}).update(keys)
+        with open(self.conf, "w") as file:
+            for section, keys in merged.items():
+                file.write(f"[{section}]\n")
+                file.writelines(f"{key} = {value}\n" for key, value in keys.items())
+
+    def service(self):
+        services = self.cloud.get(f"/os-services?binary=nova-compute&host={self.host}")["services"]
+        return services[0] if services else None
+
+    def start(self, wait=True):
+        before = (self.service() or {}).get("updated_at")
+        self.process = spawn(["unshare", "--uts", "sh", "-c", f'hostname {self.host} && exec "$0" "$@"', "nova-compute",
+                              *self.cloud.conf("nova"), "--config-file", self.conf], self.log)
+        if wait:
+            self.wait_up(before)
+
+    def wait_up(self, before=None):
+        def is_up():
+            assert self.process.poll() is None, f"nova-compute of {self.host} has ended; see {self.log}"
+            service = self.service()
+            return service and service["state"] == "up" and service["updated_at"] != before
+        tap.wait_for(f"nova-compute of {self.host}", is_up, 120, 0.5)
+
+    def stop(self):
+        end(self.process, 30)
+        self.process = None
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+
+    def answers(self, server):
+        """Whether it serves: nova-api waits for the answer of this call."""
+        return self.cloud.connection().compute.post(
+            f"/servers/{server}/action", json={"os-getConsoleOutput": {"length": 1}},
+            microversion=MICROVERSION).status_code == 200
+
+
+def declared(broker):
+    """What is declared at the broker, without queues that have random names."""
+    lines = []
+    for what, columns in (("exchanges", ["name", "type", "durable"]), ("queues", ["name", "durable", "arguments"]),
+                          ("bindings", ["source_name", "destination_kind", "destination_name", "routing_key"])):
+        lines += [f"{what}: {line}" for line in broker.ctl(f"list_{what}", *columns).splitlines()]
+    return sorted(line for line in lines if "reply_" not in line and "_fanout" not in line and "amq." not in line)
+
+
+class Beside(Environment):
+    cloud = agent = None
+
+    def set_up(self):
+        self.other = self.enter(Libvirtd(self.folder, "other", "lab2"))
+        self.cloud = cloud = self.enter(Cloud(self.folder))
+        state = self.folder.make("nova2")
+        self.computes = {
+            cloud.host: Compute(cloud, cloud.host),
+            "lab2": Compute(cloud, "lab2", DEFAULT={"host": "lab2", "state_path": state,
+                                                    "instances_path": self.folder.make("nova2/instances")},
+                            libvirt={"connection_uri": self.other.uri})}
+        for compute in self.computes.values():
+            compute.start(wait=False)
+            self.callback(compute.stop)
+        for compute in self.computes.values():
+            compute.wait_up()
+        tap.wait_for("both hosts", self.finds_both_hosts, 120, 1)
+        self.image, self.flavor = cloud.make_image("base"), cloud.make_flavor()
+        self.larger = cloud.make_flavor(96)
+        self.servers = {host: self.boot(f"first-{host}", host) for host in self.computes}
+        self.agent = self.make_agent(sections={"base": cloud.nova_conf, "novasnap": {"mode": "beside"}})
+        self.callback(self.agent.stop)
+        self.callback(self.remove_domains)
+
+    def finds_both_hosts(self):
+        """A cell maps a host when its node has been reported."""
+        run(["nova-manage", *self.cloud.conf("nova"), "cell_v2", "discover_hosts"], self.cloud.log("nova-manage"))
+        placement = self.cloud.connection().placement
+        stocks = [placement.get(f"/resource_providers/{provider['uuid']}/inventories").json()["inventories"]
+                  for provider in placement.get("/resource_providers").json()["resource_providers"]]
+        return len(self.cloud.get("/os-hypervisors")["hypervisors"]) == len([each for each in stocks if each]) == 2
+
+    def remove_domains(self):
+        for uuid in self.other.virsh("list", "--all", "--uuid", check=False).split():
+            self.other.virsh("destroy", uuid, check=False)
+            self.other.virsh("undefine", uuid, check=False)
+
+    def boot(self, name, host):
+        reply = self.cloud.connection().compute.post("/servers", json={"server": {
+            "name": name, "imageRef": self.image, "flavorRef": self.flavor, "networks": "none",
+            "availability_zone": f"nova:{host}"}}, microversion="2.37")
+        assert reply.status_code == 202, reply.text
+        server = Server(self.cloud, reply.json()["server"]["id"])
+        record = tap.wait_for(f"server {name}", lambda: (
+            found := server.record())["status"] in ("ACTIVE", "ERROR") and found, 120, 0.5)
+        assert record["status"] == "ACTIVE" and record["OS-EXT-SRV-ATTR:host"] == host, record.get("fault")
+        return server
+
+    @property
+    def theirs(self):
+        return self.computes[self.cloud.host]
+
+    @property
+    def ours(self):
+        """The server on novasnapd's host."""
+        return self.servers[self.cloud.host]
+
+    @property
+    def logs(self):
+        return [self.agent.log, *(compute.log for compute in self.computes.values())] if self.agent else [
+            self.cloud.log("nova-scheduler")] if self.cloud else []
+
+    def beside(self, *args, check=True):
+        return self.agent.command("beside", *args, check=check)
+
+    def status(self):
+        return json.loads(self.beside("--status", "--json", check=False).stdout)
+
+    def is_novasnaps(self, image):
+        return bool(self.agent.shown(image))
+
+    def wait_image(self, server, image):
+        server.wait_idle()
+        record = tap.wait_for(f"image {image}", lambda: (
+            found := self.cloud.connection().image.find_image(image)) is None or
+            found.status not in ("queued", "saving") and [found], 60)
+        return record[0] if isinstance(record, list) else None
+
+    def jobs_of(self, server):
+        """The lines of novasnapd's journal on this server."""
+        return self.agent.shown(server.server)
+
+    def restart_novasnapd(self):
+        self.agent.kill()
+        self.agent.start()
+
+    def restart_nova_compute(self):
+        self.theirs.kill()
+        self.theirs.start()
+
+    def repair(self, server):
+        """Brings a server back whose request died with nova-compute, as an operator would."""
+        self.cloud.act(server.server, {"os-resetState": {"state": "active"}})
+        server.ask({"reboot": {"type": "HARD"}}, "repair")
+        assert server.wait_idle()["status"] == "ACTIVE"
+
+    def check_whole(self, image):
+        """The image is one that can be used."""
+        path = os.path.join(self.cloud.images, image)
+        qemu_img("check", "-f", "qcow2", path)
+
+
+# Name of an action -> (what is asked for, the server's status before, and afterwards). Each is for one server in its turn.
+ACTIONS = {
+    "pause": ({"pause": None}, "ACTIVE", "PAUSED"),
+    "unpause": ({"unpause": None}, "PAUSED", "ACTIVE"),
+    "stop": ({"os-stop": None}, "ACTIVE", "SHUTOFF"),
+    "start": ({"os-start": None}, "SHUTOFF", "ACTIVE"),
+    "reboot": ({"reboot": {"type": "HARD"}}, "ACTIVE", "ACTIVE"),
+    "suspend": ({"suspend": None}, "ACTIVE", "SUSPENDED"),
+    "resume": ({"resume": None}, "SUSPENDED", "ACTIVE"),
+    "image": ("image", None, None),
+    "backup": ("backup", None, None),
+}
+
+
+class Mixed:
+    """Requests at random for some servers at the same time, of which each is followed to its end."""
+
+    def __init__(self, env, servers, seed):
+        self.env, self.servers = env, servers
+        self.random = random.Random(seed)
+        self.count = {"asked": 0, "images": 0, "lost by a killed nova-compute": 0}
+        print(f"# seed {seed}", flush=True)
+
+    def round(self, kill, victim_host=None):
+        """One request for each server; `kill` is called while they are served. Those for `victim_host` that are no
+        snapshots may be lost, since nova-compute acks a request before it serves it."""
+        asked = []
+        for host, server in self.servers:
+            status = server.record()["status"]
+            name = self.random.choice([name for name, (_, before, _) in ACTIONS.items() if before in (None, status)])
+            what, _, after = ACTIONS[name]
+            asked.append((host, server, name, server.ask(what, f"mixed-{self.count['asked']}"), after or status))
+            self.count["asked"] += 1
+        time.sleep(self.random.uniform(0, 1.5))
+        kill()
+        for host, server, name, image, status in asked:
+            self.follow(host, server, name, image, status, victim_host)
+
+    def follow(self, host, server, name, image, status, victim_host):
+        may_be_lost = host == victim_host and (not image or host != self.env.cloud.host)
+        try:
+            record = server.wait_idle()
+            assert record["status"] == status, (name, status, record["status"], record.get("fault"))
+        except AssertionError:
+            if not may_be_lost:
+                raise
+            self.count["lost by a killed nova-compute"] += 1
+            self.env.repair(server)
+            return
+        if image and not may_be_lost:
+            found = self.env.wait_image(server, image)
+            # A snapshot of novasnap's is never lost: neither by its own death, nor by nova-compute's.
+            assert found and found.status == "active", (name, found)
+            self.env.check_whole(image)
+            self.count["images"] += 1
+        if image:
+            self.env.cloud.connection().image.delete_image(image, ignore_missing=True)
+
+def exchange_of(env):
+    return f"nova.{env.cloud.host}"
+
+
+def test_enable(env):
+    env.before = declared(env.cloud.broker)
+    env.agent.start()
+    done = env.beside("--enable", "--wait", "0", check=False)
+    assert done.returncode == 3 and f"control_exchange = {exchange_of(env)}" in done.stdout, done
+    # nova-compute has its old configuration, and serves through novasnapd.
+    assert env.theirs.answers(env.ours.server)
+    env.theirs.stop()
+    env.theirs.configure(DEFAULT={"control_exchange": exchange_of(env)})
+    env.theirs.start()
+    done = env.beside("--enable", "--wait", "60", check=False)
+    assert done.returncode == 0 and "Done" in done.stdout, done
+    assert env.beside("--status", check=False).returncode == 0, env.status()
+
+
+def test_each_action_is_served(env):
+    server = env.ours
+    for name in ("pause", "unpause", "suspend", "resume", "reboot", "stop", "start"):
+        what, _, status = ACTIONS[name]
+        server.ask(what, name)
+        assert server.wait_idle()["status"] == status, (name, server.record())
+    server.ask({"shelve": None}, "shelve")
+    assert server.wait_idle()["status"] == "SHELVED", server.record()
+    server.ask({"unshelve": None}, "unshelve")
+    assert server.wait_idle()["status"] == "ACTIVE", server.record()
+    assert env.theirs.answers(server.server)
+    assert not env.jobs_of(server), "novasnapd served what is nova-compute's"
+
+
+def test_boot_resize_and_delete(env):
+    """The scheduler may choose either host for the new size."""
+    other = env.boot("second", env.cloud.host)
+    other.ask({"resize": {"flavorRef": env.larger}}, "resize")
+    other.wait_status("VERIFY_RESIZE")
+    env.cloud.connection().compute.post(f"/servers/{other.server}/action", json={"confirmResize": None},
+                                        microversion=MICROVERSION)
+    other.wait_status("ACTIVE")
+    env.cloud.connection().compute.delete_server(other.server)
+    tap.wait_for("end of the deletion", lambda: env.cloud.connection().compute.find_server(other.server) is None, 60)
+
+
+def test_snapshots_and_backups_are_novasnaps(env):
+    for what in ("image", "backup"):
+        image = env.ours.ask(what, f"beside-{what}")
+        found = env.wait_image(env.ours, image)
+        assert found and found.status == "active", found
+        env.check_whole(image)
+        assert env.is_novasnaps(image), f"nova-compute made the {what}"
+        with open(env.theirs.log, errors="replace") as file:
+            assert image not in file.read(), f"nova-compute served the {what} too"
+
+
+def test_another_host_has_its_own(env):
+    other = env.servers["lab2"]
+    image = other.ask("image", "lab2")
+    found = env.wait_image(other, image)
+    assert found and found.status == "active", found
+    assert not env.is_novasnaps(image)
+
+
+def test_mixed_requests_while_services_are_killed(env):
+    servers = [(host, env.servers[host]) for host in env.computes]
+    servers += [(host, env.boot(f"third-{host}", host)) for host in env.computes]
+    mixed = Mixed(env, servers, SEED)
+    while mixed.count["asked"] < REQUESTS:
+        victim = mixed.random.choice(["novasnapd", "nova-compute", None])
+        if victim == "novasnapd":
+            mixed.round(env.restart_novasnapd)
+        elif victim:
+            mixed.round(env.restart_nova_compute, env.cloud.host)
+        else:
+            mixed.round(lambda: None)
+    print(f"# {mixed.count}", flush=True)
+    assert mixed.count["images"] > 0
+    assert env.beside("--status", check=False).returncode == 0, env.status()
+
+
+def test_nova_compute_makes_them_while_novasnapd_is_stopped(env):
+    assert env.agent.stop() == 0
+    image = env.ours.ask("image", "without")
+    found = env.wait_image(env.ours, image)
+    assert found and found.status == "active" and not env.is_novasnaps(image), found
+    env.agent.start()
+    tap.wait_for("novasnapd's turn", lambda: env.beside("--status", check=False).returncode == 0, 60)
+    image = env.ours.ask("image", "again")
+    found = env.wait_image(env.ours, image)
+    assert found and found.status == "active" and env.is_novasnaps(image), found
+
+
+def test_disable(env):
+    done = env.beside("--disable", "--wait", "0", check=False)
+    assert done.returncode == 3, done
+    assert env.theirs.answers(env.ours.server)
+    env.theirs.stop()
+    env.theirs.configure()
+    env.theirs.start()
+    done = env.beside("--disable", "--wait", "120", check=False)
+    assert done.returncode == 0, done
+    assert env.agent.stop() == 0
+    assert declared(env.cloud.broker) == env.before
+    assert env.theirs.answers(env.ours.server)
+    image = env.ours.ask("image", "afterwards")
+    found = env.wait_image(env.ours, image)
+    assert found and found.status == "active" and not env.is_novasnaps(image), found
+
+
+if __name__ == "__main__":
+    tap.main(Beside, ordered=True)
