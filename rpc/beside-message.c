@@ -13,6 +13,7 @@ char *beside_message_ping(const char *msg_id, const char *reply_queue)
 {
 	cJSON *message = cJSON_CreateObject();
 	cJSON *args = cJSON_AddObjectToObject(message, "args");
+	g_autoptr(rpc_context_t) context = rpc_context_new(NULL);
 	char *body;
 
 	cJSON_AddStringToObject(args, "arg", PING_ARGUMENT);
@@ -24,7 +25,7 @@ char *beside_message_ping(const char *msg_id, const char *reply_queue)
 		cJSON_AddStringToObject(message, "_reply_q", reply_queue);
 		cJSON_AddNullToObject(message, "_timeout");
 	}
-	rpc_context_attach(message, NULL, NULL);
+	rpc_context_attach(message, context, NULL);
 	body = rpc_body_encode(message);
 	cJSON_Delete(message);
 	return body;

@@ -77,7 +77,9 @@ class Site:
         return done.stdout + done.stderr
 
     def status(self):
-        return json.loads(self.agent.command("beside", "--status", "--json", check=False).stdout)
+        done = self.agent.command("beside", "--status", "--json", check=False)
+        check(done.stdout, f"status {done.returncode}: {done.stderr}")
+        return json.loads(done.stdout)
 
     def enable(self):
         """All the way: nova-compute has its own exchange afterwards."""
