@@ -132,7 +132,7 @@ static void judge_enabled(struct status_view *view)
 	if (!objects->exchange || !objects->queue.exists || !objects->notification_exchange)
 		add_problem(view,
 			    "the broker has lost the exchange or the queue: novasnap beside "
-			    "--guard makes them again; is novasnapd-beside-guard.timer enabled?");
+			    "--guard makes them again; is novasnap-beside-guard.timer enabled?");
 	if (objects->queue.consumers > 1)
 		add_problem(view, "%u processes consume the queue %s: only novasnapd may",
 			    objects->queue.consumers, view->names->queue);

@@ -14,7 +14,7 @@ static const struct command_help help = {
 		   "requests for this host to novasnapd, prints\nthe line for nova-compute's "
 		   "configuration, and waits until nova-compute was restarted with it;\n--disable "
 		   "undoes all of that. Both may be interrupted and run again. --status changes "
-		   "nothing.\n--guard is for the timer novasnapd-beside-guard.timer.",
+		   "nothing.\n--guard is for the timer novasnap-beside-guard.timer.",
 	.exit_status = "  0    done; --status: enabled, and everything is in order\n"
 		       "  1    it failed, or --status or --guard found a problem that needs "
 		       "you\n" COMMAND_EXIT_USAGE
