@@ -103,15 +103,17 @@ int rpc_beside_make(const struct rpc_config *config, GError **error)
 int rpc_beside_take(const struct rpc_config *config, GError **error)
 {
 	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(config, error);
-
+	GError *problem = NULL;
 	int rc;
 
 	if (!names || make_with(config, names, beside_topology_bind(config, names), error) < 0)
 		return -1;
-	rc = declare_alone(config, beside_topology_unbind_nova(config, names), error);
+	rc = declare_alone(config, beside_topology_unbind_nova(config, names), &problem);
 	/* nova-compute's queue is still bound: a request must not go to both. */
-	if (rc < 0 && g_error_matches(*error, RPC_ERROR, RPC_ERROR_REFUSED))
+	if (g_error_matches(problem, RPC_ERROR, RPC_ERROR_REFUSED))
 		(void)declare_alone(config, beside_topology_unbind(config, names), NULL);
+	if (problem)
+		g_propagate_error(error, problem);
 	return rc;
 }
 
