@@ -264,8 +264,8 @@ def test_long_name(env):
 
 
 def test_another_consumer(env):
-    """Another novasnapd with the same host has the queue already."""
-    site = env.site().start().enable()
+    """Another novasnapd with the same host. Of a quorum queue no consumer is exclusive."""
+    site = env.site("quorum").start().enable()
     with env.broker.connection(site.vhost) as connection:
         channel = connection.channel()
         channel.basic_qos(0, 1, False)
