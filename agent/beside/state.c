@@ -168,8 +168,9 @@ int beside_lock(const char *state_dir, unsigned limit_s, GError **error)
 	if (fd < 0) {
 		problem = errno;
 		g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(problem),
-			    "cannot open %s: %s; run this as root or as novasnapd's user", path,
-			    g_strerror(problem));
+			    "cannot open %s: %s; %s", path, g_strerror(problem),
+			    problem == ENOENT ? "start novasnapd first, which makes the folder"
+					      : "run this as root or as novasnapd's user");
 		return -1;
 	}
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
