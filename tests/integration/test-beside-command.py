@@ -267,7 +267,7 @@ def test_another_consumer(env):
     with env.broker.connection(site.vhost) as connection:
         channel = connection.channel()
         channel.basic_qos(0, 1, False)
-        channel.basic_consume(site.queue, no_ack=False)
+        channel.basic_consume(site.queue, no_ack=False, callback=lambda _message: None)
         check("another process consumes" in site.beside("--enable", status=FAILED), "the reason")
         check(any("2 processes" in text for text in site.status()["problems"]), "the status")
     site.beside("--enable", *WAIT)
