@@ -123,10 +123,10 @@ class Broker(_Client):
                               env={**os.environ, **self.env}, check=True, timeout=60,
                               capture_output=True, text=True).stdout
 
-    def _manage(self, method, path):
+    def _manage(self, method, path, content=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=60)
         try:
-            connection.request(method, f"/api/{path}", headers={
+            connection.request(method, f"/api/{path}", json.dumps(content) if content else None, headers={
                 "Authorization": "Basic " + base64.b64encode(b"guest:guest").decode(),
                 "Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -141,6 +141,11 @@ class Broker(_Client):
         """Returns the transport URL of a new vhost."""
         self._manage("PUT", f"vhosts/{name}")
         return self.url + name
+
+    def permit(self, user, vhost, configure=".*", write=".*", read=".*"):
+        """Makes a user whose password is his name, and sets what he may do in a vhost."""
+        self._manage("PUT", f"users/{user}", {"password": user, "tags": ""})
+        self._manage("PUT", f"permissions/{vhost}/{user}", {"configure": configure, "write": write, "read": read})
 
     def objects(self, vhost):
         """Returns the exchanges of a vhost that somebody declared, its queues, and the bindings of those."""
