@@ -17,6 +17,7 @@ void delivery_reset(struct delivery_assembler *assembler)
 	g_free(assembler->content_type);
 	g_free(assembler->content_encoding);
 	g_free(assembler->compression);
+	raw_message_free(assembler->raw);
 	*assembler = (struct delivery_assembler){0};
 }
 
@@ -100,11 +101,11 @@ static int64_t read_next_offset(const amqp_table_t *headers)
 	return value->value.i64 + 1;
 }
 
-/* The properties that say how to read the body. The frame's buffers may be released before the body
- * is complete, so they are copied. */
+/* The frame's buffers may be released before the body is complete, so the properties are copied. */
 static void read_properties(struct delivery_assembler *assembler,
 			    const amqp_basic_properties_t *properties)
 {
+	assembler->raw = raw_message_new(properties);
 	if (properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
 		assembler->content_type = copy_printable(properties->content_type);
 	if (properties->_flags & AMQP_BASIC_CONTENT_ENCODING_FLAG)
@@ -158,6 +159,7 @@ struct delivery delivery_describe(const struct delivery_assembler *assembler, un
 		.content_type = assembler->content_type,
 		.content_encoding = assembler->content_encoding,
 		.compression = assembler->compression,
+		.raw = assembler->raw,
 		.body = assembler->body,
 		.length = assembler->length,
 		.size = assembler->size,

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "rpc/amqp/librabbitmq.h"
+#include "rpc/amqp/raw-message.h"
 #include "rpc/amqp/stream-position.h"
 
 /* Identifies a delivery, for its ack. */
@@ -35,6 +36,9 @@ struct delivery {
 	const char *content_type;     /* NULL: the property is missing or empty */
 	const char *content_encoding; /* NULL: the property is missing or empty */
 	const char *compression;      /* the header of that name, set by kombu; NULL: none */
+	/* All properties as they were sent, without the body; valid as long as `body`. NULL: the
+	 * message has none, or they could not be copied. */
+	const struct raw_message *raw;
 	const char *body; /* not NUL-terminated; valid only during the receiver's call */
 	size_t length;	  /* bytes at `body` */
 	uint64_t size;	  /* bytes of the whole message; `body` may be only its start */
@@ -50,6 +54,7 @@ struct delivery_assembler {
 	uint64_t size;					     /* bytes that the header announces */
 	uint64_t received;				     /* bytes received */
 	char *content_type, *content_encoding, *compression; /* as in struct delivery */
+	struct raw_message *raw;			     /* as in struct delivery */
 	/* The complete body; if it is over RPC_MAX_BODY_BYTES, its first RPC_MAX_KEPT_BYTES. */
 	const char *body;
 	size_t length;
