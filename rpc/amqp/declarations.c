@@ -4,110 +4,51 @@
  */
 #include "rpc/amqp/declarations.h"
 
+#include "rpc/amqp/declaration.h"
 #include "rpc/base.h"
 
 #define MS_PER_S 1000
-
-static void declaration_free(gpointer data)
-{
-	struct declaration *declaration = data;
-
-	g_free(declaration->name);
-	g_free(declaration->exchange);
-	g_free(declaration->key);
-	g_free(declaration);
-}
-
-static GPtrArray *list_new(void)
-{
-	return g_ptr_array_new_with_free_func(declaration_free);
-}
-
-static struct declaration *list_add(GPtrArray *list, enum declaration_kind kind, const char *name)
-{
-	struct declaration *declaration = g_new0(struct declaration, 1);
-
-	declaration->kind = kind;
-	declaration->name = g_strdup(name);
-	g_ptr_array_add(list, declaration);
-	return declaration;
-}
-
-static struct declaration_argument *add_argument(struct declaration *declaration, const char *name,
-						 enum declaration_argument_type type)
-{
-	struct declaration_argument *argument =
-		&declaration->arguments[declaration->argument_count++];
-
-	*argument = (struct declaration_argument){.name = name, .type = type};
-	return argument;
-}
-
-static void add_text(struct declaration *declaration, const char *name, const char *text)
-{
-	struct declaration_argument *argument = add_argument(declaration, name, DECLARATION_TEXT);
-
-	(void)g_strlcpy(argument->text, text, sizeof(argument->text));
-}
-
-/* 0 means that oslo.messaging sends no such argument. */
-static void add_number(struct declaration *declaration, const char *name, int64_t number)
-{
-	if (number != 0)
-		add_argument(declaration, name, DECLARATION_NUMBER)->number = number;
-}
-
-static void add_flag(struct declaration *declaration, const char *name)
-{
-	add_argument(declaration, name, DECLARATION_FLAG)->number = 1;
-}
 
 /* impl_rabbit._get_queue_arguments without a stream. */
 static void add_queue_arguments(struct declaration *queue, const struct rpc_config *config,
 				bool quorum, unsigned ttl_s)
 {
 	if (config->ha_queues)
-		add_text(queue, "x-ha-policy", "all");
+		declaration_add_text(queue, "x-ha-policy", "all");
 	if (quorum) {
-		add_text(queue, "x-queue-type", "quorum");
-		add_number(queue, "x-delivery-limit", config->quorum_delivery_limit);
-		add_number(queue, "x-max-in-memory-length", config->quorum_max_memory_length);
-		add_number(queue, "x-max-in-memory-bytes", config->quorum_max_memory_bytes);
+		declaration_add_text(queue, "x-queue-type", "quorum");
+		declaration_add_number(queue, "x-delivery-limit", config->quorum_delivery_limit);
+		declaration_add_number(queue, "x-max-in-memory-length",
+				       config->quorum_max_memory_length);
+		declaration_add_number(queue, "x-max-in-memory-bytes",
+				       config->quorum_max_memory_bytes);
 	}
-	add_number(queue, "x-expires", (int64_t)ttl_s * MS_PER_S);
+	declaration_add_number(queue, "x-expires", (int64_t)ttl_s * MS_PER_S);
 }
 
 static void add_stream_arguments(struct declaration *queue, const struct rpc_config *config)
 {
 	g_autofree char *age = g_strdup_printf("%us", config->queue_ttl_s);
 
-	add_text(queue, "x-queue-type", "stream");
+	declaration_add_text(queue, "x-queue-type", "stream");
 	if (config->queue_ttl_s > 0)
-		add_text(queue, "x-max-age", age);
-}
-
-static void add_binding(GPtrArray *list, const char *queue, const char *exchange, const char *key)
-{
-	struct declaration *binding = list_add(list, DECLARATION_BINDING, queue);
-
-	binding->exchange = g_strdup(exchange);
-	binding->key = g_strdup(key);
+		declaration_add_text(queue, "x-max-age", age);
 }
 
 static struct declaration *add_consumer(GPtrArray *list, const char *queue,
 					const struct rpc_config *config)
 {
-	struct declaration *consumer = list_add(list, DECLARATION_CONSUMER, queue);
+	struct declaration *consumer = declaration_list_add(list, DECLARATION_CONSUMER, queue);
 
 	if (config->cancel_on_failover)
-		add_flag(consumer, "x-cancel-on-ha-failover");
+		declaration_add_flag(consumer, "x-cancel-on-ha-failover");
 	return consumer;
 }
 
 static void add_control_exchange(GPtrArray *list, const struct rpc_config *config)
 {
 	struct declaration *exchange =
-		list_add(list, DECLARATION_EXCHANGE, config->control_exchange);
+		declaration_list_add(list, DECLARATION_EXCHANGE, config->control_exchange);
 
 	exchange->type = "topic";
 	exchange->durable = config->durable;
@@ -117,13 +58,13 @@ static void add_control_exchange(GPtrArray *list, const struct rpc_config *confi
 
 static void add_topic_queue(GPtrArray *list, const struct rpc_config *config, const char *name)
 {
-	struct declaration *queue = list_add(list, DECLARATION_QUEUE, name);
+	struct declaration *queue = declaration_list_add(list, DECLARATION_QUEUE, name);
 
 	queue->durable = config->durable;
 	queue->auto_delete = config->auto_delete;
 	queue->shared = true;
 	add_queue_arguments(queue, config, config->quorum, 0);
-	add_binding(list, name, config->control_exchange, name);
+	declaration_list_bind(list, DECLARATION_BINDING, name, config->control_exchange, name);
 }
 
 /* A random name is nobody else's. */
@@ -139,7 +80,8 @@ static void add_fanout(GPtrArray *list, const struct rpc_config *config,
 		       struct declaration_conditions conditions)
 {
 	g_autofree char *exchange_name = g_strdup_printf("%s_fanout", topic->name);
-	struct declaration *queue = list_add(list, DECLARATION_QUEUE, topic->fanout_queue);
+	struct declaration *queue =
+		declaration_list_add(list, DECLARATION_QUEUE, topic->fanout_queue);
 	struct declaration *exchange;
 
 	queue->durable = config->transient_quorum || config->stream_fanout;
@@ -150,13 +92,14 @@ static void add_fanout(GPtrArray *list, const struct rpc_config *config,
 		add_stream_arguments(queue, config);
 	else
 		add_queue_arguments(queue, config, config->transient_quorum, config->queue_ttl_s);
-	exchange = list_add(list, DECLARATION_EXCHANGE, exchange_name);
+	exchange = declaration_list_add(list, DECLARATION_EXCHANGE, exchange_name);
 	exchange->type = "fanout";
 	exchange->durable = queue->durable;
 	exchange->auto_delete = true;
 	exchange->shared = true;
 	exchange->optional = queue->exclusive;
-	add_binding(list, topic->fanout_queue, exchange_name, topic->name);
+	declaration_list_bind(list, DECLARATION_BINDING, topic->fanout_queue, exchange_name,
+			      topic->name);
 }
 
 static void add_fanout_consumer(GPtrArray *list, const struct rpc_config *config,
@@ -168,11 +111,11 @@ static void add_fanout_consumer(GPtrArray *list, const struct rpc_config *config
 		add_consumer(list, topic->fanout_queue, config);
 		return;
 	}
-	consumer = list_add(list, DECLARATION_CONSUMER, topic->fanout_queue);
+	consumer = declaration_list_add(list, DECLARATION_CONSUMER, topic->fanout_queue);
 	if (topic->stream_offset < 0)
-		add_text(consumer, "x-stream-offset", "last");
+		declaration_add_text(consumer, "x-stream-offset", "last");
 	else
-		add_argument(consumer, "x-stream-offset", DECLARATION_NUMBER)->number =
+		declaration_add_argument(consumer, "x-stream-offset", DECLARATION_NUMBER)->number =
 			topic->stream_offset;
 }
 
@@ -180,7 +123,7 @@ GPtrArray *declarations_of_server(const struct rpc_config *config,
 				  const struct declaration_topic *topics, size_t count,
 				  struct declaration_conditions conditions)
 {
-	GPtrArray *list = list_new();
+	GPtrArray *list = declaration_list_new();
 
 	add_control_exchange(list, config);
 	for (size_t i = 0; i < count; i++) {
@@ -188,7 +131,7 @@ GPtrArray *declarations_of_server(const struct rpc_config *config,
 		add_topic_queue(list, config, topics[i].own_queue);
 		add_fanout(list, config, &topics[i], conditions);
 	}
-	list_add(list, DECLARATION_PREFETCH, NULL)->prefetch = config->prefetch;
+	declaration_list_add(list, DECLARATION_PREFETCH, NULL)->prefetch = config->prefetch;
 	for (size_t i = 0; i < count; i++) {
 		add_consumer(list, topics[i].name, config);
 		add_consumer(list, topics[i].own_queue, config);
@@ -200,8 +143,8 @@ GPtrArray *declarations_of_server(const struct rpc_config *config,
 GPtrArray *declarations_of_replies(const struct rpc_config *config, const char *queue,
 				   struct declaration_conditions conditions)
 {
-	GPtrArray *list = list_new();
-	struct declaration *declared = list_add(list, DECLARATION_QUEUE, queue);
+	GPtrArray *list = declaration_list_new();
+	struct declaration *declared = declaration_list_add(list, DECLARATION_QUEUE, queue);
 
 	declared->durable = config->transient_quorum;
 	declared->exclusive = conditions.transient_denied && !declared->durable;
@@ -213,7 +156,7 @@ GPtrArray *declarations_of_replies(const struct rpc_config *config, const char *
 
 GPtrArray *declarations_of_exchange(const struct rpc_config *config)
 {
-	GPtrArray *list = list_new();
+	GPtrArray *list = declaration_list_new();
 
 	add_control_exchange(list, config);
 	return list;
@@ -221,7 +164,7 @@ GPtrArray *declarations_of_exchange(const struct rpc_config *config)
 
 GPtrArray *declarations_of_notifications(const struct rpc_config *config, const char *queue)
 {
-	GPtrArray *list = list_new();
+	GPtrArray *list = declaration_list_new();
 
 	add_topic_queue(list, config, queue);
 	return list;

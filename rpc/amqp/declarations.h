@@ -11,51 +11,8 @@
 #ifndef NOVASNAP_RPC_AMQP_DECLARATIONS_H
 #define NOVASNAP_RPC_AMQP_DECLARATIONS_H
 
+#include "rpc/amqp/declaration.h"
 #include "rpc/rpc.h"
-
-enum declaration_kind {
-	DECLARATION_EXCHANGE,
-	DECLARATION_QUEUE,
-	DECLARATION_BINDING,  /* of the queue `name` to `exchange`, with `key` */
-	DECLARATION_PREFETCH, /* of the channel */
-	DECLARATION_CONSUMER, /* of the queue `name`, which is also the consumer's tag */
-};
-
-enum declaration_argument_type {
-	DECLARATION_TEXT,
-	DECLARATION_NUMBER,
-	DECLARATION_FLAG,
-};
-
-struct declaration_argument {
-	const char *name; /* "x-expires" */
-	enum declaration_argument_type type;
-	char text[24];	/* DECLARATION_TEXT */
-	int64_t number; /* DECLARATION_NUMBER, or DECLARATION_FLAG: 0 or 1 */
-};
-
-#define DECLARATION_ARGUMENTS_MAX 6
-
-struct declaration {
-	enum declaration_kind kind;
-	char *name;	  /* of the exchange or queue; NULL for the prefetch */
-	const char *type; /* of an exchange: "topic" or "fanout" */
-	char *exchange;
-	char *key;
-	bool durable;
-	bool auto_delete;
-	bool exclusive;
-	/* Other services declare this exchange or queue, too: its arguments must be theirs. */
-	bool shared;
-	/* Declared passively: it may be missing, and then nothing is bound to it. */
-	bool optional;
-	/* The queue must have no consumer: it would be another process's. */
-	bool unused;
-	bool no_ack;	   /* the broker deletes each message once it has sent it */
-	unsigned prefetch; /* unacked messages that the broker sends; 0: no limit */
-	unsigned argument_count;
-	struct declaration_argument arguments[DECLARATION_ARGUMENTS_MAX];
-};
 
 /* A list of struct declaration, in the order in which they are to be made. Each function returns a
  * new list, which the caller frees with g_ptr_array_unref. The strings of `config` must outlive

@@ -55,11 +55,43 @@ static char *describe_attempt(const struct declaration *declaration)
 	case DECLARATION_BINDING:
 		return g_strdup_printf("binding the queue %s to %s", declaration->name,
 				       declaration->exchange);
+	case DECLARATION_UNBINDING:
+		return g_strdup_printf("unbinding the queue %s from %s", declaration->name,
+				       declaration->exchange);
+	case DECLARATION_EXCHANGE_BINDING:
+		return g_strdup_printf("binding the exchange %s to %s", declaration->name,
+				       declaration->exchange);
+	case DECLARATION_EXCHANGE_UNBINDING:
+		return g_strdup_printf("unbinding the exchange %s from %s", declaration->name,
+				       declaration->exchange);
 	case DECLARATION_PREFETCH:
 		return g_strdup("setting the prefetch");
 	case DECLARATION_CONSUMER:
 	default:
 		return g_strdup_printf("consuming the queue %s", declaration->name);
+	}
+}
+
+static void send_binding(amqp_connection_state_t state, amqp_channel_t channel,
+			 const struct declaration *declaration, amqp_table_t arguments)
+{
+	amqp_bytes_t name = amqp_cstring_bytes(declaration->name);
+	amqp_bytes_t exchange = amqp_cstring_bytes(declaration->exchange);
+	amqp_bytes_t key = amqp_cstring_bytes(declaration->key);
+
+	switch (declaration->kind) {
+	case DECLARATION_UNBINDING:
+		(void)amqp_queue_unbind(state, channel, name, exchange, key, arguments);
+		break;
+	case DECLARATION_EXCHANGE_BINDING:
+		(void)amqp_exchange_bind(state, channel, name, exchange, key, arguments);
+		break;
+	case DECLARATION_EXCHANGE_UNBINDING:
+		(void)amqp_exchange_unbind(state, channel, name, exchange, key, arguments);
+		break;
+	default:
+		(void)amqp_queue_bind(state, channel, name, exchange, key, arguments);
+		break;
 	}
 }
 
@@ -84,9 +116,10 @@ static unsigned send_declaration(amqp_connection_state_t state, amqp_channel_t c
 					      arguments);
 		break;
 	case DECLARATION_BINDING:
-		(void)amqp_queue_bind(state, channel, name,
-				      amqp_cstring_bytes(declaration->exchange),
-				      amqp_cstring_bytes(declaration->key), arguments);
+	case DECLARATION_UNBINDING:
+	case DECLARATION_EXCHANGE_BINDING:
+	case DECLARATION_EXCHANGE_UNBINDING:
+		send_binding(state, channel, declaration, arguments);
 		break;
 	case DECLARATION_PREFETCH:
 		(void)amqp_basic_qos(state, channel, 0, (uint16_t)declaration->prefetch, 0);
