@@ -83,27 +83,35 @@ void held_wait(struct held *held, struct held_message *message)
 	message->returned = false;
 }
 
-static void free_message(struct held *held, struct held_message *message)
+void held_message_free(struct held_message *message)
 {
-	held_wait(held, message);
-	held->bytes -= message->raw->length;
 	raw_message_free(message->raw);
 	g_free(message->answer);
 	g_free(message);
 }
 
+/* It was taken out of the list. */
+static void discount(struct held *held, struct held_message *message)
+{
+	held_wait(held, message);
+	held->bytes -= message->raw->length;
+}
+
 void held_remove(struct held *held, struct held_message *message)
 {
 	(void)g_queue_remove(&held->messages, message);
-	free_message(held, message);
+	discount(held, message);
+	held_message_free(message);
 }
 
 void held_clear(struct held *held)
 {
 	struct held_message *message;
 
-	while ((message = g_queue_pop_head(&held->messages)))
-		free_message(held, message);
+	while ((message = g_queue_pop_head(&held->messages))) {
+		discount(held, message);
+		held_message_free(message);
+	}
 	held->last_confirm = 0;
 	held->one_by_one = false;
 	held->suspects = 0;
@@ -203,7 +211,7 @@ static void note_success(struct held *held)
 }
 
 unsigned held_confirm(struct held *held, uint64_t confirm, bool multiple, bool accepted,
-		      void (*done)(struct held_message *message, void *opaque), void *opaque)
+		      GPtrArray *done)
 {
 	unsigned failed = 0, succeeded = 0;
 
@@ -216,7 +224,9 @@ unsigned held_confirm(struct held *held, uint64_t confirm, bool multiple, bool a
 			continue;
 		if (accepted && !message->returned) {
 			succeeded++;
-			done(message, opaque);
+			g_queue_delete_link(&held->messages, node);
+			discount(held, message);
+			g_ptr_array_add(done, message);
 		} else {
 			failed++;
 			held_wait(held, message);

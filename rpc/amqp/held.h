@@ -71,10 +71,12 @@ void held_publish_other(struct held *held);
 /* The broker has returned a published message with this body, because no queue takes it. */
 void held_return(struct held *held, const void *body, size_t length);
 /* The broker has confirmed (`accepted`) or rejected the message of this number, and with `multiple`
- * all before it. Calls `done` for each that was accepted and not returned, which must call
- * held_remove. The others wait for a new try. Returns how many do. */
+ * all before it. Those that were accepted and not returned are removed: appends each to `done`,
+ * whose owner frees them with held_message_free. The others wait for a new try. Returns how many
+ * do. */
 unsigned held_confirm(struct held *held, uint64_t confirm, bool multiple, bool accepted,
-		      void (*done)(struct held_message *message, void *opaque), void *opaque);
+		      GPtrArray *done);
+void held_message_free(struct held_message *message);
 /* The broker has closed the channel, because it refuses one of the published messages. Returns that
  * one if it is known: it was the only one. Otherwise all are published again, one at a time. */
 struct held_message *held_channel_closed(struct held *held);
