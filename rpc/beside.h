@@ -70,17 +70,26 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(rpc_beside_names_t, rpc_beside_names_free)
 /* Makes what is missing, also at the broker of notifications: the exchange, its bindings, and
  * novasnapd's queue. No request takes another way after it. */
 int rpc_beside_make(const struct rpc_config *config, GError **error);
-/* Requests go to novasnapd's queue: binds it, and then unbinds nova-compute's. Makes the rest
- * first. `marker_id`: publishes RPC_BESIDE_TYPE_INTERCEPT with it and waits for novasnapd's answer
- * for at most 10 s; without the answer requests are given back, and the error is RPC_ERROR_TIMEOUT.
- * NULL: publishes none, for a topology that the broker has lost. */
-int rpc_beside_take(const struct rpc_config *config, const char *marker_id, GError **error);
+/* Requests go to novasnapd's queue: makes all that is missing, binds the queue, and then unbinds
+ * nova-compute's. */
+int rpc_beside_take(const struct rpc_config *config, GError **error);
 /* Requests go to nova-compute's queue: declares it as nova-compute does, binds it, and then unbinds
  * novasnapd's. What is in novasnapd's queue stays there, for novasnapd or for its TTL. */
 int rpc_beside_give_back(const struct rpc_config *config, GError **error);
-/* Deletes novasnapd's queue, which must be empty and without a consumer (RPC_ERROR_FAILED), and the
- * exchange. Must not be called while requests are taken, nor while nova-compute uses the exchange:
- * it would stop working. */
+/* Deletes novasnapd's queue, which must be empty and without a consumer (else RPC_ERROR_FAILED),
+ * and the exchange. Must not be called while requests are taken, nor while nova-compute uses the
+ * exchange: it would stop working. */
 int rpc_beside_remove(const struct rpc_config *config, GError **error);
+
+struct rpc_beside_answer {
+	bool intercepting;
+	int64_t pid;
+	double delay_ms; /* negative: not measured yet */
+};
+/* Sends a control message into novasnapd's queue, and waits for its answer for at most `timeout_s`
+ * seconds. `id`: the marker's id; NULL: a random one. Fails with RPC_ERROR_TIMEOUT without an
+ * answer, or with RPC_ERROR_NOT_CONFIRMED if the queue does not exist. */
+int rpc_beside_control(const struct rpc_config *config, const char *type, const char *id,
+		       unsigned timeout_s, struct rpc_beside_answer *ret_answer, GError **error);
 
 #endif
