@@ -40,6 +40,13 @@ struct config {
 
 	const char *const *files; /* the files that were read, NULL-terminated */
 
+	/* [DEFAULT]control_exchange is nova-compute's own, "nova.<host>": config.rpc has the one of
+	 * the other services, "nova". */
+	bool nova_has_exchange;
+	/* [novasnap]beside_away: after this time without novasnapd nova-compute gets its requests
+	 * back. */
+	unsigned beside_away_s;
+
 	bool debug;	      /* [DEFAULT]debug */
 	const char *log_file; /* path by [DEFAULT]log_file and log_dir; NULL: standard error */
 	unsigned max_concurrent_snapshots; /* [DEFAULT]max_concurrent_snapshots; 0: no limit */

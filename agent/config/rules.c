@@ -82,6 +82,18 @@ static char *queue_manager_name(const struct config_inputs *inputs, const char *
 			       QUEUE_MANAGER_PROCESS, is_same ? "" : "-", is_same ? "" : served);
 }
 
+/* nova-compute may already have the exchange of its own, "nova.<host>", in the same nova.conf
+ * (`novasnap beside`). All other services, and novasnapd, use the one without the host. */
+static const char *cloud_exchange(struct config_inputs *inputs, const char *exchange)
+{
+	g_autofree char *suffix = g_strdup_printf(".%s", inputs->config.rpc.host);
+	size_t length = strlen(exchange), cut = strlen(suffix);
+
+	if (length <= cut || !g_str_has_suffix(exchange, suffix))
+		return exchange;
+	return own_string(inputs, g_strndup(exchange, length - cut));
+}
+
 static void apply_rpc_rules(struct config_inputs *inputs)
 {
 	struct rpc_config *rpc = &inputs->config.rpc;
@@ -91,6 +103,11 @@ static void apply_rpc_rules(struct config_inputs *inputs)
 	/* This is nova's default, too. */
 	if (!rpc->host)
 		rpc->host = own_string(inputs, g_strdup(name));
+	if (cloud_exchange(inputs, rpc->control_exchange) != rpc->control_exchange) {
+		inputs->config.nova_has_exchange = true;
+		rpc->control_exchange = cloud_exchange(inputs, rpc->control_exchange);
+		inputs->notifications.control_exchange = rpc->control_exchange;
+	}
 	if (inputs->use_queue_manager)
 		rpc->queue_manager_name = own_string(inputs, queue_manager_name(inputs, name));
 	rpc->alt_topic = ALT_TOPIC;

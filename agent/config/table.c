@@ -224,6 +224,7 @@ const struct config_key config_table[] = {
 		 100000),
 	KEY_BOOL(KEY_OWN, "report_state", config.report_state, "false"),
 	KEY_PATH(KEY_OWN, "thaw_program", config.virt.thaw_program, NULL),
+	KEY_SECONDS(KEY_OWN, "beside_away", config.beside_away_s, "60", 10),
 	KEY_SECONDS(KEY_OWN, "shutdown_grace", config.shutdown_grace_s, "60", 0),
 	KEY_SECONDS(KEY_OWN, "connect_timeout", config.image.connect_timeout_s, "10", 1),
 	KEY_SECONDS(KEY_OWN, "request_timeout", config.image.request_timeout_s, "60", 1),

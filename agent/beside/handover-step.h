@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The steps of handover.h, for a caller that has the lock and has read the state. Each writes the
+ * state file, and leaves the stage as it is.
+ */
+#ifndef NOVASNAP_AGENT_BESIDE_HANDOVER_STEP_H
+#define NOVASNAP_AGENT_BESIDE_HANDOVER_STEP_H
+
+#include "agent/beside/state.h"
+#include "agent/config/config.h"
+
+/* Takes the requests with a new marker, and waits until novasnapd has received that. Otherwise
+ * gives them back. Returns 0, or -1 with an RPC_ERROR or a G_FILE_ERROR. */
+int handover_take(const struct config *config, struct beside_state *state, GError **error);
+int handover_give_back(const struct config *config, struct beside_state *state, GError **error);
+
+#endif
