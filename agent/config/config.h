@@ -51,6 +51,7 @@ struct config {
 	const char *log_file; /* path by [DEFAULT]log_file and log_dir; NULL: standard error */
 	unsigned max_concurrent_snapshots; /* [DEFAULT]max_concurrent_snapshots; 0: no limit */
 	bool control;	       /* [novasnap]control: true for conductor, false for none */
+	bool beside;	       /* [novasnap]mode: true for beside, false for exclusive */
 	const char *state_dir; /* [novasnap]state_dir, absolute */
 	const char *run_dir;   /* [novasnap]run_dir, absolute */
 	/* [novasnap]shutdown_grace: how long running jobs may continue after SIGTERM. */

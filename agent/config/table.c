@@ -203,6 +203,7 @@ const struct config_key config_table[] = {
 	KEY_PATH(KEY_OWN, "state_dir", config.state_dir, "/var/lib/novasnap"),
 	KEY_PATH(KEY_OWN, "run_dir", config.run_dir, "/run/novasnap"),
 	KEY_SWITCH(KEY_OWN, "control", config.control, "conductor", "none", "conductor"),
+	KEY_SWITCH(KEY_OWN, "mode", config.beside, "exclusive", "exclusive", "beside"),
 	KEY_SWITCH(KEY_OWN, "images", config.image.directory, "glance", "glance", "directory"),
 	KEY_PATH(KEY_OWN, "images_dir", config.image.images_dir, NULL),
 	KEY_STRING(KEY_OWN, "live_method", config.virt.live_method, "stream"),
