@@ -103,8 +103,18 @@ static void receive_control(const struct delivery *delivery, const char *type,
 	forwarding->controls++;
 	if (g_str_equal(type, RPC_BESIDE_TYPE_PASS) && forwarding->mode == RPC_FORWARD_INTERCEPT)
 		forwarding->mode = RPC_FORWARD_PASS;
+	if (forwarding->ops.control)
+		forwarding->ops.control(g_steal_pointer(&control), forwarding->ops.opaque);
 	pthread_mutex_unlock(&forwarding->lock);
-	forwarding->ops.control(control, forwarding->ops.opaque);
+	if (control)
+		rpc_forward_answer(rpc, control, RPC_FORWARD_PASS);
+}
+
+void rpc_forward_detach(struct rpc *rpc)
+{
+	pthread_mutex_lock(&rpc->forwarding->lock);
+	rpc->forwarding->ops.control = NULL;
+	pthread_mutex_unlock(&rpc->forwarding->lock);
 }
 
 const char *rpc_forward_control_type(const struct rpc_forward_control *control)
@@ -115,6 +125,13 @@ const char *rpc_forward_control_type(const struct rpc_forward_control *control)
 const char *rpc_forward_control_id(const struct rpc_forward_control *control)
 {
 	return control->id;
+}
+
+static void free_control(struct rpc_forward_control *control)
+{
+	g_free(control->type);
+	g_free(control->id);
+	g_free(control);
 }
 
 static void forwarding_free(struct forwarding *forwarding)
@@ -203,13 +220,14 @@ static void add_delay(cJSON *object, const char *name, gint64 delay_us)
 }
 
 /* The answer of rpc/beside.h; the caller frees it with g_free. */
-static char *answer_text(struct rpc *rpc, bool intercepting)
+static char *answer_text(struct rpc *rpc, const char *id, bool intercepting)
 {
 	cJSON *answer = cJSON_CreateObject();
 	struct rpc_forward_status status;
 	char *text, *copy;
 
 	rpc_forward_get_status(rpc, &status);
+	cJSON_AddStringToObject(answer, "id", id);
 	cJSON_AddBoolToObject(answer, "intercepting", intercepting);
 	cJSON_AddNumberToObject(answer, "pid", getpid());
 	add_delay(answer, "delay_ms", status.delay_last);
@@ -229,14 +247,14 @@ void rpc_forward_answer(struct rpc *rpc, struct rpc_forward_control *control,
 
 	pthread_mutex_lock(&forwarding->lock);
 	forwarding->controls--;
-	forwarding->mode = mode;
+	/* A message of type RPC_BESIDE_TYPE_PASS may already have arrived. */
+	forwarding->mode = forwarding->controls > 0 ? MIN(mode, RPC_FORWARD_PASS) : mode;
 	apply_mode(forwarding);
 	intercepting = mode == RPC_FORWARD_INTERCEPT && forwarding->serving;
 	pthread_mutex_unlock(&forwarding->lock);
-	forwarder_answer(forwarding->forwarder, &control->tag, answer_text(rpc, intercepting));
-	g_free(control->type);
-	g_free(control->id);
-	g_free(control);
+	forwarder_answer(forwarding->forwarder, &control->tag,
+			 answer_text(rpc, control->id, intercepting));
+	free_control(control);
 }
 
 void rpc_forward_get_status(struct rpc *rpc, struct rpc_forward_status *ret_status)

@@ -31,7 +31,8 @@ struct rpc_forward_ops {
 	const char *always;	    /* a method that is taken out in each mode; NULL: none */
 	/* A control message has arrived; after one of type RPC_BESIDE_TYPE_PASS the mode is
 	 * RPC_FORWARD_PASS. Until it is answered by rpc_forward_answer, RPC_FORWARD_INTERCEPT is
-	 * refused. Runs in the forwarding thread, and must not wait for anything. */
+	 * refused. Runs in the forwarding thread, must not wait for anything, and must not
+	 * call a function of this file. */
 	void (*control)(struct rpc_forward_control *control, void *opaque);
 	void *opaque;
 };
@@ -41,6 +42,9 @@ struct rpc_forward_ops {
  * before them, once. `ops` is copied; what it points to must stay valid until rpc_close. Returns 0,
  * or -1 with RPC_ERROR_CONFIG or RPC_ERROR_FAILED. */
 int rpc_forward_start(struct rpc *rpc, const struct rpc_forward_ops *ops, GError **error);
+/* From now on `control` is not called: control messages are answered at once, with
+ * RPC_FORWARD_PASS. Messages are forwarded until rpc_close. */
+void rpc_forward_detach(struct rpc *rpc);
 /* Returns false if the mode was refused. */
 bool rpc_forward_set_mode(struct rpc *rpc, enum rpc_forward_mode mode);
 enum rpc_forward_mode rpc_forward_get_mode(struct rpc *rpc);
