@@ -18,6 +18,7 @@ static const struct {
 	const char *summary;
 } commands[] = {
 	{"check", command_check, "check everything that novasnapd needs"},
+	{"beside", command_beside, "run novasnapd beside a nova-compute, or end that"},
 	{"snapshot", command_snapshot, "take a snapshot of a guest, without a cloud"},
 	{"send", command_send, "send a snapshot cast, as nova-api does"},
 	{"watch", command_watch, "show the progress of snapshots"},

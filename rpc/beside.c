@@ -104,7 +104,15 @@ int rpc_beside_take(const struct rpc_config *config, GError **error)
 {
 	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(config, error);
 
-	return names ? make_with(config, names, beside_topology_take(config, names), error) : -1;
+	int rc;
+
+	if (!names || make_with(config, names, beside_topology_bind(config, names), error) < 0)
+		return -1;
+	rc = declare_alone(config, beside_topology_unbind_nova(config, names), error);
+	/* nova-compute's queue is still bound: a request must not go to both. */
+	if (rc < 0 && g_error_matches(*error, RPC_ERROR, RPC_ERROR_REFUSED))
+		(void)declare_alone(config, beside_topology_unbind(config, names), NULL);
+	return rc;
 }
 
 int rpc_beside_give_back(const struct rpc_config *config, GError **error)
@@ -141,17 +149,17 @@ static int delete_queue(struct broker_session *session, const struct rpc_beside_
 	return -1;
 }
 
-int rpc_beside_remove(const struct rpc_config *config, GError **error)
+int rpc_beside_remove(const struct rpc_config *config, bool keep_exchange, GError **error)
 {
 	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(config, error);
 	struct broker_session *session =
 		names ? session_open(config, CONNECTION_NAME, error) : NULL;
 	int rc = session ? delete_queue(session, names, error) : -1;
 
-	if (rc == 0)
+	if (rc == 0 && !keep_exchange)
 		rc = session_delete_exchange(session, names->exchange, error);
 	session_close(session);
-	if (rc == 0 && config->notifications)
+	if (rc == 0 && !keep_exchange && config->notifications)
 		rc = delete_exchange(config->notifications, names, error);
 	return rc;
 }

@@ -77,9 +77,9 @@ int rpc_beside_take(const struct rpc_config *config, GError **error);
  * novasnapd's. What is in novasnapd's queue stays there, for novasnapd or for its TTL. */
 int rpc_beside_give_back(const struct rpc_config *config, GError **error);
 /* Deletes novasnapd's queue, which must be empty and without a consumer (else RPC_ERROR_FAILED),
- * and the exchange. Must not be called while requests are taken, nor while nova-compute uses the
- * exchange: it would stop working. */
-int rpc_beside_remove(const struct rpc_config *config, GError **error);
+ * and the exchange unless it is to be kept. Must not be called while requests are taken. A
+ * nova-compute that uses the exchange stops working without it. */
+int rpc_beside_remove(const struct rpc_config *config, bool keep_exchange, GError **error);
 
 struct rpc_beside_answer {
 	bool intercepting;

@@ -18,6 +18,7 @@ struct command_context {
 };
 
 /* Each parses its own arguments (argv[0] is its name), and returns the exit status. */
+int command_beside(const struct command_context *context, int argc, char **argv);
 int command_cancel(const struct command_context *context, int argc, char **argv);
 int command_check(const struct command_context *context, int argc, char **argv);
 int command_decode(const struct command_context *context, int argc, char **argv);

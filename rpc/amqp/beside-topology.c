@@ -68,16 +68,33 @@ GPtrArray *beside_topology_queue(const struct rpc_config *config,
 	return list;
 }
 
-GPtrArray *beside_topology_take(const struct rpc_config *config,
-				const struct rpc_beside_names *names)
+/* A list of one binding, or of the end of one, for the requests to this host. */
+static GPtrArray *request_binding(const struct rpc_config *config,
+				  const struct rpc_beside_names *names, enum declaration_kind kind,
+				  const char *queue)
 {
 	GPtrArray *list = declaration_list_new();
 
-	declaration_list_bind(list, DECLARATION_BINDING, names->queue, config->control_exchange,
-			      names->nova_queue);
-	declaration_list_bind(list, DECLARATION_UNBINDING, names->nova_queue,
-			      config->control_exchange, names->nova_queue);
+	declaration_list_bind(list, kind, queue, config->control_exchange, names->nova_queue);
 	return list;
+}
+
+GPtrArray *beside_topology_bind(const struct rpc_config *config,
+				const struct rpc_beside_names *names)
+{
+	return request_binding(config, names, DECLARATION_BINDING, names->queue);
+}
+
+GPtrArray *beside_topology_unbind(const struct rpc_config *config,
+				  const struct rpc_beside_names *names)
+{
+	return request_binding(config, names, DECLARATION_UNBINDING, names->queue);
+}
+
+GPtrArray *beside_topology_unbind_nova(const struct rpc_config *config,
+				       const struct rpc_beside_names *names)
+{
+	return request_binding(config, names, DECLARATION_UNBINDING, names->nova_queue);
 }
 
 GPtrArray *beside_topology_give_back(const struct rpc_config *config,
@@ -86,7 +103,6 @@ GPtrArray *beside_topology_give_back(const struct rpc_config *config,
 	/* A topic's queue and its binding. */
 	GPtrArray *list = declarations_of_notifications(config, names->nova_queue);
 
-	declaration_list_bind(list, DECLARATION_UNBINDING, names->queue, config->control_exchange,
-			      names->nova_queue);
+	g_ptr_array_extend_and_steal(list, beside_topology_unbind(config, names));
 	return list;
 }

@@ -18,9 +18,14 @@ GPtrArray *beside_topology_exchange(const struct rpc_config *config,
  * broker, with all messages; dead-lettered to nova-compute's queue. */
 GPtrArray *beside_topology_queue(const struct rpc_config *config,
 				 const struct rpc_beside_names *names);
-/* Requests go to novasnapd's queue: binds it, and unbinds nova-compute's. */
-GPtrArray *beside_topology_take(const struct rpc_config *config,
+/* The binding of novasnapd's queue for the requests to this host; its end; the end of the one of
+ * nova-compute's queue. */
+GPtrArray *beside_topology_bind(const struct rpc_config *config,
 				const struct rpc_beside_names *names);
+GPtrArray *beside_topology_unbind(const struct rpc_config *config,
+				  const struct rpc_beside_names *names);
+GPtrArray *beside_topology_unbind_nova(const struct rpc_config *config,
+				       const struct rpc_beside_names *names);
 /* nova-compute's queue, its binding, and the end of novasnapd's. */
 GPtrArray *beside_topology_give_back(const struct rpc_config *config,
 				     const struct rpc_beside_names *names);
