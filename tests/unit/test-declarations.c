@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/config/config.h"
+#include "rpc/amqp/beside-topology.h"
 #include "rpc/amqp/conflict.h"
 #include "rpc/amqp/declarations.h"
 #include "rpc/amqp/stream-position.h"
@@ -156,6 +157,14 @@ static char *describe_own(const struct declaration *declaration, const struct rp
 	case DECLARATION_BINDING:
 		return g_strdup_printf("bind %s to %s by %s {%s}", name, declaration->exchange, key,
 				       arguments);
+	case DECLARATION_UNBINDING:
+		return g_strdup_printf("unbind %s from %s by %s", name, declaration->exchange, key);
+	case DECLARATION_EXCHANGE_BINDING:
+		return g_strdup_printf("bind exchange %s to %s by %s", name, declaration->exchange,
+				       key);
+	case DECLARATION_EXCHANGE_UNBINDING:
+		return g_strdup_printf("unbind exchange %s from %s by %s", name,
+				       declaration->exchange, key);
 	case DECLARATION_PREFETCH:
 		return g_strdup_printf("qos %u", declaration->prefetch);
 	case DECLARATION_CONSUMER:
@@ -305,6 +314,106 @@ static void compare_notifier(const char *name, const cJSON *recording,
 	expect_same(name, "notifier", own, recorded);
 }
 
+/* Returns the recorded line that begins so, with `from` replaced by `to`. */
+static char *recorded_line(GHashTable *recorded, const char *prefix, const char *from,
+			   const char *to)
+{
+	GHashTableIter iter;
+	gpointer line;
+
+	g_hash_table_iter_init(&iter, recorded);
+	while (g_hash_table_iter_next(&iter, &line, NULL)) {
+		g_autoptr(GString) text = g_string_new(line);
+
+		if (!g_str_has_prefix(line, prefix))
+			continue;
+		g_string_replace(text, from, to, 1);
+		return g_string_free(g_steal_pointer(&text), FALSE);
+	}
+	g_error("no line %s", prefix);
+}
+
+#define TTL "x-message-ttl=10000"
+#define DEAD "x-dead-letter-exchange='' x-dead-letter-routing-key='compute." HOST "'"
+
+/* Beside nova-compute: what nova-compute declares, too, is as oslo.messaging declares it. */
+static void compare_beside(const char *name, const cJSON *recording,
+			   const struct rpc_config *config)
+{
+	static const char *const bindings[] = {
+		"bind exchange nova to nova." HOST " by #",
+		"bind exchange nova.<host> to nova by compute",
+		"bind exchange nova.<host> to nova by compute-alt",
+		"bind exchange nova.<host> to nova by compute-alt.<host>",
+		"bind novasnap.<host> to nova by compute.<host> {}",
+		"unbind compute.<host> from nova by compute.<host>",
+		"unbind novasnap.<host> from nova by compute.<host>",
+	};
+	g_autoptr(GHashTable) recorded = recorded_part(recording, "server");
+	g_autoptr(GHashTable) own = new_set();
+	g_autoptr(GHashTable) expected = new_set();
+	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(config, NULL);
+	const char *quorum =
+		cJSON_HasObjectItem(cJSON_GetObjectItemCaseSensitive(recording, "options"),
+				    "rabbit_quorum_queue")
+			? " x-overflow='reject-publish' x-queue-type='quorum'"
+			: "";
+
+	add_own(own, beside_topology_exchange(config, names, false), config);
+	add_own(own, beside_topology_queue(config, names), config);
+	add_own(own, beside_topology_bind(config, names), config);
+	add_own(own, beside_topology_unbind_nova(config, names), config);
+	add_own(own, beside_topology_give_back(config, names), config);
+	g_hash_table_add(expected, recorded_line(recorded, "exchange nova ", "nova", "nova"));
+	g_hash_table_add(expected,
+			 recorded_line(recorded, "exchange nova ", "nova", "nova.<host>"));
+	g_hash_table_add(expected, recorded_line(recorded, "queue compute.<host> ", "", ""));
+	g_hash_table_add(expected, recorded_line(recorded, "bind compute.<host> ", "", ""));
+	g_hash_table_add(expected,
+			 g_strdup_printf("queue novasnap.<host> durable=1 auto_delete=0 "
+					 "exclusive=0 passive=0 {" DEAD "%s " TTL "%s}",
+					 *quorum ? " x-dead-letter-strategy='at-least-once'" : "",
+					 quorum));
+	for (size_t i = 0; i < G_N_ELEMENTS(bindings); i++)
+		g_hash_table_add(expected, g_strdup(bindings[i]));
+	expect_same(name, "beside", own, expected);
+}
+
+/* At a broker of notifications only the way outwards is needed. */
+static void test_beside_notifications(void)
+{
+	struct rpc_config config = {.control_exchange = "nova", .host = HOST, .topic = "compute"};
+	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(&config, NULL);
+	g_autoptr(GPtrArray) list = beside_topology_exchange(&config, names, true);
+	const struct declaration *last = g_ptr_array_index(list, 2);
+
+	g_assert_cmpuint(list->len, ==, 3);
+	g_assert_cmpint(last->kind, ==, DECLARATION_EXCHANGE_BINDING);
+	g_assert_cmpstr(last->name, ==, "nova");
+	g_assert_cmpstr(last->exchange, ==, "nova." HOST);
+}
+
+/* A name of AMQP has at most 255 bytes. The longest one decides. */
+static void test_beside_long_names(void)
+{
+	g_autofree char *fits = g_strnfill(255 - strlen("novasnap."), 'h');
+	g_autofree char *over = g_strnfill(256 - strlen("compute-alt."), 'h');
+	struct rpc_config config = {.control_exchange = "nova",
+				    .host = over,
+				    .topic = "compute",
+				    .alt_topic = "compute-alt"};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(rpc_beside_names_t) names = NULL;
+
+	g_assert_null(rpc_beside_names_new(&config, &error));
+	g_assert_error(error, RPC_ERROR, RPC_ERROR_CONFIG);
+	g_assert_nonnull(strstr(error->message, "256 bytes"));
+	config.host = fits;
+	config.alt_topic = NULL;
+	names = rpc_beside_names_new(&config, NULL);
+	g_assert_cmpuint(strlen(names->queue), ==, 255);
+}
+
 static void test_recordings(void)
 {
 	g_autoptr(GDir) folder = g_dir_open(FOLDER, 0, NULL);
@@ -328,6 +437,7 @@ static void test_recordings(void)
 		compare_server(name, recording, &config->rpc);
 		compare_client(name, recording, &config->rpc);
 		compare_notifier(name, recording, &config->rpc);
+		compare_beside(name, recording, &config->rpc);
 		cJSON_Delete(recording);
 	}
 	g_assert_cmpuint(counts[0], >=, 15);
@@ -546,6 +656,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/declarations/order", test_order);
 	g_test_add_func("/declarations/stream", test_stream);
 	g_test_add_func("/declarations/queue-manager-names", test_queue_manager_names);
+	g_test_add_func("/declarations/beside-notifications", test_beside_notifications);
+	g_test_add_func("/declarations/beside-long-names", test_beside_long_names);
 	g_test_add_func("/declarations/unused", test_unused);
 	g_test_add_func("/declarations/conflicts", test_conflicts);
 	return g_test_run();
