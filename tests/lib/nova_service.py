@@ -31,7 +31,7 @@ class Endpoint:
         return method
 
 
-def configure(folder, url, options, process):
+def configure(folder, url, options, process, exchange=None):
     """Returns the configuration of a service, and the names that its queue manager uses: (host, process) or None."""
     manager = None
     if "use_queue_manager" in options:
@@ -41,7 +41,10 @@ def configure(folder, url, options, process):
         manager = options["hostname"], options["processname"]
     path = folder.file(f"oslo-{uuid.uuid4().hex}.conf")
     with open(path, "w") as file:
-        file.write(f"[DEFAULT]\ntransport_url = {url}\n[oslo_messaging_notifications]\ndriver = messagingv2\n")
+        file.write(f"[DEFAULT]\ntransport_url = {url}\n")
+        if exchange:
+            file.write(f"control_exchange = {exchange}\n")
+        file.write("[oslo_messaging_notifications]\ndriver = messagingv2\n")
         file.write(f"[{SECTION}]\n")
         file.writelines(f"{name} = {value}\n" for name, value in options.items())
     return make_conf(path), manager
@@ -50,11 +53,13 @@ def configure(folder, url, options, process):
 class NovaService:
     """A service with one transport for all that it does. It serves after serve(); close() ends it.
 
-    `options`: of [oslo_messaging_rabbit]. `folder`: for its configuration, and for the locks of the queue manager."""
+    `options`: of [oslo_messaging_rabbit]. `exchange`: [DEFAULT]control_exchange, if it is not nova's. `folder`: for its
+    configuration, and for the locks of the queue manager."""
 
-    def __init__(self, folder, url, options, topic="compute", host="node1", process="nova-compute"):
+    def __init__(self, folder, url, options, topic="compute", host="node1", process="nova-compute", exchange=None):
         self.topic, self.host, self.endpoint = topic, host, Endpoint()
-        self.conf, self.manager = configure(folder, url, options, process)
+        self.more_endpoints = []
+        self.conf, self.manager = configure(folder, url, options, process, exchange)
         self.transport = oslo_messaging.get_rpc_transport(self.conf)
         self.server = self.notifications = None
 
@@ -62,8 +67,8 @@ class NovaService:
         """Starts its RPC server, whose queues exist when this returns. Raises an exception where the broker refuses
         what it declares."""
         server = oslo_messaging.get_rpc_server(
-            self.transport, oslo_messaging.Target(topic=self.topic, server=self.host), [self.endpoint],
-            executor="threading")
+            self.transport, oslo_messaging.Target(topic=self.topic, server=self.host),
+            [self.endpoint, *self.more_endpoints], executor="threading")
         server.start()
         self.server = server
         return self
