@@ -12,6 +12,7 @@
 char *beside_message_ping(const char *msg_id, const char *reply_queue)
 {
 	cJSON *message = cJSON_CreateObject();
+	g_autoptr(rpc_context_t) context = rpc_context_new(NULL);
 	cJSON *args = cJSON_AddObjectToObject(message, "args");
 	char *body;
 
@@ -24,7 +25,7 @@ char *beside_message_ping(const char *msg_id, const char *reply_queue)
 		cJSON_AddStringToObject(message, "_reply_q", reply_queue);
 		cJSON_AddNullToObject(message, "_timeout");
 	}
-	rpc_context_attach(message, NULL, NULL);
+	rpc_context_attach(message, context, NULL);
 	body = rpc_body_encode(message);
 	cJSON_Delete(message);
 	return body;
