@@ -18,6 +18,7 @@ import time
 import uuid
 
 import amqp
+import amqp.method_framing
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -54,8 +55,12 @@ class RawMessage(amqp.Message):
         return self.encoded
 
     def _load_properties(self, class_id, buf, offset=0, *more):
-        self.encoded = bytes(buf[offset:])
-        return super()._load_properties(class_id, buf, offset, *more)
+        # py-amqp cannot decode all kinds of headers.
+        self.encoded, self.properties = bytes(buf[offset:]), {}
+        return len(buf)
+
+
+amqp.method_framing.Message = RawMessage  # the class of each message that arrives
 
 
 class Site:
@@ -124,12 +129,7 @@ class Site:
 
     def read(self, queue=None):
         """Returns the next message of nova-compute's queue, or None."""
-        original, amqp.channel.Message = amqp.channel.Message, RawMessage
-        try:
-            message = self.channel.basic_get(queue or self.target, no_ack=True)
-        finally:
-            amqp.channel.Message = original
-        return message
+        return self.channel.basic_get(queue or self.target, no_ack=True)
 
     def read_all(self, count, limit_s=60):
         """Returns that many messages, and checks that no more come."""
@@ -193,7 +193,7 @@ EVERY_KIND = table(
     (b"boolean", b"t", b"\1"), (b"i8", b"b", b"\x80"), (b"u8", b"B", b"\xff"), (b"i16", b"s", b"\x80\0"),
     (b"u16", b"u", b"\xff\xff"), (b"i32", b"I", b"\x80\0\0\0"), (b"u32", b"i", b"\xff" * 4),
     (b"i64", b"l", b"\x80" + b"\0" * 7), (b"f32", b"f", struct.pack(">f", 0.1)), (b"f64", b"d", struct.pack(">d", 0.1)),
-    (b"nan", b"d", b"\x7f\xf8\0\0\0\0\0\1"), (b"decimal", b"D", b"\2\0\0\0\7"), (b"text", b"S", long_text("ü".encode())),
+    (b"decimal", b"D", b"\2\0\0\0\7"), (b"text", b"S", long_text("ü".encode())),
     (b"bytes", b"x", long_text(b"\0\xff")), (b"time", b"T", struct.pack(">Q", 1)), (b"void", b"V", b""),
     (b"table", b"F", table((b"inner", b"A", struct.pack(">I", 5) + b"I\0\0\0\1"))),
     (b"x-death", b"A", struct.pack(">I", 0)), (b"text", b"S", long_text(b"twice")),
@@ -278,7 +278,8 @@ def test_the_target_is_missing(env):
     for body in sent:
         site.publish(body)
     wait_until("the log", lambda: "does not exist; is nova-compute running?" in site.agent.text())
-    equal(site.agent.text().count("does not exist; is nova-compute running?"), 1, "lines in the log")
+    equal(sum("WARNING" in line and "does not exist; is nova-compute running?" in line
+              for line in site.agent.text().splitlines()), 1, "warnings")
     body, unique_id = site.snapshot()
     site.publish(body)
     site.declare_target()
