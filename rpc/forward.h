@@ -53,6 +53,7 @@ void rpc_forward_answer(struct rpc *rpc, struct rpc_forward_control *control,
 			enum rpc_forward_mode mode);
 
 struct rpc_forward_status {
+	bool connected;
 	bool consuming;
 	bool intercepting;
 	bool refused;	     /* nova-compute's queue is missing or takes nothing */

@@ -36,7 +36,7 @@ struct beside_keeper {
 	/* Used only by the state thread. */
 	bool is_unreadable;
 	/* Used only by the watchdog. */
-	gint64 take_at; /* monotonic us */
+	gint64 take_at, give_back_at; /* monotonic us: the next try */
 	unsigned take_pause_s;
 	gint64 counted_at; /* monotonic us */
 };
@@ -161,7 +161,8 @@ static void set_take_pause(struct beside_keeper *keeper)
 	keeper->take_at = g_get_monotonic_time() + (gint64)keeper->take_pause_s * G_USEC_PER_SEC;
 }
 
-/* Whether messages wait for a thread that does nothing. */
+/* Whether messages wait for a thread that does nothing. Those that the broker has sent to a thread
+ * that does not read them cannot be counted, so they are assumed to be there. */
 static bool is_stuck(struct beside_keeper *keeper, const struct rpc_forward_status *status)
 {
 	gint64 patience = (gint64)keeper->config->beside_patience_s * G_USEC_PER_SEC;
@@ -172,7 +173,7 @@ static bool is_stuck(struct beside_keeper *keeper, const struct rpc_forward_stat
 
 	if (!is_still && (status->unchanged_us <= patience || status->refused))
 		return false;
-	if (is_still && status->held > 0)
+	if (is_still && status->connected)
 		return true;
 	/* Nothing arrives, and usually nothing waits. */
 	if (!is_still && status->consuming && now - keeper->counted_at < IDLE_COUNT_US)
@@ -187,13 +188,14 @@ static void watch_taken(struct beside_keeper *keeper, const struct rpc_forward_s
 {
 	g_autofree char *reason = NULL;
 
-	if (!is_stuck(keeper, status))
+	if (g_get_monotonic_time() < keeper->give_back_at || !is_stuck(keeper, status))
 		return;
-	reason = g_strdup_printf("messages wait, and the forwarding thread has made no progress "
-				 "for [novasnap]beside_patience, %u s",
+	reason = g_strdup_printf("requests may wait, and the forwarding thread has made no "
+				 "progress for [novasnap]beside_patience, %u s",
 				 keeper->config->beside_patience_s);
 	give_back(keeper, reason);
 	set_take_pause(keeper);
+	keeper->give_back_at = keeper->take_at;
 }
 
 static void watch_given_back(struct beside_keeper *keeper, const struct rpc_forward_status *status)

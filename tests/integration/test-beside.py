@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """novasnapd beside nova-compute, with the real RabbitMQ: what is not its own reaches nova-compute's queue byte for byte,
 in order, and none is lost, whichever of the two is missing or killed. The test reads nova-compute's queue itself."""
+import contextlib
 import ctypes
 import gzip
 import json
@@ -129,7 +130,11 @@ class Site:
 
     def read(self, queue=None):
         """Returns the next message of nova-compute's queue, or None."""
-        return self.channel.basic_get(queue or self.target, no_ack=True)
+        message = self.channel.basic_get(queue or self.target, no_ack=True)
+        if message and isinstance(message.body, bytes):
+            with contextlib.suppress(UnicodeDecodeError):
+                message.body = message.body.decode()
+        return message
 
     def read_all(self, count, limit_s=60):
         """Returns that many messages, and checks that no more come."""
