@@ -4,11 +4,8 @@
  */
 #include "rpc/forward.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <unistd.h>
 
-#include "rpc/amqp/consumer.h"
 #include "rpc/amqp/forwarder-queue.h"
 #include "rpc/amqp/forwarder.h"
 #include "rpc/content.h"
@@ -22,40 +19,6 @@ struct rpc_forward_control {
 	char *type;
 	char *id;
 };
-
-struct forwarding {
-	struct rpc_beside_names *names;
-	struct rpc_forward_ops ops;
-	struct forwarder *forwarder;
-
-	/* Held while a request is passed to its method. */
-	pthread_mutex_t lock;
-	/* Guarded by the lock. */
-	enum rpc_forward_mode mode;
-	unsigned controls; /* that are not answered yet */
-	bool serving;
-};
-
-bool forwarding_is_on(const struct rpc *rpc)
-{
-	return rpc->forwarding != NULL;
-}
-
-void forwarding_ack(struct rpc *rpc, const struct delivery_tag *tag)
-{
-	if (rpc->forwarding)
-		forwarder_ack(rpc->forwarding->forwarder, tag);
-	else
-		consumer_ack(rpc->consumer, tag);
-}
-
-void forwarding_requeue(struct rpc *rpc, const struct delivery_tag *tag)
-{
-	if (rpc->forwarding)
-		forwarder_give_up(rpc->forwarding->forwarder, tag);
-	else
-		consumer_requeue(rpc->consumer, tag);
-}
 
 /* The lock is held. */
 static bool is_taken(const struct forwarding *forwarding, const char *method)
@@ -134,13 +97,6 @@ static void free_control(struct rpc_forward_control *control)
 	g_free(control);
 }
 
-static void forwarding_free(struct forwarding *forwarding)
-{
-	rpc_beside_names_free(forwarding->names);
-	pthread_mutex_destroy(&forwarding->lock);
-	g_free(forwarding);
-}
-
 int rpc_forward_start(struct rpc *rpc, const struct rpc_forward_ops *ops, GError **error)
 {
 	struct forwarding *forwarding = g_new0(struct forwarding, 1);
@@ -160,22 +116,6 @@ int rpc_forward_start(struct rpc *rpc, const struct rpc_forward_ops *ops, GError
 	return -1;
 }
 
-void forwarding_stop(struct rpc *rpc, unsigned grace_s)
-{
-	if (!rpc->forwarding)
-		return;
-	forwarder_stop(rpc->forwarding->forwarder, grace_s);
-	forwarding_free(g_steal_pointer(&rpc->forwarding));
-}
-
-/* The lock is held. */
-static void apply_mode(struct forwarding *forwarding)
-{
-	forwarder_want(forwarding->forwarder, forwarding->mode != RPC_FORWARD_OFF);
-	forwarder_want_canary(forwarding->forwarder,
-			      forwarding->mode == RPC_FORWARD_INTERCEPT && forwarding->serving);
-}
-
 bool rpc_forward_set_mode(struct rpc *rpc, enum rpc_forward_mode mode)
 {
 	struct forwarding *forwarding = rpc->forwarding;
@@ -185,7 +125,7 @@ bool rpc_forward_set_mode(struct rpc *rpc, enum rpc_forward_mode mode)
 	refused = mode == RPC_FORWARD_INTERCEPT && forwarding->controls > 0;
 	if (!refused)
 		forwarding->mode = mode;
-	apply_mode(forwarding);
+	forwarding_apply_mode(forwarding);
 	pthread_mutex_unlock(&forwarding->lock);
 	return !refused;
 }
@@ -199,16 +139,6 @@ enum rpc_forward_mode rpc_forward_get_mode(struct rpc *rpc)
 	mode = forwarding->mode;
 	pthread_mutex_unlock(&forwarding->lock);
 	return mode;
-}
-
-void forwarding_serve(struct rpc *rpc, bool serving)
-{
-	struct forwarding *forwarding = rpc->forwarding;
-
-	pthread_mutex_lock(&forwarding->lock);
-	forwarding->serving = serving;
-	apply_mode(forwarding);
-	pthread_mutex_unlock(&forwarding->lock);
 }
 
 static void add_delay(cJSON *object, const char *name, gint64 delay_us)
@@ -249,7 +179,7 @@ void rpc_forward_answer(struct rpc *rpc, struct rpc_forward_control *control,
 	forwarding->controls--;
 	/* A message of type RPC_BESIDE_TYPE_PASS may already have arrived. */
 	forwarding->mode = forwarding->controls > 0 ? MIN(mode, RPC_FORWARD_PASS) : mode;
-	apply_mode(forwarding);
+	forwarding_apply_mode(forwarding);
 	intercepting = mode == RPC_FORWARD_INTERCEPT && forwarding->serving;
 	pthread_mutex_unlock(&forwarding->lock);
 	forwarder_answer(forwarding->forwarder, &control->tag,

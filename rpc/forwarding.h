@@ -5,8 +5,28 @@
 #ifndef NOVASNAP_RPC_FORWARDING_H
 #define NOVASNAP_RPC_FORWARDING_H
 
+#include <pthread.h>
+
 #include "rpc/amqp/delivery.h"
-#include "rpc/rpc.h"
+#include "rpc/amqp/forwarder.h"
+#include "rpc/forward.h"
+
+struct forwarding {
+	struct rpc_beside_names *names;
+	struct rpc_forward_ops ops;
+	struct forwarder *forwarder;
+
+	/* Held while a request is passed to its method. */
+	pthread_mutex_t lock;
+	/* Guarded by the lock. */
+	enum rpc_forward_mode mode;
+	unsigned controls; /* that are not answered yet */
+	bool serving;
+};
+
+void forwarding_free(struct forwarding *forwarding);
+/* The lock is held: the thread consumes, and measures the delay, by the mode. */
+void forwarding_apply_mode(struct forwarding *forwarding);
 
 /* Whether requests arrive through the forwarding thread. */
 bool forwarding_is_on(const struct rpc *rpc);
