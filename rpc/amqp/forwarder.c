@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "rpc/amqp/forward-answers.h"
 #include "rpc/amqp/forward-publish.h"
 #include "rpc/amqp/forwarder-queue.h"
 #include "rpc/amqp/held.h"
@@ -28,14 +29,6 @@
 #define DRAIN_CHECK_US (G_USEC_PER_SEC / 5)
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
 
-enum answer_kind { ANSWER_ACK, ANSWER_GIVE_UP, ANSWER_CONTROL };
-
-struct answer {
-	enum answer_kind kind;
-	struct delivery_tag tag;
-	char *body; /* ANSWER_CONTROL */
-};
-
 struct forwarder {
 	const struct rpc_config *config;
 	const struct transport_url *url;
@@ -44,6 +37,7 @@ struct forwarder {
 	char *key; /* of the requests to this host, and of the canary */
 	pthread_t thread;
 	int event_fd;
+	struct forward_answers *answers;
 	struct write_watchdog watchdog;
 	atomic_bool wanted;
 	atomic_bool wants_canary;
@@ -51,13 +45,11 @@ struct forwarder {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* `ended` was set */
 	/* Guarded by the lock. */
-	GArray *answers; /* struct answer */
 	struct forwarder_status status;
 	gint64 stop_at; /* monotonic us; 0: it does not stop */
 	bool ended;
 
 	/* Used only by the thread. */
-	GArray *taken_answers; /* struct answer */
 	struct broker_connection *connection;
 	const struct broker_address *address;
 	struct broker_retry retry;
@@ -299,7 +291,7 @@ static gint64 publish_waiting(struct forwarder *forwarder)
 	return next;
 }
 
-static void apply_answer(struct forwarder *forwarder, const struct answer *answer)
+static void apply_answer(struct forwarder *forwarder, const struct forward_answer *answer)
 {
 	struct held_message *message;
 
@@ -308,10 +300,10 @@ static void apply_answer(struct forwarder *forwarder, const struct answer *answe
 	message = held_find(forwarder->held, answer->tag.number);
 	if (!message)
 		return;
-	if (answer->kind == ANSWER_CONTROL) {
+	if (answer->kind == FORWARD_ANSWER_CONTROL) {
 		g_free(message->answer);
 		message->answer = g_strdup(answer->body);
-	} else if (answer->kind == ANSWER_GIVE_UP) {
+	} else if (answer->kind == FORWARD_ANSWER_GIVE_UP) {
 		held_wait(forwarder->held, message);
 	} else {
 		count_progress(forwarder, &forwarder->status.taken);
@@ -321,19 +313,11 @@ static void apply_answer(struct forwarder *forwarder, const struct answer *answe
 
 static void apply_answers(struct forwarder *forwarder)
 {
-	GArray *answers = forwarder->taken_answers;
+	guint count;
+	const struct forward_answer *answers = forward_answers_take(forwarder->answers, &count);
 
-	pthread_mutex_lock(&forwarder->lock);
-	g_array_append_vals(answers, forwarder->answers->data, forwarder->answers->len);
-	g_array_set_size(forwarder->answers, 0);
-	pthread_mutex_unlock(&forwarder->lock);
-	for (guint i = 0; i < answers->len; i++) {
-		struct answer *answer = &g_array_index(answers, struct answer, i);
-
-		apply_answer(forwarder, answer);
-		g_free(answer->body);
-	}
-	g_array_set_size(answers, 0);
+	for (guint i = 0; i < count; i++)
+		apply_answer(forwarder, &answers[i]);
 }
 
 /* A control message is answered when all messages before it were acked. */
@@ -691,18 +675,10 @@ static void *forwarder_main(void *opaque)
 	return NULL;
 }
 
-static void free_answers(GArray *answers)
-{
-	for (guint i = 0; i < answers->len; i++)
-		g_free(g_array_index(answers, struct answer, i).body);
-	g_array_unref(answers);
-}
-
 static void forwarder_free(struct forwarder *forwarder)
 {
 	held_free(forwarder->held);
-	free_answers(forwarder->answers);
-	free_answers(forwarder->taken_answers);
+	forward_answers_free(forwarder->answers);
 	broker_retry_clear(&forwarder->retry);
 	write_watchdog_destroy(&forwarder->watchdog);
 	pthread_cond_destroy(&forwarder->changed);
@@ -729,8 +705,7 @@ struct forwarder *forwarder_start(const struct rpc_config *config, const struct 
 	write_watchdog_init(&forwarder->watchdog);
 	pthread_mutex_init(&forwarder->lock, NULL);
 	pthread_cond_init(&forwarder->changed, NULL);
-	forwarder->answers = g_array_new(FALSE, FALSE, sizeof(struct answer));
-	forwarder->taken_answers = g_array_new(FALSE, FALSE, sizeof(struct answer));
+	forwarder->answers = forward_answers_new();
 	broker_retry_init(&forwarder->retry, config, url);
 	forwarder->held = held_new();
 	forwarder->arriving.keeps_all = forwarder->returning.keeps_all = true;
@@ -774,30 +749,26 @@ void forwarder_want_canary(struct forwarder *forwarder, bool wanted)
 		wake(forwarder);
 }
 
-static void add_answer(struct forwarder *forwarder, enum answer_kind kind,
+static void add_answer(struct forwarder *forwarder, enum forward_answer_kind kind,
 		       const struct delivery_tag *tag, char *body)
 {
-	struct answer answer = {kind, *tag, body};
-
-	pthread_mutex_lock(&forwarder->lock);
-	g_array_append_val(forwarder->answers, answer);
-	pthread_mutex_unlock(&forwarder->lock);
+	forward_answers_add(forwarder->answers, kind, tag, body);
 	wake(forwarder);
 }
 
 void forwarder_ack(struct forwarder *forwarder, const struct delivery_tag *tag)
 {
-	add_answer(forwarder, ANSWER_ACK, tag, NULL);
+	add_answer(forwarder, FORWARD_ANSWER_ACK, tag, NULL);
 }
 
 void forwarder_give_up(struct forwarder *forwarder, const struct delivery_tag *tag)
 {
-	add_answer(forwarder, ANSWER_GIVE_UP, tag, NULL);
+	add_answer(forwarder, FORWARD_ANSWER_GIVE_UP, tag, NULL);
 }
 
 void forwarder_answer(struct forwarder *forwarder, const struct delivery_tag *tag, char *body)
 {
-	add_answer(forwarder, ANSWER_CONTROL, tag, body);
+	add_answer(forwarder, FORWARD_ANSWER_CONTROL, tag, body);
 }
 
 void forwarder_get_status(struct forwarder *forwarder, struct forwarder_status *ret_status)
