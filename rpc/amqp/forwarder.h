@@ -12,24 +12,9 @@
 #ifndef NOVASNAP_RPC_AMQP_FORWARDER_H
 #define NOVASNAP_RPC_AMQP_FORWARDER_H
 
-#include "rpc/amqp/delays.h"
-#include "rpc/amqp/delivery.h"
-#include "rpc/amqp/transport-url.h"
-#include "rpc/beside.h"
-#include "rpc/rpc.h"
+#include "rpc/amqp/forwarder-link.h"
 
 struct forwarder;
-
-/* The callbacks run in the thread and must not wait for anything. */
-struct forwarder_ops {
-	/* A message has arrived. Returns true if it is taken: forwarder_ack or forwarder_give_up
-	 * must be called for its tag. Returns false if it is to be forwarded. */
-	bool (*take)(const struct delivery *delivery, void *opaque);
-	/* A control message of that `type` has arrived. forwarder_answer must be called for it. */
-	void (*control)(const struct delivery *delivery, const char *type, const char *message_id,
-			void *opaque);
-	void *opaque;
-};
 
 /* Starts the thread, which consumes nothing yet. The arguments and what they point to must outlive
  * the forwarder. Returns NULL with RPC_ERROR_FAILED. */
@@ -56,20 +41,6 @@ void forwarder_give_up(struct forwarder *forwarder, const struct delivery_tag *t
  * of the answer, which is freed with g_free. */
 void forwarder_answer(struct forwarder *forwarder, const struct delivery_tag *tag, char *body);
 
-struct forwarder_status {
-	bool connected;
-	bool consuming;
-	bool refused;	      /* nova-compute's queue is missing or takes nothing */
-	unsigned held;	      /* messages that have arrived and are not acked yet */
-	uint64_t forwarded;   /* confirmed copies so far */
-	uint64_t rejected;    /* given to dead-lettering so far */
-	uint64_t taken;	      /* so far */
-	gint64 turn_at;	      /* monotonic us: the thread's last turn; it has one each second */
-	gint64 progress_at;   /* monotonic us: a message arrived or was acked */
-	struct delays hops;   /* from the arrival of a message to the confirmation of its copy */
-	struct delays canary; /* from publishing to arrival of the own messages */
-	char *problem;	      /* why it does not consume; NULL: it does, or is not wanted to */
-};
 /* Any thread. The caller frees ret_status->problem. */
 void forwarder_get_status(struct forwarder *forwarder, struct forwarder_status *ret_status);
 
