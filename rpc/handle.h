@@ -10,9 +10,9 @@
 
 #include "rpc/rpc.h"
 
-/* All pointers but `mover` are set before rpc_open returns and do not change until rpc_close. Only
- * `consumer` is set after the consumer's thread has started; before that, no callback except the
- * tick is called. */
+/* All pointers but `mover` and `forwarding` are set before rpc_open returns and do not change until
+ * rpc_close. Only `consumer` is set after the consumer's thread has started; before that, no
+ * callback except the tick is called. */
 struct rpc {
 	const struct rpc_config *config;
 	struct transport_url *url;
@@ -27,6 +27,8 @@ struct rpc {
 	struct mover *mover;
 	struct rpc_client *client;
 	struct rpc_listener *listener;
+	/* Set by rpc_forward_start; NULL: the server is exclusive. */
+	struct forwarding *forwarding;
 	/* The broker denies transient queues that are not exclusive. */
 	atomic_bool transient_denied;
 	atomic_uint rejected;	 /* see rpc_rejected_count */

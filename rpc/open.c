@@ -6,6 +6,7 @@
 #include "rpc/amqp/publisher.h"
 #include "rpc/amqp/transport-url.h"
 #include "rpc/client.h"
+#include "rpc/forwarding.h"
 #include "rpc/handle.h"
 #include "rpc/inflight.h"
 #include "rpc/listener.h"
@@ -127,9 +128,10 @@ void rpc_close(struct rpc *rpc, unsigned grace_s)
 {
 	if (!rpc)
 		return;
+	forwarding_stop(rpc, grace_s);
 	/* Moved messages are acked by the consumer. */
 	unhandled_stop(rpc, grace_s);
-	/* The consumer first, because its tick uses the publisher. */
+	/* Before the publisher, because the consumer's tick uses it. */
 	consumer_stop(rpc->consumer);
 	stop_publishers(rpc, grace_s);
 	rpc_free(rpc);

@@ -6,9 +6,9 @@
 
 #include <string.h>
 
-#include "rpc/amqp/consumer.h"
 #include "rpc/context.h"
 #include "rpc/failure.h"
+#include "rpc/forwarding.h"
 #include "rpc/handle.h"
 #include "rpc/inflight.h"
 #include "rpc/json.h"
@@ -68,7 +68,10 @@ void rpc_request_free(struct rpc_request *request)
 	if (!request)
 		return;
 	if (request->rpc) {
-		(void)inflight_close(request->rpc->inflight, request->number, false, &tag);
+		/* An exclusive server leaves it unacked at the broker. */
+		if (inflight_close(request->rpc->inflight, request->number, false, &tag) &&
+		    forwarding_is_on(request->rpc))
+			forwarding_requeue(request->rpc, &tag);
 		inflight_remove_call(request->rpc->inflight, request->number);
 	}
 	rpc_context_free(request->context);
@@ -122,7 +125,7 @@ void rpc_request_ack(struct rpc_request *request)
 	struct delivery_tag tag;
 
 	if (request->rpc && inflight_close(request->rpc->inflight, request->number, true, &tag))
-		consumer_ack(request->rpc->consumer, &tag);
+		forwarding_ack(request->rpc, &tag);
 }
 
 void rpc_request_requeue(struct rpc_request *request)
@@ -130,7 +133,7 @@ void rpc_request_requeue(struct rpc_request *request)
 	struct delivery_tag tag;
 
 	if (request->rpc && inflight_close(request->rpc->inflight, request->number, false, &tag))
-		consumer_requeue(request->rpc->consumer, &tag);
+		forwarding_requeue(request->rpc, &tag);
 }
 
 /* Takes ownership of `result` and `failure`. */
@@ -177,6 +180,12 @@ void rpc_request_reject(struct rpc_request *request, const char *reason)
 		g_strdup_printf("%s: %s", rpc_request_method(request), reason);
 	char *body;
 
+	if (request->rpc && forwarding_is_on(request->rpc)) {
+		g_warning("leaving a request to nova-compute: %s", full_reason);
+		rpc_request_requeue(request);
+		rpc_request_free(request);
+		return;
+	}
 	rpc_context_attach(request->message, request->context, NULL);
 	body = json_print(request->message);
 	if (request->rpc) {

@@ -11,6 +11,7 @@
 #include "rpc/amqp/declarations.h"
 #include "rpc/amqp/topology.h"
 #include "rpc/content.h"
+#include "rpc/forwarding.h"
 #include "rpc/handle.h"
 #include "rpc/inflight.h"
 #include "rpc/json.h"
@@ -291,7 +292,7 @@ static void reject_delivery(struct rpc *rpc, const struct delivery *delivery,
 		rejected_keep(rpc->config, content->text, content->length, why->message);
 	else
 		rejected_keep_unreadable(rpc->config, delivery, why->message);
-	consumer_ack(rpc->consumer, &delivery->tag);
+	forwarding_ack(rpc, &delivery->tag);
 }
 
 /* NULL: it cannot be decoded. Then it is moved, or rejected. */
@@ -317,23 +318,29 @@ static cJSON *decode_request(struct rpc *rpc, const struct delivery *delivery,
 	return message;
 }
 
-void rpc_server_deliver(const struct delivery *delivery, void *opaque)
+bool rpc_server_can_serve(const struct rpc *rpc, const cJSON *message)
 {
-	struct rpc *rpc = opaque;
-	const struct delivery_tag tag = note_position(rpc->server, delivery);
-	cJSON *message = decode_request(rpc, delivery, &tag);
-	const char *unique_id;
+	const struct rpc_server_ops *ops = &rpc->server->ops;
+	const cJSON *namespace = cJSON_GetObjectItemCaseSensitive(message, "namespace");
+	const char *version = json_string(message, "version");
+
+	return check_name_lengths(message, NULL) == 0 && (!namespace || cJSON_IsNull(namespace)) &&
+	       rpc_version_is_served(ops->versions, version ? version : "1.0") &&
+	       find_method(ops, json_string(message, "method"));
+}
+
+void rpc_server_take(struct rpc *rpc, const struct delivery *delivery,
+		     const struct delivery_tag *tag, cJSON *message)
+{
+	const char *unique_id = json_string(message, "_unique_id");
 	uint64_t number;
 
-	if (!message)
-		return;
-	unique_id = json_string(message, "_unique_id");
-	switch (inflight_open(rpc->inflight, unique_id, &tag, &number)) {
+	switch (inflight_open(rpc->inflight, unique_id, tag, &number)) {
 	case INFLIGHT_NEW:
 		dispatch_request(rpc, delivery, rpc_request_new(rpc, message, number));
 		return;
 	case INFLIGHT_DUPLICATE:
-		consumer_ack(rpc->consumer, &delivery->tag);
+		forwarding_ack(rpc, tag);
 		break;
 	case INFLIGHT_REDELIVERED:
 	default:
@@ -341,6 +348,24 @@ void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 	}
 	g_info("dropping a duplicate of message %.64s", unique_id);
 	cJSON_Delete(message);
+}
+
+void rpc_server_deliver(const struct delivery *delivery, void *opaque)
+{
+	struct rpc *rpc = opaque;
+	const struct delivery_tag tag = note_position(rpc->server, delivery);
+	cJSON *message = decode_request(rpc, delivery, &tag);
+
+	if (message)
+		rpc_server_take(rpc, delivery, &tag, message);
+}
+
+static void start_consuming(struct rpc *rpc)
+{
+	if (forwarding_is_on(rpc))
+		forwarding_serve(rpc, true);
+	else
+		consumer_want(rpc->consumer, CONSUMER_SERVER, true);
 }
 
 int rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError **error)
@@ -356,13 +381,17 @@ int rpc_server_start(struct rpc *rpc, const struct rpc_server_ops *ops, GError *
 		return -1;
 	server->ops = *ops;
 	atomic_store(&server->state, SERVER_RUNNING);
-	consumer_want(rpc->consumer, CONSUMER_SERVER, true);
+	start_consuming(rpc);
 	return 0;
 }
 
 /* Stops consuming, and waits until the broker has confirmed it. */
 static void stop_consuming(struct rpc *rpc)
 {
+	if (forwarding_is_on(rpc)) {
+		forwarding_serve(rpc, false);
+		return;
+	}
 	consumer_want(rpc->consumer, CONSUMER_SERVER, false);
 	if (!consumer_wait(rpc->consumer, CONSUMER_SERVER, false,
 			   g_get_monotonic_time() + UNSUBSCRIBE_TIMEOUT_S * G_USEC_PER_SEC))
@@ -374,11 +403,11 @@ void rpc_server_serve_alt(struct rpc *rpc)
 {
 	struct rpc_server *server = rpc->server;
 
-	if (atomic_exchange(&server->serves_alt, true) ||
+	if (forwarding_is_on(rpc) || atomic_exchange(&server->serves_alt, true) ||
 	    atomic_load(&server->state) != SERVER_RUNNING)
 		return;
 	stop_consuming(rpc);
-	consumer_want(rpc->consumer, CONSUMER_SERVER, true);
+	start_consuming(rpc);
 }
 
 void rpc_server_pause(struct rpc *rpc)
@@ -397,7 +426,7 @@ int rpc_server_resume(struct rpc *rpc, GError **error)
 		return -1;
 	}
 	atomic_store(&rpc->server->state, SERVER_RUNNING);
-	consumer_want(rpc->consumer, CONSUMER_SERVER, true);
+	start_consuming(rpc);
 	return 0;
 }
 

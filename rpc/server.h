@@ -24,4 +24,10 @@ extern const struct consumer_channel_ops rpc_server_channel;
  * This is rpc_server_channel.deliver. */
 void rpc_server_deliver(const struct delivery *delivery, void *opaque);
 
+/* Whether the server has the method and serves the version of a decoded message. */
+bool rpc_server_can_serve(const struct rpc *rpc, const cJSON *message);
+/* Handles a decoded message as rpc_server_deliver, and takes ownership of it. */
+void rpc_server_take(struct rpc *rpc, const struct delivery *delivery,
+		     const struct delivery_tag *tag, cJSON *message);
+
 #endif

@@ -50,8 +50,13 @@ struct config {
 	bool debug;	      /* [DEFAULT]debug */
 	const char *log_file; /* path by [DEFAULT]log_file and log_dir; NULL: standard error */
 	unsigned max_concurrent_snapshots; /* [DEFAULT]max_concurrent_snapshots; 0: no limit */
-	bool control;	       /* [novasnap]control: true for conductor, false for none */
-	bool beside;	       /* [novasnap]mode: true for beside, false for exclusive */
+	bool control; /* [novasnap]control: true for conductor, false for none */
+	bool beside;  /* [novasnap]mode: true for beside, false for exclusive */
+	/* [novasnap]beside_methods: the methods that novasnapd serves beside nova-compute. */
+	const char *const *beside_methods;
+	/* [novasnap]beside_patience: after this time without progress of the forwarding thread
+	 * nova-compute gets its requests back. */
+	unsigned beside_patience_s;
 	const char *state_dir; /* [novasnap]state_dir, absolute */
 	const char *run_dir;   /* [novasnap]run_dir, absolute */
 	/* [novasnap]shutdown_grace: how long running jobs may continue after SIGTERM. */

@@ -32,6 +32,28 @@ static int set_rule_error(const struct config_inputs *inputs, const char *sectio
 	return config_key_set_error(key, config_key_setting(key, inputs->ini), problem, error);
 }
 
+/* All other methods are nova-compute's alone: they do more than novasnapd can. */
+static int check_beside_methods(const struct config_inputs *inputs, GError **error)
+{
+	static const char *const allowed[] = {"snapshot_instance",
+					      "backup_instance",
+					      "quiesce_instance",
+					      "unquiesce_instance",
+					      "volume_snapshot_create",
+					      "volume_snapshot_delete",
+					      NULL};
+	g_autofree char *all = g_strjoinv(", ", (char **)allowed);
+	g_autofree char *problem = NULL;
+
+	for (const char *const *method = inputs->config.beside_methods; *method; method++) {
+		if (g_strv_contains(allowed, *method))
+			continue;
+		problem = g_strdup_printf("has \"%s\", must have only: %s", *method, all);
+		return set_rule_error(inputs, CONFIG_OWN_SECTION, "beside_methods", problem, error);
+	}
+	return 0;
+}
+
 static int check_keys(const struct config_inputs *inputs, GError **error)
 {
 	const struct config *config = &inputs->config;
@@ -61,7 +83,7 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 		return set_rule_error(
 			inputs, CONFIG_OWN_SECTION, "report_progress",
 			"requires control = conductor: the conductor stores the progress", error);
-	return 0;
+	return check_beside_methods(inputs, error);
 }
 
 /* oslo_log.log._get_log_file_path. The name of the program there is that of the script, such as

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "agent/daemon/beside-keeper.h"
 #include "agent/daemon/dispatch.h"
 #include "agent/daemon/leftovers.h"
 #include "agent/daemon/service-record.h"
@@ -32,6 +33,7 @@ struct manager {
 	struct dispatch dispatch;
 	struct service_record *service; /* NULL: [novasnap]report_state is off */
 	struct leftovers *leftovers;
+	struct beside_keeper *beside; /* NULL: [novasnap]mode is exclusive */
 
 	pthread_mutex_t lock;
 	/* Guarded by the lock. */
@@ -85,6 +87,7 @@ void manager_free(struct manager *manager)
 {
 	if (!manager)
 		return;
+	beside_keeper_stop(manager->beside);
 	leftovers_free(manager->leftovers);
 	service_record_stop(manager->service);
 	release_watch_stop(manager->agent.release_watch);
@@ -180,6 +183,11 @@ static int start_serving(struct manager *manager, GError **error)
 		return -1;
 	if (agent->release_watch)
 		(void)release_watch_wait(agent->release_watch, RELEASE_WAIT_MS);
+	if (config->beside) {
+		manager->beside = beside_keeper_start(config, agent->rpc, DISPATCH_CANCEL, error);
+		if (!manager->beside)
+			return -1;
+	}
 	pthread_mutex_lock(&manager->lock);
 	rc = rpc_server_start(agent->rpc, &ops, error);
 	pthread_mutex_unlock(&manager->lock);
@@ -216,6 +224,10 @@ cJSON *manager_describe(struct manager *manager)
 	cJSON_AddStringToObject(status, "version", NOVASNAP_VERSION);
 	cJSON_AddBoolToObject(status, "ready", rpc_wait_ready(manager->agent.rpc, 0));
 	cJSON_AddBoolToObject(status, "paused", paused);
+	cJSON_AddStringToObject(status, "mode",
+				manager->agent.config->beside ? "beside" : "exclusive");
+	if (manager->beside)
+		cJSON_AddItemToObject(status, "beside", beside_keeper_describe(manager->beside));
 	cJSON_AddNumberToObject(status, "waiting", waiting);
 	cJSON_AddNumberToObject(status, "unhandled", atomic_load(&manager->dispatch.unhandled));
 	cJSON_AddNumberToObject(status, "moving", rpc_moving_count(manager->agent.rpc));
@@ -248,6 +260,7 @@ unsigned manager_stop(struct manager *manager)
 	if (manager->agent.rpc)
 		rpc_server_stop(manager->agent.rpc);
 	pthread_mutex_unlock(&manager->lock);
+	beside_keeper_begin_stop(manager->beside);
 	stuck += !intake_stop(manager->intake, JOURNAL_S);
 	stuck += !leftovers_stop(manager->leftovers, JOURNAL_S);
 	if (stuck > 0)

@@ -3,13 +3,26 @@
  * The status socket, state_dir/journal/status: reports what novasnapd is doing to users who may
  * read the journal. It is not directly in state_dir, where QEMU's user could replace it. It is a
  * Unix socket of type SOCK_SEQPACKET: the client sends one JSON object and receives one.
- * - {"ask": "status"} is answered with {"pid": 1, "version": "0.1.0", "ready": true, "paused":
- *   false, "waiting": 0, "unhandled": 0, "moving": 0, "rejected": 0, "unsupported": 0, "jobs":
- * [{"instance":
+ * - {"ask": "status"} is answered with {"pid": 1, "version": "0.1.0", "ready": true, "mode":
+ *   "exclusive", "paused": false, "waiting": 0, "unhandled": 0, "moving": 0, "rejected": 0,
+ *   "unsupported": 0, "jobs": [{"instance":
  *   "...", "image": "...", "method": "snapshot_instance", "step": "uploading the image", "done": 1,
  *   "total": 2}]};
  * - {"ask": "cancel", "id": "..."} with {"cancelled": 1};
  * - anything else with {"error": "..."}.
+ *
+ * `mode`: with "beside" there is also the member "beside": {"stage": "enabled", "given_back":
+ * false, "consuming": true, "intercepting": true, "held": 0, "forwarded": 17, "taken": 2,
+ * "dead_lettered": 0, "delay_ms": {"last": 1.5, "median": 1.4, "max": 9.0}, "hop_ms": {...},
+ * "problem": "..."}.
+ * - `stage`, `given_back`: as in agent/beside/state.h;
+ * - `intercepting`: snapshots are taken;
+ * - `held`: messages that have arrived and are not acked yet;
+ * - `dead_lettered`: messages that could not be published as they are, and were left to the broker;
+ * - `delay_ms`: from publishing to arrival of a message that novasnapd sends to itself each 30 s;
+ * - `hop_ms`: from the arrival of a forwarded message to the confirmation of its copy; null: not
+ *   measured yet;
+ * - `problem`: why novasnapd does not consume or forward.
  *
  * `ready`: the broker is connected. `paused`: no casts are accepted, because the journal cannot be
  * written. `waiting`: the number of waiting requests and jobs. `unhandled`: the number of casts

@@ -18,7 +18,7 @@ void delivery_reset(struct delivery_assembler *assembler)
 	g_free(assembler->content_encoding);
 	g_free(assembler->compression);
 	raw_message_free(assembler->raw);
-	*assembler = (struct delivery_assembler){0};
+	*assembler = (struct delivery_assembler){.keeps_all = assembler->keeps_all};
 }
 
 void delivery_begin(struct delivery_assembler *assembler, uint64_t number, amqp_bytes_t consumer)
@@ -32,9 +32,8 @@ void delivery_begin(struct delivery_assembler *assembler, uint64_t number, amqp_
 /* Of a body over the limit only the beginning is kept, for the operator. */
 static void add_piece(struct delivery_assembler *assembler, amqp_bytes_t piece)
 {
-	bool too_long = assembler->size > RPC_MAX_BODY_BYTES;
-	size_t limit =
-		(size_t)MIN(assembler->size, too_long ? RPC_MAX_KEPT_BYTES : RPC_MAX_BODY_BYTES);
+	bool too_long = assembler->size > RPC_MAX_BODY_BYTES && !assembler->keeps_all;
+	size_t limit = (size_t)MIN(assembler->size, too_long ? RPC_MAX_KEPT_BYTES : G_MAXUINT);
 	size_t length = assembler->pieces ? assembler->pieces->len : 0;
 
 	if (length == 0 && piece.len == assembler->size && piece.len <= limit) {
@@ -43,7 +42,7 @@ static void add_piece(struct delivery_assembler *assembler, amqp_bytes_t piece)
 		return;
 	}
 	if (!assembler->pieces)
-		assembler->pieces = g_byte_array_sized_new((guint)limit);
+		assembler->pieces = g_byte_array_sized_new((guint)MIN(limit, RPC_MAX_BODY_BYTES));
 	g_byte_array_append(assembler->pieces, piece.bytes, (guint)MIN(piece.len, limit - length));
 	assembler->body = (const char *)assembler->pieces->data;
 	assembler->length = assembler->pieces->len;

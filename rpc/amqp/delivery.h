@@ -46,6 +46,9 @@ struct delivery {
 
 /* Assembles one delivery at a time. Initialize it with zeros. */
 struct delivery_assembler {
+	/* Set it before the first delivery to have the whole body also of a message that is over
+	 * RPC_MAX_BODY_BYTES. */
+	bool keeps_all;
 	bool begun;
 	bool has_header;
 	uint64_t number;     /* AMQP's delivery tag */
@@ -55,7 +58,8 @@ struct delivery_assembler {
 	uint64_t received;				     /* bytes received */
 	char *content_type, *content_encoding, *compression; /* as in struct delivery */
 	struct raw_message *raw;			     /* as in struct delivery */
-	/* The complete body; if it is over RPC_MAX_BODY_BYTES, its first RPC_MAX_KEPT_BYTES. */
+	/* The complete body; if it is over RPC_MAX_BODY_BYTES, its first RPC_MAX_KEPT_BYTES, unless
+	 * keeps_all is set. */
 	const char *body;
 	size_t length;
 	GByteArray *pieces;

@@ -47,7 +47,7 @@ MAY_INCLUDE = {
 }
 # From another room, only these headers.
 PUBLIC = {
-    "rpc": {"rpc/rpc.h", "rpc/nova.h", "rpc/json.h", "rpc/beside.h", "rpc/beside-look.h"},
+    "rpc": {"rpc/rpc.h", "rpc/nova.h", "rpc/json.h", "rpc/beside.h", "rpc/forward.h", "rpc/beside-look.h"},
     "image": {"image/image.h", "image/source.h", "image/cinder.h"},
     "virt": {"virt/virt.h"},
 }

@@ -260,6 +260,9 @@ static void test_value_errors(void)
 		     ":2: [novasnap]state_dir: must be an absolute path");
 	expect_error("[DEFAULT]\nstate_path = relative\n",
 		     "[libvirt]snapshots_directory: must be an absolute path");
+	expect_error("[novasnap]\nbeside_methods = snapshot_instance, reboot_instance\n",
+		     ":2: [novasnap]beside_methods: has \"reboot_instance\", must have only: "
+		     "snapshot_instance");
 	expect_error("[novasnap]\ncontrol = none\nreport_state = true\n",
 		     ":3: [novasnap]report_state: requires control = conductor");
 	expect_error("[novasnap]\nmode = beside\nreport_state = true\n",

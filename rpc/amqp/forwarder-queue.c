@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * See forwarder-queue.h.
+ */
+#include "rpc/amqp/forwarder-queue.h"
+
+enum broker_result forwarder_queue_open_publishing(struct broker_connection *connection,
+						   GError **error)
+{
+	enum broker_result result = broker_open_channel(connection, FORWARDER_PUBLISH, error);
+
+	if (result != BROKER_OK)
+		return result;
+	(void)amqp_confirm_select(broker_amqp_state(connection), FORWARDER_PUBLISH);
+	return broker_check_reply(connection, FORWARDER_PUBLISH, "asking for publisher confirms",
+				  error);
+}
+
+enum broker_result forwarder_queue_open_channels(struct broker_connection *connection,
+						 GError **error)
+{
+	enum broker_result result = broker_open_channel(connection, FORWARDER_CONSUME, error);
+
+	if (result != BROKER_OK)
+		return result;
+	(void)amqp_basic_qos(broker_amqp_state(connection), FORWARDER_CONSUME, 0,
+			     FORWARDER_PREFETCH, 0);
+	result = broker_check_reply(connection, FORWARDER_CONSUME, "setting the prefetch", error);
+	if (result == BROKER_OK)
+		result = broker_open_channel(connection, FORWARDER_ASK, error);
+	return result == BROKER_OK ? forwarder_queue_open_publishing(connection, error) : result;
+}
+
+/* As broker_check_reply, and opens the channel again if the broker has closed it. */
+static enum broker_result check_and_reopen(struct broker_connection *connection,
+					   amqp_channel_t channel, const char *action,
+					   GError **error)
+{
+	GError *refused = NULL;
+	enum broker_result result = broker_check_reply(connection, channel, action, &refused);
+
+	if (result == BROKER_CHANNEL_CLOSED &&
+	    broker_open_channel(connection, channel, error) != BROKER_OK) {
+		g_error_free(refused);
+		return BROKER_LOST;
+	}
+	if (refused)
+		g_propagate_error(error, refused);
+	return result;
+}
+
+/* Asks for the queue without declaring it. */
+static enum broker_result ask(struct broker_connection *connection, const char *queue,
+			      amqp_queue_declare_ok_t *ret_declared, GError **error)
+{
+	g_autofree char *action = g_strdup_printf("asking for the queue %s", queue);
+	const amqp_queue_declare_ok_t *declared =
+		amqp_queue_declare(broker_amqp_state(connection), FORWARDER_ASK,
+				   amqp_cstring_bytes(queue), 1, 0, 0, 0, amqp_empty_table);
+
+	if (declared)
+		*ret_declared = *declared;
+	return check_and_reopen(connection, FORWARDER_ASK, action, error);
+}
+
+enum broker_result forwarder_queue_consume(struct broker_connection *connection, const char *queue,
+					   GError **error)
+{
+	amqp_queue_declare_ok_t declared = {0};
+	g_autofree char *action = g_strdup_printf("consuming the queue %s", queue);
+	enum broker_result result = ask(connection, queue, &declared, error);
+
+	if (result != BROKER_OK)
+		return result;
+	/* A quorum queue does not refuse an exclusive consumer. */
+	if (declared.consumer_count > 0) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,
+			    "%s: another process consumes it; only one novasnapd may serve a host",
+			    action);
+		return BROKER_CHANNEL_CLOSED;
+	}
+	(void)amqp_basic_consume(broker_amqp_state(connection), FORWARDER_CONSUME,
+				 amqp_cstring_bytes(queue), amqp_cstring_bytes(queue), 0, 0, 1,
+				 amqp_empty_table);
+	return check_and_reopen(connection, FORWARDER_CONSUME, action, error);
+}
+
+enum broker_result forwarder_queue_cancel(struct broker_connection *connection, const char *queue,
+					  GError **error)
+{
+	g_autofree char *action = g_strdup_printf("ending the consumer of %s", queue);
+
+	(void)amqp_basic_cancel(broker_amqp_state(connection), FORWARDER_CONSUME,
+				amqp_cstring_bytes(queue));
+	return broker_check_reply(connection, FORWARDER_CONSUME, action, error);
+}
+
+enum broker_result forwarder_queue_count(struct broker_connection *connection, const char *queue,
+					 unsigned *ret_messages, GError **error)
+{
+	amqp_queue_declare_ok_t declared = {0};
+	enum broker_result result = ask(connection, queue, &declared, error);
+
+	*ret_messages = declared.message_count;
+	return result;
+}

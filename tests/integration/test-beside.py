@@ -1,0 +1,491 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""novasnapd beside nova-compute, with the real RabbitMQ: what is not its own reaches nova-compute's queue byte for byte,
+in order, and none is lost, whichever of the two is missing or killed. The test reads nova-compute's queue itself."""
+import contextlib
+import ctypes
+import gzip
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import statistics
+import struct
+import sys
+import threading
+import time
+import uuid
+
+import amqp
+import amqp.method_framing
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+import tap  # noqa: E402
+from broker import Broker  # noqa: E402
+from environment import Environment  # noqa: E402
+from paths import CAST  # noqa: E402
+from rpc_peers import check, equal, wait_until  # noqa: E402
+
+PENDING = 3
+PTRACE_ATTACH, PTRACE_DETACH = 16, 17
+
+
+class Beside(Environment):
+    services = ("broker",)
+    own_broker = True
+
+    def make_broker(self):
+        return Broker(self.folder, management=True)
+
+    def set_up(self):
+        self.wait_services()
+        with open(CAST) as file:
+            self.cast = json.load(file)
+
+    def site(self, durable=False, **novasnap):
+        return self.enter(Site(self, durable, novasnap))
+
+
+class RawMessage(amqp.Message):
+    """A message whose encoded properties are given, or kept."""
+    encoded = b""
+
+    def _serialize_properties(self):
+        return self.encoded
+
+    def _load_properties(self, class_id, buf, offset=0, *more):
+        # py-amqp cannot decode all kinds of headers.
+        self.encoded, self.properties = bytes(buf[offset:]), {}
+        return len(buf)
+
+
+amqp.method_framing.Message = RawMessage  # the class of each message that arrives
+
+
+class Site:
+    """A host with a vhost of its own, and the queue of its nova-compute, which only the test reads."""
+
+    def __init__(self, env, durable, novasnap):
+        self.env, self.durable = env, durable
+        self.vhost = f"v{uuid.uuid4().hex[:8]}"
+        self.host = f"h{uuid.uuid4().hex[:6]}"
+        self.queue, self.target = f"novasnap.{self.host}", f"compute.{self.host}"
+        options = {"amqp_durable_queues": str(durable).lower()}
+        self.agent = env.make_agent(sections={
+            "broker_url": env.broker.add_vhost(self.vhost), "DEFAULT": {"host": self.host},
+            "oslo_messaging_rabbit": options, "libvirt_uri": "test:///default", "glance_url": None,
+            "images": env.folder.make("images")}, mode="beside", **novasnap)
+        self.connection = self.connect()
+        self.channel = self.connection.channel()
+        self.channel.confirm_select()
+        self.channel.exchange_declare("nova", "topic", durable=durable, auto_delete=False)
+        self.declare_target()
+
+    def connect(self):
+        connection = amqp.Connection(f"127.0.0.1:{self.env.broker.port}", "guest", "guest", virtual_host=self.vhost,
+                                     confirm_publish=False)
+        connection.connect()
+        return connection
+
+    def reconnect(self):
+        try:
+            self.connection = self.connect()
+            self.channel = self.connection.channel()
+            self.channel.confirm_select()
+        except (OSError, amqp.AMQPError):
+            return False
+        return True
+
+    def declare_target(self):
+        self.channel.queue_declare(self.target, durable=self.durable, auto_delete=False)
+        # As nova-compute does with either configuration.
+        if not self.agent.is_running():
+            self.channel.queue_bind(self.target, "nova", self.target)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError, amqp.AMQPError):
+            self.connection.close()
+
+    def enable(self):
+        self.env.enter(self.agent)
+        done = self.agent.command("beside", "--enable", "--wait", "0", check=False)
+        equal(done.returncode, PENDING, f"status of --enable: {done.stdout}{done.stderr}")
+        wait_until("interception", lambda: self.beside()["intercepting"])
+        return self
+
+    def beside(self):
+        return self.ask()["beside"]
+
+    def ask(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.connect(os.path.join(self.agent.state, "journal", "status"))
+            client.send(b'{"ask": "status"}')
+            return json.loads(client.recv(131072))
+
+    def publish(self, body, encoded=None, key=None, channel=None, exchange="nova", **properties):
+        """Returns when the broker has it."""
+        channel = channel or self.channel
+        if encoded is None:
+            message = amqp.Message(body, **{"content_type": "application/json", "content_encoding": "utf-8",
+                                            "delivery_mode": 2, **properties})
+        else:
+            message = RawMessage(body)
+            message.encoded = encoded
+        channel.basic_publish_confirm(message, exchange, key or self.target)
+
+    def read(self, queue=None):
+        """Returns the next message of nova-compute's queue, or None."""
+        message = self.channel.basic_get(queue or self.target, no_ack=True)
+        if message and isinstance(message.body, bytes):
+            with contextlib.suppress(UnicodeDecodeError):
+                message.body = message.body.decode()
+        return message
+
+    def read_all(self, count, limit_s=60):
+        """Returns that many messages, and checks that no more come."""
+        got, until = [], time.monotonic() + limit_s
+        while len(got) < count and time.monotonic() < until:
+            message = self.read()
+            if message:
+                got.append(message)
+            else:
+                time.sleep(0.02)
+        time.sleep(0.5)
+        while message := self.read():
+            got.append(message)
+        return got
+
+    def message(self, method, **args):
+        return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps({
+            "method": method, "args": args, "version": "6.0", "_unique_id": uuid.uuid4().hex})})
+
+    def snapshot(self, instance=None, image=None):
+        """Returns the body of a snapshot's cast, and its _unique_id."""
+        cast = json.loads(json.dumps(self.env.cast))
+        message = json.loads(cast["oslo.message"]) if "oslo.message" in cast else cast
+        message["_unique_id"] = uuid.uuid4().hex
+        message["args"]["image_id"] = image or str(uuid.uuid4())
+        message["args"]["instance"]["nova_object.data"]["uuid"] = instance or str(uuid.uuid4())
+        return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}), message["_unique_id"]
+
+    def journal(self):
+        """Returns the _unique_id of each cast in the journal."""
+        path = os.path.join(self.agent.state, "journal", "journal.db")
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)
+        try:
+            return [row[0] for row in db.execute("SELECT unique_id FROM jobs")]
+        finally:
+            db.close()
+
+    def bound(self):
+        _, _, bindings = self.env.broker.objects(self.vhost)
+        return sorted(each["destination"] for each in bindings
+                      if each["source"] == "nova" and each["routing_key"] == self.target)
+
+    def count(self, queue):
+        return self.channel.queue_declare(queue, passive=True).message_count
+
+
+def short(text):
+    return struct.pack("B", len(text)) + text
+
+
+def table(*entries):
+    data = b"".join(short(name) + kind + value for name, kind, value in entries)
+    return struct.pack(">I", len(data)) + data
+
+
+def long_text(text):
+    return struct.pack(">I", len(text)) + text
+
+
+EVERY_KIND = table(
+    (b"boolean", b"t", b"\1"), (b"i8", b"b", b"\x80"), (b"u8", b"B", b"\xff"), (b"i16", b"s", b"\x80\0"),
+    (b"u16", b"u", b"\xff\xff"), (b"i32", b"I", b"\x80\0\0\0"), (b"u32", b"i", b"\xff" * 4),
+    (b"i64", b"l", b"\x80" + b"\0" * 7), (b"f32", b"f", struct.pack(">f", 0.1)), (b"f64", b"d", struct.pack(">d", 0.1)),
+    (b"decimal", b"D", b"\2\0\0\0\7"), (b"text", b"S", long_text("ü".encode())),
+    (b"bytes", b"x", long_text(b"\0\xff")), (b"time", b"T", struct.pack(">Q", 1)), (b"void", b"V", b""),
+    (b"table", b"F", table((b"inner", b"A", struct.pack(">I", 5) + b"I\0\0\0\1"))),
+    (b"x-death", b"A", struct.pack(">I", 0)), (b"text", b"S", long_text(b"twice")),
+)
+# All properties, in the order of AMQP; only user_id must be our own.
+ALL_PROPERTIES = struct.pack(">H", 0xfff8) + b"".join((
+    short(b"application/json"), short(b"odd"), EVERY_KIND, b"\1", b"\7", short(b"correlation"), short(b"reply_1"),
+    short(b"600000"), short(b"message-1"), struct.pack(">Q", 2**40), short(b"a type"), short(b"guest"), short(b"app")))
+NO_PROPERTIES = b"\0\0"
+
+
+def test_byte_for_byte(env):
+    site = env.site().enable()
+    text = site.message("build_and_run_instance", big="x" * 1000)
+    snapshot, _ = site.snapshot()
+    newer = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps({
+        **json.loads(json.loads(snapshot)["oslo.message"]), "version": "6.99"})})
+    spaced = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps({
+        **json.loads(json.loads(snapshot)["oslo.message"]), "namespace": "other"})})
+    gzipped = struct.pack(">H", 0x2000) + table((b"compression", b"S", long_text(b"application/x-unknown")))
+    sent = [
+        (text, ALL_PROPERTIES), (text, NO_PROPERTIES), ("", NO_PROPERTIES), (b"\xff\0not JSON", ALL_PROPERTIES),
+        (gzip.compress(snapshot.encode()), gzipped), (newer, NO_PROPERTIES), (spaced, NO_PROPERTIES),
+        ("[" * 5000, NO_PROPERTIES), (json.dumps({"result": 1, "_msg_id": "x"}), NO_PROPERTIES),
+        (snapshot, struct.pack(">H", 0x8000) + short(b"application/x-python-serialize")),
+        (os.urandom(131072 - 8), NO_PROPERTIES), (os.urandom(3_000_000), ALL_PROPERTIES),
+        (os.urandom(20_000_000), NO_PROPERTIES), (text, NO_PROPERTIES),
+    ]
+    for body, encoded in sent:
+        site.publish(body, encoded)
+    got = site.read_all(len(sent))
+    equal(len(got), len(sent), "messages")
+    for (body, encoded), message in zip(sent, got):
+        body = body.encode() if isinstance(body, str) else body
+        arrived = message.body.encode() if isinstance(message.body, str) else message.body
+        check(arrived == body, f"a body of {len(body)} bytes: {len(arrived)} came")
+        check(message.encoded == encoded, f"properties: {message.encoded!r} instead of {encoded!r}")
+    equal(site.journal(), [], "the journal")
+    print(f"# hop: {site.beside()['hop_ms']}")
+
+
+def test_own_methods_are_taken_out(env):
+    site = env.site(durable=True).enable()
+    others, own = [], []
+    for number in range(300):
+        if number % 7 == 3:
+            body, unique_id = site.snapshot()
+            own.append(unique_id)
+        else:
+            body = site.message("reboot_instance", number=number)
+            others.append(body)
+        site.publish(body)
+    equal([message.body for message in site.read_all(len(others))], others, "what reaches nova-compute")
+    wait_until("snapshots in the journal", lambda: len(site.journal()) >= len(own))
+    equal(sorted(site.journal()), sorted(own), "the journal")
+    wait_until("all acked", lambda: site.count(site.queue) == 0)
+    # Requests that are ours, and that it cannot use.
+    broken = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps({
+        "method": "snapshot_instance", "args": {}, "version": "6.0", "_unique_id": uuid.uuid4().hex})})
+    site.publish(broken)
+    equal([message.body for message in site.read_all(1)], [broken], "a snapshot without an instance")
+
+
+def test_nothing_before_enable(env):
+    site = env.site()
+    env.enter(site.agent)
+    time.sleep(3)
+    check(site.ask()["ready"], "it is not ready")
+    equal(site.beside()["stage"], "off", "stage")
+    exchanges, queues, _ = env.broker.objects(site.vhost)
+    names = {each["name"] for each in exchanges + queues}
+    check(f"nova.{site.host}" not in names and site.queue not in names and "compute" not in names, names)
+    body, _ = site.snapshot()
+    site.publish(body)
+    equal([message.body for message in site.read_all(1)], [body], "a snapshot")
+
+
+def test_the_target_is_missing(env):
+    site = env.site(durable=True).enable()
+    site.channel.queue_delete(site.target)
+    sent = [site.message("reboot_instance", number=number) for number in range(200)]
+    for body in sent:
+        site.publish(body)
+    wait_until("the log", lambda: "does not exist; is nova-compute running?" in site.agent.text())
+    equal(sum("WARNING" in line and "does not exist; is nova-compute running?" in line
+              for line in site.agent.text().splitlines()), 1, "warnings")
+    body, unique_id = site.snapshot()
+    site.publish(body)
+    site.declare_target()
+    equal([message.body for message in site.read_all(len(sent))], sent, "what reaches nova-compute")
+    wait_until("the snapshot", lambda: site.journal() == [unique_id])
+    check("forwarding to compute" in site.agent.text(), "the log")
+
+
+def test_further_queues_get_no_second_copy(env):
+    site = env.site().enable()
+    site.channel.queue_declare("other", auto_delete=False)
+    site.publish(site.message("reboot_instance"), application_headers={"CC": ["other"]})
+    equal(len(site.read_all(1)), 1, "for nova-compute")
+    site.channel.queue_bind("other", "nova", "other")
+    equal(site.count("other"), 0, "the queue in CC, which is not bound")
+    check("dead-lettering" in site.agent.text(), "the log")
+
+
+def load(site, stop, sent, own):
+    with site.connect() as connection:
+        channel = connection.channel()
+        channel.confirm_select()
+        number = 0
+        while not stop.is_set():
+            if number % 10 == 5:
+                body, unique_id = site.snapshot()
+                own.append(unique_id)
+            else:
+                body = site.message("reboot_instance", number=number)
+                sent.append(body)
+            site.publish(body, channel=channel)
+            number += 1
+            time.sleep(0.002)
+
+
+def unique_id_of(text):
+    return json.loads(json.loads(text)["oslo.message"])["_unique_id"]
+
+
+def test_killed_at_random(env):
+    site = env.site(durable=True).enable()
+    stop, sent, own = threading.Event(), [], []
+    sender = threading.Thread(target=load, args=(site, stop, sent, own))
+    sender.start()
+    try:
+        for _ in range(6):
+            time.sleep(random.uniform(0.5, 2))
+            site.agent.kill()
+            time.sleep(random.uniform(0, 1))
+            site.agent.start()
+    finally:
+        stop.set()
+        sender.join(60)
+    wait_until("an empty queue", lambda: site.count(site.queue) == 0 and site.beside()["held"] == 0)
+    got = [unique_id_of(message.body) for message in site.read_all(len(sent))]
+    wanted = [unique_id_of(body) for body in sent]
+    print(f"# {len(wanted)} requests, {len(got) - len(set(got))} of them twice; {len(own)} snapshots, "
+          f"{len(set(got) & set(own))} of them to nova-compute")
+    equal(set(wanted) - set(got), set(), "requests that are lost")
+    # A copy that was not confirmed when it died is sent again: as many as it holds.
+    check(len(got) - len(set(got)) <= 6 * 128, "too many requests came twice")
+    journal = site.journal()
+    equal(len(journal), len(set(journal)), "snapshots in the journal")
+    equal(set(own) - set(journal) - set(got), set(), "snapshots that are lost")
+
+
+def test_clean_stop_and_start(env):
+    site = env.site(durable=True).enable()
+    equal(site.bound(), [site.queue], "bound")
+    stop, sent, own = threading.Event(), [], []
+    sender = threading.Thread(target=load, args=(site, stop, sent, own))
+    sender.start()
+    try:
+        time.sleep(1)
+        equal(site.agent.stop(), 0, "status")
+        equal((site.bound(), site.count(site.queue)), ([site.target], 0), "bound after the stop, and what is left")
+        time.sleep(1)
+        site.agent.start()
+        wait_until("interception", lambda: site.beside()["intercepting"])
+        equal(site.bound(), [site.queue], "bound after the start")
+        time.sleep(1)
+    finally:
+        stop.set()
+        sender.join(60)
+    wait_until("an empty queue", lambda: site.count(site.queue) == 0 and site.beside()["held"] == 0)
+    got = [unique_id_of(message.body) for message in site.read_all(len(sent))]
+    wanted = [unique_id_of(body) for body in sent]
+    print(f"# {len(wanted)} requests, {len(got) - len(set(got))} of them twice while both queues were bound; "
+          f"{len(own)} snapshots, {len(set(got) & set(own))} of them to nova-compute")
+    equal(set(wanted) - set(got), set(), "requests that are lost")
+    equal(set(own) - set(site.journal()) - set(got), set(), "snapshots that are lost")
+    equal(set(site.journal()) & set(got), set(), "snapshots that both have")
+
+
+def ptrace(request, tid):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if libc.ptrace(request, tid, None, None) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def forwarding_thread(pid):
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/comm") as file:
+            if file.read().strip() == "forwarding":
+                return int(tid)
+    raise AssertionError("there is no forwarding thread")
+
+
+def test_the_forwarding_thread_is_stopped(env):
+    """ptrace stops one thread by SIGSTOP, the others run."""
+    site = env.site().enable()
+    tid = forwarding_thread(site.agent.process.pid)
+    ptrace(PTRACE_ATTACH, tid)
+    os.waitpid(tid, 0x40000000)  # __WALL
+    try:
+        body = site.message("reboot_instance", number=1)
+        began = time.monotonic()
+        site.publish(body)
+        wait_until("the bypass", lambda: site.bound() == [site.target])
+        print(f"# bypass after {time.monotonic() - began:.1f} s")
+        direct = site.message("reboot_instance", number=2)
+        site.publish(direct)
+        equal(site.read_all(1, 5)[0].body, direct, "a request past the thread that is stopped")
+    finally:
+        ptrace(PTRACE_DETACH, tid)
+    check("beside_patience" in site.agent.text(), "the log")
+    wait_until("interception again", lambda: site.beside()["intercepting"])
+    equal(site.bound(), [site.queue], "bound")
+    equal([message.body for message in site.read_all(1)], [body], "the request that waited")
+
+
+def test_the_hop(env):
+    """Measured, not compared: a request one at a time, with and without novasnapd."""
+    site, delays = env.site(), {}
+    for name in ("without novasnapd", "beside it"):
+        if name == "beside it":
+            site.enable()
+        times = []
+        for number in range(200):
+            body = site.message("reboot_instance", number=number)
+            began = time.monotonic()
+            site.publish(body)
+            while not (message := site.read()):
+                pass
+            times.append((time.monotonic() - began) * 1000)
+            equal(message.body, body, "the request")
+        delays[name] = sorted(times)
+    for name, times in delays.items():
+        print(f"# {name}: median {statistics.median(times):.2f} ms, 99th percentile {times[197]:.2f} ms")
+    wait_until("a canary", lambda: site.beside()["delay_ms"]["last"] is not None)
+    print(f"# canary: {site.beside()['delay_ms']}")
+
+
+def test_another_novasnapd(env):
+    site = env.site().enable()
+    other = env.make_agent(name="other", sections={
+        "broker_url": site.env.broker.url + site.vhost, "DEFAULT": {"host": site.host}, "libvirt_uri": "test:///default",
+        "glance_url": None, "images": env.folder.make("other")}, mode="beside")
+    other.start()
+    os.makedirs(os.path.join(other.state, "journal"), exist_ok=True)
+    source = os.path.join(site.agent.state, "journal", "beside.json")
+    with open(source) as file, open(os.path.join(other.state, "journal", "beside.json"), "w") as copy:
+        copy.write(file.read())
+    os.chmod(os.path.join(other.state, "journal", "beside.json"), 0o600)
+    try:
+        wait_until("the refusal", lambda: "another process consumes it" in other.text())
+        body = site.message("reboot_instance")
+        site.publish(body)
+        equal([message.body for message in site.read_all(1)], [body], "a request")
+    finally:
+        other.process.send_signal(signal.SIGKILL)
+        other.process.wait(20)
+        other.process = None
+
+
+def test_the_broker_is_killed(env):
+    site = env.site(durable=True).enable()
+    sent = [site.message("reboot_instance", number=number) for number in range(300)]
+    for body in sent[:150]:
+        site.publish(body)
+    env.broker.kill()
+    env.broker.start()
+    wait_until("a connection", site.reconnect)
+    for body in sent[150:]:
+        site.publish(body)
+    got, until = set(), time.monotonic() + 60
+    while len(got) < len(sent) and time.monotonic() < until:
+        got |= {message.body for message in site.read_all(1, 1)}
+    equal(got, set(sent), "requests")
+
+
+if __name__ == "__main__":
+    tap.main(Beside)
