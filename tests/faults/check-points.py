@@ -26,9 +26,11 @@ FREE = {
     "frozen_guests_free": "the end of the process",
     "rejected_keep": "no job", "journal_close": "the journal itself",
 }
-# Files whose effects are no steps: the directory store, the journal, rejected messages, the status socket.
+# Files whose effects are no steps: the directory store, the journal, rejected messages, the status socket, and what
+# novasnap beside has done.
 OTHER_FILES = ("image/store/directory.c", "image/store/directory-file.c", "agent/journal/open.c", "rpc/rejected.c",
-               "virt/domain/thaw-watchdog.c", "agent/daemon/status.c")
+               "virt/domain/thaw-watchdog.c", "agent/daemon/status.c", "agent/beside/state.c",
+               "agent/command/beside-guard.c")
 
 
 # They wait for no answer; call-timeout.c limits virConnectOpen itself.

@@ -22,7 +22,7 @@ EVENT = "compute_snapshot_instance"
 class Beside(CaseEnvironment):
     def before_test(self):
         super().before_test()
-        self.agent = self.start_agent(sections={"DEFAULT": {"rpc_response_timeout": "2"}}, mode="beside")
+        self.agent = self.start_beside_agent(sections={"DEFAULT": {"rpc_response_timeout": "2"}})
         self.channel = self.enter(self.broker.connection()).channel()
         self.queue = self.channel.queue_declare(exclusive=True).queue
         for topic in ("notifications", "versioned_notifications"):

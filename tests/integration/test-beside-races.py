@@ -19,7 +19,7 @@ class Races(CaseEnvironment):
 
     def before_test(self):
         super().before_test()
-        self.agent = self.start_agent(mode="beside", image_poll_interval="1")
+        self.agent = self.start_beside_agent(image_poll_interval="1")
 
     def undefine(self):
         """Destroys the guest and its definition, as nova-compute does. It is defined again at the end of the test."""

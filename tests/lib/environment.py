@@ -73,6 +73,24 @@ class Environment:
     def callback(self, function, *args, **more):
         self._stack.callback(function, *args, **more)
 
+    def start_beside_agent(self, **more):
+        """The same as start_agent, beside a nova-compute, and enabled. What nova-compute would have declared is declared
+        here, and nothing consumes it."""
+        agent = self.make_agent(mode="beside", **more)
+        names = f"compute.{agent.host}", f"novasnap.{agent.host}"
+        connection = self.enter(self.broker.connection())
+        channel = connection.channel()
+        channel.exchange_declare("nova", "topic", durable=False, auto_delete=False)
+        channel.queue_declare(names[0], auto_delete=False)
+        channel.queue_bind(names[0], "nova", names[0])
+        for name in names:
+            self.callback(lambda name=name: connection.channel().queue_delete(name))
+        self.callback(lambda: connection.channel().exchange_delete(f"nova.{agent.host}"))
+        self.enter(agent)
+        done = agent.command("beside", "--enable", "--wait", "0", check=False)
+        assert done.returncode == 3, done  # only nova-compute's restart is missing
+        return agent
+
     @property
     def logs(self):
         """Returns the logs that are useful when a test has failed."""
