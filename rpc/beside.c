@@ -214,7 +214,8 @@ static int send_control(struct broker_session *session, const char *queue, const
 			    "the queue %s does not exist", queue);
 		return -1;
 	}
-	if (rc == 0)
+	/* The answer may have arrived with the confirmation. */
+	if (rc == 0 && !awaited->arrived)
 		rc = session_receive(session, g_get_monotonic_time() + timeout_s * G_USEC_PER_SEC,
 				     error);
 	if (rc == 0 && !awaited->arrived) {
