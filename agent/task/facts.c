@@ -111,11 +111,12 @@ int64_t fact_image_asked(const struct journal_job *job)
 gint64 fact_image_asked_until(const struct task *task, gint64 limit_us)
 {
 	gint64 now_s = g_get_real_time() / G_USEC_PER_SEC;
-	gint64 asked_us =
-		task->image_asked_at > 0 ? (now_s - task->image_asked_at) * G_USEC_PER_SEC : 0;
+	/* A clock that was set back shows a negative time. */
+	gint64 asked_s = task->image_asked_at > 0 ? MAX(now_s - task->image_asked_at, 0) : 0;
+	gint64 left_us = limit_us - asked_s * G_USEC_PER_SEC;
 	gint64 least_us = MIN(limit_us, (gint64)FACT_ASK_MIN_S * G_USEC_PER_SEC);
 
-	return g_get_monotonic_time() + CLAMP(limit_us - asked_us, least_us, limit_us);
+	return g_get_monotonic_time() + MAX(left_us, least_us);
 }
 
 void fact_note_fault_sent(struct task *task)

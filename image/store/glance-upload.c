@@ -25,7 +25,6 @@ struct glance_upload {
 	struct image_upload *upload;
 	struct pipeline *pipeline; /* of the current attempt */
 	bool may_be_complete;	   /* the store may have all data of the last attempt */
-	bool sent_all_before;	   /* that was once so, but the image then accepted data again */
 };
 
 static void report_bytes_sent(void *opaque, uint64_t bytes)
@@ -198,14 +197,21 @@ static bool is_gone(const GError *error)
 	       g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_GONE);
 }
 
+/* Whether Glance may refuse the data because data of an earlier attempt arrived late. */
+static bool is_conflict_with_earlier(const struct glance_upload *self, const GError *error)
+{
+	return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT) &&
+	       (self->upload->resuming || self->upload->attempts > 1);
+}
+
 /* Whether the image must be checked after a failed attempt: before another one, or because it may
- * be complete. A conflict may come from data of an earlier attempt that arrived late. */
+ * be complete. */
 static bool must_check(const struct glance_upload *self, const GError *error, bool may_retry)
 {
 	if (image_cancel_is_set(self->upload->cancel))
 		return false;
 	return may_retry || self->may_be_complete || is_gone(error) ||
-	       (self->sent_all_before && g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT));
+	       is_conflict_with_earlier(self, error);
 }
 
 /* Whether another attempt may succeed. Glance also answers 410 if the image's status changed during
@@ -223,7 +229,6 @@ static enum image_check check_after_failure(struct glance_upload *self, const GE
 	g_autoptr(GError) local = NULL;
 	enum image_check check;
 
-	self->sent_all_before = self->sent_all_before || self->may_be_complete;
 	check = check_image(self, &local);
 	/* It existed before the attempt. */
 	if (local && is_gone(failure) && is_gone(local))
@@ -249,8 +254,9 @@ static int put_until_complete(struct glance_upload *self, struct glance_request 
 			report_bytes_sent(self, upload->sent);
 			return 0;
 		}
-		may_retry = other_token || (may_succeed_later(local) &&
-					    retries++ < self->client->config->num_retries);
+		may_retry = other_token ||
+			    ((may_succeed_later(local) || is_conflict_with_earlier(self, local)) &&
+			     retries++ < self->client->config->num_retries);
 		if (!must_check(self, local, may_retry)) {
 			glance_refusal_explain(self->client, self->identity, self->id, &local);
 			g_propagate_error(error, g_steal_pointer(&local));

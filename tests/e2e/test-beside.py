@@ -325,6 +325,8 @@ def test_mixed_requests_while_services_are_killed(env):
         else:
             mixed.round(lambda: None)
     print(f"# {mixed.count}", flush=True)
+    for _, server in servers:
+        env.repair(server)
     assert mixed.count["images"] > 0
     assert env.beside("--status", check=False).returncode == 0, env.status()
 

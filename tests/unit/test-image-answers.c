@@ -643,6 +643,17 @@ static void test_upload_resumed(void)
 	const struct answer queued[] = {
 		{200, NULL, RECORD("queued")}, {204, NULL, ""}, {200, NULL, active}, {0}};
 
+	/* Data of the earlier upload arrives late. */
+	const struct answer late[] = {{200, NULL, RECORD("queued")},
+				      {409, NULL, ""},
+				      {200, NULL, RECORD("saving")},
+				      {200, NULL, RECORD("queued")},
+				      {204, NULL, ""},
+				      {200, NULL, active},
+				      {0}};
+
+	g_assert_cmpint(upload(late, true), ==, DONE);
+	g_assert_cmpuint(puts_seen, ==, 2);
 	g_assert_cmpint(upload(complete, true), ==, DONE);
 	g_assert_cmpuint(puts_seen, ==, 0);
 	g_assert_cmpint(upload(differs, true), ==, IMAGE_ERROR_MISMATCH);
