@@ -203,7 +203,7 @@ const struct config_key config_table[] = {
 	KEY_PATH(KEY_OWN, "state_dir", config.state_dir, "/var/lib/novasnap"),
 	KEY_PATH(KEY_OWN, "run_dir", config.run_dir, "/run/novasnap"),
 	KEY_SWITCH(KEY_OWN, "control", config.control, "conductor", "none", "conductor"),
-	KEY_SWITCH(KEY_OWN, "mode", config.beside, "exclusive", "exclusive", "beside"),
+	KEY_SWITCH(KEY_OWN, "mode", config.beside, "beside", "exclusive", "beside"),
 	KEY_LIST(KEY_OWN, "beside_methods", config.beside_methods,
 		 "snapshot_instance, backup_instance"),
 	KEY_SECONDS(KEY_OWN, "beside_patience", config.beside_patience_s, "5", 2),

@@ -21,7 +21,7 @@ from libvirtd import Libvirtd  # noqa: E402
 from process import end, spawn  # noqa: E402
 from server import Server  # noqa: E402
 
-REQUESTS = int(os.environ.get("NOVASNAP_BESIDE_REQUESTS") or 40)
+REQUESTS = int(os.environ.get("NOVASNAP_BESIDE_REQUESTS") or 24)
 SEED = int(os.environ.get("NOVASNAP_BESIDE_SEED") or time.time())
 
 

@@ -263,8 +263,8 @@ static void test_value_errors(void)
 	expect_error("[novasnap]\nbeside_methods = snapshot_instance, reboot_instance\n",
 		     ":2: [novasnap]beside_methods: has \"reboot_instance\", must have only: "
 		     "snapshot_instance");
-	expect_error("[novasnap]\ncontrol = none\nreport_state = true\n",
-		     ":3: [novasnap]report_state: requires control = conductor");
+	expect_error("[novasnap]\nmode = exclusive\ncontrol = none\nreport_state = true\n",
+		     ":4: [novasnap]report_state: requires control = conductor");
 	expect_error("[novasnap]\nmode = beside\nreport_state = true\n",
 		     ":3: [novasnap]report_state: is for mode = exclusive");
 	expect_error("[novasnap]\ncontrol = none\nreport_progress = true\n",
@@ -288,6 +288,7 @@ static void test_modes(void)
 		{"[DEFAULT]\nhost = h\n[novasnap]\nmode = exclusive\ncontrol = none\n", false,
 		 "novasnap.unhandled.h"},
 		{"[DEFAULT]\nhost = h\n[novasnap]\nmode = beside\n", false, NULL},
+		{"[DEFAULT]\nhost = h\n", false, NULL},
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
