@@ -20,6 +20,7 @@ from server import Server  # noqa: E402
 
 DATA_MIB = 256  # so that a snapshot takes some seconds
 PROPERTIES = {"hw_firmware_type": "uefi", "hw_machine_type": "q35", "hw_tpm_model": "tpm-crb", "hw_tpm_version": "2.0",
+              "os_secure_boot": "disabled",  # the kernel is not started by a signed loader
               "os_command_line": "console=ttyS0 quiet panic=1 no_timer_check"}
 
 
