@@ -10,6 +10,7 @@
 #include "agent/command/beside-common.h"
 #include "agent/command/beside-parts.h"
 #include "agent/daemon/status.h"
+#include "agent/task/thread.h"
 #include "rpc/beside-look.h"
 
 #define PING_S 5
@@ -43,7 +44,7 @@ add_problem(struct status_view *view, const char *format, ...)
 }
 
 /* Runs in a thread of its own: the observation takes as long as all other questions together. */
-static gpointer observe(gpointer opaque)
+static void *observe(void *opaque)
 {
 	struct status_view *view = opaque;
 
@@ -79,7 +80,7 @@ static int ask_broker(struct status_view *view, GError **error)
 static int gather(struct status_view *view, GError **error)
 {
 	cJSON *status = status_ask(view->config->state_dir, "status", NULL, NULL);
-	GThread *thread;
+	pthread_t thread;
 	int rc;
 
 	view->daemon = status != NULL;
@@ -87,9 +88,14 @@ static int gather(struct status_view *view, GError **error)
 	if (beside_state_read(view->config->state_dir, &view->state, error) < 0 ||
 	    rpc_beside_look(&view->config->rpc, &view->objects, error) < 0)
 		return -1;
-	thread = g_thread_new("observe", observe, view);
+	rc = thread_start(&thread, THREAD_STACK_SIZE, observe, view);
+	if (rc != 0) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED, "cannot start a thread: %s",
+			    g_strerror(rc));
+		return -1;
+	}
 	rc = ask_broker(view, error);
-	(void)g_thread_join(thread);
+	pthread_join(thread, NULL);
 	return rc;
 }
 

@@ -260,7 +260,9 @@ enum claim_result claim_take(struct task *task, GError **error)
 	case VERDICT_UNANSWERED:
 		/* Whoever has the request: nothing may be reported in its name. */
 		if (!job_is_stopping(task->job)) {
-			(void)set_taken(&claim, local->message, error);
+			(void)set_taken(&claim,
+					local ? local->message : "the conductor did not answer",
+					error);
 			return CLAIM_TAKEN;
 		}
 		break;
