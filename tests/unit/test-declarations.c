@@ -341,6 +341,7 @@ static void compare_beside(const char *name, const cJSON *recording,
 			   const struct rpc_config *config)
 {
 	static const char *const bindings[] = {
+		/* NOLINTNEXTLINE(bugprone-suspicious-missing-comma) */
 		"bind exchange nova to nova." HOST " by #",
 		"bind exchange nova.<host> to nova by compute",
 		"bind exchange nova.<host> to nova by compute-alt",
