@@ -15,7 +15,7 @@ from environment import Environment  # noqa: E402
 from paths import BUILD, CAST  # noqa: E402
 from process import free_port  # noqa: E402
 
-COMMANDS = ("check", "snapshot", "send", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
+COMMANDS = ("check", "beside", "snapshot", "send", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
 NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
 
 
