@@ -89,14 +89,16 @@ class Cloud:
 
     def start_mariadb(self):
         data = self.folder.file("mysql")
+        # At its start a server removes the temporary tables in its folder for them, also those of another server.
+        own_folder = {"TMPDIR": self.folder.make("mysql-tmp")}
         run(["mariadb-install-db", "--no-defaults", "--user=root", "--auth-root-authentication-method=normal",
-             "--skip-test-db", f"--datadir={data}"], self.log("mariadb"))
+             "--skip-test-db", f"--datadir={data}"], self.log("mariadb"), own_folder)
         socket = self.folder.file("mysql.sock")
         process = self.spawn("mariadb", [
             "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={socket}",
             "--bind-address=127.0.0.1", f"--port={self.port['mysql']}", "--skip-log-bin",
             f"--pid-file={self.folder.file('mysqld.pid')}", "--innodb-flush-log-at-trx-commit=0",
-            "--innodb-doublewrite=0", "--sync-binlog=0", "--max-connections=300"])
+            "--innodb-doublewrite=0", "--sync-binlog=0", "--max-connections=300"], own_folder)
         wait_port(self.port["mysql"], process, "MariaDB", self.log("mariadb"))
         statements = [f"create database {name} character set utf8mb3" for name in DATABASES]
         statements += [f"grant all on {name}.* to 'e2e'@'127.0.0.1' identified by '{PASSWORD}'"
