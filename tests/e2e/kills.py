@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lib"), HERE]
 import supervisor  # noqa: E402
 import tap  # noqa: E402
-from agent import NO_LIVE_SNAPSHOT, Agent  # noqa: E402
+from agent import NO_LIVE_SNAPSHOT, Agent, write_sections  # noqa: E402
 from cloud import PASSWORD, Cloud  # noqa: E402
 from guest import Domain  # noqa: E402
 from images import MIB, same_content  # noqa: E402
@@ -337,9 +337,7 @@ def compare(folder, options):
             ours = Novasnapd(folder, base=cloud.nova_conf, name=f"agent-{kind}", **sections)
             stack.callback(ours.stop)
             more = folder.file(f"{kind}.conf")
-            with open(more, "w") as file:
-                file.writelines(f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
-                                for section, keys in sections.items())
+            write_sections(more, sections)
             fractions = sorted(random.uniform(0.05, 0.95) for _ in range(options.random))
             for name, actor in (("theirs", NovaCompute(cloud, ["--config-file", more])), ("ours", ours)):
                 found[kind, name] = measure(world, actor, kind, fractions)

@@ -14,6 +14,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lib"), HERE]
 import tap  # noqa: E402
+from agent import write_sections  # noqa: E402
 from cloud import MICROVERSION, Cloud, run  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img  # noqa: E402
@@ -40,10 +41,7 @@ class Compute:
         merged = {name: dict(keys) for name, keys in self.sections.items()}
         for name, keys in sections.items():
             merged.setdefault(name, {}).update(keys)
-        with open(self.conf, "w") as file:
-            for section, keys in merged.items():
-                file.write(f"[{section}]\n")
-                file.writelines(f"{key} = {value}\n" for key, value in keys.items())
+        write_sections(self.conf, merged)
 
     def service(self):
         services = self.cloud.get(f"/os-services?binary=nova-compute&host={self.host}")["services"]

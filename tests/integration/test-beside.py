@@ -330,25 +330,33 @@ def load(site, stop, sent, own):
             time.sleep(0.002)
 
 
+@contextlib.contextmanager
+def under_load(site):
+    """Publishes requests until the end of the block. Gives the bodies of those that are nova-compute's, and the ids of the
+    snapshots. At the end of the block all of them have been handled."""
+    stop, sent, own = threading.Event(), [], []
+    sender = threading.Thread(target=load, args=(site, stop, sent, own))
+    sender.start()
+    try:
+        yield sent, own
+    finally:
+        stop.set()
+        sender.join(60)
+    wait_until("an empty queue", lambda: site.count(site.queue) == 0 and site.beside()["held"] == 0)
+
+
 def unique_id_of(text):
     return json.loads(json.loads(text)["oslo.message"])["_unique_id"]
 
 
 def test_killed_at_random(env):
     site = env.site(durable=True).enable()
-    stop, sent, own = threading.Event(), [], []
-    sender = threading.Thread(target=load, args=(site, stop, sent, own))
-    sender.start()
-    try:
+    with under_load(site) as (sent, own):
         for _ in range(6):
             time.sleep(random.uniform(0.5, 2))
             site.agent.kill()
             time.sleep(random.uniform(0, 1))
             site.agent.start()
-    finally:
-        stop.set()
-        sender.join(60)
-    wait_until("an empty queue", lambda: site.count(site.queue) == 0 and site.beside()["held"] == 0)
     got = [unique_id_of(message.body) for message in site.read_all(len(sent))]
     wanted = [unique_id_of(body) for body in sent]
     print(f"# {len(wanted)} requests, {len(got) - len(set(got))} of them twice; {len(own)} snapshots, "
@@ -364,10 +372,7 @@ def test_killed_at_random(env):
 def test_clean_stop_and_start(env):
     site = env.site(durable=True).enable()
     equal(site.bound(), [site.queue], "bound")
-    stop, sent, own = threading.Event(), [], []
-    sender = threading.Thread(target=load, args=(site, stop, sent, own))
-    sender.start()
-    try:
+    with under_load(site) as (sent, own):
         time.sleep(1)
         equal(site.agent.stop(), 0, "status")
         equal((site.bound(), site.count(site.queue)), ([site.target], 0), "bound after the stop, and what is left")
@@ -376,10 +381,6 @@ def test_clean_stop_and_start(env):
         wait_until("interception", lambda: site.beside()["intercepting"])
         equal(site.bound(), [site.queue], "bound after the start")
         time.sleep(1)
-    finally:
-        stop.set()
-        sender.join(60)
-    wait_until("an empty queue", lambda: site.count(site.queue) == 0 and site.beside()["held"] == 0)
     got = [unique_id_of(message.body) for message in site.read_all(len(sent))]
     wanted = [unique_id_of(body) for body in sent]
     print(f"# {len(wanted)} requests, {len(got) - len(set(got))} of them twice while both queues were bound; "

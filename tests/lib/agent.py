@@ -12,6 +12,14 @@ from process import end, running_in, spawn
 NO_LIVE_SNAPSHOT = {"workarounds": {"disable_libvirt_livesnapshot": "true"}}
 
 
+def write_sections(path, sections, mode="w"):
+    """Writes a configuration file of section -> key -> value."""
+    with open(path, mode) as file:
+        for section, keys in sections.items():
+            file.write(f"[{section}]\n")
+            file.writelines(f"{key} = {value}\n" for key, value in keys.items())
+
+
 class Agent:
     def __init__(self, folder, broker_url=None, glance_url=None, images=None, libvirt_uri=None, name="agent",
                  retries=3, base=None, **sections):
@@ -46,16 +54,11 @@ class Agent:
                 config["novasnap"].update(images="directory", images_dir=images)
         for section, keys in sections.items():
             config.setdefault(section, {}).update(keys)
-        with open(self.conf, "w") as file:
-            for section, keys in config.items():
-                file.write(f"[{section}]\n")
-                file.writelines(f"{key} = {value}\n" for key, value in keys.items())
+        write_sections(self.conf, config)
 
     def configure(self, section, **keys):
         """Adds to the configuration, before the start."""
-        with open(self.conf, "a") as file:
-            file.write(f"[{section}]\n")
-            file.writelines(f"{key} = {value}\n" for key, value in keys.items())
+        write_sections(self.conf, {section: keys}, "a")
 
     def start(self, env=None, wait=True):
         """Starts it and waits until it is ready. Raises RuntimeError if it ends before."""
