@@ -9,6 +9,7 @@
 #include "agent/task/fault-point.h"
 #include "rpc/beside-look.h"
 
+#define LOCK_S 30
 #define CONSUMER_S 30
 #define POLL_US (G_USEC_PER_SEC / 2)
 
@@ -20,6 +21,20 @@ int beside_check_fault(const char *step, const char *when, GError **error)
 int beside_fail(const GError *error)
 {
 	return command_fail("beside", error);
+}
+
+int beside_run_locked(const struct config *config,
+		      int (*run)(const struct config *config, GError **error), GError **error)
+{
+	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(&config->rpc, error);
+	int lock = names ? beside_lock(config->state_dir, LOCK_S, error) : -1;
+	int rc;
+
+	if (lock < 0)
+		return -1;
+	rc = run(config, error);
+	beside_unlock(lock);
+	return rc;
 }
 
 /* Waits until nobody consumes the queue: novasnapd has read the stage. */

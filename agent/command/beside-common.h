@@ -9,11 +9,12 @@
 
 #include "agent/config/config.h"
 
-/* How long another `novasnap beside` of this host is awaited. */
-#define BESIDE_LOCK_S 30
-
 /* Prints the error of a part in one line. Returns EXIT_FAILURE. */
 int beside_fail(const GError *error);
+/* Runs a part with the lock of this host's handover, for which it waits for half a minute. Returns
+ * its result, or -1 with an error: a name is too long, or another process keeps the lock. */
+int beside_run_locked(const struct config *config,
+		      int (*run)(const struct config *config, GError **error), GError **error);
 /* A fault that a test injects (fault-point.h). Returns 0, or -1 with an error. */
 int beside_check_fault(const char *step, const char *when, GError **error);
 /* Deletes the queue, and the exchange unless it is kept, after novasnapd has stopped consuming: the

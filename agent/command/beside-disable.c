@@ -141,27 +141,29 @@ static int wait_for_restart(const struct config *config, unsigned wait_s, GError
 	return rc;
 }
 
+static int remove_locked(const struct config *config, GError **error)
+{
+	struct beside_state state;
+
+	if (beside_state_read(config->state_dir, &state, error) < 0)
+		return -1;
+	if (state.stage != BESIDE_DISABLING && state.stage != BESIDE_REMOVING) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,
+			    "another `novasnap beside` has changed the stage to %s meanwhile",
+			    beside_stage_name(state.stage));
+		return -1;
+	}
+	if (beside_check_fault("beside-remove", "before", error) < 0)
+		return -1;
+	return beside_remove(config, false, error);
+}
+
 /* Returns the exit status. */
 static int remove_all(const struct config *config)
 {
 	g_autoptr(GError) error = NULL;
-	int lock = beside_lock(config->state_dir, BESIDE_LOCK_S, &error);
-	struct beside_state state;
-	int rc = lock < 0 ? -1 : beside_state_read(config->state_dir, &state, &error);
 
-	if (rc == 0 && state.stage != BESIDE_DISABLING && state.stage != BESIDE_REMOVING) {
-		g_set_error(&error, RPC_ERROR, RPC_ERROR_FAILED,
-			    "another `novasnap beside` has changed the stage to %s meanwhile",
-			    beside_stage_name(state.stage));
-		rc = -1;
-	}
-	if (rc == 0)
-		rc = beside_check_fault("beside-remove", "before", &error);
-	if (rc == 0)
-		rc = beside_remove(config, false, &error);
-	if (lock >= 0)
-		beside_unlock(lock);
-	if (rc < 0)
+	if (beside_run_locked(config, remove_locked, &error) < 0)
 		return beside_fail(error);
 	printf("The queue and the exchange are deleted. Done.\n");
 	return EXIT_SUCCESS;
@@ -184,14 +186,8 @@ static int disable_locked(const struct config *config, GError **error)
 int beside_disable(const struct config *config, unsigned wait_s)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(&config->rpc, &error);
-	int lock = names ? beside_lock(config->state_dir, BESIDE_LOCK_S, &error) : -1;
-	int rc;
+	int rc = beside_run_locked(config, disable_locked, &error);
 
-	if (lock < 0)
-		return beside_fail(error);
-	rc = disable_locked(config, &error);
-	beside_unlock(lock);
 	if (rc < 0)
 		return beside_fail(error);
 	if (rc > 0) {

@@ -191,14 +191,8 @@ static int wait_for_restart(const struct config *config, unsigned wait_s)
 int beside_enable(const struct config *config, unsigned wait_s)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(&config->rpc, &error);
-	int lock = names ? beside_lock(config->state_dir, BESIDE_LOCK_S, &error) : -1;
-	int rc;
+	int rc = beside_run_locked(config, enable_locked, &error);
 
-	if (lock < 0)
-		return beside_fail(error);
-	rc = enable_locked(config, &error);
-	beside_unlock(lock);
 	if (rc < 0)
 		return beside_fail(error);
 	print_line(config);

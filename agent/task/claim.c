@@ -258,7 +258,7 @@ enum claim_result claim_take(struct task *task, GError **error)
 		g_propagate_error(error, g_steal_pointer(&local));
 		return CLAIM_TAKEN;
 	case VERDICT_UNANSWERED:
-		/* Whoever has the request: nothing may be reported in its name. */
+		/* nova-compute may have the request: nothing may be reported for it. */
 		if (!job_is_stopping(task->job)) {
 			(void)set_taken(&claim,
 					local ? local->message : "the conductor did not answer",
