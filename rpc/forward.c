@@ -6,8 +6,8 @@
 
 #include <unistd.h>
 
-#include "rpc/amqp/forwarder-queue.h"
 #include "rpc/amqp/forwarder.h"
+#include "rpc/amqp/session.h"
 #include "rpc/content.h"
 #include "rpc/forwarding.h"
 #include "rpc/handle.h"
@@ -231,21 +231,12 @@ int rpc_forward_count_waiting(const struct rpc_config *config, unsigned *ret_mes
 			      GError **error)
 {
 	g_autoptr(rpc_beside_names_t) names = rpc_beside_names_new(config, error);
-	struct transport_url *url =
-		names ? transport_url_parse(config->transport_url, error) : NULL;
-	struct broker_connection *connection = NULL;
-	enum broker_result result = BROKER_LOST;
+	struct broker_session *session =
+		names ? session_open(config, "novasnap forwarding watchdog", error) : NULL;
+	struct session_object queue = {0};
+	int rc = session ? session_look_queue(session, names->queue, &queue, error) : -1;
 
-	for (guint i = 0; url && i < url->brokers->len && !connection; i++) {
-		g_clear_error(error);
-		connection = broker_open(config, g_ptr_array_index(url->brokers, i), url->vhost,
-					 "novasnap forwarding watchdog", error);
-	}
-	if (connection)
-		result = broker_open_channel(connection, FORWARDER_ASK, error);
-	if (result == BROKER_OK)
-		result = forwarder_queue_count(connection, names->queue, ret_messages, error);
-	broker_close(connection);
-	transport_url_free(url);
-	return result == BROKER_OK ? 0 : -1;
+	session_close(session);
+	*ret_messages = queue.messages;
+	return rc;
 }

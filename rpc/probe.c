@@ -28,13 +28,7 @@ struct probe {
 
 static int probe_connect(struct probe *probe, GError **error)
 {
-	const GPtrArray *brokers = probe->url->brokers;
-
-	for (guint i = 0; i < brokers->len && !probe->connection; i++) {
-		g_clear_error(error);
-		probe->connection = broker_open(probe->config, g_ptr_array_index(brokers, i),
-						probe->url->vhost, "novasnap check", error);
-	}
+	probe->connection = broker_open_any(probe->config, probe->url, "novasnap check", error);
 	if (!probe->connection)
 		return -1;
 	if (broker_open_channel(probe->connection, PROBE_CHANNEL, error) == BROKER_OK)

@@ -17,16 +17,12 @@
 static struct broker_connection *connect_to_any(const struct rpc_config *config,
 						const struct transport_url *url, GError **error)
 {
-	struct broker_connection *connection = NULL;
+	struct broker_connection *connection =
+		broker_open_any(config, url, "novasnap replay", error);
 
-	for (guint i = 0; i < url->brokers->len && !connection; i++) {
-		g_clear_error(error);
-		connection = broker_open(config, g_ptr_array_index(url->brokers, i), url->vhost,
-					 "novasnap replay", error);
-	}
 	if (connection &&
 	    (broker_open_channel(connection, RETURN_CHANNEL, error) != BROKER_OK ||
-	     raw_publish_open(connection, RETURN_PUBLISH_CHANNEL, error) != BROKER_OK))
+	     broker_open_publishing(connection, RETURN_PUBLISH_CHANNEL, error) != BROKER_OK))
 		broker_abandon(g_steal_pointer(&connection));
 	return connection;
 }

@@ -268,6 +268,20 @@ void broker_abandon(struct broker_connection *connection)
 	g_free(connection);
 }
 
+struct broker_connection *broker_open_any(const struct rpc_config *config,
+					  const struct transport_url *url, const char *name,
+					  GError **error)
+{
+	struct broker_connection *connection = NULL;
+
+	for (guint i = 0; i < url->brokers->len && !connection; i++) {
+		g_clear_error(error);
+		connection = broker_open(config, g_ptr_array_index(url->brokers, i), url->vhost,
+					 name, error);
+	}
+	return connection;
+}
+
 void broker_close(struct broker_connection *connection)
 {
 	struct timeval limit = {CLOSE_TIMEOUT_S, 0};
@@ -284,6 +298,36 @@ enum broker_result broker_open_channel(struct broker_connection *connection, amq
 {
 	(void)amqp_channel_open(connection->state, channel);
 	return broker_check_reply(connection, channel, "opening a channel", error);
+}
+
+enum broker_result broker_check_reply_and_reopen(struct broker_connection *connection,
+						 amqp_channel_t channel, const char *action,
+						 GError **error)
+{
+	g_autoptr(GError) refused = NULL;
+	enum broker_result result = broker_check_reply(connection, channel, action, &refused);
+
+	if (result == BROKER_CHANNEL_CLOSED &&
+	    broker_open_channel(connection, channel, error) != BROKER_OK)
+		return BROKER_LOST;
+	if (refused)
+		g_propagate_error(error, g_steal_pointer(&refused));
+	return result;
+}
+
+enum broker_result broker_select_confirms(struct broker_connection *connection,
+					  amqp_channel_t channel, GError **error)
+{
+	(void)amqp_confirm_select(connection->state, channel);
+	return broker_check_reply(connection, channel, "asking for publisher confirms", error);
+}
+
+enum broker_result broker_open_publishing(struct broker_connection *connection,
+					  amqp_channel_t channel, GError **error)
+{
+	enum broker_result result = broker_open_channel(connection, channel, error);
+
+	return result == BROKER_OK ? broker_select_confirms(connection, channel, error) : result;
 }
 
 void broker_wait(struct broker_connection *connection, int event_fd, gint64 until)

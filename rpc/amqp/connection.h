@@ -24,6 +24,10 @@ enum broker_result {
 struct broker_connection *broker_open(const struct rpc_config *config,
 				      const struct broker_address *address, const char *vhost,
 				      const char *name, GError **error);
+/* Connects to the first broker of the URL that accepts a login. */
+struct broker_connection *broker_open_any(const struct rpc_config *config,
+					  const struct transport_url *url, const char *name,
+					  GError **error);
 /* Closes the connection with AMQP's closing handshake, so that the broker reads everything that was
  * written. Waits for the broker for at most 2 s. Accepts NULL. */
 void broker_close(struct broker_connection *connection);
@@ -45,6 +49,17 @@ enum broker_result broker_open_channel(struct broker_connection *connection, amq
  * for BROKER_CHANNEL_CLOSED, RPC_ERROR_DISCONNECTED for BROKER_LOST. */
 enum broker_result broker_check_reply(struct broker_connection *connection, amqp_channel_t channel,
 				      const char *action, GError **error);
+/* The same, and opens the channel again if the broker has closed it. */
+enum broker_result broker_check_reply_and_reopen(struct broker_connection *connection,
+						 amqp_channel_t channel, const char *action,
+						 GError **error);
+/* Asks for publisher confirms on a channel that is open. A channel that is opened again has none.
+ */
+enum broker_result broker_select_confirms(struct broker_connection *connection,
+					  amqp_channel_t channel, GError **error);
+/* Opens a channel with publisher confirms. */
+enum broker_result broker_open_publishing(struct broker_connection *connection,
+					  amqp_channel_t channel, GError **error);
 /* The AMQP reply code of the last BROKER_CHANNEL_CLOSED: 404, 406... */
 int broker_reply_code(const struct broker_connection *connection);
 /* The AMQP reply code with which the broker closed the connection; 0: it did not. */

@@ -138,10 +138,7 @@ static int try_subscribe(struct consumer *consumer, enum consumer_channel channe
 		g_propagate_error(error, local);
 		return -1;
 	}
-	refused->pause_s = refused->pause_s == 0
-				   ? consumer->config->retry_interval_s
-				   : MIN(refused->pause_s + consumer->config->retry_backoff_s,
-					 consumer->config->interval_max_s);
+	refused->pause_s = broker_retry_grow(refused->pause_s, consumer->config);
 	refused->not_before = g_get_monotonic_time() + broker_retry_jitter(refused->pause_s);
 	g_warning("cannot consume: %s; trying again in about %u s", local->message,
 		  refused->pause_s);

@@ -81,11 +81,7 @@ void forwarder_link_connect(struct forwarder_link *link)
 /* The queue does not exist before `novasnap beside --enable`. */
 static void refuse_consuming(struct forwarder_link *link, GError *why)
 {
-	const struct rpc_config *config = link->config;
-
-	link->pause_s = link->pause_s == 0 ? config->retry_interval_s
-					   : MIN(link->pause_s + config->retry_backoff_s,
-						 config->interval_max_s);
+	link->pause_s = broker_retry_grow(link->pause_s, link->config);
 	link->consume_at = g_get_monotonic_time() + broker_retry_jitter(link->pause_s);
 	forwarder_link_set_problem(link, why->message,
 				   "cannot take requests beside nova-compute yet");
@@ -261,6 +257,6 @@ void forwarder_link_handle_refusal(struct forwarder_link *link, GError *why)
 		dead_letter(link, refused, why->message);
 	g_error_free(why);
 	if (link->connection &&
-	    forwarder_queue_open_publishing(link->connection, &error) != BROKER_OK)
+	    broker_open_publishing(link->connection, FORWARDER_PUBLISH, &error) != BROKER_OK)
 		forwarder_link_disconnect(link, error);
 }

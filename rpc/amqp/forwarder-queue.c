@@ -4,18 +4,6 @@
  */
 #include "rpc/amqp/forwarder-queue.h"
 
-enum broker_result forwarder_queue_open_publishing(struct broker_connection *connection,
-						   GError **error)
-{
-	enum broker_result result = broker_open_channel(connection, FORWARDER_PUBLISH, error);
-
-	if (result != BROKER_OK)
-		return result;
-	(void)amqp_confirm_select(broker_amqp_state(connection), FORWARDER_PUBLISH);
-	return broker_check_reply(connection, FORWARDER_PUBLISH, "asking for publisher confirms",
-				  error);
-}
-
 enum broker_result forwarder_queue_open_channels(struct broker_connection *connection,
 						 GError **error)
 {
@@ -28,25 +16,8 @@ enum broker_result forwarder_queue_open_channels(struct broker_connection *conne
 	result = broker_check_reply(connection, FORWARDER_CONSUME, "setting the prefetch", error);
 	if (result == BROKER_OK)
 		result = broker_open_channel(connection, FORWARDER_ASK, error);
-	return result == BROKER_OK ? forwarder_queue_open_publishing(connection, error) : result;
-}
-
-/* As broker_check_reply, and opens the channel again if the broker has closed it. */
-static enum broker_result check_and_reopen(struct broker_connection *connection,
-					   amqp_channel_t channel, const char *action,
-					   GError **error)
-{
-	GError *refused = NULL;
-	enum broker_result result = broker_check_reply(connection, channel, action, &refused);
-
-	if (result == BROKER_CHANNEL_CLOSED &&
-	    broker_open_channel(connection, channel, error) != BROKER_OK) {
-		g_error_free(refused);
-		return BROKER_LOST;
-	}
-	if (refused)
-		g_propagate_error(error, refused);
-	return result;
+	return result == BROKER_OK ? broker_open_publishing(connection, FORWARDER_PUBLISH, error)
+				   : result;
 }
 
 /* Asks for the queue without declaring it. */
@@ -60,7 +31,7 @@ static enum broker_result ask(struct broker_connection *connection, const char *
 
 	if (declared)
 		*ret_declared = *declared;
-	return check_and_reopen(connection, FORWARDER_ASK, action, error);
+	return broker_check_reply_and_reopen(connection, FORWARDER_ASK, action, error);
 }
 
 enum broker_result forwarder_queue_consume(struct broker_connection *connection, const char *queue,
@@ -82,7 +53,7 @@ enum broker_result forwarder_queue_consume(struct broker_connection *connection,
 	(void)amqp_basic_consume(broker_amqp_state(connection), FORWARDER_CONSUME,
 				 amqp_cstring_bytes(queue), amqp_cstring_bytes(queue), 0, 0, 1,
 				 amqp_empty_table);
-	return check_and_reopen(connection, FORWARDER_CONSUME, action, error);
+	return broker_check_reply_and_reopen(connection, FORWARDER_CONSUME, action, error);
 }
 
 enum broker_result forwarder_queue_cancel(struct broker_connection *connection, const char *queue,

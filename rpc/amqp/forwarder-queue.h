@@ -22,9 +22,6 @@ enum forwarder_channel {
 /* Opens the three channels, with publisher confirms. */
 enum broker_result forwarder_queue_open_channels(struct broker_connection *connection,
 						 GError **error);
-/* Opens the channel for publishing again after the broker has closed it. */
-enum broker_result forwarder_queue_open_publishing(struct broker_connection *connection,
-						   GError **error);
 /* Starts consuming. BROKER_CHANNEL_CLOSED with RPC_ERROR_FAILED: the queue does not exist, is
  * consumed by another process, or the user may not consume it; the channels are open. */
 enum broker_result forwarder_queue_consume(struct broker_connection *connection, const char *queue,

@@ -92,7 +92,7 @@ static void mover_connect(struct mover *mover)
 		broker_open(mover->config, broker_retry_address(&mover->retry, mover->url),
 			    mover->url->vhost, "novasnap mover", &error);
 	if (!mover->connection ||
-	    raw_publish_open(mover->connection, MOVER_CHANNEL, &error) != BROKER_OK ||
+	    broker_open_publishing(mover->connection, MOVER_CHANNEL, &error) != BROKER_OK ||
 	    broker_open_channel(mover->connection, MOVER_DECLARE_CHANNEL, &error) != BROKER_OK ||
 	    mover_declare(mover, &error) < 0) {
 		mover_disconnect(mover, false, error);

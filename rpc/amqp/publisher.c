@@ -71,13 +71,8 @@ static void publisher_disconnect(struct publisher *publisher, GError *why)
 
 static int open_publish_channel(struct publisher *publisher, GError **error)
 {
-	struct broker_connection *connection = publisher->connection;
-
-	if (broker_open_channel(connection, PUBLISHER_CHANNEL_PUBLISH, error) != BROKER_OK)
-		return -1;
-	(void)amqp_confirm_select(broker_amqp_state(connection), PUBLISHER_CHANNEL_PUBLISH);
-	return broker_check_reply(connection, PUBLISHER_CHANNEL_PUBLISH,
-				  "asking for publisher confirms", error) == BROKER_OK
+	return broker_open_publishing(publisher->connection, PUBLISHER_CHANNEL_PUBLISH, error) ==
+			       BROKER_OK
 		       ? 0
 		       : -1;
 }

@@ -4,17 +4,6 @@
  */
 #include "rpc/amqp/raw-publish.h"
 
-enum broker_result raw_publish_open(struct broker_connection *connection, amqp_channel_t channel,
-				    GError **error)
-{
-	enum broker_result result = broker_open_channel(connection, channel, error);
-
-	if (result != BROKER_OK)
-		return result;
-	(void)amqp_confirm_select(broker_amqp_state(connection), channel);
-	return broker_check_reply(connection, channel, "asking for publisher confirms", error);
-}
-
 static int publish_copy(struct broker_connection *connection, amqp_channel_t channel,
 			const char *queue, const struct raw_message *message,
 			struct write_watchdog *watchdog)
@@ -35,7 +24,7 @@ static int publish_copy(struct broker_connection *connection, amqp_channel_t cha
 static enum raw_publish_result reopen_channel(struct broker_connection *connection,
 					      amqp_channel_t channel, GError *why, GError **error)
 {
-	if (raw_publish_open(connection, channel, error) != BROKER_OK) {
+	if (broker_open_publishing(connection, channel, error) != BROKER_OK) {
 		g_error_free(why);
 		return RAW_PUBLISH_LOST;
 	}

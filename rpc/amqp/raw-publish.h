@@ -11,17 +11,14 @@
 #include "rpc/amqp/raw-message.h"
 #include "rpc/amqp/write-watchdog.h"
 
-/* Opens a channel on which only raw_publish publishes. The result is that of the broker's reply. */
-enum broker_result raw_publish_open(struct broker_connection *connection, amqp_channel_t channel,
-				    GError **error);
-
 enum raw_publish_result {
 	RAW_PUBLISH_CONFIRMED, /* the queue has it */
 	RAW_PUBLISH_REFUSED, /* the queue has not taken it: it is full, missing, or closed to us */
 	RAW_PUBLISH_LOST,    /* unknown: call broker_abandon */
 };
 
-/* Publishes the message with the default exchange to a queue, and waits for the confirmation until
+/* Publishes the message with the default exchange to a queue, on a channel of
+ * broker_open_publishing on which nothing else publishes, and waits for the confirmation until
  * `deadline` (monotonic us). Nobody else may read the connection's frames meanwhile; content on
  * other channels is dropped. With RAW_PUBLISH_REFUSED (RPC_ERROR_NOT_CONFIRMED or
  * RPC_ERROR_REFUSED) the channel is open. `watchdog` guards the write; NULL: none does. */

@@ -36,6 +36,12 @@ gint64 broker_retry_jitter(unsigned pause_s)
 	return (gint64)(g_random_double_range(0.5, 1.5) * pause_s * G_USEC_PER_SEC);
 }
 
+unsigned broker_retry_grow(unsigned pause_s, const struct rpc_config *config)
+{
+	return pause_s == 0 ? config->retry_interval_s
+			    : MIN(pause_s + config->retry_backoff_s, config->interval_max_s);
+}
+
 static void set_pause(struct broker_retry *retry, const struct rpc_config *config)
 {
 	retry->not_before = g_get_monotonic_time() + broker_retry_jitter(retry->pause_s);

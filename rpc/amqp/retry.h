@@ -42,6 +42,8 @@ void broker_retry_lost(struct broker_retry *retry, const struct rpc_config *conf
  * each round through all brokers there is a pause, which grows up to rabbit_interval_max. */
 void broker_retry_failed(struct broker_retry *retry, const struct rpc_config *config);
 
+/* The pause after `pause_s` in seconds, before it is made random; after 0 it is the first one. */
+unsigned broker_retry_grow(unsigned pause_s, const struct rpc_config *config);
 /* A random time between one half and one and a half of `pause_s` seconds, in us. */
 gint64 broker_retry_jitter(unsigned pause_s);
 

@@ -63,21 +63,9 @@ static int fail_operation(struct broker_session *session, enum broker_result res
 static int session_connect(struct broker_session *session, const struct rpc_config *config,
 			   const char *name, GError **error)
 {
-	const GPtrArray *brokers = session->url->brokers;
-	amqp_connection_state_t state;
-
-	for (guint i = 0; i < brokers->len && !session->connection; i++) {
-		g_clear_error(error);
-		session->connection = broker_open(config, g_ptr_array_index(brokers, i),
-						  session->url->vhost, name, error);
-	}
-	if (!session->connection ||
-	    broker_open_channel(session->connection, CHANNEL, error) != BROKER_OK)
-		return -1;
-	state = broker_amqp_state(session->connection);
-	(void)amqp_confirm_select(state, CHANNEL);
-	return broker_check_reply(session->connection, CHANNEL, "asking for confirmations",
-				  error) == BROKER_OK
+	session->connection = broker_open_any(config, session->url, name, error);
+	return session->connection && broker_open_publishing(session->connection, CHANNEL, error) ==
+					      BROKER_OK
 		       ? 0
 		       : -1;
 }
@@ -106,16 +94,6 @@ void session_close(struct broker_session *session)
 	g_free(session);
 }
 
-/* The channel of a refused operation was opened again, without confirmations. */
-static int confirm_again(struct broker_session *session, GError **error)
-{
-	(void)amqp_confirm_select(broker_amqp_state(session->connection), CHANNEL);
-	return broker_check_reply(session->connection, CHANNEL, "asking for confirmations",
-				  error) == BROKER_OK
-		       ? 0
-		       : -1;
-}
-
 /* Makes one declaration. *ret_exists is false if a passive one finds nothing. */
 static int declare_one(struct broker_session *session, const struct declaration *declaration,
 		       bool passive, bool *ret_exists, GError **error)
@@ -130,11 +108,13 @@ static int declare_one(struct broker_session *session, const struct declaration 
 	if (passive && result == BROKER_CHANNEL_CLOSED &&
 	    broker_reply_code(session->connection) == AMQP_NOT_FOUND) {
 		g_error_free(refused);
-		return confirm_again(session, error);
+		return broker_select_confirms(session->connection, CHANNEL, error) == BROKER_OK
+			       ? 0
+			       : -1;
 	}
 	(void)fail_operation(session, result, refused, error);
 	if (result == BROKER_CHANNEL_CLOSED)
-		(void)confirm_again(session, NULL);
+		(void)broker_select_confirms(session->connection, CHANNEL, NULL);
 	return -1;
 }
 
@@ -173,8 +153,7 @@ static int check_operation(struct broker_session *session, const char *action, b
 	if (result == BROKER_CHANNEL_CLOSED) {
 		GError *problem = NULL;
 
-		if (broker_open_channel(session->connection, CHANNEL, &problem) != BROKER_OK ||
-		    confirm_again(session, &problem) < 0) {
+		if (broker_open_publishing(session->connection, CHANNEL, &problem) != BROKER_OK) {
 			if (missing)
 				g_propagate_error(error, problem);
 			else

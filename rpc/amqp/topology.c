@@ -132,22 +132,6 @@ static unsigned send_declaration(amqp_connection_state_t state, amqp_channel_t c
 	return declared ? declared->consumer_count : 0;
 }
 
-/* Checks the broker's reply, and opens the channel again if the broker has closed it. */
-static enum broker_result check_reply_and_reopen(struct broker_connection *connection,
-						 amqp_channel_t channel, const char *action,
-						 GError **error)
-{
-	g_autoptr(GError) refused = NULL;
-	enum broker_result result = broker_check_reply(connection, channel, action, &refused);
-
-	if (result == BROKER_CHANNEL_CLOSED &&
-	    broker_open_channel(connection, channel, error) != BROKER_OK)
-		return BROKER_LOST;
-	if (refused)
-		g_propagate_error(error, g_steal_pointer(&refused));
-	return result;
-}
-
 enum broker_result topology_declare_one(struct broker_connection *connection,
 					amqp_channel_t channel,
 					const struct declaration *declaration, bool passive,
@@ -156,7 +140,8 @@ enum broker_result topology_declare_one(struct broker_connection *connection,
 	g_autofree char *action = describe_attempt(declaration);
 	unsigned consumers =
 		send_declaration(broker_amqp_state(connection), channel, declaration, passive);
-	enum broker_result result = check_reply_and_reopen(connection, channel, action, error);
+	enum broker_result result =
+		broker_check_reply_and_reopen(connection, channel, action, error);
 
 	if (result != BROKER_OK || !declaration->unused || consumers == 0)
 		return result;
@@ -293,7 +278,7 @@ enum broker_result topology_listen(struct broker_connection *connection, amqp_ch
 	amqp_connection_state_t state = broker_amqp_state(connection);
 	const amqp_queue_declare_ok_t *declared =
 		amqp_queue_declare(state, channel, amqp_empty_bytes, 0, 0, 1, 1, amqp_empty_table);
-	enum broker_result result = check_reply_and_reopen(
+	enum broker_result result = broker_check_reply_and_reopen(
 		connection, channel, "declaring the queue of a listener", error);
 	g_autofree char *queue = NULL;
 
@@ -304,13 +289,13 @@ enum broker_result topology_listen(struct broker_connection *connection, amqp_ch
 		(void)amqp_queue_bind(state, channel, amqp_cstring_bytes(queue),
 				      amqp_cstring_bytes(exchange), amqp_cstring_bytes(*keys),
 				      amqp_empty_table);
-		result = check_reply_and_reopen(connection, channel,
-						"binding the queue of a listener", error);
+		result = broker_check_reply_and_reopen(connection, channel,
+						       "binding the queue of a listener", error);
 	}
 	if (result != BROKER_OK)
 		return result;
 	(void)amqp_basic_consume(state, channel, amqp_cstring_bytes(queue),
 				 amqp_cstring_bytes(LISTENER_TAG), 0, 1, 0, amqp_empty_table);
-	return check_reply_and_reopen(connection, channel, "consuming the queue of a listener",
-				      error);
+	return broker_check_reply_and_reopen(connection, channel,
+					     "consuming the queue of a listener", error);
 }
