@@ -59,6 +59,16 @@ static ino_t socket_inode(int fd)
 	return fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode) ? file.st_ino : 0;
 }
 
+/* The same by the descriptor's number, for descriptors of other threads, which may close them: the
+ * file is looked up by its path, and the descriptor is not used. */
+static ino_t numbered_socket_inode(const char *number)
+{
+	g_autofree char *path = g_build_filename(DESCRIPTORS_FOLDER, number, NULL);
+	struct stat file;
+
+	return stat(path, &file) == 0 && S_ISSOCK(file.st_mode) ? file.st_ino : 0;
+}
+
 /* The names of libvirt's sockets end in "-sock", unless the URI names a socket. */
 static bool is_libvirt_socket(int fd, const char *uri)
 {
@@ -87,9 +97,11 @@ static GArray *find_sockets(const char *uri, const GArray *known)
 	const char *name;
 
 	while (folder && (name = g_dir_read_name(folder))) {
-		struct libvirt_socket socket = {.fd = (int)strtol(name, NULL, 10)};
+		struct libvirt_socket socket = {
+			.fd = (int)strtol(name, NULL, 10),
+			.inode = numbered_socket_inode(name),
+		};
 
-		socket.inode = socket_inode(socket.fd);
 		if (socket.inode != 0 && is_libvirt_socket(socket.fd, uri) &&
 		    !(known && contains_socket(known, socket.inode)))
 			g_array_append_val(found, socket);
