@@ -87,6 +87,7 @@ def declared(broker):
 
 class Beside(Environment):
     cloud = agent = None
+    computes = {}
 
     def set_up(self):
         self.other = self.enter(Libvirtd(self.folder, "other", "lab2"))
@@ -145,8 +146,10 @@ class Beside(Environment):
 
     @property
     def logs(self):
-        return [self.agent.log, *(compute.log for compute in self.computes.values())] if self.agent else [
-            self.cloud.log("nova-scheduler")] if self.cloud else []
+        logs = [compute.log for compute in self.computes.values()]
+        if self.cloud:
+            logs.append(self.cloud.log("nova-scheduler"))
+        return logs + [self.agent.log] if self.agent else logs
 
     def beside(self, *args, check=True):
         return self.agent.command("beside", *args, check=check)

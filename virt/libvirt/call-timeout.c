@@ -51,19 +51,11 @@ static _Thread_local struct {
 	unsigned seconds;
 } exceeded;
 
-/* 0: it is not a socket. */
+/* 0: it is not a socket. Another thread may close the descriptor meanwhile: its file is looked up
+ * by path, so that the descriptor itself is not used. */
 static ino_t socket_inode(int fd)
 {
-	struct stat file;
-
-	return fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode) ? file.st_ino : 0;
-}
-
-/* The same by the descriptor's number, for descriptors of other threads, which may close them: the
- * file is looked up by its path, and the descriptor is not used. */
-static ino_t numbered_socket_inode(const char *number)
-{
-	g_autofree char *path = g_build_filename(DESCRIPTORS_FOLDER, number, NULL);
+	g_autofree char *path = g_strdup_printf(DESCRIPTORS_FOLDER "/%d", fd);
 	struct stat file;
 
 	return stat(path, &file) == 0 && S_ISSOCK(file.st_mode) ? file.st_ino : 0;
@@ -97,11 +89,9 @@ static GArray *find_sockets(const char *uri, const GArray *known)
 	const char *name;
 
 	while (folder && (name = g_dir_read_name(folder))) {
-		struct libvirt_socket socket = {
-			.fd = (int)strtol(name, NULL, 10),
-			.inode = numbered_socket_inode(name),
-		};
+		struct libvirt_socket socket = {.fd = (int)strtol(name, NULL, 10)};
 
+		socket.inode = socket_inode(socket.fd);
 		if (socket.inode != 0 && is_libvirt_socket(socket.fd, uri) &&
 		    !(known && contains_socket(known, socket.inode)))
 			g_array_append_val(found, socket);
