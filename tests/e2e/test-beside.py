@@ -97,7 +97,9 @@ class Beside(Environment):
             cloud.host: Compute(cloud, cloud.host),
             "lab2": Compute(cloud, "lab2", DEFAULT={"host": "lab2", "state_path": state,
                                                     "instances_path": self.folder.make("nova2/instances")},
-                            libvirt={"connection_uri": self.other.uri})}
+                            libvirt={"connection_uri": self.other.uri},
+                            # The queue manager names the queues of replies by it.
+                            oslo_messaging_rabbit={"hostname": "lab2"})}
         for compute in self.computes.values():
             compute.start(wait=False)
             self.callback(compute.stop)

@@ -3,6 +3,7 @@
 the group libvirt in, sees what was mounted before it, and may be killed and stopped."""
 import contextlib
 import glob
+import json
 import os
 import pwd
 import shutil
@@ -38,6 +39,15 @@ def qemu_may_use_kvm():
     user = pwd.getpwuid(qemu_user()).pw_name
     return subprocess.run(["runuser", "-u", user, "--", "test", "-w", "/dev/kvm"], check=False,
                           capture_output=True, timeout=20).returncode == 0
+
+
+def confidential_firmware():
+    """Returns the descriptions of firmware for guests with encrypted memory. libvirt 12 chooses it also for other
+    guests, which do not boot with it, and it keeps no variables."""
+    for path in glob.glob("/usr/share/qemu/firmware/*.json"):
+        with open(path) as file:
+            if json.load(file)["mapping"]["device"] == "memory":
+                yield path
 
 
 class Libvirtd:
@@ -86,6 +96,8 @@ class Libvirtd:
         # A KVM that QEMU's own user may not use is probed again at each question, for seconds.
         if os.path.exists("/dev/kvm") and not qemu_may_use_kvm():
             binds[self._write("no-kvm", "")] = "/dev/kvm"
+        # libvirt takes an empty description for none.
+        binds.update({self._write(os.path.basename(path), ""): path for path in confidential_firmware()})
         for path in FOLDERS.values():
             os.makedirs(path, exist_ok=True)
         self._load_capabilities()
