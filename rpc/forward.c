@@ -196,6 +196,7 @@ void rpc_forward_get_status(struct rpc *rpc, struct rpc_forward_status *ret_stat
 	forwarder_get_status(forwarding->forwarder, &status);
 	*ret_status = (struct rpc_forward_status){
 		.connected = status.connected,
+		.connection = status.connection,
 		.consuming = status.consuming,
 		.refused = status.refused,
 		.held = status.held,

@@ -54,6 +54,7 @@ void rpc_forward_answer(struct rpc *rpc, struct rpc_forward_control *control,
 
 struct rpc_forward_status {
 	bool connected;
+	unsigned connection; /* the number of the connection; another one: it was made again */
 	bool consuming;
 	bool intercepting;
 	bool refused;	     /* nova-compute's queue is missing or takes nothing */

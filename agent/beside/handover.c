@@ -40,3 +40,29 @@ int beside_take(const struct config *config, GError **error)
 	beside_unlock(lock);
 	return rc;
 }
+
+/* With the lock held, for a state that has been read. */
+static int restore_locked(const struct config *config, const struct beside_state *state,
+			  GError **error)
+{
+	if (!state->given_back)
+		return rpc_beside_take(&config->rpc, error);
+	if (rpc_beside_make(&config->rpc, error) < 0)
+		return -1;
+	return rpc_beside_give_back(&config->rpc, error);
+}
+
+int beside_restore(const struct config *config, GError **error)
+{
+	int lock = beside_lock(config->state_dir, LOCK_S, error);
+	struct beside_state state;
+	int rc;
+
+	if (lock < 0)
+		return -1;
+	rc = beside_state_read(config->state_dir, &state, error);
+	if (rc == 0 && state.stage == BESIDE_ENABLED)
+		rc = restore_locked(config, &state, error);
+	beside_unlock(lock);
+	return rc;
+}

@@ -16,6 +16,7 @@
 /* The pause before the next try to take the requests. It is doubled after each failure. */
 #define TAKE_PAUSE_S 5
 #define TAKE_PAUSE_MAX_S 60
+#define RESTORE_PAUSE_US (5 * G_USEC_PER_SEC)
 /* How often the broker is asked what waits while nothing arrives. */
 #define IDLE_COUNT_US (30 * G_USEC_PER_SEC)
 
@@ -39,6 +40,8 @@ struct beside_keeper {
 	gint64 take_at, give_back_at; /* monotonic us: the next try */
 	unsigned take_pause_s;
 	gint64 counted_at; /* monotonic us */
+	unsigned restored; /* the connection after which the broker's objects were made again */
+	gint64 restore_at; /* monotonic us: the next try */
 };
 
 static void queue_control(struct rpc_forward_control *control, void *opaque)
@@ -216,6 +219,25 @@ static void watch_given_back(struct beside_keeper *keeper, const struct rpc_forw
 	keeper->take_pause_s = MIN(keeper->take_pause_s * 2, TAKE_PAUSE_MAX_S);
 }
 
+/* A broker that was restarted may have lost exchanges and bindings, and requests to this host with
+ * them. */
+static void restore_after_connecting(struct beside_keeper *keeper,
+				     const struct rpc_forward_status *status)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (!status->connected || status->connection == keeper->restored ||
+	    g_get_monotonic_time() < keeper->restore_at)
+		return;
+	if (beside_restore(keeper->config, &error) == 0) {
+		keeper->restored = status->connection;
+		return;
+	}
+	g_warning("cannot make again what the broker may have lost: %s; trying again in %d s",
+		  error->message, (int)(RESTORE_PAUSE_US / G_USEC_PER_SEC));
+	keeper->restore_at = g_get_monotonic_time() + RESTORE_PAUSE_US;
+}
+
 static void watch(struct beside_keeper *keeper)
 {
 	struct rpc_forward_status status;
@@ -225,6 +247,7 @@ static void watch(struct beside_keeper *keeper)
 	rpc_forward_get_status(keeper->rpc, &status);
 	if (beside_state_read(keeper->config->state_dir, &state, NULL) == 0 &&
 	    state.stage == BESIDE_ENABLED) {
+		restore_after_connecting(keeper, &status);
 		if (state.given_back)
 			watch_given_back(keeper, &status);
 		else
@@ -277,6 +300,7 @@ struct beside_keeper *beside_keeper_start(const struct config *config, struct rp
 	keeper->config = config;
 	keeper->rpc = rpc;
 	keeper->take_pause_s = TAKE_PAUSE_S;
+	keeper->restored = UINT_MAX;
 	pthread_mutex_init(&keeper->lock, NULL);
 	pthread_cond_init(&keeper->changed, NULL);
 	g_queue_init(&keeper->controls);

@@ -6,6 +6,7 @@
  * - the watchdog takes this host's requests, and gives them back to nova-compute: when novasnapd
  *   stops, and when messages wait in novasnapd's queue and the forwarding thread has made no
  *   progress for [novasnap]beside_patience. When it makes progress again, it takes them again.
+ *   After each new connection it makes again what the broker may have lost.
  */
 #ifndef NOVASNAP_AGENT_DAEMON_BESIDE_KEEPER_H
 #define NOVASNAP_AGENT_DAEMON_BESIDE_KEEPER_H

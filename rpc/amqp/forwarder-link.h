@@ -31,6 +31,7 @@ struct forwarder_ops {
 
 struct forwarder_status {
 	bool connected;
+	unsigned connection; /* the number of the connection; another one: it was made again */
 	bool consuming;
 	bool refused;	      /* nova-compute's queue is missing or takes nothing */
 	unsigned held;	      /* messages that have arrived and are not acked yet */

@@ -41,6 +41,7 @@ static void note_turn(struct forwarder *forwarder)
 {
 	pthread_mutex_lock(&forwarder->link.lock);
 	forwarder->link.status.connected = forwarder->link.established;
+	forwarder->link.status.connection = forwarder->link.connection_number;
 	forwarder->link.status.consuming = forwarder->link.consuming;
 	forwarder->link.status.refused = held_is_refused(forwarder->link.held);
 	forwarder->link.status.held = held_count(forwarder->link.held);

@@ -273,18 +273,33 @@ def test_another_consumer(env):
     site.beside("--enable", *WAIT)
 
 
-def test_the_broker_loses_the_topology(env):
-    site = env.site().start().enable()
-    before = site.objects()
-    site.agent.kill()  # the guard alone
+def lose_the_topology(env, site):
     env.broker.ctl("stop_app")
     env.broker.ctl("start_app")
     env.broker.wait()
     wait_until("nova-compute is back", lambda: f"compute.{site.host}" in {name for name, *_ in site.objects()[1]})
+
+
+def bindings(site):
+    return [each for each in site.objects()[2] if site.host in str(each)]
+
+
+def test_the_guard_restores_the_topology(env):
+    site = env.site().start().enable()
+    before = bindings(site)
+    site.agent.kill()
+    lose_the_topology(env, site)
     wait_until("the guard repairs", lambda: not site.beside("--guard") and site.bound() == [site.queue])
-    equal([each for each in before[2] if site.host in str(each)],
-          [each for each in site.objects()[2] if site.host in str(each)], "bindings")
+    equal(before, bindings(site), "bindings")
     site.agent.start()
+    site.reaches()
+
+
+def test_novasnapd_restores_the_topology(env):
+    site = env.site().start().enable()
+    before = bindings(site)
+    lose_the_topology(env, site)
+    wait_until("novasnapd repairs", lambda: bindings(site) == before)
     site.reaches()
 
 
