@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A private, real OpenStack control plane from the packages of Debian 12, 13 or sid: Keystone, Glance, Placement,
 nova-api, nova-conductor, nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the
-loopback and in one folder. Neutron is the only stand-in: the servers have no ports.
+loopback and in one folder. Neutron and Cinder are the only stand-ins: the servers have no ports.
   NOVASNAP_E2E_MESSAGING=plain|modern|modern-denied: the queues that oslo.messaging declares (see cloud_conf.py)."""
 import concurrent.futures
 import json
@@ -19,6 +19,7 @@ from cloud_conf import PASSWORD, REGION
 from libvirtd import Libvirtd
 from process import end, free_port, spawn, wait_port
 from standin_http import Handler, HttpStandIn
+from standin_volumes import VolumesStandIn
 
 MICROVERSION = "2.90"
 DATABASES = ("keystone", "glance", "placement", "nova", "nova_api", "nova_cell0")
@@ -56,6 +57,7 @@ class Cloud:
             raise RuntimeError(f"the oslo.messaging of Nova {release.NAME} knows no {self.messaging} messaging")
         self.broker = Broker(folder, options=cloud_conf.MESSAGING[self.messaging][1])
         self.libvirt, self.neutron = Libvirtd(folder), NeutronStandIn()
+        self.volumes = VolumesStandIn(folder)
         self.etc, self.logs = folder.make("etc"), folder.make("log")
         self.images, self.state = folder.make("images"), folder.make("nova")
         self.instances = folder.make("nova/instances")
@@ -167,6 +169,7 @@ class Cloud:
         self.broker.start(wait=False)
         self.libvirt.start(wait=False)
         self.neutron.start()
+        self.volumes.start()
         self.start_mariadb()
         with concurrent.futures.ThreadPoolExecutor() as pool:
             keystone = pool.submit(self.sync_keystone)
@@ -199,7 +202,7 @@ class Cloud:
         for process in reversed(self.processes):
             end(process, 15)
         self.processes = []
-        for service in (self.neutron, self.broker, self.libvirt):
+        for service in (self.volumes, self.neutron, self.broker, self.libvirt):
             service.stop()
 
     def __enter__(self):

@@ -119,6 +119,8 @@ send_service_user_token = true
 num_retries = 1
 [neutron]
 {auth(cloud, 'neutron')}endpoint_override = {cloud.url('neutron')}
+[cinder]
+endpoint_template = {cloud.volumes.template}
 [libvirt]
 connection_uri = {cloud.libvirt.uri}
 virt_type = {'kvm' if qemu_may_use_kvm() else 'qemu'}

@@ -3,10 +3,11 @@
 """novasnapd beside a real nova-compute, in one broker with a second nova-compute: `novasnap beside --enable` as the
 operators' page has it, each of nova's actions, mixed requests while either service is killed, and `--disable`. The
 whole control plane is real but for Neutron. Each test takes the cloud as the one before it left it.
-  NOVASNAP_BESIDE_REQUESTS=N: of the mixed requests."""
+  NOVASNAP_BESIDE_REQUESTS=N: of the mixed requests.
+  NOVASNAP_BESIDE_SEED=N: of what is asked for and killed.
+  NOVASNAP_BESIDE_KILL_BROKER=1: the broker is killed, too."""
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -19,11 +20,13 @@ from cloud import MICROVERSION, Cloud, run  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img  # noqa: E402
 from libvirtd import Libvirtd  # noqa: E402
+from mixed import ACTIONS, Mixed  # noqa: E402
 from process import end, spawn  # noqa: E402
 from server import Server  # noqa: E402
 
 REQUESTS = int(os.environ.get("NOVASNAP_BESIDE_REQUESTS") or 24)
 SEED = int(os.environ.get("NOVASNAP_BESIDE_SEED") or time.time())
+KILL_BROKER = os.environ.get("NOVASNAP_BESIDE_KILL_BROKER") == "1"
 
 
 class Compute:
@@ -88,6 +91,7 @@ def declared(broker):
 class Beside(Environment):
     cloud = agent = None
     computes = {}
+    mixed_servers = ()
 
     def set_up(self):
         self.other = self.enter(Libvirtd(self.folder, "other", "lab2"))
@@ -137,6 +141,11 @@ class Beside(Environment):
         assert record["status"] == "ACTIVE" and record["OS-EXT-SRV-ATTR:host"] == host, record.get("fault")
         return server
 
+    def delete(self, server):
+        compute = self.cloud.connection().compute
+        compute.delete_server(server.server)
+        tap.wait_for("end of the deletion", lambda: compute.find_server(server.server) is None, 60)
+
     @property
     def theirs(self):
         return self.computes[self.cloud.host]
@@ -181,6 +190,17 @@ class Beside(Environment):
         self.theirs.kill()
         self.theirs.start()
 
+    def restart_broker(self):
+        self.cloud.broker.kill()
+        self.cloud.broker.start()
+        for compute in self.computes.values():
+            compute.wait_up(compute.service()["updated_at"])
+
+    @property
+    def durable(self):
+        """Whether requests outlive the broker."""
+        return self.cloud.messaging != "plain"
+
     def repair(self, server):
         """Brings a server back whose request died with nova-compute, as an operator would."""
         self.cloud.act(server.server, {"os-resetState": {"state": "active"}})
@@ -192,64 +212,6 @@ class Beside(Environment):
         path = os.path.join(self.cloud.images, image)
         qemu_img("check", "-f", "qcow2", path)
 
-
-# Name of an action -> (what is asked for, the server's status before, and afterwards). Each is for one server in its turn.
-ACTIONS = {
-    "pause": ({"pause": None}, "ACTIVE", "PAUSED"),
-    "unpause": ({"unpause": None}, "PAUSED", "ACTIVE"),
-    "stop": ({"os-stop": None}, "ACTIVE", "SHUTOFF"),
-    "start": ({"os-start": None}, "SHUTOFF", "ACTIVE"),
-    "reboot": ({"reboot": {"type": "HARD"}}, "ACTIVE", "ACTIVE"),
-    "suspend": ({"suspend": None}, "ACTIVE", "SUSPENDED"),
-    "resume": ({"resume": None}, "SUSPENDED", "ACTIVE"),
-    "image": ("image", None, None),
-    "backup": ("backup", None, None),
-}
-
-
-class Mixed:
-    """Requests at random for some servers at the same time, of which each is followed to its end."""
-
-    def __init__(self, env, servers, seed):
-        self.env, self.servers = env, servers
-        self.random = random.Random(seed)
-        self.count = {"asked": 0, "images": 0, "lost by a killed nova-compute": 0}
-        print(f"# seed {seed}", flush=True)
-
-    def round(self, kill, victim_host=None):
-        """One request for each server; `kill` is called while they are served. Those for `victim_host` that are no
-        snapshots may be lost, since nova-compute acks a request before it serves it."""
-        asked = []
-        for host, server in self.servers:
-            status = server.record()["status"]
-            name = self.random.choice([name for name, (_, before, _) in ACTIONS.items() if before in (None, status)])
-            what, _, after = ACTIONS[name]
-            asked.append((host, server, name, server.ask(what, f"mixed-{self.count['asked']}"), after or status))
-            self.count["asked"] += 1
-        time.sleep(self.random.uniform(0, 1.5))
-        kill()
-        for host, server, name, image, status in asked:
-            self.follow(host, server, name, image, status, victim_host)
-
-    def follow(self, host, server, name, image, status, victim_host):
-        may_be_lost = host == victim_host and (not image or host != self.env.cloud.host)
-        try:
-            record = server.wait_idle()
-            assert record["status"] == status, (name, status, record["status"], record.get("fault"))
-        except AssertionError:
-            if not may_be_lost:
-                raise
-            self.count["lost by a killed nova-compute"] += 1
-            self.env.repair(server)
-            return
-        if image and not may_be_lost:
-            found = self.env.wait_image(server, image)
-            # A snapshot of novasnap's is never lost: neither by its own death, nor by nova-compute's.
-            assert found and found.status == "active", (name, found)
-            self.env.check_whole(image)
-            self.count["images"] += 1
-        if image:
-            self.env.cloud.connection().image.delete_image(image, ignore_missing=True)
 
 def exchange_of(env):
     return f"nova.{env.cloud.host}"
@@ -292,8 +254,19 @@ def test_boot_resize_and_delete(env):
     env.cloud.connection().compute.post(f"/servers/{other.server}/action", json={"confirmResize": None},
                                         microversion=MICROVERSION)
     other.wait_status("ACTIVE")
-    env.cloud.connection().compute.delete_server(other.server)
-    tap.wait_for("end of the deletion", lambda: env.cloud.connection().compute.find_server(other.server) is None, 60)
+    env.delete(other)
+
+
+def test_attach_of_a_volume_to_a_running_server(env):
+    """nova-api waits for nova-compute's answer to a call before it sends the cast."""
+    server, volume = env.boot("volume", env.cloud.host), env.cloud.volumes.make_volume()
+    reply = env.cloud.connection().compute.post(f"/servers/{server.server}/os-volume_attachments", json={
+        "volumeAttachment": {"volumeId": volume}}, microversion=MICROVERSION)
+    assert reply.status_code == 200, reply.text
+    tap.wait_for("the attachment", lambda: env.cloud.volumes.volumes[volume]["status"] == "in-use", 60)
+    assert env.cloud.volumes.devices[volume] in env.cloud.libvirt.virsh("domblklist", server.server)
+    env.delete(server)
+    assert not env.cloud.volumes.attachments
 
 
 def test_snapshots_and_backups_are_novasnaps(env):
@@ -315,23 +288,25 @@ def test_another_host_has_its_own(env):
     assert not env.is_novasnaps(image)
 
 
-def test_mixed_requests_while_services_are_killed(env):
-    servers = [(host, env.servers[host]) for host in env.computes]
-    servers += [(host, env.boot(f"third-{host}", host)) for host in env.computes]
-    mixed = Mixed(env, servers, SEED)
-    while mixed.count["asked"] < REQUESTS:
-        victim = mixed.random.choice(["novasnapd", "nova-compute", None])
-        if victim == "novasnapd":
-            mixed.round(env.restart_novasnapd)
-        elif victim:
-            mixed.round(env.restart_nova_compute, env.cloud.host)
-        else:
-            mixed.round(lambda: None)
-    print(f"# {mixed.count}", flush=True)
-    for _, server in servers:
+def mixed_requests(env, novasnapd):
+    """The same requests in both runs, with the same kills but for novasnapd's."""
+    if not env.mixed_servers:
+        env.mixed_servers = [(host, env.servers[host]) for host in env.computes]
+        env.mixed_servers += [(host, env.boot(f"third-{host}", host)) for host in env.computes]
+    victims = {"nova-compute": env.restart_nova_compute}
+    if novasnapd:
+        victims["novasnapd"] = env.restart_novasnapd
+    if KILL_BROKER:
+        victims["broker"] = env.restart_broker
+    count = Mixed(env, env.mixed_servers, SEED, victims, novasnapd).run(REQUESTS)
+    for _, server in env.mixed_servers:
         env.repair(server)
-    assert mixed.count["images"] > 0
-    assert env.beside("--status", check=False).returncode == 0, env.status()
+    assert count["snapshots"] > 0 and count["other requests"] > 0, count
+
+
+def test_mixed_requests_while_services_are_killed(env):
+    mixed_requests(env, True)
+    tap.wait_for("the topology", lambda: env.beside("--status", check=False).returncode == 0, 90)
 
 
 def test_nova_compute_makes_them_while_novasnapd_is_stopped(env):
@@ -361,6 +336,10 @@ def test_disable(env):
     image = env.ours.ask("image", "afterwards")
     found = env.wait_image(env.ours, image)
     assert found and found.status == "active" and not env.is_novasnaps(image), found
+
+
+def test_the_same_requests_without_novasnapd(env):
+    mixed_requests(env, False)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,10 @@ class Firmware(Environment):
         tap.wait_for("a guest that writes", lambda: len(self.seconds()) >= before + count, 240, 0.2)
         return self.seconds()[before:]
 
+    def wait_round(self):
+        """Waits until the guest has written its whole disk since it started."""
+        tap.wait_for("a whole round", lambda: "round 1" in self.console().rpartition("guest-is-up")[2], 240, 0.2)
+
     def state_files(self):
         """Returns path -> inode of the guest's UEFI variables and TPM state, none of which may get lost."""
         paths = [self.definition().findtext("os/nvram")]
@@ -101,7 +105,7 @@ class Firmware(Environment):
 
     def snapshot(self, what):
         """Takes a snapshot of the running guest, and checks image and guest."""
-        self.wait_seconds(3)
+        self.wait_round()
         before = self.wait_seconds(4)
         kept, definition = self.state_files(), self.domain.definition()
         assert len(kept) == 2, kept
