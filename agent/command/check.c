@@ -26,7 +26,7 @@ static const struct command_help help = {
 	.exit_status = "  0    nothing failed; there may be warnings\n"
 		       "  1    something failed, or the configuration is invalid\n"
 		       "  2    wrong option or argument\n",
-	.example = "runuser -u nova -- novasnap check",
+	.example = "runuser -u nova -g nova -G libvirt -G libvirt-qemu -- novasnap check",
 };
 
 static void report_configuration(struct check *check)

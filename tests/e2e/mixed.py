@@ -4,7 +4,7 @@ import collections
 import random
 import time
 
-# Name of an action -> (what is asked for, the server's status before, and afterwards). Each is for one server in its turn.
+# Name of an action -> (what is asked for, the server's status before, and afterwards).
 ACTIONS = {
     "pause": ({"pause": None}, "ACTIVE", "PAUSED"),
     "unpause": ({"unpause": None}, "PAUSED", "ACTIVE"),
@@ -69,7 +69,7 @@ class Mixed:
         may_be_lost = self._may_be_lost(host, image, victim)
         try:
             record = server.wait_idle()
-            assert record["status"] == status, (name, status, record["status"], record.get("fault"))
+            assert record["status"] == status, (host, name, status, record, server.events())
             if image:
                 found = self.env.wait_image(server, image)
                 assert found and found.status == "active", (name, found)

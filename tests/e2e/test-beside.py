@@ -8,84 +8,23 @@ whole control plane is real but for Neutron. Each test takes the cloud as the on
   NOVASNAP_BESIDE_KILL_BROKER=1: the broker is killed, too."""
 import json
 import os
-import signal
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lib"), HERE]
 import tap  # noqa: E402
-from agent import write_sections  # noqa: E402
-from cloud import MICROVERSION, Cloud, run  # noqa: E402
+from cloud import MICROVERSION, Cloud  # noqa: E402
+from compute_host import Compute, check_unchanged, declared, discover_hosts  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img  # noqa: E402
 from libvirtd import Libvirtd  # noqa: E402
 from mixed import ACTIONS, Mixed  # noqa: E402
-from process import end, spawn  # noqa: E402
 from server import Server  # noqa: E402
 
 REQUESTS = int(os.environ.get("NOVASNAP_BESIDE_REQUESTS") or 24)
 SEED = int(os.environ.get("NOVASNAP_BESIDE_SEED") or time.time())
 KILL_BROKER = os.environ.get("NOVASNAP_BESIDE_KILL_BROKER") == "1"
-
-
-class Compute:
-    """A nova-compute with a host name of its own, which libvirt sees too, and with configuration files of its own."""
-
-    def __init__(self, cloud, host, **sections):
-        self.cloud, self.host, self.process = cloud, host, None
-        self.log = cloud.log(f"nova-compute-{host}")
-        self.conf = os.path.join(cloud.etc, f"{host}.conf")
-        self.sections = sections
-        self.configure()
-
-    def configure(self, **sections):
-        """Writes the file that is read after nova.conf."""
-        merged = {name: dict(keys) for name, keys in self.sections.items()}
-        for name, keys in sections.items():
-            merged.setdefault(name, {}).update(keys)
-        write_sections(self.conf, merged)
-
-    def service(self):
-        services = self.cloud.get(f"/os-services?binary=nova-compute&host={self.host}")["services"]
-        return services[0] if services else None
-
-    def start(self, wait=True):
-        before = (self.service() or {}).get("updated_at")
-        self.process = spawn(["unshare", "--uts", "sh", "-c", f'hostname {self.host} && exec "$0" "$@"', "nova-compute",
-                              *self.cloud.conf("nova"), "--config-file", self.conf], self.log)
-        if wait:
-            self.wait_up(before)
-
-    def wait_up(self, before=None):
-        def is_up():
-            assert self.process.poll() is None, f"nova-compute of {self.host} has ended; see {self.log}"
-            service = self.service()
-            return service and service["state"] == "up" and service["updated_at"] != before
-        tap.wait_for(f"nova-compute of {self.host}", is_up, 120, 0.5)
-
-    def stop(self):
-        end(self.process, 30)
-        self.process = None
-
-    def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(20)
-
-    def answers(self, server):
-        """Whether it serves: nova-api waits for the answer of this call."""
-        return self.cloud.connection().compute.post(
-            f"/servers/{server}/action", json={"os-getConsoleOutput": {"length": 1}},
-            microversion=MICROVERSION).status_code == 200
-
-
-def declared(broker):
-    """What is declared at the broker, without queues that have random names."""
-    lines = []
-    for what, columns in (("exchanges", ["name", "type", "durable"]), ("queues", ["name", "durable", "arguments"]),
-                          ("bindings", ["source_name", "destination_kind", "destination_name", "routing_key"])):
-        lines += [f"{what}: {line}" for line in broker.ctl(f"list_{what}", *columns).splitlines()]
-    return sorted(line for line in lines if "reply_" not in line and "_fanout" not in line and "amq." not in line)
 
 
 class Beside(Environment):
@@ -109,21 +48,13 @@ class Beside(Environment):
             self.callback(compute.stop)
         for compute in self.computes.values():
             compute.wait_up()
-        tap.wait_for("both hosts", self.finds_both_hosts, 120, 1)
+        discover_hosts(cloud, 2)
         self.image, self.flavor = cloud.make_image("base"), cloud.make_flavor()
         self.larger = cloud.make_flavor(96)
         self.servers = {host: self.boot(f"first-{host}", host) for host in self.computes}
         self.agent = self.make_agent(sections={"base": cloud.nova_conf, "novasnap": {"mode": "beside"}})
         self.callback(self.agent.stop)
         self.callback(self.remove_domains)
-
-    def finds_both_hosts(self):
-        """A cell maps a host when its node has been reported."""
-        run(["nova-manage", *self.cloud.conf("nova"), "cell_v2", "discover_hosts"], self.cloud.log("nova-manage"))
-        placement = self.cloud.connection().placement
-        stocks = [placement.get(f"/resource_providers/{provider['uuid']}/inventories").json()["inventories"]
-                  for provider in placement.get("/resource_providers").json()["resource_providers"]]
-        return len(self.cloud.get("/os-hypervisors")["hypervisors"]) == len([each for each in stocks if each]) == 2
 
     def remove_domains(self):
         for uuid in self.other.virsh("list", "--all", "--uuid", check=False).split():
@@ -331,7 +262,7 @@ def test_disable(env):
     done = env.beside("--disable", "--wait", "120", check=False)
     assert done.returncode == 0, done
     assert env.agent.stop() == 0
-    assert declared(env.cloud.broker) == env.before
+    check_unchanged(env.cloud.broker, env.before)
     assert env.theirs.answers(env.ours.server)
     image = env.ours.ask("image", "afterwards")
     found = env.wait_image(env.ours, image)
