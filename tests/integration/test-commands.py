@@ -17,6 +17,7 @@ from process import free_port  # noqa: E402
 
 COMMANDS = ("check", "beside", "snapshot", "send", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
 NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
+AS_NOVA = "runuser -u nova -g nova -G libvirt -G libvirt-qemu -- "
 
 
 class Commands(Environment):
@@ -67,7 +68,7 @@ def test_help(env):
         done = env.run(command, "--help", conf=None)
         assert done.returncode == 0 and not done.stderr and done.stdout.isascii(), done
         for part in (f"Usage:\n  novasnap {command} [OPTION]...", "\nOptions:\n", "\nExit status:\n  0    ",
-                     f"\nExample:\n  {'runuser -u nova -- ' if command == 'check' else ''}novasnap {command}"):
+                     f"\nExample:\n  {AS_NOVA if command == 'check' else ''}novasnap {command}"):
             assert part in done.stdout, (command, part, done.stdout)
     done = env.run("--help", conf=None)
     assert done.returncode == 0 and not done.stderr, done
