@@ -211,6 +211,7 @@ void rpc_forward_get_status(struct rpc *rpc, struct rpc_forward_status *ret_stat
 		.delay_last = delays_last(&status.canary),
 		.delay_median = delays_median(&status.canary),
 		.delay_max = status.canary.count > 0 ? status.canary.max : -1,
+		.overdue_us = status.canary_sent_at > 0 ? now - status.canary_sent_at : 0,
 		.problem = status.problem,
 	};
 	pthread_mutex_lock(&forwarding->lock);

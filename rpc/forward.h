@@ -68,7 +68,8 @@ struct rpc_forward_status {
 	 * confirmation of its copy. `delay`: from publishing to arrival of an own message. */
 	gint64 hop_last, hop_median, hop_max;
 	gint64 delay_last, delay_median, delay_max;
-	char *problem; /* why it does not consume or forward; NULL: none is known */
+	gint64 overdue_us; /* since an own message was published that has not arrived; 0: none */
+	char *problem;	   /* why it does not consume or forward; NULL: none is known */
 };
 /* The caller frees it with rpc_forward_status_clear. */
 void rpc_forward_get_status(struct rpc *rpc, struct rpc_forward_status *ret_status);

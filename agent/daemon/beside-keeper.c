@@ -13,6 +13,7 @@
 #define TURN_MS 1000
 /* A thread that has a turn each second is well. */
 #define WELL_US (3 * G_USEC_PER_SEC)
+#define ECHO_S 3
 /* The pause before the next try to take the requests. It is doubled after each failure. */
 #define TAKE_PAUSE_S 5
 #define TAKE_PAUSE_MAX_S 60
@@ -178,6 +179,9 @@ static bool is_stuck(struct beside_keeper *keeper, const struct rpc_forward_stat
 		return false;
 	if (is_still && status->connected)
 		return true;
+	/* The broker sends messages into a connection that is dead, or sends them elsewhere. */
+	if (!is_still && status->overdue_us > patience)
+		return true;
 	/* Nothing arrives, and usually nothing waits. */
 	if (!is_still && status->consuming && now - keeper->counted_at < IDLE_COUNT_US)
 		return false;
@@ -203,12 +207,16 @@ static void watch_taken(struct beside_keeper *keeper, const struct rpc_forward_s
 
 static void watch_given_back(struct beside_keeper *keeper, const struct rpc_forward_status *status)
 {
+	struct rpc_beside_answer answer;
 	g_autoptr(GError) error = NULL;
 
 	if (!status->consuming || status->idle_us > WELL_US || status->refused ||
 	    g_get_monotonic_time() < keeper->take_at)
 		return;
-	if (beside_take(keeper->config, &error) == 0) {
+	/* A connection that is dead still counts as a consumer. */
+	if (rpc_beside_control(&keeper->config->rpc, RPC_BESIDE_TYPE_ECHO, NULL, ECHO_S, &answer,
+			       &error) == 0 &&
+	    beside_take(keeper->config, &error) == 0) {
 		g_message("this host's requests come to novasnapd first again");
 		keeper->take_pause_s = TAKE_PAUSE_S;
 		return;

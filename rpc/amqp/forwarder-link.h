@@ -33,16 +33,17 @@ struct forwarder_status {
 	bool connected;
 	unsigned connection; /* the number of the connection; another one: it was made again */
 	bool consuming;
-	bool refused;	      /* nova-compute's queue is missing or takes nothing */
-	unsigned held;	      /* messages that have arrived and are not acked yet */
-	uint64_t forwarded;   /* confirmed copies so far */
-	uint64_t rejected;    /* given to dead-lettering so far */
-	uint64_t taken;	      /* so far */
-	gint64 turn_at;	      /* monotonic us: the thread's last turn; it has one each second */
-	gint64 progress_at;   /* monotonic us: a message arrived or was acked */
-	struct delays hops;   /* from the arrival of a message to the confirmation of its copy */
-	struct delays canary; /* from publishing to arrival of the own messages */
-	char *problem;	      /* why it does not consume; NULL: it does, or is not wanted to */
+	bool refused;	       /* nova-compute's queue is missing or takes nothing */
+	unsigned held;	       /* messages that have arrived and are not acked yet */
+	uint64_t forwarded;    /* confirmed copies so far */
+	uint64_t rejected;     /* given to dead-lettering so far */
+	uint64_t taken;	       /* so far */
+	gint64 turn_at;	       /* monotonic us: the thread's last turn; it has one each second */
+	gint64 progress_at;    /* monotonic us: a message arrived or was acked */
+	struct delays hops;    /* from the arrival of a message to the confirmation of its copy */
+	struct delays canary;  /* from publishing to arrival of the own messages */
+	gint64 canary_sent_at; /* monotonic us: of the one that has not arrived yet; 0: none */
+	char *problem;	       /* why it does not consume; NULL: it does, or is not wanted to */
 };
 
 struct forwarder_link {

@@ -23,7 +23,13 @@ void forwarder_send_canary(struct forwarder_link *link)
 	gint64 age = g_get_monotonic_time() - link->canary_sent_at;
 	GError *error = NULL;
 
-	if (!link->consuming || link->blocked || !atomic_load(&link->wants_canary) ||
+	/* The first one after a pause is sent at once, and an earlier one says nothing. */
+	if (!atomic_load(&link->wants_canary)) {
+		g_clear_pointer(&link->canary, g_free);
+		link->canary_sent_at = 0;
+		return;
+	}
+	if (!link->consuming || link->blocked ||
 	    (link->canary_sent_at > 0 && age < CANARY_INTERVAL_US))
 		return;
 	if (link->canary)

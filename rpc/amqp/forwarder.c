@@ -45,6 +45,8 @@ static void note_turn(struct forwarder *forwarder)
 	forwarder->link.status.consuming = forwarder->link.consuming;
 	forwarder->link.status.refused = held_is_refused(forwarder->link.held);
 	forwarder->link.status.held = held_count(forwarder->link.held);
+	forwarder->link.status.canary_sent_at =
+		forwarder->link.canary ? forwarder->link.canary_sent_at : 0;
 	forwarder->link.status.turn_at = g_get_monotonic_time();
 	pthread_mutex_unlock(&forwarder->link.lock);
 }

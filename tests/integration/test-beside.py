@@ -27,6 +27,7 @@ from broker import Broker  # noqa: E402
 from environment import Environment  # noqa: E402
 from paths import CAST  # noqa: E402
 from rpc_peers import check, equal, wait_until  # noqa: E402
+from standin_network import NetworkStandIn  # noqa: E402
 
 PENDING = 3
 PTRACE_ATTACH, PTRACE_DETACH = 16, 17
@@ -44,8 +45,8 @@ class Beside(Environment):
         with open(CAST) as file:
             self.cast = json.load(file)
 
-    def site(self, durable=False, **novasnap):
-        return self.enter(Site(self, durable, novasnap))
+    def site(self, durable=False, port=None, **novasnap):
+        return self.enter(Site(self, durable, port, novasnap))
 
 
 class RawMessage(amqp.Message):
@@ -67,14 +68,16 @@ amqp.method_framing.Message = RawMessage  # the class of each message that arriv
 class Site:
     """A host with a vhost of its own, and the queue of its nova-compute, which only the test reads."""
 
-    def __init__(self, env, durable, novasnap):
+    def __init__(self, env, durable, port, novasnap):
+        """`port`: novasnapd reaches the broker there."""
         self.env, self.durable = env, durable
         self.vhost = f"v{uuid.uuid4().hex[:8]}"
         self.host = f"h{uuid.uuid4().hex[:6]}"
         self.queue, self.target = f"novasnap.{self.host}", f"compute.{self.host}"
         options = {"amqp_durable_queues": str(durable).lower()}
+        url = env.broker.add_vhost(self.vhost).replace(f":{env.broker.port}/", f":{port or env.broker.port}/")
         self.agent = env.make_agent(sections={
-            "broker_url": env.broker.add_vhost(self.vhost), "DEFAULT": {"host": self.host},
+            "broker_url": url, "DEFAULT": {"host": self.host},
             "oslo_messaging_rabbit": options, "libvirt_uri": "test:///default", "glance_url": None,
             "images": env.folder.make("images")}, mode="beside", **novasnap)
         self.connection = self.connect()
@@ -426,6 +429,27 @@ def test_the_forwarding_thread_is_stopped(env):
     wait_until("interception again", lambda: site.beside()["intercepting"])
     equal(site.bound(), [site.queue], "bound")
     equal([message.body for message in site.read_all(1)], [body], "the request that waited")
+
+
+def test_the_forwarding_connection_is_silent(env):
+    """Neither side is told that it is dead, and the broker sends messages into it."""
+    network = env.enter(NetworkStandIn(env.broker.port))
+    site = env.site(port=network.port).enable()
+    network.freeze()
+    waiting = [site.message("reboot_instance", number=number) for number in range(3)]
+    began = time.monotonic()
+    for body in waiting:
+        site.publish(body)
+    equal(site.count(site.queue), 0, "messages that the broker has not sent")
+    tap.wait_for("the bypass", lambda: site.bound() == [site.target], 50)
+    print(f"# bypass after {time.monotonic() - began:.1f} s")
+    time.sleep(12)
+    equal(site.bound(), [site.target], "bound, while the connection is silent")
+    network.cut()
+    tap.wait_for("interception again", lambda: site.beside()["intercepting"], 90)
+    got = [message.body for message in site.read_all(3)]
+    # The questions to the thread that waited as well are harmless pings.
+    equal(sorted(body for body in got if "reboot_instance" in body), sorted(waiting), "the requests that waited")
 
 
 def test_the_hop(env):

@@ -18,6 +18,7 @@ class NetworkStandIn:
         self._pairs = []  # (client's socket, target's socket); guarded by the lock
         self._deaf = False  # the data of the target is dropped
         self._mute = False  # the data of the clients is dropped
+        self._frozen = []  # sockets of clients whose connections pass on nothing, and stay open
         self._ending = False
         self.answer = None  # called with the data of a client: None to pass it on, or what the client gets instead
         self._threads = [threading.Thread(target=self._accept)]
@@ -74,6 +75,8 @@ class NetworkStandIn:
                 data = one.recv(65536)
                 if not data:
                     return
+                if client in self._frozen:
+                    continue
                 if one is target and not self._deaf:
                     client.sendall(data)
                 elif one is client and (answer := self.answer and self.answer(data)):
@@ -86,6 +89,11 @@ class NetworkStandIn:
 
     def resume(self):
         self._deaf = self._mute = False
+
+    def freeze(self):
+        """The present connections pass on nothing any more; later ones do."""
+        with self._lock:
+            self._frozen = [client for client, _ in self._pairs]
 
     def cut(self):
         """Cuts all present connections."""
