@@ -30,9 +30,10 @@ struct beside_keeper {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	GQueue controls; /* struct rpc_forward_control, oldest first */
-	bool stopping;	 /* the watchdog gives the requests back, and ends */
-	bool ending;	 /* the other thread ends, too */
+	GQueue controls;  /* struct rpc_forward_control, oldest first */
+	bool stopping;	  /* the watchdog gives the requests back, and ends */
+	bool ending;	  /* the other thread ends, too */
+	bool giving_back; /* no method is taken out, whatever the state file says */
 	struct beside_state state;
 
 	/* Used only by the state thread. */
@@ -72,6 +73,23 @@ static int read_state(struct beside_keeper *keeper, struct beside_state *ret_sta
 	return 0;
 }
 
+static bool is_giving_back(struct beside_keeper *keeper)
+{
+	bool giving_back;
+
+	pthread_mutex_lock(&keeper->lock);
+	giving_back = keeper->giving_back;
+	pthread_mutex_unlock(&keeper->lock);
+	return giving_back;
+}
+
+static void set_giving_back(struct beside_keeper *keeper, bool giving_back)
+{
+	pthread_mutex_lock(&keeper->lock);
+	keeper->giving_back = giving_back;
+	pthread_mutex_unlock(&keeper->lock);
+}
+
 static enum rpc_forward_mode choose_mode(struct beside_keeper *keeper)
 {
 	struct beside_state state;
@@ -87,7 +105,8 @@ static enum rpc_forward_mode choose_mode(struct beside_keeper *keeper)
 	case BESIDE_ENABLING:
 	case BESIDE_ENABLED:
 	default:
-		return beside_is_intercepting(keeper->config->state_dir, &state)
+		return !is_giving_back(keeper) &&
+				       beside_is_intercepting(keeper->config->state_dir, &state)
 			       ? RPC_FORWARD_INTERCEPT
 			       : RPC_FORWARD_PASS;
 	}
@@ -152,12 +171,14 @@ static void give_back(struct beside_keeper *keeper, const char *reason)
 	g_autoptr(GError) error = NULL;
 
 	/* Before nova-compute's queue is bound: a snapshot that is in both queues would run here,
-	 * too. */
+	 * too. The state thread sets the mode as well, so it must not choose another one. */
+	set_giving_back(keeper, true);
 	(void)rpc_forward_set_mode(keeper->rpc, RPC_FORWARD_PASS);
 	if (beside_give_back(keeper->config, reason, &error) < 0)
 		g_warning("cannot give this host's requests back to nova-compute (%s): %s; each "
 			  "one reaches it %d s late; run `novasnap beside --guard`",
 			  reason, error->message, RPC_BESIDE_TTL_MS / 1000);
+	set_giving_back(keeper, false);
 }
 
 static void set_take_pause(struct beside_keeper *keeper)
@@ -177,7 +198,9 @@ static bool is_stuck(struct beside_keeper *keeper, const struct rpc_forward_stat
 
 	if (!is_still && (status->unchanged_us <= patience || status->refused))
 		return false;
-	if (is_still && status->connected)
+	/* Also while it may not consume: a lost connection is a consumer until the broker notices
+	 * its loss, and what that was sent does not count as waiting. */
+	if (status->connected && (is_still || !status->consuming))
 		return true;
 	/* The broker sends messages into a connection that is dead, or sends them elsewhere. */
 	if (!is_still && status->overdue_us > patience)
