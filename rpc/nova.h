@@ -115,12 +115,17 @@ int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context,
 				const struct nova_release *release, const char *uuid,
 				const char *event, const char *exc_val, const char *exc_tb,
 				GError **error);
-/* Asks whether the action of the context's request has an event of that name that has not failed.
- * nova-compute starts the event before it changes the instance, so it shows whether nova-compute
- * has begun the request. Returns 1 if it has, 0 if not, -1 with an error. */
-int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
-				const struct nova_release *release, const char *uuid,
-				const char *event, GError **error);
+enum nova_event {
+	NOVA_EVENT_NONE,
+	NOVA_EVENT_LIVE,   /* it has not ended, or was a success */
+	NOVA_EVENT_FAILED, /* it has ended with an error */
+};
+/* Looks for an event of that name of the action of the context's request. nova-compute starts the
+ * event before it changes the instance, so it shows whether nova-compute has begun the request.
+ * Returns an enum nova_event, of several events NOVA_EVENT_LIVE first, or -1 with an error. */
+int nova_conductor_event_find(struct rpc *rpc, struct rpc_context *context,
+			      const struct nova_release *release, const char *uuid,
+			      const char *event, GError **error);
 /* InstanceFault.create. `message` has at most 255 bytes, the width of the column. `details` are
  * stored only with code 500, as nova does. */
 int nova_conductor_fault_create(struct rpc *rpc, struct rpc_context *context, const char *uuid,

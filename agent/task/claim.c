@@ -51,8 +51,9 @@ bool claim_is_due(const struct task *task)
 /* One attempt to claim. */
 struct claim {
 	struct task *task;
-	bool may_be_saved; /* a save was sent without a reply, by this or an earlier process */
-	bool is_cleared;   /* the task state of nova-api was cleared, and the snapshot is wanted */
+	/* A save was sent, by this or an earlier process, and it is unknown whether it was done. */
+	bool may_be_saved;
+	bool is_cleared; /* the task state of nova-api was cleared, and the snapshot is wanted */
 };
 
 enum verdict {
@@ -79,25 +80,26 @@ static enum verdict verdict_of_error(const GError *error)
 	return rpc_error_is_unanswered(error) ? VERDICT_UNANSWERED : VERDICT_REFUSED;
 }
 
-/* Whether nova-compute has begun the request. 1, 0, or -1 with an error. */
-static int has_nova_begun(const struct claim *claim, GError **error)
+/* nova-compute's event of the request: an enum nova_event, or -1 with an error. */
+static int find_nova_event(const struct claim *claim, GError **error)
 {
 	const struct task *task = claim->task;
 
-	return nova_conductor_event_exists(task->agent->rpc, task->context, task->release,
-					   nova_instance_uuid(task->instance), task->method->event,
-					   error);
+	return nova_conductor_event_find(task->agent->rpc, task->context, task->release,
+					 nova_instance_uuid(task->instance), task->method->event,
+					 error);
 }
 
 /* The instance is in the first task state, and a save of it may have been ours. */
 static enum verdict find_owner(const struct claim *claim, GError **error)
 {
 	g_autoptr(GError) local = NULL;
-	int begun = has_nova_begun(claim, &local);
+	int begun = find_nova_event(claim, &local);
 
-	if (begun > 0)
+	if (begun == NOVA_EVENT_LIVE)
 		return set_taken(claim, "the request's event shows that it has begun it", error);
-	if (begun == 0)
+	/* A nova-compute whose save was refused has failed. */
+	if (begun >= 0)
 		return VERDICT_OURS;
 	g_propagate_error(error, g_steal_pointer(&local));
 	return verdict_of_error(*error);
@@ -124,8 +126,8 @@ static enum verdict check_wanted(struct claim *claim, GError **error)
 	default:
 		break;
 	}
-	begun = has_nova_begun(claim, &local);
-	if (begun > 0)
+	begun = find_nova_event(claim, &local);
+	if (begun == NOVA_EVENT_LIVE || begun == NOVA_EVENT_FAILED)
 		return set_taken(
 			claim, "it began the request, and the task state was cleared since", error);
 	if (begun < 0) {
@@ -149,6 +151,13 @@ static enum verdict classify_refusal(struct claim *claim, const GError *refusal,
 		return find_owner(claim, error);
 	if (actual && *actual == '\0' && !claim->is_cleared)
 		return check_wanted(claim, error);
+	/* For nova only "deleting" is this error. nova-compute has not begun the request, or fails
+	 * at its next save. */
+	if (g_strcmp0(actual, "soft-deleting") == 0) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
+			    "the instance is being deleted: %s", refusal->message);
+		return VERDICT_FAILED;
+	}
 	why = g_strdup_printf("the instance is in the task state %s", !actual	? "(unknown)"
 								      : *actual ? actual
 										: "none");
@@ -169,15 +178,13 @@ static enum verdict try_claim(struct claim *claim, GError **error)
 	if (g_error_matches(local, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE))
 		return classify_refusal(claim, local, error);
 	g_propagate_error(error, g_steal_pointer(&local));
-	if (rpc_error_is_unanswered(*error)) {
-		claim->may_be_saved = true;
-		return VERDICT_UNANSWERED;
-	}
-	return g_error_matches(*error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND) ||
-			       g_error_matches(*error, RPC_ERROR,
-					       RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE)
-		       ? VERDICT_FAILED
-		       : VERDICT_REFUSED;
+	if (g_error_matches(*error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND) ||
+	    g_error_matches(*error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE))
+		return VERDICT_FAILED;
+	/* An error does not tell, either: for example the database's connection may be lost during
+	 * the commit. */
+	claim->may_be_saved = true;
+	return verdict_of_error(*error);
 }
 
 /* Tries until the verdict is clear, the time is over, or novasnapd stops. */

@@ -6,9 +6,9 @@
  * one that nova-api has set. Of two that try, only one succeeds. The other leaves the request
  * without an event, fault, notification or deletion.
  *
- * If the reply is lost, the task state does not tell who has saved it. Then the events of the
- * request's action do: nova-compute starts its event before it saves, novasnapd after the claim is
- * in the journal.
+ * If the reply is lost or an error, the task state does not tell who has saved it. Then the events
+ * of the request's action do: nova-compute starts its event before it saves, novasnapd after the
+ * claim is in the journal.
  */
 #ifndef NOVASNAP_AGENT_CLAIM_H
 #define NOVASNAP_AGENT_CLAIM_H

@@ -331,12 +331,12 @@ int nova_conductor_event_finish(struct rpc *rpc, struct rpc_context *context,
 				   "finishing the action's event", error);
 }
 
-/* Whether a list of events has one of that name that has not failed. */
-static int has_live_event(const cJSON *list, const char *name, GError **error)
+static int find_event(const cJSON *list, const char *name, GError **error)
 {
 	const cJSON *events = cJSON_GetObjectItemCaseSensitive(
 		cJSON_GetObjectItemCaseSensitive(list, "nova_object.data"), "objects");
 	const cJSON *object;
+	int found = NOVA_EVENT_NONE;
 
 	if (!cJSON_IsArray(events))
 		return nova_decode_error(error, "the conductor's reply to InstanceActionEventList."
@@ -344,16 +344,18 @@ static int has_live_event(const cJSON *list, const char *name, GError **error)
 	cJSON_ArrayForEach (object, events) {
 		const cJSON *event = cJSON_GetObjectItemCaseSensitive(object, "nova_object.data");
 
-		if (g_strcmp0(json_string(event, "event"), name) == 0 &&
-		    g_strcmp0(json_string(event, "result"), "Error") != 0)
-			return 1;
+		if (g_strcmp0(json_string(event, "event"), name) != 0)
+			continue;
+		if (g_strcmp0(json_string(event, "result"), "Error") != 0)
+			return NOVA_EVENT_LIVE;
+		found = NOVA_EVENT_FAILED;
 	}
-	return 0;
+	return found;
 }
 
-int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
-				const struct nova_release *release, const char *uuid,
-				const char *event, GError **error)
+int nova_conductor_event_find(struct rpc *rpc, struct rpc_context *context,
+			      const struct nova_release *release, const char *uuid,
+			      const char *event, GError **error)
 {
 	const char *request_id = rpc_context_string(context, "request_id");
 	cJSON *reply, *data;
@@ -362,7 +364,7 @@ int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
 
 	/* nova-api records the action of each request. */
 	if (!request_id)
-		return 0;
+		return NOVA_EVENT_NONE;
 	reply = call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
 			       nova_find_action_args(release, uuid, request_id),
 			       "reading the instance's action", error);
@@ -371,7 +373,7 @@ int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
 	data = cJSON_GetObjectItemCaseSensitive(reply, "nova_object.data");
 	if (cJSON_IsNull(reply) || !json_int64(data, "id", &id)) {
 		found = cJSON_IsNull(reply)
-				? 0
+				? NOVA_EVENT_NONE
 				: nova_decode_error(error, "the conductor's reply to InstanceAction"
 							   ".get_by_request_id is not an action");
 		cJSON_Delete(reply);
@@ -381,7 +383,7 @@ int nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
 	reply = call_conductor(rpc, context, "object_class_action_versions", CONDUCTOR_VERSION,
 			       nova_list_events_args(release, id),
 			       "listing the events of the instance's action", error);
-	found = reply ? has_live_event(reply, event, error) : -1;
+	found = reply ? find_event(reply, event, error) : -1;
 	cJSON_Delete(reply);
 	return found;
 }

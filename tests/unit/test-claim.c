@@ -23,7 +23,7 @@ static struct {
 	const char *answers[6]; /* to the saves, in order: the above, or the actual task state */
 	unsigned saves;
 	const char *expected; /* of the last save */
-	int event;	      /* what nova_conductor_event_exists returns */
+	int event;	      /* what nova_conductor_event_find returns */
 	enum want want;
 	bool is_stopping;
 	gint64 waited; /* us */
@@ -32,7 +32,7 @@ static struct {
 __typeof__(report_save_once) __wrap_report_save_once;
 __typeof__(report_progress) __wrap_report_progress;
 __typeof__(rpc_failure_actual_task_state) __wrap_rpc_failure_actual_task_state;
-__typeof__(nova_conductor_event_exists) __wrap_nova_conductor_event_exists;
+__typeof__(nova_conductor_event_find) __wrap_nova_conductor_event_find;
 __typeof__(snapshot_want) __wrap_snapshot_want;
 __typeof__(job_is_stopping) __wrap_job_is_stopping;
 __typeof__(job_wait_despite_cancel) __wrap_job_wait_despite_cancel;
@@ -85,9 +85,9 @@ void __wrap_report_progress(struct task *task, const char *phase, const char *de
 	(void)forced;
 }
 
-int __wrap_nova_conductor_event_exists(struct rpc *rpc, struct rpc_context *context,
-				       const struct nova_release *release, const char *uuid,
-				       const char *event, GError **error)
+int __wrap_nova_conductor_event_find(struct rpc *rpc, struct rpc_context *context,
+				     const struct nova_release *release, const char *uuid,
+				     const char *event, GError **error)
 {
 	(void)rpc;
 	(void)context;
@@ -216,7 +216,7 @@ static void test_lost_and_ours(struct fixture *fixture, gconstpointer unused)
 static void test_lost_and_taken_by_nova(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
-	fake.event = 1;
+	fake.event = NOVA_EVENT_LIVE;
 	fake.answers[0] = LOST;
 	fake.answers[1] = "image_snapshot";
 	expect(fixture, CLAIM_TAKEN);
@@ -257,6 +257,32 @@ static void test_errors_of_the_conductor(struct fixture *fixture, gconstpointer 
 	expect(fixture, CLAIM_OURS);
 }
 
+/* For example a database connection that was lost during the commit. */
+static void test_error_after_the_save(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.answers[0] = BROKEN;
+	fake.answers[1] = "image_snapshot";
+	expect(fixture, CLAIM_OURS);
+}
+
+static void test_error_and_taken_by_nova(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.event = NOVA_EVENT_LIVE;
+	fake.answers[0] = BROKEN;
+	fake.answers[1] = "image_snapshot";
+	expect(fixture, CLAIM_TAKEN);
+}
+
+static void test_soft_deleted(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.answers[0] = "soft-deleting";
+	expect(fixture, CLAIM_FAILED);
+	g_assert_cmpuint(fake.saves, ==, 1);
+}
+
 static void test_conductor_stays_broken(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -289,8 +315,29 @@ static void test_cleared_after_nova_began(struct fixture *fixture, gconstpointer
 	(void)unused;
 	fake.answers[0] = "";
 	fake.want = WANT_YES;
-	fake.event = 1;
+	fake.event = NOVA_EVENT_LIVE;
 	expect(fixture, CLAIM_TAKEN);
+}
+
+/* A failed backup leaves its image behind. */
+static void test_cleared_after_nova_failed(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.answers[0] = "";
+	fake.answers[1] = OK;
+	fake.want = WANT_YES;
+	fake.event = NOVA_EVENT_FAILED;
+	expect(fixture, CLAIM_TAKEN);
+}
+
+/* nova-compute lost, and has reported that. */
+static void test_lost_and_nova_failed(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.event = NOVA_EVENT_FAILED;
+	fake.answers[0] = LOST;
+	fake.answers[1] = "image_snapshot";
+	expect(fixture, CLAIM_OURS);
 }
 
 static void test_cleared_twice(struct fixture *fixture, gconstpointer unused)
@@ -357,10 +404,15 @@ int main(int argc, char **argv)
 	TEST(stopping, NULL);
 	TEST(gone, NULL);
 	TEST(errors_of_the_conductor, NULL);
+	TEST(error_after_the_save, NULL);
+	TEST(error_and_taken_by_nova, NULL);
+	TEST(soft_deleted, NULL);
 	TEST(conductor_stays_broken, NULL);
 	TEST(cleared, NULL);
 	TEST(cleared_and_not_wanted, NULL);
 	TEST(cleared_after_nova_began, NULL);
+	TEST(cleared_after_nova_failed, NULL);
+	TEST(lost_and_nova_failed, NULL);
 	TEST(cleared_twice, NULL);
 	TEST(begun_by_an_earlier_process, NULL);
 	TEST(when_it_is_due, NULL);
