@@ -75,6 +75,8 @@ def test_the_mode(env):
         _, lines, _ = check(env.agent(novasnap=keys))
         assert lines["mode"].startswith(word) and "exclusive" in lines["mode"], lines
         assert ("server delete" in lines["mode"]) == (word == "warn"), lines
+    status, lines, _ = check(env.agent(novasnap={"mode": "beside", "control": "none"}))
+    assert status == 1 and lines["mode"].startswith("FAIL") and "exclusive" in lines["mode"], lines
     agent = env.agent()
     # As in an upgrade of a configuration that has only this key.
     agent.configure("novasnap", mode="beside", report_state="true")
