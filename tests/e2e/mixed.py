@@ -18,6 +18,9 @@ ACTIONS = {
 }
 
 
+FOLLOW_S = 120
+
+
 class Mixed:
     """`victims`: name of a service -> the function that kills it and starts it again. `novasnapd`: whether the
     snapshots of the first host are novasnapd's."""
@@ -52,8 +55,12 @@ class Mixed:
         if victim in self.victims:
             self.count[f"kills of {victim}"] += 1
             self.victims[victim]()
-        for host, server, name, image, status in asked:
-            self._follow(host, server, name, image, status, victim if victim in self.victims else None)
+        else:
+            victim = None
+        # What is lost does not end: all of them share the time.
+        until = time.monotonic() + FOLLOW_S
+        for request in asked:
+            self._follow(*request, victim, max(5, until - time.monotonic()))
 
     def _may_be_lost(self, host, image, victim):
         """nova-compute acks a request before it serves it. A broker that is killed loses what is in transient queues,
@@ -63,12 +70,12 @@ class Mixed:
             return not (ours and self.env.durable)
         return victim == "nova-compute" and host == self.env.cloud.host and not ours
 
-    def _follow(self, host, server, name, image, status, victim):
+    def _follow(self, host, server, name, image, status, victim, seconds):
         kind = "snapshots" if image else "other requests"
         self.count[kind] += 1
         may_be_lost = self._may_be_lost(host, image, victim)
         try:
-            record = server.wait_idle()
+            record = server.wait_idle(seconds)
             assert record["status"] == status, (host, name, status, record, server.events())
             if image:
                 found = self.env.wait_image(server, image)

@@ -20,9 +20,9 @@ class Server:
     def record(self):
         return self.cloud.get(f"/servers/{self.server}")["server"]
 
-    def wait_idle(self):
+    def wait_idle(self, seconds=120):
         return tap.wait_for("end of the action", lambda: (
-            record := self.record())["OS-EXT-STS:task_state"] is None and record, 120, 0.05)
+            record := self.record())["OS-EXT-STS:task_state"] is None and record, seconds, 0.05)
 
     def wait_status(self, status):
         return tap.wait_for(f"status {status}", lambda: (

@@ -97,8 +97,12 @@ class VolumesStandIn(HttpStandIn):
             "encrypted": False, "shared_targets": False, "service_uuid": None}
         return volume
 
-    def stop(self):
-        super().stop()
+    def release(self):
+        """Detaches the devices, each one as soon as nobody has it open any more."""
         for device in self.devices.values():
             subprocess.run(["losetup", "--detach", device], check=False, timeout=20)
         self.devices = {}
+
+    def stop(self):
+        super().stop()
+        self.release()

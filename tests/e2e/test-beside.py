@@ -196,6 +196,7 @@ def test_attach_of_a_volume_to_a_running_server(env):
     assert reply.status_code == 200, reply.text
     tap.wait_for("the attachment", lambda: env.cloud.volumes.volumes[volume]["status"] == "in-use", 60)
     assert env.cloud.volumes.devices[volume] in env.cloud.libvirt.virsh("domblklist", server.server)
+    env.cloud.volumes.release()
     env.delete(server)
     assert not env.cloud.volumes.attachments
 
