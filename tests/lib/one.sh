@@ -22,7 +22,8 @@ tests/faults/*.py)
 	;;
 tests/e2e/*.py)
 	export NOVASNAP_TEST_TIMEOUT="${NOVASNAP_TEST_TIMEOUT:-600}"
-	python "$((NOVASNAP_TEST_TIMEOUT + 60))" "$@"
+	# A file has several functions, and a control plane to start.
+	python "$((NOVASNAP_TEST_TIMEOUT * 2))" "$@"
 	;;
 *.py) python "$((${NOVASNAP_TEST_TIMEOUT:-1140} + 60))" "$@" ;;
 *)
