@@ -18,7 +18,8 @@ static struct {
 	atomic_uint ended, resumed;
 	const char *failed_disk; /* NULL: none */
 	bool pauses_again;	 /* after it was resumed */
-	unsigned lost_resumes;	 /* how many times libvirt does not answer that, and does nothing */
+	atomic_uint
+		lost_resumes; /* how many times libvirt does not answer that, and does nothing */
 } fake;
 
 __typeof__(virDomainBackupGetXMLDesc) __wrap_virDomainBackupGetXMLDesc;

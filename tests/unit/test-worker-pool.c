@@ -3,6 +3,7 @@
  * The worker pool: one job at a time for each key, cancelling and stopping.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "agent/task/worker-pool.h"
 
@@ -17,7 +18,7 @@ struct talk {
 	bool releases;		     /* it releases its key */
 	bool cancelled, out_of_time; /* what it sees at its end */
 	bool stopping;		     /* the same */
-	bool ran, freed;
+	atomic_bool ran, freed;
 };
 
 static struct talk *talk_new(void)
