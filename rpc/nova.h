@@ -40,6 +40,8 @@ typedef struct nova_instance nova_instance_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(nova_instance_t, nova_instance_free)
 
 const char *nova_instance_uuid(const struct nova_instance *instance);
+/* Whether nova sets this task state while it deletes an instance; NULL: none. */
+bool nova_task_state_is_deleting(const char *task_state);
 /* Returns a field that is a string, else NULL. */
 const char *nova_instance_string(const struct nova_instance *instance, const char *field);
 /* Returns an entry of system_metadata that is a string, else NULL. */

@@ -59,7 +59,7 @@ static enum instance_standing standing_by_state(const struct task *task, GError 
 		return INSTANCE_IDLE;
 	if (is_state_of_method(task, state))
 		return INSTANCE_WAITS;
-	if (g_str_equal(state, "deleting") || g_str_equal(state, "soft-deleting")) {
+	if (nova_task_state_is_deleting(state)) {
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
 				    "novasnapd was interrupted during this request, and the "
 				    "instance is now being deleted");

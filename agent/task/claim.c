@@ -151,9 +151,9 @@ static enum verdict classify_refusal(struct claim *claim, const GError *refusal,
 		return find_owner(claim, error);
 	if (actual && *actual == '\0' && !claim->is_cleared)
 		return check_wanted(claim, error);
-	/* For nova only "deleting" is this error. nova-compute has not begun the request, or fails
-	 * at its next save. */
-	if (g_strcmp0(actual, "soft-deleting") == 0) {
+	/* nova has an error of its own only for "deleting", not for "soft-deleting". nova-compute
+	 * has not begun the request, or fails at its next save. */
+	if (nova_task_state_is_deleting(actual)) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
 			    "the instance is being deleted: %s", refusal->message);
 		return VERDICT_FAILED;

@@ -53,7 +53,7 @@ void snapshot_explain_missing_guest(struct task *task, GError **error)
 		return;
 	}
 	state = nova_instance_string(task->instance, "task_state");
-	if (g_strcmp0(state, "deleting") != 0 && g_strcmp0(state, "soft-deleting") != 0)
+	if (!nova_task_state_is_deleting(state))
 		return;
 	g_set_error(&local, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
 		    "%s; the instance is being deleted", (*error)->message);

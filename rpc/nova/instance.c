@@ -189,3 +189,9 @@ cJSON *nova_instance_object(const struct nova_instance *instance)
 	}
 	return object;
 }
+
+bool nova_task_state_is_deleting(const char *task_state)
+{
+	return g_strcmp0(task_state, "deleting") == 0 ||
+	       g_strcmp0(task_state, "soft-deleting") == 0;
+}
