@@ -64,3 +64,12 @@ int handover_take(const struct config *config, struct beside_state *state, GErro
 		g_prefix_error(error, "%s; before that: ", undone->message);
 	return -1;
 }
+
+int handover_restore(const struct config *config, struct beside_state *state, GError **error)
+{
+	if (!state->given_back)
+		return rpc_beside_take(&config->rpc, error);
+	if (rpc_beside_make(&config->rpc, error) < 0)
+		return -1;
+	return rpc_beside_give_back(&config->rpc, error);
+}

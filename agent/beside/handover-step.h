@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The steps of handover.h, for a caller that has the lock and has read the state. Each writes the
- * state file, and leaves the stage as it is.
+ * The steps of handover.h, for a caller that has the lock and has read the state. Each leaves the
+ * stage as it is, and the first two write the state file.
  */
 #ifndef NOVASNAP_AGENT_BESIDE_HANDOVER_STEP_H
 #define NOVASNAP_AGENT_BESIDE_HANDOVER_STEP_H
@@ -13,5 +13,7 @@
  * gives them back. Returns 0, or -1 with an RPC_ERROR or a G_FILE_ERROR. */
 int handover_take(const struct config *config, struct beside_state *state, GError **error);
 int handover_give_back(const struct config *config, struct beside_state *state, GError **error);
+/* Makes at the broker what the state says, and leaves the state file as it is. */
+int handover_restore(const struct config *config, struct beside_state *state, GError **error);
 
 #endif

@@ -113,19 +113,16 @@ static int guard_taken(const struct config *config, struct beside_state *state,
 	if (present)
 		status = report_old_config(config);
 	/* An interrupted --enable may not have come that far. */
-	if (state->stage == BESIDE_ENABLED && rpc_beside_take(&config->rpc, error) < 0)
+	if (state->stage == BESIDE_ENABLED && handover_restore(config, state, error) < 0)
 		return -1;
 	return status;
 }
 
 /* The requests are given back. */
-static int guard_given_back(const struct config *config, GError **error)
+static int guard_given_back(const struct config *config, struct beside_state *state, GError **error)
 {
 	(void)note_presence(config, true);
-	if (rpc_beside_make(&config->rpc, error) < 0 ||
-	    rpc_beside_give_back(&config->rpc, error) < 0)
-		return -1;
-	return EXIT_SUCCESS;
+	return handover_restore(config, state, error) < 0 ? -1 : EXIT_SUCCESS;
 }
 
 static int guard_locked(const struct config *config, GError **error)
@@ -142,7 +139,7 @@ static int guard_locked(const struct config *config, GError **error)
 		return -1;
 	report_loss(&objects);
 	if (state.given_back && state.stage != BESIDE_ENABLING)
-		return guard_given_back(config, error);
+		return guard_given_back(config, &state, error);
 	return state.given_back ? EXIT_SUCCESS : guard_taken(config, &state, &objects, error);
 }
 

@@ -5,6 +5,7 @@
 #include "agent/daemon/beside-keeper.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "agent/beside/handover.h"
 #include "agent/task/thread.h"
@@ -26,14 +27,15 @@ struct beside_keeper {
 	struct rpc *rpc;
 	pthread_t state_thread, watchdog;
 	bool forwards, has_state_thread, has_watchdog;
+	/* No method is taken out, whatever the state file says. */
+	atomic_bool giving_back;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
-	GQueue controls;  /* struct rpc_forward_control, oldest first */
-	bool stopping;	  /* the watchdog gives the requests back, and ends */
-	bool ending;	  /* the other thread ends, too */
-	bool giving_back; /* no method is taken out, whatever the state file says */
+	GQueue controls; /* struct rpc_forward_control, oldest first */
+	bool stopping;	 /* the watchdog gives the requests back, and ends */
+	bool ending;	 /* the other thread ends, too */
 	struct beside_state state;
 
 	/* Used only by the state thread. */
@@ -73,23 +75,6 @@ static int read_state(struct beside_keeper *keeper, struct beside_state *ret_sta
 	return 0;
 }
 
-static bool is_giving_back(struct beside_keeper *keeper)
-{
-	bool giving_back;
-
-	pthread_mutex_lock(&keeper->lock);
-	giving_back = keeper->giving_back;
-	pthread_mutex_unlock(&keeper->lock);
-	return giving_back;
-}
-
-static void set_giving_back(struct beside_keeper *keeper, bool giving_back)
-{
-	pthread_mutex_lock(&keeper->lock);
-	keeper->giving_back = giving_back;
-	pthread_mutex_unlock(&keeper->lock);
-}
-
 static enum rpc_forward_mode choose_mode(struct beside_keeper *keeper)
 {
 	struct beside_state state;
@@ -105,7 +90,7 @@ static enum rpc_forward_mode choose_mode(struct beside_keeper *keeper)
 	case BESIDE_ENABLING:
 	case BESIDE_ENABLED:
 	default:
-		return !is_giving_back(keeper) &&
+		return !atomic_load(&keeper->giving_back) &&
 				       beside_is_intercepting(keeper->config->state_dir, &state)
 			       ? RPC_FORWARD_INTERCEPT
 			       : RPC_FORWARD_PASS;
@@ -172,13 +157,13 @@ static void give_back(struct beside_keeper *keeper, const char *reason)
 
 	/* Before nova-compute's queue is bound: a snapshot that is in both queues would run here,
 	 * too. The state thread sets the mode as well, so it must not choose another one. */
-	set_giving_back(keeper, true);
+	atomic_store(&keeper->giving_back, true);
 	(void)rpc_forward_set_mode(keeper->rpc, RPC_FORWARD_PASS);
 	if (beside_give_back(keeper->config, reason, &error) < 0)
 		g_warning("cannot give this host's requests back to nova-compute (%s): %s; each "
 			  "one reaches it %d s late; run `novasnap beside --guard`",
 			  reason, error->message, RPC_BESIDE_TTL_MS / 1000);
-	set_giving_back(keeper, false);
+	atomic_store(&keeper->giving_back, false);
 }
 
 static void set_take_pause(struct beside_keeper *keeper)
