@@ -265,10 +265,8 @@ static void run_daemon(struct daemon *daemon)
 	const struct config *config = daemon->config;
 
 	if (config->beside && !config->control)
-		g_warning("[novasnap]mode is beside and control is none: only the conductor tells "
-			  "whether nova-compute has taken the same snapshot, so one may be made "
-			  "twice; set control = conductor, or mode = exclusive where no "
-			  "nova-compute runs");
+		g_warning("[novasnap]mode is beside and control is "
+			  "none: " CONFIG_BESIDE_NEEDS_CONDUCTOR);
 	g_message("novasnapd %s serving %s.%s: control %s, images %s, methods %s and %s",
 		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
 		  config->control ? "conductor" : "none",

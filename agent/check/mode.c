@@ -11,11 +11,9 @@ void check_mode(struct check *check)
 	const struct config *config = check->config;
 
 	if (config->beside && !config->control)
-		check_report(check, CHECK_FAIL, SUBJECT,
-			     "beside, and [novasnap]control is none: only the conductor tells "
-			     "whether nova-compute has taken the same snapshot, so one may be made "
-			     "twice; set control = conductor, or mode = exclusive where no "
-			     "nova-compute runs");
+		check_report(
+			check, CHECK_FAIL, SUBJECT,
+			"beside, and [novasnap]control is none: " CONFIG_BESIDE_NEEDS_CONDUCTOR);
 	else if (config->beside)
 		check_report(check, CHECK_OK, SUBJECT, "beside: nova-compute runs on this host");
 	else if (!config->control || config->report_state)

@@ -30,6 +30,11 @@
 #include "rpc/rpc.h"
 #include "virt/virt.h"
 
+/* What `mode = beside` without a conductor means, for the log and for `novasnap check`. */
+#define CONFIG_BESIDE_NEEDS_CONDUCTOR                                                              \
+	"only the conductor tells whether nova-compute has taken the same snapshot, so one may "   \
+	"be made twice; set control = conductor, or mode = exclusive where no nova-compute runs"
+
 /* The configuration owns all strings and lists. */
 struct config {
 	struct rpc_config rpc;
