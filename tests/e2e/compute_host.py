@@ -78,11 +78,11 @@ def check_unchanged(broker, before):
 
 
 def declared(broker):
-    """What is declared at the broker, without queues that have random names, and without those of notifications, which
-    nova declares at the first one of each level."""
+    """What is declared at the broker, without queues that have random names, and without those of error
+    notifications, which nova declares at the first one."""
     lines = []
     for what, columns in (("exchanges", ["name", "type", "durable"]), ("queues", ["name", "durable", "arguments"]),
                           ("bindings", ["source_name", "destination_kind", "destination_name", "routing_key"])):
         lines += [f"{what}: {line}" for line in broker.ctl(f"list_{what}", *columns).splitlines()]
-    others = ("reply_", "_fanout", "amq.", "notifications.")
+    others = ("reply_", "_fanout", "amq.", "notifications.error")
     return sorted(line for line in lines if not any(other in line for other in others))

@@ -16,9 +16,7 @@ ACTIONS = {
     "image": ("image", None, None),
     "backup": ("backup", None, None),
 }
-
-
-FOLLOW_S = 120
+FOLLOW_S = 120  # a round's requests, all together
 
 
 class Mixed:
@@ -67,7 +65,7 @@ class Mixed:
         and the answers to calls. What is lost without novasnapd is only counted."""
         if not self.novasnapd:
             return True
-        ours = image and self.novasnapd and host == self.env.cloud.host
+        ours = image and host == self.env.cloud.host
         if victim == "broker":
             return not (ours and self.env.durable)
         return victim == "nova-compute" and host == self.env.cloud.host and not ours
