@@ -41,7 +41,8 @@ def configure(folder, url, options, process, exchange=None):
         manager = options["hostname"], options["processname"]
     path = folder.file(f"oslo-{uuid.uuid4().hex}.conf")
     with open(path, "w") as file:
-        file.write(f"[DEFAULT]\ntransport_url = {url}\n")
+        # With one thread the methods are called in the order in which the requests arrive.
+        file.write(f"[DEFAULT]\ntransport_url = {url}\nexecutor_thread_pool_size = 1\n")
         if exchange:
             file.write(f"control_exchange = {exchange}\n")
         file.write("[oslo_messaging_notifications]\ndriver = messagingv2\n")
