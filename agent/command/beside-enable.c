@@ -160,32 +160,71 @@ static void print_line(const struct config *config)
 	(void)fflush(stdout);
 }
 
-static int wait_for_restart(const struct config *config, unsigned wait_s)
+/* Waits until nova-compute publishes on its exchange. */
+static int wait_until_it_follows(const struct config *config, gint64 until,
+				 enum rpc_beside_evidence *ret_seen, GError **error)
 {
-	gint64 until = g_get_monotonic_time() + wait_s * G_USEC_PER_SEC;
-	enum rpc_beside_evidence seen = RPC_BESIDE_UNSEEN, latest;
-	g_autoptr(GError) error = NULL;
+	enum rpc_beside_evidence latest;
 
-	printf("Waiting for nova-compute for at most %u s. Ctrl-C does no harm.\n", wait_s);
-	(void)fflush(stdout);
+	*ret_seen = RPC_BESIDE_UNSEEN;
 	do {
 		gint64 left_s = (until - g_get_monotonic_time()) / G_USEC_PER_SEC;
 
 		if (rpc_beside_observe(&config->rpc, RPC_BESIDE_FOLLOWS,
-				       (unsigned)CLAMP(left_s, 1, OBSERVE_S), &latest, &error) < 0)
-			return beside_fail(error);
-		seen = latest == RPC_BESIDE_UNSEEN ? seen : latest;
-	} while (seen != RPC_BESIDE_FOLLOWS && g_get_monotonic_time() < until);
-	if (seen == RPC_BESIDE_FOLLOWS) {
-		printf("nova-compute follows. Done.\n");
-		return EXIT_SUCCESS;
+				       (unsigned)CLAMP(left_s, 1, OBSERVE_S), &latest, error) < 0)
+			return -1;
+		*ret_seen = latest == RPC_BESIDE_UNSEEN ? *ret_seen : latest;
+	} while (*ret_seen != RPC_BESIDE_FOLLOWS && g_get_monotonic_time() < until);
+	return 0;
+}
+
+/* nova-compute asks the conductor long before it serves requests. Returns whether it consumes its
+ * queue, or -1 with an error. */
+static int wait_until_it_serves(const struct config *config, gint64 until, GError **error)
+{
+	struct rpc_beside_objects objects;
+
+	for (;;) {
+		if (rpc_beside_look(&config->rpc, &objects, error) < 0)
+			return -1;
+		if (objects.nova_queue.consumers > 0 || g_get_monotonic_time() > until)
+			return objects.nova_queue.consumers > 0;
+		g_usleep(POLL_US);
 	}
-	(void)fprintf(stderr,
-		      "novasnap beside: nova-compute %s; restart it with the line above, and run "
-		      "--enable again\n",
-		      seen == RPC_BESIDE_OLD_CONFIG ? "still runs with its old configuration"
-						    : "has not been seen yet");
-	return EXIT_PENDING;
+}
+
+static int wait_for_restart(const struct config *config, unsigned wait_s)
+{
+	gint64 until = g_get_monotonic_time() + wait_s * G_USEC_PER_SEC;
+	enum rpc_beside_evidence seen;
+	g_autoptr(GError) error = NULL;
+	int serves;
+
+	printf("Waiting for nova-compute for at most %u s. Ctrl-C does no harm.\n", wait_s);
+	(void)fflush(stdout);
+	if (wait_until_it_follows(config, until, &seen, &error) < 0)
+		return beside_fail(error);
+	if (seen != RPC_BESIDE_FOLLOWS) {
+		(void)fprintf(stderr,
+			      "novasnap beside: nova-compute %s; restart it with the line above, "
+			      "and run --enable again\n",
+			      seen == RPC_BESIDE_OLD_CONFIG
+				      ? "still runs with its old configuration"
+				      : "has not been seen yet");
+		return EXIT_PENDING;
+	}
+	serves = wait_until_it_serves(config, until, &error);
+	if (serves < 0)
+		return beside_fail(error);
+	if (!serves) {
+		(void)fprintf(stderr,
+			      "novasnap beside: nova-compute follows, but does not consume its "
+			      "queue %s.%s yet; see its log, and run --enable again\n",
+			      config->rpc.topic, config->rpc.host);
+		return EXIT_PENDING;
+	}
+	printf("nova-compute follows. Done.\n");
+	return EXIT_SUCCESS;
 }
 
 int beside_enable(const struct config *config, unsigned wait_s)

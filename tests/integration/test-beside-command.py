@@ -65,11 +65,11 @@ class Site:
         self.env.enter(self.agent)
         return self
 
-    def restart_nova(self, exchange=None):
+    def restart_nova(self, exchange=None, serves=True):
         if self.nova:
             self.nova.close()
         self.nova = self.env.enter(NovaCompute(self.env.folder, self.url, self.options, host=self.host,
-                                               exchange=exchange))
+                                               exchange=exchange, serves=serves))
 
     def beside(self, *args, status=DONE):
         done = self.agent.command("beside", *args, check=False)
@@ -252,6 +252,17 @@ def test_other_arguments(env):
     text = site.beside("--enable", status=FAILED)
     check("406" in text and "durable" in text, text)
     equal(site.objects(), before, "the broker")
+
+
+def test_nova_compute_starts_slowly(env):
+    """It uses its exchange long before it serves requests."""
+    site = env.site().start()
+    site.beside("--enable", "--wait", "0", status=PENDING)
+    site.restart_nova(site.exchange, serves=False)
+    check("does not consume" in site.beside("--enable", "--wait", "3", status=PENDING), "it was not awaited")
+    site.nova.serve()
+    check("nova-compute follows" in site.beside("--enable", *WAIT), "it does not follow")
+    equal(site.status()["problems"], [], "problems")
 
 
 def test_long_name(env):

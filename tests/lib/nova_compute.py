@@ -23,10 +23,12 @@ REPORT_S = 0.5
 
 
 class NovaCompute(NovaService):
-    """Serves and reports when it is entered, and until close()."""
+    """Serves and reports when it is entered, and until close(). `serves`: false while it is starting, when it talks only
+    to the conductor."""
 
-    def __init__(self, *args, **more):
+    def __init__(self, *args, serves=True, **more):
         super().__init__(*args, **more)
+        self.serves = serves
         self.more_endpoints = [BaseRPCAPI("compute", None)]
         self._stopped = threading.Event()
         self._reporter = threading.Thread(target=self._report, daemon=True)
@@ -43,7 +45,8 @@ class NovaCompute(NovaService):
                 pass  # the broker is away
 
     def __enter__(self):
-        self.serve()
+        if self.serves:
+            self.serve()
         self._reporter.start()
         return self
 
