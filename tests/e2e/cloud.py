@@ -4,10 +4,12 @@ nova-api, nova-conductor, nova-scheduler, nova-compute, MariaDB, RabbitMQ and li
 loopback and in one folder. Neutron and Cinder are the only stand-ins: the servers have no ports.
   NOVASNAP_E2E_MESSAGING=plain|modern|modern-denied: the queues that oslo.messaging declares (see cloud_conf.py)."""
 import concurrent.futures
+import glob
 import json
 import os
 import subprocess
 import time
+import uuid
 
 import openstack
 
@@ -55,6 +57,7 @@ class Cloud:
             raise RuntimeError(f"NOVASNAP_E2E_MESSAGING is none of {', '.join(cloud_conf.MESSAGING)}: {self.messaging}")
         if self.messaging != "plain" and not release.HAS_MODERN_MESSAGING:
             raise RuntimeError(f"the oslo.messaging of Nova {release.NAME} knows no {self.messaging} messaging")
+        self.queue_manager = f"{host}-{uuid.uuid4().hex[:6]}"
         self.broker = Broker(folder, options=cloud_conf.MESSAGING[self.messaging][1])
         self.libvirt, self.neutron = Libvirtd(folder), NeutronStandIn()
         self.volumes = VolumesStandIn(folder)
@@ -204,6 +207,8 @@ class Cloud:
         self.processes = []
         for service in (self.volumes, self.neutron, self.broker, self.libvirt):
             service.stop()
+        for counter in glob.glob(f"/dev/shm/{self.queue_manager}*_qmanager"):
+            os.unlink(counter)
 
     def __enter__(self):
         try:

@@ -8,13 +8,14 @@ PASSWORD = "e2e"
 REGION = "RegionOne"
 
 # Of [oslo_messaging_rabbit]: quorum queues also for what is transient, streams for the fanouts, and queues with names
-# that stay, as the deployment tools of today set them. `hostname` is the queue manager's.
+# that stay, as the deployment tools of today set them. `hostname` is the queue manager's, which counts in files of
+# /dev/shm: two clouds with one name would give two transports of a process the same queue of replies.
 MODERN = """rabbit_quorum_queue = true
 rabbit_transient_quorum_queue = true
 rabbit_stream_fanout = true
 rabbit_qos_prefetch_count = 10
 use_queue_manager = true
-hostname = {host}
+hostname = {queue_manager}
 """
 # Of [oslo_messaging_rabbit] and of rabbitmq.conf. With "modern-denied" the broker refuses each transient queue that is
 # not exclusive.
@@ -139,7 +140,7 @@ lock_path = {cloud.folder.file('locks')}
 [oslo_messaging_notifications]
 driver = messagingv2
 [oslo_messaging_rabbit]
-{MESSAGING[cloud.messaging][0].format(host=cloud.host)}[notifications]
+{MESSAGING[cloud.messaging][0].format(queue_manager=cloud.queue_manager)}[notifications]
 notification_format = both
 [wsgi]
 api_paste_config = /etc/nova/api-paste.ini

@@ -42,7 +42,7 @@ class Beside(Environment):
                                                     "instances_path": self.folder.make("nova2/instances")},
                             libvirt={"connection_uri": self.other.uri},
                             # The queue manager names the queues of replies by it.
-                            oslo_messaging_rabbit={"hostname": "lab2"})}
+                            oslo_messaging_rabbit={"hostname": f"{cloud.queue_manager}-2"})}
         for compute in self.computes.values():
             compute.start(wait=False)
             self.callback(compute.stop)
