@@ -77,7 +77,9 @@ class Mixed:
         by = f"by a kill of {victim}" if victim else "without a kill"
         try:
             record = server.wait_idle(seconds)
-            assert record["status"] == status, (host, name, status, record, server.events())
+            events = server.events()
+            assert record["status"] == status, (host, name, status, record, events)
+            assert "Error" not in {result for _, result in events}, (host, name, events)
             if image:
                 found = self.env.wait_image(server, image)
                 assert found and found.status == "active", (name, found)

@@ -28,6 +28,13 @@ class Server:
         return tap.wait_for(f"status {status}", lambda: (
             record := self.record())["OS-EXT-STS:task_state"] is None and record["status"] == status and record, 120, 0.2)
 
+    def wait_success(self, status="ACTIVE"):
+        """Waits for the end of the last action, which has succeeded: a reboot that fails leaves the server ACTIVE, too."""
+        record = self.wait_idle()
+        assert record["status"] == status, record
+        tap.wait_for("the end of the events", lambda: all(result for _, result in self.events()), 20)
+        assert {result for _, result in self.events()} == {"Success"}, self.events()
+
     def events(self):
         """Returns (event, result) of each event of the last action."""
         return self.events_of(self.requests()[0])

@@ -4,6 +4,7 @@ nova-compute can use a "local" volume without a storage service."""
 import json
 import subprocess
 import uuid
+from urllib.parse import parse_qs, urlsplit
 
 from standin_http import Handler, HttpStandIn
 
@@ -30,6 +31,10 @@ class _Handler(Handler):
                 self._answer(200)
             else:
                 self._answer(200, volume=volumes[parts[1]])
+        elif parts == ["attachments"]:
+            server = parse_qs(urlsplit(self.path).query)["instance_id"]
+            self._answer(200, attachments=[each for each in self.stand_in.attachments.values()
+                                           if each["instance"] in server])
         elif parts[0] == "attachments" and parts[1] in self.stand_in.attachments:
             self._answer(200, attachment=self.stand_in.attachments[parts[1]])
         else:

@@ -136,7 +136,7 @@ class Beside(Environment):
         """Brings a server back whose request died with nova-compute, as an operator would."""
         self.cloud.act(server.server, {"os-resetState": {"state": "active"}})
         server.ask({"reboot": {"type": "HARD"}}, "repair")
-        assert server.wait_idle()["status"] == "ACTIVE"
+        server.wait_success()
 
     def check_whole(self, image):
         """The image is one that can be used."""
@@ -168,11 +168,11 @@ def test_each_action_is_served(env):
     for name in ("pause", "unpause", "suspend", "resume", "reboot", "stop", "start"):
         what, _, status = ACTIONS[name]
         server.ask(what, name)
-        assert server.wait_idle()["status"] == status, (name, server.record())
+        server.wait_success(status)
     server.ask({"shelve": None}, "shelve")
-    assert server.wait_idle()["status"] == "SHELVED", server.record()
+    server.wait_success("SHELVED")
     server.ask({"unshelve": None}, "unshelve")
-    assert server.wait_idle()["status"] == "ACTIVE", server.record()
+    server.wait_success()
     assert env.theirs.answers(server.server)
     assert not env.jobs_of(server), "novasnapd served what is nova-compute's"
 
