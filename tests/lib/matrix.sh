@@ -8,8 +8,8 @@
 #   e2e-plain          make e2e with the defaults of oslo.messaging
 #   e2e-modern         make e2e with quorum queues and streams
 #   demo-directory     make demo IMAGES=directory; runs only if it is named
-# What has passed for this commit is not run again (tests/lib/parts.sh). When all cells have passed for one commit, the
-# table in conf/docs/compatibility.md is written.
+# What has passed for this commit is not run again (tests/lib/parts.sh), nor what has passed for another one from which no
+# input of the cell differs. When all cells have passed for one commit, the table in conf/docs/compatibility.md is written.
 #   tests/lib/matrix.sh [RELEASE-KIND | RELEASE | KIND ...]
 #   tests/lib/matrix.sh --list          prints the names of the cells
 #   tests/lib/matrix.sh --page          writes the table from what is recorded for this commit
@@ -145,7 +145,40 @@ prepare_and_run() { # cell
 	note_versions "${1%%-*}" && run_cell "$1"
 }
 
+# The inputs of a cell are all files, but for the tests of other cells, this script and its pages. After a change of how
+# this script runs a cell, remove .cache/matrix.
+has_same_inputs() { # commit cell
+	local paths=(. ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md')
+	case ${2#*-} in
+	integration) paths+=(':!tests/e2e' ':!tests/unit') ;;
+	e2e-*) paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit') ;;
+	*) paths+=(':!tests/e2e' ':!tests/integration' ':!tests/faults') ;;
+	esac
+	git diff --quiet "$1" HEAD -- "${paths[@]}" 2>/dev/null
+}
+
+# Takes over what a cell has achieved for another commit.
+take_over() { # cell
+	local record commit line
+	for record in .cache/matrix/*; do
+		commit=${record##*/}
+		if [[ $commit =~ ^[0-9a-f]{40}$ ]] && [ "$commit" != "$parts_commit" ] &&
+			line=$(grep "^$1 " "$record") && has_same_inputs "$commit" "$1"; then
+			echo "$line" >>"$parts_record"
+			sort -u -o "$parts_record-${1%%-*}" <(cat "$parts_record-${1%%-*}" "$record-${1%%-*}" 2>/dev/null)
+			return
+		fi
+	done
+}
+
 parts_open matrix
+if [ -n "$parts_record" ]; then
+	for cell in "${all[@]}"; do
+		if ! parts_passed "$cell"; then
+			take_over "$cell"
+		fi
+	done
+fi
 for cell in "${cells[@]}"; do
 	parts_run "$cell" prepare_and_run "$cell"
 done
