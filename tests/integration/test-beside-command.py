@@ -88,9 +88,18 @@ class Site:
         self.beside("--enable", *WAIT)
         return self
 
+    def broker_objects(self, vhost):
+        """RabbitMQ 4 lists a binding before its queue, for a moment."""
+        def are_complete():
+            found = self.env.broker.objects(vhost)
+            names = {queue["name"] for queue in found[1]}
+            return all(each["destination"] in names for each in found[2]
+                       if each["destination_type"] == "queue") and found
+        return tap.wait_for("the queues of all bindings", are_complete, 20, 0.1)
+
     def objects(self, vhost=None):
         """What is at the broker, without the queues of single processes."""
-        exchanges, queues, bindings = self.env.broker.objects(vhost or self.vhost)
+        exchanges, queues, bindings = self.broker_objects(vhost or self.vhost)
         own = {queue["name"] for queue in queues if queue["exclusive"] or queue["name"].startswith("reply_")
                or "_fanout_" in queue["name"]}
         return (sorted((each["name"], each["type"], each["durable"], each["auto_delete"]) for each in exchanges

@@ -38,7 +38,8 @@ class Beside(Environment):
     own_broker = True
 
     def make_broker(self):
-        return Broker(self.folder, management=True)
+        # RabbitMQ 4 takes 16 MiB by default.
+        return Broker(self.folder, management=True, options=["max_message_size = 134217728"])
 
     def set_up(self):
         self.wait_services()

@@ -198,7 +198,7 @@ def ours_first(host):
             conductor.task_states[message["args"]["instance"]["nova_object.data"]["uuid"]] = "image_snapshot_pending"
             host.broker.publish(message, f"compute.{HOST}", vhost=host.vhost)
             tap.wait_for("notification of the failure", lambda: any(
-                each[1] == "versioned_notifications.error" for each in host.objects()))
+                each[0] == "binding" and each[2] == "versioned_notifications.error" for each in host.objects()))
         left = host.objects()
         assert started <= left, started - left
         with host.api() as api:
