@@ -131,7 +131,7 @@ run_cell() { # cell
 	demo) in_root 600 --net private "$release" make demo ;;
 	demo-directory) in_root 600 --net private "$release" make IMAGES=directory demo ;;
 	integration)
-		NOVASNAP_TESTS='/integration/|/faults/' in_root 2400 --net private "$release" make test
+		NOVASNAP_TESTS='/integration/|/faults/' in_root 3600 --net private "$release" make test
 		;;
 	e2e-*) NOVASNAP_E2E_MESSAGING=${kind#e2e-} in_root 1500 --net private "$release" make e2e ;;
 	esac
