@@ -241,11 +241,15 @@ def test_byte_for_byte(env):
         (os.urandom(131072 - 8), NO_PROPERTIES), (os.urandom(3_000_000), ALL_PROPERTIES),
         (os.urandom(20_000_000), NO_PROPERTIES), (text, NO_PROPERTIES),
     ]
+    # RabbitMQ 4.3 itself sorts headers, and keeps one of each name: without novasnapd the messages would arrive so.
+    site.channel.queue_declare("reference", auto_delete=False)
     for body, encoded in sent:
         site.publish(body, encoded)
+        site.publish(b"", encoded, key="reference", exchange="")
     got = site.read_all(len(sent))
     equal(len(got), len(sent), "messages")
-    for (body, encoded), message in zip(sent, got):
+    for (body, _), message in zip(sent, got):
+        encoded = site.read("reference").encoded
         body = body.encode() if isinstance(body, str) else body
         arrived = message.body.encode() if isinstance(message.body, str) else message.body
         check(arrived == body, f"a body of {len(body)} bytes: {len(arrived)} came")

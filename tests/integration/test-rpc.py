@@ -121,6 +121,11 @@ def test_casts_that_are_not_served_are_moved_byte_for_byte(env):
             # A version that is not served, to any host of the topic.
             client.prepare(version="7.0", server=None).cast({}, "echo")
             # An encoding that cannot be read, whose body is not even text.
+            # What the broker makes of the headers itself: RabbitMQ 4.3 reads a negative number of py-amqp as a positive one.
+            with n.connection() as connection:
+                connection.channel().queue_declare(f"{n.topic}-reference", auto_delete=False)
+            n.publish(f"{n.topic}-reference", b"", exchange="", headers=MARKS)
+            marks = take_all(n, f"{n.topic}-reference", 1)[0].headers
             n.publish(own, b"\x00\xff", content_encoding="x-unknown", headers={"compression": "application/x-none"})
             # A call is answered; a fanout is not for this host's nova-compute, which has no queue of it now.
             raises(lambda: client.call({}, "no_such", a=1), "NoSuchMethod")
@@ -130,7 +135,7 @@ def test_casts_that_are_not_served_are_moved_byte_for_byte(env):
             equal([bytes(message.body, "utf-8") if isinstance(message.body, str) else bytes(message.body)
                    for message in taken[:len(bodies)]], bodies, "the bodies, in their order")
             for i, message in enumerate(taken[:len(bodies)]):
-                equal(message.headers, MARKS, "the headers")
+                equal(message.headers, marks, "the headers")
                 equal({key: value for key, value in message.properties.items() if key != "application_headers"},
                       {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 1,
                        "priority": 3, "correlation_id": f"c{i}", "expiration": "600000", "message_id": "",
@@ -139,7 +144,8 @@ def test_casts_that_are_not_served_are_moved_byte_for_byte(env):
             client.cast({}, "echo", text="served")
             equal(peer.request("echo")["args"]["text"], "served", "what is served")
             check("no_such_1" not in peer.text(), "the method in the log")
-        Names.delete(n.connection(), "queue_delete", queue)
+        for name in (queue, f"{n.topic}-reference"):
+            Names.delete(n.connection(), "queue_delete", name)
 
 
 def test_a_full_queue_for_unhandled_casts_keeps_no_other_cast_waiting(env):
