@@ -162,12 +162,13 @@ $(BUILD)/tests/unit/test-intake: ALL_LDFLAGS += $(call wrap,rpc_request_ack rpc_
 	rpc_request_free)
 $(BUILD)/tests/unit/test-nova-service: ALL_LDFLAGS += $(call wrap,rpc_call)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
-	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel)
+	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel \
+	g_get_monotonic_time)
 $(BUILD)/tests/unit/test-task-run: ALL_LDFLAGS += $(call wrap,report_end virt_guest_rollback_step job_is_cancelled \
 	job_is_stopping job_is_out_of_time job_holds_key job_wait_despite_cancel g_get_monotonic_time \
 	nova_conductor_instance_refresh)
 $(BUILD)/tests/unit/test-claim: ALL_LDFLAGS += $(call wrap,report_save_once report_progress \
-	rpc_failure_actual_task_state nova_conductor_event_find snapshot_want job_is_stopping \
+	rpc_failure_actual_task_state nova_conductor_event_find nova_conductor_instance_save snapshot_want job_is_stopping \
 	job_wait_despite_cancel g_get_monotonic_time)
 $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop rpc_end_calls)

@@ -9,6 +9,7 @@
 #include "agent/recovery/moved.h"
 #include "agent/recovery/resume.h"
 #include "agent/recovery/rollback.h"
+#include "agent/task/claim-due.h"
 #include "agent/task/claim.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
@@ -82,20 +83,14 @@ static enum task_event begin_task(struct task *task, GError **error)
 	return event;
 }
 
-/* Of an instance that has moved or is gone there is nothing to claim. */
-static bool needs_claim(const struct task *task, enum task_event event)
-{
-	return event != TASK_EVENT_STOPPED && event != TASK_EVENT_NOT_OURS &&
-	       event != TASK_EVENT_INSTANCE_GONE && claim_is_due(task);
-}
-
 /* Claims the task, also if it ends without running: its end is reported only then. Returns `event`,
  * or the one with which the task ends instead; then the error is replaced. */
 static enum task_event claim_task(struct task *task, enum task_event event, GError **error)
 {
+	bool is_here = event != TASK_EVENT_NOT_OURS && event != TASK_EVENT_INSTANCE_GONE;
 	g_autoptr(GError) local = NULL;
 
-	switch (claim_take(task, &local)) {
+	switch (is_here ? claim_take(task, &local) : claim_ask(task, &local)) {
 	case CLAIM_OURS:
 		return event;
 	case CLAIM_TAKEN:
@@ -246,7 +241,7 @@ static void task_job_run(struct job *job, void *opaque)
 
 	task->job = job;
 	event = begin_task(task, &error);
-	if (needs_claim(task, event))
+	if (event != TASK_EVENT_STOPPED && claim_is_due(task))
 		event = claim_task(task, event, &error);
 	if (ends_without_success(event) && task->method->give_up)
 		task->method->give_up(task);

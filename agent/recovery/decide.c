@@ -6,7 +6,7 @@
 
 #include "agent/recovery/image.h"
 #include "agent/recovery/instance.h"
-#include "agent/task/claim.h"
+#include "agent/task/claim-due.h"
 #include "agent/task/facts.h"
 #include "agent/task/outcome.h"
 

@@ -8,61 +8,32 @@
 #include "agent/task/release.h"
 #include "agent/task/report.h"
 #include "agent/task/want.h"
+#include "rpc/beside.h"
 
 #define PAUSE_MS 2000
 /* How long it is tried while conductor, image store, libvirt or journal do not answer. */
 #define UNANSWERED_S (24 * 3600LL)
-/* The same while the conductor answers with an error, for example because its database is down. */
+/* The same while the conductor answers each save with an error, for example because its database is
+ * down. */
 #define ERROR_S 600
+/* A copy of the cast has reached a nova-compute that serves by then. */
+#define COPY_S (3 * RPC_BESIDE_TTL_MS / 1000)
 
-/* The facts that are journaled for an unclaimed job, too. */
-static bool is_fact_of_unclaimed(const struct journal_step *step)
-{
-	static const char *const words[] = {FACT_FAILURE, FACT_FAULT_SENT, FACT_FAULT_REPORTED,
-					    FACT_STOPPED};
-	g_auto(GStrv) parts = g_strsplit(step->name, " ", 2);
-
-	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
-		if (g_strcmp0(parts[0], words[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* A process of the mode exclusive journals no claim, but every other step. */
-static bool was_claimed(const struct journal_job *left)
-{
-	for (guint i = 0; left && i < left->steps->len; i++) {
-		if (!is_fact_of_unclaimed(left->steps->pdata[i]))
-			return true;
-	}
-	return false;
-}
-
-bool claim_is_due(const struct task *task)
-{
-	const struct config *config = task->agent->config;
-
-	return config->beside && config->control && task->method->claim_state &&
-	       !nova_instance_is_plain(task->instance) && !task->is_claimed &&
-	       !was_claimed(task->recovered_job);
-}
-
-/* One attempt to claim. */
+/* The attempts to claim a task. */
 struct claim {
 	struct task *task;
 	/* A save was sent, by this or an earlier process, and it is unknown whether it was done. */
 	bool may_be_saved;
 	bool is_cleared; /* the task state of nova-api was cleared, and the snapshot is wanted */
+	gint64 errors_since; /* each save was answered with an error, monotonic us; 0: not so */
 };
 
 enum verdict {
 	VERDICT_OURS,
 	VERDICT_TAKEN,
-	VERDICT_FAILED,	    /* no other attempt may succeed */
-	VERDICT_UNANSWERED, /* an error is set */
-	VERDICT_REFUSED,    /* the conductor has answered with an error, which is set */
-	VERDICT_AGAIN,	    /* with is_cleared */
+	VERDICT_FAILED,	 /* no other attempt may succeed, and nova-compute has not begun it */
+	VERDICT_UNKNOWN, /* ask again later */
+	VERDICT_AGAIN,	 /* at once; no error is set */
 };
 
 static enum verdict set_taken(const struct claim *claim, const char *why, GError **error)
@@ -75,11 +46,6 @@ static enum verdict set_taken(const struct claim *claim, const char *why, GError
 	return VERDICT_TAKEN;
 }
 
-static enum verdict verdict_of_error(const GError *error)
-{
-	return rpc_error_is_unanswered(error) ? VERDICT_UNANSWERED : VERDICT_REFUSED;
-}
-
 /* nova-compute's event of the request: an enum nova_event, or -1 with an error. */
 static int find_nova_event(const struct claim *claim, GError **error)
 {
@@ -90,49 +56,48 @@ static int find_nova_event(const struct claim *claim, GError **error)
 					 error);
 }
 
-/* The instance is in the first task state, and a save of it may have been ours. */
-static enum verdict find_owner(const struct claim *claim, GError **error)
+/* VERDICT_OURS: nova-compute has not begun the request. */
+static enum verdict ask_nova_event(struct claim *claim, GError **error)
 {
-	g_autoptr(GError) local = NULL;
-	int begun = find_nova_event(claim, &local);
+	int begun = find_nova_event(claim, error);
 
-	if (begun == NOVA_EVENT_LIVE)
+	if (begun < 0)
+		return VERDICT_UNKNOWN;
+	if (begun != NOVA_EVENT_NONE)
 		return set_taken(claim, "the request's event shows that it has begun it", error);
-	/* A nova-compute whose save was refused has failed. */
-	if (begun >= 0)
-		return VERDICT_OURS;
-	g_propagate_error(error, g_steal_pointer(&local));
-	return verdict_of_error(*error);
+	return VERDICT_OURS;
+}
+
+/* nova-compute has not begun the request: then nobody else reports its failure and deletes its
+ * image. But nova-compute may begin it soon, if the broker has given it a copy. */
+static enum verdict fail_unclaimed(const struct claim *claim, const GError *why, GError **error)
+{
+	gint64 age = g_get_monotonic_time() - claim->task->created_at;
+
+	if (g_error_matches(why, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE) &&
+	    age < COPY_S * G_USEC_PER_SEC) {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_TIMEOUT,
+			    "%s; nova-compute may have a copy of the request", why->message);
+		return VERDICT_UNKNOWN;
+	}
+	g_propagate_error(error, g_error_copy(why));
+	return VERDICT_FAILED;
 }
 
 /* The instance has no task state: nova-compute clears it when it starts. */
-static enum verdict check_wanted(struct claim *claim, GError **error)
+static enum verdict check_wanted(struct claim *claim, const GError *refusal, GError **error)
 {
-	g_autoptr(GError) local = NULL;
-	int begun;
-
 	switch (snapshot_want(claim->task, false)) {
 	case WANT_NO:
-		return set_taken(claim,
-				 "the instance has no task state, and the image does not wait for "
-				 "data or the guest is not on this host",
-				 error);
+		return fail_unclaimed(claim, refusal, error);
 	case WANT_UNKNOWN:
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_TIMEOUT,
 				    "it is unknown whether the snapshot is still wanted: image "
 				    "store or libvirt do not answer");
-		return VERDICT_UNANSWERED;
+		return VERDICT_UNKNOWN;
 	case WANT_YES:
 	default:
 		break;
-	}
-	begun = find_nova_event(claim, &local);
-	if (begun == NOVA_EVENT_LIVE || begun == NOVA_EVENT_FAILED)
-		return set_taken(
-			claim, "it began the request, and the task state was cleared since", error);
-	if (begun < 0) {
-		g_propagate_error(error, g_steal_pointer(&local));
-		return verdict_of_error(*error);
 	}
 	g_message("instance %s: its task state was cleared by another process; image %s still "
 		  "waits for data",
@@ -141,27 +106,50 @@ static enum verdict check_wanted(struct claim *claim, GError **error)
 	return VERDICT_AGAIN;
 }
 
+/* The instance is gone, or has another task state. */
 static enum verdict classify_refusal(struct claim *claim, const GError *refusal, GError **error)
 {
-	const struct task *task = claim->task;
 	const char *actual = rpc_failure_actual_task_state(refusal);
-	g_autofree char *why = NULL;
+	bool may_be_ours =
+		claim->may_be_saved && g_strcmp0(actual, claim->task->method->claim_state) == 0;
+	int begun = find_nova_event(claim, error);
 
-	if (actual && claim->may_be_saved && g_str_equal(actual, task->method->claim_state))
-		return find_owner(claim, error);
+	if (begun < 0)
+		return VERDICT_UNKNOWN;
+	/* A nova-compute whose save was refused has failed. */
+	if (may_be_ours && begun != NOVA_EVENT_LIVE)
+		return VERDICT_OURS;
+	if (begun != NOVA_EVENT_NONE)
+		return set_taken(claim, refusal->message, error);
 	if (actual && *actual == '\0' && !claim->is_cleared)
-		return check_wanted(claim, error);
-	/* nova has an error of its own only for "deleting", not for "soft-deleting". nova-compute
-	 * has not begun the request, or fails at its next save. */
+		return check_wanted(claim, refusal, error);
+	/* nova has an error of its own only for "deleting", not for "soft-deleting". */
 	if (nova_task_state_is_deleting(actual)) {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE,
 			    "the instance is being deleted: %s", refusal->message);
 		return VERDICT_FAILED;
 	}
-	why = g_strdup_printf("the instance is in the task state %s", !actual	? "(unknown)"
-								      : *actual ? actual
-										: "none");
-	return set_taken(claim, why, error);
+	return fail_unclaimed(claim, refusal, error);
+}
+
+/* An error does not tell whether the save was done, either: for example the database's connection
+ * may be lost during the commit. */
+static enum verdict classify_failure(struct claim *claim, const GError *failure, GError **error)
+{
+	gint64 now = g_get_monotonic_time();
+	enum verdict verdict;
+
+	claim->may_be_saved = true;
+	if (rpc_error_is_unanswered(failure))
+		claim->errors_since = 0;
+	else if (claim->errors_since == 0)
+		claim->errors_since = now;
+	if (claim->errors_since == 0 || now - claim->errors_since < ERROR_S * G_USEC_PER_SEC) {
+		g_propagate_error(error, g_error_copy(failure));
+		return VERDICT_UNKNOWN;
+	}
+	verdict = ask_nova_event(claim, error);
+	return verdict == VERDICT_OURS ? fail_unclaimed(claim, failure, error) : verdict;
 }
 
 static enum verdict try_claim(struct claim *claim, GError **error)
@@ -175,47 +163,42 @@ static enum verdict try_claim(struct claim *claim, GError **error)
 	if (report_save_once(task, method->claim_state,
 			     claim->is_cleared ? or_none : method->claim_expected, &local) == 0)
 		return VERDICT_OURS;
-	if (g_error_matches(local, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE))
+	if (g_error_matches(local, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE) ||
+	    g_error_matches(local, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE) ||
+	    g_error_matches(local, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
 		return classify_refusal(claim, local, error);
-	g_propagate_error(error, g_steal_pointer(&local));
-	if (g_error_matches(*error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND) ||
-	    g_error_matches(*error, RPC_ERROR, RPC_ERROR_UNEXPECTED_DELETING_TASK_STATE))
-		return VERDICT_FAILED;
-	/* An error does not tell, either: for example the database's connection may be lost during
-	 * the commit. */
-	claim->may_be_saved = true;
-	return verdict_of_error(*error);
+	return classify_failure(claim, local, error);
 }
 
 /* Tries until the verdict is clear, the time is over, or novasnapd stops. */
-static enum verdict try_until_clear(struct claim *claim, GError **error)
+static enum verdict try_until_clear(struct claim *claim,
+				    enum verdict (*attempt)(struct claim *claim, GError **error),
+				    GError **error)
 {
-	gint64 began = g_get_monotonic_time();
+	gint64 until = g_get_monotonic_time() + UNANSWERED_S * G_USEC_PER_SEC;
 	bool is_logged = false;
 
 	for (;;) {
 		g_autoptr(GError) local = NULL;
-		enum verdict verdict = try_claim(claim, &local);
-		gint64 limit_s = verdict == VERDICT_REFUSED ? ERROR_S : UNANSWERED_S;
+		enum verdict verdict = attempt(claim, &local);
 
 		if (verdict == VERDICT_AGAIN)
 			continue;
-		if (verdict <= VERDICT_FAILED ||
-		    g_get_monotonic_time() - began > limit_s * G_USEC_PER_SEC ||
+		if (verdict != VERDICT_UNKNOWN || g_get_monotonic_time() > until ||
 		    !job_wait_despite_cancel(claim->task->job, PAUSE_MS)) {
 			if (local)
 				g_propagate_error(error, g_steal_pointer(&local));
 			return verdict;
 		}
 		g_log(G_LOG_DOMAIN, is_logged ? G_LOG_LEVEL_INFO : G_LOG_LEVEL_MESSAGE,
-		      "instance %s: saving the first task state: %s; trying again",
-		      nova_instance_uuid(claim->task->instance), local->message);
+		      "instance %s: %s: %s; trying again",
+		      nova_instance_uuid(claim->task->instance), claim->task->step, local->message);
 		is_logged = true;
 	}
 }
 
 /* The next process must know it before there is another effect. */
-static int journal_claim(struct task *task, GError **error)
+static int journal_fact(struct task *task, const char *fact, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + UNANSWERED_S * G_USEC_PER_SEC;
 
@@ -223,8 +206,8 @@ static int journal_claim(struct task *task, GError **error)
 		g_autoptr(GError) local = NULL;
 
 		if (task->journal_job == 0 ||
-		    journal_step_add(task->agent->journal, task->journal_job, FACT_CLAIMED, "",
-				     &local) == 0)
+		    journal_step_add(task->agent->journal, task->journal_job, fact, "", &local) ==
+			    0)
 			return 0;
 		if (!is_logged)
 			g_warning("instance %s: %s; %s waits until the journal can be written",
@@ -242,7 +225,7 @@ static enum claim_result accept_claim(struct task *task, GError **error)
 {
 	/* After a lost reply they are still marked. */
 	nova_instance_forget_changes(task->instance);
-	if (journal_claim(task, error) < 0)
+	if (journal_fact(task, FACT_CLAIMED, error) < 0)
 		return CLAIM_FAILED;
 	task->is_claimed = true;
 	task->task_state = task->method->claim_state;
@@ -251,34 +234,46 @@ static enum claim_result accept_claim(struct task *task, GError **error)
 	return CLAIM_OURS;
 }
 
+/* Takes ownership of `why`. */
+static enum claim_result result_of_verdict(const struct claim *claim, enum verdict verdict,
+					   GError *why, GError **error)
+{
+	g_autoptr(GError) local = why;
+
+	/* nova-compute may have the request: nothing may be reported for it. */
+	if (verdict == VERDICT_UNKNOWN && !job_is_stopping(claim->task->job))
+		verdict = set_taken(claim, local->message, error);
+	else
+		g_propagate_error(error, g_steal_pointer(&local));
+	return verdict == VERDICT_TAKEN ? CLAIM_TAKEN : CLAIM_FAILED;
+}
+
 enum claim_result claim_take(struct task *task, GError **error)
 {
-	struct claim claim = {.task = task, .may_be_saved = task_was_begun(task)};
-	g_autoptr(GError) local = NULL;
+	const struct journal_job *left = task->recovered_job;
+	struct claim claim = {.task = task,
+			      .may_be_saved = left && fact_is_known(left, FACT_CLAIMING)};
+	GError *local = NULL;
+	enum verdict verdict;
 
 	task->step = "saving the first task state";
 	release_find(task);
-	switch (try_until_clear(&claim, &local)) {
-	case VERDICT_OURS:
-		return accept_claim(task, error);
-	case VERDICT_TAKEN:
-		g_propagate_error(error, g_steal_pointer(&local));
-		return CLAIM_TAKEN;
-	case VERDICT_UNANSWERED:
-		/* nova-compute may have the request: nothing may be reported for it. */
-		if (!job_is_stopping(task->job)) {
-			(void)set_taken(&claim,
-					local ? local->message : "the conductor did not answer",
-					error);
-			return CLAIM_TAKEN;
-		}
-		break;
-	case VERDICT_FAILED:
-	case VERDICT_REFUSED:
-	case VERDICT_AGAIN:
-	default:
-		break;
-	}
-	g_propagate_error(error, g_steal_pointer(&local));
-	return CLAIM_FAILED;
+	if (!claim.may_be_saved && journal_fact(task, FACT_CLAIMING, error) < 0)
+		return CLAIM_FAILED;
+	verdict = try_until_clear(&claim, try_claim, &local);
+	return verdict == VERDICT_OURS ? accept_claim(task, error)
+				       : result_of_verdict(&claim, verdict, local, error);
+}
+
+enum claim_result claim_ask(struct task *task, GError **error)
+{
+	struct claim claim = {.task = task};
+	GError *local = NULL;
+	enum verdict verdict;
+
+	task->step = "asking whether nova-compute has begun the request";
+	release_find(task);
+	verdict = try_until_clear(&claim, ask_nova_event, &local);
+	return verdict == VERDICT_OURS ? CLAIM_OURS
+				       : result_of_verdict(&claim, verdict, local, error);
 }

@@ -22,6 +22,7 @@
 #define FACT_EVENT_FINISHED "told-event"  /* that event is finished */
 #define FACT_IMAGE_ASKED                                                                           \
 	"ask-image"		 /* the store was asked until it knows what became of the image */
+#define FACT_CLAIMING "claiming" /* the first save may have been sent */
 #define FACT_CLAIMED "claimed"	 /* the conductor has accepted the first save */
 #define FACT_PROGRESS "progress" /* a percentage may be in the instance's record */
 #define FACT_STOPPED "stopped"	 /* a run of the job was ended by SIGTERM */

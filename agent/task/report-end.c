@@ -6,7 +6,7 @@
 #include "agent/task/report-end.h"
 
 #include "agent/task/args.h"
-#include "agent/task/claim.h"
+#include "agent/task/claim-due.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/nova-exception.h"
@@ -226,26 +226,29 @@ static void finish_event(const struct end *end)
 				   error);
 }
 
-/* The task states that may be cleared; NULL: any. As nova's _instance_update, which clears any. On
- * a later try, or beside a nova-compute, another operation may have changed it: then only a task
- * state of the method is cleared. */
-static const char *states_to_clear(const struct end *end)
+/* The task states that may be cleared, which the caller frees; NULL: any. As nova's
+ * _instance_update, which clears any. On a later try, or beside a nova-compute, another operation
+ * may have changed it: then only a task state of the method is cleared. */
+static char *states_to_clear(const struct end *end)
 {
 	const struct task *task = end->task;
 	bool others_may_have_acted =
 		end->is_retry || task->recovered_job || task->agent->config->beside;
 
+	/* The first save may have been done. */
 	if (claim_is_due(task))
-		return task->method->claim_expected;
-	return others_may_have_acted ? task->method->task_states : NULL;
+		return g_strdup_printf("%s,%s", task->method->claim_expected,
+				       task->method->claim_state);
+	return others_may_have_acted ? g_strdup(task->method->task_states) : NULL;
 }
 
 static void clear_task_state(const struct end *end)
 {
 	struct task *task = end->task;
+	g_autofree char *expected = states_to_clear(end);
 	g_autoptr(GError) error = NULL;
 
-	if (report_task_state(task, NULL, states_to_clear(end), &error) == 0 ||
+	if (report_task_state(task, NULL, expected, &error) == 0 ||
 	    g_error_matches(error, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND))
 		set_duty_done(end, TASK_DUTY_TASK_STATE);
 	else
@@ -346,9 +349,7 @@ static unsigned duties_not_needed(const struct task *task)
 		task->recovered_job && fact_is_known(task->recovered_job, FACT_EVENT_FINISHED);
 	unsigned duties = 0;
 
-	/* nova-compute may have an unclaimed task, and write the image. */
-	if (!(flags & METHOD_HAS_IMAGE) ||
-	    (claim_is_due(task) && task_state_stage(task->state) == STAGE_FAILED))
+	if (!(flags & METHOD_HAS_IMAGE))
 		duties |= TASK_DUTY_IMAGE;
 	if (!(flags & METHOD_HAS_FAULT) || !has_events || has_fault)
 		duties |= TASK_DUTY_FAULT;

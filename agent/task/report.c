@@ -4,6 +4,7 @@
  */
 #include "agent/task/report.h"
 
+#include "agent/task/claim-due.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/record-progress.h"
 #include "agent/task/step.h"
@@ -123,8 +124,8 @@ static int save_instance(struct task *task, const char *wanted, const char *expe
 
 	if (!has_conductor(task))
 		return 0;
-	/* The earlier process may have reached any of them. */
-	if (task_was_begun(task) && !task->is_claimed && expected) {
+	/* The earlier process may have reached any of them, but none before the first save. */
+	if (task_was_begun(task) && !task->is_claimed && !claim_is_due(task) && expected) {
 		any_of_method = g_strdup_printf("%s,%s", expected, task->method->task_states);
 		expected = any_of_method;
 	}

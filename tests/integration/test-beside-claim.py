@@ -57,10 +57,19 @@ class Beside(CaseEnvironment):
         self.broker.publish(case.request, f"compute.{self.agent.host}")
         return case
 
+    def begun(self, method="snapshot_instance"):
+        """Returns the request id of a cast that nova-compute has begun."""
+        request = f"req-{uuid.uuid4()}"
+        self.conductor.start_event(request, f"compute_{method}")
+        return request
+
     def nova_begins(self, case, state="image_snapshot"):
         """What nova-compute does with the same cast first: it starts the event, then it saves."""
         self.conductor.start_event(case.request["_context_request_id"], f"compute_{case.request['method']}")
         self.conductor.task_states[self.guest.uuid] = state
+
+    def events_of(self, case):
+        return self.conductor.actions.get(case.request["_context_request_id"], [])
 
     def is_left_alone(self, case, state):
         """Checks that novasnapd has done nothing with the request."""
@@ -106,14 +115,33 @@ def test_a_backup_begins_with_its_first_task_state(env):
     assert env.conductor.names()[:2] == ["Instance.save", "InstanceActionEvent.event_start"], env.conductor.names()
     assert [state for state, _ in states] == ["image_pending_upload", "image_uploading", "image_pending_upload",
                                               "image_uploading", None], states
-    case = env.send(task_state="image_uploading", **backup)
+    case = env.send(task_state="image_uploading", _context_request_id=env.begun("backup_instance"), **backup)
     env.is_left_alone(case, "image_uploading")
 
 
 def test_what_nova_compute_has_is_left_to_it(env):
     for state in ("image_snapshot", "image_pending_upload", "image_uploading", "powering-off"):
-        case = env.send(task_state=state)
+        case = env.send(task_state=state, _context_request_id=env.begun())
         env.is_left_alone(case, state)
+
+
+def test_what_nobody_has_fails_as_in_nova_compute(env):
+    """Another task state, and no event of the request: nobody else would delete the image."""
+    case = env.send(task_state="powering-off")
+    case.wait_end()
+    assert env.glance.get(case.image) is None, case.said()
+    assert env.events_of(case) == [[EVENT, "Error"]], env.conductor.actions
+    assert env.conductor.faults == [env.guest.uuid], env.conductor.faults
+    assert env.conductor.task_states[env.guest.uuid] == "powering-off", env.conductor.task_states
+    assert "UnexpectedTaskStateError" in str(env.notified())
+
+
+def test_nova_compute_begins_a_copy_of_what_was_refused(env):
+    """The broker gives nova-compute what novasnapd's queue has kept for too long."""
+    case = env.send(task_state="powering-off")
+    tap.wait_for("refusal", lambda: "trying again" in case.said(), 20)
+    env.nova_begins(case, "image_uploading")
+    env.is_left_alone(case, "image_uploading")
 
 
 def test_a_lost_reply_to_our_own_save(env):
@@ -201,6 +229,102 @@ def test_a_job_that_waited_is_left_to_nova_compute_by_the_next_process(env):
     assert env.conductor.faults == [], env.conductor.faults
 
 
+def test_killed_after_the_first_save_of_a_job_that_ends_without_running(env):
+    first = env.hold(env.agent, 2)
+    other = env.queue_behind(first)
+    env.agent.kill()
+    env.agent.start()
+    env.wait_held(2)
+    env.agent.command("cancel", other.image)
+    killed = []
+
+    def kill(instance, wanted):
+        if wanted == "image_snapshot" and env.glance.get(first.image)["status"] == "active" and not killed:
+            env.agent.kill()
+            killed.append(1)
+            env.conductor.task_states[instance] = "image_snapshot_pending"
+    env.conductor.before_save = kill
+    env.front.release.set()
+    tap.wait_for("kill", lambda: killed, 60)
+    env.agent.start()
+    other.wait_end()
+    assert "left to nova-compute" not in other.said(), other.said()
+    assert env.conductor.task_states[env.guest.uuid] is None, env.conductor.task_states
+    assert env.events_of(other)[-1][1], env.conductor.actions
+
+
+def moved_while_waiting(env, begins):
+    """Kills novasnapd while one job runs and another one waits, whose instance is then on another host."""
+    first = env.hold(env.agent)
+    other = env.queue_behind(first)
+    env.agent.kill()
+    if begins:
+        env.nova_begins(other)
+    env.conductor.host = "elsewhere"
+    env.front.release.set()
+    env.agent.start()
+    other.wait_end()
+    return other
+
+
+def test_nova_compute_has_begun_the_request_of_an_instance_that_moved(env):
+    other = moved_while_waiting(env, True)
+    assert env.events_of(other) == [[EVENT, None]], env.conductor.actions
+    assert env.glance.get(other.image)["status"] == "queued"
+    assert "left to nova-compute" in other.said(), other.said()
+
+
+def test_nobody_has_begun_the_request_of_an_instance_that_moved(env):
+    other = moved_while_waiting(env, False)
+    assert env.events_of(other) == [[EVENT, "Error"]], env.conductor.actions
+    assert env.glance.get(other.image) is None
+
+
+def next_request_of(env, first):
+    """The second snapshot has nova-api's task state once the first one has ended."""
+    def next_request(instance, wanted):
+        if wanted == "image_snapshot" and env.glance.get(first.image)["status"] == "active":
+            env.conductor.task_states[instance] = "image_snapshot_pending"
+    env.conductor.before_save = next_request
+
+
+def reached_nova_compute(env):
+    """Returns the bodies in nova-compute's queue."""
+    messages = iter(lambda: env.channel.basic_get(f"compute.{env.agent.host}", no_ack=True), None)
+    return [message.body for message in messages]
+
+
+def test_disable_while_jobs_are_open(env):
+    """What novasnapd has taken it ends itself, and nothing of it reaches nova-compute."""
+    first = env.hold(env.agent)
+    other = env.queue_behind(first)
+    next_request_of(env, first)
+    done = env.agent.command("beside", "--disable", "--wait", "45", check=False)  # nova-compute does not run
+    assert done.returncode == 3 and "2 requests" in done.stderr and "jobs --open" in done.stderr, done
+    env.front.release.set()
+    for case in (first, other):
+        case.wait_end()
+        assert env.glance.get(case.image)["status"] == "active", case.said()
+    assert not [body for body in reached_nova_compute(env) if first.image in str(body) or other.image in str(body)]
+    done = env.agent.command("beside", "--disable", "--wait", "0", check=False)
+    assert done.returncode == 0 and "not enabled" in done.stdout, done
+
+
+def test_disable_while_novasnapd_is_down_with_a_job_that_waits(env):
+    first = env.hold(env.agent)
+    other = env.queue_behind(first)
+    next_request_of(env, first)
+    env.agent.kill()
+    done = env.agent.command("beside", "--disable", "--wait", "45", check=False)
+    assert done.returncode == 3 and "start novasnapd" in done.stderr, done
+    env.front.release.set()
+    env.agent.start()
+    for case in (first, other):
+        case.wait_end()
+        assert env.glance.get(case.image)["status"] == "active", case.said()
+    assert not [body for body in reached_nova_compute(env) if first.image in str(body) or other.image in str(body)]
+
+
 def test_the_start_of_nova_compute_clears_the_task_state_of_a_job_that_waits(env):
     case = env.send(task_state=None)
     case.is_whole()
@@ -209,9 +333,7 @@ def test_the_start_of_nova_compute_clears_the_task_state_of_a_job_that_waits(env
 
 def test_the_task_state_was_cleared_after_nova_compute_had_begun(env):
     """Its image still waits for data, but nova-compute may be about to send it."""
-    request = f"req-{uuid.uuid4()}"
-    env.conductor.start_event(request, EVENT)
-    env.is_left_alone(env.send(task_state=None, _context_request_id=request), None)
+    env.is_left_alone(env.send(task_state=None, _context_request_id=env.begun()), None)
 
 
 def test_a_cancelled_job_that_nova_compute_has_is_left_to_it(env):

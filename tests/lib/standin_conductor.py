@@ -131,6 +131,11 @@ class _State:
         """The event of a request's action, as nova-compute starts it."""
         self.actions.setdefault(request, []).append([event, None])
 
+    def finish_event(self, request, event, failure):
+        for row in self.actions.get(request, []):
+            if row == [event, None]:
+                row[1] = "Error" if failure else "Success"
+
     def insert_fault(self, data):
         created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with self.lock:
@@ -217,6 +222,7 @@ class _Objects:
             if tuple(args[:2]) not in self.state.events:
                 raise InstanceActionEventNotFound(args[1])
             self.state.events[tuple(args[:2])] = True
+            self.state.finish_event(context.get("request_id"), args[1], kwargs.get("exc_val"))
             if self.state.late_events > 0:
                 self.state.late_events -= 1
                 time.sleep(self.state.late_seconds)

@@ -7,6 +7,7 @@
 
 #include "agent/journal/db.h"
 #include "agent/method/methods.h"
+#include "agent/task/claim-due.h"
 #include "agent/task/facts.h"
 #include "agent/task/report.h"
 #include "agent/task/want.h"
@@ -24,8 +25,10 @@ static struct {
 	unsigned saves;
 	const char *expected; /* of the last save */
 	int event;	      /* what nova_conductor_event_find returns */
+	unsigned event_after; /* ... and before, as often: NOVA_EVENT_NONE */
 	enum want want;
 	bool is_stopping;
+	gint64 pause;  /* us, that each wait takes instead of its time; 0: none */
 	gint64 waited; /* us */
 } fake;
 
@@ -33,6 +36,7 @@ __typeof__(report_save_once) __wrap_report_save_once;
 __typeof__(report_progress) __wrap_report_progress;
 __typeof__(rpc_failure_actual_task_state) __wrap_rpc_failure_actual_task_state;
 __typeof__(nova_conductor_event_find) __wrap_nova_conductor_event_find;
+__typeof__(nova_conductor_instance_save) __wrap_nova_conductor_instance_save;
 __typeof__(snapshot_want) __wrap_snapshot_want;
 __typeof__(job_is_stopping) __wrap_job_is_stopping;
 __typeof__(job_wait_despite_cancel) __wrap_job_wait_despite_cancel;
@@ -94,9 +98,26 @@ int __wrap_nova_conductor_event_find(struct rpc *rpc, struct rpc_context *contex
 	(void)release;
 	g_assert_cmpstr(uuid, ==, INSTANCE_UUID);
 	g_assert_cmpstr(event, ==, "compute_snapshot_instance");
+	if (fake.event_after > 0) {
+		fake.event_after--;
+		return NOVA_EVENT_NONE;
+	}
 	if (fake.event < 0)
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_TIMEOUT, LOST);
 	return fake.event;
+}
+
+int __wrap_nova_conductor_instance_save(struct rpc *rpc, struct rpc_context *context,
+					struct nova_instance *instance, const char *expected,
+					GError **error)
+{
+	(void)rpc;
+	(void)context;
+	(void)instance;
+	(void)error;
+	g_free((char *)fake.expected);
+	fake.expected = g_strdup(expected);
+	return 0;
 }
 
 enum want __wrap_snapshot_want(struct task *task, bool is_begun)
@@ -115,7 +136,7 @@ bool __wrap_job_is_stopping(struct job *job)
 bool __wrap_job_wait_despite_cancel(struct job *job, unsigned ms)
 {
 	(void)job;
-	fake.waited += (gint64)ms * 1000;
+	fake.waited += fake.pause > 0 ? fake.pause : (gint64)ms * 1000;
 	return !fake.is_stopping;
 }
 
@@ -201,8 +222,35 @@ static void test_saved(struct fixture *fixture, gconstpointer unused)
 static void test_refused(struct fixture *fixture, gconstpointer states)
 {
 	fake.answers[0] = states;
+	fake.event = NOVA_EVENT_LIVE;
 	expect(fixture, CLAIM_TAKEN);
 	g_assert_cmpuint(fake.saves, ==, 1);
+}
+
+static void test_refused_and_failed_by_nova(struct fixture *fixture, gconstpointer states)
+{
+	fake.answers[0] = states;
+	fake.event = NOVA_EVENT_FAILED;
+	expect(fixture, CLAIM_TAKEN);
+	g_assert_cmpuint(fake.saves, ==, 1);
+}
+
+/* Nobody else would report it. But nova-compute may get a copy within seconds. */
+static void test_refused_and_not_begun(struct fixture *fixture, gconstpointer states)
+{
+	fake.answers[0] = states;
+	expect(fixture, CLAIM_FAILED);
+	g_assert_cmpint(fake.waited / G_USEC_PER_SEC, >=, 20);
+	g_assert_cmpint(fake.waited / G_USEC_PER_SEC, <, 60);
+}
+
+static void test_refused_and_begun_later(struct fixture *fixture, gconstpointer states)
+{
+	fake.answers[0] = states;
+	fake.event_after = 3;
+	fake.event = NOVA_EVENT_LIVE;
+	expect(fixture, CLAIM_TAKEN);
+	g_assert_cmpuint(fake.saves, ==, 4);
 }
 
 /* `first`: no reply, or an error: for example a database connection that was lost in the commit. */
@@ -250,6 +298,13 @@ static void test_gone(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpuint(fake.saves, ==, 1);
 }
 
+static void test_gone_while_nova_has_it(struct fixture *fixture, gconstpointer answer)
+{
+	fake.answers[0] = answer;
+	fake.event = NOVA_EVENT_LIVE;
+	expect(fixture, CLAIM_TAKEN);
+}
+
 static void test_errors_of_the_conductor(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -271,7 +326,39 @@ static void test_conductor_stays_broken(struct fixture *fixture, gconstpointer u
 	(void)unused;
 	fake.answers[0] = BROKEN;
 	expect(fixture, CLAIM_FAILED);
+	g_assert_cmpint(fake.waited / G_USEC_PER_SEC, >=, 600);
 	g_assert_cmpint(fake.waited / G_USEC_PER_SEC, <, 3600);
+}
+
+/* Then nothing may be reported, and a fault of ours least of all. */
+static void test_conductor_stays_broken_and_nova_has_it(struct fixture *fixture,
+							gconstpointer unused)
+{
+	(void)unused;
+	fake.answers[0] = BROKEN;
+	fake.event = NOVA_EVENT_LIVE;
+	expect(fixture, CLAIM_TAKEN);
+	g_assert_cmpint(fake.waited / G_USEC_PER_SEC, <, 3600);
+}
+
+static void test_conductor_stays_broken_for_all_calls(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.answers[0] = BROKEN;
+	fake.event = -1;
+	expect(fixture, CLAIM_TAKEN);
+	g_assert_cmpint(fake.waited / G_USEC_PER_SEC, >=, 24 * 3600);
+}
+
+/* The first errors after a long silence: the conductor's database may need a while. */
+static void test_broken_after_an_outage(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.answers[0] = LOST;
+	fake.answers[1] = BROKEN;
+	fake.answers[2] = OK;
+	fake.pause = 900 * G_USEC_PER_SEC;
+	expect(fixture, CLAIM_OURS);
 }
 
 /* nova-compute's start clears the task state of a request that waits. */
@@ -290,7 +377,7 @@ static void test_cleared_and_not_wanted(struct fixture *fixture, gconstpointer u
 	(void)unused;
 	fake.answers[0] = "";
 	fake.want = WANT_NO;
-	expect(fixture, CLAIM_TAKEN);
+	expect(fixture, CLAIM_FAILED);
 }
 
 static void test_cleared_after_nova_began(struct fixture *fixture, gconstpointer unused)
@@ -329,18 +416,42 @@ static void test_cleared_twice(struct fixture *fixture, gconstpointer unused)
 	fake.answers[0] = "";
 	fake.answers[1] = "rebooting";
 	fake.want = WANT_YES;
-	expect(fixture, CLAIM_TAKEN);
+	expect(fixture, CLAIM_FAILED);
 }
 
-/* An earlier process may have sent the save before it died. */
+/* Also of a job that ends before its run is journaled. */
 static void test_begun_by_an_earlier_process(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.answers[0] = LOST;
+	fake.is_stopping = true;
+	expect(fixture, CLAIM_FAILED);
+	fixture->task->recovered_job = read_job(fixture);
+	fake.answers[0] = "image_snapshot";
+	fake.is_stopping = false;
+	expect(fixture, CLAIM_OURS);
+}
+
+/* A process that died before its first save has not saved: it is the state of another request. */
+static void test_run_by_an_earlier_process(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
 	g_assert_cmpint(journal_job_run(fixture->agent.journal, fixture->task->journal_job, NULL),
 			==, 0);
 	fixture->task->recovered_job = read_job(fixture);
 	fake.answers[0] = "image_snapshot";
-	expect(fixture, CLAIM_OURS);
+	expect(fixture, CLAIM_FAILED);
+}
+
+/* A failure before the claim does not clear the task state of what nova-compute does by then. */
+static void test_failure_of_an_unclaimed_task(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(journal_job_run(fixture->agent.journal, fixture->task->journal_job, NULL),
+			==, 0);
+	fixture->task->recovered_job = read_job(fixture);
+	g_assert_cmpint(report_task_state(fixture->task, NULL, "image_snapshot", NULL), ==, 0);
+	g_assert_cmpstr(fake.expected, ==, "image_snapshot");
 }
 
 static void test_when_it_is_due(struct fixture *fixture, gconstpointer unused)
@@ -378,6 +489,10 @@ int main(int argc, char **argv)
 	TEST(refused, "/other", "powering-off");
 	TEST(refused, "/wanted", "image_snapshot");
 	TEST(refused, "/later", "image_uploading");
+	TEST(refused_and_failed_by_nova, "", "powering-off");
+	TEST(refused_and_not_begun, "/other", "powering-off");
+	TEST(refused_and_not_begun, "/wanted", "image_snapshot");
+	TEST(refused_and_begun_later, "", "powering-off");
 	TEST(unclear_and_ours, "/lost", LOST);
 	TEST(unclear_and_ours, "/error", BROKEN);
 	TEST(unclear_and_taken_by_nova, "/lost", LOST);
@@ -385,9 +500,14 @@ int main(int argc, char **argv)
 	TEST(owner_unknown, "", NULL);
 	TEST(stopping, "", NULL);
 	TEST(gone, "", NULL);
+	TEST(gone_while_nova_has_it, "/gone", GONE);
+	TEST(gone_while_nova_has_it, "/soft-deleting", "soft-deleting");
 	TEST(errors_of_the_conductor, "", NULL);
 	TEST(soft_deleted, "", NULL);
 	TEST(conductor_stays_broken, "", NULL);
+	TEST(conductor_stays_broken_and_nova_has_it, "", NULL);
+	TEST(conductor_stays_broken_for_all_calls, "", NULL);
+	TEST(broken_after_an_outage, "", NULL);
 	TEST(cleared, "", NULL);
 	TEST(cleared_and_not_wanted, "", NULL);
 	TEST(cleared_after_nova_began, "", NULL);
@@ -395,6 +515,8 @@ int main(int argc, char **argv)
 	TEST(lost_and_nova_failed, "", NULL);
 	TEST(cleared_twice, "", NULL);
 	TEST(begun_by_an_earlier_process, "", NULL);
+	TEST(run_by_an_earlier_process, "", NULL);
+	TEST(failure_of_an_unclaimed_task, "", NULL);
 	TEST(when_it_is_due, "", NULL);
 	return g_test_run();
 }
