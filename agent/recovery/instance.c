@@ -18,8 +18,7 @@ static gint64 deadline_after(gint64 seconds)
 
 static int refresh_instance(struct task *task, bool despite_cancel, GError **error)
 {
-	gint64 unanswered_until = deadline_after(UNANSWERED_S),
-	       error_until = deadline_after(ERROR_S);
+	gint64 unanswered_until = deadline_after(UNANSWERED_S), error_until = 0;
 	bool (*wait)(struct job * job, unsigned ms) =
 		despite_cancel ? job_wait_despite_cancel : job_wait;
 
@@ -30,7 +29,12 @@ static int refresh_instance(struct task *task, bool despite_cancel, GError **err
 		if (nova_conductor_instance_refresh(task->agent->rpc, task->context, task->instance,
 						    &local) == 0)
 			return 0;
-		until = rpc_error_is_unanswered(local) ? unanswered_until : error_until;
+		/* A conductor that comes back may need a while until its database does. */
+		if (rpc_error_is_unanswered(local))
+			error_until = 0;
+		else if (error_until == 0)
+			error_until = deadline_after(ERROR_S);
+		until = error_until == 0 ? unanswered_until : MIN(error_until, unanswered_until);
 		if (g_error_matches(local, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND) ||
 		    g_get_monotonic_time() > until || !wait(task->job, PAUSE_MS)) {
 			g_propagate_error(error, g_steal_pointer(&local));

@@ -16,6 +16,7 @@
 static struct {
 	const char *task_state;	     /* the instance's; NULL: none */
 	unsigned unanswered_refresh; /* how often the conductor does not answer first */
+	unsigned failed_refresh;     /* how often it answers with an error then */
 	unsigned unanswered_image;   /* the same of the store */
 	enum image_error refusal;    /* the store refuses every query so; 0: it does not */
 	unsigned image_queries;
@@ -23,6 +24,7 @@ static struct {
 	const char *image_hash;
 	bool cancelled;
 	unsigned waits;
+	gint64 pause; /* us, that each wait takes */
 } fake;
 
 __typeof__(nova_conductor_instance_refresh) __wrap_nova_conductor_instance_refresh;
@@ -33,6 +35,7 @@ __typeof__(job_is_out_of_time) __wrap_job_is_out_of_time;
 __typeof__(job_refuse_cancel) __wrap_job_refuse_cancel;
 __typeof__(job_wait) __wrap_job_wait;
 __typeof__(job_wait_despite_cancel) __wrap_job_wait_despite_cancel;
+__typeof__(g_get_monotonic_time) __real_g_get_monotonic_time, __wrap_g_get_monotonic_time;
 
 int __wrap_nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *context,
 					   struct nova_instance *instance, GError **error)
@@ -42,6 +45,11 @@ int __wrap_nova_conductor_instance_refresh(struct rpc *rpc, struct rpc_context *
 	if (fake.unanswered_refresh > 0) {
 		fake.unanswered_refresh--;
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_TIMEOUT, "no answer");
+		return -1;
+	}
+	if (fake.failed_refresh > 0) {
+		fake.failed_refresh--;
+		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_FAILED, "an error");
 		return -1;
 	}
 	nova_instance_set_task_state(instance, fake.task_state);
@@ -113,6 +121,11 @@ bool __wrap_job_wait_despite_cancel(struct job *job, unsigned ms)
 	(void)ms;
 	fake.waits++;
 	return true;
+}
+
+gint64 __wrap_g_get_monotonic_time(void)
+{
+	return __real_g_get_monotonic_time() + (gint64)fake.waits * fake.pause;
 }
 
 struct fixture {
@@ -345,6 +358,27 @@ static void test_runs_that_were_stopped_do_not_count(struct fixture *fixture, gc
 	expect(fixture, TASK_EVENT_FAILED);
 }
 
+/* A conductor that comes back may need a while until its database does. */
+static void test_errors_after_a_long_silence(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER);
+	fake.task_state = "image_snapshot";
+	fake.unanswered_refresh = fake.failed_refresh = 1;
+	fake.pause = 900 * G_USEC_PER_SEC;
+	expect(fixture, TASK_EVENT_RUN);
+}
+
+static void test_errors_for_a_long_time(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER);
+	fake.failed_refresh = 3;
+	fake.pause = 900 * G_USEC_PER_SEC;
+	expect(fixture, TASK_EVENT_FAILED);
+	g_assert_cmpuint(fake.failed_refresh, ==, 1);
+}
+
 static double seconds_until(const struct task *task, unsigned limit_s)
 {
 	return (double)(fact_image_asked_until(task, (gint64)limit_s * G_USEC_PER_SEC) -
@@ -414,6 +448,8 @@ int main(int argc, char **argv)
 	TEST(sent_image_is_complete);
 	TEST(sent_image_differs);
 	TEST(runs_that_were_stopped_do_not_count);
+	TEST(errors_after_a_long_silence);
+	TEST(errors_for_a_long_time);
 	TEST(restarts_do_not_extend_the_questions);
 	TEST(questions_are_noted_once);
 	return g_test_run();
