@@ -9,6 +9,7 @@
 #include "agent/beside/handover-step.h"
 #include "agent/command/beside-common.h"
 #include "agent/command/beside-parts.h"
+#include "agent/journal/journal.h"
 #include "rpc/beside-look.h"
 
 #define ANSWER_S 10
@@ -122,9 +123,9 @@ static int watch_slice(const struct config *config, unsigned slice_s, struct res
 }
 
 /* Returns 1, 0 or -1 as watch_slice. */
-static int wait_for_restart(const struct config *config, unsigned wait_s, GError **error)
+static int wait_for_restart(const struct config *config, unsigned wait_s, gint64 until,
+			    GError **error)
 {
-	gint64 until = g_get_monotonic_time() + wait_s * G_USEC_PER_SEC;
 	struct restart_watch watch = {.silent_since = g_get_monotonic_time()};
 	int rc;
 
@@ -158,15 +159,51 @@ static int remove_locked(const struct config *config, GError **error)
 	return beside_remove(config, false, error);
 }
 
+/* Requests that novasnapd has taken, and that have not ended; -1 with an error. */
+static int count_open_jobs(const struct config *config, GError **error)
+{
+	g_autofree char *path = g_build_filename(config->state_dir, "journal", "journal.db", NULL);
+	g_autoptr(journal_t) journal = NULL;
+	g_autoptr(GPtrArray) jobs = NULL;
+
+	if (!g_file_test(path, G_FILE_TEST_EXISTS))
+		return 0;
+	journal = journal_open_to_read(config->state_dir, error);
+	jobs = journal ? journal_list(journal, JOURNAL_OPEN, 0, error) : NULL;
+	return jobs ? (int)jobs->len : -1;
+}
+
+/* nova-compute does not get what novasnapd has taken, so novasnapd must end it. Returns the exit
+ * status. */
+static int wait_for_jobs(const struct config *config, gint64 until)
+{
+	g_autoptr(GError) error = NULL;
+	int count;
+
+	while ((count = count_open_jobs(config, &error)) > 0 && g_get_monotonic_time() < until)
+		g_usleep(POLL_US);
+	if (count < 0)
+		return beside_fail(error);
+	if (count == 0)
+		return EXIT_SUCCESS;
+	(void)fprintf(stderr,
+		      "novasnap beside: novasnapd has taken %d requests that have not ended; "
+		      "keep it running, or start novasnapd again, until `novasnap jobs --open` "
+		      "shows none\n",
+		      count);
+	return EXIT_PENDING;
+}
+
 /* Returns the exit status. */
-static int remove_all(const struct config *config)
+static int remove_all(const struct config *config, gint64 until)
 {
 	g_autoptr(GError) error = NULL;
 
 	if (beside_run_locked(config, remove_locked, &error) < 0)
 		return beside_fail(error);
 	printf("The queue and the exchange are deleted. Done.\n");
-	return EXIT_SUCCESS;
+	(void)fflush(stdout);
+	return wait_for_jobs(config, until);
 }
 
 /* Returns 1 if nothing is to be done, 0 if the requests are handed back, -1 with an error. */
@@ -187,18 +224,20 @@ int beside_disable(const struct config *config, unsigned wait_s)
 {
 	g_autoptr(GError) error = NULL;
 	int rc = beside_run_locked(config, disable_locked, &error);
+	gint64 until = g_get_monotonic_time() + wait_s * G_USEC_PER_SEC;
 
 	if (rc < 0)
 		return beside_fail(error);
 	if (rc > 0) {
 		printf("novasnap is not enabled on this host.\n");
-		return EXIT_SUCCESS;
+		(void)fflush(stdout);
+		return wait_for_jobs(config, until);
 	}
-	rc = wait_for_restart(config, wait_s, &error);
+	rc = wait_for_restart(config, wait_s, until, &error);
 	if (rc < 0)
 		return beside_fail(error);
 	if (rc > 0)
-		return remove_all(config);
+		return remove_all(config, until);
 	(void)fprintf(stderr, "novasnap beside: nova-compute has not been restarted without the "
 			      "line yet; it gets all requests; run --disable again after that\n");
 	return EXIT_PENDING;

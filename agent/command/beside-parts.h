@@ -11,7 +11,8 @@
 #include "agent/config/config.h"
 
 /* --enable, --disable: everything is done at the broker, and nova-compute has not been seen with
- * the wanted configuration yet. --status: not enabled. */
+ * the wanted configuration yet. --disable also: novasnapd has requests that have not ended.
+ * --status: not enabled. */
 #define EXIT_PENDING 3
 
 /* `wait_s`: how long nova-compute's restart is awaited, in seconds. */

@@ -15,11 +15,13 @@ static const struct command_help help = {
 		   "configuration, and waits until nova-compute was restarted with it;\n--disable "
 		   "undoes all of that. Both may be interrupted and run again. --status changes "
 		   "nothing.\n--guard is for the timer novasnap-beside-guard.timer.",
-	.exit_status = "  0    done; --status: enabled, and everything is in order\n"
-		       "  1    it failed, or --status or --guard found a problem that needs "
-		       "you\n" COMMAND_EXIT_USAGE
-		       "  3    --enable, --disable: only nova-compute's restart is missing; "
-		       "--status: not enabled\n",
+	.exit_status =
+		"  0    done; --status: enabled, and everything is in order\n"
+		"  1    it failed, or --status or --guard found a problem that needs "
+		"you\n" COMMAND_EXIT_USAGE
+		"  3    --enable, --disable: only nova-compute's restart is missing; "
+		"--disable also: novasnapd\n       has requests that have not ended; --status: "
+		"not enabled\n",
 	.example = "novasnap beside --enable",
 };
 
