@@ -167,22 +167,22 @@ static GArray *list_casts(struct intake *intake)
 	return casts;
 }
 
-/* `job`: its number in the journal; 0: a duplicate, or a call, which needs no journal. */
+/* `job`: its number in the journal; 0: a call that is not journaled. */
 static void submit_arrival(struct intake *intake, struct arrival *arrival, int64_t job)
 {
-	struct task *task = g_steal_pointer(&arrival->task);
-	bool is_duplicate = arrival->message && job == 0;
-
-	task->journal_job = job;
+	arrival->task->journal_job = job;
 	atomic_fetch_sub(&intake->waiting, 1);
-	if (!is_duplicate) {
-		submit_task(intake, task);
-		return;
-	}
+	submit_task(intake, g_steal_pointer(&arrival->task));
+}
+
+static void drop_duplicate(struct intake *intake, const struct arrival *arrival)
+{
+	const struct task *task = arrival->task;
+
 	g_message("instance %s: dropping the cast %s: it is a duplicate",
 		  nova_instance_uuid(task->instance), rpc_request_unique_id(task->request));
+	atomic_fetch_sub(&intake->waiting, 1);
 	rpc_request_ack(task->request);
-	task_free(task);
 }
 
 static void submit_all(struct intake *intake, const GArray *casts)
@@ -195,7 +195,10 @@ static void submit_all(struct intake *intake, const GArray *casts)
 
 		if (arrival->message)
 			job = g_array_index(casts, struct journal_cast, written++).job;
-		submit_arrival(intake, arrival, job);
+		if (arrival->message && job == 0)
+			drop_duplicate(intake, arrival);
+		else
+			submit_arrival(intake, arrival, job);
 	}
 	g_ptr_array_set_size(intake->arrivals, 0);
 }
@@ -208,7 +211,6 @@ static void requeue_casts(struct intake *intake)
 		struct arrival *arrival = intake->arrivals->pdata[i];
 
 		if (!arrival->message || rpc_request_is_call(arrival->task->request)) {
-			g_clear_pointer(&arrival->message, cJSON_free);
 			submit_arrival(intake, arrival, 0);
 			continue;
 		}
