@@ -212,6 +212,31 @@ def test_snapshots_and_backups_are_novasnaps(env):
             assert image not in file.read(), f"nova-compute served the {what} too"
 
 
+def reconfigure(env, **keys):
+    assert env.agent.stop() == 0
+    env.agent.configure("novasnap", **keys)
+    env.agent.start()
+    tap.wait_for("novasnapd's turn", lambda: env.beside("--status", check=False).returncode == 0, 60)
+
+
+def test_nova_shows_the_progress_of_a_snapshot(env):
+    """nova-api shows it of servers that are ACTIVE. The upload takes about 24 s."""
+    before = env.ours.record()["progress"]
+    reconfigure(env, report_progress="true", upload_bytes_per_second=str(1 << 20))
+    image = env.ours.ask("image", "progress")
+    seen = []
+    while (record := env.ours.record())["OS-EXT-STS:task_state"] is not None:
+        assert record["status"] == "ACTIVE", record
+        seen.append(record["progress"])
+        time.sleep(0.2)
+    assert any(0 < percent < 100 for percent in seen), seen
+    assert all(percent <= later for percent, later in zip(seen, seen[1:])), seen
+    assert record["progress"] == before == 0, (before, record)
+    found = env.wait_image(env.ours, image)
+    assert found and found.status == "active" and env.is_novasnaps(image), found
+    reconfigure(env, report_progress="false", upload_bytes_per_second="0")
+
+
 def test_another_host_has_its_own(env):
     other = env.servers["lab2"]
     image = other.ask("image", "lab2")
