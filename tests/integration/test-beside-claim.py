@@ -299,7 +299,7 @@ def test_disable_while_jobs_are_open(env):
     first = env.hold(env.agent)
     other = env.queue_behind(first)
     next_request_of(env, first)
-    done = env.agent.command("beside", "--disable", "--wait", "45", check=False)  # nova-compute does not run
+    done = env.agent.command("beside", "--disable", "--wait", "70", check=False)  # nova-compute does not run
     assert done.returncode == 3 and "2 requests" in done.stderr and "jobs --open" in done.stderr, done
     env.front.release.set()
     for case in (first, other):
@@ -315,7 +315,7 @@ def test_disable_while_novasnapd_is_down_with_a_job_that_waits(env):
     other = env.queue_behind(first)
     next_request_of(env, first)
     env.agent.kill()
-    done = env.agent.command("beside", "--disable", "--wait", "45", check=False)
+    done = env.agent.command("beside", "--disable", "--wait", "70", check=False)
     assert done.returncode == 3 and "start novasnapd" in done.stderr, done
     env.front.release.set()
     env.agent.start()

@@ -131,10 +131,13 @@ class _State:
         """The event of a request's action, as nova-compute starts it."""
         self.actions.setdefault(request, []).append([event, None])
 
-    def finish_event(self, request, event, failure):
-        for row in self.actions.get(request, []):
-            if row == [event, None]:
-                row[1] = "Error" if failure else "Success"
+    def finish_event(self, request, uuid, event, failure):
+        rows = [row for row in self.actions.get(request, []) if row[0] == event]
+        if not rows or (uuid, event) not in self.events:
+            raise InstanceActionEventNotFound(event)
+        self.events[(uuid, event)] = True
+        for row in rows:
+            row[1] = row[1] or ("Error" if failure else "Success")
 
     def insert_fault(self, data):
         created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -219,10 +222,7 @@ class _Objects:
             self.state.events[tuple(args[:2])] = False
             self.state.start_event(context.get("request_id"), args[1])
         if objmethod == "event_finish_with_failure":
-            if tuple(args[:2]) not in self.state.events:
-                raise InstanceActionEventNotFound(args[1])
-            self.state.events[tuple(args[:2])] = True
-            self.state.finish_event(context.get("request_id"), args[1], kwargs.get("exc_val"))
+            self.state.finish_event(context.get("request_id"), *args[:2], kwargs.get("exc_val"))
             if self.state.late_events > 0:
                 self.state.late_events -= 1
                 time.sleep(self.state.late_seconds)
