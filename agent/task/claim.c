@@ -242,10 +242,37 @@ static enum claim_result result_of_verdict(const struct claim *claim, enum verdi
 
 	/* nova-compute may have the request: nothing may be reported for it. */
 	if (verdict == VERDICT_UNKNOWN && !job_is_stopping(claim->task->job))
-		verdict = set_taken(claim, local->message, error);
+		verdict = set_taken(claim, local ? local->message : "the conductor did not answer",
+				    error);
 	else
 		g_propagate_error(error, g_steal_pointer(&local));
 	return verdict == VERDICT_TAKEN ? CLAIM_TAKEN : CLAIM_FAILED;
+}
+
+enum claim_result claim_ask(struct task *task, GError **error)
+{
+	struct claim claim = {.task = task};
+	const char *step = task->step; /* with which the end is reported */
+	GError *local = NULL;
+	enum verdict verdict;
+
+	task->step = "asking whether nova-compute has begun the request";
+	release_find(task);
+	verdict = try_until_clear(&claim, ask_nova_event, &local);
+	task->step = step;
+	return verdict == VERDICT_OURS ? CLAIM_OURS
+				       : result_of_verdict(&claim, verdict, local, error);
+}
+
+/* The claim cannot be journaled, so it cannot be tried. */
+static enum claim_result fail_unjournaled(struct task *task, const GError *why, GError **error)
+{
+	enum claim_result result = claim_ask(task, error);
+
+	if (result != CLAIM_OURS)
+		return result;
+	g_propagate_error(error, g_error_copy(why));
+	return CLAIM_FAILED;
 }
 
 enum claim_result claim_take(struct task *task, GError **error)
@@ -253,27 +280,15 @@ enum claim_result claim_take(struct task *task, GError **error)
 	const struct journal_job *left = task->recovered_job;
 	struct claim claim = {.task = task,
 			      .may_be_saved = left && fact_is_known(left, FACT_CLAIMING)};
+	g_autoptr(GError) unwritten = NULL;
 	GError *local = NULL;
 	enum verdict verdict;
 
 	task->step = "saving the first task state";
 	release_find(task);
-	if (!claim.may_be_saved && journal_fact(task, FACT_CLAIMING, error) < 0)
-		return CLAIM_FAILED;
+	if (!claim.may_be_saved && journal_fact(task, FACT_CLAIMING, &unwritten) < 0)
+		return fail_unjournaled(task, unwritten, error);
 	verdict = try_until_clear(&claim, try_claim, &local);
 	return verdict == VERDICT_OURS ? accept_claim(task, error)
-				       : result_of_verdict(&claim, verdict, local, error);
-}
-
-enum claim_result claim_ask(struct task *task, GError **error)
-{
-	struct claim claim = {.task = task};
-	GError *local = NULL;
-	enum verdict verdict;
-
-	task->step = "asking whether nova-compute has begun the request";
-	release_find(task);
-	verdict = try_until_clear(&claim, ask_nova_event, &local);
-	return verdict == VERDICT_OURS ? CLAIM_OURS
 				       : result_of_verdict(&claim, verdict, local, error);
 }

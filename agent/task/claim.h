@@ -22,11 +22,11 @@ enum claim_result {
 	CLAIM_FAILED, /* the error with which the task ends, unless novasnapd is stopping */
 };
 
-/* Claims a task that is to be claimed (claim-due.h). While the conductor does not answer, it is asked for a day, also if the job is
- * cancelled, but not once novasnapd is stopping. */
+/* Claims a task that is to be claimed (claim-due.h). While the conductor does not answer, it is
+ * asked for a day, also if the job is cancelled, but not once novasnapd is stopping. */
 enum claim_result claim_take(struct task *task, GError **error);
-/* The same of a task whose instance has moved or is gone, so that no save could succeed: CLAIM_OURS
- * means that nova-compute has not begun it. */
+/* For a task whose instance has moved or is gone, so that there is nothing to save: only asks, as
+ * long, whether nova-compute has begun it. CLAIM_OURS: it has not. */
 enum claim_result claim_ask(struct task *task, GError **error);
 
 #endif

@@ -468,6 +468,35 @@ static void test_failure_of_an_unclaimed_task(struct fixture *fixture, gconstpoi
 	g_assert_cmpstr(fake.expected, ==, "image_snapshot");
 }
 
+/* An instance that has moved: there is nothing to save. */
+static void test_asked(struct fixture *fixture, gconstpointer event)
+{
+	g_autoptr(GError) error = NULL;
+
+	fake.event = GPOINTER_TO_INT(event);
+	g_assert_cmpint(claim_ask(fixture->task, &error), ==,
+			fake.event == NOVA_EVENT_NONE ? CLAIM_OURS : CLAIM_TAKEN);
+	g_assert_cmpint(error != NULL, ==, fake.event != NOVA_EVENT_NONE);
+	g_assert_cmpuint(fake.saves, ==, 0);
+	g_assert_true(claim_is_due(fixture->task));
+}
+
+static void test_journal_is_lost(struct fixture *fixture, gconstpointer event)
+{
+	g_autoptr(GError) error = NULL;
+	bool is_begun = GPOINTER_TO_INT(event) != NOVA_EVENT_NONE;
+
+	fake.event = GPOINTER_TO_INT(event);
+	fake.pause = (gint64)3600 * G_USEC_PER_SEC;
+	g_assert_cmpint(
+		sqlite3_exec(fixture->agent.journal->db, "DROP TABLE steps", NULL, NULL, NULL), ==,
+		SQLITE_OK);
+	g_assert_cmpint(claim_take(fixture->task, &error), ==,
+			is_begun ? CLAIM_TAKEN : CLAIM_FAILED);
+	g_assert_cmpint(error->domain == JOURNAL_ERROR, ==, !is_begun);
+	g_assert_cmpuint(fake.saves, ==, 0);
+}
+
 static void test_when_it_is_due(struct fixture *fixture, gconstpointer unused)
 {
 	struct journal *journal = fixture->agent.journal;
@@ -531,6 +560,12 @@ int main(int argc, char **argv)
 	TEST(begun_by_an_earlier_process, "", NULL);
 	TEST(run_by_an_earlier_process, "", NULL);
 	TEST(failure_of_an_unclaimed_task, "", NULL);
+	TEST(asked, "/none", GINT_TO_POINTER(NOVA_EVENT_NONE));
+	TEST(asked, "/live", GINT_TO_POINTER(NOVA_EVENT_LIVE));
+	TEST(asked, "/failed", GINT_TO_POINTER(NOVA_EVENT_FAILED));
+	TEST(asked, "/unknown", GINT_TO_POINTER(-1));
+	TEST(journal_is_lost, "/none", GINT_TO_POINTER(NOVA_EVENT_NONE));
+	TEST(journal_is_lost, "/live", GINT_TO_POINTER(NOVA_EVENT_LIVE));
 	TEST(when_it_is_due, "", NULL);
 	return g_test_run();
 }
