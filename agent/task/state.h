@@ -31,7 +31,7 @@ enum task_stage {
 	STAGE_NOT_OURS,	     /* on another host, gone, or no longer waiting for the task */
 	STAGE_INSTANCE_GONE, /* no failure for the method */
 	STAGE_IMAGE_GONE,    /* no failure for the method */
-	STAGE_LEFT_TO_NOVA,  /* nova-compute has the request: nothing is reported */
+	STAGE_LEFT_TO_NOVA,  /* nova-compute has begun the request, or may have it: no report */
 	/* Final in this process. */
 	STAGE_CLOSED,	 /* ended */
 	STAGE_LEFT_OPEN, /* the next process resumes it from the journal */
@@ -69,7 +69,7 @@ enum task_event {
 	TASK_EVENT_NOT_OURS,	  /* recovery found that the instance does not wait for it */
 	TASK_EVENT_INSTANCE_GONE,
 	TASK_EVENT_IMAGE_GONE,
-	TASK_EVENT_TAKEN,     /* the first save was refused: nova-compute has the request */
+	TASK_EVENT_TAKEN,     /* nova-compute has begun the request, or may have it */
 	TASK_EVENT_CANCELLED, /* by `novasnap cancel` */
 	TASK_EVENT_STOPPED,   /* SIGTERM, and the time is over or there is no answer */
 	TASK_EVENT_REPORTED,  /* the end is completely reported */

@@ -26,7 +26,7 @@ static const struct {
 				 "recovered: the rest is reported"},
 	[STAGE_IMAGE_GONE] = {"the image was deleted: for snapshot and backup no failure",
 			      "recovered: the rest is reported"},
-	[STAGE_LEFT_TO_NOVA] = {"the first save was refused: nova-compute has the request",
+	[STAGE_LEFT_TO_NOVA] = {"nova-compute has begun the request, or may have it",
 				"asked again"},
 	[STAGE_CLOSED] = {"ended in the journal", "nothing"},
 	[STAGE_LEFT_OPEN] = {"open in the journal", "recovered"},
