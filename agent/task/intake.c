@@ -210,7 +210,7 @@ static void requeue_casts(struct intake *intake)
 	for (guint i = 0; i < intake->arrivals->len; i++) {
 		struct arrival *arrival = intake->arrivals->pdata[i];
 
-		if (!arrival->message || rpc_request_is_call(arrival->task->request)) {
+		if (rpc_request_is_call(arrival->task->request)) {
 			submit_arrival(intake, arrival, 0);
 			continue;
 		}
