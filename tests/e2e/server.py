@@ -22,11 +22,11 @@ class Server:
 
     def wait_idle(self, seconds=120):
         return tap.wait_for("end of the action", lambda: (
-            record := self.record())["OS-EXT-STS:task_state"] is None and record, seconds, 0.05)
+            record := self.record())["OS-EXT-STS:task_state"] is None and record, seconds, 0.25)
 
     def wait_status(self, status):
         return tap.wait_for(f"status {status}", lambda: (
-            record := self.record())["OS-EXT-STS:task_state"] is None and record["status"] == status and record, 120, 0.2)
+            record := self.record())["OS-EXT-STS:task_state"] is None and record["status"] == status and record, 120, 0.25)
 
     def wait_success(self, status="ACTIVE"):
         """Waits for the end of the last action, which has succeeded: a reboot that fails leaves the server ACTIVE, too."""
