@@ -205,6 +205,7 @@ void rpc_forward_get_status(struct rpc *rpc, struct rpc_forward_status *ret_stat
 		.taken = status.taken,
 		.idle_us = now - status.turn_at,
 		.unchanged_us = now - status.progress_at,
+		.stalled_us = status.stalled_since > 0 ? now - status.stalled_since : 0,
 		.hop_last = delays_last(&status.hops),
 		.hop_median = delays_median(&status.hops),
 		.hop_max = status.hops.count > 0 ? status.hops.max : -1,

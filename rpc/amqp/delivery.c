@@ -36,6 +36,8 @@ static void add_piece(struct delivery_assembler *assembler, amqp_bytes_t piece)
 	size_t limit = (size_t)MIN(assembler->size, too_long ? RPC_MAX_KEPT_BYTES : G_MAXUINT);
 	size_t length = assembler->pieces ? assembler->pieces->len : 0;
 
+	if (assembler->keeps_none)
+		return;
 	if (length == 0 && piece.len == assembler->size && piece.len <= limit) {
 		assembler->body = piece.bytes;
 		assembler->length = piece.len;

@@ -49,6 +49,7 @@ struct delivery_assembler {
 	/* Set it before the first delivery to have the whole body also of a message that is over
 	 * RPC_MAX_BODY_BYTES. */
 	bool keeps_all;
+	bool keeps_none; /* the body of this delivery is not kept; set it after delivery_begin */
 	bool begun;
 	bool has_header;
 	uint64_t number;     /* AMQP's delivery tag */

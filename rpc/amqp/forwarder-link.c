@@ -9,6 +9,40 @@
 #include "rpc/amqp/forward-publish.h"
 #include "rpc/amqp/forwarder-queue.h"
 
+/* How long the broker may take to confirm a copy. The watchdog gives the requests back before. */
+#define CONFIRM_S 30
+
+void forwarder_link_init(struct forwarder_link *link, const struct rpc_config *config,
+			 const struct transport_url *url, const struct rpc_beside_names *names,
+			 const struct forwarder_ops *ops)
+{
+	link->config = config;
+	link->url = url;
+	link->names = names;
+	link->ops = *ops;
+	link->key = g_strdup_printf("%s.%s", config->topic, config->host);
+	link->prefetch = FORWARDER_PREFETCH;
+	link->arriving.keeps_all = true;
+	link->status.turn_at = link->status.progress_at = g_get_monotonic_time();
+	link->held = held_new();
+	link->excess.numbers = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+	write_watchdog_init(&link->watchdog);
+	pthread_mutex_init(&link->lock, NULL);
+	broker_retry_init(&link->retry, config, url);
+}
+
+void forwarder_link_clear(struct forwarder_link *link)
+{
+	held_free(link->held);
+	g_array_unref(link->excess.numbers);
+	broker_retry_clear(&link->retry);
+	write_watchdog_destroy(&link->watchdog);
+	pthread_mutex_destroy(&link->lock);
+	g_free(link->status.problem);
+	g_free(link->problem);
+	g_free(link->key);
+}
+
 void forwarder_link_count(struct forwarder_link *link, uint64_t *counter)
 {
 	pthread_mutex_lock(&link->lock);
@@ -41,6 +75,8 @@ void forwarder_link_forget(struct forwarder_link *link)
 	link->consume_at = 0;
 	link->connection_number++;
 	held_clear(link->held);
+	link->excess.dropping = link->excess.cancelled = false;
+	g_array_set_size(link->excess.numbers, 0);
 	delivery_reset(&link->arriving);
 	delivery_reset(&link->returning);
 	g_clear_pointer(&link->canary, g_free);
@@ -78,6 +114,22 @@ void forwarder_link_connect(struct forwarder_link *link)
 	broker_retry_connected(&link->retry);
 }
 
+void forwarder_link_check_confirmation(struct forwarder_link *link)
+{
+	gint64 published_at = held_published_at(link->held);
+
+	/* A broker that is blocked reads nothing, and notices the end of a connection only later.
+	 */
+	if (published_at == 0 || link->blocked ||
+	    g_get_monotonic_time() - published_at < CONFIRM_S * G_USEC_PER_SEC)
+		return;
+	forwarder_link_disconnect(link, g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED,
+						    "%s: the broker has not confirmed a message to "
+						    "the queue %s within %d s",
+						    broker_peer(link->connection),
+						    link->names->nova_queue, CONFIRM_S));
+}
+
 /* The queue does not exist before `novasnap beside --enable`. */
 static void refuse_consuming(struct forwarder_link *link, GError *why)
 {
@@ -94,10 +146,11 @@ void forwarder_link_update_consuming(struct forwarder_link *link)
 	enum broker_result result;
 	GError *error = NULL;
 
-	if (!link->connection || wanted == link->consuming ||
+	if (!link->connection || wanted == link->consuming || link->excess.dropping ||
 	    (wanted && g_get_monotonic_time() < link->consume_at))
 		return;
-	result = wanted ? forwarder_queue_consume(link->connection, link->names->queue, &error)
+	result = wanted ? forwarder_queue_consume(link->connection, link->names->queue,
+						  link->prefetch, &error)
 			: forwarder_queue_cancel(link->connection, link->names->queue, &error);
 	if (result == BROKER_LOST || (result != BROKER_OK && !wanted)) {
 		forwarder_link_disconnect(link, error);
@@ -112,7 +165,7 @@ void forwarder_link_update_consuming(struct forwarder_link *link)
 	}
 }
 
-static void check_sent(struct forwarder_link *link, int rc)
+void forwarder_link_check_sent(struct forwarder_link *link, int rc)
 {
 	if (rc == AMQP_STATUS_OK)
 		return;
@@ -125,8 +178,8 @@ static void check_sent(struct forwarder_link *link, int rc)
 static void ack_number(struct forwarder_link *link, uint64_t number)
 {
 	if (link->connection)
-		check_sent(link, amqp_basic_ack(broker_amqp_state(link->connection),
-						FORWARDER_CONSUME, number, 0));
+		forwarder_link_check_sent(link, amqp_basic_ack(broker_amqp_state(link->connection),
+							       FORWARDER_CONSUME, number, 0));
 }
 
 void forwarder_link_ack(struct forwarder_link *link, struct held_message *message)
@@ -146,8 +199,8 @@ static void dead_letter(struct forwarder_link *link, struct held_message *messag
 		  message->raw->length, link->names->queue, why);
 	held_remove(link->held, message);
 	forwarder_link_count(link, &link->status.rejected);
-	check_sent(link, amqp_basic_reject(broker_amqp_state(link->connection), FORWARDER_CONSUME,
-					   number, 0));
+	forwarder_link_check_sent(link, amqp_basic_reject(broker_amqp_state(link->connection),
+							  FORWARDER_CONSUME, number, 0));
 }
 
 static void finish_copy(struct forwarder_link *link, struct held_message *message)
@@ -224,34 +277,34 @@ void forwarder_link_answer_oldest(struct forwarder_link *link)
 void forwarder_link_confirm(struct forwarder_link *link, uint64_t number, bool multiple,
 			    bool accepted)
 {
-	g_autoptr(GPtrArray) done =
-		g_ptr_array_new_with_free_func((GDestroyNotify)held_message_free);
-	unsigned failed = held_confirm(link->held, number, multiple, accepted, done);
+	struct held_message *done = NULL;
+	enum held_result result = held_confirm(link->held, number, multiple, accepted, &done);
 	g_autofree char *problem = NULL;
 
-	for (guint i = 0; i < done->len; i++)
-		finish_copy(link, done->pdata[i]);
-	if (!link->connection)
-		return;
-	if (failed > 0) {
+	if (result == HELD_FAILED) {
 		problem = g_strdup_printf("the queue %s %s", link->names->nova_queue,
 					  accepted ? "does not exist; is nova-compute running?"
 						   : "takes nothing at the moment");
 		forwarder_link_set_problem(link, problem, "cannot forward yet, and trying again");
-	} else if (!held_is_refused(link->held)) {
+	} else if (result == HELD_DONE) {
 		if (link->problem)
 			g_message("forwarding to %s again", link->names->nova_queue);
 		forwarder_link_set_problem(link, NULL, NULL);
+		finish_copy(link, done);
+		held_message_free(done);
 	}
 }
 
-/* The broker refuses one of the copies. */
+/* The broker refuses the copy; or the canary, whose exchange does not exist. */
 void forwarder_link_handle_refusal(struct forwarder_link *link, GError *why)
 {
+	bool of_canary = broker_reply_code(link->connection) == AMQP_NOT_FOUND;
 	struct held_message *refused = held_channel_closed(link->held);
 	GError *error = NULL;
 
-	if (refused && refused->answer)
+	if (of_canary)
+		g_info("%s", why->message);
+	else if (refused && refused->answer)
 		forwarder_link_ack(link, refused);
 	else if (refused)
 		dead_letter(link, refused, why->message);

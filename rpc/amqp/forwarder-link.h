@@ -40,10 +40,20 @@ struct forwarder_status {
 	uint64_t taken;	       /* so far */
 	gint64 turn_at;	       /* monotonic us: the thread's last turn; it has one each second */
 	gint64 progress_at;    /* monotonic us: a message arrived or was acked */
+	gint64 stalled_since;  /* monotonic us: messages wait, and no copy was confirmed since then;
+				* 0: none wait */
 	struct delays hops;    /* from the arrival of a message to the confirmation of its copy */
 	struct delays canary;  /* from publishing to arrival of the own messages */
 	gint64 canary_sent_at; /* monotonic us: of the one that has not arrived yet; 0: none */
 	char *problem;	       /* why it does not consume; NULL: it does, or is not wanted to */
+};
+
+/* The messages that there was no room for (forwarder-excess.h). */
+struct forwarder_excess {
+	bool dropping;	 /* from the first of them until they are returned */
+	bool cancelled;	 /* no more messages arrive */
+	GArray *numbers; /* uint64_t: their delivery tags */
+	gint64 large_at; /* monotonic us: a large message arrived */
 };
 
 struct forwarder_link {
@@ -65,17 +75,25 @@ struct forwarder_link {
 	unsigned connection_number;
 	bool established;
 	bool consuming;
+	unsigned prefetch; /* of the next consumer */
 	bool drained;	   /* the queue is empty, and the thread ends: it is not consumed again */
 	bool blocked;	   /* the broker accepts nothing at the moment */
 	unsigned pause_s;  /* after the broker has refused to let it consume; 0: it has not */
 	gint64 consume_at; /* monotonic us */
 	char *problem;
 	struct held *held;
+	struct forwarder_excess excess;
 	struct delivery_assembler arriving, returning;
 	bool from_nova_compute; /* the message that arrives was published by nova-compute */
 	char *canary;		/* the id of the one that is under way */
 	gint64 canary_sent_at;	/* monotonic us */
 };
+
+/* Sets the fields that are not zero at the start. */
+void forwarder_link_init(struct forwarder_link *link, const struct rpc_config *config,
+			 const struct transport_url *url, const struct rpc_beside_names *names,
+			 const struct forwarder_ops *ops);
+void forwarder_link_clear(struct forwarder_link *link);
 
 /* The connection is lost, because of `why`, which is freed: the broker delivers again what is held.
  */
@@ -83,6 +101,8 @@ void forwarder_link_disconnect(struct forwarder_link *link, GError *why);
 /* The connection was closed. */
 void forwarder_link_forget(struct forwarder_link *link);
 void forwarder_link_connect(struct forwarder_link *link);
+/* Gives up a connection on which the confirmation of a copy is overdue. */
+void forwarder_link_check_confirmation(struct forwarder_link *link);
 /* Starts or ends consuming, if it is wanted. */
 void forwarder_link_update_consuming(struct forwarder_link *link);
 
@@ -91,6 +111,8 @@ void forwarder_link_set_problem(struct forwarder_link *link, const char *problem
 /* Increments a counter of the status: there is progress. */
 void forwarder_link_count(struct forwarder_link *link, uint64_t *counter);
 
+/* Gives up the connection if librabbitmq could not send a method: `rc` is its status. */
+void forwarder_link_check_sent(struct forwarder_link *link, int rc);
 /* Acks a message that is held, and frees it. */
 void forwarder_link_ack(struct forwarder_link *link, struct held_message *message);
 /* Publishes what may be published now. Returns the time of the next try, monotonic us. */

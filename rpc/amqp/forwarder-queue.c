@@ -11,11 +11,7 @@ enum broker_result forwarder_queue_open_channels(struct broker_connection *conne
 
 	if (result != BROKER_OK)
 		return result;
-	(void)amqp_basic_qos(broker_amqp_state(connection), FORWARDER_CONSUME, 0,
-			     FORWARDER_PREFETCH, 0);
-	result = broker_check_reply(connection, FORWARDER_CONSUME, "setting the prefetch", error);
-	if (result == BROKER_OK)
-		result = broker_open_channel(connection, FORWARDER_ASK, error);
+	result = broker_open_channel(connection, FORWARDER_ASK, error);
 	return result == BROKER_OK ? broker_open_publishing(connection, FORWARDER_PUBLISH, error)
 				   : result;
 }
@@ -35,7 +31,7 @@ static enum broker_result ask(struct broker_connection *connection, const char *
 }
 
 enum broker_result forwarder_queue_consume(struct broker_connection *connection, const char *queue,
-					   GError **error)
+					   unsigned prefetch, GError **error)
 {
 	amqp_queue_declare_ok_t declared = {0};
 	g_autofree char *action = g_strdup_printf("consuming the queue %s", queue);
@@ -50,6 +46,12 @@ enum broker_result forwarder_queue_consume(struct broker_connection *connection,
 			    action);
 		return BROKER_CHANNEL_CLOSED;
 	}
+	/* It is valid for the consumers that follow on the channel. */
+	(void)amqp_basic_qos(broker_amqp_state(connection), FORWARDER_CONSUME, 0,
+			     (uint16_t)prefetch, 0);
+	result = broker_check_reply(connection, FORWARDER_CONSUME, "setting the prefetch", error);
+	if (result != BROKER_OK)
+		return BROKER_LOST;
 	(void)amqp_basic_consume(broker_amqp_state(connection), FORWARDER_CONSUME,
 				 amqp_cstring_bytes(queue), amqp_cstring_bytes(queue), 0, 0, 1,
 				 amqp_empty_table);
@@ -64,6 +66,14 @@ enum broker_result forwarder_queue_cancel(struct broker_connection *connection, 
 	(void)amqp_basic_cancel(broker_amqp_state(connection), FORWARDER_CONSUME,
 				amqp_cstring_bytes(queue));
 	return broker_check_reply(connection, FORWARDER_CONSUME, action, error);
+}
+
+int forwarder_queue_begin_cancel(struct broker_connection *connection, const char *queue)
+{
+	amqp_basic_cancel_t cancel = {.consumer_tag = amqp_cstring_bytes(queue)};
+
+	return amqp_send_method(broker_amqp_state(connection), FORWARDER_CONSUME,
+				AMQP_BASIC_CANCEL_METHOD, &cancel);
 }
 
 enum broker_result forwarder_queue_count(struct broker_connection *connection, const char *queue,

@@ -22,13 +22,17 @@ enum forwarder_channel {
 /* Opens the three channels, with publisher confirms. */
 enum broker_result forwarder_queue_open_channels(struct broker_connection *connection,
 						 GError **error);
-/* Starts consuming. BROKER_CHANNEL_CLOSED with RPC_ERROR_FAILED: the queue does not exist, is
- * consumed by another process, or the user may not consume it; the channels are open. */
+/* Starts consuming, with at most `prefetch` messages that are not acked. BROKER_CHANNEL_CLOSED with
+ * RPC_ERROR_FAILED: the queue does not exist, is consumed by another process, or the user may not
+ * consume it; the channels are open. */
 enum broker_result forwarder_queue_consume(struct broker_connection *connection, const char *queue,
-					   GError **error);
+					   unsigned prefetch, GError **error);
 /* Ends consuming. Messages that have arrived may still be acked. */
 enum broker_result forwarder_queue_cancel(struct broker_connection *connection, const char *queue,
 					  GError **error);
+/* The same without waiting for the broker: AMQP_BASIC_CANCEL_OK_METHOD arrives after the last
+ * message. Returns a status of librabbitmq. */
+int forwarder_queue_begin_cancel(struct broker_connection *connection, const char *queue);
 /* Counts the messages that wait in the queue and were not sent to a consumer. As
  * forwarder_queue_consume. */
 enum broker_result forwarder_queue_count(struct broker_connection *connection, const char *queue,

@@ -7,14 +7,12 @@
 #include <string.h>
 
 #include "rpc/amqp/forward-publish.h"
+#include "rpc/amqp/forwarder-excess.h"
 #include "rpc/amqp/forwarder-queue.h"
 #include "rpc/base.h"
 
 /* After this many deliveries, answers and copies are sent. */
 #define DELIVERIES_PER_TURN 32
-/* At most this many messages wait to be acked by their receiver. More are forwarded, so that a
- * receiver that does not ack cannot keep the others waiting. */
-#define TAKEN_MAX (FORWARDER_PREFETCH / 2)
 #define CANARY_INTERVAL_US (30 * G_USEC_PER_SEC)
 #define CANARY_LOST_US (10 * G_USEC_PER_SEC)
 
@@ -88,6 +86,14 @@ static void hold_control(struct forwarder_link *link, const struct delivery *del
 	link->ops.control(delivery, type, id, link->ops.opaque);
 }
 
+/* A part of the prefetch is for messages that wait to be acked by their receiver. More are
+ * forwarded, so that a receiver that does not ack cannot keep the others waiting. */
+static bool take_message(struct forwarder_link *link, const struct delivery *delivery)
+{
+	return !link->from_nova_compute && held_count_taken(link->held) < link->prefetch / 2 &&
+	       link->ops.take(delivery, link->ops.opaque);
+}
+
 static void receive_message(struct forwarder_link *link)
 {
 	const struct delivery delivery =
@@ -96,15 +102,14 @@ static void receive_message(struct forwarder_link *link)
 		delivery.raw ? raw_message_copy(delivery.raw, delivery.body, delivery.length)
 			     : NULL;
 	const char *type;
-	bool taken;
+	bool taken = false;
 
 	/* As g_malloc does. */
 	if (!raw)
 		g_error("no memory for a message of %zu bytes", delivery.length);
 	type = find_control_type(raw);
 	if (type == NULL) {
-		taken = !link->from_nova_compute && held_count_taken(link->held) < TAKEN_MAX &&
-			link->ops.take(&delivery, link->ops.opaque);
+		taken = take_message(link, &delivery);
 	} else if (!g_str_equal(type, FORWARD_TYPE_CANARY)) {
 		hold_control(link, &delivery, raw, type);
 		return;
@@ -155,6 +160,9 @@ static void handle_method(struct forwarder_link *link, const amqp_method_t *meth
 		forwarder_link_confirm(link, nack->delivery_tag, nack->multiple, false);
 		break;
 	}
+	case AMQP_BASIC_CANCEL_OK_METHOD:
+		forwarder_excess_cancelled(link);
+		break;
 	case AMQP_BASIC_CANCEL_METHOD:
 		link->consuming = false;
 		g_message("the queue %s was deleted", link->names->queue);
@@ -180,12 +188,14 @@ static int handle_content(struct forwarder_link *link, const amqp_frame_t *frame
 	struct delivery_assembler *assembler = arrives ? &link->arriving : &link->returning;
 	int rc = delivery_add_frame(assembler, frame, error);
 
-	if (rc <= 0)
-		return rc;
-	if (arrives)
+	if (arrives && rc >= 0 && frame->frame_type == AMQP_FRAME_HEADER)
+		forwarder_excess_check(link);
+	if (rc <= 0 || !link->connection)
+		return MIN(rc, 0);
+	if (!arrives)
+		held_return(link->held);
+	else if (!forwarder_excess_take(link))
 		receive_message(link);
-	else
-		held_return(link->held, assembler->body, assembler->length);
 	delivery_reset(assembler);
 	return arrives;
 }

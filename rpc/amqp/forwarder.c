@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "rpc/amqp/forward-answers.h"
+#include "rpc/amqp/forwarder-excess.h"
 #include "rpc/amqp/forwarder-queue.h"
 #include "rpc/amqp/forwarder-receive.h"
 #include "rpc/base.h"
@@ -42,9 +43,11 @@ static void note_turn(struct forwarder *forwarder)
 	pthread_mutex_lock(&forwarder->link.lock);
 	forwarder->link.status.connected = forwarder->link.established;
 	forwarder->link.status.connection = forwarder->link.connection_number;
-	forwarder->link.status.consuming = forwarder->link.consuming;
+	forwarder->link.status.consuming =
+		forwarder->link.consuming || forwarder->link.excess.dropping;
 	forwarder->link.status.refused = held_is_refused(forwarder->link.held);
 	forwarder->link.status.held = held_count(forwarder->link.held);
+	forwarder->link.status.stalled_since = held_stalled_since(forwarder->link.held);
 	forwarder->link.status.canary_sent_at =
 		forwarder->link.canary ? forwarder->link.canary_sent_at : 0;
 	forwarder->link.status.turn_at = g_get_monotonic_time();
@@ -88,6 +91,8 @@ static void check_drained(struct forwarder *forwarder)
 	GError *error = NULL;
 	enum broker_result result;
 
+	if (forwarder->link.excess.dropping)
+		return;
 	if (!forwarder->link.consuming) {
 		forwarder->link.drained = true;
 		return;
@@ -160,7 +165,9 @@ static void *forwarder_main(void *opaque)
 		gint64 until = G_MAXINT64;
 
 		note_turn(forwarder);
+		forwarder_link_check_confirmation(&forwarder->link);
 		update_connection(forwarder);
+		forwarder_excess_update(&forwarder->link);
 		forwarder_link_update_consuming(&forwarder->link);
 		apply_answers(forwarder);
 		forwarder_link_answer_oldest(&forwarder->link);
@@ -183,16 +190,10 @@ static void *forwarder_main(void *opaque)
 
 static void forwarder_free(struct forwarder *forwarder)
 {
-	held_free(forwarder->link.held);
+	forwarder_link_clear(&forwarder->link);
 	forward_answers_free(forwarder->answers);
-	broker_retry_clear(&forwarder->link.retry);
-	write_watchdog_destroy(&forwarder->link.watchdog);
 	pthread_cond_destroy(&forwarder->changed);
-	pthread_mutex_destroy(&forwarder->link.lock);
 	(void)close(forwarder->event_fd);
-	g_free(forwarder->link.status.problem);
-	g_free(forwarder->link.problem);
-	g_free(forwarder->link.key);
 	g_free(forwarder);
 }
 
@@ -202,21 +203,10 @@ struct forwarder *forwarder_start(const struct rpc_config *config, const struct 
 {
 	struct forwarder *forwarder = g_new0(struct forwarder, 1);
 
-	forwarder->link.config = config;
-	forwarder->link.url = url;
-	forwarder->link.names = names;
-	forwarder->link.ops = *ops;
-	forwarder->link.key = g_strdup_printf("%s.%s", config->topic, config->host);
+	forwarder_link_init(&forwarder->link, config, url, names, ops);
 	forwarder->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	write_watchdog_init(&forwarder->link.watchdog);
-	pthread_mutex_init(&forwarder->link.lock, NULL);
 	pthread_cond_init(&forwarder->changed, NULL);
 	forwarder->answers = forward_answers_new();
-	broker_retry_init(&forwarder->link.retry, config, url);
-	forwarder->link.held = held_new();
-	forwarder->link.arriving.keeps_all = forwarder->link.returning.keeps_all = true;
-	forwarder->link.status.turn_at = forwarder->link.status.progress_at =
-		g_get_monotonic_time();
 	if (rpc_thread_start(&forwarder->thread, forwarder_main, forwarder, THREAD_NAME, error) ==
 	    0)
 		return forwarder;

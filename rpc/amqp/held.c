@@ -4,26 +4,18 @@
  */
 #include "rpc/amqp/held.h"
 
-#include <string.h>
-
 /* The pause before a message is published again. It is doubled after each failure. */
 #define PAUSE_MIN_US (G_USEC_PER_SEC / 4)
 #define PAUSE_MAX_US (10 * G_USEC_PER_SEC)
-/* Fewer bytes than the sockets' buffers take, so that a broker which stops reading can say
- * connection.blocked before a write gets stuck; a longer message is published alone. */
-#define PUBLISHED_MAX_BYTES ((size_t)512 * 1024)
 
 struct held {
 	GQueue messages; /* struct held_message, oldest first */
 	size_t bytes;
-	size_t published_bytes;
-	unsigned published;
 	unsigned taken;
-	uint64_t last_confirm; /* the number of the last publication on the channel */
-	/* After a failure one message is published at a time, until one is confirmed. */
-	bool one_by_one;
-	/* How many more messages may be the one for which the broker closed the channel. */
-	unsigned suspects;
+	struct held_message *published; /* NULL: none */
+	gint64 published_at;		/* monotonic us */
+	gint64 done_at;			/* monotonic us: a copy was confirmed, or given up */
+	uint64_t last_confirm;		/* the number of the last publication on the channel */
 	bool refused;
 	gint64 pause_us;
 	gint64 not_before; /* monotonic us */
@@ -53,7 +45,7 @@ struct held_message *held_add(struct held *held, uint64_t number, struct raw_mes
 
 	message->state = state;
 	message->number = number;
-	message->arrived_at = g_get_monotonic_time();
+	message->arrived_at = message->waits_since = g_get_monotonic_time();
 	message->raw = raw;
 	held->bytes += raw->length;
 	held->taken += state == HELD_TAKEN;
@@ -74,10 +66,10 @@ struct held_message *held_find(struct held *held, uint64_t number)
 
 void held_wait(struct held *held, struct held_message *message)
 {
-	if (message->state == HELD_PUBLISHED) {
-		held->published--;
-		held->published_bytes -= message->raw->length;
-	}
+	if (message->state == HELD_PUBLISHED)
+		held->published = NULL;
+	if (message->state == HELD_TAKEN || message->state == HELD_CONTROL)
+		message->waits_since = g_get_monotonic_time();
 	held->taken -= message->state == HELD_TAKEN;
 	message->state = HELD_WAITING;
 	message->returned = false;
@@ -93,6 +85,8 @@ void held_message_free(struct held_message *message)
 /* It was taken out of the list. */
 static void discount(struct held *held, struct held_message *message)
 {
+	if (message->state == HELD_WAITING || message->state == HELD_PUBLISHED)
+		held->done_at = g_get_monotonic_time();
 	held_wait(held, message);
 	held->bytes -= message->raw->length;
 }
@@ -113,8 +107,6 @@ void held_clear(struct held *held)
 		held_message_free(message);
 	}
 	held->last_confirm = 0;
-	held->one_by_one = false;
-	held->suspects = 0;
 	held->refused = false;
 	held->pause_us = PAUSE_MIN_US;
 	held->not_before = 0;
@@ -140,29 +132,23 @@ struct held_message *held_oldest(const struct held *held)
 	return held->messages.head ? held->messages.head->data : NULL;
 }
 
-static bool has_room(const struct held *held)
+static struct held_message *find_waiting(const struct held *held)
 {
-	if (held->one_by_one || held->suspects > 0)
-		return held->published == 0;
-	return held->published == 0 || held->published_bytes < PUBLISHED_MAX_BYTES;
+	for (GList *node = held->messages.head; node; node = node->next) {
+		struct held_message *message = node->data;
+
+		if (message->state == HELD_WAITING)
+			return message;
+	}
+	return NULL;
 }
 
 struct held_message *held_next_waiting(struct held *held, gint64 now, gint64 *ret_next)
 {
-	*ret_next = G_MAXINT64;
-	if (!has_room(held))
-		return NULL;
-	for (GList *node = held->messages.head; node; node = node->next) {
-		struct held_message *message = node->data;
+	struct held_message *next = held->published ? NULL : find_waiting(held);
 
-		if (message->state != HELD_WAITING)
-			continue;
-		if (now >= held->not_before)
-			return message;
-		*ret_next = held->not_before;
-		return NULL;
-	}
-	return NULL;
+	*ret_next = next && now < held->not_before ? held->not_before : G_MAXINT64;
+	return now < held->not_before ? NULL : next;
 }
 
 void held_publish(struct held *held, struct held_message *message)
@@ -170,8 +156,8 @@ void held_publish(struct held *held, struct held_message *message)
 	message->state = HELD_PUBLISHED;
 	message->confirm = ++held->last_confirm;
 	message->returned = false;
-	held->published++;
-	held->published_bytes += message->raw->length;
+	held->published = message;
+	held->published_at = g_get_monotonic_time();
 }
 
 void held_publish_other(struct held *held)
@@ -179,24 +165,20 @@ void held_publish_other(struct held *held)
 	held->last_confirm++;
 }
 
-void held_return(struct held *held, const void *body, size_t length)
+struct held_message *held_published(const struct held *held)
 {
-	for (GList *node = held->messages.head; node; node = node->next) {
-		struct held_message *message = node->data;
+	return held->published;
+}
 
-		if (message->state == HELD_PUBLISHED && !message->returned &&
-		    message->raw->length == length &&
-		    (length == 0 || memcmp(message->raw->body, body, length) == 0)) {
-			message->returned = true;
-			return;
-		}
-	}
+void held_return(struct held *held)
+{
+	if (held->published)
+		held->published->returned = true;
 }
 
 static void note_failure(struct held *held)
 {
 	held->refused = true;
-	held->one_by_one = true;
 	held->not_before = g_get_monotonic_time() + held->pause_us;
 	held->pause_us = MIN(held->pause_us * 2, PAUSE_MAX_US);
 }
@@ -204,64 +186,67 @@ static void note_failure(struct held *held)
 static void note_success(struct held *held)
 {
 	held->refused = false;
-	held->one_by_one = false;
-	held->suspects -= held->suspects > 0;
 	held->pause_us = PAUSE_MIN_US;
 	held->not_before = 0;
 }
 
-unsigned held_confirm(struct held *held, uint64_t confirm, bool multiple, bool accepted,
-		      GPtrArray *done)
+enum held_result held_confirm(struct held *held, uint64_t confirm, bool multiple, bool accepted,
+			      struct held_message **ret_done)
 {
-	unsigned failed = 0, succeeded = 0;
+	struct held_message *message = held->published;
 
-	for (GList *node = held->messages.head, *next; node; node = next) {
-		struct held_message *message = node->data;
-
-		next = node->next;
-		if (message->state != HELD_PUBLISHED || message->confirm > confirm ||
-		    (message->confirm < confirm && !multiple))
-			continue;
-		if (accepted && !message->returned) {
-			succeeded++;
-			g_queue_delete_link(&held->messages, node);
-			discount(held, message);
-			g_ptr_array_add(done, message);
-		} else {
-			failed++;
-			held_wait(held, message);
-		}
-	}
-	if (failed > 0)
+	if (!message || message->confirm > confirm || (message->confirm < confirm && !multiple))
+		return HELD_OTHER;
+	if (!accepted || message->returned) {
+		held_wait(held, message);
 		note_failure(held);
-	else if (succeeded > 0)
-		note_success(held);
-	return failed;
+		return HELD_FAILED;
+	}
+	(void)g_queue_remove(&held->messages, message);
+	discount(held, message);
+	note_success(held);
+	*ret_done = message;
+	return HELD_DONE;
 }
 
 struct held_message *held_channel_closed(struct held *held)
 {
-	struct held_message *only = NULL;
-	unsigned published = held->published;
+	struct held_message *message = held->published;
 
-	for (GList *node = held->messages.head; node; node = node->next) {
-		struct held_message *message = node->data;
-
-		if (message->state != HELD_PUBLISHED)
-			continue;
-		only = message;
+	if (message)
 		held_wait(held, message);
-	}
 	held->last_confirm = 0;
-	if (published == 1) {
-		held->suspects -= held->suspects > 0;
-		return only;
-	}
-	held->suspects = published;
-	return NULL;
+	return message;
 }
 
 bool held_is_refused(const struct held *held)
 {
 	return held->refused;
+}
+
+/* The oldest one. */
+static const struct held_message *find_copy(const struct held *held)
+{
+	const struct held_message *waiting = find_waiting(held);
+
+	if (!held->published || (waiting && waiting->number < held->published->number))
+		return waiting;
+	return held->published;
+}
+
+bool held_has_copies(const struct held *held)
+{
+	return find_copy(held) != NULL;
+}
+
+gint64 held_stalled_since(const struct held *held)
+{
+	const struct held_message *oldest = find_copy(held);
+
+	return oldest ? MAX(oldest->waits_since, held->done_at) : 0;
+}
+
+gint64 held_published_at(const struct held *held)
+{
+	return held->published ? held->published_at : 0;
 }

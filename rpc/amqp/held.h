@@ -4,10 +4,9 @@
  * arrival. A message that is forwarded is acked when the broker has confirmed its copy. Only the
  * thread uses the list.
  *
- * What must be forwarded is published in this order. If the target queue is missing, or the broker
- * rejects a copy, the message is published again after a pause, and nothing is published meanwhile.
- * Afterwards the messages are published one at a time until the broker confirms one, so that none
- * overtakes another.
+ * What must be forwarded is published in this order, one message at a time: the broker may reject
+ * or return one copy and accept the next one, which must not overtake it. A copy that is not
+ * accepted is published again after a pause.
  */
 #ifndef NOVASNAP_RPC_AMQP_HELD_H
 #define NOVASNAP_RPC_AMQP_HELD_H
@@ -29,8 +28,9 @@ enum held_state {
 
 struct held_message {
 	enum held_state state;
-	uint64_t number;   /* AMQP's delivery tag */
-	gint64 arrived_at; /* monotonic us */
+	uint64_t number;    /* AMQP's delivery tag */
+	gint64 arrived_at;  /* monotonic us */
+	gint64 waits_since; /* monotonic us: it is to be published since then */
 	struct raw_message *raw;
 	uint64_t confirm; /* HELD_PUBLISHED: the number of its confirmation on the channel */
 	bool returned;	  /* no queue has taken it; the confirmation follows */
@@ -68,20 +68,33 @@ struct held_message *held_next_waiting(struct held *held, gint64 now, gint64 *re
 void held_publish(struct held *held, struct held_message *message);
 /* A message was published as the next one on the channel that is not held. */
 void held_publish_other(struct held *held);
-/* The broker has returned a published message with this body, because no queue takes it. */
-void held_return(struct held *held, const void *body, size_t length);
+/* The message that is published and not confirmed; NULL: none is. */
+struct held_message *held_published(const struct held *held);
+/* The broker has returned the published message, because no queue takes it. */
+void held_return(struct held *held);
+
+enum held_result {
+	HELD_OTHER,  /* the confirmation is not of the published message */
+	HELD_DONE,   /* it was accepted */
+	HELD_FAILED, /* it was returned or rejected, and waits for a new try */
+};
 /* The broker has confirmed (`accepted`) or rejected the message of this number, and with `multiple`
- * all before it. Those that were accepted and not returned are removed: appends each to `done`,
- * whose owner frees them with held_message_free. The others wait for a new try. Returns how many
- * do. */
-unsigned held_confirm(struct held *held, uint64_t confirm, bool multiple, bool accepted,
-		      GPtrArray *done);
+ * all before it. With HELD_DONE the message is removed, and the caller frees *ret_done with
+ * held_message_free. */
+enum held_result held_confirm(struct held *held, uint64_t confirm, bool multiple, bool accepted,
+			      struct held_message **ret_done);
 void held_message_free(struct held_message *message);
-/* The broker has closed the channel, because it refuses one of the published messages. Returns that
- * one if it is known: it was the only one. Otherwise all are published again, one at a time. */
+/* The broker has closed the channel. Returns the message that was published, which waits again;
+ * NULL: none was. */
 struct held_message *held_channel_closed(struct held *held);
 
-/* Whether the last tries failed, because the target queue is missing or takes nothing. */
+/* Whether the last try failed, because the target queue is missing or takes nothing. */
 bool held_is_refused(const struct held *held);
+/* Whether messages are to be published, or are published and not confirmed. */
+bool held_has_copies(const struct held *held);
+/* Since when such messages have waited without a confirmation, monotonic us; 0: there are none. */
+gint64 held_stalled_since(const struct held *held);
+/* When the published message was published, monotonic us; 0: none is. */
+gint64 held_published_at(const struct held *held);
 
 #endif
