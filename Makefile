@@ -170,6 +170,8 @@ $(BUILD)/tests/unit/test-task-run: ALL_LDFLAGS += $(call wrap,report_end virt_gu
 $(BUILD)/tests/unit/test-claim: ALL_LDFLAGS += $(call wrap,report_save_once report_progress \
 	rpc_failure_actual_task_state nova_conductor_event_find nova_conductor_instance_save snapshot_want job_is_stopping \
 	job_wait_despite_cancel g_get_monotonic_time)
+$(BUILD)/tests/unit/test-beside-mode: ALL_LDFLAGS += $(call wrap,rpc_forward_set_mode rpc_forward_get_mode rpc_forward_answer \
+	rpc_forward_control_type rpc_forward_control_id beside_is_intercepting)
 $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop rpc_end_calls)
 $(BUILD)/tests/unit/test-outcome: ALL_LDFLAGS += $(call wrap,job_is_cancelled job_is_stopping)

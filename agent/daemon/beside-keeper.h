@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * novasnapd's part beside nova-compute ([novasnap]mode = beside): starts the forwarding thread
- * (rpc/forward.h), and sets its mode by the state file (agent/beside/state.h). It has two threads:
- * - one reads the state file each second, and handles the control messages, which need the disk;
- * - the watchdog takes this host's requests, and gives them back to nova-compute: when novasnapd
- *   stops, and when messages wait in novasnapd's queue and the forwarding thread has made no
- *   progress for [novasnap]beside_patience. When it makes progress again, it takes them again.
- *   After each new connection it makes again what the broker may have lost.
+ * (rpc/forward.h), a thread that reads the state file each second and handles the control messages,
+ * which need the disk (beside-mode.h), and the watchdog (beside-watchdog.h).
  */
 #ifndef NOVASNAP_AGENT_DAEMON_BESIDE_KEEPER_H
 #define NOVASNAP_AGENT_DAEMON_BESIDE_KEEPER_H
