@@ -220,12 +220,24 @@ static int disable_locked(const struct config *config, GError **error)
 	return hand_back(config, &objects, error);
 }
 
+/* Whether novasnapd has never run on this host, and the broker has nothing of `novasnap beside`. */
+static bool was_never_enabled(const struct config *config, const GError *error)
+{
+	struct rpc_beside_objects objects;
+
+	return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) &&
+	       rpc_beside_look(&config->rpc, &objects, NULL) == 0 && !objects.queue.exists &&
+	       !objects.exchange;
+}
+
 int beside_disable(const struct config *config, unsigned wait_s)
 {
 	g_autoptr(GError) error = NULL;
 	int rc = beside_run_locked(config, disable_locked, &error);
 	gint64 until = g_get_monotonic_time() + wait_s * G_USEC_PER_SEC;
 
+	if (rc < 0 && was_never_enabled(config, error))
+		rc = 1;
 	if (rc < 0)
 		return beside_fail(error);
 	if (rc > 0) {

@@ -233,6 +233,21 @@ def test_without_novasnapd(env):
     site.restart_nova()
     before = site.objects()
     check("start novasnapd first" in site.beside("--enable", status=FAILED), "the reason")
+    equal(site.beside("--disable"), "novasnap is not enabled on this host.\n", "what --disable says")
+    equal(site.objects(), before, "the broker")
+
+
+def test_disable_with_an_empty_state_folder(env):
+    """The broker has what was enabled: without the folder --disable cannot go on safely."""
+    site = env.site().start().enable()
+    before = site.objects()
+    with open(site.agent.conf) as file:
+        text = file.read()
+    with open(site.agent.conf, "w") as file:
+        file.write(text.replace(site.agent.state, site.agent.state + "-new"))
+    check("start novasnapd first" in site.beside("--disable", status=FAILED), "the reason")
+    with open(site.agent.conf, "w") as file:
+        file.write(text)
     equal(site.objects(), before, "the broker")
 
 
