@@ -20,6 +20,11 @@ void forwarding_ack(struct rpc *rpc, const struct delivery_tag *tag)
 		consumer_ack(rpc->consumer, tag);
 }
 
+bool forwarding_ack_surely(struct rpc *rpc, const struct delivery_tag *tag)
+{
+	return forwarder_ack_surely(rpc->forwarding->forwarder, tag);
+}
+
 void forwarding_requeue(struct rpc *rpc, const struct delivery_tag *tag)
 {
 	if (rpc->forwarding)

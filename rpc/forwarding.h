@@ -38,6 +38,9 @@ void forwarding_stop(struct rpc *rpc, unsigned grace_s);
 
 /* Acks a delivery of the server, from the connection that it came from. */
 void forwarding_ack(struct rpc *rpc, const struct delivery_tag *tag);
+/* The same, and waits until the broker has processed it. Returns false if the ack was not sent, or
+ * may be lost. Only with the forwarding thread. */
+bool forwarding_ack_surely(struct rpc *rpc, const struct delivery_tag *tag);
 /* Returns a delivery of the server: to nova-compute, or to its queue. */
 void forwarding_requeue(struct rpc *rpc, const struct delivery_tag *tag);
 

@@ -166,6 +166,18 @@ bool inflight_close(struct inflight *inflight, uint64_t number, bool acked,
 	return request != NULL;
 }
 
+bool inflight_get_tag(struct inflight *inflight, uint64_t number, struct delivery_tag *ret_tag)
+{
+	const struct open_request *request;
+
+	pthread_mutex_lock(&inflight->lock);
+	request = g_hash_table_lookup(inflight->open, &number);
+	if (request)
+		*ret_tag = request->tag;
+	pthread_mutex_unlock(&inflight->lock);
+	return request != NULL;
+}
+
 void inflight_add_call(struct inflight *inflight, uint64_t number, unsigned timeout_s,
 		       const char *reply_queue, const char *msg_id)
 {

@@ -43,6 +43,9 @@ enum inflight_verdict inflight_open(struct inflight *inflight, const char *uniqu
 bool inflight_close(struct inflight *inflight, uint64_t number, bool acked,
 		    struct delivery_tag *ret_tag);
 
+/* Gets the latest delivery of an open request. Returns whether it is open. */
+bool inflight_get_tag(struct inflight *inflight, uint64_t number, struct delivery_tag *ret_tag);
+
 /* Adds an open call: its caller gets a heartbeat every half of `timeout_s`. Does nothing if that is
  * less than 2 s. The strings are the heartbeats' destination, and are copied. */
 void inflight_add_call(struct inflight *inflight, uint64_t number, unsigned timeout_s,

@@ -128,6 +128,25 @@ void rpc_request_ack(struct rpc_request *request)
 		forwarding_ack(request->rpc, &tag);
 }
 
+bool rpc_request_ack_surely(struct rpc_request *request)
+{
+	struct delivery_tag tag;
+
+	if (!request->rpc || !forwarding_is_on(request->rpc)) {
+		rpc_request_ack(request);
+		return true;
+	}
+	if (!inflight_get_tag(request->rpc->inflight, request->number, &tag))
+		return true;
+	if (forwarding_ack_surely(request->rpc, &tag)) {
+		(void)inflight_close(request->rpc->inflight, request->number, true, &tag);
+		return true;
+	}
+	/* It may have arrived again meanwhile. */
+	rpc_request_requeue(request);
+	return false;
+}
+
 void rpc_request_requeue(struct rpc_request *request)
 {
 	struct delivery_tag tag;

@@ -25,6 +25,7 @@ struct arrival {
 	struct rpc_request *request; /* NULL: the task owns it */
 	struct task *task;	     /* NULL: not created yet */
 	char *message; /* for the journal, freed with cJSON_free; NULL: not journaled */
+	bool is_acked; /* before it is journaled */
 };
 
 struct intake {
@@ -143,6 +144,35 @@ static void make_tasks(struct intake *intake)
 	}
 }
 
+/* Without a claim (claim.h) only the broker can say whether nova-compute gets the request as well.
+ */
+static bool must_be_acked_first(const struct intake *intake, const struct arrival *arrival)
+{
+	return intake->agent->config->beside && !arrival->method->claim_state;
+}
+
+/* A process that dies before the journal has such a request leaves it undone: its sender has a time
+ * limit. Nobody notices that both have done it. */
+static void ack_unclaimed(struct intake *intake)
+{
+	guint i = 0;
+
+	while (i < intake->arrivals->len) {
+		struct arrival *arrival = intake->arrivals->pdata[i++];
+
+		if (arrival->is_acked || !must_be_acked_first(intake, arrival))
+			continue;
+		arrival->is_acked = rpc_request_ack_surely(arrival->task->request);
+		if (arrival->is_acked)
+			continue;
+		g_message("instance %s: leaving %s to nova-compute: it is unknown whether the "
+			  "broker has deleted the message",
+			  nova_instance_uuid(arrival->task->instance), arrival->method->name);
+		(void)g_ptr_array_remove_index(intake->arrivals, --i);
+		atomic_fetch_sub(&intake->waiting, 1);
+	}
+}
+
 /* The arrivals' records for the journal, in their order. The arrivals own the strings. */
 static GArray *list_casts(struct intake *intake)
 {
@@ -167,7 +197,7 @@ static GArray *list_casts(struct intake *intake)
 	return casts;
 }
 
-/* `job`: its number in the journal; 0: a call that is not journaled. */
+/* `job`: its number in the journal; 0: a call, or what was acked and cannot be journaled. */
 static void submit_arrival(struct intake *intake, struct arrival *arrival, int64_t job)
 {
 	arrival->task->journal_job = job;
@@ -203,14 +233,15 @@ static void submit_all(struct intake *intake, const GArray *casts)
 	g_ptr_array_set_size(intake->arrivals, 0);
 }
 
-/* While the journal cannot be written, calls do not wait for it, and casts go back to the broker.
+/* While the journal cannot be written, calls and what is acked do not wait for it, and casts go
+ * back to the broker.
  */
 static void requeue_casts(struct intake *intake)
 {
 	for (guint i = 0; i < intake->arrivals->len; i++) {
 		struct arrival *arrival = intake->arrivals->pdata[i];
 
-		if (rpc_request_is_call(arrival->task->request)) {
+		if (arrival->is_acked || rpc_request_is_call(arrival->task->request)) {
 			submit_arrival(intake, arrival, 0);
 			continue;
 		}
@@ -267,6 +298,7 @@ static void process_arrivals(struct intake *intake)
 		requeue_casts(intake);
 		return;
 	}
+	ack_unclaimed(intake);
 	casts = list_casts(intake);
 	(void)fault_at("cast", "before");
 	if (casts->len > 0)

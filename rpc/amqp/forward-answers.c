@@ -17,6 +17,9 @@ static void clear_answer(gpointer data)
 {
 	struct forward_answer *answer = data;
 
+	if (answer->wait)
+		ack_wait_end(answer->wait, false);
+	ack_wait_unref(answer->wait);
 	g_free(answer->body);
 }
 
@@ -46,13 +49,10 @@ void forward_answers_free(struct forward_answers *answers)
 	g_free(answers);
 }
 
-void forward_answers_add(struct forward_answers *answers, enum forward_answer_kind kind,
-			 const struct delivery_tag *tag, char *body)
+void forward_answers_add(struct forward_answers *answers, const struct forward_answer *answer)
 {
-	const struct forward_answer answer = {kind, *tag, body};
-
 	pthread_mutex_lock(&answers->lock);
-	g_array_append_val(answers->added, answer);
+	g_array_append_vals(answers->added, answer, 1);
 	pthread_mutex_unlock(&answers->lock);
 }
 

@@ -30,6 +30,17 @@ static enum broker_result ask(struct broker_connection *connection, const char *
 	return broker_check_reply_and_reopen(connection, FORWARDER_ASK, action, error);
 }
 
+enum broker_result forwarder_queue_set_prefetch(struct broker_connection *connection,
+						unsigned prefetch, GError **error)
+{
+	(void)amqp_basic_qos(broker_amqp_state(connection), FORWARDER_CONSUME, 0,
+			     (uint16_t)prefetch, 0);
+	return broker_check_reply(connection, FORWARDER_CONSUME, "setting the prefetch", error) ==
+			       BROKER_OK
+		       ? BROKER_OK
+		       : BROKER_LOST;
+}
+
 enum broker_result forwarder_queue_consume(struct broker_connection *connection, const char *queue,
 					   unsigned prefetch, GError **error)
 {
@@ -46,12 +57,9 @@ enum broker_result forwarder_queue_consume(struct broker_connection *connection,
 			    action);
 		return BROKER_CHANNEL_CLOSED;
 	}
-	/* It is valid for the consumers that follow on the channel. */
-	(void)amqp_basic_qos(broker_amqp_state(connection), FORWARDER_CONSUME, 0,
-			     (uint16_t)prefetch, 0);
-	result = broker_check_reply(connection, FORWARDER_CONSUME, "setting the prefetch", error);
+	result = forwarder_queue_set_prefetch(connection, prefetch, error);
 	if (result != BROKER_OK)
-		return BROKER_LOST;
+		return result;
 	(void)amqp_basic_consume(broker_amqp_state(connection), FORWARDER_CONSUME,
 				 amqp_cstring_bytes(queue), amqp_cstring_bytes(queue), 0, 0, 1,
 				 amqp_empty_table);

@@ -22,6 +22,10 @@ enum forwarder_channel {
 /* Opens the three channels, with publisher confirms. */
 enum broker_result forwarder_queue_open_channels(struct broker_connection *connection,
 						 GError **error);
+/* Sets how many messages of each later consumer may be unacked. When it returns, the broker has
+ * handled all acks before it. */
+enum broker_result forwarder_queue_set_prefetch(struct broker_connection *connection,
+						unsigned prefetch, GError **error);
 /* Starts consuming, with at most `prefetch` messages that are not acked. BROKER_CHANNEL_CLOSED with
  * RPC_ERROR_FAILED: the queue does not exist, is consumed by another process, or the user may not
  * consume it; the channels are open. */

@@ -16,6 +16,8 @@
 #define THREAD_NAME "forwarding"
 #define DRAIN_CHECK_US (G_USEC_PER_SEC / 5)
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
+/* Longer than the broker may take to answer. */
+#define ACK_WAIT_S 30
 
 struct forwarder {
 	struct forwarder_link link;
@@ -54,6 +56,23 @@ static void note_turn(struct forwarder *forwarder)
 	pthread_mutex_unlock(&forwarder->link.lock);
 }
 
+/* The broker handles the methods of a channel in turn. */
+static void ack_surely(struct forwarder *forwarder, struct held_message *message,
+		       struct ack_wait *wait)
+{
+	struct forwarder_link *link = &forwarder->link;
+	GError *error = NULL;
+
+	if (!ack_wait_begin(wait))
+		return;
+	forwarder_link_count(link, &link->status.taken);
+	forwarder_link_ack(link, message);
+	if (link->connection &&
+	    forwarder_queue_set_prefetch(link->connection, link->prefetch, &error) != BROKER_OK)
+		forwarder_link_disconnect(link, error);
+	ack_wait_end(wait, link->connection != NULL);
+}
+
 static void apply_answer(struct forwarder *forwarder, const struct forward_answer *answer)
 {
 	struct held_message *message;
@@ -69,6 +88,8 @@ static void apply_answer(struct forwarder *forwarder, const struct forward_answe
 		message->answer = g_strdup(answer->body);
 	} else if (answer->kind == FORWARD_ANSWER_GIVE_UP) {
 		held_wait(forwarder->link.held, message);
+	} else if (answer->kind == FORWARD_ANSWER_ACK_SURELY) {
+		ack_surely(forwarder, message, answer->wait);
 	} else {
 		forwarder_link_count(&forwarder->link, &forwarder->link.status.taken);
 		forwarder_link_ack(&forwarder->link, message);
@@ -80,8 +101,11 @@ static void apply_answers(struct forwarder *forwarder)
 	guint count;
 	const struct forward_answer *answers = forward_answers_take(forwarder->answers, &count);
 
-	for (guint i = 0; i < count; i++)
+	for (guint i = 0; i < count; i++) {
 		apply_answer(forwarder, &answers[i]);
+		if (answers[i].wait)
+			ack_wait_end(answers[i].wait, false);
+	}
 }
 
 /* Whether the queue is empty, of a forwarder that stops. */
@@ -247,25 +271,38 @@ void forwarder_want_canary(struct forwarder *forwarder, bool wanted)
 }
 
 static void add_answer(struct forwarder *forwarder, enum forward_answer_kind kind,
-		       const struct delivery_tag *tag, char *body)
+		       const struct delivery_tag *tag, char *body, struct ack_wait *wait)
 {
-	forward_answers_add(forwarder->answers, kind, tag, body);
+	const struct forward_answer answer = {kind, *tag, body, wait};
+
+	forward_answers_add(forwarder->answers, &answer);
 	wake(forwarder);
 }
 
 void forwarder_ack(struct forwarder *forwarder, const struct delivery_tag *tag)
 {
-	add_answer(forwarder, FORWARD_ANSWER_ACK, tag, NULL);
+	add_answer(forwarder, FORWARD_ANSWER_ACK, tag, NULL, NULL);
+}
+
+bool forwarder_ack_surely(struct forwarder *forwarder, const struct delivery_tag *tag)
+{
+	struct ack_wait *wait = ack_wait_new();
+	bool is_acked;
+
+	add_answer(forwarder, FORWARD_ANSWER_ACK_SURELY, tag, NULL, wait);
+	is_acked = ack_wait_result(wait, ACK_WAIT_S);
+	ack_wait_unref(wait);
+	return is_acked;
 }
 
 void forwarder_give_up(struct forwarder *forwarder, const struct delivery_tag *tag)
 {
-	add_answer(forwarder, FORWARD_ANSWER_GIVE_UP, tag, NULL);
+	add_answer(forwarder, FORWARD_ANSWER_GIVE_UP, tag, NULL, NULL);
 }
 
 void forwarder_answer(struct forwarder *forwarder, const struct delivery_tag *tag, char *body)
 {
-	add_answer(forwarder, FORWARD_ANSWER_CONTROL, tag, body);
+	add_answer(forwarder, FORWARD_ANSWER_CONTROL, tag, body, NULL);
 }
 
 void forwarder_get_status(struct forwarder *forwarder, struct forwarder_status *ret_status)

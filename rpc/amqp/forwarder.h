@@ -35,6 +35,9 @@ void forwarder_want_canary(struct forwarder *forwarder, bool wanted);
 /* For messages that were taken, from any thread. They do nothing if the connection of the delivery
  * is lost: the broker delivers the message again. */
 void forwarder_ack(struct forwarder *forwarder, const struct delivery_tag *tag);
+/* Acks the message, and waits until the broker has processed that. Returns false if the ack was not
+ * sent, or may be lost. */
+bool forwarder_ack_surely(struct forwarder *forwarder, const struct delivery_tag *tag);
 /* The message is forwarded. */
 void forwarder_give_up(struct forwarder *forwarder, const struct delivery_tag *tag);
 /* Answers a control message, after all messages before it were acked. Takes ownership of the body

@@ -14,6 +14,7 @@
 #define LIMIT_US (20 * G_USEC_PER_SEC)
 
 __typeof__(rpc_request_ack) __wrap_rpc_request_ack;
+__typeof__(rpc_request_ack_surely) __wrap_rpc_request_ack_surely;
 __typeof__(rpc_request_requeue) __wrap_rpc_request_requeue;
 __typeof__(rpc_request_is_call) __wrap_rpc_request_is_call;
 __typeof__(rpc_request_free) __wrap_rpc_request_free, __real_rpc_request_free;
@@ -24,6 +25,7 @@ static struct {
 	GPtrArray *events;	 /* guarded by the lock */
 	struct journal *journal; /* NULL: none */
 	atomic_bool holds;	 /* jobs do not end */
+	atomic_bool loses_acks;	 /* of rpc_request_ack_surely */
 	atomic_uint checked;	 /* requests that the intake has begun to process */
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -88,6 +90,16 @@ void __wrap_rpc_request_ack(struct rpc_request *request)
 	note("ack", id);
 }
 
+/* Before nova-compute can have the message no more, nothing may say that this process does it. */
+bool __wrap_rpc_request_ack_surely(struct rpc_request *request)
+{
+	const char *id = rpc_request_unique_id(request);
+
+	g_assert_false(is_journaled(id));
+	note("ack surely", id);
+	return !atomic_load(&world.loses_acks);
+}
+
 void __wrap_rpc_request_requeue(struct rpc_request *request)
 {
 	const char *id = rpc_request_unique_id(request);
@@ -127,6 +139,9 @@ static const struct task_method method = {
 static const struct task_method method_with_step = {
 	.name = "quiesce_instance", .run = run_nothing, .flags = METHOD_LEAVES_STEP};
 
+static const struct task_method claimed_method = {
+	.name = "snapshot_instance", .run = run_nothing, .claim_state = "image_snapshot"};
+
 static void run_job(struct job *job, void *opaque)
 {
 	struct task *task = opaque;
@@ -160,6 +175,7 @@ static void resume_consuming(void *opaque)
 static const struct intake_ops intake_ops = {&job_ops, pause_consuming, resume_consuming, NULL};
 
 struct fixture {
+	struct config config;
 	struct agent agent;
 	struct intake *intake;
 	char *dir;
@@ -170,6 +186,8 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	world.events = g_ptr_array_new_with_free_func(g_free);
 	atomic_store(&world.holds, false);
+	atomic_store(&world.loses_acks, false);
+	fixture->agent.config = &fixture->config;
 	fixture->dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
 	fixture->agent.pool = worker_pool_new(0);
 	fixture->agent.journal = journal_open(fixture->dir, 1, NULL);
@@ -216,6 +234,13 @@ static bool take(struct fixture *fixture, const char *id, const char *instance, 
 	return take_of(fixture, &method, id, instance, more);
 }
 
+static void forget_events(void)
+{
+	pthread_mutex_lock(&world.lock);
+	g_ptr_array_set_size(world.events, 0);
+	pthread_mutex_unlock(&world.lock);
+}
+
 static void test_journaled_then_acked_then_run(struct fixture *fixture, gconstpointer unused)
 {
 	static const char *const ids[] = {"one", "two", "three"};
@@ -231,6 +256,39 @@ static void test_journaled_then_acked_then_run(struct fixture *fixture, gconstpo
 	g_assert_cmpuint(when("run", "one"), <, when("run", "two"));
 	g_assert_cmpuint(when("run", "two"), <, when("run", "three"));
 	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
+}
+
+/* Beside a nova-compute, for a method that is not claimed. */
+static void test_acked_then_journaled(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fixture->config.beside = true;
+	take(fixture, "one", UUID_OF(1), "");
+	wait_for("free", "one");
+	g_assert_cmpuint(when("ack surely", "one"), <, when("run", "one"));
+	g_assert_cmpuint(when("ack surely", "one"), >, 0);
+	take_of(fixture, &claimed_method, "two", UUID_OF(1), "");
+	wait_for("free", "two");
+	g_assert_cmpuint(when("ack surely", "two"), ==, 0);
+	g_assert_cmpuint(when("ack", "two"), <, when("run", "two"));
+}
+
+/* nova-compute may have it. */
+static void test_an_ack_that_may_be_lost(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fixture->config.beside = true;
+	atomic_store(&world.loses_acks, true);
+	take(fixture, "one", UUID_OF(1), "");
+	wait_for("free", "one");
+	g_assert_cmpuint(when("run", "one"), ==, 0);
+	g_assert_false(is_journaled("one"));
+	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
+	/* The broker delivers it again. */
+	atomic_store(&world.loses_acks, false);
+	forget_events();
+	take(fixture, "one", UUID_OF(1), "");
+	wait_for("run", "one");
 }
 
 static void test_safe_before_its_turn(struct fixture *fixture, gconstpointer unused)
@@ -312,13 +370,6 @@ static char *long_argument(gsize mebibytes)
 	g_autofree char *filler = g_strnfill(mebibytes << 20, 'x');
 
 	return g_strdup_printf("\"filler\": \"%s\", ", filler);
-}
-
-static void forget_events(void)
-{
-	pthread_mutex_lock(&world.lock);
-	g_ptr_array_set_size(world.events, 0);
-	pthread_mutex_unlock(&world.lock);
 }
 
 static void test_what_cannot_be_journaled_is_requeued_once(struct fixture *fixture,
@@ -479,6 +530,8 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	TEST(journaled_then_acked_then_run);
+	TEST(acked_then_journaled);
+	TEST(an_ack_that_may_be_lost);
 	TEST(safe_before_its_turn);
 	TEST(the_journal_has_the_whole_message);
 	TEST(a_duplicate_is_acked_and_dropped);
