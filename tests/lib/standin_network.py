@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A stand-in for the network before a server: a TCP proxy that injects silence and cut connections, which the loopback
-does not produce; and one that speaks TLS, for a server without."""
+does not produce; one that speaks TLS, for a server without; and one that withholds a RabbitMQ's confirmations, which it
+sends late only under a load that no test makes."""
 import select
 import socket
 import ssl
@@ -50,6 +51,10 @@ class NetworkStandIn:
         """Opens the client's socket for reading."""
         return client
 
+    def _reply(self, _client, data):
+        """Returns what the client gets of the target's data."""
+        return data
+
     def _serve(self, plain):
         client = target = None
         try:
@@ -78,7 +83,7 @@ class NetworkStandIn:
                 if client in self._frozen:
                     continue
                 if one is target and not self._deaf:
-                    client.sendall(data)
+                    client.sendall(self._reply(client, data))
                 elif one is client and (answer := self.answer and self.answer(data)):
                     client.sendall(answer)
                 elif one is client and not self._mute:
@@ -119,3 +124,29 @@ class TlsStandIn(NetworkStandIn):
     def _open(self, client):
         client.settimeout(30)
         return self._context.wrap_socket(client, server_side=True)
+
+
+class ConfirmStandIn(NetworkStandIn):
+    """For a RabbitMQ: its confirmations of published messages (basic.ack) are withheld."""
+    ACK = (60).to_bytes(2, "big") + (80).to_bytes(2, "big")
+
+    def __init__(self, port):
+        self._withheld = {}  # client's socket -> bytes of a frame that is not complete
+        super().__init__(port)
+
+    def withhold(self):
+        """For the present connections; later ones get them."""
+        with self._lock:
+            self._withheld = {client: b"" for client, _ in self._pairs}
+
+    def _reply(self, client, data):
+        if client not in self._withheld:
+            return data
+        data, passed = self._withheld[client] + data, b""
+        # A frame has a type, a channel, a length, that many bytes, and an end.
+        while len(data) >= 7 and len(data) >= (size := int.from_bytes(data[3:7], "big") + 8):
+            if not (data[0] == 1 and data[7:11] == self.ACK):
+                passed += data[:size]
+            data = data[size:]
+        self._withheld[client] = data
+        return passed
