@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """novasnap beside, with the real RabbitMQ and novasnapd, and a nova-compute's messaging by the real oslo.messaging."""
-import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,117 +12,8 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from broker import Broker  # noqa: E402
-from environment import Environment  # noqa: E402
-from layouts import LAYOUTS  # noqa: E402
-from nova_compute import NovaCompute  # noqa: E402
-from nova_service import NovaService  # noqa: E402
+from beside_command import FAILED, PENDING, WAIT, CommandEnvironment  # noqa: E402
 from rpc_peers import check, equal, wait_until  # noqa: E402
-
-WAIT = ("--wait", "20")
-DONE, FAILED, PENDING = 0, 1, 3
-
-
-class Beside(Environment):
-    services = ("broker",)
-    own_broker = True
-
-    def make_broker(self):
-        return Broker(self.folder, management=True)
-
-    def set_up(self):
-        self.wait_services()
-
-    def site(self, layout="defaults", **more):
-        return Site(self, LAYOUTS[layout], **more)
-
-
-class Site:
-    """A host of a cloud with a broker's vhost of its own."""
-
-    def __init__(self, env, options, user=None, host=None, novasnap=None, notifications=False):
-        self.env, self.options = env, options
-        self.vhost = f"v{uuid.uuid4().hex[:8]}"
-        self.url = env.broker.add_vhost(self.vhost)
-        self.host = host or f"h{uuid.uuid4().hex[:6]}.example.org"
-        self.exchange, self.queue = f"nova.{self.host}", f"novasnap.{self.host}"
-        sections = {
-            "DEFAULT": {"host": self.host}, "oslo_messaging_rabbit": options, "broker_url": self.url,
-            "libvirt_uri": "test:///default", "glance_url": None, "images": env.folder.make("images")}
-        if user:
-            sections["broker_url"] = self.url.replace("guest:guest", f"{user}:{user}")
-        if notifications:
-            self.other_vhost = f"v{uuid.uuid4().hex[:8]}"
-            sections["oslo_messaging_notifications"] = {
-                "driver": "messagingv2", "transport_url": env.broker.add_vhost(self.other_vhost)}
-        self.agent = env.make_agent(sections=sections, mode="beside", **(novasnap or {}))
-        self.nova = None
-        self.api = env.enter(NovaService(env.folder, self.url, options, topic="api", host="ctl"))
-
-    def start(self, exchange=None):
-        """Starts nova-compute, with its old configuration or its own exchange, and novasnapd."""
-        self.restart_nova(exchange)
-        self.env.enter(self.agent)
-        return self
-
-    def restart_nova(self, exchange=None, serves=True):
-        if self.nova:
-            self.nova.close()
-        self.nova = self.env.enter(NovaCompute(self.env.folder, self.url, self.options, host=self.host,
-                                               exchange=exchange, serves=serves))
-
-    def beside(self, *args, status=DONE):
-        done = self.agent.command("beside", *args, check=False)
-        equal(done.returncode, status, f"status of {args}: {done.stdout}{done.stderr}")
-        return done.stdout + done.stderr
-
-    def status(self):
-        done = self.agent.command("beside", "--status", "--json", check=False)
-        check(done.stdout, f"status {done.returncode}: {done.stderr}")
-        return json.loads(done.stdout)
-
-    def enable(self):
-        """All the way: nova-compute has its own exchange afterwards."""
-        self.beside("--enable", "--wait", "0", status=PENDING)
-        self.restart_nova(self.exchange)
-        self.beside("--enable", *WAIT)
-        return self
-
-    def broker_objects(self, vhost):
-        """RabbitMQ 4 lists a binding before its queue, for a moment."""
-        def are_complete():
-            found = self.env.broker.objects(vhost)
-            names = {queue["name"] for queue in found[1]}
-            return all(each["destination"] in names for each in found[2]
-                       if each["destination_type"] == "queue") and found
-        return tap.wait_for("the queues of all bindings", are_complete, 20, 0.1)
-
-    def objects(self, vhost=None):
-        """What is at the broker, without the queues of single processes."""
-        exchanges, queues, bindings = self.broker_objects(vhost or self.vhost)
-        own = {queue["name"] for queue in queues if queue["exclusive"] or queue["name"].startswith("reply_")
-               or "_fanout_" in queue["name"]}
-        return (sorted((each["name"], each["type"], each["durable"], each["auto_delete"]) for each in exchanges
-                       if "_fanout" not in each["name"]),
-                sorted((each["name"], each["durable"], json.dumps(each["arguments"], sort_keys=True))
-                       for each in queues if each["name"] not in own),
-                sorted((each["source"], each["destination"], each["routing_key"]) for each in bindings
-                       if each["destination"] not in own and "_fanout" not in each["source"]))
-
-    def bound(self):
-        """The queues that get the requests for this host."""
-        return sorted(to for source, to, key in self.objects()[2]
-                      if source == "nova" and key == f"compute.{self.host}")
-
-    def reaches(self, count=5):
-        """Requests reach nova-compute once each, in order."""
-        names = [f"test_{uuid.uuid4().hex[:6]}" for _ in range(count)]
-        self.nova.endpoint.called.clear()
-        for name in names:
-            self.api.cast("compute", self.host, name)
-        wait_until("requests reach nova-compute", lambda: len(self.nova.endpoint.called) >= count)
-        time.sleep(0.3)
-        equal(self.nova.endpoint.called, names, "requests")
 
 
 def there_and_back(env, layout):
@@ -251,21 +142,31 @@ def test_disable_with_an_empty_state_folder(env):
     equal(site.objects(), before, "the broker")
 
 
-def test_refused(env):
-    """A user who may not declare, or not bind: nothing has changed."""
-    for permissions in ({"configure": "none"}, {"read": "^(?!nova$).*"}):
-        user = f"u{uuid.uuid4().hex[:6]}"
-        site = env.site(user=user)
-        env.broker.permit(user, site.vhost)
-        site.start()
-        before = site.objects()
-        env.broker.permit(user, site.vhost, **permissions)
-        text = site.beside("--enable", status=FAILED)
-        check("403" in text and "lacks a permission" in text, text)
-        env.broker.permit(user, site.vhost)
-        site.beside("--disable", *WAIT)
-        equal(site.objects(), before, "the broker")
-        site.reaches()
+def refused(env, permissions, action):
+    """A user who may not declare, or not bind: one line says so, and nothing has changed."""
+    user = f"u{uuid.uuid4().hex[:6]}"
+    site = env.site(user=user)
+    env.broker.permit(user, site.vhost)
+    site.start()
+    before = site.objects()
+    env.broker.permit(user, site.vhost, **permissions)
+    said = [line for line in site.beside("--enable", status=FAILED).splitlines() if line]
+    wanted = re.compile(r"novasnap beside: nothing was changed: the broker's user lacks a permission, see "
+                        rf"`rabbitmqctl set_permissions`: {action.format(site=site)}: .*ACCESS_REFUSED.*")
+    check(len(said) == 1 and wanted.fullmatch(said[0]), said)
+    env.broker.permit(user, site.vhost)
+    equal(site.objects(), before, "the broker")
+    site.beside("--disable", *WAIT)
+    equal(site.objects(), before, "the broker after --disable")
+    site.reaches()
+
+
+def test_a_user_who_may_not_declare(env):
+    refused(env, {"configure": "none"}, "declaring the exchange {site.exchange}")
+
+
+def test_a_user_who_may_not_bind(env):
+    refused(env, {"read": "^(?!nova$).*"}, "binding the exchange {site.exchange} to the exchange nova.*")
 
 
 def test_other_arguments(env):
@@ -365,6 +266,29 @@ def test_guard_leaves_what_was_disabled(env):
     equal(site.objects(), before, "the broker")
 
 
+def test_disable_when_nova_compute_does_not_run(env):
+    """Nobody consumes its queue for 30 s."""
+    site = env.site("durable").start().enable()
+    site.nova.close()
+    began = time.monotonic()
+    said = site.beside("--disable", "--wait", "90")
+    check(30 <= time.monotonic() - began < 90, f"after {time.monotonic() - began:.0f} s")
+    check("nova-compute does not run. Start it only without the line." in said and "deleted. Done" in said, said)
+    site.restart_nova()
+    site.reaches()
+
+
+def test_disable_when_nova_compute_publishes_nothing(env):
+    """As with another servicegroup_driver than db: it answers, and has not used its exchange for 120 s."""
+    site = env.site("durable").start().enable()
+    site.restart_nova(reports=False)
+    began = time.monotonic()
+    said = site.beside("--disable", "--wait", "170")
+    check(120 <= time.monotonic() - began < 170, f"after {time.monotonic() - began:.0f} s")
+    check("deleted. Done" in said and "does not run" not in said, said)
+    site.reaches()
+
+
 def test_a_broker_for_notifications(env):
     site = env.site(notifications=True)
     site.restart_nova()
@@ -385,4 +309,4 @@ def test_usage(env):
 
 
 if __name__ == "__main__":
-    tap.main(Beside)
+    tap.main(CommandEnvironment)

@@ -5,6 +5,7 @@ and in quorum queues."""
 import json
 import os
 import sys
+import time
 
 import kombu
 
@@ -91,6 +92,56 @@ def test_casts_that_are_not_moved_yet_survive_a_kill(env):
         json.loads(message.body)["args"]["i"]) or len(order) >= 4, 90)
     assert order == [0, 1, 2, 3], order
     assert agent.stop() == 0 and env.depth(own) == 0
+
+
+def test_a_queue_that_takes_nothing_for_a_minute(env):
+    """What waits to be moved is bounded at once, and after a minute most of it is rejected, so that novasnapd's own
+    requests go on arriving."""
+    agent = env.make_agent("full", {"images": env.images, "oslo_messaging_rabbit": {"rabbit_qos_prefetch_count": "100"}})
+    kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
+    with env.connection() as connection:
+        channel = connection.channel()
+        channel.queue_declare(kept, durable=True, auto_delete=False,
+                              arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    agent.start()
+    for i in range(80):
+        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"f{i}",
+                                     "args": {"i": i}}))
+    tap.wait_for("refusal", lambda: "is full, or the broker cannot store it" in agent.text(), 30)
+    began = time.monotonic()
+    assert "nova-compute will not get it" not in agent.text()
+    rejected = tap.wait_for("rejection", lambda: agent.text().count("nova-compute will not get it"), 120)
+    assert 45 < time.monotonic() - began, f"{rejected} rejected after {time.monotonic() - began:.0f} s"
+    # One is in the queue, and half of the prefetch waits.
+    tap.wait_for("all rejections", lambda: agent.text().count("nova-compute will not get it") == 80 - 1 - 50, 30)
+    order = []
+    tap.wait_for("the others", lambda: (message := env.take(kept)) and order.append(
+        json.loads(message.body)["args"]["i"]) or len(order) >= 51, 150)
+    assert order == list(range(51)), order
+    assert agent.stop() == 0 and env.depth(own) == 0
+
+
+def test_more_bytes_than_may_wait(env):
+    agent = env.make_agent("large", {"images": env.images})
+    kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
+    with env.connection() as connection:
+        channel = connection.channel()
+        channel.queue_declare(kept, durable=True, auto_delete=False,
+                              arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    agent.start()
+    for i in range(12):
+        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"l{i}",
+                                     "args": {"i": i, "filler": "x" * (4 << 20)}}))
+    tap.wait_for("the limit", lambda: "leaving another one with the broker" in agent.text(), 60)
+    with env.connection() as connection:
+        connection.channel().queue_purge(kept)
+    agent.kill()
+    agent.start()
+    order = []
+    tap.wait_for("all casts", lambda: (message := env.take(kept)) and order.append(
+        json.loads(message.body)["args"]["i"]) or set(order) == set(range(1, 12)), 90)
+    assert order == sorted(order), order
+    assert agent.stop() == 0
 
 
 if __name__ == "__main__":

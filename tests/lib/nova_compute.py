@@ -24,13 +24,14 @@ REPORT_S = 0.5
 
 class NovaCompute(NovaService):
     """Serves and reports when it is entered, and until close(). `serves`: false while it is starting, when it talks only
-    to the conductor."""
+    to the conductor. `reports`: false with another servicegroup_driver than db."""
 
-    def __init__(self, *args, serves=True, **more):
+    def __init__(self, *args, serves=True, reports=True, **more):
         super().__init__(*args, **more)
         self.serves = serves
         self.more_endpoints = [BaseRPCAPI("compute", None)]
         self._stopped = threading.Event()
+        self._reports = reports
         self._reporter = threading.Thread(target=self._report, daemon=True)
 
     def _report(self):
@@ -47,7 +48,8 @@ class NovaCompute(NovaService):
     def __enter__(self):
         if self.serves:
             self.serve()
-        self._reporter.start()
+        if self._reports:
+            self._reporter.start()
         return self
 
     def close(self):
