@@ -271,7 +271,8 @@ test-container: check-deps ## Run the tests that need only a broker against a Ra
 check-address: ## Run `make test` with AddressSanitizer and UndefinedBehaviorSanitizer.
 	@$(MAKE) --no-print-directory SANITIZE=address,undefined test
 
-THREAD_TESTS := $(patsubst %,tests/integration/test-%.py,rpc conductor stream snapshot recovery \
+THREAD_TESTS := $(patsubst %,tests/integration/test-%.py,beside beside-claim beside-command beside-forwarding \
+                  beside-races rpc conductor stream snapshot recovery \
                   recovery-superseded)
 check-thread: check-deps ## Run the unit tests and some integration tests with ThreadSanitizer.
 	@$(BUILDER) SANITIZE=thread all tools unit-programs
