@@ -124,11 +124,22 @@ int rpc_beside_give_back(const struct rpc_config *config, GError **error)
 	return names ? declare_alone(config, beside_topology_give_back(config, names), error) : -1;
 }
 
+/* Who may not delete it gets no refusal if there is nothing to delete. */
+static int delete_exchange_of(struct broker_session *session, const struct rpc_beside_names *names,
+			      GError **error)
+{
+	struct session_object exchange;
+
+	if (session_look_exchange(session, names->exchange, &exchange, error) < 0)
+		return -1;
+	return exchange.exists ? session_delete_exchange(session, names->exchange, error) : 0;
+}
+
 static int delete_exchange(const struct rpc_config *config, const struct rpc_beside_names *names,
 			   GError **error)
 {
 	struct broker_session *session = session_open(config, CONNECTION_NAME, error);
-	int rc = session ? session_delete_exchange(session, names->exchange, error) : -1;
+	int rc = session ? delete_exchange_of(session, names, error) : -1;
 
 	session_close(session);
 	return rc;
@@ -159,7 +170,7 @@ int rpc_beside_remove(const struct rpc_config *config, bool keep_exchange, GErro
 	int rc = session ? delete_queue(session, names, error) : -1;
 
 	if (rc == 0 && !keep_exchange)
-		rc = session_delete_exchange(session, names->exchange, error);
+		rc = delete_exchange_of(session, names, error);
 	session_close(session);
 	if (rc == 0 && !keep_exchange && config->notifications)
 		rc = delete_exchange(config->notifications, names, error);

@@ -108,12 +108,15 @@ static int set_up(const struct config *config, struct beside_state *state, int64
 	return 0;
 }
 
-/* A first attempt leaves nothing. `exchange`: it existed before, so nova-compute may use it. */
-static void undo(const struct config *config, bool exchange, GError **error)
+/* A first attempt leaves nothing. `exchange`: it existed before, so nova-compute may use it. The
+ * queue may be the only one that gets the requests. */
+static void undo(const struct config *config, struct beside_state *state, bool exchange,
+		 GError **error)
 {
 	g_autoptr(GError) problem = NULL;
 
-	if (beside_remove(config, exchange, &problem) == 0)
+	if ((state->given_back || handover_give_back(config, state, &problem) == 0) &&
+	    beside_remove(config, exchange, &problem) == 0)
 		g_prefix_error(error, "nothing was changed: ");
 	else
 		g_prefix_error(error,
@@ -145,7 +148,7 @@ static int enable_locked(const struct config *config, GError **error)
 	if (set_up(config, &state, pid, error) == 0)
 		return 0;
 	if (first)
-		undo(config, exchange, error);
+		undo(config, &state, exchange, error);
 	return -1;
 }
 

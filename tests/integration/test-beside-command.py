@@ -162,11 +162,11 @@ def refused(env, permissions, action):
 
 
 def test_a_user_who_may_not_declare(env):
-    refused(env, {"configure": "none"}, "declaring the exchange {site.exchange}")
+    refused(env, {"configure": "none"}, "declaring the exchange {site.exchange} at [0-9.:]+")
 
 
 def test_a_user_who_may_not_bind(env):
-    refused(env, {"read": "^(?!nova$).*"}, "binding the exchange {site.exchange} to the exchange nova.*")
+    refused(env, {"read": "^(?!nova$).*"}, "binding the exchange {site.exchange} to nova at [0-9.:]+")
 
 
 def test_other_arguments(env):
