@@ -19,6 +19,7 @@ import tap  # noqa: E402
 from beside_site import BesideEnvironment, under_load, unique_id_of  # noqa: E402
 from broker import Broker  # noqa: E402
 from certificates import Authority  # noqa: E402
+from paths import BUILD  # noqa: E402
 from rpc_peers import check, equal, wait_until  # noqa: E402
 from standin_network import ConfirmStandIn, NetworkStandIn  # noqa: E402
 
@@ -65,8 +66,9 @@ def test_bytes_that_are_held_are_bounded(env):
     equal(got, list(enumerate(sizes)), "what reaches nova-compute")
     peak = peak_mib(site.agent)
     print(f"# {sum(sizes) // MIB} MiB, peak of memory {before} MiB before, {peak} MiB after")
-    # The largest message may be there twice: arriving and held.
-    check(peak - before < 32 + 2 * 50 + 30, f"{before} MiB before, {peak} MiB after")
+    # The largest message may be there twice: arriving and held. The sanitizers keep what is freed.
+    if os.path.basename(BUILD) == "build":
+        check(peak - before < 32 + 2 * 50 + 30, f"{before} MiB before, {peak} MiB after")
     wait_until("all acked", lambda: site.beside()["held"] == 0)
 
 
