@@ -186,8 +186,8 @@ def test_a_message_over_a_limit_that_became_smaller(env):
     """As after a restart of the broker: connections that are made later have the new limit."""
     network = env.enter(NetworkStandIn(env.broker.port))
     site = env.site(durable=True, port=network.port).enable()
-    env.broker.ctl("eval", "application:set_env(rabbit, max_message_size, 1000000).")
-    env.callback(env.broker.ctl, "eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    env.broker.limit_messages(1000000)
+    env.callback(env.broker.limit_messages, 134217728)
     connection = site.beside()
     network.cut()
     wait_until("the loss", lambda: "the forwarding connection is lost" in site.agent.text())

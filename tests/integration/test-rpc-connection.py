@@ -169,15 +169,9 @@ def make_queue(n, name, *keys):
             channel.queue_bind(name, n.exchange, key)
 
 
-def limit_messages(broker, size):
-    """Sets the broker's max_message_size, in bytes. RabbitMQ 4 reads it at its start, and keeps it as a term."""
-    broker.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}), "
-               f"persistent_term:put(max_message_size, {size}).")
-
-
 def test_a_message_that_is_too_large_for_the_broker_fails_alone(env):
     default = env.broker.ctl("eval", "{ok, Size} = application:get_env(rabbit, max_message_size), Size.").strip()
-    limit_messages(env.broker, 100000)
+    env.broker.limit_messages(100000)
     try:
         with env.names() as n, Peer(n) as peer:
             queue = f"test-{n.topic}"
@@ -198,7 +192,7 @@ def test_a_message_that_is_too_large_for_the_broker_fails_alone(env):
             equal(sorted(unique.values()), sorted([f"m{i}" for i in range(6)] * 3), "the others")
             delete_queue(n, queue)
     finally:
-        limit_messages(env.broker, default)
+        env.broker.limit_messages(default)
 
 
 def test_a_message_that_permissions_forbid_fails_alone(env):

@@ -137,6 +137,12 @@ class Broker(_Client):
             raise RuntimeError(f"RabbitMQ answered {method} {path} with {answer.status}: {body[:500]}")
         return json.loads(body) if body else None
 
+    def limit_messages(self, size):
+        """Sets max_message_size, in bytes, for connections that follow. RabbitMQ 4 reads it at its start, and keeps it as
+        a term."""
+        self.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}), "
+                 f"persistent_term:put(max_message_size, {size}).")
+
     def add_vhost(self, name):
         """Returns the transport URL of a new vhost."""
         self._manage("PUT", f"vhosts/{name}")
