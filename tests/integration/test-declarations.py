@@ -65,6 +65,11 @@ class Host:
     def service(self, **more):
         return NovaService(self.env.folder, self.url, LAYOUTS[self.layout], **more)
 
+    def options_of(self, process):
+        """Of another service than the nova-compute, which must not share the names of its queues."""
+        options = LAYOUTS[self.layout]
+        return {**options, "processname": process} if "processname" in options else options
+
     @contextlib.contextmanager
     def oslo(self):
         """A nova-compute that has just started. The counter of a queue manager begins again."""
@@ -81,14 +86,15 @@ class Host:
 
     @contextlib.contextmanager
     def conductor(self):
-        conf, manager = configure(self.env.folder, self.url, LAYOUTS[self.layout], "nova-conductor")
+        conf, manager = configure(self.env.folder, self.url, self.options_of("nova-conductor"), "nova-conductor")
         with ConductorStandIn(self.url, conf) as conductor:
             yield conductor
         if manager:
             forget_queue_manager(manager)
 
     def api(self):
-        return self.service(topic="nova-api", host="controller", process="nova-api")
+        return NovaService(self.env.folder, self.url, self.options_of("nova-api"), topic="nova-api", host="controller",
+                           process="nova-api")
 
     def objects(self):
         """Returns the shared objects as they are, and each kind of private queue, without its own part of the name.
