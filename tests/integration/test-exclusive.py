@@ -72,18 +72,25 @@ def test_casts_for_nova_compute_wait_for_its_return(env):
         assert "0 messages moved" in agent.command("replay", "--unhandled").stdout
 
 
-def test_casts_that_are_not_moved_yet_survive_a_kill(env):
-    """The queue cannot be used: the casts stay unacked, and the next novasnapd moves them."""
-    agent = env.make_agent("killed", {"images": env.images})
+def meet_a_full_queue(env, name, casts, more=None, **sections):
+    """Starts novasnapd, whose queue for unhandled casts has room for one, and sends it numbered casts with more arguments.
+    Returns novasnapd, that queue, and nova-compute's."""
+    agent = env.make_agent(name, {"images": env.images, **sections})
     kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
     with env.connection() as connection:
         channel = connection.channel()
         channel.queue_declare(kept, durable=True, auto_delete=False,
                               arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     agent.start()
-    for i in range(4):
-        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"k{i}",
-                                     "args": {"i": i}}))
+    for i in range(casts):
+        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"{name}{i}",
+                                     "args": {"i": i, **(more or {})}}))
+    return agent, kept, own
+
+
+def test_casts_that_are_not_moved_yet_survive_a_kill(env):
+    """The queue cannot be used: the casts stay unacked, and the next novasnapd moves them."""
+    agent, kept, own = meet_a_full_queue(env, "killed", 4)
     tap.wait_for("refusal", lambda: "is full, or the broker cannot store it" in agent.text(), 30)
     agent.kill()
     agent.start()
@@ -97,16 +104,7 @@ def test_casts_that_are_not_moved_yet_survive_a_kill(env):
 def test_a_queue_that_takes_nothing_for_a_minute(env):
     """What waits to be moved is bounded at once, and after a minute most of it is rejected, so that novasnapd's own
     requests go on arriving."""
-    agent = env.make_agent("full", {"images": env.images, "oslo_messaging_rabbit": {"rabbit_qos_prefetch_count": "100"}})
-    kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
-    with env.connection() as connection:
-        channel = connection.channel()
-        channel.queue_declare(kept, durable=True, auto_delete=False,
-                              arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-    agent.start()
-    for i in range(80):
-        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"f{i}",
-                                     "args": {"i": i}}))
+    agent, kept, own = meet_a_full_queue(env, "full", 80, oslo_messaging_rabbit={"rabbit_qos_prefetch_count": "100"})
     tap.wait_for("refusal", lambda: "is full, or the broker cannot store it" in agent.text(), 30)
     began = time.monotonic()
     assert "nova-compute will not get it" not in agent.text()
@@ -122,16 +120,7 @@ def test_a_queue_that_takes_nothing_for_a_minute(env):
 
 
 def test_more_bytes_than_may_wait(env):
-    agent = env.make_agent("large", {"images": env.images})
-    kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
-    with env.connection() as connection:
-        channel = connection.channel()
-        channel.queue_declare(kept, durable=True, auto_delete=False,
-                              arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-    agent.start()
-    for i in range(12):
-        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"l{i}",
-                                     "args": {"i": i, "filler": "x" * (4 << 20)}}))
+    agent, kept, own = meet_a_full_queue(env, "large", 12, {"filler": "x" * (4 << 20)})
     tap.wait_for("the limit", lambda: "leaving another one with the broker" in agent.text(), 60)
     # Each process moves what it has room for, and the broker delivers the rest to the next one.
     seen = set()
