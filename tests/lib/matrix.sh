@@ -9,7 +9,8 @@
 #   e2e-modern         make e2e with quorum queues and streams
 #   demo-directory     make demo IMAGES=directory; runs only if it is named
 # What has passed for this commit is not run again (tests/lib/parts.sh), nor what has passed for another one from which no
-# input of the cell differs. When all cells have passed for one commit, the table in conf/docs/compatibility.md is written.
+# input of it differs. That is also remembered for each file of the tests in Python. When all cells have passed for one
+# commit, the table in conf/docs/compatibility.md is written.
 #   tests/lib/matrix.sh [RELEASE-KIND | RELEASE | KIND ...]
 #   tests/lib/matrix.sh --list          prints the names of the cells
 #   tests/lib/matrix.sh --page          writes the table from what is recorded for this commit
@@ -130,11 +131,48 @@ run_cell() { # cell
 		;;
 	demo) in_root 600 --net private "$release" make demo ;;
 	demo-directory) in_root 600 --net private "$release" make IMAGES=directory demo ;;
-	integration)
-		NOVASNAP_TESTS='/integration/|/faults/' in_root 3600 --net private "$release" make test
-		;;
-	e2e-*) NOVASNAP_E2E_MESSAGING=${kind#e2e-} in_root 1500 --net private "$release" make e2e ;;
+	integration) run_files "$1" 3600 test ;;
+	e2e-*) NOVASNAP_E2E_MESSAGING=${kind#e2e-} run_files "$1" 1500 e2e ;;
 	esac
+}
+
+list_files() { # kind
+	case $1 in
+	integration) ls tests/faults/test-faults.py tests/integration/test-*.py ;;
+	e2e-*) ls tests/e2e/test-*.py ;;
+	esac
+}
+
+# Records the files that pass in .cache/matrix/COMMIT.CELL, and runs only those that have not passed.
+run_files() { # cell seconds target
+	local record=${parts_record:+$parts_record.$1} pending output status=0
+	pending=$(list_files "${1#*-}" | grep -vxF -f <(passed_files "$1") || true)
+	if [ -z "$pending" ]; then
+		return
+	fi
+	output=$(mktemp)
+	NOVASNAP_TESTS="^($(tr '\n' '|' <<<"$pending" | sed 's/|$//'))\$" in_root "$2" --net private "${1%%-*}" make "$3" |
+		tee "$output" || status=${PIPESTATUS[0]}
+	if [ -n "$record" ] && [ "$(parts_clean_commit || true)" = "$parts_commit" ]; then
+		sed -nE 's,^(\[[0-9:]+\] )?(tests/[a-z0-9/-]+\.py) \.+ ok\b.*,\2,p' "$output" >>"$record"
+	fi
+	rm -f "$output"
+	return "$status"
+}
+
+# Prints the files that have passed in a cell, for this commit or for one from which none of their inputs differs.
+passed_files() { # cell
+	local record commit file
+	for record in .cache/matrix/*."$1"; do
+		commit=$(basename "$record" ".$1")
+		if [[ $commit =~ ^[0-9a-f]{40}$ ]] && has_same_inputs "$commit" "$1" ':!tests/*/test-*.py'; then
+			while read -r file; do
+				if git diff --quiet "$commit" HEAD -- "$file"; then
+					echo "$file"
+				fi
+			done <"$record"
+		fi
+	done
 }
 
 prepare_and_run() { # cell
@@ -147,8 +185,8 @@ prepare_and_run() { # cell
 
 # The inputs of a cell are all files, but for the tests of other cells, this script and its pages. After a change of how
 # this script runs a cell, remove .cache/matrix.
-has_same_inputs() { # commit cell
-	local paths=(. ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md')
+has_same_inputs() { # commit cell [path ...]
+	local paths=(. ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md' "${@:3}")
 	case ${2#*-} in
 	integration) paths+=(':!tests/e2e' ':!tests/unit') ;;
 	e2e-*) paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit') ;;
