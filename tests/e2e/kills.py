@@ -33,7 +33,7 @@ from server import Server  # noqa: E402
 
 DATA_MIB = 400  # in the disk of each guest, so that each step takes its time
 UPLOADED_MIB = 32
-TRIES = 3  # a moment may be over before the signal comes
+TRIES = 5  # a moment may be over before the signal comes
 SETTLE = 5  # seconds that nova-compute gets after its first heartbeat, which is 5 s after the end of its init_host
 KINDS = {"live": "running", "cold": "running, no live snapshot", "off": "shut off"}
 
@@ -279,7 +279,7 @@ def measure(world, actor, kind, fractions):
         for fraction in fractions:
             # Each attempt is earlier, since the snapshot may be quicker than the one without a kill.
             moments[f"at random, {round(fraction * 100)} % of its time"] = lambda case, after=fraction * seconds: (
-                time.monotonic() - case.began >= after * 0.7 ** case.attempt)
+                time.monotonic() - case.began >= after * 0.6 ** case.attempt)
         return {name: killed(world, actor, kind, name, moment) for name, moment in moments.items()}
     finally:
         actor.stop()

@@ -189,7 +189,7 @@ has_same_inputs() { # commit cell [path ...]
 	local paths=(. ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md' "${@:3}")
 	case ${2#*-} in
 	integration) paths+=(':!tests/e2e' ':!tests/unit') ;;
-	e2e-*) paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit') ;;
+	e2e-*) paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit' ':!tests/e2e/kills.py' ':!tests/e2e/record.py') ;;
 	*) paths+=(':!tests/e2e' ':!tests/integration' ':!tests/faults') ;;
 	esac
 	git diff --quiet "$1" HEAD -- "${paths[@]}" 2>/dev/null
