@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "agent/beside/handover.h"
+#include "agent/daemon/beside-progress.h"
 #include "agent/task/thread.h"
 #include "rpc/forward.h"
 
@@ -18,8 +19,6 @@
 #define TAKE_PAUSE_S 5
 #define TAKE_PAUSE_MAX_S 60
 #define RESTORE_PAUSE_US (5 * G_USEC_PER_SEC)
-/* How often the broker is asked what waits while nothing arrives. */
-#define IDLE_COUNT_US (30 * G_USEC_PER_SEC)
 
 struct beside_watchdog {
 	const struct config *config;
@@ -34,7 +33,7 @@ struct beside_watchdog {
 	/* Used only by the thread. */
 	gint64 take_at, give_back_at; /* monotonic us: the next try */
 	unsigned take_pause_s;
-	gint64 counted_at; /* monotonic us */
+	struct beside_progress progress;
 	unsigned restored; /* the connection after which the broker's objects were made again */
 	gint64 restore_at; /* monotonic us: the next try */
 };
@@ -58,42 +57,12 @@ static void set_take_pause(struct beside_watchdog *watchdog)
 		g_get_monotonic_time() + (gint64)watchdog->take_pause_s * G_USEC_PER_SEC;
 }
 
-/* Whether messages wait for a thread that does nothing. Those that the broker has sent to a thread
- * that does not read them cannot be counted, so they are assumed to be there. */
-static bool is_stuck(struct beside_watchdog *watchdog, const struct rpc_forward_status *status)
-{
-	gint64 patience = (gint64)watchdog->config->beside_patience_s * G_USEC_PER_SEC;
-	gint64 now = g_get_monotonic_time();
-	bool is_still = status->idle_us > patience;
-	g_autoptr(GError) error = NULL;
-	unsigned waiting = 0;
-
-	/* Where nova-compute's queue is missing, it takes nothing the other way either. */
-	if (status->stalled_us > patience && !status->refused)
-		return true;
-	if (!is_still && (status->unchanged_us <= patience || status->refused))
-		return false;
-	/* Also while it may not consume: a lost connection is a consumer until the broker notices
-	 * its loss, and what that was sent does not count as waiting. */
-	if (status->connected && (is_still || !status->consuming))
-		return true;
-	/* The broker sends messages into a connection that is dead, or sends them elsewhere. */
-	if (!is_still && status->overdue_us > patience)
-		return true;
-	/* Nothing arrives, and usually nothing waits. */
-	if (!is_still && status->consuming && now - watchdog->counted_at < IDLE_COUNT_US)
-		return false;
-	watchdog->counted_at = now;
-	if (rpc_forward_count_waiting(&watchdog->config->rpc, &waiting, &error) < 0)
-		g_info("cannot count the messages that wait: %s", error->message);
-	return waiting > 0;
-}
-
 static void watch_taken(struct beside_watchdog *watchdog, const struct rpc_forward_status *status)
 {
 	g_autofree char *reason = NULL;
 
-	if (g_get_monotonic_time() < watchdog->give_back_at || !is_stuck(watchdog, status))
+	if (g_get_monotonic_time() < watchdog->give_back_at ||
+	    !beside_progress_is_stuck(&watchdog->progress, watchdog->config, status))
 		return;
 	reason = g_strdup_printf("requests may wait, and the forwarding thread has made no "
 				 "progress for [novasnap]beside_patience, %u s",
@@ -205,6 +174,7 @@ struct beside_watchdog *beside_watchdog_start(const struct config *config, struc
 	watchdog->mode = mode;
 	watchdog->take_pause_s = TAKE_PAUSE_S;
 	watchdog->restored = UINT_MAX;
+	beside_progress_init(&watchdog->progress);
 	pthread_mutex_init(&watchdog->lock, NULL);
 	pthread_cond_init(&watchdog->changed, NULL);
 	rc = thread_start(&watchdog->thread, THREAD_STACK_SIZE, watchdog_main, watchdog);
