@@ -184,12 +184,11 @@ def test_a_broker_that_is_blocked(env):
 
 def limit_later(env, size):
     """Returns a function that makes the broker refuse larger messages. It returns at once, while rabbitmqctl takes
-    seconds. RabbitMQ 4 reads the limit at its start, and keeps it as a term."""
+    seconds."""
     gate = env.folder.file("gate")
     code = (f'file:write_file("{gate}.ready", ""), Wait = fun Wait() -> case filelib:is_file("{gate}") of true -> ok; '
             'false -> timer:sleep(5), Wait() end end, Wait(), '
-            f"application:set_env(rabbit, max_message_size, {size}), persistent_term:put(max_message_size, {size}), "
-            f'file:write_file("{gate}.done", "").')
+            f'{env.broker.message_limit(size)}, file:write_file("{gate}.done", "").')
     thread = threading.Thread(target=env.broker.ctl, args=("eval", code))
     thread.start()
     env.callback(thread.join, 60)

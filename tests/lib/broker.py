@@ -137,11 +137,14 @@ class Broker(_Client):
             raise RuntimeError(f"RabbitMQ answered {method} {path} with {answer.status}: {body[:500]}")
         return json.loads(body) if body else None
 
+    @staticmethod
+    def message_limit(size):
+        """Returns Erlang that sets max_message_size, in bytes. RabbitMQ 4 reads it at its start, and keeps it as a term."""
+        return f"application:set_env(rabbit, max_message_size, {size}), persistent_term:put(max_message_size, {size})"
+
     def limit_messages(self, size):
-        """Sets max_message_size, in bytes, for connections that follow. RabbitMQ 4 reads it at its start, and keeps it as
-        a term."""
-        self.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}), "
-                 f"persistent_term:put(max_message_size, {size}).")
+        """Sets max_message_size: RabbitMQ 4.0 applies it at once, the others to connections that follow."""
+        self.ctl("eval", f"{self.message_limit(size)}.")
 
     def add_vhost(self, name):
         """Returns the transport URL of a new vhost."""

@@ -183,8 +183,8 @@ prepare_and_run() { # cell
 	note_versions "${1%%-*}" && run_cell "$1"
 }
 
-# The inputs of a cell are all files, but for the tests of other cells, this script and its pages. After a change of how
-# this script runs a cell, remove .cache/matrix.
+# The inputs of a cell are all files, but for the tests of other cells, programs beside the tests that none of them uses,
+# this script and its pages. After a change of how this script runs a cell, remove .cache/matrix.
 has_same_inputs() { # commit cell [path ...]
 	local paths=(. ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md' "${@:3}")
 	case ${2#*-} in
