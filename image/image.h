@@ -244,6 +244,35 @@ int image_store_update(struct image_store *store, const struct image_identity *i
 int image_store_upload(struct image_store *store, const struct image_identity *identity,
 		       const char *id, struct image_upload *upload, GError **error);
 
+enum image_location_result {
+	IMAGE_LOCATION_ADDED,	/* the record has the location, and the image is active */
+	IMAGE_LOCATION_REFUSED, /* the store takes no locations (403, 405, 501...): upload the data
+				 */
+	IMAGE_LOCATION_FAILED,	/* any other error, with which the store does not have it */
+	IMAGE_LOCATION_UNKNOWN, /* the store may have it: ask image_store_has_location */
+};
+/*
+ * Gives the store the location of complete data, instead of the data
+ * (nova.image.glance.GlanceImageServiceV2._add_location of nova 34): POST /v2/images/ID/locations,
+ * on 404, 405 or 501 a PATCH that adds to the image's `locations`. Waits until the image is active,
+ * at most saving_timeout_s. Sets an error unless it was added. A directory store refuses.
+ */
+enum image_location_result image_store_add_location(struct image_store *store,
+						    const struct image_identity *identity,
+						    const char *id, const char *url,
+						    const atomic_int *cancel, GError **error);
+
+enum image_location_answer {
+	IMAGE_LOCATION_USED,	  /* the image has this location, or may have it */
+	IMAGE_LOCATION_UNUSED,	  /* the image waits for data or was deleted: it has no location */
+	IMAGE_LOCATION_NOT_KNOWN, /* the store did not answer, or hides it; with an error */
+};
+/* Whether the image has the location, or may still get it from an earlier request. */
+enum image_location_answer image_store_has_location(struct image_store *store,
+						    const struct image_identity *identity,
+						    const char *id, const char *url,
+						    GError **error);
+
 /* A property by which images are selected. */
 struct image_property {
 	const char *name;

@@ -61,6 +61,11 @@ struct virt_config {
 	unsigned scratch_percent;     /* of a disk's size: must be free there at the start */
 	unsigned scratch_reserve_mib; /* a stream is ended when less is free */
 	unsigned nbd_timeout_s;	      /* how long an NBD server may take to answer */
+	const char *rbd_program;      /* the path of novasnap-rbd */
+	const char *rbd_conf;	/* [libvirt]images_rbd_ceph_conf; NULL or "": librados' default */
+	const char *rbd_user;	/* [libvirt]rbd_user; NULL: librados' default */
+	unsigned rbd_timeout_s; /* how long Ceph may take to answer */
+	bool rbd_flatten_by_manager; /* [novasnap]rbd_flatten = mgr */
 	/* Folders that may contain the backing file named in an image's header, in addition to the
 	 * disk's own folder; NULL-terminated. */
 	const char *const *backing_dirs;
@@ -266,6 +271,40 @@ const char *snapshot_format(const struct snapshot *snapshot);
 
 /* What nova does before the state image_pending_upload: saves the guest if that is needed. */
 int snapshot_prepare(struct snapshot *snapshot, GError **error);
+
+/* Whether the disk is in Ceph, where snapshot_copy_direct may copy it inside the cluster. */
+bool snapshot_can_be_direct(const struct snapshot *snapshot);
+
+/* Where a direct snapshot is copied to. */
+struct snapshot_direct {
+	const char *image_id; /* the name of the copy */
+	/* The locations of the instance's base image in Glance, "rbd://FSID/POOL/IMAGE/SNAP" or
+	 * others; NULL-terminated. They tell Glance's pool if the disk has no parent any more. May
+	 * be NULL. */
+	const char *const *base_locations;
+	/* Reports how many of `total` objects are copied. May be NULL. */
+	void (*progress)(void *opaque, uint64_t done, uint64_t total);
+	/* Journals the location of the copy before it exists. Returns 0, or -1 with an error that
+	 * fails the snapshot. */
+	int (*begin_copy)(void *opaque, const char *location, GError **error);
+	void *opaque;
+};
+
+/*
+ * Copies the disk to Glance's pool of the same cluster
+ * (nova.virt.libvirt.imagebackend.Rbd.direct_snapshot): a snapshot, for which the guest is frozen
+ * if it may be, its clone, flattened, with the protected snapshot "snap". Returns the location of
+ * the copy, which the caller frees. The copy belongs to the caller: it is left when the snapshot
+ * ends, and removed by virt_direct_copy_remove; all else is rolled back by the snapshot's steps.
+ * NULL with an error; *ret_not_possible: another way to take the snapshot may be possible, for
+ * example because Glance's images are not in this cluster.
+ */
+char *snapshot_copy_direct(struct snapshot *snapshot, const struct snapshot_direct *direct,
+			   bool *ret_not_possible, GError **error);
+
+/* Removes the copy at `location`, all of it or what exists of it. Nobody may use it any more: ask
+ * the image store first. A success if there is none. */
+int virt_direct_copy_remove(struct virt_host *host, const char *location, GError **error);
 
 /* Makes the snapshot and opens it as a source, which the caller frees before snapshot_end. When
  * this returns, the guest is back in its first power state, also after a failure. NULL with an
