@@ -6,13 +6,14 @@ import contextlib
 import guest
 from agent import Agent
 from broker import Broker, broker_for_tests
+from ceph import Ceph
 from glance import Glance
 from libvirtd import Libvirtd
 
 
 class Environment:
     """A file's own environment names the services that it needs, and may override the hooks."""
-    services = ()  # of "broker", "glance", "libvirt", "conductor", "kernel" (the tiny guest's)
+    services = ()  # of "broker", "glance", "libvirt", "ceph", "conductor", "kernel" (the tiny guest's)
     own_broker = False  # tests stop or starve it, so a given broker is not used
     glance_options = {}
 
@@ -21,7 +22,9 @@ class Environment:
         self._stack = self._file_stack = stack
         self._pending, self._count = [], 0
         self._file_logs, self._test_logs = [], []
-        self.broker = self.glance = self.libvirt = self.conductor = None
+        self.broker = self.glance = self.libvirt = self.ceph = self.conductor = None
+        if "ceph" in self.services:
+            self.ceph = self._start(Ceph(folder))
         if "broker" in self.services:
             self.broker = self._start(self.make_broker())
         if "libvirt" in self.services:
