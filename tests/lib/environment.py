@@ -30,7 +30,7 @@ class Environment:
         if "libvirt" in self.services:
             self.libvirt = self._start(Libvirtd(folder))
         if "glance" in self.services:
-            self.glance = self._start(Glance(folder, **self.glance_options))
+            self.glance = self._start(self.make_glance())
         if "kernel" in self.services:
             guest.build_kernel()
 
@@ -53,6 +53,10 @@ class Environment:
     def make_broker(self):
         """Hook: returns the RabbitMQ to use."""
         return Broker(self.folder) if self.own_broker else broker_for_tests(self.folder)
+
+    def make_glance(self):
+        """Hook: returns the Glance to use. One with a store in Ceph needs that first: self.ceph.wait()."""
+        return Glance(self.folder, **self.glance_options)
 
     def set_up(self):
         """Hook: makes what the whole file uses."""
