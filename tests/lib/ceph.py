@@ -2,6 +2,7 @@
 """A private Ceph with cephx, of one monitor, one manager and one OSD on a sparse file: Ceph 16 on Debian 12, 18 on 13 and
 20 on sid. It has the pools `vms` and `images`. Several of them run side by side."""
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -39,6 +40,11 @@ def free_range(count):
                 continue
             _reserved.append(reserved.pop_all())
             return first
+
+
+def class_folder():
+    """Returns where the OSD finds its classes. By default that is a relative path in Debian's Ceph 20."""
+    return os.path.dirname(glob.glob("/usr/lib/*/rados-classes/libcls_rbd.so")[0])
 
 
 class User:
@@ -127,6 +133,7 @@ ms bind port max = {self.first_port + RANGE - 1}
 mon allow pool size one = true
 mon allow pool delete = true
 auth allow insecure global id reclaim = false
+osd class dir = {class_folder()}
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg autoscale mode = off
