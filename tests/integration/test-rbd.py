@@ -231,8 +231,9 @@ def test_wrong_configuration(env):
     other = env.users["reader"].key
     wrong = env.ceph.write("wrong.keyring", f"[client.nova]\nkey = {other}\n", 0o600)
     fails("DENIED", env.ceph.write("wrong.conf", f"{good}[client.nova]\nkeyring = {wrong}\n"), "client.nova")
-    away = env.ceph.write("away.conf", good.replace(str(env.ceph.mon_v2), "1").replace(str(env.ceph.mon_v1), "2"))
-    fails("TIMEOUT", away, "mon host", user="admin")
+    with open(env.users["nova"].conf) as file:
+        away = file.read().replace(str(env.ceph.mon_v2), "1").replace(str(env.ceph.mon_v1), "2")
+    fails("TIMEOUT", env.ceph.write("away.conf", away), "mon host")
     program = os.path.join(env.ceph.folder, "novasnap-rbd")
     env.client(opened=False, program=program).fails("NO_PROGRAM", "open", says="install the package novasnap-rbd")
 

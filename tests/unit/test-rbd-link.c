@@ -31,8 +31,8 @@ static char *make_program(const GByteArray *bytes, bool waits)
 {
 	char *program = g_build_filename(folder, "child", NULL);
 	g_autofree char *answer = g_build_filename(folder, "answer", NULL);
-	g_autofree char *script =
-		g_strdup_printf("#!/bin/sh\ncat %s >&0\n%s\n", answer, waits ? "exec sleep 60" : "");
+	g_autofree char *script = g_strdup_printf("#!/bin/sh\ncat %s >&0\n%s\n", answer,
+						  waits ? "exec sleep 60" : "");
 
 	g_assert_true(
 		g_file_set_contents(answer, (const char *)bytes->data, (gssize)bytes->len, NULL));
