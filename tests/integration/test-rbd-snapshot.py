@@ -4,6 +4,7 @@
 every end, also after a kill, the disk has no snapshot. RabbitMQ, libvirt, QEMU, Ceph and Glance are real; Glance stands
 behind a stand-in that holds uploads up. The conductor is a stand-in."""
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -13,11 +14,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from case import Case, CaseEnvironment  # noqa: E402
 from ceph import NOVA_CAPS  # noqa: E402
+from compute import CONTEXT, instance_of  # noqa: E402
 from images import WRITTEN, filesystem_state, is_one_instant, qemu_img, rounds_in, same_content  # noqa: E402
 from process import running_in  # noqa: E402
 from rbd_guest import RbdGuest  # noqa: E402
 
-AGENT = {"hw_qemu_guest_agent": "yes"}
+AGENT = {"image_hw_qemu_guest_agent": "yes"}
 DELETE_SECONDS = 10  # nova tries for a minute to remove the disk of a server that is deleted
 
 
@@ -190,7 +192,15 @@ def test_formats(env):
 
 def test_the_guest_is_frozen_only_while_the_snapshot_is_made(env):
     class FrozenCase(RbdCase):
-        image_properties = AGENT
+        def send(self):
+            path = env.folder.file("cast.json")
+            message = {"method": "snapshot_instance", "version": "6.0",
+                       "args": {"image_id": self.image, "instance": instance_of(self.guest, **AGENT)},
+                       **{f"_context_{key}": value for key, value in CONTEXT.items()}}
+            with open(path, "w") as file:
+                json.dump(message, file)
+            self.agent.command("send", "snapshot_instance", "--file", path, "--image", self.image)
+            return self
 
         def check_image(self):
             return "whole" if self.glance.get(self.image)["status"] == "active" else "other"
@@ -199,12 +209,7 @@ def test_the_guest_is_frozen_only_while_the_snapshot_is_made(env):
     guest.start()
     guest.wait_agent()
     guest.wait_writing(1)
-    agent = env.start_agent()
-    env.front.reset("hold")
-    # The property is the instance's, not the image's.
-    case = FrozenCase(env, agent, guest)
-    agent.command("send", "snapshot_instance", "--instance", guest.uuid, "--image", case.image, "--guest-agent")
-    env.wait_held(1)
+    case = env.hold_case(env.start_agent(), FrozenCase, guest)
     assert not guest.frozen()
     guest.wait_writing(1)
     env.front.release.set()
