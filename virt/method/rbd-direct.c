@@ -102,8 +102,8 @@ static int clone_disk(struct copy *copy, GError **error)
 	copy->not_possible = g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DENIED) ||
 			     g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_UNSUPPORTED);
 	if (copy->not_possible)
-		g_prefix_error(&own, "Ceph refuses a copy in the pool %s (docs/ceph.md): ",
-			       copy->pool);
+		g_prefix_error(&own,
+			       "Ceph refuses a copy in the pool %s (docs/ceph.md): ", copy->pool);
 	rbd_snap_move_error(copy->snapshot, error, own);
 	return -1;
 }
