@@ -348,7 +348,8 @@ def test_the_pool_is_full(env):
         case.wait_end()
     finally:
         env.ceph.set_quota("vms", 0)
-    assert case.outcome() == "whole" or "full" in case.said(), case.said()
+    # Ceph makes the snapshot or not; it says so or not.
+    assert case.outcome() == "whole" or "the pool vms may be full" in case.said(), case.said()
 
 
 if __name__ == "__main__":
