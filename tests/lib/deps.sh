@@ -17,11 +17,14 @@ declare -A table=(
 	# Glance of sid is served by uwsgi.
 	[run]="@run-directory glance-api uwsgi-plugin-python3"
 	[test]="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
-		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
+		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime
+		@ceph"
+	# With Glance's rbd store.
+	[ceph]="ceph-mon ceph-mgr ceph-osd ceph-common qemu-block-extra python3-rbd python3-rados"
 	# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
 	[e2e]="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-kvm|nova-compute-qemu
 		placement-api mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk
-		python3-amqp ovmf swtpm-tools"
+		python3-amqp ovmf swtpm-tools @ceph"
 	[roots]="debootstrap debian-archive-keyring iproute2 mount util-linux wget"
 	[container]="docker.io @roots"
 	[deb]="build-essential dpkg-dev debhelper help2man lintian systemd-dev|systemd"

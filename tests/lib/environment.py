@@ -6,13 +6,14 @@ import contextlib
 import guest
 from agent import Agent
 from broker import Broker, broker_for_tests
+from ceph import Ceph
 from glance import Glance
 from libvirtd import Libvirtd
 
 
 class Environment:
     """A file's own environment names the services that it needs, and may override the hooks."""
-    services = ()  # of "broker", "glance", "libvirt", "conductor", "kernel" (the tiny guest's)
+    services = ()  # of "broker", "glance", "libvirt", "ceph", "conductor", "kernel" (the tiny guest's)
     own_broker = False  # tests stop or starve it, so a given broker is not used
     glance_options = {}
 
@@ -21,13 +22,15 @@ class Environment:
         self._stack = self._file_stack = stack
         self._pending, self._count = [], 0
         self._file_logs, self._test_logs = [], []
-        self.broker = self.glance = self.libvirt = self.conductor = None
+        self.broker = self.glance = self.libvirt = self.ceph = self.conductor = None
+        if "ceph" in self.services:
+            self.ceph = self._start(Ceph(folder))
         if "broker" in self.services:
             self.broker = self._start(self.make_broker())
         if "libvirt" in self.services:
             self.libvirt = self._start(Libvirtd(folder))
         if "glance" in self.services:
-            self.glance = self._start(Glance(folder, **self.glance_options))
+            self.glance = self._start(self.make_glance())
         if "kernel" in self.services:
             guest.build_kernel()
 
@@ -50,6 +53,10 @@ class Environment:
     def make_broker(self):
         """Hook: returns the RabbitMQ to use."""
         return Broker(self.folder) if self.own_broker else broker_for_tests(self.folder)
+
+    def make_glance(self):
+        """Hook: returns the Glance to use. One with a store in Ceph needs that first: self.ceph.wait()."""
+        return Glance(self.folder, **self.glance_options)
 
     def set_up(self):
         """Hook: makes what the whole file uses."""

@@ -9,6 +9,7 @@ import socket
 import urllib.error
 import urllib.request
 
+import tap
 from paths import TOP
 from process import end, free_port, spawn, wait_port
 
@@ -18,11 +19,43 @@ def has_own_server():
     return not importlib.metadata.distribution("glance").locate_file("glance/wsgi/api.py").exists()
 
 
+# A pipeline for requests of a service, which paste.deploy finds by its flavor.
+TRUSTED = """
+[pipeline:glance-api-trusted]
+pipeline = http_proxy_to_wsgi versionnegotiation trust context rootapp
+[filter:trust]
+paste.filter_factory = standin_admission:factory
+"""
+
+
+def stores_options(folder, stores):
+    """Returns the lines for [DEFAULT], and the sections, of a Glance with these stores: name -> User of a Ceph with the
+    pool `images`, a pair of User and pool, or the folder of a file store. The first one is the default."""
+    kinds, sections = [], f"[glance_store]\ndefault_backend = {next(iter(stores))}\n"
+    for name, store in stores.items():
+        if isinstance(store, str):
+            kinds.append(f"{name}:file")
+            sections += f"[{name}]\nfilesystem_store_datadir = {store}\n"
+        else:
+            user, pool = store if isinstance(store, tuple) else (store, "images")
+            kinds.append(f"{name}:rbd")
+            sections += (f"[{name}]\nrbd_store_ceph_conf = {user.conf}\nrbd_store_user = {user.name}\n"
+                         f"rbd_store_pool = {pool}\nrados_connect_timeout = 30\n")
+    # Where its tasks keep data, which newer releases start also for a location.
+    for name in ("tasks", "staging"):
+        os.makedirs(os.path.join(folder, name), exist_ok=True)
+        sections += f"[os_glance_{name}_store]\nfilesystem_store_datadir = {folder}/{name}\n"
+    return f"enabled_backends = {', '.join(kinds)}\n", sections
+
+
 class Glance:
-    def __init__(self, folder, size_cap=None):
-        """`size_cap`: the bytes of the largest image that it takes."""
-        self.folder = folder.make("glance")
-        self.images = folder.make("glance/images")
+    def __init__(self, folder, size_cap=None, stores=None, multiple_locations=False, trusted=False, options=(),
+                 name="glance"):
+        """`size_cap`: the bytes of the largest image that it takes. `stores`: as for stores_options; a Ceph must run
+        before this Glance starts. `multiple_locations`: it shows and takes locations with PATCH. `trusted`: whoever asks
+        is a service, as Nova is with Keystone. `options`: lines of [DEFAULT]."""
+        self.folder = folder.make(name)
+        self.images = folder.make(f"{name}/images")
         self.log = os.path.join(self.folder, "glance.log")
         self.conf = os.path.join(self.folder, "glance-api.conf")
         self.port = free_port()
@@ -31,21 +64,28 @@ class Glance:
         policy = os.path.join(self.folder, "policy.yaml")
         with open(policy, "w") as file:
             file.write('"context_is_admin": "@"\n')
-        cap = f"image_size_cap = {size_cap}\n" if size_cap else ""
+        lines = list(options)
+        if size_cap:
+            lines.append(f"image_size_cap = {size_cap}")
+        if multiple_locations:
+            lines.append("show_multiple_locations = true")
+        backends, sections = stores_options(self.folder, stores or {"file": self.images})
+        paste, flavor = "/etc/glance/glance-api-paste.ini", ""
+        if trusted:
+            with open(paste) as file:
+                text = file.read()
+            paste, flavor = os.path.join(self.folder, "paste.ini"), "flavor = trusted\n"
+            with open(paste, "w") as file:
+                file.write(text + TRUSTED)
         with open(self.conf, "w") as file:
             file.write(f"""[DEFAULT]
 bind_host = 127.0.0.1
 bind_port = {self.port}
 workers = 0
-enabled_backends = file:file
-{cap}[database]
+{backends}{"".join(f"{line}{chr(10)}" for line in lines)}[database]
 connection = sqlite:///{self.folder}/glance.sqlite?timeout=60
-[glance_store]
-default_backend = file
-[file]
-filesystem_store_datadir = {self.images}
-[paste_deploy]
-config_file = /etc/glance/glance-api-paste.ini
+{sections}[paste_deploy]
+{flavor}config_file = {paste}
 [oslo_policy]
 policy_file = {policy}
 [oslo_concurrency]
@@ -71,7 +111,8 @@ lock_path = {self.folder}
     def start(self, wait=True):
         self.process = spawn(["/bin/sh", "-c",
                               f"[ -s {self.folder}/glance.sqlite ] || "
-                              f"glance-manage --config-file {self.conf} db_sync && exec {self._server()}"], self.log)
+                              f"glance-manage --config-file {self.conf} db_sync && exec {self._server()}"], self.log,
+                             {"PYTHONPATH": os.path.join(TOP, "tests/lib/paste")})
         if wait:
             self.wait()
 
@@ -110,6 +151,17 @@ lock_path = {self.folder}
             if error.code == 404:
                 return None
             raise
+
+    def locations(self, image):
+        """Returns the URLs of an image's data."""
+        if (record := self.get(image)) and "locations" in record:
+            return [each["url"] for each in record["locations"]]
+        return [each["url"] for each in self.request("GET", f"/v2/images/{image}/locations")]
+
+    def wait_active(self, image, seconds=60):
+        """Waits until an image is active: a newer Glance looks at a location in the background. Returns its record."""
+        return tap.wait_for(f"image {image}", lambda: (
+            record := self.get(image)) and record["status"] == "active" and record, seconds)
 
     def delete(self, image):
         self.request("DELETE", f"/v2/images/{image}")
