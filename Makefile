@@ -147,6 +147,9 @@ $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDom
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)
 $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConnectUnregisterCloseCallback \
 	virDomainGetState)
+$(BUILD)/tests/unit/test-rbd: ALL_LDFLAGS += $(call wrap,$(host) image_rbd_open image_rbd_close image_rbd_fsid \
+	image_rbd_info_read image_rbd_info_clear image_rbd_snap_create image_rbd_snap_protect image_rbd_snap_remove \
+	image_rbd_clone image_rbd_flatten image_rbd_remove image_source_new_rbd quiesce_begin quiesce_end)
 $(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainGetState \
 	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-volume-merge: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetBlockJobInfo \
