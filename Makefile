@@ -79,7 +79,12 @@ LIBS = $(PKG_LIBS) -lbz2
 ROOMS := rpc virt image agent
 # Each program has its main() in agent/PROGRAM.c; the other files of a room are its library.
 MAINS := agent/novasnapd.c agent/novasnap.c agent/novasnap-thaw.c
-SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS),$(sort $(shell find $(r) -name "*.c"))))
+# Only novasnap-rbd links the libraries of Ceph. It is built where they are; Debian 12 has no pkg-config file of them.
+RBD     := novasnap-rbd
+RBD_SRC := $(sort $(wildcard image/rbd/server/*.c))
+RBD_OBJ := $(RBD_SRC:%.c=$(BUILD)/%.o)
+HAS_RBD := $(shell printf '\#include <rbd/librbd.h>\n' | $(CC) -E -x c -o /dev/null - 2>/dev/null && echo yes)
+SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS) $(RBD_SRC),$(sort $(shell find $(r) -name "*.c"))))
 OBJ   := $(SRC:%.c=$(BUILD)/%.o)
 # In the linker's order: a library stands before those that it uses.
 LINK  := $(BUILD)/agent.a $(BUILD)/virt.a $(BUILD)/image.a $(BUILD)/rpc.a
@@ -89,7 +94,10 @@ FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard test
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
 PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
 
-all: $(PROGS) ## Build novasnapd, novasnap and novasnap-thaw.
+all: $(PROGS) $(if $(HAS_RBD),$(BUILD)/$(RBD),no-rbd) ## Build novasnapd, novasnap, novasnap-thaw and novasnap-rbd.
+
+no-rbd:
+	@echo "  $(RBD), for images in Ceph, is not built: it needs librbd-dev and librados-dev (\"make deps\")"
 
 $(foreach r,$(ROOMS),$(eval $(BUILD)/$(r).a: $(filter $(BUILD)/$(r)/%,$(OBJ))))
 $(LINK):
@@ -106,6 +114,10 @@ $(BUILD)/%.o: %.c | check-libraries
 $(PROGS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/$(RBD): $(RBD_OBJ) $(BUILD)/image.a
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ -lrbd -lrados $(LIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LINK)
 	@echo "  LINK  $@"
@@ -402,9 +414,9 @@ help: ## List the targets.
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS=@ read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
 
--include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
+-include $(OBJ:.o=.d) $(RBD_OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
+.PHONY: all no-rbd deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
         check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \
         clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:
