@@ -180,6 +180,9 @@ $(BUILD)/tests/unit/test-nova-service: ALL_LDFLAGS += $(call wrap,rpc_call)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
 	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel \
 	g_get_monotonic_time)
+$(BUILD)/tests/unit/test-direct: ALL_LDFLAGS += $(call wrap,snapshot_copy_direct virt_direct_copy_remove \
+	virt_guest_rollback_step image_store_add_location image_store_has_location image_store_get image_store_update \
+	abort_monitor_flag abort_monitor_watch_guest)
 $(BUILD)/tests/unit/test-task-run: ALL_LDFLAGS += $(call wrap,report_end virt_guest_rollback_step job_is_cancelled \
 	job_is_stopping job_is_out_of_time job_holds_key job_wait_despite_cancel g_get_monotonic_time \
 	nova_conductor_instance_refresh)

@@ -36,8 +36,8 @@ enum reply_kind {
 	REPLY_NO_SUCH_API, /* another way to add the location may exist */
 	REPLY_REFUSED,
 	REPLY_FAILED,
-	REPLY_UNKNOWN,	 /* none, or one that does not say whether it was done */
-	REPLY_NOT_SENT,	 /* the request has reached no server */
+	REPLY_UNKNOWN,	/* none, or one that does not say whether it was done */
+	REPLY_NOT_SENT, /* the request has reached no server */
 };
 
 static enum reply_kind classify_reply(const struct http_reply *reply, bool is_accepted)
@@ -245,10 +245,8 @@ enum image_location_result glance_location_add(void *self, const struct image_id
 static struct image_record *fetch_locations(struct glance_client *client,
 					    const struct image_identity *identity, const char *id)
 {
-	struct glance_request request = {.identity = identity,
-					 .method = "GET",
-					 .image_id = id,
-					 .url_suffix = "/locations"};
+	struct glance_request request = {
+		.identity = identity, .method = "GET", .image_id = id, .url_suffix = "/locations"};
 	struct image_record *record = NULL;
 	struct http_reply reply = {0};
 
@@ -280,9 +278,8 @@ static enum image_location_answer ask_locations(struct glance_client *client,
 		g_strfreev(shown);
 		shown = fetched ? image_record_locations(fetched, NULL) : g_new0(char *, 1);
 	}
-	return !*shown || g_strv_contains((const char *const *)shown, url)
-		       ? IMAGE_LOCATION_USED
-		       : IMAGE_LOCATION_UNUSED;
+	return !*shown || g_strv_contains((const char *const *)shown, url) ? IMAGE_LOCATION_USED
+									   : IMAGE_LOCATION_UNUSED;
 }
 
 enum image_location_answer glance_location_ask(void *self, const struct image_identity *identity,
@@ -304,8 +301,7 @@ enum image_location_answer glance_location_ask(void *self, const struct image_id
 	/* An import adds the location before the image is active. */
 	shown = image_record_locations(record, NULL);
 	if (g_str_equal(record->status, "queued") &&
-	    (image_record_is_importing(record) ||
-	     g_strv_contains((const char *const *)shown, url)))
+	    (image_record_is_importing(record) || g_strv_contains((const char *const *)shown, url)))
 		return IMAGE_LOCATION_USED;
 	return IMAGE_LOCATION_UNUSED;
 }

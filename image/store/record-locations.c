@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The locations in the records of images. Glance shows `locations` if its show_multiple_locations is
- * on and `direct_url` if its show_image_direct_url is on. To a user who may not see them it shows an
- * empty list.
+ * The locations in the records of images. Glance shows `locations` if its show_multiple_locations
+ * is on and `direct_url` if its show_image_direct_url is on. To a user who may not see them it
+ * shows an empty list.
  */
 #include "image/image.h"
 

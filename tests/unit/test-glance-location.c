@@ -261,7 +261,7 @@ static void expect_locations(const char *document, const char *preferred, const 
 static void test_locations(void)
 {
 #define TWO                                                                                        \
-	",\"locations\":[{\"url\":\"a\",\"metadata\":{\"store\":\"x\"}},7,{\"url\":null},"          \
+	",\"locations\":[{\"url\":\"a\",\"metadata\":{\"store\":\"x\"}},7,{\"url\":null},"         \
 	"{\"url\":\"b\",\"metadata\":{\"store\":\"y\"}},{\"url\":\"c\"}]"
 	expect_locations(RECORD("active", TWO), NULL, "a b c");
 	expect_locations(RECORD("active", TWO), "y", "b a c");

@@ -25,8 +25,8 @@ static struct {
 	bool copy_exists;     /* before it was made */
 	bool snap_is_missing; /* the snapshot of the disk is not there yet */
 	bool frozen;
-	unsigned open;	      /* children that are running */
-	const char *conf;     /* of the last one */
+	unsigned open;	  /* children that are running */
+	const char *conf; /* of the last one */
 } ceph;
 
 static struct image_rbd {
@@ -317,9 +317,9 @@ static void test_rollback(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpuint(host_sleep_count, ==, 0);
 	/* It may still appear. */
 	ceph.snap_is_missing = true;
-	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo,
-						 NULL),
-			==, 0);
+	g_assert_cmpint(
+		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
+		==, 0);
 	expect_asked("unsnap(vms) ");
 	g_assert_cmpuint(host_sleep_count, ==, 1);
 	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap",
@@ -337,9 +337,10 @@ static void test_rollback(struct fixture *fixture, gconstpointer unused)
 	g_assert_false(rollback_asks_libvirt("rbd-snap"));
 }
 
-static int begin_copy(void *opaque, const char *location, GError **error)
+static int begin_copy(void *opaque, const char *location, uint64_t size, GError **error)
 {
 	(void)opaque;
+	g_assert_cmpuint(size, ==, 1 << 20);
 	g_assert_true(g_str_has_prefix(location, "rbd://" FSID "/"));
 	g_assert_true(g_str_has_suffix(location, "/" IMAGE_ID "/snap"));
 	return ask("begin", "copy", error);
@@ -507,9 +508,9 @@ static void test_remove_copy(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	g_assert_cmpint(virt_direct_copy_remove(host, COPY_URL, NULL), ==, 0);
 	expect_asked("remove(images) ");
-	g_assert_cmpint(virt_direct_copy_remove(host, "rbd://other/images/" IMAGE_ID "/snap",
-						&error),
-			==, -1);
+	g_assert_cmpint(
+		virt_direct_copy_remove(host, "rbd://other/images/" IMAGE_ID "/snap", &error), ==,
+		-1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG);
 	g_clear_error(&error);
 	g_assert_cmpint(virt_direct_copy_remove(host, "file:///x", &error), ==, -1);
