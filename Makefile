@@ -79,7 +79,12 @@ LIBS = $(PKG_LIBS) -lbz2
 ROOMS := rpc virt image agent
 # Each program has its main() in agent/PROGRAM.c; the other files of a room are its library.
 MAINS := agent/novasnapd.c agent/novasnap.c agent/novasnap-thaw.c
-SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS),$(sort $(shell find $(r) -name "*.c"))))
+# Only novasnap-rbd links the libraries of Ceph. It is built where they are; Debian 12 has no pkg-config file of them.
+RBD     := novasnap-rbd
+RBD_SRC := $(sort $(wildcard image/rbd/server/*.c))
+RBD_OBJ := $(RBD_SRC:%.c=$(BUILD)/%.o)
+HAS_RBD := $(shell printf '\#include <rbd/librbd.h>\n' | $(CC) -E -x c -o /dev/null - 2>/dev/null && echo yes)
+SRC   := $(foreach r,$(ROOMS),$(filter-out $(MAINS) $(RBD_SRC),$(sort $(shell find $(r) -name "*.c"))))
 OBJ   := $(SRC:%.c=$(BUILD)/%.o)
 # In the linker's order: a library stands before those that it uses.
 LINK  := $(BUILD)/agent.a $(BUILD)/virt.a $(BUILD)/image.a $(BUILD)/rpc.a
@@ -89,7 +94,10 @@ FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard test
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
 PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
 
-all: $(PROGS) ## Build novasnapd, novasnap and novasnap-thaw.
+all: $(PROGS) $(if $(HAS_RBD),$(BUILD)/$(RBD),no-rbd) ## Build novasnapd, novasnap, novasnap-thaw and novasnap-rbd.
+
+no-rbd:
+	@echo "  $(RBD), for images in Ceph, is not built: it needs librbd-dev and librados-dev (\"make deps\")"
 
 $(foreach r,$(ROOMS),$(eval $(BUILD)/$(r).a: $(filter $(BUILD)/$(r)/%,$(OBJ))))
 $(LINK):
@@ -106,6 +114,10 @@ $(BUILD)/%.o: %.c | check-libraries
 $(PROGS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/$(RBD): $(RBD_OBJ) $(BUILD)/image.a
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ -lrbd -lrados $(LIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LINK)
 	@echo "  LINK  $@"
@@ -126,6 +138,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 $(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_request_send image_cancel_sleep)
+$(BUILD)/tests/unit/test-glance-location: ALL_LDFLAGS += $(call wrap,http_request_send image_cancel_sleep)
 host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectOpen virConnectIsAlive \
 	virConnectRegisterCloseCallback
 $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
@@ -146,6 +159,9 @@ $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDom
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)
 $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConnectUnregisterCloseCallback \
 	virDomainGetState)
+$(BUILD)/tests/unit/test-rbd: ALL_LDFLAGS += $(call wrap,$(host) image_rbd_open image_rbd_close image_rbd_fsid \
+	image_rbd_info_read image_rbd_info_clear image_rbd_snap_create image_rbd_snap_protect image_rbd_snap_remove \
+	image_rbd_clone image_rbd_flatten image_rbd_remove image_source_new_rbd quiesce_begin quiesce_end)
 $(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainGetState \
 	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-volume-merge: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetBlockJobInfo \
@@ -164,6 +180,9 @@ $(BUILD)/tests/unit/test-nova-service: ALL_LDFLAGS += $(call wrap,rpc_call)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
 	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel \
 	g_get_monotonic_time)
+$(BUILD)/tests/unit/test-direct: ALL_LDFLAGS += $(call wrap,snapshot_copy_direct virt_direct_copy_remove \
+	virt_guest_rollback_step image_store_add_location image_store_has_location image_store_get image_store_update \
+	abort_monitor_flag abort_monitor_watch_guest)
 $(BUILD)/tests/unit/test-task-run: ALL_LDFLAGS += $(call wrap,report_end virt_guest_rollback_step job_is_cancelled \
 	job_is_stopping job_is_out_of_time job_holds_key job_wait_despite_cancel g_get_monotonic_time \
 	nova_conductor_instance_refresh)
@@ -398,9 +417,9 @@ help: ## List the targets.
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS=@ read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
 
--include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
+-include $(OBJ:.o=.d) $(RBD_OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
-.PHONY: all deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
+.PHONY: all no-rbd deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
         check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \
         clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

@@ -5,14 +5,7 @@
 #ifndef NOVASNAP_AGENT_TAKE_AND_UPLOAD_H
 #define NOVASNAP_AGENT_TAKE_AND_UPLOAD_H
 
-#include "agent/task/task.h"
-
-/* The task states during a snapshot. */
-struct snapshot_states {
-	const char *first; /* the state before */
-	const char *pending_upload;
-	const char *uploading;
-};
+#include "agent/method/upload-states.h"
 
 /* nova.virt.libvirt.driver.snapshot: uploads the guest's disk to the image store, in one of
  * max_concurrent_snapshots slots. Does nothing if the image is already complete. Returns 0, or -1

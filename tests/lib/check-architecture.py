@@ -33,14 +33,16 @@ MAY_INCLUDE = {
     "agent/beside": {"agent/config", "rpc", "image", "virt"},
     "agent/journal": set(),
     "agent/config": {"rpc", "image", "virt"},
-    "virt": {"virt/method", "virt/domain", "virt/libvirt", "image/source.h"},
-    "virt/method": {"virt/domain", "virt/libvirt", "image/source.h"},
+    "virt": {"virt/method", "virt/domain", "virt/libvirt", "image/rbd.h", "image/source.h"},
+    "virt/method": {"virt/domain", "virt/libvirt", "image/rbd.h", "image/source.h"},
     "virt/domain": {"virt/libvirt", "image/source.h"},
     "virt/libvirt": {"image/source.h"},
-    "image": {"image/source", "image/store", "image/openstack"},
+    "image": {"image/rbd", "image/source", "image/store", "image/openstack"},
     "image/store": {"image/openstack", "image/source"},
     "image/openstack": set(),
     "image/source": set(),
+    "image/rbd": set(),
+    "image/rbd/server": {"image/rbd"},
     "rpc": {"rpc/amqp"},
     "rpc/amqp": set(),
     "rpc/nova": set(),
@@ -48,11 +50,12 @@ MAY_INCLUDE = {
 # From another room, only these headers.
 PUBLIC = {
     "rpc": {"rpc/rpc.h", "rpc/nova.h", "rpc/json.h", "rpc/beside.h", "rpc/forward.h", "rpc/beside-look.h"},
-    "image": {"image/image.h", "image/source.h", "image/cinder.h"},
+    "image": {"image/image.h", "image/source.h", "image/cinder.h", "image/rbd.h"},
     "virt": {"virt/virt.h"},
 }
-# A library's header and the one room that may include it.
-LIBRARIES = {"amqp": "rpc", "rabbitmq-c/": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image",
+# A library's header and the one room, or folder, that may include it.
+LIBRARIES = {"amqp": "rpc", "rabbitmq-c/": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image", "rbd/": "image/rbd/server",
+             "rados/": "image/rbd/server",
              "sqlite3": "agent", "systemd/": "agent", "bzlib": "rpc", "lzma": "rpc", "brotli/": "rpc"}
 
 
@@ -170,6 +173,7 @@ FAULTS = [
     ("virt/virt.h", '#include "image/image.h"\n', "may not use image/"),
     ("virt/virt.h", '#include "rpc/rpc.h"\n', "may not use rpc/"),
     ("virt/virt.h", "#include <amqp.h>\n", "which only rpc/ may use"),
+    ("image/rbd/link.c", "#include <rbd/librbd.h>\n", "which only image/rbd/server/ may use"),
 ]
 
 
