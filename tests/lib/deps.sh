@@ -9,7 +9,7 @@ set -euo pipefail
 declare -A table=(
 	[build]="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev
 		libglib2.0-dev libnbd-dev libxml2-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev
-		libbz2-dev liblzma-dev libbrotli-dev"
+		libbz2-dev liblzma-dev libbrotli-dev librbd-dev librados-dev"
 	# For the unit tests.
 	[check]="perl qemu-utils nbdkit"
 	[run-directory]="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients
