@@ -94,7 +94,7 @@ class DirectSite:
         """Call it when the services can be waited for."""
         self.wait_services()
         self.user = self.ceph.user("nova", NOVA_CAPS)
-        self.secret = self.user.define_secret(self.libvirt)
+        self.user.define_secret(self.libvirt)
         self.base = self.make_base()
 
     def make_base(self, glance=None):
@@ -107,7 +107,7 @@ class DirectSite:
     def make_rbd_guest(self, **kind):
         """Makes a guest whose disk is a clone of the base image, with data of its own."""
         kind = {"size_mib": 64, "data_mib": 1, "parent": f"images/{self.base}@snap", **kind}
-        guest = self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, self.secret, **kind))
+        guest = self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, self.user.secret, **kind))
         self.ceph.write_image("vms", guest.image, os.urandom(MIB), 33 * MIB)
         return guest
 
