@@ -65,8 +65,7 @@ static enum image_rbd_error code_of(int number)
 	}
 }
 
-int failure_set(struct server *server, GError **error, int rc, const char *pool,
-		const char *object)
+int failure_set(struct server *server, GError **error, int rc, const char *pool, const char *object)
 {
 	enum image_rbd_error code = code_of(-rc);
 	const char *reason = g_strerror(-rc);

@@ -129,7 +129,7 @@ static const cJSON *find_task(const cJSON *tasks, const char *id)
 struct watch {
 	const char *id;
 	const char *title;
-	char *before;	/* the list of tasks at the last change */
+	char *before;	  /* the list of tasks at the last change */
 	gint64 change_us; /* when the list has changed */
 };
 
