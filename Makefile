@@ -92,9 +92,10 @@ UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/t
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz-$(or $(FUZZ),*).c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
-PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
+AGENTS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
+PROGS  := $(AGENTS) $(if $(HAS_RBD),$(BUILD)/$(RBD))
 
-all: $(PROGS) $(if $(HAS_RBD),$(BUILD)/$(RBD),no-rbd) ## Build novasnapd, novasnap, novasnap-thaw and novasnap-rbd.
+all: $(PROGS) $(if $(HAS_RBD),,no-rbd) ## Build novasnapd, novasnap, novasnap-thaw and novasnap-rbd.
 
 no-rbd:
 	@echo "  $(RBD), for images in Ceph, is not built: it needs librbd-dev and librados-dev (\"make deps\")"
@@ -111,7 +112,7 @@ $(BUILD)/%.o: %.c | check-libraries
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
 
-$(PROGS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
+$(AGENTS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -380,7 +381,7 @@ install: all ## Install the programs, the sample configuration, the systemd file
 	fi
 
 uninstall: ## Remove what `make install` has installed, but not a changed /etc/novasnap/novasnap.conf.
-	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(PROGS))) \
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(AGENTS)) $(RBD)) \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(tmpfilesdir)/novasnap.conf $(DESTDIR)$(sysusersdir)/novasnap.conf \
 		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCUMENTS))) \

@@ -119,6 +119,10 @@ typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaq
 int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
 			      GError **error);
 
+/* The id of the Ceph cluster of the configuration, which is connected to for it; the caller frees
+ * it. NULL with an error. */
+char *virt_rbd_fsid(const struct virt_config *config, GError **error);
+
 struct virt_user {
 	uid_t uid;
 	gid_t gid;

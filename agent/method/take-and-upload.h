@@ -13,9 +13,4 @@
 int snapshot_take_and_upload(struct task *task, const struct snapshot_states *states,
 			     GError **error);
 
-/* nova.compute.manager._snapshot_instance: saves the power state, calls snapshot_take_and_upload
- * between its notifications, clears the task state, and verifies the image. `first`: the task state
- * before. `is_last`: as of image_finish. Returns 0, or -1 with an error. */
-int snapshot_instance_steps(struct task *task, const char *first, bool is_last, GError **error);
-
 #endif

@@ -62,11 +62,11 @@ static struct rbd_child *spawn(const char *path, int input_fd, int error_fd, GEr
 	struct rbd_child *child;
 	GPid pid;
 
-	if (!g_spawn_async_with_pipes_and_fds(
-		    NULL, argv, (const gchar *const *)environment,
-		    G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL, die_with_parent,
-		    &parent, input_fd, -1, error_fd, NULL, NULL, 0, &pid, NULL, NULL, NULL,
-		    &local)) {
+	if (!g_spawn_async_with_pipes_and_fds(NULL, argv, (const gchar *const *)environment,
+					      G_SPAWN_DO_NOT_REAP_CHILD |
+						      G_SPAWN_STDOUT_TO_DEV_NULL,
+					      die_with_parent, &parent, input_fd, -1, error_fd,
+					      NULL, NULL, 0, &pid, NULL, NULL, NULL, &local)) {
 		set_start_error(error, path, local->message);
 		return NULL;
 	}
@@ -90,8 +90,7 @@ struct rbd_child *rbd_child_start(const char *program, int *ret_socket, GError *
 	/* The write end of the pipe does not block either: the program never waits for its messages
 	 * to be read. */
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 ||
-	    fcntl(sockets[0], F_SETFL, O_NONBLOCK) < 0 ||
-	    pipe2(pipes, O_CLOEXEC | O_NONBLOCK) < 0)
+	    fcntl(sockets[0], F_SETFL, O_NONBLOCK) < 0 || pipe2(pipes, O_CLOEXEC | O_NONBLOCK) < 0)
 		set_start_error(error, path, g_strerror(errno));
 	else
 		child = spawn(path, sockets[1], pipes[1], error);

@@ -4,4 +4,4 @@
  */
 #include "image/rbd.h"
 
-G_DEFINE_QUARK(image-rbd-error-quark, image_rbd_error)
+G_DEFINE_QUARK(image - rbd - error - quark, image_rbd_error)

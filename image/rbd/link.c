@@ -136,8 +136,7 @@ int rbd_link_send(struct rbd_link *link, cJSON *request, const char *action, GEr
 	memcpy(frame + RBD_FRAME_HEAD_SIZE, text, lengths.json);
 	link->progress_us = g_get_monotonic_time();
 	while (at < total) {
-		ssize_t sent =
-			send(link->fd, frame + at, total - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = send(link->fd, frame + at, total - at, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (sent >= 0)
 			at += (size_t)sent;

@@ -134,8 +134,8 @@ int image_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *i
 int image_rbd_clone(struct image_rbd *rbd, const char *pool, const char *image, const char *snap,
 		    const char *to_pool, const char *to_image, GError **error)
 {
-	g_autofree char *action = g_strdup_printf("cloning %s/%s@%s to %s/%s", pool, image, snap,
-						  to_pool, to_image);
+	g_autofree char *action =
+		g_strdup_printf("cloning %s/%s@%s to %s/%s", pool, image, snap, to_pool, to_image);
 	cJSON *request = make_request("clone", pool, image, snap);
 
 	(void)cJSON_AddStringToObject(request, "to_pool", to_pool);

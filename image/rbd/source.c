@@ -71,8 +71,8 @@ static void set_read_error(const struct request *request, int number)
 /* Waits for the answer to any request. */
 static int receive_answer(struct rbd_source *source, GError **error)
 {
-	cJSON *json = rbd_link_receive(source->link, buffer_of_answer, source, source->reading,
-				       error);
+	cJSON *json =
+		rbd_link_receive(source->link, buffer_of_answer, source, source->reading, error);
 	struct request *request;
 	uint64_t number;
 	int rc = 0;
@@ -206,8 +206,8 @@ static int receive_extents(struct rbd_source *source, const char *action, image_
 	bool last = false;
 
 	while (!last) {
-		cJSON *json = rbd_link_receive(source->link, buffer_of_extents, source, action,
-					       error);
+		cJSON *json =
+			rbd_link_receive(source->link, buffer_of_extents, source, action, error);
 		int rc = 0;
 
 		if (!json)

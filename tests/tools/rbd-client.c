@@ -25,9 +25,9 @@ static struct image_rbd *rbd;
 static struct image_source *source;
 static cJSON *answer;
 
-static const char *const codes[] = {"FAILED",	"NO_PROGRAM",  "CONFIG",  "DENIED",
-				    "NOT_FOUND", "EXISTS",     "BUSY",	  "FULL",
-				    "UNSUPPORTED", "TIMEOUT",  "DISCONNECTED", "CANCELLED"};
+static const char *const codes[] = {"FAILED",	   "NO_PROGRAM", "CONFIG",	 "DENIED",
+				    "NOT_FOUND",   "EXISTS",	 "BUSY",	 "FULL",
+				    "UNSUPPORTED", "TIMEOUT",	 "DISCONNECTED", "CANCELLED"};
 
 static void report_progress(void *opaque, uint64_t done, uint64_t total)
 {
@@ -169,9 +169,8 @@ static int run_source_command(char **word, GError **error)
 static int run_command(char **word, GError **error)
 {
 	if (g_str_equal(word[0], "cancel")) {
-		g_thread_unref(g_thread_new(
-			"cancel", cancel_later,
-			GUINT_TO_POINTER((guint)strtoul(word[1], NULL, 10))));
+		g_thread_unref(g_thread_new("cancel", cancel_later,
+					    GUINT_TO_POINTER((guint)strtoul(word[1], NULL, 10))));
 		return 0;
 	}
 	if (g_str_equal(word[0], "open")) {

@@ -120,7 +120,8 @@ static void send_extents(struct server *server, const GArray *extents)
 		cJSON *json = cJSON_CreateObject();
 
 		for (uint32_t i = 0; i < count; i++) {
-			const struct extent *extent = &g_array_index(extents, struct extent, at + i);
+			const struct extent *extent =
+				&g_array_index(extents, struct extent, at + i);
 
 			rbd_frame_write_extent(data + (size_t)i * RBD_EXTENT_SIZE, extent->offset,
 					       extent->end - extent->offset);

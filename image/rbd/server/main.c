@@ -25,16 +25,11 @@ static const struct {
 	const char *name;
 	server_operation_fn run;
 } operations[] = {
-	{"connect", cluster_connect},
-	{"info", operation_info},
-	{"snap_create", operation_snap_create},
-	{"snap_protect", operation_snap_protect},
-	{"snap_remove", operation_snap_remove},
-	{"clone", operation_clone},
-	{"flatten", operation_flatten},
-	{"remove", operation_remove},
-	{"source", server_source_open},
-	{"extents", server_source_extents},
+	{"connect", cluster_connect},		{"info", operation_info},
+	{"snap_create", operation_snap_create}, {"snap_protect", operation_snap_protect},
+	{"snap_remove", operation_snap_remove}, {"clone", operation_clone},
+	{"flatten", operation_flatten},		{"remove", operation_remove},
+	{"source", server_source_open},		{"extents", server_source_extents},
 };
 
 /* A thread: notices that novasnapd has closed its end, also during an operation. */

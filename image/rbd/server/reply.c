@@ -48,9 +48,8 @@ static void send_locked(struct server *server, const cJSON *json, const void *da
 	g_autofree char *text = cJSON_PrintUnformatted(json);
 	struct rbd_frame_lengths lengths = {(uint32_t)strlen(text), data_length};
 	uint8_t head[RBD_FRAME_HEAD_SIZE];
-	struct iovec parts[] = {{head, sizeof(head)},
-				{text, lengths.json},
-				{(void *)(uintptr_t)data, data_length}};
+	struct iovec parts[] = {
+		{head, sizeof(head)}, {text, lengths.json}, {(void *)(uintptr_t)data, data_length}};
 
 	rbd_frame_write_head(head, &lengths);
 	send_all(server->fd, parts, G_N_ELEMENTS(parts));
