@@ -92,9 +92,10 @@ UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/t
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz-$(or $(FUZZ),*).c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
-PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
+AGENTS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
+PROGS  := $(AGENTS) $(if $(HAS_RBD),$(BUILD)/$(RBD))
 
-all: $(PROGS) $(if $(HAS_RBD),$(BUILD)/$(RBD),no-rbd) ## Build novasnapd, novasnap, novasnap-thaw and novasnap-rbd.
+all: $(PROGS) $(if $(HAS_RBD),,no-rbd) ## Build novasnapd, novasnap, novasnap-thaw and novasnap-rbd.
 
 no-rbd:
 	@echo "  $(RBD), for images in Ceph, is not built: it needs librbd-dev and librados-dev (\"make deps\")"
@@ -111,7 +112,7 @@ $(BUILD)/%.o: %.c | check-libraries
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
 
-$(PROGS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
+$(AGENTS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -138,6 +139,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LINK)
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 $(BUILD)/tests/unit/test-bad-input: ALL_LDFLAGS += $(call wrap,intake_take worker_pool_submit consumer_ack consumer_want publisher_send)
 $(BUILD)/tests/unit/test-image-answers: ALL_LDFLAGS += $(call wrap,http_request_send image_cancel_sleep)
+$(BUILD)/tests/unit/test-glance-location: ALL_LDFLAGS += $(call wrap,http_request_send image_cancel_sleep)
 host := g_get_monotonic_time g_usleep virGetLastError virGetLastErrorCode virConnectOpen virConnectIsAlive \
 	virConnectRegisterCloseCallback
 $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockInfo virDomainGetJobInfo \
@@ -179,6 +181,9 @@ $(BUILD)/tests/unit/test-nova-service: ALL_LDFLAGS += $(call wrap,rpc_call)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
 	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel \
 	g_get_monotonic_time)
+$(BUILD)/tests/unit/test-direct: ALL_LDFLAGS += $(call wrap,snapshot_copy_direct virt_direct_copy_remove \
+	virt_guest_rollback_step image_store_add_location image_store_has_location image_store_get image_store_update \
+	abort_monitor_flag abort_monitor_watch_guest)
 $(BUILD)/tests/unit/test-task-run: ALL_LDFLAGS += $(call wrap,report_end virt_guest_rollback_step job_is_cancelled \
 	job_is_stopping job_is_out_of_time job_holds_key job_wait_despite_cancel g_get_monotonic_time \
 	nova_conductor_instance_refresh)
@@ -376,7 +381,7 @@ install: all ## Install the programs, the sample configuration, the systemd file
 	fi
 
 uninstall: ## Remove what `make install` has installed, but not a changed /etc/novasnap/novasnap.conf.
-	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(PROGS))) \
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(AGENTS)) $(RBD)) \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(tmpfilesdir)/novasnap.conf $(DESTDIR)$(sysusersdir)/novasnap.conf \
 		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCUMENTS))) \

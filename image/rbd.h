@@ -5,11 +5,11 @@
  * and not the daemon. virt/ may include this header.
  *
  * A struct image_rbd is one running child with one connection to a cluster. It belongs to one
- * thread at a time. The child dies with the process that started it. All functions block, at most
- * for the configured time, and end early when the cancel flag is set. Unless documented otherwise
- * they return 0, or -1 with a GError of the domain IMAGE_RBD_ERROR, whose message names the image.
- * After IMAGE_RBD_ERROR_TIMEOUT, _DISCONNECTED and _CANCELLED the child is dead: all later calls
- * fail, and the outcome of the failed call is unknown.
+ * thread at a time. The child dies with the process and with the thread that started it. All
+ * functions block, at most for the configured time, and end early when the cancel flag is set.
+ * Unless documented otherwise they return 0, or -1 with a GError of the domain IMAGE_RBD_ERROR,
+ * whose message names the image. After IMAGE_RBD_ERROR_TIMEOUT, _DISCONNECTED and _CANCELLED the
+ * child is dead: all later calls fail, and the outcome of the failed call is unknown.
  */
 #ifndef NOVASNAP_IMAGE_RBD_H
 #define NOVASNAP_IMAGE_RBD_H
@@ -78,14 +78,15 @@ int image_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *i
 			  const char *snap, GError **error);
 
 /*
- * Clones a snapshot to another image, with the features of the source's image and nova's own rule
- * (nova.storage.rbd_utils.RBDDriver.clone). *ret_protected, may be NULL: whether the snapshot had
- * to be protected for it, which is done first; clone format 2, where the cluster requires it, needs
- * no protection.
+ * Clones a snapshot to another image, with the features that nova.storage.rbd_utils.RBDDriver.clone
+ * sets (rbd_default_features) and the source's order. Where the cluster requires clients of Mimic
+ * or later, the clone has format 2. Otherwise the snapshot is protected first; it is still
+ * protected if the call fails. image_rbd_snap_remove() undoes both.
  */
 int image_rbd_clone(struct image_rbd *rbd, const char *pool, const char *image, const char *snap,
 		    const char *to_pool, const char *to_image, GError **error);
 
+/* `done` of `total`, in units of the one who works: objects, or parts. */
 typedef void (*image_rbd_progress_fn)(void *opaque, uint64_t done, uint64_t total);
 /*
  * Copies all data of the parent into the clone, and detaches it. `by_manager`: the cluster's

@@ -289,9 +289,9 @@ struct snapshot_direct {
 	const char *const *base_locations;
 	/* Reports how many of `total` objects are copied. May be NULL. */
 	void (*progress)(void *opaque, uint64_t done, uint64_t total);
-	/* Journals the location of the copy before it exists. Returns 0, or -1 with an error that
-	 * fails the snapshot. */
-	int (*begin_copy)(void *opaque, const char *location, GError **error);
+	/* Journals the location of the copy before it exists, and its size in bytes. Returns 0, or
+	 * -1 with an error that fails the snapshot. */
+	int (*begin_copy)(void *opaque, const char *location, uint64_t size, GError **error);
 	void *opaque;
 };
 

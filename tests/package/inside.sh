@@ -25,7 +25,8 @@ folder=$NOVASNAP_BUILD/deb
 arch=$(dpkg --print-architecture)
 first=./$folder/novasnap_${version}_$arch.deb
 second=./$folder/novasnap_${version}+1_$arch.deb
-lintian --fail-on error "$second" "./$folder/novasnap-dbgsym_${version}+1_$arch.deb" || fail "lintian finds errors"
+rbd=./$folder/novasnap-rbd_${version}+1_$arch.deb
+lintian --fail-on error "$second" "./$folder/novasnap-dbgsym_${version}+1_$arch.deb" "$rbd" || fail "lintian finds errors"
 dpkg-deb --field "$first" Depends
 
 # The dependencies first, so that the difference is the package's own.
@@ -37,6 +38,8 @@ apt install -y --no-install-recommends "$first"
 [ "$(stat -c %a:%U:%G /etc/novasnap/novasnap.conf)" = 640:root:nova ] || fail "novasnap.conf has the wrong mode"
 [ "$(novasnapd --version)" = "novasnapd $version" ] || fail "novasnapd does not run"
 [ -x /usr/bin/novasnap-thaw ] || fail "novasnap-thaw is missing"
+[ ! -e /usr/bin/novasnap-rbd ] || fail "novasnap-rbd is not in a package of its own"
+if ldd /usr/bin/novasnapd | grep -E 'librados|librbd'; then fail "novasnapd links Ceph's libraries"; fi
 if is_enabled; then fail "the service is enabled"; fi
 for unit in $(dpkg -L novasnap | grep -E '/systemd/system/.*\.(service|timer)$'); do
 	systemd-analyze verify "$unit" || fail "systemd does not accept $unit"
@@ -57,13 +60,17 @@ grep -q '^# kept' /etc/novasnap/novasnap.conf || fail "the upgrade has replaced 
 [ "$(stat -c %a:%U:%G /etc/novasnap/novasnap.conf)" = 640:root:nova ] || fail "the upgrade has changed novasnap.conf's mode"
 if is_enabled; then fail "the upgrade has enabled the service"; fi
 
+apt install -y --no-install-recommends "$rbd"
+[ "$(novasnap-rbd --version)" = "novasnap-rbd $version" ] || fail "novasnap-rbd does not run"
+
 apt remove -y novasnap
+[ ! -e /usr/bin/novasnap-rbd ] || fail "remove has left novasnap-rbd, which needs novasnap"
 [ ! -e /usr/bin/novasnapd ] || fail "remove has left novasnapd"
 [ -e /etc/novasnap/novasnap.conf ] || fail "remove has removed novasnap.conf"
 [ -e /var/lib/novasnap/rejected/message ] || fail "remove has removed the state"
 # With a job that was open at the removal its journal is kept.
 touch /var/lib/novasnap/open-jobs
-apt purge -y novasnap
+apt purge -y novasnap novasnap-rbd
 [ -e /var/lib/novasnap/open-jobs ] || fail "purge has removed a journal with open jobs"
 [ ! -e /etc/novasnap ] || fail "purge has left the configuration"
 rm /var/lib/novasnap/open-jobs

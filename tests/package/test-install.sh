@@ -29,7 +29,7 @@ base_names() { # file ...
 run_make install
 expected=$(
 	{
-		base_names agent/novasnap*.c | sed 's,\.c$,,; s,^,./opt/novasnap/bin/,'
+		base_names agent/novasnap*.c novasnap-rbd.c | sed 's,\.c$,,; s,^,./opt/novasnap/bin/,'
 		base_names conf/*.service conf/*.timer | grep -v '\*' | sed 's,^,./opt/units/,'
 		base_names README.md CHANGELOG.md COPYING conf/docs/* conf/novasnap.conf conf/apparmor-libvirt-qemu |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/,'
@@ -44,6 +44,7 @@ diff <(echo "$expected") <(installed) || fail "these files differ from what was 
 
 version=$(sed -n 's/^VERSION := //p' Makefile)
 [ "$("$place/opt/novasnap/bin/novasnapd" --version)" = "novasnapd $version" ] || fail "novasnapd does not run"
+[ "$("$place/opt/novasnap/bin/novasnap-rbd" --version)" = "novasnap-rbd $version" ] || fail "novasnap-rbd does not run"
 [ "$("$place/opt/novasnap/bin/novasnap" --version)" = "novasnap $version" ] || fail "novasnap does not run"
 grep -q '^ExecStart=/opt/novasnap/bin/novasnapd$' "$place/opt/units/novasnapd.service" || fail "the unit starts another program"
 if grep -q 'Conflicts=' "$place/opt/units/novasnapd.service"; then fail "the unit conflicts with nova-compute"; fi

@@ -353,9 +353,10 @@ static void test_rollback(struct fixture *fixture, gconstpointer unused)
 	g_assert_false(rollback_asks_libvirt("rbd-snap"));
 }
 
-static int begin_copy(void *opaque, const char *location, GError **error)
+static int begin_copy(void *opaque, const char *location, uint64_t size, GError **error)
 {
 	(void)opaque;
+	g_assert_cmpuint(size, ==, 1 << 20);
 	g_assert_true(g_str_has_prefix(location, "rbd://" FSID "/"));
 	g_assert_true(g_str_has_suffix(location, "/" IMAGE_ID "/snap"));
 	return ask("begin", "copy", error);

@@ -19,6 +19,7 @@ struct copy {
 	const struct disk_layer *disk;
 	char *pool; /* of Glance's images */
 	char *location;
+	uint64_t size; /* of the disk, in bytes */
 	bool not_possible;
 };
 
@@ -55,6 +56,7 @@ static int find_pool(struct copy *copy, GError **error)
 		rbd_snap_move_error(copy->snapshot, error, own);
 		return -1;
 	}
+	copy->size = info.size;
 	copy->pool = info.parent_pool ? g_strdup(info.parent_pool) : pool_of_locations(copy);
 	image_rbd_info_clear(&info);
 	if (copy->pool)
@@ -169,7 +171,7 @@ static int make_copy(struct copy *copy, GError **error)
 		return -1;
 	copy->location = rbd_location_format(image_rbd_fsid(copy->rbd), copy->pool,
 					     direct->image_id, GLANCE_SNAP);
-	if (direct->begin_copy(direct->opaque, copy->location, error) < 0 ||
+	if (direct->begin_copy(direct->opaque, copy->location, copy->size, error) < 0 ||
 	    clone_disk(copy, error) < 0 || step_end(snapshot, "rbd-copy", error) < 0 ||
 	    step_begin(snapshot, "rbd-flatten", NULL, error) < 0 || flatten_copy(copy, error) < 0)
 		return -1;

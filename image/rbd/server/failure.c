@@ -12,9 +12,7 @@
 #define RETRY_MIN_MS 200
 #define RETRY_MAX_MS 1000
 
-/* Returns whether the pool takes no data, which librbd reports as a time-out: librados waits for
- * room. */
-static bool pool_is_full(struct server *server, const char *pool)
+bool failure_pool_is_full(struct server *server, const char *pool)
 {
 	static const char *const command[] = {"{\"prefix\":\"osd dump\",\"format\":\"json\"}"};
 	char *out = NULL;
@@ -24,7 +22,7 @@ static bool pool_is_full(struct server *server, const char *pool)
 	const cJSON *each;
 
 	if (rados_mon_command(server->cluster, (const char **)(uintptr_t)command, 1, "", 0, &out,
-			      &length, NULL, NULL) < 0)
+			      &length, NULL, NULL) != 0)
 		return false;
 	dump = cJSON_ParseWithLength(out, length);
 	rados_buffer_free(out);
@@ -70,7 +68,8 @@ int failure_set(struct server *server, GError **error, int rc, const char *pool,
 	enum image_rbd_error code = code_of(-rc);
 	const char *reason = g_strerror(-rc);
 
-	if (code == IMAGE_RBD_ERROR_TIMEOUT && pool && pool_is_full(server, pool))
+	/* librados waits for room. */
+	if (code == IMAGE_RBD_ERROR_TIMEOUT && pool && failure_pool_is_full(server, pool))
 		code = IMAGE_RBD_ERROR_FULL;
 	if (code == IMAGE_RBD_ERROR_NOT_FOUND)
 		g_set_error(error, IMAGE_RBD_ERROR, code, "%s does not exist", object);

@@ -17,6 +17,9 @@ int failure_set(struct server *server, GError **error, int rc, const char *pool,
 /* The same for a request that novasnapd should not have sent. Returns -1. */
 int failure_set_request(GError **error);
 
+/* Returns whether the pool takes no data; false if that cannot be told. */
+bool failure_pool_is_full(struct server *server, const char *pool);
+
 /* Retries what is busy. Set it to {0}. */
 struct failure_retry {
 	gint64 until_us;

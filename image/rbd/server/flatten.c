@@ -10,20 +10,6 @@
 #include "image/rbd/server/operations.h"
 #include "image/rbd/server/reply.h"
 
-/* Returns 1 if the image has a parent, 0 if not, or a negative errno value. */
-static int has_parent(rbd_image_t image)
-{
-	rbd_linked_image_spec_t parent;
-	rbd_snap_spec_t snap;
-	int rc = rbd_get_parent(image, &parent, &snap);
-
-	if (rc < 0)
-		return rc == -ENOENT ? 0 : rc;
-	rbd_linked_image_spec_cleanup(&parent);
-	rbd_snap_spec_cleanup(&snap);
-	return 1;
-}
-
 /* Called in threads of librbd. */
 static int report_flattened(uint64_t done, uint64_t total, void *opaque)
 {
@@ -39,7 +25,7 @@ static int flatten_by_client(struct server *server, const cJSON *request, GError
 	int rc = cluster_image_open(server, request, CLUSTER_OPEN_CHANGE, &image, error);
 
 	if (rc == 0) {
-		rc = has_parent(image.image);
+		rc = image_has_parent(image.image);
 		if (rc > 0)
 			rc = rbd_flatten_with_progress(image.image, report_flattened, server);
 		if (rc < 0)
@@ -56,7 +42,7 @@ static int check_flat(struct server *server, const cJSON *request, bool *ret_fla
 	int rc = cluster_image_open(server, request, CLUSTER_OPEN_READ, &image, error);
 
 	if (rc == 0) {
-		rc = has_parent(image.image);
+		rc = image_has_parent(image.image);
 		*ret_flat = rc == 0;
 		if (rc < 0)
 			rc = failure_set(server, error, rc, image.pool, image.title);
@@ -77,6 +63,9 @@ static int flatten_by_manager(struct server *server, const cJSON *request, GErro
 	if (flat)
 		return 0;
 	title = g_strdup_printf("the image %s/%s", pool, name);
+	/* The manager would wait for room, with all of its other tasks. */
+	if (failure_pool_is_full(server, pool))
+		return failure_set(server, error, -EDQUOT, pool, title);
 	if (manager_flatten(server, pool, name, title, error) < 0 ||
 	    check_flat(server, request, &flat, error) < 0)
 		return -1;

@@ -18,6 +18,19 @@
 #define SNAPS_FIRST 16
 #define OPTION_SIZE 256
 
+int image_has_parent(rbd_image_t image)
+{
+	rbd_linked_image_spec_t parent;
+	rbd_snap_spec_t snap;
+	int rc = rbd_get_parent(image, &parent, &snap);
+
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	rbd_linked_image_spec_cleanup(&parent);
+	rbd_snap_spec_cleanup(&snap);
+	return 1;
+}
+
 static int add_parent(rbd_image_t image, cJSON *answer)
 {
 	rbd_linked_image_spec_t parent;
@@ -157,7 +170,10 @@ static int prepare_removal(struct server *server, struct cluster_image *image)
 		image->image = NULL;
 		return rc == -ENOENT ? 0 : rc;
 	}
-	manager_cancel_tasks(server, image->pool, image->name);
+	/* Only an image with a parent can be in a flatten task. */
+	rc = image_has_parent(image->image);
+	if (rc > 0)
+		manager_cancel_tasks(server, image->pool, image->name);
 	rc = remove_snapshots(server, image->image);
 	(void)rbd_close(image->image);
 	image->image = NULL;

@@ -26,6 +26,8 @@ static int run_command(struct server *server, cJSON *command, cJSON **ret_output
 				   &words, &words_length);
 
 	cJSON_Delete(command);
+	/* The time limit is reported with the wrong sign. */
+	rc = rc > 0 ? -rc : rc;
 	*ret_output = rc == 0 && output ? cJSON_ParseWithLength(output, output_length) : NULL;
 	*ret_words = g_strndup(words ? words : "", MIN(words_length, IMAGE_FOREIGN_TEXT_MAX));
 	g_strstrip(g_strdelimit(*ret_words, "\r\n", ' '));
