@@ -244,18 +244,40 @@ int image_store_update(struct image_store *store, const struct image_identity *i
 int image_store_upload(struct image_store *store, const struct image_identity *identity,
 		       const char *id, struct image_upload *upload, GError **error);
 
+/*
+ * Returns the URLs of the image's locations, as far as the record shows them: `locations`, then
+ * `direct_url`. Those in Glance's store `preferred` come first (NULL: none is preferred). The
+ * caller frees the NULL-terminated array with g_strfreev().
+ */
+char **image_record_locations(const struct image_record *record, const char *preferred);
+
+/*
+ * Compares the record of an image with the data of `size` bytes at the location `url`: the status
+ * must be `active`, the size must match, and the location must be one of those that the record
+ * shows, if it shows any. A hash is not compared: the store computes it later, or not at all.
+ * Returns 0, or -1 with IMAGE_ERROR_MISMATCH.
+ */
+int image_record_verify_location(const struct image_record *record, const char *url, uint64_t size,
+				 GError **error);
+
+/* Whether Glance still imports a location into an image that is `queued`, so that the image may get
+ * it. */
+bool image_record_is_importing(const struct image_record *record);
+
 enum image_location_result {
-	IMAGE_LOCATION_ADDED,	/* the record has the location, and the image is active */
-	IMAGE_LOCATION_REFUSED, /* the store takes no locations (403, 405, 501...): upload the data
-				 */
-	IMAGE_LOCATION_FAILED,	/* any other error, with which the store does not have it */
+	IMAGE_LOCATION_ADDED,	/* the store has it, and the image is active */
+	IMAGE_LOCATION_REFUSED, /* the store takes no such location: the data can be uploaded */
+	IMAGE_LOCATION_FAILED,	/* any other error; the store does not have it */
 	IMAGE_LOCATION_UNKNOWN, /* the store may have it: ask image_store_has_location */
 };
 /*
  * Gives the store the location of complete data, instead of the data
  * (nova.image.glance.GlanceImageServiceV2._add_location of nova 34): POST /v2/images/ID/locations,
- * on 404, 405 or 501 a PATCH that adds to the image's `locations`. Waits until the image is active,
- * at most saving_timeout_s. Sets an error unless it was added. A directory store refuses.
+ * which Glance 2024.2 and later has for users with the role service, also by a service token. If
+ * that is answered 403, 404, 405 or 501, a PATCH that adds to the image's `locations`, which Glance
+ * takes if its show_multiple_locations is on. Waits until the image is active, at most
+ * saving_timeout_s. A request that may have arrived is never sent twice. Sets an error unless the
+ * location was added. A directory store refuses.
  */
 enum image_location_result image_store_add_location(struct image_store *store,
 						    const struct image_identity *identity,
@@ -264,10 +286,14 @@ enum image_location_result image_store_add_location(struct image_store *store,
 
 enum image_location_answer {
 	IMAGE_LOCATION_USED,	  /* the image has this location, or may have it */
-	IMAGE_LOCATION_UNUSED,	  /* the image waits for data or was deleted: it has no location */
+	IMAGE_LOCATION_UNUSED,	  /* the image waits for data, has other data or was deleted */
 	IMAGE_LOCATION_NOT_KNOWN, /* the store did not answer, or hides it; with an error */
 };
-/* Whether the image has the location, or may still get it from an earlier request. */
+/*
+ * Asks whether the image has the location. A store that does not show the locations of an image
+ * with data may have this one. The request of image_store_add_location, if it was not answered, may
+ * still arrive after an IMAGE_LOCATION_UNUSED of an image that waits for data.
+ */
 enum image_location_answer image_store_has_location(struct image_store *store,
 						    const struct image_identity *identity,
 						    const char *id, const char *url,

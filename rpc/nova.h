@@ -220,7 +220,8 @@ struct nova_progress {
 	const char *instance_uuid;
 	const char *image_id;
 	const char *method;
-	const char *phase;	/* "taking", "state", "uploading", "done", "failed" */
+	/* "taking", "state", "copying", "uploading", "finishing", "done", "failed" */
+	const char *phase;
 	const char *task_state; /* NULL: none */
 	const char *detail;	/* an error's text; may be NULL */
 	uint64_t done;		/* bytes */

@@ -34,7 +34,9 @@ static void check_domain(const struct live_check *check, virDomainPtr domain)
 	domain_traits_read(xml, &traits);
 	if (!traits.container)
 		disk = root_disk_find(xml, NULL);
-	if (disk && iothread_check_export(&guest, xml, disk->target, false, &why) < 0)
+	/* The stream of a disk in Ceph needs nothing of QEMU. */
+	if (disk && !disk_is_rbd(disk) &&
+	    iothread_check_export(&guest, xml, disk->target, false, &why) < 0)
 		check->each(virDomainGetName(domain), why->message, check->opaque);
 	disk_free(disk);
 	free(xml);

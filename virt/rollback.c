@@ -13,6 +13,7 @@
 #include "virt/domain/io-error.h"
 #include "virt/export-folder.h"
 #include "virt/qemu-img.h"
+#include "virt/rbd.h"
 #include "virt/staging.h"
 
 #define COPY_END_TIMEOUT_S 60
@@ -234,6 +235,26 @@ static int rollback_freeze(struct guest *guest, const cJSON *undo, GError **erro
 	return guest_thaw(guest, get_string(undo, "id"), error);
 }
 
+/* "rbd-snap" {pool, image, snap, conf, user}: a snapshot of a disk in Ceph. While a clone of it is
+ * not flattened, the cluster may refuse this as busy. The disk may be deleted: its snapshot too. */
+static int rollback_rbd_snap(struct guest *guest, const cJSON *undo, GError **error)
+{
+	const char *pool = get_string(undo, "pool");
+	const char *image = get_string(undo, "image");
+	const char *snap = get_string(undo, "snap");
+	struct image_rbd_cluster cluster = virt_rbd_cluster(
+		guest->host->config, get_string(undo, "conf"), get_string(undo, "user"));
+	struct image_rbd *rbd;
+	int rc;
+
+	if (!pool || !image || !snap || !g_str_has_prefix(snap, RBD_SNAP_PREFIX))
+		return refuse_incomplete("snapshot", error);
+	rbd = virt_rbd_open(&cluster, NULL, error);
+	rc = rbd ? virt_rbd_snap_remove(rbd, pool, image, snap, error) : -1;
+	image_rbd_close(rbd);
+	return rc;
+}
+
 /* clang-format off */
 static const struct rollback {
 	const char *step;
@@ -249,6 +270,7 @@ static const struct rollback {
 	{"save", "restore", true, rollback_save},
 	{"internal", "delete", true, rollback_internal},
 	{"freeze", "thaw", true, rollback_freeze},
+	{"rbd-snap", "rbd-unsnap", false, rollback_rbd_snap},
 };
 /* clang-format on */
 

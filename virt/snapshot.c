@@ -22,6 +22,7 @@ static void snapshot_free(struct snapshot *snapshot)
 	g_free(snapshot->delta);
 	g_free(snapshot->image);
 	g_free(snapshot->disk_stamp);
+	g_free(snapshot->rbd_snap);
 	g_free(snapshot);
 }
 

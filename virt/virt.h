@@ -31,9 +31,9 @@ enum virt_error {
 	VIRT_ERROR_JOB,		 /* the block job failed, was aborted or vanished */
 	VIRT_ERROR_BUSY, /* another program's job is on the disk, or the guest was started */
 	VIRT_ERROR_INSTANT_LOST, /* the data is not of one point in time: retrying may help */
-	VIRT_ERROR_TIMEOUT,	 /* libvirt, QEMU or qemu-img did not answer in time */
+	VIRT_ERROR_TIMEOUT,	 /* libvirt, QEMU, qemu-img or Ceph did not answer in time */
 	VIRT_ERROR_CANCELLED,	 /* the cancel flag was set */
-	VIRT_ERROR_CONFIG,	 /* the configuration is invalid */
+	VIRT_ERROR_CONFIG,	 /* the configuration is invalid, or Ceph refuses its user */
 	VIRT_ERROR_NO_AGENT,	 /* the image does not allow the guest agent, which is needed */
 	VIRT_ERROR_NO_QUIESCE,	 /* the guest cannot be frozen, for example because it is paused */
 	VIRT_ERROR_FREEZE,	 /* freezing or thawing failed, or the guest was thawed early */
@@ -118,6 +118,10 @@ typedef void (*virt_unstreamed_fn)(const char *name, const char *why, void *opaq
  * able to take. Changes nothing. */
 int virt_host_find_unstreamed(struct virt_host *host, virt_unstreamed_fn each, void *opaque,
 			      GError **error);
+
+/* The id of the Ceph cluster of the configuration, which is connected to for it; the caller frees
+ * it. NULL with an error. */
+char *virt_rbd_fsid(const struct virt_config *config, GError **error);
 
 struct virt_user {
 	uid_t uid;
@@ -272,7 +276,8 @@ const char *snapshot_format(const struct snapshot *snapshot);
 /* What nova does before the state image_pending_upload: saves the guest if that is needed. */
 int snapshot_prepare(struct snapshot *snapshot, GError **error);
 
-/* Whether the disk is in Ceph, where snapshot_copy_direct may copy it inside the cluster. */
+/* Whether the disk is in Ceph and the image raw, so that snapshot_copy_direct may copy the disk
+ * inside the cluster. */
 bool snapshot_can_be_direct(const struct snapshot *snapshot);
 
 /* Where a direct snapshot is copied to. */
@@ -284,9 +289,9 @@ struct snapshot_direct {
 	const char *const *base_locations;
 	/* Reports how many of `total` objects are copied. May be NULL. */
 	void (*progress)(void *opaque, uint64_t done, uint64_t total);
-	/* Journals the location of the copy before it exists. Returns 0, or -1 with an error that
-	 * fails the snapshot. */
-	int (*begin_copy)(void *opaque, const char *location, GError **error);
+	/* Journals the location of the copy before it exists, and its size in bytes. Returns 0, or
+	 * -1 with an error that fails the snapshot. */
+	int (*begin_copy)(void *opaque, const char *location, uint64_t size, GError **error);
 	void *opaque;
 };
 
@@ -294,10 +299,17 @@ struct snapshot_direct {
  * Copies the disk to Glance's pool of the same cluster
  * (nova.virt.libvirt.imagebackend.Rbd.direct_snapshot): a snapshot, for which the guest is frozen
  * if it may be, its clone, flattened, with the protected snapshot "snap". Returns the location of
- * the copy, which the caller frees. The copy belongs to the caller: it is left when the snapshot
- * ends, and removed by virt_direct_copy_remove; all else is rolled back by the snapshot's steps.
- * NULL with an error; *ret_not_possible: another way to take the snapshot may be possible, for
- * example because Glance's images are not in this cluster.
+ * the copy, which the caller frees. Call it at most once, between snapshot_prepare and
+ * snapshot_take. The copy belongs to the caller: it is left when the snapshot ends, and removed by
+ * virt_direct_copy_remove; all else is rolled back by the snapshot's steps.
+ *
+ * NULL with an error; *ret_not_possible: snapshot_take may be possible, for example because
+ * Glance's images are not in this cluster. Once begin_copy was called, a part of the copy may
+ * exist: remove it before snapshot_take, before snapshot_end and, in recovery, before the steps are
+ * rolled back. While it exists and is not flat, the disk's snapshot is protected, and the rollback
+ * of its step "rbd-snap" fails with VIRT_ERROR_BUSY; it may be tried again. VIRT_ERROR_NO_DOMAIN:
+ * the guest was deleted; another thread should call snapshot_verify_instant meanwhile, and set the
+ * cancel flag, because nova can delete the disk only once its snapshot is gone.
  */
 char *snapshot_copy_direct(struct snapshot *snapshot, const struct snapshot_direct *direct,
 			   bool *ret_not_possible, GError **error);

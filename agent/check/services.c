@@ -69,6 +69,25 @@ void check_libvirt(struct check *check)
 		     name ? name : "");
 }
 
+void check_ceph(struct check *check)
+{
+	struct virt_config config = check->config->virt;
+	const char *user = config.rbd_user && *config.rbd_user ? config.rbd_user : "admin";
+	g_autofree char *subject = g_strdup_printf("Ceph as client.%s", user);
+	g_autoptr(GError) error = NULL;
+	g_autofree char *fsid = NULL;
+
+	if (!check->config->images_in_rbd)
+		return;
+	config.rbd_timeout_s = MIN(config.rbd_timeout_s, REPLY_S);
+	fsid = virt_rbd_fsid(&config, &error);
+	if (fsid)
+		check_report(check, CHECK_OK, subject, "cluster %s, disks in the pool %s", fsid,
+			     check->config->rbd_pool);
+	else
+		check_report(check, CHECK_FAIL, subject, "%s", error->message);
+}
+
 /* Names a section, and the one that it refers to. The caller frees the text. */
 static char *describe_section(const char *section, const struct keystone_config *user)
 {

@@ -13,6 +13,9 @@ void check_programs(struct check *check);
 /* Whether libvirt can be reached. Opens check->host; the caller closes it with virt_host_close. */
 void check_libvirt(struct check *check);
 
+/* Whether Ceph can be reached, if the guests' disks are there ([libvirt]images_type). */
+void check_ceph(struct check *check);
+
 /* Whether Keystone issues a token for the users of [keystone_authtoken] and [service_user]. */
 void check_keystone(struct check *check);
 

@@ -66,6 +66,7 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	check_folders(&check);
 	check_rejected(&check);
 	check_guest_disks(&check);
+	check_ceph(&check);
 	check_rabbitmq(&check);
 	check_keystone(&check);
 	check_images(&check);

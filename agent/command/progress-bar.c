@@ -111,7 +111,7 @@ static void show_event(struct progress_view *view, const cJSON *payload)
 	const char *state = json_string(payload, "task_state");
 	bool done = g_str_equal(phase, "done");
 
-	if (g_str_equal(phase, "uploading")) {
+	if (g_str_equal(phase, "uploading") || g_str_equal(phase, "copying")) {
 		draw_bar(view, payload);
 	} else if (g_str_equal(phase, "state")) {
 		print_line(view, image, "task state", state ? state : "none");

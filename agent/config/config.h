@@ -67,6 +67,11 @@ struct config {
 	/* [novasnap]shutdown_grace: how long running jobs may continue after SIGTERM. */
 	unsigned shutdown_grace_s;
 	bool ephemeral_encryption; /* [ephemeral_storage_encryption]enabled */
+	bool images_in_rbd;	   /* [libvirt]images_type = rbd */
+	const char *rbd_pool;	   /* [libvirt]images_rbd_pool; a disk's pool is in its domain */
+	/* [libvirt]images_rbd_glance_store_name: the store of Glance in that cluster; NULL: not
+	 * known. */
+	const char *rbd_glance_store_name;
 
 	unsigned shutdown_timeout_s;	    /* [DEFAULT]shutdown_timeout */
 	unsigned shutdown_retry_interval_s; /* [compute]shutdown_retry_interval */

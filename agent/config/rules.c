@@ -208,12 +208,12 @@ static const char *container_format(const struct config_inputs *inputs)
 }
 
 /* The program is in the same folder as novasnapd. */
-static char *find_thaw_program(void)
+static char *find_program(const char *name)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
 	g_autofree char *folder = self ? g_path_get_dirname(self) : NULL;
 
-	return folder ? g_build_filename(folder, "novasnap-thaw", NULL) : g_strdup("novasnap-thaw");
+	return folder ? g_build_filename(folder, name, NULL) : g_strdup(name);
 }
 
 static char *default_scratch_dir(const struct virt_config *virt)
@@ -232,7 +232,10 @@ static void apply_virt_rules(struct config_inputs *inputs)
 	virt->container_format = container_format(inputs);
 	virt->run_dir = inputs->config.run_dir;
 	if (!virt->thaw_program)
-		virt->thaw_program = own_string(inputs, find_thaw_program());
+		virt->thaw_program = own_string(inputs, find_program("novasnap-thaw"));
+	if (!virt->rbd_program)
+		virt->rbd_program = own_string(inputs, find_program("novasnap-rbd"));
+	inputs->config.images_in_rbd = g_str_equal(inputs->images_type, "rbd");
 	/* Large guests need much room there. The folder of the guests' disks has it, and the root
 	 * filesystem seldom has. */
 	if (!virt->scratch_dir)

@@ -8,8 +8,10 @@
 
 #include "agent/daemon/dispatch.h"
 #include "agent/daemon/task-run.h"
+#include "agent/recovery/location.h"
 #include "agent/recovery/moved.h"
 #include "agent/recovery/rollback.h"
+#include "agent/task/location-step.h"
 #include "agent/task/thread.h"
 #include "agent/task/volume-result.h"
 
@@ -52,7 +54,7 @@ static bool concerns_guest(const struct journal_job *left)
 		const struct journal_step *step = left->steps->pdata[i];
 
 		if (!step->cleared && !g_str_equal(step->name, "folder") &&
-		    !g_str_equal(step->name, "internal"))
+		    !g_str_equal(step->name, "internal") && !g_str_equal(step->name, LOCATION_STEP))
 			return true;
 	}
 	return false;
@@ -99,25 +101,64 @@ static void forget_retry(struct leftovers *all, int64_t job)
 	pthread_mutex_unlock(&all->lock);
 }
 
+/* A task of the ended job, for questions to conductor and store. */
+static struct task *leftover_task_new(struct job *job, struct leftover *leftover, GError **error)
+{
+	struct task *task = task_from_journal(leftover->all->agent,
+					      dispatch_find_method(leftover->left->method),
+					      leftover->left, error);
+
+	if (!task)
+		return NULL;
+	task->job = job;
+	task->recovered_job = leftover->left;
+	return task;
+}
+
+static void leftover_task_free(struct task *task)
+{
+	task->recovered_job = NULL;
+	task_free(task);
+}
+
 /* The job has ended, so nothing has kept the guest from being evacuated or migrated since: drops
  * the steps that would bring it back if it is not here any more. */
 static int drop_if_moved(struct job *job, struct leftover *leftover, GError **error)
 {
-	struct agent *agent = leftover->all->agent;
 	struct task *task;
 	int rc;
 
 	if (!recovery_brings_guest_back(leftover->left))
 		return 0;
-	task = task_from_journal(agent, dispatch_find_method(leftover->left->method),
-				 leftover->left, error);
+	task = leftover_task_new(job, leftover, error);
 	if (!task)
 		return -1;
-	task->job = job;
-	task->recovered_job = leftover->left;
 	rc = recovery_drop_if_moved(task, true, error);
-	task->recovered_job = NULL;
-	task_free(task);
+	leftover_task_free(task);
+	return rc;
+}
+
+static bool has_location_to_settle(const struct journal_job *left)
+{
+	for (guint i = 0; i < left->steps->len; i++) {
+		if (recovery_location_needs_store(left, left->steps->pdata[i]))
+			return true;
+	}
+	return false;
+}
+
+static int settle_locations(struct job *job, struct leftover *leftover, GError **error)
+{
+	struct task *task;
+	int rc;
+
+	if (!has_location_to_settle(leftover->left))
+		return 0;
+	task = leftover_task_new(job, leftover, error);
+	if (!task)
+		return -1;
+	rc = recovery_location_settle(task, leftover->left, error);
+	leftover_task_free(task);
 	return rc;
 }
 
@@ -130,6 +171,7 @@ static void leftover_run(struct job *job, void *opaque)
 	/* The guest does not wait for Cinder. */
 	if (drop_if_moved(job, leftover, &error) == 0)
 		(void)recovery_rollback(agent, job, leftover->left, 1, &error);
+	(void)settle_locations(job, leftover, error ? NULL : &error);
 	(void)volume_result_resend(agent, leftover->left, error ? NULL : &error);
 	if (journal_job_count_open_steps(leftover->left) == 0) {
 		forget_retry(leftover->all, leftover->left->id);

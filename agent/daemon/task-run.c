@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "agent/recovery/location.h"
 #include "agent/recovery/moved.h"
 #include "agent/recovery/resume.h"
 #include "agent/recovery/rollback.h"
@@ -191,6 +192,22 @@ static void report_until_delivered(struct task *task, const GError *error)
 	}
 }
 
+/* The copy of a direct snapshot whose image was not confirmed. If it cannot be settled now,
+ * leftovers.c goes on. */
+static void settle_locations(struct task *task)
+{
+	g_autofree char *id = g_strdup_printf("%" G_GINT64_FORMAT, task->journal_job);
+	g_autoptr(journal_job_t) left = NULL;
+	g_autoptr(GError) error = NULL;
+
+	left = journal_find(task->agent->journal, id, &error);
+	if (left)
+		(void)recovery_location_settle(task, left, &error);
+	if (error)
+		g_warning("instance %s: %s; asking again", nova_instance_uuid(task->instance),
+			  error->message);
+}
+
 /* Whether the job stays open in the journal, because the step of the task stays open. */
 static bool stays_open(const struct task *task, enum task_event event)
 {
@@ -220,6 +237,9 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 	if (stage == STAGE_LEFT_OPEN)
 		g_message("instance %s: novasnapd is stopping: %s continues at its next start",
 			  uuid, task->method->name);
+	if (stage == STAGE_CLOSED && error && task->journal_job > 0 &&
+	    (task->method->flags & METHOD_HAS_IMAGE))
+		settle_locations(task);
 	if (stage == STAGE_CLOSED && task->journal_job > 0 && !stays_open(task, event) &&
 	    journal_job_end(task->agent->journal, task->journal_job,
 			    redacted || !error ? redacted : error->message, &local) < 0)

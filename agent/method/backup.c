@@ -6,7 +6,7 @@
 #include "agent/method/backup.h"
 
 #include "agent/method/methods.h"
-#include "agent/method/take-and-upload.h"
+#include "agent/method/snapshot-instance.h"
 #include "agent/task/args.h"
 #include "agent/task/step.h"
 

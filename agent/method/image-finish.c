@@ -5,6 +5,7 @@
 #include "agent/method/image-finish.h"
 
 #include "agent/task/facts.h"
+#include "agent/task/location-step.h"
 #include "agent/task/report.h"
 
 /* The pause grows with the time that was waited. */
@@ -55,7 +56,9 @@ static enum verdict classify_record(const struct task *task, const struct image_
 	}
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE,
 		    "image %s is %s after its upload, not active", task->image_id, record->status);
-	return g_strcmp0(record->status, "queued") == 0 ? VERDICT_EMPTY : VERDICT_UNKNOWN;
+	return g_strcmp0(record->status, "queued") == 0 && !location_may_come(task, record)
+		       ? VERDICT_EMPTY
+		       : VERDICT_UNKNOWN;
 }
 
 static enum verdict ask_store(struct task *task, GError **error)
@@ -184,7 +187,11 @@ int image_finish(struct task *task, bool is_last, GError **error)
 		return -1;
 	if (task_state_image(task->state) != TASK_IMAGE_VERIFIED)
 		return 0;
-	g_message("instance %s: image %s is active: size and hash are those of the data sent",
-		  nova_instance_uuid(task->instance), task->image_id);
+	g_message("instance %s: image %s is active: %s", nova_instance_uuid(task->instance),
+		  task->image_id,
+		  fact_location_is_sent(task)
+			  ? "its size is that of the disk; Glance hashes such data later or not at "
+			    "all, so no hash was compared"
+			  : "size and hash are those of the data sent");
 	return fact_keep_image(task, error);
 }

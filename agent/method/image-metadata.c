@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "agent/task/step.h"
+
 #define AMI "ami"
 
 static void copy_field(cJSON *properties, const struct nova_instance *instance, const char *field,
@@ -105,4 +107,13 @@ cJSON *image_metadata_build(const struct task *task, const struct image_base *ba
 		.properties = properties,
 	};
 	return properties;
+}
+
+int image_metadata_save(struct task *task, const struct image_meta *meta, GError **error)
+{
+	if (task_step_begin(task, "image-update", NULL, error) < 0 ||
+	    image_store_update(task->agent->store, &task->identity, task->image_id, meta, error) <
+		    0)
+		return -1;
+	return task_step_end(task, "image-update", error);
 }

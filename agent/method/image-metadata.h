@@ -31,4 +31,7 @@ bool image_base_forces_ami(const struct image_base *base);
 cJSON *image_metadata_build(const struct task *task, const struct image_base *base,
 			    const char *name, const char *disk_format, struct image_meta *ret);
 
+/* Writes the metadata to the image's record, as a step. Returns 0, or -1 with an error. */
+int image_metadata_save(struct task *task, const struct image_meta *meta, GError **error);
+
 #endif

@@ -26,15 +26,6 @@ static void report_upload_progress(void *opaque, uint64_t sent, uint64_t total)
 	report_progress(task, "uploading", NULL, sent, total, is_edge);
 }
 
-static int update_record(struct task *task, const struct image_meta *meta, GError **error)
-{
-	if (task_step_begin(task, "image-update", NULL, error) < 0 ||
-	    image_store_update(task->agent->store, &task->identity, task->image_id, meta, error) <
-		    0)
-		return -1;
-	return task_step_end(task, "image-update", error);
-}
-
 /* Called before the disk is read: from now on the guest must not change its disk's state. */
 static void begin_reading(void *opaque)
 {
@@ -115,7 +106,7 @@ int image_send(const struct image_sending *sending, struct image_source *source,
 	gint64 began = g_get_monotonic_time();
 	int rc;
 
-	rc = update_record(task, &meta, error);
+	rc = image_metadata_save(task, &meta, error);
 	if (rc == 0)
 		rc = store_image(task, &upload, error);
 	if (rc == 0)

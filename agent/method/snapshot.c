@@ -4,7 +4,7 @@
  */
 #include "agent/method/backup.h"
 #include "agent/method/methods.h"
-#include "agent/method/take-and-upload.h"
+#include "agent/method/snapshot-instance.h"
 #include "agent/task/args.h"
 #include "agent/task/report-event.h"
 #include "agent/task/report.h"

@@ -7,32 +7,31 @@
 #include "agent/method/take-and-upload.h"
 
 #include "agent/method/abort-monitor.h"
+#include "agent/method/image-direct.h"
 #include "agent/method/image-encode.h"
 #include "agent/method/image-finish.h"
 #include "agent/method/image-metadata.h"
 #include "agent/method/image-send.h"
+#include "agent/method/snapshot-steps.h"
+#include "agent/method/upload-states.h"
 #include "agent/task/facts.h"
 #include "agent/task/record-progress.h"
 #include "agent/task/report.h"
-#include "agent/task/step.h"
-#include "agent/task/want.h"
 
-#define STATE_PENDING_UPLOAD "image_pending_upload"
-#define STATE_UPLOADING "image_uploading"
+#define METHOD_DIRECT "direct"
 /* The maximum number of snapshots taken for one image. */
 #define ATTEMPTS_MAX 3
 
 /* One image, which may take several snapshots. */
 struct image_job {
 	struct task *task;
-	const struct snapshot_states *states;
 	struct abort_monitor *monitor;
-	char *name;		 /* the image's name; NULL: not read yet */
-	char *hash_algo;	 /* NULL: the default */
-	struct image_base *base; /* NULL: not read yet */
-	/* The task states that an earlier attempt has already saved. */
-	bool announced;
-	bool uploading;
+	char *name;			    /* the image's name; NULL: not read yet */
+	char *hash_algo;		    /* NULL: the default */
+	struct image_base *base;	    /* NULL: not read yet */
+	struct upload_states upload_states; /* that were saved */
+	struct image_direct *direct;	    /* NULL: the data is uploaded */
+	bool falls_back; /* a direct snapshot was not possible: the next attempt uploads the data */
 };
 
 /* Reads the name in the image's record. A directory store has no record before the upload. */
@@ -74,28 +73,12 @@ static char *find_hash_algo(struct task *task)
 	return g_strdup(record->os_hash_algo);
 }
 
-/* nova first tries a direct snapshot, which only Ceph supports, and sets its task states. Clients
- * of nova must see the same states here. Nova releases with plain instances used only one state. */
-static int save_upload_task_states(struct task *task, const struct snapshot_states *states,
-				   GError **error)
-{
-	/* The claim of a backup has saved the first one. */
-	if (!(task->is_claimed && g_strcmp0(task->task_state, states->pending_upload) == 0) &&
-	    report_task_state(task, states->pending_upload, states->first, error) < 0)
-		return -1;
-	if (nova_instance_is_plain(task->instance))
-		return 0;
-	if (report_task_state(task, states->uploading, states->pending_upload, error) < 0)
-		return -1;
-	return report_task_state(task, states->pending_upload, states->uploading, error);
-}
-
 /* Everything before the guest's disk is read. */
 static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, GError **error)
 {
 	struct task *task = image->task;
 
-	task->snapshot_method = snapshot_method(snapshot);
+	task->snapshot_method = image->direct ? METHOD_DIRECT : snapshot_method(snapshot);
 	g_message("instance %s: snapshot into image %s, method %s, format %s",
 		  nova_instance_uuid(task->instance), task->image_id, task->snapshot_method,
 		  snapshot_format(snapshot));
@@ -110,25 +93,48 @@ static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, G
 	if (snapshot_prepare(snapshot, error) < 0)
 		return -1;
 	task->step = "announcing the snapshot";
-	if (!image->announced && save_upload_task_states(task, image->states, error) < 0)
+	if (upload_states_begin(&image->upload_states, error) < 0)
 		return -1;
-	image->announced = true;
-	return 0;
+	return image->direct ? 0 : upload_states_wait(&image->upload_states, error);
 }
 
-static int send_image(struct image_job *image, struct snapshot *snapshot,
-		      struct image_source *source, GError **error)
+static struct image_sending sending_of(const struct image_job *image, struct snapshot *snapshot)
 {
-	struct task *task = image->task;
-	const struct snapshot_states *states = image->states;
-	const struct image_sending sending = {
-		.task = task,
+	return (struct image_sending){
+		.task = image->task,
 		.monitor = image->monitor,
 		.snapshot = snapshot,
 		.base = image->base,
 		.name = image->name,
 		.hash_algo = image->hash_algo,
 	};
+}
+
+/* Copies the disk inside its storage. If that is not possible, the next attempt uploads it. */
+static int copy_directly(struct image_job *image, struct snapshot *snapshot, GError **error)
+{
+	const struct image_sending sending = sending_of(image, snapshot);
+
+	switch (image_direct_send(image->direct, &sending, error)) {
+	case IMAGE_DIRECT_STORED:
+		return 0;
+	case IMAGE_DIRECT_NOT_POSSIBLE:
+		image_direct_free(image->direct);
+		image->direct = NULL;
+		image->falls_back = true;
+		return -1;
+	case IMAGE_DIRECT_FAILED:
+	default:
+		abort_monitor_explain(image->monitor, error);
+		return -1;
+	}
+}
+
+static int send_image(struct image_job *image, struct snapshot *snapshot,
+		      struct image_source *source, GError **error)
+{
+	struct task *task = image->task;
+	const struct image_sending sending = sending_of(image, snapshot);
 	int rc;
 
 	if (!g_str_equal(task->snapshot_method, snapshot_method(snapshot))) {
@@ -136,30 +142,13 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 		report_progress(task, "taking", NULL, 0, 0, true);
 	}
 	task->step = "uploading the image";
-	if (!image->uploading &&
-	    report_task_state(task, states->uploading, states->pending_upload, error) < 0)
+	if (upload_states_send(&image->upload_states, error) < 0)
 		return -1;
-	image->uploading = true;
 	rc = image_send(&sending, source, error);
 	abort_monitor_watch_guest(image->monitor, NULL);
 	if (rc < 0)
 		abort_monitor_explain(image->monitor, error);
 	return rc;
-}
-
-static int begin_snapshot_step(void *opaque, const char *step, const char *undo, GError **error)
-{
-	return task_step_begin(opaque, step, undo, error);
-}
-
-static int end_snapshot_step(void *opaque, const char *step, GError **error)
-{
-	return task_step_end(opaque, step, error);
-}
-
-static void clear_snapshot_step(void *opaque, const char *step)
-{
-	task_step_clear(opaque, step);
 }
 
 /* The image of the guest's disk as it is now. */
@@ -176,12 +165,33 @@ static struct image_source *take_image(struct image_job *image, struct snapshot 
 	return source ? source : snapshot_take_fallback(snapshot, refused, error);
 }
 
-/* Takes a snapshot of the guest's disk as it is now, and uploads it. */
+/* Takes an image of the guest's disk as it is now, and uploads it. */
+static int take_and_send(struct image_job *image, struct snapshot *snapshot, GError **error)
+{
+	struct task *task = image->task;
+	struct image_source *source;
+	gint64 began = g_get_monotonic_time();
+	int rc;
+
+	task->step = "taking the snapshot";
+	source = take_image(image, snapshot, error);
+	if (!source) {
+		abort_monitor_explain(image->monitor, error);
+		return -1;
+	}
+	g_message("instance %s: taken in %.1f s, %" G_GUINT64_FORMAT " bytes to upload",
+		  nova_instance_uuid(task->instance),
+		  (double)(g_get_monotonic_time() - began) / 1e6, source->size);
+	rc = send_image(image, snapshot, source, error);
+	image_source_free(source);
+	return rc;
+}
+
+/* Takes a snapshot of the guest's disk as it is now, and stores it in the image. */
 static int attempt_snapshot(struct image_job *image, GError **error)
 {
 	struct task *task = image->task;
-	const struct snapshot_steps steps = {begin_snapshot_step, end_snapshot_step,
-					     clear_snapshot_step, task};
+	const struct snapshot_steps steps = snapshot_steps_of(task);
 	const struct config *config = task->agent->config;
 	const char *uuid = nova_instance_uuid(task->instance);
 	struct snapshot_request request = {
@@ -197,31 +207,35 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 		.steps = &steps,
 	};
 	g_autoptr(GError) end_error = NULL;
-	struct image_source *source = NULL;
 	struct snapshot *snapshot;
-	gint64 began = g_get_monotonic_time();
-	int rc = -1;
+	int rc;
 
 	task->step = "finding the guest and its disk";
 	snapshot = snapshot_new(task->agent->host, &request, error);
 	if (!snapshot)
 		return -1;
-	if (prepare_attempt(image, snapshot, error) == 0) {
-		task->step = "taking the snapshot";
-		source = take_image(image, snapshot, error);
-		if (!source)
-			abort_monitor_explain(image->monitor, error);
+	if (image->direct && !snapshot_can_be_direct(snapshot)) {
+		image_direct_free(image->direct);
+		image->direct = NULL;
 	}
-	if (source) {
-		g_message("instance %s: taken in %.1f s, %" G_GUINT64_FORMAT " bytes to upload",
-			  uuid, (double)(g_get_monotonic_time() - began) / 1e6, source->size);
-		rc = send_image(image, snapshot, source, error);
-	}
+	rc = prepare_attempt(image, snapshot, error);
+	if (rc == 0)
+		rc = image->direct ? copy_directly(image, snapshot, error)
+				   : take_and_send(image, snapshot, error);
 	task->snapshot_method = NULL;
-	image_source_free(source);
 	if (snapshot_end(snapshot, &end_error) < 0)
 		g_warning("instance %s: cleaning up after the snapshot: %s", uuid,
 			  end_error->message);
+	return rc;
+}
+
+/* The image did not get the copy. */
+static int stop_trying_directly(struct image_job *image, GError **error)
+{
+	int rc = image_direct_remove(image->direct, error);
+
+	image_direct_free(image->direct);
+	image->direct = NULL;
 	return rc;
 }
 
@@ -232,15 +246,20 @@ static bool must_send_again(struct image_job *image, int *ret_rc, GError **error
 {
 	struct task *task = image->task;
 
+	*ret_rc = -1;
 	job_release_slot(task->job);
 	switch (image_confirm(task, error)) {
 	case IMAGE_CONFIRM_EMPTY:
+		if (image->direct && stop_trying_directly(image, error) < 0)
+			return false;
 		task->step = "waiting for other snapshots";
 		if (job_acquire_slot(task->job))
 			return true;
 		*ret_rc = task_fail_cancelled(task, error);
 		return false;
 	case IMAGE_CONFIRMED:
+		if (image->direct)
+			image_direct_keep(image->direct);
 		*ret_rc = 0;
 		return false;
 	case IMAGE_CONFIRM_FAILED:
@@ -267,6 +286,14 @@ static int attempt_snapshots(struct image_job *image, GError **error)
 
 		if (attempt_snapshot(image, &local) == 0)
 			return 0;
+		/* This attempt has only found out that the data must be uploaded. */
+		if (image->falls_back) {
+			g_message("instance %s: image %s: %s; uploading the data instead", uuid,
+				  image->task->image_id, local->message);
+			image->falls_back = false;
+			instant--;
+			continue;
+		}
 		if (is_unconfirmed(image->task, local)) {
 			g_message("instance %s: image %s: %s", uuid, image->task->image_id,
 				  local->message);
@@ -285,10 +312,16 @@ static int attempt_snapshots(struct image_job *image, GError **error)
 	}
 }
 
+/* Only Glance takes locations, and nova releases with plain instances had no direct snapshots. */
+static bool may_be_direct(const struct task *task)
+{
+	return !task->agent->config->image.directory && !nova_instance_is_plain(task->instance);
+}
+
 int snapshot_take_and_upload(struct task *task, const struct snapshot_states *states,
 			     GError **error)
 {
-	struct image_job image = {.task = task, .states = states};
+	struct image_job image = {.task = task, .upload_states = {task, states, UPLOAD_FIRST}};
 	struct record_progress *progress;
 	int rc = -1;
 
@@ -299,6 +332,8 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	if (!job_acquire_slot(task->job))
 		return task_fail_cancelled(task, error);
 	image.base = image_base_new(task);
+	if (may_be_direct(task))
+		image.direct = image_direct_new(task);
 	image.monitor = abort_monitor_start(task, error);
 	progress = record_progress_start(task);
 	if (image.monitor)
@@ -311,80 +346,6 @@ int snapshot_take_and_upload(struct task *task, const struct snapshot_states *st
 	g_free(image.name);
 	g_free(image.hash_algo);
 	image_base_free(image.base);
+	image_direct_free(image.direct);
 	return rc;
-}
-
-static int save_power_state(struct task *task, GError **error)
-{
-	int state;
-
-	/* A complete image does not need libvirt. */
-	if (task_state_has_complete_image(task->state))
-		return report_load_flavor(task, error);
-	state = task_power_state(task, error);
-	if (state < 0)
-		return -1;
-	if (state != GUEST_RUNNING)
-		g_message("instance %s: the guest is not running (power state %d); taking its "
-			  "snapshot nevertheless",
-			  nova_instance_uuid(task->instance), state);
-	return report_power_state(task, state, error);
-}
-
-/* If another operation has begun since, for example after a start of nova-compute has cleared the
- * task state, the image is complete nevertheless. */
-static int clear_task_state(struct task *task, GError **error)
-{
-	g_autoptr(GError) local = NULL;
-
-	task->step = "clearing the task state";
-	if (report_task_state(task, NULL, STATE_UPLOADING, &local) == 0)
-		return 0;
-	if (!task_state_has_complete_image(task->state) ||
-	    !g_error_matches(local, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE)) {
-		g_propagate_error(error, g_steal_pointer(&local));
-		return -1;
-	}
-	g_message("instance %s: image %s is complete; another operation has the instance: not "
-		  "changing its task state: %s",
-		  nova_instance_uuid(task->instance), task->image_id, local->message);
-	nova_instance_forget_changes(task->instance);
-	task_state_set_done(task->state, TASK_DUTY_TASK_STATE);
-	task->task_state = NULL;
-	return 0;
-}
-
-/* Up to the cleared task state. */
-static int snapshot_and_clear(struct task *task, const char *first, GError **error)
-{
-	const struct snapshot_states states = {first, STATE_PENDING_UPLOAD, STATE_UPLOADING};
-	g_autoptr(GError) local = NULL;
-
-	task->step = "saving the power state";
-	if (save_power_state(task, error) < 0)
-		return -1;
-	report_phase(task, "snapshot", "start");
-	if (snapshot_take_and_upload(task, &states, &local) < 0) {
-		snapshot_explain_missing_guest(task, &local);
-		g_propagate_error(error, g_steal_pointer(&local));
-		return -1;
-	}
-	if (clear_task_state(task, error) < 0)
-		return -1;
-	fact_note(task, FACT_STATE_CLEARED);
-	if (!nova_instance_is_plain(task->instance))
-		report_phase(task, "snapshot", "end");
-	return 0;
-}
-
-int snapshot_instance_steps(struct task *task, const char *first, bool is_last, GError **error)
-{
-	bool is_cleared = task_state_has_complete_image(task->state) && task->recovered_job &&
-			  fact_is_known(task->recovered_job, FACT_STATE_CLEARED);
-
-	if (is_cleared)
-		task->task_state = NULL;
-	else if (snapshot_and_clear(task, first, error) < 0)
-		return -1;
-	return image_finish(task, is_last, error);
 }

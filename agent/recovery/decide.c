@@ -6,6 +6,7 @@
 
 #include "agent/recovery/image.h"
 #include "agent/recovery/instance.h"
+#include "agent/recovery/location.h"
 #include "agent/task/claim-due.h"
 #include "agent/task/facts.h"
 #include "agent/task/outcome.h"
@@ -153,6 +154,7 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 {
 	g_autoptr(GError) instance_error = NULL;
 	g_autoptr(GError) image_error = NULL;
+	g_autoptr(GError) location_error = NULL;
 	bool has_failed = task->recovered_job->reason != NULL;
 	bool was_complete = task_state_has_complete_image(task->state);
 	enum instance_standing standing;
@@ -165,6 +167,8 @@ enum task_event recovery_decide(struct task *task, const GError *rollback_error,
 	if (needs_image_query(task, standing)) {
 		task->step = "querying the image's state";
 		image = recovery_ask_image(task, &image_error);
+		if (recovery_location_close(task, image, &location_error) < 0)
+			return fail_with(task, location_error, error);
 	}
 	if (image == IMAGE_COMPLETE &&
 	    task_state_apply(task->state, TASK_EVENT_IMAGE_VERIFIED, error) < 0)

@@ -5,6 +5,7 @@
 #include "agent/recovery/image.h"
 
 #include "agent/task/facts.h"
+#include "agent/task/location-step.h"
 
 #define PAUSE_MS 2000
 /* How long queries are retried while the store does not answer. */
@@ -25,7 +26,8 @@ static enum image_standing classify_inactive(const struct task *task,
 {
 	bool is_queued = g_strcmp0(record->status, "queued") == 0;
 
-	if (is_queued && !task_state_has_complete_image(task->state))
+	if (is_queued && !task_state_has_complete_image(task->state) &&
+	    !location_may_come(task, record))
 		return IMAGE_WAITS;
 	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FAILED,
 		    "novasnapd was interrupted during this request, and image %s is now %s: it is "
@@ -56,7 +58,8 @@ static enum image_standing query_image(struct task *task, bool *ret_may_change, 
 	if (g_strcmp0(record->status, "active") == 0)
 		return fact_verify_image(task, record, error) == 0 ? IMAGE_COMPLETE
 								   : IMAGE_UNUSABLE;
-	*ret_may_change = g_strcmp0(record->status, "saving") == 0;
+	*ret_may_change =
+		g_strcmp0(record->status, "saving") == 0 || location_may_come(task, record);
 	return classify_inactive(task, record, error);
 }
 

@@ -34,6 +34,7 @@ enum task_event recovery_begin(struct task *task, GError **error)
 		return TASK_EVENT_FAILED;
 	task->checksum = fact_find_checksum(left);
 	task->image_asked_at = fact_image_asked(left);
+	task->location_sent_at = fact_location_is_sent(task) ? fact_data_sent_at(left) : 0;
 	if (task_state_has_complete_image(task->state))
 		(void)job_refuse_cancel(task->job);
 	if (task_state_has_complete_image(task->state) && fact_is_known(left, FACT_STATE_CLEARED))

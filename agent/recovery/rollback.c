@@ -4,7 +4,9 @@
  */
 #include "agent/recovery/rollback.h"
 
+#include "agent/recovery/location.h"
 #include "agent/task/fault-point.h"
+#include "agent/task/location-step.h"
 #include "agent/task/volume-result.h"
 
 #define RETRY_PAUSE_MS 2000
@@ -19,8 +21,10 @@ static int rollback_journaled_step(struct agent *agent, const struct journal_job
 				    "a fault was put in before undo");
 		return -1;
 	}
-	if (virt_guest_rollback_step(agent->host, left->instance, step->name, step->undo, error) <
-	    0)
+	if (g_str_equal(step->name, LOCATION_STEP)
+		    ? recovery_location_rollback(agent, left, step, error) < 0
+		    : virt_guest_rollback_step(agent->host, left->instance, step->name, step->undo,
+					       error) < 0)
 		return -1;
 	(void)fault_at("undo", "after");
 	if (journal_step_clear_id(agent->journal, step->id, error) < 0)
@@ -54,6 +58,7 @@ static int rollback_open_steps(struct agent *agent, const struct journal_job *le
 		g_autoptr(GError) local = NULL;
 
 		if (!journal_step_is_open(step) || g_str_equal(step->name, VOLUME_RESULT_STEP) ||
+		    recovery_location_needs_store(left, step) ||
 		    must_wait(step, failed, is_last_try) ||
 		    rollback_journaled_step(agent, left, step, &local) == 0)
 			continue;

@@ -52,6 +52,17 @@ bool fact_all_data_was_sent(const struct journal_job *job)
 	       checksum > sent;
 }
 
+int64_t fact_data_sent_at(const struct journal_job *job)
+{
+	const struct journal_step *step;
+	guint sent;
+
+	if (!find_fact(job, FACT_DATA_SENT, &sent))
+		return 0;
+	step = job->steps->pdata[sent];
+	return step->at;
+}
+
 char *fact_checksum_text(const struct image_checksum *checksum)
 {
 	return g_strdup_printf(FACT_CHECKSUM " %s %s %" G_GUINT64_FORMAT, checksum->hash_name,
@@ -61,6 +72,19 @@ char *fact_checksum_text(const struct image_checksum *checksum)
 char *fact_find_checksum(const struct journal_job *job)
 {
 	return g_strdup(find_fact(job, FACT_CHECKSUM, NULL));
+}
+
+char *fact_location_text(const char *url, uint64_t size)
+{
+	/* The values of a fact are separated by spaces. */
+	g_autofree char *escaped = g_uri_escape_string(url, ":/", FALSE);
+
+	return g_strdup_printf(FACT_LOCATION " %s %" G_GUINT64_FORMAT, escaped, size);
+}
+
+bool fact_location_is_sent(const struct task *task)
+{
+	return task->checksum && g_str_has_prefix(task->checksum, FACT_LOCATION " ");
 }
 
 int fact_verify_image(const struct task *task, const struct image_record *record, GError **error)
@@ -73,6 +97,12 @@ int fact_verify_image(const struct task *task, const struct image_record *record
 			    "image %s is active, although not all of its data was sent",
 			    record->id);
 		return -1;
+	}
+	if (fact_location_is_sent(task)) {
+		g_autofree char *url = g_uri_unescape_string(words[2], NULL);
+
+		return image_record_verify_location(record, url ? url : words[2],
+						    g_ascii_strtoull(words[3], NULL, 10), error);
 	}
 	checksum =
 		(struct image_checksum){words[1], words[2], g_ascii_strtoull(words[3], NULL, 10)};

@@ -11,6 +11,7 @@
 /* The words. They are in the journals of installed versions: do not change them. */
 #define FACT_DATA_SENT "upload"		  /* data may be in the image */
 #define FACT_CHECKSUM "checksum"	  /* algorithm, hash and size of the complete image */
+#define FACT_LOCATION "checksum location" /* its location and size instead (location-step.h) */
 #define FACT_FAILURE "failure"		  /* domain and code of the error that ended the task */
 #define FACT_IMAGE_STORED "stored"	  /* the store has confirmed that it has the image */
 #define FACT_KEEP_IMAGE "keep"		  /* the image is verified */
@@ -35,12 +36,20 @@ unsigned fact_count(const struct journal_job *job, const char *word);
  * FACT_DATA_SENT. */
 bool fact_all_data_was_sent(const struct journal_job *job);
 
+/* When FACT_DATA_SENT was journaled last, in seconds since the epoch; 0: never. */
+int64_t fact_data_sent_at(const struct journal_job *job);
+
 /* FACT_CHECKSUM with its values. The caller frees it. */
 char *fact_checksum_text(const struct image_checksum *checksum);
 /* The newest FACT_CHECKSUM with its values, which the caller frees. NULL: none. */
 char *fact_find_checksum(const struct journal_job *job);
-/* Compares an active image with the checksum of the task's data (task->checksum). Returns 0, or -1
- * with IMAGE_ERROR_MISMATCH, also if the task has no checksum. */
+/* The same of data that the image gets by its location: FACT_LOCATION with its values, in bytes.
+ * The caller frees it. */
+char *fact_location_text(const char *url, uint64_t size);
+/* Whether the task's data (task->checksum) is at a location. */
+bool fact_location_is_sent(const struct task *task);
+/* Compares an active image with the checksum or location of the task's data (task->checksum).
+ * Returns 0, or -1 with IMAGE_ERROR_MISMATCH, also if the task has no checksum. */
 int fact_verify_image(const struct task *task, const struct image_record *record, GError **error);
 
 /* Journals a fact without values. A failure to write is logged. */

@@ -295,9 +295,11 @@ static void log_upload(struct task *task, const struct nova_progress *progress, 
 	    now - last < LOG_INTERVAL_US ||
 	    !atomic_compare_exchange_strong(&task->logged_at, &last, now))
 		return;
-	g_message("instance %s: image %s: %.0f of %.0f MiB sent, %.0f MiB/s, %.0f s left",
+	g_message("instance %s: image %s: %.0f of %.0f MiB %s, %.0f MiB/s, %.0f s left",
 		  progress->instance_uuid, progress->image_id, (double)progress->done / MEBI,
-		  (double)progress->total / MEBI, progress->rate / MEBI,
+		  (double)progress->total / MEBI,
+		  g_str_equal(progress->phase, "copying") ? "copied" : "sent",
+		  progress->rate / MEBI,
 		  (double)(progress->total - progress->done) / progress->rate);
 }
 

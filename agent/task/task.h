@@ -85,6 +85,10 @@ struct task {
 	 * epoch; 0: not yet. */
 	int64_t image_asked_at;
 
+	/* When the location of the data was given to the store, which has not confirmed it yet, in
+	 * seconds since the epoch; 0: it was not (location-step.h). */
+	int64_t location_sent_at;
+
 	/* FACT_CHECKSUM with the values of the data sent (facts.h); NULL: not all was sent. Set by
 	 * the thread that reads the data, before the upload ends. */
 	char *checksum;

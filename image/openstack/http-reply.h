@@ -7,12 +7,14 @@
 
 #include <cjson/cJSON.h>
 #include <glib.h>
+#include <stdbool.h>
 
 struct http_reply {
 	long status;	     /* 0: no reply was received */
 	GString *body;	     /* at most HTTP_REPLY_SIZE_MAX bytes; NULL before the first request */
 	char *subject_token; /* the header X-Subject-Token; NULL: missing */
 	char *location;	     /* the header Location; NULL: missing */
+	bool was_sent;	     /* part of the request may have reached the server */
 };
 
 /* Frees the contents and zeroes the reply. */

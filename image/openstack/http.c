@@ -219,7 +219,10 @@ static int transfer_perform(CURL *curl, struct transfer *transfer, const char *e
 	const struct http_request *request = transfer->request;
 	struct http_reply *reply = transfer->reply;
 	CURLcode code = curl_easy_perform(curl);
+	long bytes_sent = 0;
 
+	(void)curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &bytes_sent);
+	reply->was_sent = bytes_sent > 0;
 	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);
 	/* 100 Continue is not the reply. */
 	if (reply->status < 200)

@@ -165,6 +165,32 @@ static char *directory_create(void *self, const struct image_identity *identity,
 	return rc == 0 ? g_steal_pointer(&id) : NULL;
 }
 
+static enum image_location_result directory_add_location(void *self,
+							 const struct image_identity *identity,
+							 const char *id, const char *url,
+							 const atomic_int *cancel, GError **error)
+{
+	(void)self;
+	(void)identity;
+	(void)cancel;
+	g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_FORBIDDEN,
+		    "a folder of images takes no locations: image %s cannot get %s", id, url);
+	return IMAGE_LOCATION_REFUSED;
+}
+
+static enum image_location_answer directory_has_location(void *self,
+							 const struct image_identity *identity,
+							 const char *id, const char *url,
+							 GError **error)
+{
+	(void)self;
+	(void)identity;
+	(void)id;
+	(void)url;
+	(void)error;
+	return IMAGE_LOCATION_UNUSED;
+}
+
 const struct image_store_ops directory_store_ops = {
 	.open = directory_open,
 	.close = directory_close,
@@ -175,4 +201,6 @@ const struct image_store_ops directory_store_ops = {
 	.list = directory_list,
 	.remove = directory_remove,
 	.create = directory_create,
+	.add_location = directory_add_location,
+	.has_location = directory_has_location,
 };

@@ -7,8 +7,6 @@
 #include "image/store/glance-client.h"
 #include "image/store/record.h"
 
-#define PATCH_CONTENT_TYPE "application/openstack-images-v2.1-json-patch"
-
 int glance_image_get(void *self, const struct image_identity *identity, const char *id,
 		     struct image_record **ret_record, GError **error)
 {
@@ -74,7 +72,7 @@ int glance_image_update(void *self, const struct image_identity *identity, const
 	struct glance_request request = {.identity = identity,
 					 .method = "PATCH",
 					 .image_id = id,
-					 .content_type = PATCH_CONTENT_TYPE};
+					 .content_type = GLANCE_PATCH_CONTENT_TYPE};
 	g_autoptr(image_record_t) record = NULL;
 	struct http_reply reply = {0};
 	cJSON *patch;

@@ -8,6 +8,8 @@
 
 #include "image/image.h"
 
+#define GLANCE_PATCH_CONTENT_TYPE "application/openstack-images-v2.1-json-patch"
+
 /* GET /v2/images/ID. */
 int glance_image_get(void *self, const struct image_identity *identity, const char *id,
 		     struct image_record **ret_record, GError **error);

@@ -7,6 +7,7 @@
 #include "image/store/glance-client.h"
 #include "image/store/glance-image.h"
 #include "image/store/glance-list.h"
+#include "image/store/glance-location.h"
 #include "image/store/glance-upload.h"
 
 const struct image_store_ops glance_store_ops = {
@@ -19,4 +20,6 @@ const struct image_store_ops glance_store_ops = {
 	.list = glance_image_list,
 	.remove = glance_image_delete,
 	.create = glance_image_create,
+	.add_location = glance_location_add,
+	.has_location = glance_location_ask,
 };

@@ -29,6 +29,13 @@ struct image_store_ops {
 	char *(*create)(void *self, const struct image_identity *identity, const char *name,
 			GError **error);
 	char *(*location)(void *self);
+	enum image_location_result (*add_location)(void *self,
+						   const struct image_identity *identity,
+						   const char *id, const char *url,
+						   const atomic_int *cancel, GError **error);
+	enum image_location_answer (*has_location)(void *self,
+						   const struct image_identity *identity,
+						   const char *id, const char *url, GError **error);
 };
 
 #endif

@@ -81,6 +81,25 @@ int image_store_upload(struct image_store *store, const struct image_identity *i
 		       : -1;
 }
 
+enum image_location_result image_store_add_location(struct image_store *store,
+						    const struct image_identity *identity,
+						    const char *id, const char *url,
+						    const atomic_int *cancel, GError **error)
+{
+	return check_image_id(id, error)
+		       ? store->ops->add_location(store->self, identity, id, url, cancel, error)
+		       : IMAGE_LOCATION_FAILED;
+}
+
+enum image_location_answer image_store_has_location(struct image_store *store,
+						    const struct image_identity *identity,
+						    const char *id, const char *url, GError **error)
+{
+	return check_image_id(id, error)
+		       ? store->ops->has_location(store->self, identity, id, url, error)
+		       : IMAGE_LOCATION_NOT_KNOWN;
+}
+
 GPtrArray *image_store_list(struct image_store *store, const struct image_identity *identity,
 			    const struct image_property *wanted, GError **error)
 {

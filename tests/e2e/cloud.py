@@ -2,6 +2,7 @@
 """A private, real OpenStack control plane from the packages of Debian 12, 13 or sid: Keystone, Glance, Placement,
 nova-api, nova-conductor, nova-scheduler, nova-compute, MariaDB, RabbitMQ and libvirtd, all on free ports of the
 loopback and in one folder. Neutron and Cinder are the only stand-ins: the servers have no ports.
+With a Ceph, the servers' disks and Glance's images are in it.
   NOVASNAP_E2E_MESSAGING=plain|modern|modern-denied: the queues that oslo.messaging declares (see cloud_conf.py)."""
 import concurrent.futures
 import glob
@@ -50,8 +51,9 @@ def run(argv, log, env=None, seconds=240):
 
 
 class Cloud:
-    def __init__(self, folder, host="lab"):
-        self.folder, self.host = folder, host
+    def __init__(self, folder, host="lab", ceph=None):
+        """`ceph`: a Ceph that was not started yet, with the users "nova" and "glance"."""
+        self.folder, self.host, self.ceph = folder, host, ceph
         self.messaging = os.environ.get("NOVASNAP_E2E_MESSAGING") or "plain"
         if self.messaging not in cloud_conf.MESSAGING:
             raise RuntimeError(f"NOVASNAP_E2E_MESSAGING is none of {', '.join(cloud_conf.MESSAGING)}: {self.messaging}")
@@ -64,6 +66,11 @@ class Cloud:
         self.etc, self.logs = folder.make("etc"), folder.make("log")
         self.images, self.state = folder.make("images"), folder.make("nova")
         self.instances = folder.make("nova/instances")
+        # Of Glance, the default one first.
+        self.stores = {**({"ceph": ceph.users["glance"]} if ceph else {}), "file": self.images}
+        # Nova finds images in Ceph by their locations. Before Nova 32 it can only add one if Glance shows them.
+        self.shown_locations = [] if not ceph else (
+            ["show_image_direct_url"] if release.HAS_LOCATIONS_API else ["show_multiple_locations"])
         for name in ("mysql", "fernet", "credentials", "locks"):
             folder.make(name)
         self.port = {name: free_port() for name in ("mysql", "keystone", "glance", "placement", "nova")}
@@ -159,6 +166,11 @@ class Cloud:
     def glance_stop(self):
         end(self.process["glance-api"])
 
+    def glance_policy(self, **rules):
+        """Sets the rules of Glance's policy that are not its defaults. It reads the file again at the next request."""
+        with open(os.path.join(self.etc, "glance-policy.yaml"), "w") as file:
+            json.dump(rules, file)
+
     def sync_nova(self):
         manage, log = ["nova-manage", *self.conf("nova")], self.log("nova-manage")
         run([*manage, "api_db", "sync"], log)
@@ -169,6 +181,9 @@ class Cloud:
     def start(self):
         began = time.monotonic()
         cloud_conf.write(self)
+        self.glance_policy()
+        if self.ceph:
+            self.ceph.start(wait=False)
         self.broker.start(wait=False)
         self.libvirt.start(wait=False)
         self.neutron.start()
@@ -184,12 +199,17 @@ class Cloud:
             keystone.result()
             self.start_keystone()
             glance.result()
+            if self.ceph:
+                self.ceph.wait()
             self.spawn_api("glance-api")
             placement.result()
             self.spawn_api("placement")
             nova.result()
         self.broker.wait()
         self.libvirt.wait()
+        if self.ceph:
+            for user in self.ceph.users.values():
+                user.define_secret(self.libvirt)
         for name in ("nova-conductor", "nova-scheduler"):
             self.spawn(name, [name, *self.conf("nova")])
         self.spawn_api("nova-api")
@@ -205,7 +225,7 @@ class Cloud:
         for process in reversed(self.processes):
             end(process, 15)
         self.processes = []
-        for service in (self.volumes, self.neutron, self.broker, self.libvirt):
+        for service in filter(None, (self.volumes, self.neutron, self.broker, self.libvirt, self.ceph)):
             service.stop()
         for counter in glob.glob(f"/dev/shm/{self.queue_manager}*_qmanager"):
             os.unlink(counter)
@@ -289,8 +309,19 @@ class Cloud:
         os.remove(path)
         return image
 
-    def make_flavor(self, ram=64):
-        return self.connection().compute.create_flavor(name=f"tiny-{ram}", ram=ram, vcpus=1, disk=1).id
+    def make_raw_image(self, name, megabytes, virtual, **properties):
+        """Makes an image with random data, of which Nova can clone a disk in Ceph."""
+        path = self.folder.file("base.raw")
+        with open(path, "wb") as file:
+            for _ in range(megabytes):
+                file.write(os.urandom(1 << 20))
+            file.truncate(virtual << 20)
+        image = self.upload(name, path, "raw", **properties)
+        os.remove(path)
+        return image
+
+    def make_flavor(self, ram=64, disk=1):
+        return self.connection().compute.create_flavor(name=f"tiny-{ram}", ram=ram, vcpus=1, disk=disk).id
 
     def boot(self, names, image, flavor):
         """Starts servers of these names at the same time. Returns name -> id when all are active."""

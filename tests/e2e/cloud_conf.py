@@ -2,6 +2,7 @@
 """The configuration files of a cloud's services."""
 import os
 
+from glance import stores_options
 from libvirtd import qemu_may_use_kvm
 
 PASSWORD = "e2e"
@@ -53,22 +54,20 @@ enabled = false
 
 
 def glance(cloud):
+    backends, stores = stores_options(cloud.folder.file("glance"), cloud.stores)
     return f"""[DEFAULT]
 bind_host = 127.0.0.1
 bind_port = {cloud.port['glance']}
 workers = 0
-enabled_backends = file:file
-[database]
+{backends}{"".join(f"{key} = true{chr(10)}" for key in cloud.shown_locations)}[database]
 connection = {cloud.database('glance')}
-[glance_store]
-default_backend = file
-[file]
-filesystem_store_datadir = {cloud.images}
-[paste_deploy]
+{stores}[paste_deploy]
 flavor = keystone
 config_file = /etc/glance/glance-api-paste.ini
 [keystone_authtoken]
-{auth(cloud, 'glance')}[oslo_concurrency]
+{auth(cloud, 'glance')}[oslo_policy]
+policy_file = {cloud.etc}/glance-policy.yaml
+[oslo_concurrency]
 lock_path = {cloud.folder.file('locks')}
 """
 
@@ -80,6 +79,15 @@ connection = {cloud.database('placement')}
 auth_strategy = keystone
 [keystone_authtoken]
 {auth(cloud, 'placement')}"""
+
+
+def disks(cloud):
+    """Returns the lines on the disks of the servers, of [libvirt]."""
+    if not cloud.ceph:
+        return "images_type = qcow2\nsnapshot_image_format = qcow2\n"
+    user = cloud.ceph.users["nova"]
+    return (f"images_type = rbd\nimages_rbd_pool = vms\nimages_rbd_ceph_conf = {user.conf}\nrbd_user = {user.name}\n"
+            f"rbd_secret_uuid = {user.secret}\n")
 
 
 def nova(cloud):
@@ -126,9 +134,7 @@ endpoint_template = {cloud.volumes.template}
 connection_uri = {cloud.libvirt.uri}
 virt_type = {'kvm' if qemu_may_use_kvm() else 'qemu'}
 cpu_mode = none
-images_type = qcow2
-snapshot_image_format = qcow2
-[vnc]
+{disks(cloud)}[vnc]
 enabled = false
 [conductor]
 workers = 1

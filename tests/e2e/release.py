@@ -25,6 +25,8 @@ SNAPSHOT_METHOD = "_snapshot_instance" if SNAPSHOT_EVENT_ENDS_EARLY else "snapsh
 EVENTS_TOPIC = "compute-alt" if NOVA >= (33,) else "compute"
 # Quorum queues and streams also for what is transient, which oslo.messaging has since 2023.
 HAS_MODERN_MESSAGING = version_of("oslo.messaging") >= (16,)
+# Nova adds an image's location with a request of its own, which Glance takes from services only.
+HAS_LOCATIONS_API = NOVA >= (32,)
 
 
 def has_module(name):

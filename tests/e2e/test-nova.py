@@ -5,7 +5,6 @@ and of novasnapd, and both must show the same states and send the same messages.
 Neutron. Each test takes the servers as the one before it left them: all of them run, in order."""
 import os
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -14,15 +13,11 @@ import release  # noqa: E402
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from cloud import MICROVERSION, Cloud  # noqa: E402
-from firehose import EVENT_END, Firehose, differences, recorded, steps  # noqa: E402
+from firehose import Firehose, differences, steps  # noqa: E402
 from environment import Environment  # noqa: E402
-from images import qemu_img  # noqa: E402
 from libvirtd import Libvirtd  # noqa: E402
-from server import Server  # noqa: E402
+from player import IMAGE, PAUSED, RUNNING, SHUTDOWN, Player, compare_with, ends_early  # noqa: E402
 
-RUNNING, PAUSED, SHUTDOWN = 1, 3, 4
-IMAGE = ["image_snapshot_pending", "image_snapshot", "image_pending_upload", "image_uploading",
-         "image_pending_upload", "image_uploading", None]
 BACKUP = ["image_backup", "image_pending_upload", "image_uploading", "image_pending_upload",
           "image_uploading", None]
 SHELVE = ["shelving", "shelving_image_pending_upload", "shelving_image_uploading",
@@ -45,76 +40,8 @@ TABLE = {
 }
 
 
-class Sampler(threading.Thread):
-    """Samples a server's task state through nova-api."""
-
-    def __init__(self, cloud, server):
-        super().__init__(daemon=True)
-        self.cloud, self.server = cloud, server
-        self.seen, self.ended = [], threading.Event()
-
-    def run(self):
-        while not self.ended.is_set():
-            task = self.cloud.get(f"/servers/{self.server}")["server"]["OS-EXT-STS:task_state"]
-            if not self.seen or self.seen[-1] != task:
-                self.seen.append(task)
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self.join(30)
-
-
-def is_within(seen, allowed):
-    """Returns whether the observed states are among the allowed ones, in their order."""
-    rest = iter(allowed)
-    return all(any(state == other for other in rest) for state in seen)
-
-
-class Player(Server):
-    """Takes one server through the actions of the table, and records the messages of each."""
-
-    def __init__(self, cloud, firehose, server):
-        super().__init__(cloud, server)
-        self.firehose = firehose
-        self.images = {}
-        self.messages = {}
-
-    def play(self, name):
-        what, event, states, status, power = TABLE[name]
-        mark = self.firehose.mark()
-        with Sampler(self.cloud, self.server) as sampler:
-            tap.wait_for("first sample", lambda: sampler.seen, 20, 0.01)
-            image = self.ask(what, name)
-            # nova-api has set the task state before it answers.
-            record = self.wait_idle()
-        seen = sampler.seen[1:] if sampler.seen[0] is None else sampler.seen
-        assert is_within(seen, states), (name, seen, states)
-        assert record["status"] == status, (name, record["status"], record.get("fault"))
-        assert record["OS-EXT-STS:power_state"] == power, (name, record["OS-EXT-STS:power_state"])
-        tap.wait_for(f"event {event}", lambda: self.events() == [(event, "Success")], 20, 0.1)
-        if image:
-            self.images[name] = image
-            self.check_image(image)
-        # The end is reported after the state was cleared.
-        tap.wait_for("last message", lambda: self.end_was_published(mark, event, image), 20, 0.05)
-        self.messages[name] = steps(self.firehose.messages[mark:], self.server)
-
-    def end_was_published(self, mark, event, image):
-        messages = [entry["message"] for entry in self.firehose.messages[mark:]]
-        return any((message.get("args") or {}).get("objmethod") == EVENT_END and event in str(message)
-                   for message in messages) and (
-                       not image or any(message.get("event_type") == "instance.snapshot.end" for message in messages))
-
-    def check_image(self, image):
-        record = self.cloud.connection().image.get_image(image)
-        assert record.status == "active" and record.disk_format == "qcow2", record
-        qemu_img("check", "-f", "qcow2", os.path.join(self.cloud.images, image))
-        qemu_img("compare", "-U", "-f", "qcow2", "-F", "qcow2",
-                 os.path.join(self.cloud.images, image), self.cloud.disk(self.server))
+class TablePlayer(Player):
+    table = TABLE
 
 
 # A guest of another nova's libvirtd on this machine. It does not run.
@@ -136,7 +63,7 @@ class Nova(Environment):
         cloud.compute_start()
         servers = cloud.boot(["theirs", "ours", "stopped"], cloud.make_image("base"), cloud.make_flavor())
         self.firehose = self.enter(Firehose(cloud.broker))
-        self.theirs, self.ours, self.stopped = (Player(cloud, self.firehose, servers[name])
+        self.theirs, self.ours, self.stopped = (TablePlayer(cloud, self.firehose, servers[name])
                                                 for name in ("theirs", "ours", "stopped"))
         self.agent = self.agent_of_cloud(novasnap={"report_state": "true"})
         self.cold = self.agent_of_cloud(**NO_LIVE_SNAPSHOT)
@@ -166,20 +93,6 @@ class Nova(Environment):
 
     def reset_state(self, _image=None):
         self.cloud.act(self.stopped.server, {"os-resetState": {"state": "active"}})
-
-
-def ends_early(event):
-    return release.SNAPSHOT_EVENT_ENDS_EARLY and event == "compute_snapshot_instance"
-
-
-def compare_with(name, got, leave_out=()):
-    """Compares messages with a recording of a real nova-compute in tests/data/wire."""
-    messages = recorded(release.recording(name))
-    cast = messages[0]["message"]
-    first = cast["args"]["instance"]["nova_object.data"]["uuid"]
-    lines = differences(steps(messages, first), got, {"power_state", "properties", "payload", "context", *leave_out},
-                        ends_early(f"compute_{cast['method']}"))
-    assert not lines, "\n".join(lines)
 
 
 def test_nova_compute_goes_through_the_table(env):

@@ -13,7 +13,8 @@ CHANGES = r"""virDomain(ManagedSave\w*|Create|CreateWithFlags|BlockCopy|BlockJob
 BackupBegin|AbortJob|Undefine\w*|DefineXML|FSFreeze|FSThaw|Suspend|Resume|Shutdown\w*|Destroy\w*|SnapshotCreateXML)
 |g_mkdir|g_mkdtemp|g_unlink|g_rmdir|g_rename|qemu_img_(create_delta|snapshot_create|snapshot_delete|convert|rebase)
 |nova_conductor_(instance_save|event_start|event_finish|fault_create)
-|image_store_(update|upload|delete)|cinder_snapshot_update|nbd_server_start""".replace("\n", "")
+|image_rbd_(snap_create|snap_protect|snap_remove|clone|flatten|remove)
+|image_store_(update|upload|delete|add_location)|virt_direct_copy_remove|cinder_snapshot_update|nbd_server_start""".replace("\n", "")
 BEFORE = re.compile(r'\b(task_)?step_begin\(|fault_at\([^,]+, "before"\)')
 AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 # Functions that are called through a table.

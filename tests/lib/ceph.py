@@ -52,6 +52,7 @@ class User:
 
     def __init__(self, ceph, name, key):
         self.ceph, self.name, self.key = ceph, name, key
+        self.secret = str(uuid.uuid4())  # in libvirt
         self.keyring = ceph.write(f"ceph.client.{name}.keyring", f"[client.{name}]\nkey = {key}\n", 0o600)
         self.conf = ceph.write(f"{name}.conf", ceph.client_conf() + f"[client.{name}]\nkeyring = {self.keyring}\n")
 
@@ -59,13 +60,12 @@ class User:
         return self.ceph.run("rbd", "-c", self.conf, "--id", self.name, *args, check=check, seconds=seconds)
 
     def define_secret(self, libvirt):
-        """Gives the key to a libvirtd. Returns the uuid of its secret."""
-        secret = str(uuid.uuid4())
-        path = self.ceph.write(f"secret-{secret}.xml", f"<secret ephemeral='no' private='no'><uuid>{secret}</uuid>"
-                               f"<usage type='ceph'><name>client.{self.name} {secret}</name></usage></secret>")
+        """Gives the key to a libvirtd, as its secret `secret`."""
+        path = self.ceph.write(f"secret-{self.secret}.xml",
+                               f"<secret ephemeral='no' private='no'><uuid>{self.secret}</uuid><usage type='ceph'>"
+                               f"<name>client.{self.name} {self.secret}</name></usage></secret>")
         libvirt.virsh("secret-define", path)
-        libvirt.virsh("secret-set-value", secret, self.key)
-        return secret
+        libvirt.virsh("secret-set-value", self.secret, self.key)
 
 
 class Ceph:
@@ -78,7 +78,7 @@ class Ceph:
         self.mon_v2, self.mon_v1 = free_port(), free_port()
         self.first_port = free_range(RANGE)
         self.mon = self.mgr = self.osd = self.thread = self.failure = None
-        self.users = {}
+        self.users, self._caps = {}, {}
         for each in ("run", "mon", "mgr", "osd"):
             os.makedirs(os.path.join(self.folder, each), exist_ok=True)
         self.keys = {name: self._new_key() for name in ("mon.", "mgr.x", "osd.0", "client.admin")}
@@ -194,7 +194,7 @@ keyring = {self.folder}/osd/keyring
             # The monitor takes over all users of this keyring.
             self._write_keyring("mon.keyring", **{
                 "mon.": {"mon": "allow *"}, "client.admin": everything,
-                "mgr.x": {"mon": "allow profile mgr", "osd": "allow *", "mds": "allow *"},
+                **self._caps, "mgr.x": {"mon": "allow profile mgr", "osd": "allow *", "mds": "allow *"},
                 "osd.0": {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"}})
             addresses = f"[v2:127.0.0.1:{self.mon_v2},v1:127.0.0.1:{self.mon_v1}]"
             self.run("monmaptool", "--create", "--addv", "a", addresses, "--fsid", self.fsid, self._file("monmap"))
@@ -265,9 +265,14 @@ keyring = {self.folder}/osd/keyring
         self.wait_manager()
 
     def user(self, name, caps):
-        """Makes a user `client.NAME` with these capabilities: service -> capability. Returns a User."""
-        words = [word for pair in caps.items() for word in pair]
-        key = json.loads(self.ceph("auth", "get-or-create", f"client.{name}", *words, "--format", "json"))[0]["key"]
+        """Makes a user `client.NAME` with these capabilities: service -> capability. Returns a User. Before the start, the
+        cluster will have it."""
+        if self.thread:
+            words = [word for pair in caps.items() for word in pair]
+            key = json.loads(self.ceph("auth", "get-or-create", f"client.{name}", *words, "--format", "json"))[0]["key"]
+        else:
+            key = self.keys[f"client.{name}"] = self._new_key()
+            self._caps[f"client.{name}"] = caps
         self.users[name] = User(self, name, key)
         return self.users[name]
 

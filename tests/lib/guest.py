@@ -96,6 +96,14 @@ class Guest(Domain):
         else:
             os.rename(raw, self.disk)
 
+    def disk_xml(self):
+        iothread = "iothread='1'"
+        controller = f"<controller type='scsi' model='virtio-scsi'><driver {iothread}/></controller>"
+        return f"""<disk type='file' device='disk'>
+<driver name='qemu' type='{self.format}' cache='none' {iothread if self.iothread == "disk" else ""}/>
+<source file='{self.disk}'/><target dev='{self.target}' bus='{"scsi" if self.iothread == "scsi" else "virtio"}'/></disk>
+{controller if self.iothread == "scsi" else ""}"""
+
     def xml(self):
         kind = "kvm" if self.accel == "kvm" else "qemu"
         boot = ""
@@ -109,16 +117,12 @@ class Guest(Domain):
         channel = ("<controller type='virtio-serial' index='0'/><channel type='unix'>"
                    "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
                    if self.has_agent else "")
-        iothread = "iothread='1'"
         iothreads = "<iothreads>1</iothreads>" if self.iothread else ""
         return f"""<domain type='{kind}'><name>{self.name}</name><uuid>{self.uuid}</uuid>
 <memory unit='MiB'>{128 if self.boots else 32}</memory><vcpu>1</vcpu>{iothreads}
 <os><type arch='x86_64' machine='pc'>hvm</type>{boot}</os><features><acpi/></features>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
-<disk type='file' device='disk'>
-<driver name='qemu' type='{self.format}' cache='none' {iothread if self.iothread == "disk" else ""}/>
-<source file='{self.disk}'/><target dev='{self.target}' bus='{"scsi" if self.iothread == "scsi" else "virtio"}'/></disk>
-{f"<controller type='scsi' model='virtio-scsi'><driver {iothread}/></controller>" if self.iothread == "scsi" else ""}
+{self.disk_xml()}
 {self.extra}
 <serial type='file'><source path='{self.serial}'/><target port='0'/></serial>
 {channel}<memballoon model='none'/></devices></domain>"""

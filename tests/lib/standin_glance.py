@@ -13,7 +13,7 @@ HOLD_SECONDS = 400  # as long as a test may take
 
 
 class _Handler(Handler):
-    fault = None
+    fault = data = None
 
     def handle_expect_100(self):
         # A refusal comes before the body, as a real server's does.
@@ -23,8 +23,11 @@ class _Handler(Handler):
         return super().handle_expect_100()
 
     def _handle(self):
+        # Whether a PATCH adds a location is in its body.
+        self.data = self.body() if self.command in ("POST", "PATCH") else None
         if self.command != "PUT" or "Expect" not in self.headers:
-            self.fault = self.stand_in.next_fault(self.command, self.path)
+            self.fault = (self.stand_in.next_location_fault() if self._adds_location()
+                          else self.stand_in.next_fault(self.command, self.path))
         fault, self.fault = self.fault, None
         self.stand_in.seen.append((self.command, self.path, fault))
         if isinstance(fault, (int, tuple)) or fault == "echo":
@@ -34,6 +37,10 @@ class _Handler(Handler):
         if fault == "hold":
             self.stand_in.release.wait(HOLD_SECONDS)
         self._forward(fault)
+
+    def _adds_location(self):
+        return ((self.command == "POST" and self.path.endswith("/locations")) or
+                (self.command == "PATCH" and b'"/locations/-"' in self.data))
 
     def _refuse(self, fault):
         if fault == "echo":
@@ -63,6 +70,12 @@ class _Handler(Handler):
             upstream.close()
         if self.command == "PUT":
             self.stand_in.stored.append(self.path.split("/")[3])
+        if self._adds_location():
+            self.stand_in.location_replies.append(reply.status)
+            # A Glance without the first request is asked by another one, which meets the fault.
+            if reply.status >= 300 and fault == "cut-reply":
+                self.stand_in.locations.insert(0, fault)
+                fault = None
         if fault == "hold-reply":
             self.stand_in.release.wait(HOLD_SECONDS)
         if fault == "cut-reply":
@@ -83,6 +96,9 @@ class _Handler(Handler):
 
     def _forward_body(self, upstream, fault):
         """Returns whether the whole body was sent."""
+        if self.data is not None:
+            upstream.send(self.data)
+            return True
         length, sent = int(self.headers.get("Content-Length") or 0), 0
         while sent < length:
             if fault == "stall" and sent > length // 2:
@@ -110,6 +126,8 @@ class GlanceStandIn(HttpStandIn):
     `gets`: what happens to the next GETs of an image after its data has arrived: a status, "saving" (an active image is
     shown as saving), "other-data" (with another hash), or None; `always_get`: "saving" for every GET. `always`: what
     happens to every request.
+    `locations`: what happens to the next requests that add a location: a status, "cut-reply" (when Glance has taken
+    it), "hold", or None; `location_replies`: what Glance itself has answered.
     `before_fault` is called with a status and the path before it is answered."""
     handler = _Handler
 
@@ -117,6 +135,7 @@ class GlanceStandIn(HttpStandIn):
         super().__init__()
         self.glance = glance
         self.faults, self.seen, self.gets, self.stored = [], [], [], []
+        self.locations, self.location_replies = [], []
         self.always = self.always_get = self.before_fault = None
         self.release = threading.Event()
 
@@ -126,6 +145,9 @@ class GlanceStandIn(HttpStandIn):
         if command == "GET" and self.gets and path.split("/")[-1] in self.stored:
             return self.gets.pop(0)
         return self.always
+
+    def next_location_fault(self):
+        return self.locations.pop(0) if self.locations else self.always
 
     def puts(self):
         """Returns the fault of each upload that was begun."""
@@ -138,5 +160,7 @@ class GlanceStandIn(HttpStandIn):
         self.seen.clear()
         self.stored.clear()
         self.gets.clear()
+        self.locations.clear()
+        self.location_replies.clear()
         self.faults[:] = faults
         self.always = self.always_get = self.before_fault = None

@@ -209,6 +209,41 @@ static void test_rules(void)
 	g_assert_cmpstr(config->notify.host, ==, config->rpc.host);
 }
 
+static void test_rbd(void)
+{
+	const char *defaults[] = {"", NULL};
+	const char *texts[] = {"[libvirt]\nimages_type = rbd\nimages_rbd_pool = vms\n"
+			       "images_rbd_ceph_conf = /etc/ceph/two.conf\nrbd_user = cinder\n"
+			       "images_rbd_glance_store_name = fast\n"
+			       "[novasnap]\nrbd_flatten = mgr\nrbd_timeout = 7\n"
+			       "rbd_program = /x/novasnap-rbd\n",
+			       NULL};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(config_t) none = load(defaults, NULL);
+	g_autoptr(config_t) config = load(texts, &error);
+
+	g_assert_no_error(error);
+	g_assert_true(config->images_in_rbd);
+	g_assert_cmpstr(config->rbd_pool, ==, "vms");
+	g_assert_cmpstr(config->rbd_glance_store_name, ==, "fast");
+	g_assert_cmpstr(config->virt.rbd_conf, ==, "/etc/ceph/two.conf");
+	g_assert_cmpstr(config->virt.rbd_user, ==, "cinder");
+	g_assert_true(config->virt.rbd_flatten_by_manager);
+	g_assert_cmpuint(config->virt.rbd_timeout_s, ==, 7);
+	g_assert_cmpstr(config->virt.rbd_program, ==, "/x/novasnap-rbd");
+
+	g_assert_false(none->images_in_rbd);
+	g_assert_cmpstr(none->rbd_pool, ==, "rbd");
+	g_assert_null(none->rbd_glance_store_name);
+	g_assert_null(none->virt.rbd_conf);
+	g_assert_null(none->virt.rbd_user);
+	g_assert_false(none->virt.rbd_flatten_by_manager);
+	g_assert_true(g_path_is_absolute(none->virt.rbd_program));
+	g_assert_true(g_str_has_suffix(none->virt.rbd_program, "/novasnap-rbd"));
+	expect_error("[novasnap]\nrbd_flatten = manager\n",
+		     ":2: [novasnap]rbd_flatten: is \"manager\", must be one of: client, mgr");
+}
+
 /* As oslo_log.log._get_log_file_path. */
 static void test_log_path(void)
 {
@@ -578,6 +613,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/config/empty", test_empty);
 	g_test_add_func("/config/multi", test_multi);
 	g_test_add_func("/config/rules", test_rules);
+	g_test_add_func("/config/rbd", test_rbd);
 	g_test_add_func("/config/log-path", test_log_path);
 	g_test_add_func("/config/value-errors", test_value_errors);
 	g_test_add_func("/config/transport-urls", test_transport_urls);

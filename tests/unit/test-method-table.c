@@ -13,6 +13,9 @@
 #define BLOCK_DISK                                                                                 \
 	DOMAIN("<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/vg/i_disk'" \
 	       "/><target dev='vda'/></disk>")
+#define RBD_DISK                                                                                   \
+	DOMAIN("<disk type='network' device='disk'><driver type='raw'/><source protocol='rbd' "    \
+	       "name='vms/i_disk'/><target dev='vda'/></disk>")
 #define CONTAINER                                                                                  \
 	"<domain type='lxc'><devices><filesystem type='mount'><source dir='/i/uuid/rootfs'/>"      \
 	"<target dir='/'/></filesystem></devices></domain>"
@@ -105,11 +108,33 @@ static void test_choose_stream(void)
 	g_assert_true(choose_stream(CONTAINER, VIR_DOMAIN_RUNNING, NULL) == &method_extract);
 }
 
+/* Whatever is configured, and in each state. */
+static void test_choose_rbd(void)
+{
+	struct virt_config config = {
+		.live_method = "rebase", .cold_method = "internal", .snapshot_image_format = "vdi"};
+	struct domain_traits traits = {0};
+	struct disk *disk = root_disk_find(RBD_DISK, NULL);
+	g_autoptr(GError) error = NULL;
+
+	expect_choice(RBD_DISK, VIR_DOMAIN_RUNNING, false, "stream", "raw");
+	expect_choice(RBD_DISK, VIR_DOMAIN_RUNNING, true, "stream", "raw");
+	g_assert_true(choose_stream(RBD_DISK, VIR_DOMAIN_RUNNING, NULL) == &method_stream_rbd);
+	g_assert_true(choose_stream(RBD_DISK, VIR_DOMAIN_PAUSED, "qcow2") == &method_stream_rbd);
+	g_assert_true(choose_stream(RBD_DISK, VIR_DOMAIN_SHUTOFF, "raw") == &method_stream_rbd);
+	g_assert_true(choose_stream(RBD_DISK, VIR_DOMAIN_CRASHED, NULL) == &method_stream_rbd);
+	g_assert_null(snapshot_method_choose(&config, &traits, disk, VIR_DOMAIN_RUNNING, &error));
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED);
+	g_assert_nonnull(strstr(error->message, "raw or qcow2, but not vdi"));
+	disk_free(disk);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/method-table/find", test_find);
 	g_test_add_func("/method-table/choose", test_choose);
 	g_test_add_func("/method-table/choose-stream", test_choose_stream);
+	g_test_add_func("/method-table/choose-rbd", test_choose_rbd);
 	return g_test_run();
 }

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "virt/domain/disk-chain.h"
 #include "virt/domain/disk-filename.h"
 #include "virt/domain/domain-xml.h"
 #include "virt/domain/root-disk.h"
@@ -110,7 +111,7 @@ static void test_refusals(void)
 	expect_error(DOMAIN(""), VIRT_ERROR_NO_ROOT_DISK, "no disk");
 	expect_error("no xml", VIRT_ERROR_NO_ROOT_DISK, "no disk");
 	expect_error(DOMAIN("<disk type='network' device='disk'><driver type='raw'/><source "
-			    "protocol='rbd' name='x'/><target dev='vda'/></disk>"),
+			    "protocol='nbd' name='x/y'/><target dev='vda'/></disk>"),
 		     VIRT_ERROR_UNSUPPORTED, "network disk");
 	expect_error(DOMAIN("<disk type='volume' device='disk'><driver type='qcow2'/><source "
 			    "pool='p' volume='v'/><target dev='vda'/></disk>"),
@@ -128,6 +129,51 @@ static void test_refusals(void)
 	expect_error(DOMAIN("<disk type='file' device='disk'><driver type='parallels'/><source "
 			    "file='/x'/><target dev='vda'/></disk>"),
 		     VIRT_ERROR_UNSUPPORTED, "parallels");
+}
+
+#define RBD_DISK(name, format, more)                                                               \
+	"<disk type='network' device='disk'><driver name='qemu' type='" format "'/><auth "         \
+	"username='nova'><secret type='ceph' uuid='" SECRET "'/></auth><source protocol='rbd' "    \
+	"name='" name "'><host name='10.0.0.1' port='6789'/>" more "</source>"                     \
+	"<target dev='vda'/></disk>"
+#define SECRET "457eb676-33da-42ec-9a8c-9293d545c337"
+
+/* As nova.virt.libvirt.imagebackend.Rbd.libvirt_info writes it. */
+static void test_rbd(void)
+{
+	g_autoptr(GError) error = NULL;
+	struct disk *disk = root_disk_find(DOMAIN(RBD_DISK("vms/i_disk", "raw", "") ROOT), &error);
+
+	g_assert_no_error(error);
+	g_assert_cmpstr(disk->target, ==, "vda");
+	g_assert_true(disk_is_rbd(disk) && disk->complete);
+	g_assert_cmpstr(disk_top(disk)->rbd_pool, ==, "vms");
+	g_assert_cmpstr(disk_top(disk)->rbd_image, ==, "i_disk");
+	g_assert_cmpstr(disk_top(disk)->path, ==, "rbd:vms/i_disk");
+	g_assert_cmpstr(disk_top(disk)->format, ==, "raw");
+	g_assert_false(disk_top(disk)->block);
+	/* No program of QEMU is asked for a chain. */
+	g_assert_cmpint(disk_complete_chain(disk, NULL, NULL, NULL), ==, 0);
+	disk_free(disk);
+	disk = root_disk_find(DOMAIN(ROOT), NULL);
+	g_assert_false(disk_is_rbd(disk));
+	disk_free(disk);
+
+	expect_error(DOMAIN(RBD_DISK("disk", "raw", "")), VIRT_ERROR_UNSUPPORTED,
+		     "its name \"disk\" is not POOL/IMAGE");
+	expect_error(DOMAIN(RBD_DISK("p/namespace/i", "raw", "")), VIRT_ERROR_UNSUPPORTED,
+		     "is not POOL/IMAGE");
+	expect_error(DOMAIN(RBD_DISK("/i", "raw", "")), VIRT_ERROR_UNSUPPORTED,
+		     "is not POOL/IMAGE");
+	expect_error(DOMAIN(RBD_DISK("vms/i", "qcow2", "")), VIRT_ERROR_UNSUPPORTED,
+		     "its format is not raw");
+	expect_error(DOMAIN(RBD_DISK("vms/i", "raw", "<snapshot name='s'/>")),
+		     VIRT_ERROR_UNSUPPORTED, "a snapshot in Ceph");
+	expect_error(DOMAIN(RBD_DISK("vms/i", "raw", "<encryption format='luks'/>")),
+		     VIRT_ERROR_UNSUPPORTED, "encrypted");
+	/* Volumes are merged only in files. */
+	g_assert_null(disk_find_by_target(DOMAIN(RBD_DISK("vms/i", "raw", "")), "vda", &error));
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED);
 }
 
 /* libvirt writes nothing of this kind. */
@@ -215,6 +261,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/root-disk/first", test_first_disk);
 	g_test_add_func("/root-disk/by-target", test_by_target);
 	g_test_add_func("/root-disk/refusals", test_refusals);
+	g_test_add_func("/root-disk/rbd", test_rbd);
 	g_test_add_func("/root-disk/odd-xml", test_odd_xml);
 	g_test_add_func("/root-disk/container", test_container);
 	g_test_add_func("/root-disk/traits", test_traits);

@@ -117,6 +117,9 @@ int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic
 {
 	bool more = !disk->complete;
 
+	/* Ceph's own chain is not QEMU's: no program of QEMU opens it. */
+	if (disk_is_rbd(disk))
+		return 0;
 	for (guint i = 0; i < disk->layers->len; i++) {
 		if (check_layer_header(disk, i, error) < 0)
 			return -1;

@@ -15,7 +15,8 @@
  * in the folder of the disk's top file. Where the header does not name the backing file's format,
  * it is the one that libvirt assumes (image_header_detect). Rejects a file whose header would make
  * QEMU open files outside the chain. Call it before a QEMU program opens the disk. `cancel` may be
- * NULL. Returns 0, or -1 with VIRT_ERROR_UNSUPPORTED or an error of process_run. */
+ * NULL. Returns 0, also for a disk in Ceph, or -1 with VIRT_ERROR_UNSUPPORTED or an error of
+ * process_run. */
 int disk_complete_chain(struct disk *disk, const char *const *dirs, const atomic_int *cancel,
 			GError **error);
 

@@ -20,6 +20,8 @@ static void layer_free(gpointer data)
 
 	g_free(layer->path);
 	g_free(layer->format);
+	g_free(layer->rbd_pool);
+	g_free(layer->rbd_image);
 	g_free(layer);
 }
 
@@ -44,6 +46,11 @@ void disk_free(struct disk *disk)
 struct disk_layer *disk_top(const struct disk *disk)
 {
 	return g_ptr_array_index(disk->layers, 0);
+}
+
+bool disk_is_rbd(const struct disk *disk)
+{
+	return disk_top(disk)->rbd_pool != NULL;
 }
 
 static xmlNode *find_child(const xmlNode *node, const char *name)
@@ -85,7 +92,8 @@ int disk_refuse(const struct disk *disk, const char *why, GError **error)
 static char *describe_type(const char *type)
 {
 	if (g_strcmp0(type, "network") == 0)
-		return g_strdup("it is a network disk, which is not supported yet");
+		return g_strdup("it is a network disk, which is not supported (of network disks, "
+				"only a root disk in Ceph, protocol='rbd', is)");
 	if (g_strcmp0(type, "volume") == 0)
 		return g_strdup("it is a volume of a storage pool of libvirt (type='volume'), "
 				"which is not supported: define the disk by its path");
@@ -133,11 +141,51 @@ int disk_add_layer(struct disk *disk, const char *type, char *path, char *format
 	return 0;
 }
 
+/* Adds an image in Ceph, which nova names "POOL/IMAGE" (nova.virt.libvirt.imagebackend.Rbd). */
+static int add_rbd_layer(struct disk *disk, const xmlNode *node, GError **error)
+{
+	const xmlNode *source = find_child(node, "source");
+	g_autofree char *name = read_attribute(source, "name");
+	g_autofree char *format = read_attribute(find_child(node, "driver"), "type");
+	g_auto(GStrv) parts = g_strsplit(name ? name : "", "/", -1);
+	struct disk_layer *layer;
+
+	if (g_strv_length(parts) != 2 || !*parts[0] || !*parts[1]) {
+		g_autofree char *why = g_strdup_printf(
+			"is unusable: it is in Ceph, and its name \"%s\" is not POOL/IMAGE",
+			name ? name : "");
+
+		return disk_refuse(disk, why, error);
+	}
+	if (find_child(source, "snapshot"))
+		return disk_refuse(disk, "is unusable: it is a snapshot in Ceph", error);
+	if (g_strcmp0(format, "raw") != 0)
+		return disk_refuse(disk, "is unusable: it is in Ceph, and its format is not raw",
+				   error);
+	layer = g_new0(struct disk_layer, 1);
+	layer->path = g_strconcat("rbd:", name, NULL);
+	layer->format = g_steal_pointer(&format);
+	layer->rbd_pool = g_steal_pointer(&parts[0]);
+	layer->rbd_image = g_steal_pointer(&parts[1]);
+	g_ptr_array_add(disk->layers, layer);
+	disk->complete = true;
+	return 0;
+}
+
+static bool is_rbd(const xmlNode *disk, const char *type)
+{
+	g_autofree char *protocol = read_attribute(find_child(disk, "source"), "protocol");
+
+	return g_strcmp0(type, "network") == 0 && g_strcmp0(protocol, "rbd") == 0;
+}
+
 static int read_layers(struct disk *disk, const xmlNode *node, GError **error)
 {
 	const xmlNode *store;
 	g_autofree char *type = read_attribute(node, "type");
 
+	if (is_rbd(node, type))
+		return add_rbd_layer(disk, node, error);
 	if (disk_add_layer(disk, type, read_source_path(node, type),
 			   read_attribute(find_child(node, "driver"), "type"), error) < 0)
 		return -1;
@@ -238,7 +286,13 @@ struct disk *root_disk_find(const char *xml, GError **error)
 
 struct disk *disk_find_by_target(const char *xml, const char *target, GError **error)
 {
-	return find_disk(xml, target, error);
+	struct disk *disk = find_disk(xml, target, error);
+
+	if (disk && disk_is_rbd(disk)) {
+		(void)disk_refuse(disk, "is in Ceph: it is no file", error);
+		g_clear_pointer(&disk, disk_free);
+	}
+	return disk;
 }
 
 struct disk *root_disk_find_of_container(const char *xml, const char *format, GError **error)

@@ -43,6 +43,7 @@ struct snapshot {
 	char *delta;			 /* for use by the method */
 	char *image;			 /* where `take` leaves the finished image */
 	struct live_stream *live_stream; /* see stream-live.c; NULL: none */
+	char *rbd_snap;			 /* see stream-rbd.h; NULL: none was made */
 	char *disk_stamp; /* of stream-cold.c, before the disk was read; NULL: none (disk-stamp.h)
 			   */
 };
@@ -74,7 +75,8 @@ struct snapshot_method {
 	/* Ends the export that the source of `open` reads, while the source is still connected to
 	 * it. Called by the thread that frees the source. NULL: the export ends with the source. */
 	void (*end_export)(struct snapshot *snapshot);
-	const struct snapshot_method *fallback; /* of a method with `open` */
+	/* Of a method with `open` that may be not possible; else NULL. */
+	const struct snapshot_method *fallback;
 	/* Whether the data that the source reads still belongs to a single point in time. From any
 	 * thread, while the source exists; must not block. NULL: the image is finished. */
 	int (*verify)(struct snapshot *snapshot, GError **error);
@@ -87,6 +89,7 @@ struct snapshot_method {
 
 extern const struct snapshot_method method_stream_live;
 extern const struct snapshot_method method_stream_cold;
+extern const struct snapshot_method method_stream_rbd; /* in no configuration: see table.c */
 extern const struct snapshot_method method_rebase;
 extern const struct snapshot_method method_extract;
 extern const struct snapshot_method method_internal;

@@ -44,16 +44,33 @@ static bool can_be_streamed(const struct virt_config *config, const struct disk 
 	return g_str_equal(format, "raw") || g_str_equal(format, "qcow2");
 }
 
+/* A disk in Ceph has one method, whatever is configured: all others of nova's need a program of
+ * QEMU that reads the disk, which nova allows only while the guest is stopped. */
+static const struct snapshot_method *choose_for_rbd(const struct virt_config *config,
+						    const struct disk *disk, GError **error)
+{
+	if (can_be_streamed(config, disk))
+		return &method_stream_rbd;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+		    "the disk %s is in Ceph: its image can be raw or qcow2, but not %s: set "
+		    "[libvirt]snapshot_image_format",
+		    disk->target, snapshot_format_choose(config, disk));
+	return NULL;
+}
+
 const struct snapshot_method *snapshot_method_choose(const struct virt_config *config,
 						     const struct domain_traits *traits,
 						     const struct disk *disk, int state,
 						     GError **error)
 {
+	const struct snapshot_method *method;
 	bool live = !is_stopped(state) && !config->disable_livesnapshot && !traits->container &&
 		    !is_lvm(disk);
-	const struct snapshot_method *method =
-		snapshot_method_find(live ? config->live_method : config->cold_method, live, error);
 
+	if (disk_is_rbd(disk))
+		return choose_for_rbd(config, disk, error);
+	method =
+		snapshot_method_find(live ? config->live_method : config->cold_method, live, error);
 	if (!method || !method->open)
 		return method;
 	/* A guest that must be saved is restored before the upload, so its disk cannot be

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Ceph, as the configuration names it, with errors of virt/.
+ */
+#include "virt/rbd.h"
+
+/* How long QEMU may need for a snapshot that it was asked for. */
+#define SETTLE_US (2 * G_USEC_PER_SEC)
+
+struct image_rbd_cluster virt_rbd_cluster(const struct virt_config *config, const char *conf,
+					  const char *user)
+{
+	return (struct image_rbd_cluster){
+		.program = config->rbd_program,
+		.conf = conf ? conf : config->rbd_conf,
+		.user = user ? user : config->rbd_user,
+		.timeout_s = config->rbd_timeout_s,
+	};
+}
+
+static int virt_code(const GError *own)
+{
+	if (own->domain != IMAGE_RBD_ERROR)
+		return g_error_matches(own, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED)
+			       ? VIRT_ERROR_CANCELLED
+			       : VIRT_ERROR_FAILED;
+	switch (own->code) {
+	case IMAGE_RBD_ERROR_NO_PROGRAM:
+	case IMAGE_RBD_ERROR_CONFIG:
+	case IMAGE_RBD_ERROR_DENIED:
+		return VIRT_ERROR_CONFIG;
+	case IMAGE_RBD_ERROR_BUSY:
+		return VIRT_ERROR_BUSY;
+	case IMAGE_RBD_ERROR_TIMEOUT:
+		return VIRT_ERROR_TIMEOUT;
+	case IMAGE_RBD_ERROR_CANCELLED:
+		return VIRT_ERROR_CANCELLED;
+	default:
+		return VIRT_ERROR_FAILED;
+	}
+}
+
+void virt_rbd_move_error(GError **error, GError *own)
+{
+	g_set_error_literal(error, VIRT_ERROR, virt_code(own), own->message);
+	g_error_free(own);
+}
+
+struct image_rbd *virt_rbd_open(const struct image_rbd_cluster *cluster, const atomic_int *cancel,
+				GError **error)
+{
+	GError *own = NULL;
+	struct image_rbd *rbd = image_rbd_open(cluster, cancel, &own);
+
+	if (!rbd)
+		virt_rbd_move_error(error, own);
+	return rbd;
+}
+
+int virt_rbd_snap_check(struct image_rbd *rbd, const char *pool, const char *image,
+			const char *snap, bool *ret_exists, GError **error)
+{
+	struct image_rbd_info info;
+	GError *own = NULL;
+
+	*ret_exists = image_rbd_info_read(rbd, pool, image, snap, &info, &own) == 0;
+	if (*ret_exists) {
+		image_rbd_info_clear(&info);
+		return 0;
+	}
+	if (g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_NOT_FOUND)) {
+		g_error_free(own);
+		return 0;
+	}
+	virt_rbd_move_error(error, own);
+	return -1;
+}
+
+int virt_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *image,
+			 const char *snap, GError **error)
+{
+	GError *own = NULL;
+	bool exists;
+
+	if (virt_rbd_snap_check(rbd, pool, image, snap, &exists, error) < 0)
+		return -1;
+	if (!exists) {
+		g_usleep(SETTLE_US);
+		if (virt_rbd_snap_check(rbd, pool, image, snap, &exists, error) < 0)
+			return -1;
+	}
+	/* Who may not make a snapshot may not remove one, either. */
+	if (!exists)
+		return 0;
+	if (image_rbd_snap_remove(rbd, pool, image, snap, &own) == 0)
+		return 0;
+	virt_rbd_move_error(error, own);
+	return -1;
+}
