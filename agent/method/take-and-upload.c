@@ -136,6 +136,10 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 		report_progress(task, "taking", NULL, 0, 0, true);
 	}
 	task->step = "uploading the image";
+	/* The conductor refuses the first state of an instance that is being deleted. */
+	if (image->uploading && snapshot_reads_idle_device(snapshot) &&
+	    snapshot_refuse_deleting(task, error) < 0)
+		return -1;
 	if (!image->uploading &&
 	    report_task_state(task, states->uploading, states->pending_upload, error) < 0)
 		return -1;

@@ -49,8 +49,7 @@ const struct snapshot_method *snapshot_method_choose(const struct virt_config *c
 						     const struct disk *disk, int state,
 						     GError **error)
 {
-	bool live = !is_stopped(state) && !config->disable_livesnapshot && !traits->container &&
-		    !is_lvm(disk);
+	bool live = !is_stopped(state) && !config->disable_livesnapshot && !traits->container;
 	const struct snapshot_method *method =
 		snapshot_method_find(live ? config->live_method : config->cold_method, live, error);
 
