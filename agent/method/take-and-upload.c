@@ -7,6 +7,7 @@
 #include "agent/method/take-and-upload.h"
 
 #include "agent/method/abort-monitor.h"
+#include "agent/method/deletion-watch.h"
 #include "agent/method/image-encode.h"
 #include "agent/method/image-finish.h"
 #include "agent/method/image-metadata.h"
@@ -202,6 +203,7 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	};
 	g_autoptr(GError) end_error = NULL;
 	struct image_source *source = NULL;
+	struct deletion_watch *deletion = NULL;
 	struct snapshot *snapshot;
 	gint64 began = g_get_monotonic_time();
 	int rc = -1;
@@ -212,6 +214,8 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 		return -1;
 	if (prepare_attempt(image, snapshot, error) == 0) {
 		task->step = "taking the snapshot";
+		if (snapshot_reads_idle_device(snapshot))
+			deletion = deletion_watch_start(task, image->monitor);
 		source = take_image(image, snapshot, error);
 		if (!source)
 			abort_monitor_explain(image->monitor, error);
@@ -226,6 +230,7 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	if (snapshot_end(snapshot, &end_error) < 0)
 		g_warning("instance %s: cleaning up after the snapshot: %s", uuid,
 			  end_error->message);
+	deletion_watch_stop(deletion);
 	return rc;
 }
 

@@ -16,7 +16,7 @@ struct nbd_connection {
 	struct nbd_handle *nbd; /* NULL: closed after an error */
 	unsigned timeout_s;
 	const atomic_int *cancel;
-	uint64_t answers;	   /* number of requests that were answered */
+	uint64_t answers; /* number of requests that were answered */
 	pthread_mutex_t server_lock;
 	struct nbd_server *server; /* NULL: not started by novasnap; guarded by the lock */
 };

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -193,27 +192,25 @@ def test_extract_lets_go_too(env):
     case.is_deleted("another program wrote to " + guest.disk)
 
 
-def delete_as_nova(env, guest):
+def delete_as_nova(env, guest, volume_clear="zero"):
     """What nova-compute does when it deletes an instance, in its order (nova.virt.libvirt.driver.destroy)."""
     env.conductor.task_states[guest.uuid] = "deleting"
     if guest.state() != "shut off":
         guest.virsh("destroy")
-    guest.clear()
+    if volume_clear != "none":
+        guest.clear()
     guest.volume.remove()
     guest.virsh("undefine")
     env.conductor.task_states[guest.uuid] = "gone"
 
 
-def is_let_go(env, guest, case):
-    began = time.monotonic()
-    delete_as_nova(env, guest)
-    took = time.monotonic() - began
+def is_let_go(env, guest, case, **how):
+    delete_as_nova(env, guest, **how)
     env.front.release.set()
     tap.wait_for("deletion of the image", lambda: env.glance.get(case.image) is None, 30)
     case.wait_end()
     assert case.agent.left() == [], case.agent.left()
     assert env.glance.get(case.image) is None
-    return took
 
 
 def test_the_server_is_deleted_while_it_is_shut_off(env):
@@ -221,6 +218,15 @@ def test_the_server_is_deleted_while_it_is_shut_off(env):
     agent = env.start_agent()
     guest = env.volume_guest()
     is_let_go(env, guest, env.held(agent, guest))
+
+
+def test_the_volume_is_removed_without_being_overwritten(env):
+    """With volume_clear = none only the conductor knows."""
+    agent = env.start_agent()
+    guest = env.volume_guest()
+    case = env.held(agent, guest)
+    is_let_go(env, guest, case, volume_clear="none")
+    assert "is being deleted" in case.said(), case.said()
 
 
 def test_the_server_is_deleted_while_it_runs(env):
@@ -254,6 +260,21 @@ def test_the_server_is_deleted_before_a_second_snapshot(env):
     assert env.glance.get(case.image) is None and env.front.puts() == ["hold"], (env.front.puts(), case.said())
     assert "being deleted" in case.said(), case.said()
     guest.volume.remove()
+
+
+def test_there_is_no_conductor_to_ask(env):
+    """Then nobody knows why the guest was stopped, and the volume may be overwritten already."""
+    agent = env.start_agent(control="none")
+    guest = env.volume_guest()
+    guest.start()
+    env.front.reset("hold")
+    case = env.case(agent, guest).send()
+    env.wait_held(1)
+    guest.virsh("destroy")
+    env.front.release.set()
+    case.wait_end()
+    assert "no conductor that knows whether" in case.said(), case.said()
+    assert env.glance.get(case.image) is None
 
 
 def test_the_guest_is_undefined_while_its_volume_is_read(env):

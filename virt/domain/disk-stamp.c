@@ -10,8 +10,8 @@
 
 #include "virt/virt.h"
 
-/* Of /sys/dev/block/M:N/stat (Documentation/block/stat.rst in Linux). A flush counts as a write of no
- * sectors, so the number of writes says nothing. */
+/* Of /sys/dev/block/M:N/stat (Documentation/block/stat.rst in Linux). A flush counts as a write of
+ * no sectors, so the number of writes says nothing. */
 #define FIELD_SECTORS_WRITTEN 6
 #define FIELD_SECTORS_DISCARDED 13
 
@@ -30,9 +30,8 @@ static char *read_attribute(dev_t device, const char *name)
 	char *text = NULL;
 
 	for (size_t i = 0; !text && i < G_N_ELEMENTS(folders); i++) {
-		g_autofree char *path =
-			g_strdup_printf("/sys/dev/block/%u:%u/%s%s", major(device), minor(device),
-					folders[i], name);
+		g_autofree char *path = g_strdup_printf("/sys/dev/block/%u:%u/%s%s", major(device),
+							minor(device), folders[i], name);
 
 		(void)g_file_get_contents(path, &text, NULL, NULL);
 	}
@@ -40,8 +39,8 @@ static char *read_attribute(dev_t device, const char *name)
 }
 
 /* The counts of a loop device go on when another file is attached, those of a logical volume begin
- * anew when it is activated again: diskseq tells the uses apart. A write is counted when it is done:
- * those in flight are part of the stamp. */
+ * anew when it is activated again: diskseq tells the uses apart. A write is counted when it is
+ * done: those in flight are part of the stamp. */
 static char *device_stamp(dev_t device)
 {
 	g_autofree char *counts = read_attribute(device, "queue/iostats");

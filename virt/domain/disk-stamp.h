@@ -11,9 +11,9 @@
  * A text that changes with each write to the file that the guest writes to. For a file: its
  * identity, size and times of change. For a block device: the kernel's number of this use of the
  * device (diskseq), and its counts of sectors that any program has written or discarded there. A
- * write that is still in the page cache is not counted yet: only who reads past the page cache, which
- * writes it out first, has read nothing newer than the counts. The caller frees the text. NULL: no
- * such proof, for example because the device's queue/iostats is off.
+ * write that is still in the page cache is not counted yet: only who reads past the page cache,
+ * which writes it out first, has read nothing newer than the counts. The caller frees the text.
+ * NULL: no such proof, for example because the device's queue/iostats is off.
  */
 char *disk_stamp_read(const struct disk *disk);
 

@@ -30,8 +30,8 @@ static bool must_let_go(struct disk_watch *watch)
 {
 	struct domain_events *events = watch->snapshot->events;
 
-	if (watch->is_device && disk_stamp_check(watch->snapshot->disk, watch->snapshot->disk_stamp,
-						 NULL) < 0)
+	if (watch->is_device &&
+	    disk_stamp_check(watch->snapshot->disk, watch->snapshot->disk_stamp, NULL) < 0)
 		atomic_store(&watch->written, true);
 	return atomic_load(&watch->written) || is_cancelled(watch) ||
 	       domain_events_guest_undefined(events) || domain_events_guest_started(events);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The disk watch, of the cold methods: a thread that watches a disk which nothing may write to while
- * it is read. If the guest is started or deleted, the program that reads the disk is ended at once,
- * whatever the worker is doing. If the disk is a block device, this is also done when anybody writes
- * to it: before nova removes a logical volume, it overwrites it with zeros; of a guest that is shut
- * off, libvirt reports nothing before both are done. lvremove fails while the volume is open.
+ * The disk watch, of the cold methods: a thread that watches a disk which nothing may write to
+ * while it is read. If the guest is started or deleted, the program that reads the disk is ended at
+ * once, whatever the worker is doing. If the disk is a block device, this is also done when anybody
+ * writes to it: before nova removes a logical volume, it overwrites it with zeros; of a guest that
+ * is shut off, libvirt reports nothing before both are done. lvremove fails while the volume is
+ * open.
  */
 #ifndef NOVASNAP_VIRT_METHOD_DISK_WATCH_H
 #define NOVASNAP_VIRT_METHOD_DISK_WATCH_H

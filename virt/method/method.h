@@ -44,7 +44,8 @@ struct snapshot {
 	char *delta;			 /* for use by the method */
 	char *image;			 /* where `take` leaves the finished image */
 	struct live_stream *live_stream; /* see stream-live.c; NULL: none */
-	char *disk_stamp; /* of a cold method, before the disk was read; NULL: none (disk-stamp.h) */
+	char *disk_stamp; /* of a cold method, before the disk was read; NULL: none (disk-stamp.h)
+			   */
 	struct disk_watch *disk_watch; /* of a cold method (disk-watch.h); NULL: none */
 };
 
