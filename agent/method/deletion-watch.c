@@ -85,9 +85,9 @@ struct deletion_watch *deletion_watch_start(struct task *task, struct abort_moni
 	cJSON_Delete(object);
 	pthread_mutex_init(&watch->lock, NULL);
 	pthread_cond_init(&watch->changed, NULL);
-	rc = watch->instance ? thread_start(&watch->thread, THREAD_STACK_SIZE, deletion_watch_main,
-					    watch)
-			     : EINVAL;
+	rc = watch->instance
+		     ? thread_start(&watch->thread, THREAD_STACK_SIZE, deletion_watch_main, watch)
+		     : EINVAL;
 	if (rc == 0)
 		return watch;
 	g_warning("instance %s: it will not be noticed if it is deleted while its disk is read: %s",

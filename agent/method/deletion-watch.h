@@ -15,8 +15,8 @@ struct deletion_watch;
 /* Starts the thread, which aborts by `monitor`. NULL where there is no conductor to ask, or no
  * thread, which is logged. */
 struct deletion_watch *deletion_watch_start(struct task *task, struct abort_monitor *monitor);
-/* Stops the thread and waits for it; a call that is under way may take [DEFAULT]rpc_response_timeout.
- * Accepts NULL. */
+/* Stops the thread and waits for it; a call that is under way may take
+ * [DEFAULT]rpc_response_timeout. Accepts NULL. */
 void deletion_watch_stop(struct deletion_watch *watch);
 
 #endif
