@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
@@ -173,6 +174,33 @@ def test_what_another_program_has_only_in_the_page_cache(env):
     guest.write(megabyte=60)
     env.front.release.set()
     case.is_deleted("another program wrote to " + guest.disk)
+
+
+def test_it_is_closed_while_novasnapd_waits_for_the_conductor(env):
+    """Whatever novasnapd is doing, the volume must not stay open."""
+    agent = env.start_agent()
+    events = {"overwritten": lambda guest: guest.clear(), "undefined": lambda guest: guest.virsh("undefine")}
+    for event, happen in events.items():
+        guest, asked, go_on = env.volume_guest(), threading.Event(), threading.Event()
+        saves = []
+
+        def before_save(_uuid, state, asked=asked, go_on=go_on, saves=saves):
+            saves.append(state)
+            # The last one before the upload.
+            if saves.count("image_uploading") == 2:
+                asked.set()
+                go_on.wait(20)
+        env.conductor.before_save = before_save
+        case = env.case(agent, guest).send()
+        assert asked.wait(30) and guest.users() == ["qemu-nbd"], (event, guest.users())
+        try:
+            happen(guest)
+            env.wait_closed(guest)
+        finally:
+            env.conductor.before_save = None
+            go_on.set()
+        case.wait_end()
+        assert env.glance.get(case.image) is None and env.front.stored == [], (event, case.said())
 
 
 def test_extract_lets_go_too(env):
