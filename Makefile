@@ -163,6 +163,9 @@ $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConn
 $(BUILD)/tests/unit/test-rbd: ALL_LDFLAGS += $(call wrap,$(host) image_rbd_open image_rbd_close image_rbd_fsid \
 	image_rbd_info_read image_rbd_info_clear image_rbd_snap_create image_rbd_snap_protect image_rbd_snap_remove \
 	image_rbd_clone image_rbd_flatten image_rbd_remove image_source_new_rbd quiesce_begin quiesce_end)
+$(BUILD)/tests/unit/test-disk-stamp: ALL_LDFLAGS += $(call wrap,stat g_file_get_contents)
+$(BUILD)/tests/unit/test-disk-watch: ALL_LDFLAGS += $(call wrap,$(host) disk_is_device disk_stamp_check \
+	image_source_kill_server)
 $(BUILD)/tests/unit/test-thaw-watchdog: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSThaw virDomainGetState \
 	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-volume-merge: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetBlockJobInfo \

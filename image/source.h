@@ -88,6 +88,11 @@ struct image_nbd {
  * this function returns. Returns NULL with IMAGE_SOURCE_ERROR.
  */
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error);
+/* Kills the server that image_source_new_nbd has started, so that it lets go of the disk at once,
+ * whatever the thread that reads is doing. `source` is what image_source_new_nbd returned. Reads
+ * fail afterwards with IMAGE_SOURCE_ERROR_DISCONNECTED. From any thread, while the source exists;
+ * does not wait. */
+void image_source_kill_server(struct image_source *source);
 
 /*
  * Encoders are sources that convert another source to an image. An encoder takes ownership of that

@@ -5,6 +5,7 @@
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 
+#include "virt/domain/disk-stamp.h"
 #include "virt/domain/guest-query.h"
 #include "virt/method/method.h"
 #include "virt/method/table.h"
@@ -96,6 +97,12 @@ const char *snapshot_format(const struct snapshot *snapshot)
 bool snapshot_gives_disk(const struct snapshot *snapshot)
 {
 	return snapshot->method->open != NULL;
+}
+
+bool snapshot_reads_idle_device(const struct snapshot *snapshot)
+{
+	return !snapshot->method->live && !snapshot->traits.container &&
+	       disk_is_device(snapshot->disk);
 }
 
 int snapshot_prepare(struct snapshot *snapshot, GError **error)

@@ -29,7 +29,7 @@ enum virt_error {
 	VIRT_ERROR_DISCONNECTED, /* libvirt cannot be reached, or the connection broke */
 	VIRT_ERROR_PROCESS,	 /* qemu-img failed, or scratch_dir has too little room */
 	VIRT_ERROR_JOB,		 /* the block job failed, was aborted or vanished */
-	VIRT_ERROR_BUSY, /* another program's job is on the disk, or the guest was started */
+	VIRT_ERROR_BUSY, /* another program has a job on the disk, started the guest, or wrote */
 	VIRT_ERROR_INSTANT_LOST, /* the data is not of one point in time: retrying may help */
 	VIRT_ERROR_TIMEOUT,	 /* libvirt, QEMU, qemu-img or Ceph did not answer in time */
 	VIRT_ERROR_CANCELLED,	 /* the cancel flag was set */
@@ -317,6 +317,10 @@ char *snapshot_copy_direct(struct snapshot *snapshot, const struct snapshot_dire
 /* Removes the copy at `location`, all of it or what exists of it. Nobody may use it any more: ask
  * the image store first. A success if there is none. */
 int virt_direct_copy_remove(struct virt_host *host, const char *location, GError **error);
+
+/* Whether the method reads a block device while the guest is shut off. nova may be deleting the
+ * guest and have overwritten the device. */
+bool snapshot_reads_idle_device(const struct snapshot *snapshot);
 
 /* Makes the snapshot and opens it as a source, which the caller frees before snapshot_end. When
  * this returns, the guest is back in its first power state, also after a failure. NULL with an

@@ -180,6 +180,18 @@ void abort_monitor_watch_guest(struct abort_monitor *monitor, struct snapshot *s
 	pthread_mutex_unlock(&monitor->lock);
 }
 
+void abort_monitor_abort(struct abort_monitor *monitor, GError *why)
+{
+	pthread_mutex_lock(&monitor->lock);
+	if (monitor->reason) {
+		g_error_free(why);
+	} else {
+		monitor->reason = why;
+		atomic_store(&monitor->flag, ABORT);
+	}
+	pthread_mutex_unlock(&monitor->lock);
+}
+
 bool abort_monitor_end_reading(struct abort_monitor *monitor)
 {
 	abort_monitor_watch_guest(monitor, NULL);

@@ -20,6 +20,9 @@ void abort_monitor_watch_image(struct abort_monitor *monitor);
 /* Starts monitoring the guest of this snapshot. NULL: stops monitoring; the snapshot may then be
  * freed. */
 void abort_monitor_watch_guest(struct abort_monitor *monitor, struct snapshot *snapshot);
+/* Aborts because of `why`, unless there is a reason already. Takes ownership of `why`. Any
+ * thread. */
+void abort_monitor_abort(struct abort_monitor *monitor, GError *why);
 /* The guest's disk is completely read: stops monitoring the guest. Returns false if there is
  * already a reason to abort. Any thread. */
 bool abort_monitor_end_reading(struct abort_monitor *monitor);

@@ -7,6 +7,7 @@
 #include "agent/method/take-and-upload.h"
 
 #include "agent/method/abort-monitor.h"
+#include "agent/method/deletion-watch.h"
 #include "agent/method/image-direct.h"
 #include "agent/method/image-encode.h"
 #include "agent/method/image-finish.h"
@@ -17,6 +18,7 @@
 #include "agent/task/facts.h"
 #include "agent/task/record-progress.h"
 #include "agent/task/report.h"
+#include "agent/task/want.h"
 
 #define METHOD_DIRECT "direct"
 /* The maximum number of snapshots taken for one image. */
@@ -31,6 +33,7 @@ struct image_job {
 	struct image_base *base;	    /* NULL: not read yet */
 	struct upload_states upload_states; /* that were saved */
 	struct image_direct *direct;	    /* NULL: the data is uploaded */
+	struct deletion_watch *deletion;    /* of the present attempt; NULL: none */
 	bool falls_back; /* a direct snapshot was not possible: the next attempt uploads the data */
 };
 
@@ -142,6 +145,10 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 		report_progress(task, "taking", NULL, 0, 0, true);
 	}
 	task->step = "uploading the image";
+	/* The conductor refuses the first state of an instance that is being deleted. */
+	if (image->upload_states.saved == UPLOAD_SENDING && snapshot_reads_idle_device(snapshot) &&
+	    snapshot_refuse_deleting(task, error) < 0)
+		return -1;
 	if (upload_states_send(&image->upload_states, error) < 0)
 		return -1;
 	rc = image_send(&sending, source, error);
@@ -174,6 +181,8 @@ static int take_and_send(struct image_job *image, struct snapshot *snapshot, GEr
 	int rc;
 
 	task->step = "taking the snapshot";
+	if (snapshot_reads_idle_device(snapshot))
+		image->deletion = deletion_watch_start(task, image->monitor);
 	source = take_image(image, snapshot, error);
 	if (!source) {
 		abort_monitor_explain(image->monitor, error);
@@ -226,6 +235,7 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 	if (snapshot_end(snapshot, &end_error) < 0)
 		g_warning("instance %s: cleaning up after the snapshot: %s", uuid,
 			  end_error->message);
+	deletion_watch_stop(g_steal_pointer(&image->deletion));
 	return rc;
 }
 

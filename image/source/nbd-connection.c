@@ -5,6 +5,8 @@
  */
 #include "image/source/nbd-connection.h"
 
+#include <pthread.h>
+
 #include "image/cancel.h"
 #include "image/source/nbd-server.h"
 
@@ -14,8 +16,9 @@ struct nbd_connection {
 	struct nbd_handle *nbd; /* NULL: closed after an error */
 	unsigned timeout_s;
 	const atomic_int *cancel;
-	uint64_t answers;	   /* number of requests that were answered */
-	struct nbd_server *server; /* NULL: not started by novasnap */
+	uint64_t answers; /* number of requests that were answered */
+	pthread_mutex_t server_lock;
+	struct nbd_server *server; /* NULL: not started by novasnap; guarded by the lock */
 };
 
 /* A request in flight. libnbd frees it, also when the connection is closed. */
@@ -65,9 +68,23 @@ static int nbd_check_cancelled(const struct nbd_connection *connection, GError *
 
 static void close_connection(struct nbd_connection *connection)
 {
+	struct nbd_server *server;
+
 	nbd_close(connection->nbd);
 	connection->nbd = NULL;
-	nbd_server_stop(g_steal_pointer(&connection->server));
+	/* Once it is waited for, its pid may be another process's. */
+	pthread_mutex_lock(&connection->server_lock);
+	server = g_steal_pointer(&connection->server);
+	pthread_mutex_unlock(&connection->server_lock);
+	nbd_server_stop(server);
+}
+
+void nbd_connection_kill_server(struct nbd_connection *connection)
+{
+	pthread_mutex_lock(&connection->server_lock);
+	if (connection->server)
+		nbd_server_kill(connection->server);
+	pthread_mutex_unlock(&connection->server_lock);
 }
 
 struct nbd_handle *nbd_connection_handle(const struct nbd_connection *connection, GError **error)
@@ -232,6 +249,7 @@ struct nbd_connection *nbd_connection_open(const struct image_nbd *nbd, GError *
 
 	connection->timeout_s = nbd->timeout_s;
 	connection->cancel = nbd->cancel;
+	pthread_mutex_init(&connection->server_lock, NULL);
 	connection->nbd = nbd_create();
 	if (!connection->nbd)
 		(void)set_libnbd_error(connection, error, "initializing libnbd");
@@ -246,5 +264,6 @@ void nbd_connection_free(struct nbd_connection *connection)
 	if (!connection)
 		return;
 	close_connection(connection);
+	pthread_mutex_destroy(&connection->server_lock);
 	g_free(connection);
 }

@@ -17,6 +17,8 @@ struct nbd_connection;
 struct nbd_connection *nbd_connection_open(const struct image_nbd *nbd, GError **error);
 /* Closes the connection, then stops the server if this module started it. Accepts NULL. */
 void nbd_connection_free(struct nbd_connection *connection);
+/* See image_source_kill_server. From any thread. */
+void nbd_connection_kill_server(struct nbd_connection *connection);
 
 /* Returns libnbd's handle, owned by the connection, or NULL with
  * IMAGE_SOURCE_ERROR_DISCONNECTED if the connection was closed after an error. */

@@ -224,6 +224,11 @@ char *nbd_server_error_text(struct nbd_server *server)
 	return g_utf8_make_valid(text, -1);
 }
 
+void nbd_server_kill(const struct nbd_server *server)
+{
+	(void)kill(server->pid, SIGKILL);
+}
+
 void nbd_server_stop(struct nbd_server *server)
 {
 	if (!server)

@@ -27,6 +27,9 @@ struct nbd_server *nbd_server_start(const char *const *argv, const char *socket_
  * it may be "". The caller frees the text with g_free(). */
 char *nbd_server_error_text(struct nbd_server *server);
 
+/* Sends SIGKILL to the server, and does not wait. nbd_server_stop must follow. */
+void nbd_server_kill(const struct nbd_server *server);
+
 /* Stops the server after its connection was closed: waits 5 s after SIGTERM and 2 s after SIGKILL,
  * then gives up with a warning. Accepts NULL. */
 void nbd_server_stop(struct nbd_server *server);

@@ -139,6 +139,12 @@ static const struct image_source_ops nbd_source_ops = {
 	.extents = nbd_source_extents,
 };
 
+void image_source_kill_server(struct image_source *source)
+{
+	g_return_if_fail(source->ops == &nbd_source_ops);
+	nbd_connection_kill_server(((struct nbd_source *)source)->connection);
+}
+
 struct image_source *image_source_new_nbd(const struct image_nbd *nbd, GError **error)
 {
 	struct nbd_connection *connection = nbd_connection_open(nbd, error);

@@ -3,7 +3,7 @@
 """A fault at each step of each snapshot method: novasnapd is killed there and started again, or the step fails.
 Whatever happens, the guest must be as it was, the image whole or deleted, the conductor told, and nothing left behind.
 Broker, libvirt, QEMU and Glance are real; the conductor is a stand-in. Needs `make FAULTS=1`.
-  NOVASNAP_FAULT_METHODS=stream,iothread,cold,rebase,undefine,extract,internal,failing
+  NOVASNAP_FAULT_METHODS=stream,iothread,cold,lvm,lvm-cold,rebase,undefine,extract,internal,failing
   NOVASNAP_FAULT_KINDS=kill,error,twice (killed again during the rollback of what it left); "" for none
   NOVASNAP_FAULT_RANDOM=N: and so many kills at random moments
 The table of what came of it is written to faults.md in the build's folder."""
@@ -16,17 +16,20 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
+from block import BlockGuest  # noqa: E402
 from case import Case  # noqa: E402
 from faults import FaultEnvironment, chosen, chosen_kinds, ending, fault_test, outcome, table  # noqa: E402
 from paths import BUILD  # noqa: E402
 
-# The configuration of each, the guest's state, and what an iothread of the guest serves. In "failing" the upload fails
-# in any case, in "undefine" libvirt takes no copy on a guest that is defined. In "iothread" an old QEMU could not be
-# streamed.
+# The configuration of each, the guest's state, and what an iothread of the guest serves ("volume": none; its disk is a
+# block device). In "failing" the upload fails in any case, in "undefine" libvirt takes no copy on a guest that is
+# defined. In "iothread" an old QEMU could not be streamed.
 METHODS = {
     "stream": ({}, "running", "unused"),
     "iothread": ({}, "running", "scsi"),
     "cold": ({}, "shut off", "disk"),
+    "lvm": ({}, "running", "volume"),
+    "lvm-cold": ({}, "shut off", "volume"),
     "rebase": ({"novasnap": {"live_method": "rebase"}}, "running", "disk"),
     "undefine": ({"novasnap": {"live_method": "rebase"}}, "running", "disk"),
     "extract": (NO_LIVE_SNAPSHOT, "running", "disk"),
@@ -41,7 +44,8 @@ class Snapshots(FaultEnvironment):
 
     def set_up(self):
         kinds = {kind for _, _, kind in METHODS.values()}
-        self.guests = {kind: self.make_guest(size_mib=64, data_mib=24, iothread=kind) for kind in kinds}
+        self.guests = {kind: self.make_guest(size_mib=64, data_mib=24, iothread=kind) for kind in kinds - {"volume"}}
+        self.guests["volume"] = self.enter(BlockGuest(self.libvirt, self.folder, size_mib=64, data_mib=24))
 
     def case(self, name, guest=None):
         sections, state, kind = METHODS[name]

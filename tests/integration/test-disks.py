@@ -1,9 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Disks of each kind become images of each format: chains, raw files, block devices, containers. What novasnap refuses
+"""Disks of each kind become images of each format: chains, raw files, containers. What novasnap refuses
 is tested too. `novasnap snapshot` takes them, which needs no broker. The last test records and replays a cast. libvirt
 and QEMU are real, and so is RabbitMQ in the last test."""
-import contextlib
 import json
 import os
 import shutil
@@ -19,18 +18,6 @@ from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img, same_content  # noqa: E402
 from paths import CAST, TOP  # noqa: E402
-
-
-@contextlib.contextmanager
-def loop_device(path):
-    """Attaches a raw file as a block device, which is what nova takes for an LVM volume. The device is detached when
-    this process ends."""
-    device = subprocess.run(["losetup", "--find", "--show", path], check=True,
-                            capture_output=True, text=True).stdout.strip()
-    with open(device, "rb"):
-        # It is detached when the last user has closed it.
-        subprocess.run(["losetup", "--detach", device], check=True)
-        yield device
 
 
 class Disks(Environment):
@@ -153,21 +140,6 @@ def test_a_raw_file_into_qcow2(env):
     path, disk_format, shown = env.snapshot(env.agent(snapshot_image_format="qcow2"), guest.name)
     assert disk_format == "qcow2" and "method: stream" in shown
     assert same_content(path, "qcow2", guest.disk, "raw")
-
-
-def test_a_block_device_is_taken_cold_and_raw(env):
-    guest = env.make_guest(disk="raw", base=False, size_mib=32, data_mib=4)
-    with loop_device(guest.disk) as device:
-        os.chmod(device, 0o660)
-        guest.define(guest.xml().replace("type='file' device='disk'", "type='block' device='disk'").replace(
-            f"file='{guest.disk}'", f"dev='{device}'"))
-        for state, method in (("shut off", "stream"), ("running", "extract")):
-            guest.set_condition(state)
-            path, disk_format, shown = env.snapshot(env.agent(), guest.name)
-            assert disk_format == "raw" and f"method: {method}" in shown, shown
-            assert same_content(path, "raw", guest.disk, "raw")
-            assert guest.state() == state and not guest.is_saved()
-        guest.virsh("destroy")
 
 
 def test_the_root_disk_is_the_first_of_the_definition(env):

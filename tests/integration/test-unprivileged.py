@@ -14,6 +14,7 @@ import uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from agent import NO_LIVE_SNAPSHOT  # noqa: E402
+from block import BlockGuest  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import same_content  # noqa: E402
 from paths import BUILD, CAST, TOP  # noqa: E402
@@ -167,6 +168,27 @@ def test_a_disk_that_the_user_cannot_read(env):
     # QEMU reads it.
     done = env.agent().command("snapshot", guest.name, check=False)
     assert done.returncode == 0 and "method: stream" in done.stdout, done
+
+
+def test_a_block_device(env):
+    """A logical volume belongs to root and the group disk. libvirt gives a running guest's QEMU access to it; a rule of
+    udev gives it to novasnapd (conf/docs/operating.md)."""
+    guest = env.enter(BlockGuest(env.libvirt, env.folder, size_mib=32, data_mib=4))
+    shutil.chown(guest.disk, "root", "disk")
+    os.chmod(guest.disk, 0o660)
+    for method in ("stream", "extract"):
+        is_refused(env.agent(cold_method=method), guest, guest.disk, "Permission denied", "does not run as root")
+    assert f"would be refused: reading the disk's file {guest.disk}" in env.agent().command("check", check=False).stdout
+    guest.start()
+    env.is_taken(env.agent(), guest, "stream")
+    env.is_taken(env.agent(live_method="rebase"), guest, "rebase")
+    assert guest.state() == "running" and not guest.is_saved()
+    guest.virsh("destroy")
+    shutil.chown(guest.disk, "root", GROUP)
+    os.chmod(guest.disk, 0o640)
+    env.is_taken(env.agent(), guest, "stream")
+    env.is_taken(env.agent(cold_method="extract"), guest, "extract")
+    assert "would be refused: " not in env.agent().command("check", check=False).stdout
 
 
 def test_the_unit_and_the_profile(env):

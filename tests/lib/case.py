@@ -97,7 +97,8 @@ class Case:
         if record is None:
             return "deleted"
         assert record["status"] == "active", record["status"]
-        assert same_content(self.glance.file(self.image), "qcow2", self.guest.disk, "qcow2")
+        kind = self.guest.format
+        assert same_content(self.glance.file(self.image), kind, self.guest.disk, kind)
         return "whole"
 
     def nothing_left(self):

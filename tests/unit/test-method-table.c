@@ -72,7 +72,11 @@ static void test_choose(void)
 	expect_choice(file, VIR_DOMAIN_CRASHED, false, "extract", "qcow2");
 	expect_choice(file, VIR_DOMAIN_RUNNING, true, "extract", "qcow2");
 	expect_choice(FILE_DISK("/i/disk", "raw"), VIR_DOMAIN_RUNNING, false, "rebase", "raw");
-	expect_choice(BLOCK_DISK, VIR_DOMAIN_RUNNING, false, "extract", "raw");
+	/* What nova calls lvm, and stops the guest for. */
+	expect_choice(BLOCK_DISK, VIR_DOMAIN_RUNNING, false, "rebase", "raw");
+	expect_choice(BLOCK_DISK, VIR_DOMAIN_PAUSED, false, "rebase", "raw");
+	expect_choice(BLOCK_DISK, VIR_DOMAIN_SHUTOFF, false, "extract", "raw");
+	expect_choice(BLOCK_DISK, VIR_DOMAIN_RUNNING, true, "extract", "raw");
 	expect_choice(CONTAINER, VIR_DOMAIN_RUNNING, false, "extract", "qcow2");
 }
 
@@ -100,11 +104,12 @@ static void test_choose_stream(void)
 	g_assert_true(choose_stream(file, VIR_DOMAIN_PAUSED, "raw") == &method_stream_live);
 	g_assert_true(choose_stream(file, VIR_DOMAIN_SHUTOFF, NULL) == &method_stream_cold);
 	g_assert_true(choose_stream(BLOCK_DISK, VIR_DOMAIN_SHUTOFF, NULL) == &method_stream_cold);
+	g_assert_true(choose_stream(BLOCK_DISK, VIR_DOMAIN_RUNNING, NULL) == &method_stream_live);
 	/* An image that no stream can make is staged; so is that of a guest that must be saved,
 	 * since the guest is restored before the upload. */
 	g_assert_true(choose_stream(file, VIR_DOMAIN_RUNNING, "vmdk") == &method_rebase);
 	g_assert_true(choose_stream(file, VIR_DOMAIN_SHUTOFF, "vdi") == &method_extract);
-	g_assert_true(choose_stream(BLOCK_DISK, VIR_DOMAIN_RUNNING, NULL) == &method_extract);
+	g_assert_true(choose_stream(BLOCK_DISK, VIR_DOMAIN_RUNNING, "vmdk") == &method_rebase);
 	g_assert_true(choose_stream(CONTAINER, VIR_DOMAIN_RUNNING, NULL) == &method_extract);
 }
 

@@ -257,6 +257,36 @@ static void test_server_cannot_start(void)
 	remove_socket_folder(&where);
 }
 
+/* The server lets go of the disk while nobody reads; then reads fail. */
+static void test_server_is_killed(void)
+{
+	struct socket_folder where = make_socket_folder();
+	g_autofree char *path = g_build_filename(where.folder, "disk", NULL);
+	g_autofree char *script =
+		g_strdup_printf("exec qemu-nbd --read-only --format=raw %s", path);
+	g_autoptr(GError) error = NULL;
+	g_autoptr(image_source_t) source = NULL;
+	char *buffer = g_malloc(SIZE);
+	siginfo_t ended = {0};
+
+	g_assert_true(g_file_set_contents(path, "", 0, NULL));
+	g_assert_cmpint(truncate(path, SIZE), ==, 0);
+	source = open_served(&where, script, &error);
+	g_assert_no_error(error);
+	g_assert_cmpint(source->ops->read(source, 0, buffer, SIZE, NULL), ==, 0);
+	image_source_kill_server(source);
+	g_assert_cmpint(waitid(P_ALL, 0, &ended, WEXITED | WNOWAIT), ==, 0);
+	g_assert_cmpint(ended.si_status, ==, SIGKILL);
+	g_assert_cmpint(source->ops->read(source, 0, buffer, SIZE, &error), ==, -1);
+	g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_DISCONNECTED);
+	/* It is waited for: its pid may be another process's now. */
+	g_assert_cmpint(waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT), ==, -1);
+	image_source_kill_server(source);
+	g_free(buffer);
+	g_assert_cmpint(g_unlink(path), ==, 0);
+	remove_socket_folder(&where);
+}
+
 /* Returns 0 if there is no child yet. */
 static pid_t child_of(pid_t pid)
 {
@@ -311,6 +341,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nbd/too-large", test_too_large);
 	g_test_add_func("/nbd/server/error-text", test_server_error_text);
 	g_test_add_func("/nbd/server/cannot-start", test_server_cannot_start);
+	g_test_add_func("/nbd/server/is-killed", test_server_is_killed);
 	g_test_add_func("/nbd/server/dies-with-parent", test_server_dies_with_parent);
 	return g_test_run();
 }

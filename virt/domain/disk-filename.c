@@ -48,7 +48,7 @@ char *disk_json_filename(const struct disk *disk, guint from)
 }
 
 /* The disk is read at most twice, so caching it would only evict the data of other processes. */
-static bool supports_direct(const struct disk *disk)
+bool disk_supports_direct(const struct disk *disk)
 {
 	for (guint i = 0; i < disk->layers->len; i++) {
 		const struct disk_layer *layer = g_ptr_array_index(disk->layers, i);
@@ -66,7 +66,7 @@ char *disk_json_filename_shared(const struct disk *disk, bool direct)
 	cJSON *node = build_layers(disk, 0);
 
 	cJSON_AddTrueToObject(node, "force-share");
-	if (direct && supports_direct(disk)) {
+	if (direct && disk_supports_direct(disk)) {
 		cJSON_AddTrueToObject(cJSON_AddObjectToObject(node, "cache"), "direct");
 		for (cJSON *at = node; cJSON_IsObject(at);
 		     at = cJSON_GetObjectItemCaseSensitive(at, "backing"))

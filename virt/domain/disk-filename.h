@@ -15,6 +15,8 @@ char *disk_json_filename(const struct disk *disk, guint from);
 /* The whole chain, opened without QEMU's image locks, so that another process may still open it for
  * writing. With `direct`, the page cache is bypassed if the filesystems support that. */
 char *disk_json_filename_shared(const struct disk *disk, bool direct);
+/* Whether the page cache can be bypassed for the whole chain. */
+bool disk_supports_direct(const struct disk *disk);
 
 /* The chain starting at the layer `from`, with the file `qcow2` as its overlay. */
 char *disk_json_filename_over(const struct disk *disk, guint from, const char *qcow2);

@@ -8,9 +8,12 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-/* Of /sys/dev/block/M:N/stat (Documentation/block/stat.rst in Linux). */
-#define FIELD_WRITES 4
+#include "virt/virt.h"
+
+/* Of /sys/dev/block/M:N/stat (Documentation/block/stat.rst in Linux). A flush counts as a write of
+ * no sectors, so the number of writes says nothing. */
 #define FIELD_SECTORS_WRITTEN 6
+#define FIELD_SECTORS_DISCARDED 13
 
 static char *file_stamp(const struct stat *status)
 {
@@ -20,29 +23,41 @@ static char *file_stamp(const struct stat *status)
 			       (intmax_t)status->st_ctim.tv_sec, status->st_ctim.tv_nsec);
 }
 
-static char *read_device_file(dev_t device, const char *name)
+/* An attribute of the device; a partition has some only in its disk's folder. NULL: none. */
+static char *read_attribute(dev_t device, const char *name)
 {
-	g_autofree char *path =
-		g_strdup_printf("/sys/dev/block/%u:%u/%s", major(device), minor(device), name);
+	static const char *const folders[] = {"", "../"};
 	char *text = NULL;
 
-	(void)g_file_get_contents(path, &text, NULL, NULL);
+	for (size_t i = 0; !text && i < G_N_ELEMENTS(folders); i++) {
+		g_autofree char *path = g_strdup_printf("/sys/dev/block/%u:%u/%s%s", major(device),
+							minor(device), folders[i], name);
+
+		(void)g_file_get_contents(path, &text, NULL, NULL);
+	}
 	return text ? g_strstrip(text) : NULL;
 }
 
-/* The kernel counts only if the device's iostats are on. */
+/* The counts of a loop device go on when another file is attached, those of a logical volume begin
+ * anew when it is activated again: diskseq tells the uses apart. A write is counted when it is
+ * done: those in flight are part of the stamp. */
 static char *device_stamp(dev_t device)
 {
-	g_autofree char *counts = read_device_file(device, "queue/iostats");
-	g_autofree char *text = read_device_file(device, "stat");
+	g_autofree char *counts = read_attribute(device, "queue/iostats");
+	g_autofree char *sequence = read_attribute(device, "diskseq");
+	g_autofree char *in_flight = read_attribute(device, "inflight");
+	g_autofree char *text = read_attribute(device, "stat");
 	g_autoptr(GRegex) blanks = g_regex_new("\\s+", 0, 0, NULL);
 	g_auto(GStrv) fields = text ? g_regex_split(blanks, text, 0) : NULL;
+	g_auto(GStrv) now = in_flight ? g_regex_split(blanks, in_flight, 0) : NULL;
 
-	if (g_strcmp0(counts, "1") != 0 || !fields ||
-	    g_strv_length(fields) <= FIELD_SECTORS_WRITTEN)
+	/* The kernel counts only if iostats are on. */
+	if (g_strcmp0(counts, "1") != 0 || !sequence || !fields || !now ||
+	    g_strv_length(fields) <= FIELD_SECTORS_DISCARDED || g_strv_length(now) != 2)
 		return NULL;
-	return g_strdup_printf("device %u:%u %s %s", major(device), minor(device),
-			       fields[FIELD_WRITES], fields[FIELD_SECTORS_WRITTEN]);
+	return g_strdup_printf("device %u:%u %s %s %s %s", major(device), minor(device), sequence,
+			       fields[FIELD_SECTORS_WRITTEN], fields[FIELD_SECTORS_DISCARDED],
+			       now[1]);
 }
 
 char *disk_stamp_read(const struct disk *disk)
@@ -54,4 +69,24 @@ char *disk_stamp_read(const struct disk *disk)
 	if (S_ISREG(status.st_mode))
 		return file_stamp(&status);
 	return S_ISBLK(status.st_mode) ? device_stamp(status.st_rdev) : NULL;
+}
+
+bool disk_is_device(const struct disk *disk)
+{
+	struct stat status;
+
+	return stat(disk_top(disk)->path, &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+int disk_stamp_check(const struct disk *disk, const char *stamp, GError **error)
+{
+	g_autofree char *now = disk_stamp_read(disk);
+
+	if (now && g_strcmp0(now, stamp) == 0)
+		return 0;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+		    "another program wrote to %s while it was read, although the guest is shut "
+		    "off; nova does so when it deletes the instance",
+		    disk_top(disk)->path);
+	return -1;
 }

@@ -7,9 +7,21 @@
 
 #include "virt/domain/root-disk.h"
 
-/* A text that changes with each write to the file that the guest writes to: for a file, its
- * identity, size and times of change; for a block device, the kernel's count of writes. The caller
- * frees it. NULL: the file does not allow such a proof. */
+/*
+ * A text that changes with each write to the file that the guest writes to. For a file: its
+ * identity, size and times of change. For a block device: the kernel's number of this use of the
+ * device (diskseq), and its counts of sectors that any program has written or discarded there. A
+ * write that is still in the page cache is not counted yet: only who reads past the page cache,
+ * which writes it out first, has read nothing newer than the counts. The caller frees the text.
+ * NULL: no such proof, for example because the device's queue/iostats is off.
+ */
 char *disk_stamp_read(const struct disk *disk);
+
+/* Whether the guest writes to a block device. */
+bool disk_is_device(const struct disk *disk);
+
+/* Returns 0 if the stamp of the device is still this one, or -1 with VIRT_ERROR_BUSY: somebody has
+ * written to it, or replaced it. */
+int disk_stamp_check(const struct disk *disk, const char *stamp, GError **error);
 
 #endif

@@ -23,6 +23,7 @@ struct domain_events {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock. */
+	unsigned count; /* of events and wakes */
 	bool job_ready;
 	bool job_ended;
 	bool job_failed;
@@ -49,6 +50,7 @@ static void record_event(struct domain_events *events, bool *flag)
 {
 	pthread_mutex_lock(&events->lock);
 	*flag = true;
+	events->count++;
 	pthread_cond_broadcast(&events->changed);
 	pthread_mutex_unlock(&events->lock);
 }
@@ -200,6 +202,26 @@ bool domain_events_guest_undefined(struct domain_events *events)
 bool domain_events_are_lost(struct domain_events *events)
 {
 	return read_flag(events, &events->disconnected);
+}
+
+unsigned domain_events_wait(struct domain_events *events, unsigned seen, unsigned ms)
+{
+	unsigned count;
+
+	pthread_mutex_lock(&events->lock);
+	if (events->count == seen)
+		timed_wait(&events->changed, &events->lock, ms);
+	count = events->count;
+	pthread_mutex_unlock(&events->lock);
+	return count;
+}
+
+void domain_events_wake(struct domain_events *events)
+{
+	pthread_mutex_lock(&events->lock);
+	events->count++;
+	pthread_cond_broadcast(&events->changed);
+	pthread_mutex_unlock(&events->lock);
 }
 
 void domain_events_forget_block_job(struct domain_events *events)

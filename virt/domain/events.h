@@ -29,6 +29,11 @@ bool domain_events_guest_undefined(struct domain_events *events);
 /* Whether the connection broke. Later events are then unknown. */
 bool domain_events_are_lost(struct domain_events *events);
 
+/* Waits until an event is recorded or domain_events_wake is called, at most `ms` milliseconds.
+ * `seen` is what the last call returned, or 0: what happened since then is not waited for. */
+unsigned domain_events_wait(struct domain_events *events, unsigned seen, unsigned ms);
+void domain_events_wake(struct domain_events *events);
+
 enum block_job_outcome {
 	BLOCK_JOB_READY, /* a copy has caught up with the disk */
 	BLOCK_JOB_ENDED, /* it completed, or was ended on request */

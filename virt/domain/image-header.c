@@ -63,7 +63,8 @@ static int set_read_error(const char *path, GError **error)
 		    path, g_strerror(saved),
 		    saved == EACCES && geteuid() != 0
 			    ? "; novasnapd does not run as root: give its user read access to the "
-			      "guests' disks by a group or an ACL"
+			      "guests' disks by a group or an ACL, to logical volumes by a udev "
+			      "rule"
 			    : "");
 	return -1;
 }

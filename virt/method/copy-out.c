@@ -4,6 +4,7 @@
  */
 #include "virt/method/copy-out.h"
 
+#include "virt/method/disk-watch.h"
 #include "virt/qemu-img.h"
 #include "virt/steps.h"
 
@@ -11,8 +12,10 @@ int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char 
 		      GError **error)
 {
 	if (step_begin(snapshot, "copy-out", NULL, error) < 0 ||
-	    qemu_img_convert(source, internal, snapshot->image, snapshot->format,
-			     snapshot->compression, snapshot->cancel, error) < 0)
+	    qemu_img_convert(
+		    source, internal, snapshot->image, snapshot->format, snapshot->compression,
+		    snapshot->disk_watch ? disk_watch_flag(snapshot->disk_watch) : snapshot->cancel,
+		    error) < 0)
 		return -1;
 	return step_end(snapshot, "copy-out", error);
 }

@@ -8,7 +8,8 @@
 #include "virt/method/method.h"
 
 /* Copies `source`, a json: filename, or its internal snapshot `internal` (NULL: none), to
- * snapshot->image. Returns 0, or -1 with an error of qemu_img_convert. */
+ * snapshot->image. The disk watch ends it, if there is one. Returns 0, or -1 with an error of
+ * qemu_img_convert. */
 int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char *internal,
 		      GError **error);
 

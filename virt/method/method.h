@@ -15,6 +15,7 @@
 #include "virt/domain/guest.h"
 #include "virt/domain/root-disk.h"
 
+struct disk_watch;
 struct live_stream;
 struct snapshot_method;
 
@@ -44,8 +45,9 @@ struct snapshot {
 	char *image;			 /* where `take` leaves the finished image */
 	struct live_stream *live_stream; /* see stream-live.c; NULL: none */
 	char *rbd_snap;			 /* see stream-rbd.h; NULL: none was made */
-	char *disk_stamp; /* of stream-cold.c, before the disk was read; NULL: none (disk-stamp.h)
+	char *disk_stamp; /* of a cold method, before the disk was read; NULL: none (disk-stamp.h)
 			   */
+	struct disk_watch *disk_watch; /* of a cold method (disk-watch.h); NULL: none */
 };
 
 enum snapshot_open_result {

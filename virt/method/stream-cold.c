@@ -3,7 +3,8 @@
  * The method stream for a guest that is shut down: its disk is read over NBD during the upload,
  * without a local copy. qemu-nbd exports the disk read-only. If the guest is started meanwhile, a
  * new snapshot is taken. If libvirtd is restarted, its events are missing; then the disk itself
- * must show that nobody wrote to it.
+ * must show that nobody wrote to it. A block device must always show it, since nova overwrites a
+ * logical volume with zeros before it removes volume and guest.
  */
 #include <cjson/cJSON.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "virt/domain/disk-stamp.h"
 #include "virt/domain/guest-query.h"
 #include "virt/export-folder.h"
+#include "virt/method/disk-watch.h"
 #include "virt/method/managed-save.h"
 #include "virt/method/watched-disk.h"
 #include "virt/steps.h"
@@ -35,6 +37,8 @@ static int refuse_unknown(GError **error)
 
 static int stream_cold_verify(struct snapshot *snapshot, GError **error)
 {
+	g_autoptr(GError) written = NULL;
+
 	if (domain_events_guest_undefined(snapshot->events)) {
 		g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_NO_DOMAIN,
 				    "the guest was deleted while its disk was read");
@@ -42,6 +46,12 @@ static int stream_cold_verify(struct snapshot *snapshot, GError **error)
 	}
 	if (domain_events_guest_started(snapshot->events))
 		return refuse_started(error);
+	if (disk_watch_check(snapshot->disk_watch, &written) < 0) {
+		if (domain_events_are_lost(snapshot->events))
+			return refuse_unknown(error);
+		g_propagate_error(error, g_steal_pointer(&written));
+		return -1;
+	}
 	/* Without events, only the disk shows at the end whether the guest was started. */
 	if (domain_events_are_lost(snapshot->events) && !snapshot->disk_stamp)
 		return refuse_unknown(error);
@@ -79,8 +89,11 @@ static int stream_cold_verify_end(struct snapshot *snapshot, GError **error)
 		g_propagate_error(error, g_steal_pointer(&local));
 		return -1;
 	}
-	return state < 0 || domain_events_are_lost(snapshot->events) ? verify_stamp(snapshot, error)
-								     : 0;
+	if (state < 0 || domain_events_are_lost(snapshot->events))
+		return verify_stamp(snapshot, error);
+	return disk_is_device(snapshot->disk)
+		       ? disk_stamp_check(snapshot->disk, snapshot->disk_stamp, error)
+		       : 0;
 }
 
 static struct image_source *start_qemu_nbd(struct snapshot *snapshot, const char *socket,
@@ -121,12 +134,47 @@ static struct image_source *serve_disk(struct snapshot *snapshot, bool direct, G
 	return g_steal_pointer(&disk);
 }
 
+/* Whether a write to the block device would be noticed. */
+static int check_device(const struct snapshot *snapshot, GError **error)
+{
+	const char *path = disk_top(snapshot->disk)->path;
+
+	if (!snapshot->disk_stamp)
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+			    "the kernel does not count the writes to %s (queue/iostats, diskseq)",
+			    path);
+	else if (!disk_supports_direct(snapshot->disk))
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_UNSUPPORTED,
+			    "%s or its backing file cannot be read past the page cache", path);
+	else
+		return 0;
+	return -1;
+}
+
+static struct image_source *serve_past_cache_or_through(struct snapshot *snapshot, bool is_device,
+							GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	struct image_source *disk = serve_disk(snapshot, true, &local);
+
+	/* Of a device, the cache may have newer data than the count of writes covers. */
+	if (disk || is_device ||
+	    g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED)) {
+		if (!disk)
+			g_propagate_error(error, g_steal_pointer(&local));
+		return disk;
+	}
+	g_info("guest %s: %s; retrying through the page cache", snapshot->guest.uuid,
+	       local->message);
+	return serve_disk(snapshot, false, error);
+}
+
 static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 						  struct image_source **ret_disk, GError **error)
 {
 	g_autoptr(GError) local = NULL;
+	bool is_device = disk_is_device(snapshot->disk);
 	struct image_source *disk;
-	bool cancelled;
 
 	g_free(snapshot->disk_stamp);
 	snapshot->disk_stamp = disk_stamp_read(snapshot->disk);
@@ -134,17 +182,16 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 	    disk_complete_chain(snapshot->disk, snapshot->config->backing_dirs, snapshot->cancel,
 				error) < 0)
 		return SNAPSHOT_FAILED;
-	disk = serve_disk(snapshot, true, &local);
-	cancelled = g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED);
-	if (!disk && !cancelled) {
-		g_info("guest %s: %s; retrying through the page cache", snapshot->guest.uuid,
-		       local->message);
-		g_clear_error(&local);
-		disk = serve_disk(snapshot, false, &local);
-		cancelled =
+	if (is_device && check_device(snapshot, error) < 0)
+		return SNAPSHOT_NOT_POSSIBLE;
+	disk = serve_past_cache_or_through(snapshot, is_device, &local);
+	if (disk)
+		snapshot->disk_watch = disk_watch_start(snapshot, disk, &local);
+	if (!snapshot->disk_watch) {
+		bool cancelled =
 			g_error_matches(local, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_CANCELLED);
-	}
-	if (!disk) {
+
+		image_source_free(disk);
 		g_propagate_error(error, g_steal_pointer(&local));
 		return cancelled ? SNAPSHOT_FAILED : SNAPSHOT_NOT_POSSIBLE;
 	}
@@ -152,10 +199,17 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 	return SNAPSHOT_OPENED;
 }
 
+/* While the source exists, whose server the watch may kill. */
+static void stream_cold_end_export(struct snapshot *snapshot)
+{
+	disk_watch_stop(g_steal_pointer(&snapshot->disk_watch));
+}
+
 const struct snapshot_method method_stream_cold = {
 	.name = "stream",
 	.live = false,
 	.open = stream_cold_open,
+	.end_export = stream_cold_end_export,
 	.fallback = &method_extract,
 	.verify = stream_cold_verify,
 	.verify_end = stream_cold_verify_end,

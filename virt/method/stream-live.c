@@ -49,8 +49,8 @@ static int stream_live_verify(struct snapshot *snapshot, GError **error)
 	return 0;
 }
 
-/* The user that libvirt reports, else the owner of the disk, which is QEMU's user while the guest
- * runs. */
+/* The user that libvirt reports, else the owner of the disk's file, which is QEMU's user while the
+ * guest runs. The owner of a block device is not: libvirt gives QEMU a node of its own. */
 static int find_qemu_user(struct snapshot *snapshot, const char *domain_xml,
 			  struct virt_user *ret_user, GError **error)
 {
@@ -59,7 +59,7 @@ static int find_qemu_user(struct snapshot *snapshot, const char *domain_xml,
 
 	if (qemu_user_find(snapshot->guest.connection, domain_xml, ret_user, &local) == 0)
 		return 0;
-	if (stat(disk_top(snapshot->disk)->path, &disk) == 0) {
+	if (stat(disk_top(snapshot->disk)->path, &disk) == 0 && S_ISREG(disk.st_mode)) {
 		*ret_user = (struct virt_user){disk.st_uid, disk.st_gid};
 		return 0;
 	}

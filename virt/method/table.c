@@ -64,8 +64,7 @@ const struct snapshot_method *snapshot_method_choose(const struct virt_config *c
 						     GError **error)
 {
 	const struct snapshot_method *method;
-	bool live = !is_stopped(state) && !config->disable_livesnapshot && !traits->container &&
-		    !is_lvm(disk);
+	bool live = !is_stopped(state) && !config->disable_livesnapshot && !traits->container;
 
 	if (disk_is_rbd(disk))
 		return choose_for_rbd(config, disk, error);

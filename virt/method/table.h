@@ -11,10 +11,10 @@
  * names. */
 const struct snapshot_method *snapshot_method_find(const char *name, bool live, GError **error);
 
-/* The method for a guest, chosen as in nova.virt.libvirt.driver.snapshot: a paused guest counts as
- * live; a disk in /dev, which nova calls lvm, and a container never use a live method. `state` is
- * VIR_DOMAIN_*. If a stream cannot make the image, its fallback is chosen. NULL with
- * VIRT_ERROR_CONFIG. */
+/* The method for a guest, chosen as in nova.virt.libvirt.driver.snapshot, but for a disk in /dev,
+ * which nova calls lvm and never takes live: it is taken as a file. A paused guest counts as live;
+ * a container never uses a live method. `state` is VIR_DOMAIN_*. If a stream cannot make the image,
+ * its fallback is chosen. NULL with VIRT_ERROR_CONFIG. */
 const struct snapshot_method *snapshot_method_choose(const struct virt_config *config,
 						     const struct domain_traits *traits,
 						     const struct disk *disk, int state,
