@@ -105,6 +105,11 @@ bool snapshot_reads_idle_device(const struct snapshot *snapshot)
 	       disk_is_device(snapshot->disk);
 }
 
+bool snapshot_blocks_deletion(const struct snapshot *snapshot)
+{
+	return disk_is_rbd(snapshot->disk) || snapshot_reads_idle_device(snapshot);
+}
+
 int snapshot_prepare(struct snapshot *snapshot, GError **error)
 {
 	return snapshot->method->prepare ? snapshot->method->prepare(snapshot, error) : 0;

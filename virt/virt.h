@@ -321,6 +321,10 @@ int virt_direct_copy_remove(struct virt_host *host, const char *location, GError
 /* Whether the method reads a block device while the guest is shut off. nova may be deleting the
  * guest and have overwritten the device. */
 bool snapshot_reads_idle_device(const struct snapshot *snapshot);
+/* Whether nova cannot remove the guest's disk while the snapshot is taken: an idle block device is
+ * open, or a disk in Ceph has a snapshot. nova undefines the guest only after the removal, so
+ * libvirt reports the deletion too late. */
+bool snapshot_blocks_deletion(const struct snapshot *snapshot);
 
 /* Makes the snapshot and opens it as a source, which the caller frees before snapshot_end. When
  * this returns, the guest is back in its first power state, also after a failure. NULL with an

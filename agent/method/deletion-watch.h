@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The deletion watch of a snapshot that reads a block device of a guest that is shut off: a thread
+ * The deletion watch of a snapshot that keeps nova from removing the disk of its guest: a thread
  * that asks the conductor whether the instance is being deleted, and then aborts the snapshot. nova
- * removes the logical volume before it undefines the guest, and lvremove fails if the volume stays
- * open for some seconds. With volume_clear = none, nothing is written to the volume before that.
+ * removes the disk before it undefines the guest. lvremove fails if a logical volume stays open for
+ * some seconds, and with volume_clear = none nothing is written to it before that. A disk in Ceph
+ * cannot be removed while it has our snapshot; nova tries for a minute
+ * ([libvirt]rbd_destroy_volume_retries).
  */
 #ifndef NOVASNAP_AGENT_DELETION_WATCH_H
 #define NOVASNAP_AGENT_DELETION_WATCH_H

@@ -181,8 +181,6 @@ static int take_and_send(struct image_job *image, struct snapshot *snapshot, GEr
 	int rc;
 
 	task->step = "taking the snapshot";
-	if (snapshot_reads_idle_device(snapshot))
-		image->deletion = deletion_watch_start(task, image->monitor);
 	source = take_image(image, snapshot, error);
 	if (!source) {
 		abort_monitor_explain(image->monitor, error);
@@ -228,6 +226,8 @@ static int attempt_snapshot(struct image_job *image, GError **error)
 		image->direct = NULL;
 	}
 	rc = prepare_attempt(image, snapshot, error);
+	if (rc == 0 && snapshot_blocks_deletion(snapshot))
+		image->deletion = deletion_watch_start(task, image->monitor);
 	if (rc == 0)
 		rc = image->direct ? copy_directly(image, snapshot, error)
 				   : take_and_send(image, snapshot, error);

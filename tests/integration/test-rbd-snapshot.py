@@ -276,6 +276,27 @@ def test_a_guest_that_is_deleted_meanwhile(env):
     case.nothing_left()
 
 
+def test_a_server_is_deleted_in_the_order_of_nova(env):
+    """nova removes the disk before it undefines the guest, so only the conductor knows of the deletion."""
+    agent, guest = env.start_agent(), env.make_rbd_guest(**env.guest_options)
+    for is_running in (False, True):
+        if is_running:
+            guest.start()
+        case = env.hold_case(agent, guest=guest)
+        env.conductor.task_states[guest.uuid] = "deleting"
+        if is_running:
+            guest.virsh("destroy")
+        assert guest.snapshots()
+        began = time.monotonic()
+        tap.wait_for("removal of the snapshot", lambda: not guest.snapshots(), DELETE_SECONDS, 0.2)
+        print(f"# the disk could be removed after {time.monotonic() - began:.1f} s")
+        env.front.release.set()
+        case.wait_end()
+        assert "being deleted" in case.said() and env.glance.get(case.image) is None, case.said()
+        case.nothing_left()
+        env.conductor.reset()
+
+
 def test_a_guest_that_is_deleted_before(env):
     agent, guest = env.start_agent(), env.make_rbd_guest(size_mib=32, data_mib=1)
     env.ceph.rbd("rm", "--no-progress", f"vms/{guest.image}")
