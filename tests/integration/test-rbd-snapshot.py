@@ -61,7 +61,7 @@ class RbdSnapshots(CaseEnvironment):
         self.ceph.wait()
         self.libvirt.wait()
         self.user = self.ceph.user("nova", NOVA_CAPS)
-        self.secret = self.user.define_secret(self.libvirt)
+        self.user.define_secret(self.libvirt)
         self.writer = self.make_rbd_guest(writer=True, size_mib=32, data_mib=8)
         self.writer.start()
         super().set_up()
@@ -70,7 +70,7 @@ class RbdSnapshots(CaseEnvironment):
         return self.make_rbd_guest(**kind)
 
     def make_rbd_guest(self, **kind):
-        return self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, self.secret, **kind))
+        return self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, **kind))
 
     def before_test(self):
         super().before_test()
