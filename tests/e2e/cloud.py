@@ -166,13 +166,10 @@ class Cloud:
     def glance_stop(self):
         end(self.process["glance-api"])
 
-    def glance_show_locations(self, *keys):
-        """Starts Glance again with these keys of [DEFAULT] set to true, which show locations. Returns those before."""
-        before, self.shown_locations = self.shown_locations, keys
-        cloud_conf.write(self)
-        self.glance_stop()
-        self.glance_start()
-        return before
+    def glance_policy(self, **rules):
+        """Sets the rules of Glance's policy that are not its defaults. It reads the file again at the next request."""
+        with open(os.path.join(self.etc, "glance-policy.yaml"), "w") as file:
+            json.dump(rules, file)
 
     def sync_nova(self):
         manage, log = ["nova-manage", *self.conf("nova")], self.log("nova-manage")
@@ -184,6 +181,7 @@ class Cloud:
     def start(self):
         began = time.monotonic()
         cloud_conf.write(self)
+        self.glance_policy()
         if self.ceph:
             self.ceph.start(wait=False)
         self.broker.start(wait=False)

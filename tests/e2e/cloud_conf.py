@@ -65,7 +65,9 @@ connection = {cloud.database('glance')}
 flavor = keystone
 config_file = /etc/glance/glance-api-paste.ini
 [keystone_authtoken]
-{auth(cloud, 'glance')}[oslo_concurrency]
+{auth(cloud, 'glance')}[oslo_policy]
+policy_file = {cloud.etc}/glance-policy.yaml
+[oslo_concurrency]
 lock_path = {cloud.folder.file('locks')}
 """
 

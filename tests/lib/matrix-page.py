@@ -17,8 +17,8 @@ KINDS = {"gcc": "compiled with GCC without a warning, unit tests", "clang": "the
 SOFTWARE = {"Nova": "nova-common", "Glance": "glance-common", "Keystone": "keystone", "Placement": "placement-common",
             "oslo.messaging": "python3-oslo.messaging", "RabbitMQ": "rabbitmq-server", "Erlang": "erlang-base",
             "libvirt": "libvirt-daemon", "QEMU": "qemu-system-x86", "OVMF": "ovmf", "swtpm": "swtpm",
-            "MariaDB": "mariadb-server",
-            "librabbitmq": "librabbitmq-dev", "curl": "libcurl4-openssl-dev", "cJSON": "libcjson-dev",
+            "Ceph": "ceph-common", "MariaDB": "mariadb-server", "librabbitmq": "librabbitmq-dev",
+            "curl": "libcurl4-openssl-dev", "cJSON": "libcjson-dev",
             "libnbd": "libnbd-dev", "GLib": "libglib2.0-dev", "OpenSSL": "libssl-dev", "SQLite": "libsqlite3-dev",
             "GCC": "gcc", "Clang": "clang"}
 

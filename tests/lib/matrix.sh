@@ -22,7 +22,7 @@ kinds=(gcc clang demo integration e2e-plain e2e-modern)
 named_kinds=(demo-directory)
 packages="gcc clang libglib2.0-dev libvirt-daemon qemu-system-x86 rabbitmq-server erlang-base librabbitmq-dev
   libcurl4-openssl-dev libcjson-dev libnbd-dev libsqlite3-dev libssl-dev python3-oslo.messaging python3-oslo.config
-  keystone glance-common placement-common nova-common mariadb-server ovmf swtpm"
+  keystone glance-common placement-common nova-common mariadb-server ovmf swtpm ceph-common"
 
 # oslo.messaging has these queues since 2023.
 has_cell() { # release kind
@@ -132,7 +132,7 @@ run_cell() { # cell
 	demo) in_root 600 --net private "$release" make demo ;;
 	demo-directory) in_root 600 --net private "$release" make IMAGES=directory demo ;;
 	integration) run_files "$1" 3600 test ;;
-	e2e-*) NOVASNAP_E2E_MESSAGING=${kind#e2e-} run_files "$1" 1500 e2e ;;
+	e2e-*) NOVASNAP_E2E_MESSAGING=${kind#e2e-} run_files "$1" 2400 e2e ;;
 	esac
 }
 
