@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A cast becomes an image by a copy inside Ceph, whose location Glance gets. After every end the disk has no snapshot, and
-the copy is the image's or gone. RabbitMQ, libvirt, QEMU, Ceph and Glance with a store in Ceph are real; Glance stands
-behind a stand-in for lost and refused requests. The conductor is a stand-in."""
+"""A cast becomes an image by a copy inside Ceph, whose location Glance gets. After every end the disk has no snapshot,
+and the copy is the image's or gone. RabbitMQ, libvirt, QEMU, Ceph and Glance with a store in Ceph are real; Glance
+stands behind a stand-in for lost and refused requests. The conductor is a stand-in."""
 import os
 import sys
 import time
@@ -54,9 +54,6 @@ class Direct(DirectSite, CaseEnvironment):
 
     def wait_copying(self, case):
         tap.wait_for("copy", lambda: case.image in self.ceph.images("images"), 30, 0.02)
-
-
-TRIED = ["image_snapshot", None, "image_pending_upload", "image_uploading"]
 
 
 def task_states(env):
