@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Measures novasnap and nova-compute in turn, on one machine in one run, and what Glance can receive at most. Real
 Nova, Keystone, Glance, RabbitMQ, libvirt and QEMU (the control plane of the end-to-end tests).
-  bench.py [--rounds N] [--parts casts,upload,compress,memory,guest,slow] [--json FILE]"""
+  bench.py [--rounds N] [--parts casts,upload,compress,memory,guest,slow,ceph] [--json FILE]"""
 import argparse
 import contextlib
 import json
@@ -18,6 +18,7 @@ import supervisor  # noqa: E402
 import tap  # noqa: E402
 from agent import Agent  # noqa: E402
 from broker import broker_for_tests  # noqa: E402
+import ceph_disks  # noqa: E402
 from cast_rates import CastRates  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from environment import Environment  # noqa: E402
@@ -316,6 +317,10 @@ def bench_slow(folder, rounds):
         return SlowDisk(folder, env.glance).run(rounds, say)
 
 
+def bench_ceph(folder, rounds):
+    return ceph_disks.bench_ceph(folder, rounds, say)
+
+
 def bench_casts(folder, rounds):
     """Measures casts per second of novasnap and oslo.messaging, without a broker and with one."""
     os.environ.pop("G_MESSAGES_DEBUG", None)
@@ -324,7 +329,7 @@ def bench_casts(folder, rounds):
 
 
 PARTS = {"casts": bench_casts, "upload": bench_upload, "compress": bench_compress, "memory": bench_memory,
-         "guest": bench_guest, "slow": bench_slow}
+         "guest": bench_guest, "slow": bench_slow, "ceph": bench_ceph}
 
 
 def hash_cost():

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 
-GIB = 1 << 30
+GIB, MIB = 1 << 30, 1 << 20
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 KINDS = {"live": "running, disk of 10 GiB, 2 GiB allocated", "cold": "shut off, disk of 10 GiB, 2 GiB allocated",
          "wide": "running, disk of 100 GiB, 20 MiB allocated"}
@@ -78,6 +78,28 @@ def slow_disks(found):
         rows.append([name, spread(walls, 2), f"{statistics.median(walls) / limit:.2f}"])
     return ("A disk with 1 GiB of data in pieces of 64 KiB, each followed by a hole, on storage that takes 5 ms for "
             "each request:\n\n" + table(["upload", "seconds: min / median / max", "÷ limit"], rows))
+
+
+def ceph_disks(found):
+    kinds = {"live": "running", "cold": "shut off"}
+    names = {"direct": "novasnap, `direct`", "direct, by the manager": "novasnap, `direct`, `rbd_flatten = mgr`",
+             "nova-compute": "nova-compute, direct", "stream": "novasnap, `stream`",
+             "nova-compute, fall-back": "nova-compute where Glance's pool is read-only"}
+    rows = []
+    for kind, title in kinds.items():
+        for who, name in names.items():
+            these = [entry for entry in found["ceph"] if (entry["who"], entry["kind"]) == (who, kind)]
+            if these:
+                rows.append([title, name, spread([entry["wall"] for entry in these], 1),
+                             *(f"{statistics.median(entry[key] for entry in these) / MIB:.1f}"
+                               for key in ("received", "sent", "written")),
+                             spread([entry["down"] for entry in these], 2) if kind == "live" else ""])
+    walls = [entry["wall"] for entry in found["ceph"] if entry["who"] == "curl"]
+    head = ["guest", "agent", "seconds: min / median / max", "network received, MiB", "network sent, MiB",
+            "written locally, MiB", "guest not running, s: min / median / max"]
+    return ("Disks of 3 GiB in Ceph, 1 GiB of it data, clones of an image; Glance has its images in the same Ceph. Network "
+            "and written bytes are those of the agent and its children, and of the file of a saved guest. `rbd export` into "
+            f"`curl -T` takes {spread(walls, 1)} s.\n\n" + table(head, rows))
 
 
 def memories(found):
@@ -156,8 +178,8 @@ def main():
     options = parser.parse_args()
     with open(options.figures) as file:
         found = json.load(file)
-    parts = {"upload": uploads, "slow": slow_disks, "guest": guests, "memory": memories, "compress": compressions,
-             "casts": casts}
+    parts = {"upload": uploads, "slow": slow_disks, "guest": guests, "ceph": ceph_disks, "memory": memories,
+             "compress": compressions, "casts": casts}
     text = "\n".join(make(found) for name, make in parts.items() if name in found)
     print(text)
     if options.svg:

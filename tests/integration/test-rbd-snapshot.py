@@ -61,7 +61,7 @@ class RbdSnapshots(CaseEnvironment):
         self.ceph.wait()
         self.libvirt.wait()
         self.user = self.ceph.user("nova", NOVA_CAPS)
-        self.secret = self.user.define_secret(self.libvirt)
+        self.user.define_secret(self.libvirt)
         self.writer = self.make_rbd_guest(writer=True, size_mib=32, data_mib=8)
         self.writer.start()
         super().set_up()
@@ -70,7 +70,7 @@ class RbdSnapshots(CaseEnvironment):
         return self.make_rbd_guest(**kind)
 
     def make_rbd_guest(self, **kind):
-        return self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, self.secret, **kind))
+        return self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, **kind))
 
     def before_test(self):
         super().before_test()
@@ -344,12 +344,13 @@ def test_the_pool_is_full(env):
     env.guest.set_condition("shut off")
     env.ceph.set_quota("vms", 1 << 20)
     try:
+        time.sleep(4)  # until the OSD knows
         case = RbdCase(env, agent).send()
         case.wait_end()
     finally:
         env.ceph.set_quota("vms", 0)
-    # Ceph makes the snapshot or not; it says so or not.
-    assert case.outcome() == "whole" or "the pool vms may be full" in case.said(), case.said()
+    # A snapshot that Ceph makes in such a pool may be one that it cannot open.
+    assert case.outcome() == "whole" or "the pool vms may be" in case.said(), case.said()
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ static int check_disk(struct snapshot *snapshot, struct image_rbd *rbd,
 	return -1;
 }
 
-/* In a pool that is over its quota Ceph may report a snapshot that it has not made. */
+/* In a pool that is over its quota Ceph makes a snapshot without its object map, and then says that
+ * the snapshot does not exist. */
 static int check_made(struct snapshot *snapshot, struct image_rbd *rbd,
 		      const struct disk_layer *disk, GError **error)
 {
@@ -106,8 +107,8 @@ static int check_made(struct snapshot *snapshot, struct image_rbd *rbd,
 	if (guest_exists(&snapshot->guest, NULL) == GUEST_NO)
 		return refuse_deleted(error);
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
-		    "Ceph has reported success, but has not made the snapshot %s of %s: the pool "
-		    "%s may be full, or over its quota (ceph df)",
+		    "Ceph has made the snapshot %s of %s, but cannot open it: the pool %s may be "
+		    "full, or over its quota (ceph df)",
 		    snapshot->rbd_snap, disk->path, disk->rbd_pool);
 	return -1;
 }
