@@ -109,7 +109,7 @@ class DirectSite:
     def make_rbd_guest(self, **kind):
         """Makes a guest whose disk is a clone of the base image, with data of its own."""
         kind = {"size_mib": 64, "data_mib": 1, "parent": f"images/{self.base}@snap", **kind}
-        guest = self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, self.user.secret, **kind))
+        guest = self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, **kind))
         self.ceph.write_image("vms", guest.image, os.urandom(MIB), 33 * MIB)
         return guest
 
