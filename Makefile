@@ -266,7 +266,7 @@ e2e: ## Compare novasnapd with nova-compute in a real OpenStack control plane.
 faults: check-deps ## Put a fault in at each step of each method, then kill novasnapd at KILLS random moments (200).
 	@$(BUILDER) FAULTS=1 all
 	BUILD=$(BUILD) NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_JOBS=1 tests/lib/run.sh tests/faults/test-*.py
-	cat $(BUILD)-faults/faults.md $(BUILD)-faults/faults-methods.md
+	cat $(BUILD)-faults/faults.md $(BUILD)-faults/faults-methods.md $(BUILD)-faults/faults-direct.md
 
 kills: ## Kill nova-compute and novasnapd at the same moments, and compare what each leaves.
 	@tests/lib/deps.sh build run test e2e

@@ -57,19 +57,43 @@ struct image_rbd *virt_rbd_open(const struct image_rbd_cluster *cluster, const a
 	return rbd;
 }
 
-int virt_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *image,
-			 const char *snap, GError **error)
+int virt_rbd_snap_check(struct image_rbd *rbd, const char *pool, const char *image,
+			const char *snap, bool *ret_exists, GError **error)
 {
 	struct image_rbd_info info;
 	GError *own = NULL;
 
-	if (image_rbd_info_read(rbd, pool, image, snap, &info, &own) == 0)
+	*ret_exists = image_rbd_info_read(rbd, pool, image, snap, &info, &own) == 0;
+	if (*ret_exists) {
 		image_rbd_info_clear(&info);
-	else if (g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_NOT_FOUND))
+		return 0;
+	}
+	if (g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_NOT_FOUND)) {
+		g_error_free(own);
+		return 0;
+	}
+	virt_rbd_move_error(error, own);
+	return -1;
+}
+
+int virt_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *image,
+			 const char *snap, GError **error)
+{
+	GError *own = NULL;
+	bool exists;
+
+	if (virt_rbd_snap_check(rbd, pool, image, snap, &exists, error) < 0)
+		return -1;
+	if (!exists)
 		g_usleep(SETTLE_US);
-	g_clear_error(&own);
+	/* Also if it seems not to exist: one that was made in a full pool cannot be opened. */
 	if (image_rbd_snap_remove(rbd, pool, image, snap, &own) == 0)
 		return 0;
+	/* Who may not remove a snapshot has made none. */
+	if (!exists && g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DENIED)) {
+		g_error_free(own);
+		return 0;
+	}
 	virt_rbd_move_error(error, own);
 	return -1;
 }

@@ -144,7 +144,7 @@ static enum reply_kind send_either(const struct addition *self, GError **error)
 	g_autoptr(GError) posted = NULL;
 	enum reply_kind kind = post_location(self, &posted);
 
-	if (kind != REPLY_NO_SUCH_API) {
+	if (kind != REPLY_NO_SUCH_API || !posted) {
 		if (posted)
 			g_propagate_error(error, g_steal_pointer(&posted));
 		return kind;

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A fault at each step of a direct snapshot in Ceph: novasnapd is killed there and started again, or the step fails. The
-guest must be as it was, its disk without a snapshot, the image whole or deleted, and no copy left. Broker, libvirt, QEMU,
-Ceph and Glance are real; the conductor is a stand-in. Needs `make FAULTS=1`. The steps that each snapshot has are killed
-by test-faults.py.
+"""A fault at each step of a direct snapshot in Ceph: novasnapd is killed there and started again, or the step fails.
+The guest must be as it was, its disk without a snapshot, the image whole or deleted, and no copy left. Broker, libvirt,
+QEMU, Ceph and Glance are real; the conductor is a stand-in. Needs `make FAULTS=1`. The steps that each snapshot has are
+killed by test-faults.py.
   NOVASNAP_FAULT_METHODS=direct,refused; NOVASNAP_FAULT_KINDS=kill,error,twice
 The table of what came of it is written to faults-direct.md in the build's folder."""
 import os

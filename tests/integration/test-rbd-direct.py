@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A cast becomes an image by a copy inside Ceph, whose location Glance gets. After every end the disk has no snapshot, and
-the copy is the image's or gone. RabbitMQ, libvirt, QEMU, Ceph and Glance with a store in Ceph are real; Glance stands
-behind a stand-in for lost and refused requests. The conductor is a stand-in."""
+"""A cast becomes an image by a copy inside Ceph, whose location Glance gets. After every end the disk has no snapshot,
+and the copy is the image's or gone. RabbitMQ, libvirt, QEMU, Ceph and Glance with a store in Ceph are real; Glance
+stands behind a stand-in for lost and refused requests. The conductor is a stand-in."""
 import os
 import sys
 import time
@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import tap  # noqa: E402
 from case import CaseEnvironment  # noqa: E402
 from ceph import READ_ONLY_CAPS  # noqa: E402
+from images import is_one_instant, rounds_in  # noqa: E402
 from rbd_direct import MIB, DirectCase, DirectSite  # noqa: E402
 
 # Seconds after which a request for a location is not answered any more, and will not arrive.
@@ -31,8 +32,19 @@ class InFile(Streamed):
             assert file.read() == self.ceph.read_image("vms", self.guest.image)
 
 
+class Writing(DirectCase):
+    """A snapshot of a guest that writes numbered blocks."""
+
+    def check_bytes(self):
+        path = os.path.join(self.agent.folder, "copy")
+        self.ceph.export_file("images", f"{self.image}@snap", path)
+        rounds = rounds_in(path, "raw")
+        os.remove(path)
+        assert is_one_instant(rounds) and max(rounds) > 0, rounds
+
+
 class Direct(DirectSite, CaseEnvironment):
-    services = ("ceph", "broker", "glance", "libvirt", "conductor")
+    services = ("ceph", "broker", "glance", "libvirt", "conductor", "kernel")
 
     def set_up(self):
         self.libvirt.wait()
@@ -54,9 +66,6 @@ class Direct(DirectSite, CaseEnvironment):
 
     def wait_copying(self, case):
         tap.wait_for("copy", lambda: case.image in self.ceph.images("images"), 30, 0.02)
-
-
-TRIED = ["image_snapshot", None, "image_pending_upload", "image_uploading"]
 
 
 def task_states(env):
@@ -83,6 +92,18 @@ def test_a_guest_that_is_shut_off(env):
     case = DirectCase(env, env.start_agent()).send()
     case.is_whole()
     assert env.front.puts() == []
+    case.forget()
+
+
+def test_a_guest_that_writes(env):
+    """Its disk was never a clone, so the base image tells Glance's pool."""
+    guest = env.make_rbd_guest(writer=True, size_mib=96, data_mib=8, parent=None)
+    guest.start()
+    guest.wait_writing(1)
+    case = Writing(env, env.start_agent(), guest, image_ref=env.base).send()
+    case.is_whole()
+    assert env.front.puts() == []
+    guest.wait_writing(1)
     case.forget()
 
 
@@ -248,6 +269,39 @@ def test_the_image_is_deleted_by_its_user_after_the_location(env):
     env.front.always_get = None
     case.faults = 0
     case.is_deleted()
+
+
+def test_ceph_hangs_while_it_copies(env):
+    agent = env.start_agent(rbd_timeout="5")
+    case = DirectCase(env, agent).send()
+    env.wait_copying(case)
+    env.ceph.pause_osd()
+    try:
+        case.wait_failed(120)
+        assert "no answer from Ceph within 5 s" in case.said(), case.said()
+    finally:
+        env.ceph.resume_osd()
+    case.wait_end(120)
+    assert case.outcome() == "deleted", case.said()
+
+
+def test_the_server_is_deleted_while_it_is_copied(env):
+    guest = env.make_guest()
+    guest.start()
+    agent = env.start_agent()
+    case = DirectCase(env, agent, guest).send()
+    env.wait_copying(case)
+    env.conductor.task_states[guest.uuid] = "gone"
+    guest.delete()
+    # As nova does, for a minute.
+    tap.wait_for("deletion of the disk", guest.delete_disk, 60, 1)
+    case.wait_end()
+    record = env.glance.get(case.image)
+    assert (record is not None) == (case.image in env.ceph.images("images")), record
+    assert record is None or record["status"] == "active", record
+    case.nothing_left()
+    case.forget()
+    guest.define()
 
 
 def test_the_pool_is_full(env):

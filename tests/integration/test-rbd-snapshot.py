@@ -55,13 +55,14 @@ class WriterCase(RbdCase):
 
 class RbdSnapshots(CaseEnvironment):
     services = ("ceph", "broker", "glance", "libvirt", "conductor", "kernel")
+    guest_options = {"size_mib": 24, "data_mib": 4}
 
     def set_up(self):
         self.ceph.wait()
         self.libvirt.wait()
         self.user = self.ceph.user("nova", NOVA_CAPS)
-        self.secret = self.user.define_secret(self.libvirt)
-        self.writer = self.make_rbd_guest(writer=True, size_mib=96, data_mib=24)
+        self.user.define_secret(self.libvirt)
+        self.writer = self.make_rbd_guest(writer=True, size_mib=32, data_mib=8)
         self.writer.start()
         super().set_up()
 
@@ -69,7 +70,7 @@ class RbdSnapshots(CaseEnvironment):
         return self.make_rbd_guest(**kind)
 
     def make_rbd_guest(self, **kind):
-        return self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, self.secret, **kind))
+        return self.enter(RbdGuest(self.libvirt, self.folder, self.ceph, self.user, **kind))
 
     def before_test(self):
         super().before_test()
@@ -214,7 +215,6 @@ def test_the_guest_is_frozen_only_while_the_snapshot_is_made(env):
     guest.wait_writing(1)
     env.front.release.set()
     case.is_whole()
-    assert "frozen" in case.said(), case.said()
     assert filesystem_state(env.glance.file(case.image), "raw") == (False, True)
 
 
@@ -261,7 +261,7 @@ def test_a_child_that_is_killed_costs_another_attempt(env):
 
 def test_a_guest_that_is_deleted_meanwhile(env):
     """nova tries for some time to remove the disk of a server that is deleted. It must not fail because of us."""
-    agent, guest = env.start_agent(), env.make_rbd_guest(size_mib=64, data_mib=4)
+    agent, guest = env.start_agent(), env.make_rbd_guest(**env.guest_options)
     guest.start()
     case = env.hold_case(agent, guest=guest)
     assert not guest.delete_disk()
@@ -282,6 +282,16 @@ def test_a_guest_that_is_deleted_before(env):
     case = Case(env, agent, guest).send()
     case.wait_end()
     assert guest.image in case.said() and env.glance.get(case.image) is None, case.said()
+
+
+def test_check(env):
+    agent = env.make_agent()
+    shown = agent.command("check", check=False).stdout
+    assert f"Ceph as client.nova: cluster {env.ceph.fsid}, disks in the pool vms" in shown, shown
+    agent = env.make_agent(rbd_program="/none/novasnap-rbd")
+    shown = agent.command("check", check=False).stdout
+    line = next(line for line in shown.split("\n") if "Ceph as client.nova" in line)
+    assert line.startswith("FAIL") and "/none/novasnap-rbd" in line, line
 
 
 def test_wrong_settings(env):
@@ -334,11 +344,13 @@ def test_the_pool_is_full(env):
     env.guest.set_condition("shut off")
     env.ceph.set_quota("vms", 1 << 20)
     try:
+        time.sleep(4)  # until the OSD knows
         case = RbdCase(env, agent).send()
         case.wait_end()
     finally:
         env.ceph.set_quota("vms", 0)
-    assert case.outcome() == "whole" or "full" in case.said(), case.said()
+    # A snapshot that Ceph makes in such a pool may be one that it cannot open.
+    assert case.outcome() == "whole" or "the pool vms may be" in case.said(), case.said()
 
 
 if __name__ == "__main__":

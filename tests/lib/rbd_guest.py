@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest whose disk is in a private Ceph, as nova's rbd backend defines it."""
 import os
+import re
 
 from guest import Guest
 
 
 class RbdGuest(Guest):
-    def __init__(self, libvirt, folder, ceph, user, secret, pool="vms", parent=None, **kind):
-        """`user`: a User of the cluster, by which QEMU reads the disk; `secret`: libvirt's, with its key. `parent`:
+    def __init__(self, libvirt, folder, ceph, user, pool="vms", parent=None, **kind):
+        """`user`: a User of the cluster, whose key libvirt has, and by which QEMU uses the disk. `parent`:
         POOL/IMAGE@SNAPSHOT of which the disk is a clone; otherwise it has data of its own (see Guest)."""
         super().__init__(libvirt, folder, disk="raw", base=False, **kind)
-        self.ceph, self.user, self.secret, self.pool = ceph, user, secret, pool
+        self.ceph, self.user, self.pool = ceph, user, pool
         self.image = f"{self.uuid}_disk"
         if parent:
             ceph.rbd("clone", parent, f"{pool}/{self.image}")
@@ -20,9 +21,13 @@ class RbdGuest(Guest):
 
     def disk_xml(self):
         return f"""<disk type='network' device='disk'><driver name='qemu' type='raw' cache='none' discard='unmap'/>
-<auth username='{self.user.name}'><secret type='ceph' uuid='{self.secret}'/></auth>
+<auth username='{self.user.name}'><secret type='ceph' uuid='{self.user.secret}'/></auth>
 <source protocol='rbd' name='{self.pool}/{self.image}'><host name='127.0.0.1' port='{self.ceph.mon_v1}'/></source>
 <target dev='{self.target}' bus='virtio'/></disk>"""
+
+    def rounds(self):
+        """Returns the seconds in which it wrote: a whole round of the writer takes minutes on a small Ceph."""
+        return len(re.findall(r"second: [1-9]\d* writes", self._console())) if self.writer else super().rounds()
 
     def exists(self):
         return self.image in self.ceph.images(self.pool)

@@ -13,7 +13,7 @@ pattern=${NOVASNAP_TESTS:-.}
 jobs=${NOVASNAP_TEST_JOBS:-$(($(nproc) + 2))}
 
 # The longest, of a minute and more, run first, so that none of them runs alone at the end.
-longest=(stream glance recovery-superseded conductor rpc-connection snapshot outage-rpc image-headers
+longest=(rbd-direct stream glance recovery-superseded conductor rpc-connection snapshot outage-rpc image-headers
 	declarations)
 
 list_files() {

@@ -23,7 +23,7 @@ static struct {
 	unsigned fail_times;  /* how often it fails; 0: always */
 	const char *parent;   /* pool of the disk's parent; NULL: none */
 	bool copy_exists;     /* before it was made */
-	bool snap_is_missing; /* the snapshot of the disk is not there yet */
+	bool snap_is_missing; /* the snapshot of the disk is not there */
 	bool frozen;
 	unsigned open;	  /* children that are running */
 	const char *conf; /* of the last one */
@@ -287,6 +287,8 @@ static void expect_failure(struct fixture *fixture, const char *failing, int cod
 /* The guest is thawed, and the snapshot removed, whatever fails. */
 static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 {
+	g_autoptr(GError) error = NULL;
+
 	(void)unused;
 	expect_failure(fixture, "open", IMAGE_RBD_ERROR_NO_PROGRAM, VIRT_ERROR_CONFIG);
 	expect_asked("");
@@ -296,6 +298,11 @@ static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 	expect_asked("freeze(guest) snap(vms) thaw(guest) unsnap(vms) ");
 	expect_failure(fixture, "read", IMAGE_RBD_ERROR_CANCELLED, VIRT_ERROR_CANCELLED);
 	expect_asked("freeze(guest) snap(vms) thaw(guest) read(vms) unsnap(vms) ");
+	ceph.snap_is_missing = true;
+	g_assert_null(snapshot_take(fixture->snapshot, &error));
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FAILED);
+	host_assert_message(error, "may be full, or over its quota");
+	expect_asked("freeze(guest) snap(vms) thaw(guest) unsnap(vms) ");
 }
 
 /* A snapshot that cannot be removed stays in the journal, with what is needed to remove it later.
@@ -322,6 +329,18 @@ static void test_rollback(struct fixture *fixture, gconstpointer unused)
 		==, 0);
 	expect_asked("unsnap(vms) ");
 	g_assert_cmpuint(host_sleep_count, ==, 1);
+	/* Who may not remove it has made none. */
+	ceph.failing = "unsnap";
+	ceph.code = IMAGE_RBD_ERROR_DENIED;
+	g_assert_cmpint(
+		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
+		==, 0);
+	ceph.snap_is_missing = false;
+	g_assert_cmpint(
+		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
+		==, -1);
+	expect_asked("unsnap(vms) unsnap(vms) ");
+	ceph.failing = NULL;
 	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap",
 						 foreign, &error),
 			==, -1);

@@ -346,6 +346,46 @@ static void test_sent_image_differs(struct fixture *fixture, gconstpointer unuse
 	expect(fixture, TASK_EVENT_IMAGE_DIFFERS);
 }
 
+/* Its data is at a location, which the store was given now without an answer. */
+static void recover_location(struct fixture *fixture, unsigned request_timeout_s)
+{
+	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_SENT);
+	g_free(fixture->task->checksum);
+	fixture->task->checksum = fact_location_text("rbd://fsid/images/x/snap", 1);
+	fixture->task->location_sent_at = g_get_real_time() / G_USEC_PER_SEC;
+	fixture->config.image.request_timeout_s = request_timeout_s;
+	fake.task_state = "image_uploading";
+}
+
+static void test_location_is_complete(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover_location(fixture, 60);
+	fake.image_status = "active";
+	expect(fixture, TASK_EVENT_RUN);
+	g_assert_cmpint(task_state_image(fixture->task->state), ==, TASK_IMAGE_KEPT);
+}
+
+/* An image that waits for data may get it later: the method must not run meanwhile. */
+static void test_location_may_still_come(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover_location(fixture, 3600);
+	fixture->config.image.saving_timeout_s = 1;
+	fake.pause = 900 * G_USEC_PER_SEC;
+	expect(fixture, TASK_EVENT_FAILED);
+	g_assert_cmpuint(fake.waits, >, 0);
+}
+
+static void test_location_did_not_come(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	recover_location(fixture, 0);
+	expect(fixture, TASK_EVENT_RUN);
+	g_assert_cmpuint(fake.waits, ==, 0);
+	g_assert_null(fixture->task->checksum);
+}
+
 static void test_runs_that_were_stopped_do_not_count(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -447,6 +487,9 @@ int main(int argc, char **argv)
 	TEST(sent_image_of_a_store_that_refuses);
 	TEST(sent_image_is_complete);
 	TEST(sent_image_differs);
+	TEST(location_is_complete);
+	TEST(location_may_still_come);
+	TEST(location_did_not_come);
 	TEST(runs_that_were_stopped_do_not_count);
 	TEST(errors_after_a_long_silence);
 	TEST(errors_for_a_long_time);

@@ -92,6 +92,27 @@ static int check_disk(struct snapshot *snapshot, struct image_rbd *rbd,
 	return -1;
 }
 
+/* In a pool that is over its quota Ceph makes a snapshot without its object map, and then says that
+ * the snapshot does not exist. */
+static int check_made(struct snapshot *snapshot, struct image_rbd *rbd,
+		      const struct disk_layer *disk, GError **error)
+{
+	bool exists;
+
+	if (virt_rbd_snap_check(rbd, disk->rbd_pool, disk->rbd_image, snapshot->rbd_snap, &exists,
+				error) < 0)
+		return -1;
+	if (exists)
+		return 0;
+	if (guest_exists(&snapshot->guest, NULL) == GUEST_NO)
+		return refuse_deleted(error);
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+		    "Ceph has made the snapshot %s of %s, but cannot open it: the pool %s may be "
+		    "full, or over its quota (ceph df)",
+		    snapshot->rbd_snap, disk->path, disk->rbd_pool);
+	return -1;
+}
+
 int rbd_snap_make(struct snapshot *snapshot, struct image_rbd *rbd, GError **error)
 {
 	const struct disk_layer *disk = disk_top(snapshot->disk);
@@ -111,7 +132,8 @@ int rbd_snap_make(struct snapshot *snapshot, struct image_rbd *rbd, GError **err
 	if (quiesce_end(snapshot, own ? NULL : error) < 0 && !own)
 		return -1;
 	if (!own)
-		return step_end(snapshot, STEP, error);
+		return check_made(snapshot, rbd, disk, error) < 0 ? -1
+								  : step_end(snapshot, STEP, error);
 	rbd_snap_move_error(snapshot, error, own);
 	return -1;
 }

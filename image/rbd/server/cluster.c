@@ -20,9 +20,10 @@ static int set_config_error(GError **error, const char *what, int rc)
 	return -1;
 }
 
-/* Returns the keyring files of the configuration that can be read, or NULL with what to do. */
+/* Returns where no keyring can be read, which the caller frees; NULL if one can be. */
 static char *describe_keyring(struct server *server)
 {
+	g_autoptr(GString) names = g_string_new(NULL);
 	char paths[OPTION_SIZE] = "";
 	g_auto(GStrv) each = NULL;
 
@@ -32,8 +33,11 @@ static char *describe_keyring(struct server *server)
 	for (char **path = each; *path; path++) {
 		if (**path && access(*path, R_OK) == 0)
 			return NULL;
+		if (**path)
+			g_string_append_printf(names, "%s%s", names->len ? ", " : "", *path);
 	}
-	return g_strdup_printf("no keyring of client.%s can be read at %s", server->user, paths);
+	return g_strdup_printf("no keyring of client.%s can be read at %s", server->user,
+			       names->str);
 }
 
 /* rados_connect() has failed. */

@@ -17,6 +17,7 @@
 #define REMOVE_BUSY_S 60
 #define SNAPS_FIRST 16
 #define OPTION_SIZE 256
+#define RELEASE_MIMIC 13 /* of Ceph */
 
 int image_has_parent(rbd_image_t image)
 {
@@ -83,21 +84,43 @@ static rbd_image_options_t clone_options(struct server *server)
 	return options;
 }
 
-/* The clone format of librbd, "auto", is 2 where the cluster requires clients of Mimic or later;
- * format 1 needs a protected snapshot. */
+/*
+ * Returns whether librbd will make a clone of format 1, which needs a protected snapshot: as
+ * librbd's CloneRequest chooses it. It is asked for first, because of Ceph 16: a clone that is
+ * refused may be freed while a thread of librbd uses it, which ends the process.
+ */
+static bool needs_protection(struct server *server)
+{
+	char format[OPTION_SIZE] = "auto";
+	int8_t least = 0, required = 0;
+
+	(void)rados_conf_get(server->cluster, "rbd_default_clone_format", format, sizeof(format));
+	if (g_str_equal(format, "1") || g_str_equal(format, "2"))
+		return g_str_equal(format, "1");
+	return rados_get_min_compatible_client(server->cluster, &least, &required) < 0 ||
+	       required < RELEASE_MIMIC;
+}
+
+static int protect(const struct cluster_image *from)
+{
+	rbd_image_t image;
+	int rc = rbd_open(from->io, from->name, &image, NULL);
+
+	if (rc < 0)
+		return rc;
+	rc = snapshot_protect(image, from->snap);
+	(void)rbd_close(image);
+	return rc;
+}
+
 static int clone_snapshot(struct server *server, const struct cluster_image *from, rados_ioctx_t to,
 			  const char *to_image)
 {
 	rbd_image_options_t options = clone_options(server);
-	rbd_image_t image;
-	int rc = rbd_clone3(from->io, from->name, from->snap, to, to_image, options);
+	int rc = needs_protection(server) ? protect(from) : 0;
 
-	if (rc == -EINVAL && rbd_open(from->io, from->name, &image, NULL) == 0) {
-		rc = snapshot_protect(image, from->snap);
-		(void)rbd_close(image);
-		if (rc == 0)
-			rc = rbd_clone3(from->io, from->name, from->snap, to, to_image, options);
-	}
+	if (rc == 0)
+		rc = rbd_clone3(from->io, from->name, from->snap, to, to_image, options);
 	rbd_image_options_destroy(options);
 	return rc;
 }

@@ -14,6 +14,7 @@
 #include "image/rbd/server/cluster.h"
 #include "image/rbd/server/failure.h"
 #include "image/rbd/server/operations.h"
+#include "image/rbd/server/patience.h"
 #include "image/rbd/server/reply.h"
 #include "image/rbd/server/source.h"
 
@@ -24,12 +25,18 @@
 static const struct {
 	const char *name;
 	server_operation_fn run;
+	bool patient; /* it may wait for the lock of a dead client */
 } operations[] = {
-	{"connect", cluster_connect},		{"info", operation_info},
-	{"snap_create", operation_snap_create}, {"snap_protect", operation_snap_protect},
-	{"snap_remove", operation_snap_remove}, {"clone", operation_clone},
-	{"flatten", operation_flatten},		{"remove", operation_remove},
-	{"source", server_source_open},		{"extents", server_source_extents},
+	{"connect", cluster_connect, false},
+	{"info", operation_info, false},
+	{"snap_create", operation_snap_create, false},
+	{"snap_protect", operation_snap_protect, false},
+	{"snap_remove", operation_snap_remove, true},
+	{"clone", operation_clone, false},
+	{"flatten", operation_flatten, false},
+	{"remove", operation_remove, true},
+	{"source", server_source_open, false},
+	{"extents", server_source_extents, false},
 };
 
 /* A thread: notices that novasnapd has closed its end, also during an operation. */
@@ -57,6 +64,7 @@ static void send_error(struct server *server, const GError *error)
 static int run_operation(struct server *server, const char *name, const cJSON *request,
 			 GError **error)
 {
+	struct patience *patience;
 	cJSON *answer;
 	int rc;
 
@@ -64,7 +72,10 @@ static int run_operation(struct server *server, const char *name, const cJSON *r
 		if (g_strcmp0(operations[i].name, name) != 0)
 			continue;
 		answer = cJSON_CreateObject();
+		patience = operations[i].patient ? patience_begin(server) : NULL;
 		rc = operations[i].run(server, request, answer, error);
+		if (patience)
+			patience_end(patience);
 		if (rc == 0)
 			reply_send(server, answer, NULL, 0);
 		else
