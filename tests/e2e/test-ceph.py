@@ -3,7 +3,8 @@
 """Snapshots of servers whose disks are in Ceph, under a real Nova and a Glance with its images in the same Ceph: of
 nova-compute and of novasnapd, which must show the same states, send the same messages and leave the same images. It
 prints what each costs. All tests run, in order.
-    NOVASNAP_CEPH_DATA=MIB      of data in each disk, 64 by default: half of it in the image that the disk is a clone of"""
+    NOVASNAP_CEPH_DATA=MIB      of data in each disk, 64 by default: half of it in the image that the disk is a clone of.
+                                The disk is twice as large"""
 import os
 import sys
 
@@ -24,9 +25,9 @@ DATA = int(os.environ.get("NOVASNAP_CEPH_DATA") or 64)
 CHUNK = 32
 MIB = 1 << 20
 EVENT = "compute_snapshot_instance"
-# Of an image's record: what differs from image to image.
+# Of an image's record: what differs from image to image. A newer Glance hashes data at a location in a task that goes on.
 OWN = {"id", "name", "created_at", "updated_at", "file", "self", "locations", "direct_url", "instance_uuid",
-       "os_hash_value", "checksum"}
+       "checksum", "os_hash_algo", "os_hash_value", "os_glance_import_task"}
 
 
 class CephPlayer(Player):
@@ -88,8 +89,8 @@ class CephEnvironment(Environment):
         cloud.compute_start()
         self.traffic = self.enter(Traffic(self.folder))
         self.traffic.add(cloud.compute.pid)
-        self.base = cloud.make_raw_image("base", DATA // 2, DATA // 2 + 64)
-        self.flavor = cloud.make_flavor(disk=1 + DATA // 512)
+        self.base = cloud.make_raw_image("base", DATA // 2, DATA * 2)
+        self.flavor = cloud.make_flavor(disk=0)  # a disk of the image's size
         servers = cloud.boot(["theirs", "ours", "theirs-off", "ours-off"], self.base, self.flavor)
         for server in servers.values():
             self.fill(f"{server}_disk")
@@ -173,7 +174,7 @@ def compare(theirs, ours, name):
     assert not lines, "\n".join(lines)
     one, other = ({key: value for key, value in player.records[player.images[f"{agent}, {name}"]].items() if key not in OWN}
                   for player, agent in ((theirs, "nova-compute"), (ours, "novasnapd")))
-    assert one == other, (one, other)
+    assert one == other, [(key, one.get(key), other.get(key)) for key in {*one, *other} if one.get(key) != other.get(key)]
 
 
 def test_direct(env):
