@@ -115,14 +115,15 @@ def test_the_manager_flattens(env):
 
 
 def test_the_base_image_tells_the_pool_of_a_flat_disk(env):
-    env.ceph.rbd("flatten", "--no-progress", f"vms/{env.guest.image}")
-    case = DirectCase(env, env.start_agent(), image_ref=env.base).send()
+    guest = env.make_guest()
+    env.ceph.rbd("flatten", "--no-progress", f"vms/{guest.image}")
+    case = DirectCase(env, env.start_agent(), guest, image_ref=env.base).send()
     case.is_whole()
     assert env.front.puts() == []
     case.forget()
     # Of another base image nothing is known.
     other = env.glance.create("other", container_format="bare", disk_format="raw")
-    case = Streamed(env, env.start_agent(), image_ref=other).send()
+    case = Streamed(env, env.start_agent(), guest, image_ref=other).send()
     case.is_whole()
     assert "the pool of Glance's images is unknown" in case.said(), case.said()
     case.forget()
