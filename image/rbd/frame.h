@@ -23,7 +23,7 @@
 
 /* The limits of reading: how long a read may be, in bytes, and the number of reads in flight. */
 #define RBD_READ_MAX ((uint32_t)1024 * 1024)
-#define RBD_READS_MAX 16
+#define RBD_READS_MAX 64
 /* One extent in a frame's data: offset and length, as little-endian numbers of 64 bits. */
 #define RBD_EXTENT_SIZE 16
 #define RBD_EXTENTS_PER_FRAME 4096

@@ -7,6 +7,10 @@
 #include "image/rbd/frame.h"
 #include "image/rbd/link.h"
 
+/* An OSD reads an object of 4 MiB, the usual size, in order. So the reads must reach several
+ * objects, as many as rbd export reads at once (rbd_concurrent_management_ops). */
+#define READ_AHEAD_MIB 40
+
 /* A request in flight. Its place in the table is its number. */
 struct request {
 	struct image_read *read; /* NULL: free */
@@ -306,6 +310,7 @@ struct image_source *image_source_new_rbd(const struct image_rbd_cluster *cluste
 		return NULL;
 	source = g_new0(struct rbd_source, 1);
 	source->head.ops = &rbd_source_ops;
+	source->head.read_ahead_mib = READ_AHEAD_MIB;
 	source->link = link;
 	source->name = g_strdup_printf("%s/%s@%s", pool, image, snap);
 	source->reading = g_strdup_printf("reading %s", source->name);

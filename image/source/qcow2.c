@@ -103,5 +103,6 @@ struct image_source *image_source_new_qcow2(struct image_source *source, GError 
 	layout.data_clusters = cluster_map_data_count(encoder->clusters);
 	encoder->tables = qcow2_tables_new(&layout);
 	encoder->head.size = qcow2_tables_file_size(encoder->tables);
+	encoder->head.read_ahead_mib = source->read_ahead_mib;
 	return &encoder->head;
 }

@@ -73,6 +73,7 @@ struct image_source *image_source_new_raw(struct image_source *source, GError **
 
 	raw->head.ops = &raw_ops;
 	raw->head.size = source->size;
+	raw->head.read_ahead_mib = source->read_ahead_mib;
 	raw->source = source;
 	raw->clusters = cluster_map_new(source, error);
 	if (raw->clusters)

@@ -154,6 +154,7 @@ struct image_source *image_source_new_scanned(struct image_source *source, const
 
 	scanned->head.ops = &scanned_ops;
 	scanned->head.size = source->size;
+	scanned->head.read_ahead_mib = source->read_ahead_mib;
 	scanned->source = source;
 	scanned->clusters = cluster_map_new(source, error);
 	if (scanned->clusters && scan_clusters(scanned, cancel, error) == 0)

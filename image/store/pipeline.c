@@ -253,6 +253,7 @@ struct pipeline *pipeline_start(const struct image_upload *upload, GError **erro
 		upload->begin(upload->opaque);
 	pipeline->block_count =
 		upload->read_ahead_mib > 0 ? upload->read_ahead_mib : DEFAULT_BLOCKS;
+	pipeline->block_count = MAX(pipeline->block_count, upload->source->read_ahead_mib);
 	pipeline->blocks = g_new0(struct block, pipeline->block_count);
 	pthread_mutex_init(&pipeline->lock, NULL);
 	pthread_cond_init(&pipeline->changed, NULL);

@@ -84,6 +84,7 @@ struct image_source *watched_disk_new(struct snapshot *snapshot, struct image_so
 
 	watched->head.ops = &ops;
 	watched->head.size = disk->size;
+	watched->head.read_ahead_mib = disk->read_ahead_mib;
 	watched->disk = disk;
 	watched->snapshot = snapshot;
 	return &watched->head;
