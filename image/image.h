@@ -284,6 +284,12 @@ enum image_location_result image_store_add_location(struct image_store *store,
 						    const char *id, const char *url,
 						    const atomic_int *cancel, GError **error);
 
+/* How long a refusal is remembered, in seconds. */
+#define IMAGE_LOCATIONS_REFUSED_S 3600
+/* Whether it makes sense to prepare a location: the store is no directory, and has not refused one
+ * in the last hour (IMAGE_LOCATIONS_REFUSED_S). */
+bool image_store_takes_locations(struct image_store *store);
+
 enum image_location_answer {
 	IMAGE_LOCATION_USED,	  /* the image has this location, or may have it */
 	IMAGE_LOCATION_UNUSED,	  /* the image waits for data, has other data or was deleted */

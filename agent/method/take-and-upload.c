@@ -322,10 +322,12 @@ static int attempt_snapshots(struct image_job *image, GError **error)
 	}
 }
 
-/* Only Glance takes locations, and nova releases with plain instances had no direct snapshots. */
+/* A copy for a Glance that takes no locations would be made in vain. nova releases with plain
+ * instances had no direct snapshots. */
 static bool may_be_direct(const struct task *task)
 {
-	return !task->agent->config->image.directory && !nova_instance_is_plain(task->instance);
+	return image_store_takes_locations(task->agent->store) &&
+	       !nova_instance_is_plain(task->instance);
 }
 
 int snapshot_take_and_upload(struct task *task, const struct snapshot_states *states,

@@ -14,6 +14,7 @@ struct image_store {
 	void *self;
 	struct rate_limit *rate_limit; /* NULL: no limit */
 	unsigned read_ahead_mib;
+	atomic_llong locations_refused_at; /* monotonic us, since the last success; 0: never */
 };
 
 struct image_store *image_store_new(const struct image_config *config, GError **error)
@@ -86,9 +87,25 @@ enum image_location_result image_store_add_location(struct image_store *store,
 						    const char *id, const char *url,
 						    const atomic_int *cancel, GError **error)
 {
-	return check_image_id(id, error)
-		       ? store->ops->add_location(store->self, identity, id, url, cancel, error)
-		       : IMAGE_LOCATION_FAILED;
+	enum image_location_result result;
+
+	if (!check_image_id(id, error))
+		return IMAGE_LOCATION_FAILED;
+	result = store->ops->add_location(store->self, identity, id, url, cancel, error);
+	if (result == IMAGE_LOCATION_REFUSED)
+		atomic_store(&store->locations_refused_at, g_get_monotonic_time());
+	else if (result == IMAGE_LOCATION_ADDED)
+		atomic_store(&store->locations_refused_at, 0);
+	return result;
+}
+
+bool image_store_takes_locations(struct image_store *store)
+{
+	long long refused_at = atomic_load(&store->locations_refused_at);
+
+	return store->ops != &directory_store_ops &&
+	       (refused_at == 0 || g_get_monotonic_time() - refused_at >=
+					   IMAGE_LOCATIONS_REFUSED_S * (gint64)G_USEC_PER_SEC);
 }
 
 enum image_location_answer image_store_has_location(struct image_store *store,

@@ -138,7 +138,13 @@ def test_glance_does_not_take_locations(env):
     states = task_states(env)
     assert states[-5:] == ["image_pending_upload", "image_uploading", "image_pending_upload", "image_uploading",
                            None], states
+    assert agent.text().count("copied inside Ceph") == 1
+    # The next one is not copied in vain.
+    second = Streamed(env, agent, glance=glance)
+    second.send().is_whole()
+    assert task_states(env)[-5:] == states[-5:] and agent.text().count("copied inside Ceph") == 1
     case.forget()
+    second.forget()
 
 
 def test_glance_stores_in_a_folder(env):

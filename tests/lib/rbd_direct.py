@@ -68,7 +68,7 @@ class DirectCase(Case):
         assert self.ceph.snapshots("images", self.image) == {"snap": True}
         assert self.ceph.children("images", self.image) == []
         self.check_bytes()
-        ways = "stream" if "uploading the data instead" in self.agent.text()[self.mark:] else "direct"
+        ways = "stream" if "method stream" in self.agent.text()[self.mark:] else "direct"
         assert ways in self.ways, self.said()
 
     def check_bytes(self):
