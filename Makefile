@@ -409,5 +409,5 @@ help: ## List the targets.
 
 .PHONY: all deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
         check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \
-        clean help unit-programs tools bench-programs fuzz-programs
+        clean help scale unit-programs tools bench-programs fuzz-programs
 .SECONDARY:
