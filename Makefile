@@ -282,6 +282,13 @@ soak: check-deps ## Take SNAPSHOTS snapshots (1000) of eight guests, with a faul
 	BUILD=$(BUILD) tests/faults/soak.py --snapshots $(or $(SNAPSHOTS),1000) --json $(BUILD)/soak.json \
 		--svg $(BUILD)/soak.svg
 
+scale: check-deps ## Run AGENTS agents (1000) against one broker, and 100 against a cluster, and send CASTS casts (10000).
+	@$(BUILDER) all
+	BUILD=$(BUILD) tests/scale/scale.py --agents $(or $(AGENTS),1000) --casts $(or $(CASTS),10000) \
+		--json $(BUILD)/scale.json
+	BUILD=$(BUILD) tests/scale/scale.py --cluster --agents 100 --casts $(or $(CASTS),10000) \
+		--json $(BUILD)/scale-cluster.json
+
 fuzz: ## Fuzz what comes from outside, each target for SECONDS (60); FUZZ=NAME picks one of tests/fuzz/fuzz-*.c.
 	@tests/lib/deps.sh build fuzz
 	@$(BUILDER) FUZZING=1 fuzz-programs
@@ -425,5 +432,5 @@ help: ## List the targets.
 
 .PHONY: all no-rbd deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
         check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \
-        clean help unit-programs tools bench-programs fuzz-programs
+        clean help scale unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

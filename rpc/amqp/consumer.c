@@ -49,6 +49,7 @@ struct consumer {
 	unsigned connection_number;
 	bool channel_open[CONSUMER_CHANNELS];
 	bool denial_logged;
+	bool loss_logged; /* since the last connection */
 	struct channel_retry refused[CONSUMER_CHANNELS];
 	struct delivery_assembler assemblers[CONSUMER_CHANNELS];
 };
@@ -93,6 +94,7 @@ static void consumer_disconnect(struct consumer *consumer, GError *why)
 	      established ? "the consuming connection is lost" : "cannot consume yet",
 	      why->message);
 	consumer->denial_logged = consumer->denial_logged || denied;
+	consumer->loss_logged = true;
 	g_error_free(why);
 }
 
@@ -183,6 +185,9 @@ static void consumer_connect(struct consumer *consumer)
 	}
 	set_connected(consumer, true);
 	broker_retry_connected(&consumer->retry);
+	if (consumer->loss_logged)
+		g_message("consuming again at %s", broker_peer(consumer->connection));
+	consumer->loss_logged = false;
 }
 
 /* A message that is requeued while its channel is still consumed would be delivered here again. */

@@ -50,6 +50,7 @@ struct mover {
 	gint64 failing_since; /* monotonic us: no message was moved since; 0: the last one was */
 	struct broker_connection *connection;
 	struct broker_retry retry;
+	bool loss_logged;  /* since the last connection */
 	unsigned refusals; /* of the first message, in turn */
 	gint64 not_before; /* monotonic us: when it is tried again */
 };
@@ -62,6 +63,7 @@ static void mover_disconnect(struct mover *mover, bool established, GError *why)
 	else
 		broker_retry_failed(&mover->retry, mover->config);
 	g_warning("cannot move messages to the queue %s: %s", mover->queue, why->message);
+	mover->loss_logged = true;
 	g_error_free(why);
 }
 
@@ -100,6 +102,9 @@ static void mover_connect(struct mover *mover)
 	}
 	broker_retry_connected(&mover->retry);
 	mover->not_before = 0;
+	if (mover->loss_logged)
+		g_message("moving messages to the queue %s is possible again", mover->queue);
+	mover->loss_logged = false;
 	if (!mover_first(mover))
 		mover->failing_since = 0;
 }

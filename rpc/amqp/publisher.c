@@ -45,7 +45,8 @@ struct publisher {
 	struct broker_retry retry;
 	struct unconfirmed *unconfirmed;
 	struct publisher_topology *topology;
-	bool blocked; /* the broker accepts nothing at the moment */
+	bool blocked;	  /* the broker accepts nothing at the moment */
+	bool loss_logged; /* since the last connection */
 	struct refusal_search refusals;
 };
 
@@ -65,6 +66,7 @@ static void publisher_disconnect(struct publisher *publisher, GError *why)
 	g_warning("%s: %s",
 		  established ? "the publishing connection is lost" : "cannot publish yet",
 		  why->message);
+	publisher->loss_logged = true;
 	outbox_set_broker_error(publisher->outbox, why->message);
 	g_error_free(why);
 }
@@ -119,6 +121,9 @@ static void publisher_connect(struct publisher *publisher)
 	outbox_set_broker_error(publisher->outbox, NULL);
 	atomic_store(&publisher->ready, true);
 	g_info("publishing at %s", broker_peer(publisher->connection));
+	if (publisher->loss_logged)
+		g_message("publishing again at %s", broker_peer(publisher->connection));
+	publisher->loss_logged = false;
 }
 
 /* In ms, whole seconds. A message that is published late expires with its deadline: its sender

@@ -65,6 +65,8 @@ def test_the_broker_is_restarted_between_two_casts_and_a_third_waits_for_it(env)
         equal(peer.done(waits), {"n": 3}, "the reply to what waited")
         equal(peer.request("echo")["args"], {"n": 3}, "what waited")
         peer.run("ready", timeout=LIMIT_S)
+        peer.wait_log("consuming again at")
+        peer.wait_log("publishing again at")
         with Oslo(n) as oslo:
             oslo.client().cast({}, "echo", n=2)
             equal(peer.request("echo")["args"], {"n": 2}, "the second cast")

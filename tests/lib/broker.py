@@ -28,9 +28,10 @@ class _Client:
     def host(self):
         return self.url.split("@")[1].strip("/")
 
-    def connection(self, vhost=""):
+    def connection(self, vhost="", **options):
+        """`options`: of kombu's transport."""
         import kombu  # which the demo does without
-        return kombu.Connection(self.url.replace("rabbit:", "amqp:", 1) + vhost)
+        return kombu.Connection(self.url.replace("rabbit:", "amqp:", 1) + vhost, transport_options=options)
 
     def publish(self, body, routing_key, exchange="nova", vhost=""):
         """Publishes a body unchanged, or a message that is encoded as JSON, to an exchange that exists."""
@@ -91,11 +92,14 @@ class Broker(_Client):
                 *(f"ssl_options.{key} = {path}" for key, path in zip(("cacertfile", "certfile", "keyfile"), files))]
 
     def start(self, wait=True):
-        # The server's script starts an epmd when there is none; this one ends with us.
-        self.epmd_process = spawn(["epmd", "-port", str(self.epmd), "-address", "127.0.0.1"], self.log)
+        self._start_epmd()
         self.process = spawn(["/usr/lib/rabbitmq/bin/rabbitmq-server"], self.log, self.env)
         if wait:
             self.wait()
+
+    def _start_epmd(self):
+        """The server's script starts an epmd when there is none; this one ends with us."""
+        self.epmd_process = spawn(["epmd", "-port", str(self.epmd), "-address", "127.0.0.1"], self.log)
 
     def wait(self):
         for port in filter(None, (self.management_port, self.port)):

@@ -60,6 +60,7 @@ class Libvirtd:
         self.socket = os.path.join(self.run, "libvirt-sock")
         self.uri = self.uri_of("qemu:///system")
         self.process = self.probe = None
+        self.limits = ""  # lines of libvirtd.conf
 
     def uri_of(self, uri):
         """Returns the URI of one of its drivers, by its socket."""
@@ -86,7 +87,7 @@ class Libvirtd:
 
     def start(self, wait=True):
         conf = self._write("libvirtd.conf", 'unix_sock_group = "libvirt"\nunix_sock_rw_perms = "0770"\n'
-                           'auth_unix_rw = "none"\n')
+                           f'auth_unix_rw = "none"\n{self.limits}')
         # Guests get no /dev of their own, which a changed root or a hidden device would upset.
         # The control groups are the machine's, where another libvirtd may have a guest of the same name.
         binds = {self._write("qemu.conf", 'namespaces = []\nstdio_handler = "file"\nsecurity_driver = "none"\n'

@@ -5,7 +5,7 @@
  */
 #include "rpc/json.h"
 #include "rpc/limits.h"
-#include "rpc/nova/conductor.h"
+#include "rpc/nova/conductor-args.h"
 #include "rpc/nova/instance-save.h"
 #include "rpc/nova/notify.h"
 #include "rpc/nova/payload-exception.h"

@@ -7,7 +7,7 @@
  */
 #include "agent/method/methods.h"
 #include "rpc/json.h"
-#include "rpc/nova/conductor.h"
+#include "rpc/nova/conductor-args.h"
 #include "rpc/nova/instance-save.h"
 #include "rpc/nova/payload-exception.h"
 #include "rpc/nova/payload-legacy.h"

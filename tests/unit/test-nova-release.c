@@ -4,7 +4,7 @@
  */
 #include "agent/daemon/dispatch.h"
 #include "rpc/json.h"
-#include "rpc/nova/conductor.h"
+#include "rpc/nova/conductor-args.h"
 #include "rpc/nova/instance-save.h"
 #include "rpc/nova/payload-versioned.h"
 #include "rpc/nova/value.h"

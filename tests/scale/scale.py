@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Many novasnapds on one machine against one real RabbitMQ, a real libvirtd, and a stand-in conductor: what they cost at
+rest, how fast all of them consume after a start and after a restart of the broker, and a burst of casts of which none may
+be lost. The casts are for instances that no libvirt has, so that each costs what the agent itself costs.
+    scale.py [--agents 1000] [--casts 10000] [--rest SECONDS] [--json FILE]
+    scale.py --cluster [--agents 100] ...    against a cluster of three brokers with quorum queues, one of which is killed
+                                             during the burst
+Prints each figure, and fails if a cast was lost or an agent has ended."""
+import argparse
+import collections
+import contextlib
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(TOP, "tests", each) for each in ("lib", "bench", "scale")]
+import fleet as fleets  # noqa: E402
+import meter  # noqa: E402
+from agent import write_sections  # noqa: E402
+from broker import Broker  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from libvirtd import Libvirtd  # noqa: E402
+from paths import CAST  # noqa: E402
+from process import Folder, end, spawn  # noqa: E402
+
+DESCRIPTORS = 65536
+BROKER_ENV = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none", "RABBITMQ_MAX_OPEN_FILES": str(DESCRIPTORS)}
+
+
+class Conductor:
+    """The stand-in conductor, in a process of its own."""
+
+    def __init__(self, folder, url, *conf):
+        self.log, self.process = folder.file("conductor.log"), None
+        self.arguments = [sys.executable, os.path.join(TOP, "tests/scale/conductor.py"), url, *conf]
+
+    def __enter__(self):
+        self.process = spawn(self.arguments, self.log)
+        return self
+
+    def __exit__(self, *_):
+        end(self.process)
+
+
+def percentile(values, percent):
+    return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
+
+
+def seconds(values):
+    return {"median": round(statistics.median(values), 2), "p99": round(percentile(values, 99), 2),
+            "last": round(max(values), 2)}
+
+
+def beam(broker):
+    """Returns the process of the broker that does the work."""
+    pids = [broker.process.pid, *meter.children(broker.process.pid)]
+    return max(pids, key=lambda pid: meter.memory(pid)[1])
+
+
+def connects(log, mark):
+    """Returns how many connections the broker accepted in each second after a mark of its log."""
+    with open(log, errors="replace") as file:
+        file.seek(mark)
+        found = re.findall(r"(\d\d):(\d\d):(\d\d)\.\d+\S* \[info\] <[^>]*> accepting AMQP connection", file.read())
+    times = [int(hours) * 3600 + int(minutes) * 60 + int(secs) for hours, minutes, secs in found]
+    if not times:
+        return []
+    counted = collections.Counter(each - times[0] for each in times)
+    return [counted[second] for second in range(max(counted) + 1)]
+
+
+def burst(broker, fleet, count, half=lambda: None):
+    """Sends casts as fast as the broker takes them. `half` is called when half of them are sent. Returns the figures."""
+    with open(CAST) as file:
+        message = json.load(file)
+    sent = set()
+    began = time.time()
+    # As oslo.messaging publishes: what the broker has not confirmed is not sent.
+    with broker.connection(confirm_publish=True) as connection:
+        producer = connection.Producer()
+        for number in range(count):
+            if number == count // 2:
+                half()
+            message["args"]["instance"]["nova_object.data"]["uuid"] = str(uuid.uuid4())
+            message["args"]["image_id"] = str(uuid.uuid4())
+            message["_unique_id"] = uuid.uuid4().hex
+            sent.add(message["_unique_id"])
+            agent = fleet.agents[number % len(fleet.agents)]
+            producer.publish(json.dumps(message), exchange="nova", routing_key=f"compute.{agent.host}",
+                             content_type="application/json", content_encoding="utf-8", retry=True)
+    published = time.time() - began
+    own = [f"compute.{agent.host}" for agent in fleet.agents]
+    while True:
+        held = dict(line.split("\t") for line in
+                    broker.ctl("list_queues", "--no-table-headers", "name", "messages").splitlines())
+        if not sum(int(held[name]) for name in own):
+            break
+        if time.time() - began > 1800:
+            raise RuntimeError("the queues are not empty after 1800 s")
+        time.sleep(1)
+    acked = time.time() - began
+    ids, _last = fleet.journaled()
+    while fleet.open_jobs():
+        if time.time() - began > 3600:
+            raise RuntimeError("the jobs have not ended after 3600 s")
+        time.sleep(5)
+    return {"casts": count, "published_s": round(published, 1), "acked_s": round(acked, 1),
+            "ended_s": round(time.time() - began, 1), "lost": len(sent - set(ids)),
+            "twice": len(ids) - len(set(ids))}
+
+
+def rest(fleet, broker, libvirt, wait_s):
+    pids = {"broker": beam(broker), "libvirtd": libvirt.process.pid}
+    before = {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in pids.items()}}
+    began = time.monotonic()
+    time.sleep(wait_s)
+    passed = time.monotonic() - began
+    after = {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in pids.items()}}
+    anonymous, pss = fleet.memory()
+    return {"cpu_percent": {name: round((after[name] - before[name]) / passed * 100, 1) for name in before},
+            "anonymous_mib": round(statistics.median(anonymous), 2), "pss_mib": round(statistics.median(pss), 2),
+            "broker_pss_mib": round(meter.memory(pids["broker"])[1]), "seconds": round(passed)}
+
+
+class Site:
+    """What both measurements have: a libvirtd, a conductor and the agents."""
+
+    def __init__(self, options, folder, stack):
+        self.options, self.folder, self.stack = options, folder, stack
+        self.figures = {"agents": options.agents, "cpus": os.cpu_count()}
+        self.libvirt = Libvirtd(folder)
+        self.libvirt.limits = "max_clients = 20000\nmax_queued_clients = 20000\nmax_anonymous_clients = 20000\n"
+
+    def note(self, name, value):
+        self.figures[name] = value
+        print(f"{name}: {json.dumps(value)}", flush=True)
+
+    def start(self, service):
+        self.stack.callback(service.stop)
+        service.start()
+
+    def make_fleet(self, url, conf=(), **sections):
+        self.start(self.libvirt)
+        self.stack.enter_context(Conductor(self.folder, url, *conf))
+        fleet = fleets.Fleet(self.folder, self.options.agents, url, self.libvirt.uri,
+                             novasnap={"control": "conductor", "report_state": "true"}, **sections)
+        self.stack.callback(fleet.stop)
+        return fleet
+
+
+def measure_one(site):
+    """One broker."""
+    options, note = site.options, site.note
+    broker = Broker(site.folder, options=["heartbeat = 60"])
+    broker.env.update(BROKER_ENV)
+    site.start(broker)
+    fleet = site.make_fleet(broker.url)
+    mark = os.path.getsize(broker.log)
+    note("start_s", seconds(fleet.start()))
+    note("start_connects_per_s", connects(broker.log, mark))
+    time.sleep(15)
+    note("connections", len(broker.ctl("list_connections", "--no-table-headers", "pid").split()))
+    note("rest", rest(fleet, broker, site.libvirt, options.rest))
+    marks = fleet.marks()
+    broker.stop()
+    mark = os.path.getsize(broker.log)
+    time.sleep(options.away)
+    broker.start()
+    note("restart_s", seconds(fleet.wait_log((fleets.CONSUMES, fleets.PUBLISHES), marks, time.monotonic())))
+    note("restart_connects_per_s", connects(broker.log, mark))
+    note("burst", burst(broker, fleet, options.casts))
+    anonymous, _pss = fleet.memory()
+    note("anonymous_after_mib", round(statistics.median(anonymous), 2))
+
+
+def measure_cluster(site):
+    """Three brokers, quorum queues. The second one is killed during the burst, and started again after it."""
+    cluster = Cluster(site.folder)
+    for node in cluster.nodes:
+        node.env.update(BROKER_ENV)
+    site.start(cluster)
+    conf = site.folder.file("oslo.conf")
+    rabbit = {"rabbit_quorum_queue": "true", "rabbit_transient_quorum_queue": "true"}
+    write_sections(conf, {"oslo_messaging_rabbit": rabbit})
+    fleet = site.make_fleet(cluster.url, [conf], oslo_messaging_rabbit=rabbit)
+    site.note("start_s", seconds(fleet.start()))
+    time.sleep(15)
+    site.note("rest", rest(fleet, cluster.nodes[0], site.libvirt, site.options.rest))
+    site.note("burst_with_a_kill", burst(cluster.nodes[0], fleet, site.options.casts, cluster.nodes[1].kill))
+    cluster.nodes[1].start()
+    site.note("burst", burst(cluster.nodes[0], fleet, site.options.casts))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--casts", type=int, default=10000)
+    parser.add_argument("--rest", type=int, default=120, help="seconds")
+    parser.add_argument("--away", type=int, default=20, help="seconds for which the broker is stopped")
+    parser.add_argument("--cluster", action="store_true")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
+    with Folder() as folder, contextlib.ExitStack() as stack:
+        site = Site(options, folder, stack)
+        (measure_cluster if options.cluster else measure_one)(site)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(site.figures, file, indent=1)
+    bursts = [value for name, value in site.figures.items() if name.startswith("burst")]
+    if any(each["lost"] or each["twice"] for each in bursts):
+        sys.exit("scale.py: casts were lost or taken twice")
+
+
+if __name__ == "__main__":
+    main()
