@@ -21,6 +21,7 @@ static const struct {
 	{"beside", command_beside, "run novasnapd beside a nova-compute, or end that"},
 	{"snapshot", command_snapshot, "take a snapshot of a guest, without a cloud"},
 	{"send", command_send, "send a snapshot cast, as nova-api does"},
+	{"top", command_top, "show what this host's novasnapd is doing"},
 	{"watch", command_watch, "show the progress of snapshots"},
 	{"jobs", command_jobs, "list the jobs of this host's novasnapd"},
 	{"show", command_show, "show a job and its steps"},

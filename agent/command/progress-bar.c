@@ -11,11 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/command/command.h"
 #include "rpc/json.h"
 
 #define BAR_WIDTH 28
 #define POLL_MS 100
-#define EXIT_SIGNAL 130
 #define MEBI (1024.0 * 1024.0)
 
 struct progress_view {

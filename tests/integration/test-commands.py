@@ -15,7 +15,7 @@ from environment import Environment  # noqa: E402
 from paths import BUILD, CAST  # noqa: E402
 from process import free_port  # noqa: E402
 
-COMMANDS = ("check", "beside", "snapshot", "send", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
+COMMANDS = ("check", "beside", "snapshot", "send", "top", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
 NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
 AS_NOVA = "runuser -u nova -g nova -G libvirt -G libvirt-qemu -- "
 
@@ -91,7 +91,8 @@ def test_options_before_the_command(env):
 def test_options_of_the_commands(env):
     for command in COMMANDS:
         env.fails(2, ["--frob", f"novasnap {command} --help"], command, "--frob")
-    for arguments in (["check", "x"], ["jobs", "x"], ["watch", "x"], ["show"], ["show", "1", "2"], ["cancel"],
+    for arguments in (["check", "x"], ["jobs", "x"], ["watch", "x"], ["show"], ["show", "1", "2"], ["cancel"], ["top", "x"],
+                      ["top", "--interval", "0"], ["top", "--interval", "nan"], ["top", "--interval", "often"],
                       ["cancel", "x"], ["record"], ["record", "a", "b"], ["replay"], ["decode"], ["snapshot"],
                       ["send"], ["send", "snapshot_instance"], ["send", "reboot_instance", "--domain", "x"],
                       ["send", "snapshot_instance", "--domain", "x", "--file", "y"],
