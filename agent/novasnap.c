@@ -102,6 +102,10 @@ static char *list_commands(void)
 	return g_string_free(text, FALSE);
 }
 
+static const char description[] =
+	"With --json a command prints JSON objects, each on one line; errors stay text, on standard "
+	"error.\n\nExit status:\n" COMMAND_EXIT_ALL "\nExample:\n  novasnap jobs --open";
+
 static int run_command(const struct command_context *context, int argc, char **argv)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
@@ -134,6 +138,7 @@ int main(int argc, char **argv)
 	g_option_context_set_strict_posix(options, TRUE);
 	g_option_context_set_help_enabled(options, FALSE);
 	g_option_context_set_summary(options, summary);
+	g_option_context_set_description(options, description);
 	config_files_add_options(options, paths);
 	g_option_context_add_main_entries(options, entries, NULL);
 	if (!g_option_context_parse(options, &argc, &argv, &error)) {

@@ -17,6 +17,13 @@
 /* Lines of command_help.exit_status. */
 #define COMMAND_EXIT_USAGE "  2    wrong option or argument, or invalid configuration\n"
 #define COMMAND_EXIT_SIGNAL "  130  Ctrl-C"
+/* The same numbers in all commands; each command says what its own mean. */
+#define COMMAND_EXIT_ALL                                                                           \
+	"  0    the command did what it was asked to do\n"                                         \
+	"  1    it failed, or what it waited for has failed\n" COMMAND_EXIT_USAGE                  \
+	"  3    beside: novasnap is not enabled, or something that was not waited for is "         \
+	"missing\n"                                                                                \
+	"  130  a signal, such as that of Ctrl-C, ended it before that\n"
 
 /* The texts of --json: of a command with one result, and of one that goes on. */
 #define COMMAND_JSON "Print the result as a JSON object, on one line"
