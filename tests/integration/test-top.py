@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """novasnap top in a terminal: what it shows of a real snapshot, also while novasnapd is away and started again; every
-size of the terminal; keys and signals, after which the terminal is as it was. And as plain text and JSON."""
+size of the terminal; keys and signals, after which the terminal is as it was. And as plain text and JSON. Also the tables,
+bars and JSON of the other commands, whose keys conf/docs/commands.md must have."""
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import tap  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import MIB  # noqa: E402
 from paths import CAST, TOP  # noqa: E402
-from screen import Screen  # noqa: E402
+from screen import Screen, lines_of  # noqa: E402
 
 GIVEN_BACK = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 COLOR = re.compile(r"\x1b\[[\d;]*m")
@@ -37,7 +38,7 @@ class Top(Environment):
         self.guest.wait_writing(1)
 
     def agent(self, **novasnap):
-        return self.enter(self.stopped_agent(upload_bytes_per_second=SLOW, shutdown_grace="0", **novasnap))
+        return self.enter(self.stopped_agent(**{"upload_bytes_per_second": SLOW, "shutdown_grace": "0", **novasnap}))
 
     def stopped_agent(self, **novasnap):
         return self.make_agent(sections={"images": self.own_images()}, **novasnap)
@@ -49,6 +50,12 @@ class Top(Environment):
     def send(self, agent):
         """Sends a cast for the guest. Returns the image's id."""
         return agent.command("send", "snapshot_instance", "--file", CAST, "--instance", self.guest.uuid).stdout.strip()
+
+    def queued_image(self, agent):
+        """Makes an image that waits for data. Returns its id."""
+        done = agent.command("send", "snapshot_instance", "--file", CAST, "--instance", self.guest.uuid, "--host",
+                             "elsewhere", check=False)
+        return re.search(r"image (\S+) was created, but the cast was not sent", done.stderr)[1]
 
     def top(self, agent, *more, prefix=(), **terminal):
         argv = [*prefix, os.path.join(agent.programs, "novasnap"), *agent.files, "top", "--interval", "0.2", *more]
@@ -63,6 +70,21 @@ def wait_for(screen, pattern, seconds=40):
         return tap.wait_for(pattern, lambda: screen.shows(pattern), seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}; the screen: {screen.frame()}, {screen.text()[-300:]!r}") from None
+
+
+def documented(*objects):
+    with open(os.path.join(TOP, "conf/docs/commands.md"), encoding="utf-8") as file:
+        page = file.read()
+    for key in set().union(*objects):
+        assert re.search(rf"`{key}`", page), key
+
+
+def objects_of(done, status=0):
+    """Returns the objects that a command has printed, one on each line."""
+    assert done.returncode == status, done
+    objects = [json.loads(line) for line in done.stdout.splitlines()]
+    documented(*objects)
+    return objects
 
 
 def as_it_was(screen):
@@ -225,9 +247,7 @@ def test_json(env):
     assert job["stage"] == "running" and job["snapshot_method"] == "stream" and not job["resumed"], job
     assert MIB <= job["bytes_per_second"] <= 3 * MIB and 0 < job["seconds_left"] < 30, job
     assert job["job"] < waiting["job"] and waiting["stage"] == "waiting" and job["seconds"] > 0, status
-    documented = open(os.path.join(TOP, "conf/docs/commands.md")).read()
-    for key in {*status, *job, *waiting}:
-        assert f"`{key}`" in documented, key
+    documented(status, job, waiting)
     with subprocess.Popen([os.path.join(agent.programs, "novasnap"), *agent.files, "top", "--interval", "0.2", "--json"],
                           stdout=subprocess.PIPE, text=True) as process:
         assert all(json.loads(process.stdout.readline())["answers"] for _ in range(5))
@@ -255,6 +275,98 @@ def test_beside_nova_compute(env):
     agent = env.start_beside_agent(sections={"images": env.own_images()})
     screen = env.top(agent, columns=120)
     wait_for(screen, r"broker connected; mode beside \(enabled, takes its methods\), \d+ forwarded, \d+ taken")
+
+
+def test_jobs_as_a_table(env):
+    agent = env.agent()
+    image = env.send(agent)
+    tap.wait_for("upload", lambda: "bytes to upload" in agent.text(), 30)
+    argv = [os.path.join(agent.programs, "novasnap"), *agent.files, "jobs"]
+    for columns in (200, 100, 80, 40, 12):
+        screen = env.enter(Screen(argv, columns=columns))
+        assert screen.wait() == 0
+        titles, row = lines_of(screen.text())[:2]
+        assert max(len(titles), len(row)) <= columns, (columns, titles, row)
+        assert titles.split()[0] == "JOB" and row.split()[0] == "1", (titles, row)
+        assert columns < 40 or "STATE" in titles and " open " in f"{row} ", (columns, titles, row)
+        assert columns < 80 or image[:8] in row and env.guest.uuid[:8] in row and "uploading" in row, (columns, row)
+        assert (image in row) == (columns >= 150), (columns, row)
+        assert "\x1b[33mopen" in screen.text()
+    line = agent.command("jobs").stdout
+    assert image in line and "\x1b" not in line and "JOB" not in line, line
+    agent.command("cancel", image)
+
+
+def test_bars_fit_the_terminal(env):
+    """Each upload has a bar of its own, which a line above does not end."""
+    agent = env.agent()
+    screen = env.enter(Screen([os.path.join(agent.programs, "novasnap"), *agent.files, "watch"], columns=44))
+    time.sleep(1)  # it says nothing when it listens
+    image = env.send(agent)
+    tap.wait_for("bar", lambda: re.search(rf"{image[:8]} .*\[#+\.+\]", screen.text()), 30)
+    bars = [line for line in lines_of(screen.text()) if "[#" in line]
+    assert bars and all(len(line) <= 44 for line in bars), bars
+    screen.resize(90, 24)
+    tap.wait_for("a longer bar", lambda: re.search(r"\[[#.]{28}\].* \d+ s left\r\n", COLOR.sub("", screen.text())), 30)
+    agent.command("cancel", image)
+    tap.wait_for("failure", lambda: f"{image[:8]} failed: it was" in COLOR.sub("", screen.text()), 20)
+    screen.type("\x03")
+    assert screen.wait() == 130
+
+
+def test_json_of_the_other_commands(env):
+    agent = env.agent(upload_bytes_per_second="0")
+    sent, *events = objects_of(agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid,
+                                             "--watch", "--timeout", "60", "--json"))
+    assert sent["topic"] == f"compute.{agent.host}" and events[-1]["phase"] == "done", (sent, events)
+    assert {event["image_id"] for event in events} == {sent["image"]}
+    [job] = objects_of(agent.command("jobs", "--json"))
+    assert job["image"] == sent["image"] and job["state"] == "done" and job["step"] is None, job
+    [shown] = objects_of(agent.command("show", "--json", sent["image"]))
+    assert shown["steps"] and {key: shown[key] for key in job} == job, shown
+    documented(*shown["steps"])
+    message = json.loads(agent.command("show", "--message", "--json", str(job["job"])).stdout)
+    assert message["args"]["image_id"] == sent["image"], message
+    [none] = objects_of(agent.command("cancel", "--json", sent["image"], check=False), 1)
+    assert none["cancelled"] == 0 and none["host"] == agent.host, none
+    first, *events = objects_of(agent.command("snapshot", "--json", env.guest.name, "--to", env.own_images()))
+    assert events[-1]["phase"] == "done" and events[-1]["image_id"] == first["image"], events
+
+
+def test_replay_from_the_journal(env):
+    agent = env.agent(upload_bytes_per_second="0")
+    first = agent.snapshot(env.guest.uuid)[0]
+    image = json.loads(agent.command("show", "--json", first).stdout)["job"]
+    queued = env.queued_image(agent)
+    recording = env.folder.file("recording.jsonl")
+    argv = [os.path.join(agent.programs, "novasnap"), *agent.files, "record", "--json", "--count", "1", recording]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as recorder:
+        assert "recording messages" in recorder.stderr.readline()
+        [cast] = objects_of(agent.command("replay", "--json", "--job", str(image), "--image", queued))
+        [recorded] = [json.loads(line) for line in recorder.stdout]
+        assert recorder.wait(20) == 0
+    documented(recorded)
+    assert cast == {"method": "snapshot_instance", "image": queued, "topic": f"compute.{agent.host}"}, cast
+    assert recorded == {"recorded": 1, "method": "snapshot_instance"}, recorded
+    tap.wait_for("end", lambda: agent.has_ended(queued), 60)
+    assert json.loads(agent.command("show", "--json", queued).stdout)["state"] == "done", agent.text()
+    # An image of the journal, and in this process.
+    queued = env.queued_image(agent)
+    agent.stop()
+    cast, *events = objects_of(agent.command("replay", "--local", "--json", "--job", first, "--image", queued))
+    assert cast["topic"] is None and events[-1]["phase"] == "done" and events[-1]["image_id"] == queued, events
+    done = agent.command("replay", "--job", "99", check=False)
+    assert done.returncode == 1 and "has no job, image or instance 99" in done.stderr, done
+
+
+def test_beside_in_json(env):
+    agent = env.start_beside_agent(sections={"images": env.own_images()})
+    done = agent.command("beside", "--guard", "--json")
+    assert objects_of(done)[0] == {"result": "done", "stage": "enabled", "given_back": False,
+                                   "line_in_configuration": False}, done
+    done = agent.command("beside", "--disable", "--wait", "0", "--json", check=False)
+    [result] = objects_of(done, 3)
+    assert result["result"] == "pending" and done.stderr, done
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ declare -A table=(
 	# Glance of sid is served by uwsgi.
 	[run]="@run-directory glance-api uwsgi-plugin-python3"
 	[test]="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
-		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime"
+		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime
+		zsh man-db"
 	# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
 	[e2e]="keystone nova-api nova-conductor nova-scheduler nova-compute nova-compute-kvm|nova-compute-qemu
 		placement-api mariadb-server uwsgi-core uwsgi-plugin-python3 python3-pymysql python3-openstacksdk
