@@ -25,7 +25,7 @@ declare -A table=(
 		python3-amqp ovmf swtpm-tools"
 	[roots]="debootstrap debian-archive-keyring iproute2 mount util-linux wget"
 	[container]="docker.io @roots"
-	[deb]="build-essential dpkg-dev debhelper help2man lintian systemd-dev|systemd"
+	[deb]="build-essential dpkg-dev debhelper lintian systemd-dev|systemd"
 	[bench]="gnuplot-nox curl nbdkit openssl procps"
 	[lint]="clang-format clang-tidy cppcheck git shellcheck"
 	[fuzz]="clang libclang-rt-dev"
