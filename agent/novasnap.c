@@ -103,7 +103,8 @@ static char *list_commands(void)
 }
 
 static const char description[] =
-	"With --json a command prints JSON objects, each on one line; errors stay text, on standard "
+	"With --json a command prints JSON objects, each on one line; errors stay text, on "
+	"standard "
 	"error.\n\nExit status:\n" COMMAND_EXIT_ALL "\nExample:\n  novasnap jobs --open";
 
 static int run_command(const struct command_context *context, int argc, char **argv)

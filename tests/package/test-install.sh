@@ -50,7 +50,9 @@ version=$(sed -n 's/^VERSION := //p' Makefile)
 [ "$("$place/opt/novasnap/bin/novasnap" --version)" = "novasnap $version" ] || fail "novasnap does not run"
 grep -q '^ExecStart=/opt/novasnap/bin/novasnapd$' "$place/opt/units/novasnapd.service" || fail "the unit starts another program"
 if grep -q 'Conflicts=' "$place/opt/units/novasnapd.service"; then fail "the unit conflicts with nova-compute"; fi
-man --warnings --local-file "$place/opt/novasnap/share/man/man1/novasnap.1" | grep -q 'novasnap top' || fail "no manual page"
+page=$place/opt/novasnap/share/man/man1/novasnap.1
+grep -q '^\.SS top$' "$page" || fail "the manual page has no command top"
+grep -q '^The documents in /opt/novasnap/share/doc/novasnap\.$' "$page" || fail "the manual page names another folder"
 # Links between the pages hold in one folder.
 while read -r page; do
 	while read -r link; do
