@@ -140,7 +140,7 @@ static int record_messages(const struct config *config, const char *path, unsign
 	rpc = rpc_open(&config->rpc, error);
 	if (rpc && rpc_listen(rpc, keys, record_message, &recorder, error) == 0 &&
 	    command_wait_ready(rpc, error) == 0) {
-		(void)fprintf(stderr, "recording messages to %s in %s; press Ctrl-C to stop", key,
+		(void)fprintf(stderr, "recording messages to %s in %s; press Ctrl-C to stop\n", key,
 			      path);
 		g_main_loop_run(recorder.loop);
 		status = EXIT_SUCCESS;
