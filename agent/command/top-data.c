@@ -109,7 +109,7 @@ void top_data_take(struct top_data *data, cJSON *answer, const char *problem, gi
 		data->pid = pid;
 	add_rates(data, json, now);
 	cJSON_AddStringToObject(json, "host", data->host);
-	cJSON_AddNumberToObject(json, "time", (double)(g_get_real_time() / 1000) / 1000.0);
+	cJSON_AddNumberToObject(json, "time", (double)g_get_real_time() / G_USEC_PER_SEC);
 	cJSON_AddBoolToObject(json, "answers", answer != NULL);
 	cJSON_AddBoolToObject(json, "restarted",
 			      data->restarted_at > 0 &&
