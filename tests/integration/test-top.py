@@ -144,6 +144,7 @@ def test_novasnapd_is_killed_and_started(env):
     image = env.send(agent)
     screen = env.top(agent, columns=120)
     wait_for(screen, rf"{image[:8]}.*uploading")
+    assert not screen.shows("restarted"), screen.frame()
     agent.kill()
     wait_for(screen, "novasnapd does not answer, trying again")
     assert not screen.shows(image[:8])
