@@ -20,7 +20,7 @@ from screen import Screen, lines_of  # noqa: E402
 
 GIVEN_BACK = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 COLOR = re.compile(r"\x1b\[[\d;]*m")
-SLOW = str(2 * MIB)  # bytes a second: 18 seconds for a guest of 36 MiB
+SLOW = str(MIB)  # bytes a second: 36 seconds for a guest of 36 MiB
 
 
 class Top(Environment):
@@ -105,7 +105,7 @@ def test_a_snapshot_and_one_that_waits(env):
     wait_for(screen, r"1 running, 1 waiting, 0 recovering; broker connected; mode exclusive")
     row = wait_for(screen, rf"{env.guest.uuid[:8]} +{first[:8]} +stream +uploading the im.* +\[#+\.+\] +[1-9]\d? %"
                            r" +(\d+(\.\d)?) MiB/s +\d+ s")
-    assert 1 <= float(row[1]) <= 3, row
+    assert 0.5 <= float(row[1]) <= 1.5, row
     assert screen.shows(rf"{second[:8]} +snapshot_?.* waiting for its"), screen.frame()
     assert screen.shows(rf"host {agent.host}  novasnapd [\d.]+, process {agent.process.pid}\b"), screen.frame()
     assert COLOR.search(screen.text())
@@ -246,7 +246,7 @@ def test_json(env):
     [job], [waiting] = status["jobs"], status["waiting_jobs"]
     assert {job["image"], waiting["image"]} == images and status["waiting"] == 1, status
     assert job["stage"] == "running" and job["snapshot_method"] == "stream" and not job["resumed"], job
-    assert MIB <= job["bytes_per_second"] <= 3 * MIB and 0 < job["seconds_left"] < 30, job
+    assert 0.5 * MIB <= job["bytes_per_second"] <= 1.5 * MIB and 0 < job["seconds_left"] < 80, job
     assert job["job"] < waiting["job"] and waiting["stage"] == "waiting" and job["seconds"] > 0, status
     documented(status, job, waiting)
     with subprocess.Popen([os.path.join(agent.programs, "novasnap"), *agent.files, "top", "--interval", "0.2", "--json"],
@@ -306,7 +306,7 @@ def test_bars_fit_the_terminal(env):
     image = env.send(agent)
     tap.wait_for("bar", lambda: re.search(rf"{image[:8]} .*\[#+\.+\]", screen.text()), 30)
     bars = [line for line in lines_of(screen.text()) if "[#" in line]
-    assert bars and all(len(line) <= 44 for line in bars), bars
+    assert bars and all(len(line) <= 44 and " MiB" in line for line in bars), bars
     screen.resize(90, 24)
     tap.wait_for("a longer bar", lambda: re.search(r"\[[#.]{28}\].* \d+ s left\r\n", COLOR.sub("", screen.text())), 30)
     agent.command("cancel", image)
