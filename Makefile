@@ -95,7 +95,11 @@ TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tool
 AGENTS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
 PROGS  := $(AGENTS) $(if $(HAS_RBD),$(BUILD)/$(RBD))
 
-all: $(PROGS) $(if $(HAS_RBD),,no-rbd) ## Build novasnapd, novasnap, novasnap-thaw and novasnap-rbd.
+# The manual pages, by conf/man/pages.
+PAGES := $(filter-out $(if $(HAS_RBD),,$(RBD).8),$(shell awk '$$2 ~ /^[0-9]$$/ { print $$1 "." $$2 }' conf/man/pages))
+MAN   := $(addprefix $(BUILD)/man/,$(PAGES))
+
+all: $(PROGS) $(MAN) $(if $(HAS_RBD),,no-rbd) ## Build the programs, and their manual pages.
 
 no-rbd:
 	@echo "  $(RBD), for images in Ceph, is not built: it needs librbd-dev and librados-dev (\"make deps\")"
@@ -119,6 +123,27 @@ $(AGENTS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
 $(BUILD)/$(RBD): $(RBD_OBJ) $(BUILD)/image.a
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ -lrbd -lrados $(LIBS)
+
+# What a page is, in words of the list, and the pages beside it.
+page_what = $(shell awk '$$1 "." $$2 == "$(1)" { $$1 = $$2 = ""; sub(/^ +/, ""); print }' conf/man/pages)
+make_page = @mkdir -p $(@D); echo "  MAN   $@"; awk -f conf/man/common.awk -f conf/man/$(1)-page.awk -v name='$(basename $(@F))' \
+	-v section='$(patsubst .%,%,$(suffix $(@F)))' -v what='$(call page_what,$(@F))' -v version='$(VERSION)' \
+	-v see='$(subst $(eval ) ,$(comma),$(foreach p,$(PAGES),$(basename $(p))/$(patsubst .%,%,$(suffix $(p)))))'
+PAGE_SOURCES := conf/man/pages conf/man/common.awk conf/man/program-page.awk conf/man/config-page.awk Makefile
+
+$(BUILD)/man/novasnap.conf.5: conf/novasnap.conf $(BUILD)/man/config-keys.tsv $(PAGE_SOURCES)
+	$(call make_page,config) -v keys=$(BUILD)/man/config-keys.tsv conf/novasnap.conf >$@.new && mv $@.new $@
+
+$(BUILD)/man/config-keys.tsv: $(BUILD)/conf/man/config-keys
+	@mkdir -p $(@D)
+	@$< >$@.new && mv $@.new $@
+
+$(BUILD)/conf/man/config-keys: $(BUILD)/conf/man/config-keys.o $(LINK)
+	@echo "  LINK  $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(filter-out %.conf.5,$(MAN)): $(BUILD)/man/%: $(PROGS) $(PAGE_SOURCES)
+	$(call make_page,program) -v program=$(BUILD)/$(basename $(@F)) >$@.new && mv $@.new $@
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LINK)
 	@echo "  LINK  $@"
@@ -364,16 +389,26 @@ sysconfdir  ?= $(SYSCONFDIR)
 unitdir     ?= $(UNITDIR)
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 sysusersdir ?= $(prefix)/lib/sysusers.d
+mandir      ?= $(prefix)/share/man
+# zsh's own folder for functions of other packages. Debian's differs.
+bashcompdir ?= $(prefix)/share/bash-completion/completions
+zshcompdir  ?= $(prefix)/share/zsh/site-functions
 DOCUMENTS   := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/docs/*.svg) conf/novasnap.conf \
                conf/apparmor-libvirt-qemu
 UNITS       := $(wildcard conf/*.service conf/*.timer)
 EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf
 SAMPLE      := $(sysconfdir)/novasnap/novasnap.conf
 
-install: all ## Install the programs, the sample configuration, the systemd files and the documents (DESTDIR, PREFIX).
+install: all ## Install the programs, the sample configuration, the systemd files, manual pages and documents (DESTDIR, PREFIX).
 	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir)/examples $(sysconfdir)/novasnap $(unitdir) $(tmpfilesdir) \
 		$(sysusersdir))
 	install -m 755 $(PROGS) $(DESTDIR)$(bindir)/
+	for page in $(PAGES); do \
+		install -D -m 644 $(BUILD)/man/$$page $(DESTDIR)$(mandir)/man$${page##*.}/$$page && \
+		sed -i 's,/usr/share/doc/novasnap,$(docdir),' $(DESTDIR)$(mandir)/man$${page##*.}/$$page || exit 1; \
+	done
+	install -D -m 644 conf/completion/novasnap.bash $(DESTDIR)$(bashcompdir)/novasnap
+	install -D -m 644 conf/completion/_novasnap $(DESTDIR)$(zshcompdir)/_novasnap
 	install -m 644 $(DOCUMENTS) $(DESTDIR)$(docdir)/
 	install -m 644 $(EXAMPLES) $(DESTDIR)$(docdir)/examples/
 	# There the pages are in one folder, without HACKING.md.
@@ -394,6 +429,8 @@ uninstall: ## Remove what `make install` has installed, but not a changed /etc/n
 	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(AGENTS)) $(RBD)) \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(tmpfilesdir)/novasnap.conf $(DESTDIR)$(sysusersdir)/novasnap.conf \
+		$(foreach p,$(PAGES),$(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $(p)))/$(p)) \
+		$(DESTDIR)$(bashcompdir)/novasnap $(DESTDIR)$(zshcompdir)/_novasnap \
 		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCUMENTS))) \
 		$(addprefix $(DESTDIR)$(docdir)/examples/,$(notdir $(EXAMPLES)))
 	if cmp -s conf/novasnap.conf $(DESTDIR)$(SAMPLE); then rm $(DESTDIR)$(SAMPLE); fi
@@ -428,7 +465,7 @@ help: ## List the targets.
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS=@ read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
 
--include $(OBJ:.o=.d) $(RBD_OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
+-include $(OBJ:.o=.d) $(RBD_OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d $(BUILD)/conf/man/*.d)
 
 .PHONY: all no-rbd deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
         check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \

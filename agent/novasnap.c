@@ -21,6 +21,7 @@ static const struct {
 	{"beside", command_beside, "run novasnapd beside a nova-compute, or end that"},
 	{"snapshot", command_snapshot, "take a snapshot of a guest, without a cloud"},
 	{"send", command_send, "send a snapshot cast, as nova-api does"},
+	{"top", command_top, "show what this host's novasnapd is doing"},
 	{"watch", command_watch, "show the progress of snapshots"},
 	{"jobs", command_jobs, "list the jobs of this host's novasnapd"},
 	{"show", command_show, "show a job and its steps"},
@@ -101,6 +102,11 @@ static char *list_commands(void)
 	return g_string_free(text, FALSE);
 }
 
+static const char description[] =
+	"With --json a command prints JSON objects, each on one line; errors stay text, on "
+	"standard "
+	"error.\n\nExit status:\n" COMMAND_EXIT_ALL "\nExample:\n  novasnap jobs --open";
+
 static int run_command(const struct command_context *context, int argc, char **argv)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
@@ -133,6 +139,7 @@ int main(int argc, char **argv)
 	g_option_context_set_strict_posix(options, TRUE);
 	g_option_context_set_help_enabled(options, FALSE);
 	g_option_context_set_summary(options, summary);
+	g_option_context_set_description(options, description);
 	config_files_add_options(options, paths);
 	g_option_context_add_main_entries(options, entries, NULL);
 	if (!g_option_context_parse(options, &argc, &argv, &error)) {

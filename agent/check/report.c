@@ -5,14 +5,12 @@
 #include "agent/check/report.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "rpc/rpc.h"
 
 void check_report(struct check *check, enum check_result result, const char *subject,
 		  const char *format, ...)
 {
-	static const char *const words[] = {"ok", "warn", "FAIL"};
 	g_autofree char *full_text = NULL;
 	g_autofree char *text = NULL;
 	va_list arguments;
@@ -25,8 +23,7 @@ void check_report(struct check *check, enum check_result result, const char *sub
 		text = g_steal_pointer(&full_text);
 	/* A server's error message may consist of several lines. */
 	g_strdelimit(text, "\r\n", ' ');
-	printf("%-4s  %s: %s\n", words[result], subject, text);
-	(void)fflush(stdout);
+	check->print(result, subject, text, check->print_opaque);
 	check->failed += result == CHECK_FAIL;
 	check->warned += result == CHECK_WARN;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The results of `novasnap check`, one line on standard output each.
+ * The results of `novasnap check`.
  */
 #ifndef NOVASNAP_AGENT_CHECK_REPORT_H
 #define NOVASNAP_AGENT_CHECK_REPORT_H
@@ -16,12 +16,16 @@ struct check {
 	const struct config *config;
 	struct virt_config virt; /* used to open `host`: with shorter limits than config->virt */
 	struct virt_host *host;	 /* NULL: libvirt cannot be reached */
-	unsigned failed;	 /* number of CHECK_FAIL results */
-	unsigned warned;	 /* number of CHECK_WARN results */
+	/* Gets each result; `text` is one line without secrets. */
+	void (*print)(enum check_result result, const char *subject, const char *text,
+		      void *opaque);
+	void *print_opaque;
+	unsigned failed; /* number of CHECK_FAIL results */
+	unsigned warned; /* number of CHECK_WARN results */
 };
 
-/* Prints a result and counts it. `subject` is the thing that was checked; the format describes the
- * result and what to do about it. Line breaks are replaced by spaces. */
+/* Has a result printed, and counts it. `subject` is the thing that was checked; the format
+ * describes the result and what to do about it. Line breaks are replaced by spaces. */
 void check_report(struct check *check, enum check_result result, const char *subject,
 		  const char *format, ...) G_GNUC_PRINTF(4, 5);
 

@@ -9,6 +9,7 @@
 #include "agent/beside/state.h"
 #include "agent/command/beside-common.h"
 #include "agent/command/beside-parts.h"
+#include "agent/command/common.h"
 #include "agent/daemon/status.h"
 #include "agent/task/thread.h"
 #include "rpc/beside-look.h"
@@ -213,7 +214,6 @@ static void print_json(const struct status_view *view)
 {
 	cJSON *object = cJSON_CreateObject();
 	cJSON *exchange, *daemon, *problems;
-	char *text;
 
 	cJSON_AddStringToObject(object, "stage", beside_stage_name(view->state.stage));
 	cJSON_AddBoolToObject(object, "given_back", view->state.given_back);
@@ -239,10 +239,7 @@ static void print_json(const struct status_view *view)
 	problems = cJSON_AddArrayToObject(object, "problems");
 	for (guint i = 0; i < view->problems->len; i++)
 		cJSON_AddItemToArray(problems, cJSON_CreateString(view->problems->pdata[i]));
-	text = cJSON_Print(object);
-	printf("%s\n", text);
-	cJSON_free(text);
-	cJSON_Delete(object);
+	command_print_json(object);
 }
 
 static void print_queue(const char *label, const char *name, const struct rpc_beside_queue *queue)

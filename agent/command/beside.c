@@ -2,6 +2,11 @@
 /*
  * novasnap beside: runs novasnapd beside a nova-compute.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "agent/beside/state.h"
 #include "agent/command/beside-parts.h"
 #include "agent/command/common.h"
 
@@ -36,10 +41,40 @@ static struct config *load_config(const struct command_context *context)
 	return config;
 }
 
+/* With --json, what the parts print for people goes to standard error. Returns the file descriptor
+ * of standard output. */
+static int divert_output(void)
+{
+	int output = dup(STDOUT_FILENO);
+
+	(void)dup2(STDERR_FILENO, STDOUT_FILENO);
+	return output;
+}
+
+static void print_result(const struct config *config, int output, int result)
+{
+	struct beside_state state;
+	cJSON *object = cJSON_CreateObject();
+	bool known = beside_state_read(config->state_dir, &state, NULL) == 0;
+
+	(void)fflush(stdout);
+	(void)dup2(output, STDOUT_FILENO);
+	(void)close(output);
+	cJSON_AddStringToObject(object, "result",
+				result == EXIT_SUCCESS	 ? "done"
+				: result == EXIT_PENDING ? "pending"
+							 : "failed");
+	cJSON_AddStringToObject(object, "stage",
+				known ? beside_stage_name(state.stage) : "unknown");
+	cJSON_AddBoolToObject(object, "given_back", known && state.given_back);
+	cJSON_AddBoolToObject(object, "line_in_configuration", config->nova_has_exchange);
+	command_print_json(object);
+}
+
 int command_beside(const struct command_context *context, int argc, char **argv)
 {
 	gboolean enable = FALSE, disable = FALSE, status = FALSE, guard = FALSE, json = FALSE;
-	int wait_s = WAIT_S, result;
+	int wait_s = WAIT_S, output, result;
 	const GOptionEntry entries[] = {
 		{"enable", 0, 0, G_OPTION_ARG_NONE, &enable, "Give the requests to novasnapd",
 		 NULL},
@@ -51,7 +86,7 @@ int command_beside(const struct command_context *context, int argc, char **argv)
 		 NULL},
 		{"wait", 0, 0, G_OPTION_ARG_INT, &wait_s,
 		 "How long to wait for nova-compute's restart (default 300)", "SECONDS"},
-		{"json", 0, 0, G_OPTION_ARG_NONE, &json, "Print the status as JSON", NULL},
+		{"json", 0, 0, G_OPTION_ARG_NONE, &json, COMMAND_JSON, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
@@ -61,15 +96,21 @@ int command_beside(const struct command_context *context, int argc, char **argv)
 	if (argc > 1 || enable + disable + status + guard != 1)
 		return command_fail_usage("beside",
 					  "give one of --enable, --disable, --status and --guard");
-	if (wait_s < 0 || wait_s > WAIT_MAX_S || (json && !status))
-		return command_fail_usage("beside", json ? "--json is for --status"
-							 : "--wait is from 0 to 86400");
+	if (wait_s < 0 || wait_s > WAIT_MAX_S)
+		return command_fail_usage("beside", "--wait is from 0 to 86400");
 	config = load_config(context);
 	if (!config)
 		return EXIT_USAGE;
+	if (status)
+		return beside_status(config, json);
+	output = json ? divert_output() : -1;
 	if (enable)
-		return beside_enable(config, (unsigned)wait_s);
-	if (disable)
-		return beside_disable(config, (unsigned)wait_s);
-	return status ? beside_status(config, json) : beside_guard(config);
+		result = beside_enable(config, (unsigned)wait_s);
+	else if (disable)
+		result = beside_disable(config, (unsigned)wait_s);
+	else
+		result = beside_guard(config);
+	if (json)
+		print_result(config, output, result);
+	return result;
 }

@@ -64,12 +64,24 @@ static int cancel_by_broker(const struct config *config, const char *host, const
 	return count;
 }
 
+static void print_json(const char *id, const char *host, int count)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(object, "id", id);
+	cJSON_AddStringToObject(object, "host", host);
+	cJSON_AddNumberToObject(object, "cancelled", count);
+	command_print_json(object);
+}
+
 int command_cancel(const struct command_context *context, int argc, char **argv)
 {
 	g_autofree char *host = NULL;
+	gboolean json = FALSE;
 	const GOptionEntry entries[] = {
 		{"host", 0, 0, G_OPTION_ARG_STRING, &host,
 		 "Cancel on this compute host, through the broker (default: this host)", "HOST"},
+		{"json", 0, 0, G_OPTION_ARG_NONE, &json, COMMAND_JSON, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
@@ -90,6 +102,10 @@ int command_cancel(const struct command_context *context, int argc, char **argv)
 	}
 	if (count < 0)
 		return command_fail("cancel", error);
+	if (json)
+		print_json(argv[1], host ? host : config->rpc.host, count);
+	else if (count > 0)
+		printf("%d %s cancelled\n", count, count == 1 ? "snapshot is" : "snapshots are");
 	if (count > 0)
 		return EXIT_SUCCESS;
 	(void)fprintf(stderr, "novasnap cancel: no snapshot of %s is running on host %s\n", argv[1],

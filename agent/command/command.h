@@ -9,6 +9,8 @@
 
 /* The exit status for a wrong option or argument, and for an invalid configuration. */
 #define EXIT_USAGE 2
+/* A signal, such as that of Ctrl-C, has ended the command. */
+#define EXIT_SIGNAL 130
 
 /* The global options, given before the command. */
 struct command_context {
@@ -28,6 +30,7 @@ int command_replay(const struct command_context *context, int argc, char **argv)
 int command_send(const struct command_context *context, int argc, char **argv);
 int command_show(const struct command_context *context, int argc, char **argv);
 int command_snapshot(const struct command_context *context, int argc, char **argv);
+int command_top(const struct command_context *context, int argc, char **argv);
 int command_watch(const struct command_context *context, int argc, char **argv);
 
 #endif

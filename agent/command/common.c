@@ -72,6 +72,16 @@ int command_fail(const char *command, const GError *error)
 	return EXIT_FAILURE;
 }
 
+void command_print_json(cJSON *object)
+{
+	char *text = cJSON_PrintUnformatted(object);
+
+	puts(text ? text : "{}");
+	(void)fflush(stdout);
+	cJSON_free(text);
+	cJSON_Delete(object);
+}
+
 struct config *command_config(const struct command_context *context, const char *command)
 {
 	g_autoptr(GError) error = NULL;

@@ -5,6 +5,7 @@
 #ifndef NOVASNAP_AGENT_COMMAND_COMMON_H
 #define NOVASNAP_AGENT_COMMAND_COMMON_H
 
+#include <cjson/cJSON.h>
 #include <glib.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,6 +17,17 @@
 /* Lines of command_help.exit_status. */
 #define COMMAND_EXIT_USAGE "  2    wrong option or argument, or invalid configuration\n"
 #define COMMAND_EXIT_SIGNAL "  130  Ctrl-C"
+/* The same numbers in all commands; each command says what its own mean. */
+#define COMMAND_EXIT_ALL                                                                           \
+	"  0    the command did what it was asked to do\n"                                         \
+	"  1    it failed, or what it waited for has failed\n" COMMAND_EXIT_USAGE                  \
+	"  3    beside: novasnap is not enabled, or something that was not waited for is "         \
+	"missing\n"                                                                                \
+	"  130  a signal, such as that of Ctrl-C, ended it before that\n"
+
+/* The texts of --json: of a command with one result, and of one that goes on. */
+#define COMMAND_JSON "Print the result as a JSON object, on one line"
+#define COMMAND_JSON_LINES "Print JSON objects, one on each line"
 
 /* The text of --help, in addition to the options. */
 struct command_help {
@@ -38,6 +50,9 @@ int command_fail_usage(const char *command, const char *problem);
 
 /* Prints an error in one line. Returns EXIT_FAILURE. */
 int command_fail(const char *command, const GError *error);
+
+/* Prints a JSON object on one line, and deletes it. */
+void command_print_json(cJSON *object);
 
 /* Loads the configuration; the caller frees it with config_free. NULL after printing the error. */
 struct config *command_config(const struct command_context *context, const char *command);

@@ -22,8 +22,22 @@ static const struct command_help help = {
 	.example = "novasnap decode /var/lib/novasnap/rejected/FILE",
 };
 
+/* Deletes the message. */
+static void print_message_json(cJSON *message, const char *reason)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	cJSON_AddItemToObject(object, "message", message);
+	if (reason)
+		cJSON_AddStringToObject(object, "reason", reason);
+	else
+		cJSON_AddNullToObject(object, "reason");
+	command_print_json(object);
+}
+
 /* A recorded line contains the message as text in its member `body`. */
-static int print_message(const char *body, size_t length, GError **error)
+static int print_message(const char *body, size_t length, const char *reason, bool json,
+			 GError **error)
 {
 	cJSON *message = rpc_body_decode(body, length, error);
 	const cJSON *recorded = cJSON_GetObjectItemCaseSensitive(message, "body");
@@ -33,7 +47,12 @@ static int print_message(const char *body, size_t length, GError **error)
 	if (!message)
 		return -1;
 	if (cJSON_IsString(recorded)) {
-		rc = print_message(recorded->valuestring, strlen(recorded->valuestring), error);
+		rc = print_message(recorded->valuestring, strlen(recorded->valuestring), reason,
+				   json, error);
+	} else if (json) {
+		rpc_body_redact(message);
+		print_message_json(message, reason);
+		return 0;
 	} else {
 		rpc_body_redact(message);
 		text = cJSON_Print(message);
@@ -44,19 +63,19 @@ static int print_message(const char *body, size_t length, GError **error)
 	return rc;
 }
 
-/* A rejected message is kept with its reason in the first line. Prints that line, and returns its
- * length. */
-static size_t print_reason(const char *text, size_t length)
+/* A rejected message is kept with its reason in the first line. Returns that line without its mark,
+ * which the caller frees, and its length in the file; NULL: there is none. */
+static char *read_reason(const char *text, size_t length, size_t *ret_skipped)
 {
 	const char *end = length > 0 && *text == '#' ? memchr(text, '\n', length) : NULL;
-	size_t size = end ? (size_t)(end - text) + 1 : 0;
 
-	(void)fwrite(text, 1, size, stdout);
-	return size;
+	*ret_skipped = end ? (size_t)(end - text) + 1 : 0;
+	return end ? g_strstrip(g_strndup(text + 1, *ret_skipped - 1)) : NULL;
 }
 
 /* Prints the text as one message, or else each of its lines as a message. */
-static int print_messages(const char *text, size_t length, GError **error)
+static int print_messages(const char *text, size_t length, const char *reason, bool json,
+			  GError **error)
 {
 	g_autoptr(GError) whole = NULL;
 	g_auto(GStrv) lines = NULL;
@@ -66,7 +85,7 @@ static int print_messages(const char *text, size_t length, GError **error)
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE, "it is empty");
 		return -1;
 	}
-	if (print_message(text, length, &whole) == 0)
+	if (print_message(text, length, reason, json, &whole) == 0)
 		return 0;
 	lines = g_strsplit(text, "\n", -1);
 	for (char **line = lines; *line && lines[1]; line++) {
@@ -74,7 +93,7 @@ static int print_messages(const char *text, size_t length, GError **error)
 
 		if (!*g_strstrip(*line))
 			continue;
-		if (print_message(*line, strlen(*line), &local) < 0) {
+		if (print_message(*line, strlen(*line), reason, json, &local) < 0) {
 			if (printed == 0)
 				break;
 			g_propagate_prefixed_error(error, g_steal_pointer(&local),
@@ -91,10 +110,15 @@ static int print_messages(const char *text, size_t length, GError **error)
 
 int command_decode(const struct command_context *context, int argc, char **argv)
 {
-	const GOptionEntry entries[] = {G_OPTION_ENTRY_NULL};
+	gboolean json = FALSE;
+	const GOptionEntry entries[] = {
+		{"json", 0, 0, G_OPTION_ARG_NONE, &json, COMMAND_JSON_LINES, NULL},
+		G_OPTION_ENTRY_NULL,
+	};
 	g_autoptr(GError) error = NULL;
 	g_autofree char *text = NULL;
-	size_t length, skipped;
+	g_autofree char *reason = NULL;
+	size_t length, skipped = 0;
 	int status;
 
 	(void)context;
@@ -103,8 +127,11 @@ int command_decode(const struct command_context *context, int argc, char **argv)
 	if (argc != 2)
 		return command_fail_usage("decode", "name one file, or - for standard input");
 	text = command_read_file(argv[1], &length, &error);
-	skipped = text ? print_reason(text, length) : 0;
-	if (text && print_messages(text + skipped, length - skipped, &error) == 0)
+	if (text)
+		reason = read_reason(text, length, &skipped);
+	if (reason && !json)
+		printf("# %s\n", reason);
+	if (text && print_messages(text + skipped, length - skipped, reason, json, &error) == 0)
 		return EXIT_SUCCESS;
 	/* Errors about the file already contain its name. */
 	if (text)

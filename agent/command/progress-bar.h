@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Shows the progress of snapshots on standard output: a bar for each upload, which is updated in
- * place on a terminal, and a line for each change of state.
+ * Shows the progress of snapshots on standard output: a bar for each upload, which are updated
+ * in place on a terminal, and a line for each change of state.
  */
 #ifndef NOVASNAP_AGENT_COMMAND_PROGRESS_BAR_H
 #define NOVASNAP_AGENT_COMMAND_PROGRESS_BAR_H
@@ -13,9 +13,10 @@ struct progress_view;
 
 /* With `rpc`, listens to the agents' notifications from now on; NULL: progress comes only from
  * progress_view_push. `image` and `instance` restrict the output to that image or instance; may be
- * NULL. NULL with an error. */
+ * NULL. `json`: the payloads of the notifications are printed, one on each line. NULL with an
+ * error. */
 struct progress_view *progress_view_new(struct rpc *rpc, const char *image, const char *instance,
-					GError **error);
+					bool json, GError **error);
 
 /* Shows progress until the snapshot of `image` or `instance` has succeeded (returns 0) or failed
  * (1), until `timeout_s` seconds are over (1; 0: no limit), or until SIGINT or SIGTERM (130).

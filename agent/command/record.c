@@ -32,6 +32,8 @@ struct recorder {
 	gint64 began_us;
 	atomic_uint left; /* number of messages still to record, unless `unlimited` */
 	bool unlimited;
+	bool json;
+	unsigned recorded;  /* used only by the consuming thread */
 	atomic_int problem; /* errno of a failed write; 0: none */
 };
 
@@ -63,6 +65,24 @@ static char *format_line(const struct recorder *recorder, const cJSON *message)
 	return text;
 }
 
+static void report_message(struct recorder *recorder, const char *method)
+{
+	cJSON *object;
+
+	recorder->recorded++;
+	if (!recorder->json) {
+		(void)fprintf(stderr, "recorded: %s\n", method ? method : "a message");
+		return;
+	}
+	object = cJSON_CreateObject();
+	cJSON_AddNumberToObject(object, "recorded", recorder->recorded);
+	if (method)
+		cJSON_AddStringToObject(object, "method", method);
+	else
+		cJSON_AddNullToObject(object, "method");
+	command_print_json(object);
+}
+
 /* Called in the consuming thread. */
 static void record_message(const char *event_type, const cJSON *message, void *opaque)
 {
@@ -79,7 +99,7 @@ static void record_message(const char *event_type, const cJSON *message, void *o
 		atomic_store(&recorder->problem, errno);
 	cJSON_free(line);
 	if (atomic_load(&recorder->problem) == 0)
-		(void)fprintf(stderr, "recorded: %s\n", method ? method : "a message");
+		report_message(recorder, method);
 	if (atomic_load(&recorder->problem) != 0 ||
 	    (!recorder->unlimited && atomic_fetch_sub(&recorder->left, 1) == 1))
 		g_main_loop_quit(recorder->loop);
@@ -97,12 +117,12 @@ static FILE *create_file(const char *path, GError **error)
 	return file;
 }
 
-static int record_messages(const struct config *config, const char *path, unsigned count,
+static int record_messages(const struct config *config, const char *path, unsigned count, bool json,
 			   GError **error)
 {
 	g_autofree char *key = g_strdup_printf("%s.%s", config->rpc.topic, config->rpc.host);
 	const char *const keys[] = {key, NULL};
-	struct recorder recorder = {.routing_key = key, .unlimited = count == 0};
+	struct recorder recorder = {.routing_key = key, .unlimited = count == 0, .json = json};
 	struct rpc *rpc = NULL;
 	int problem;
 	int status = -1;
@@ -120,7 +140,7 @@ static int record_messages(const struct config *config, const char *path, unsign
 	rpc = rpc_open(&config->rpc, error);
 	if (rpc && rpc_listen(rpc, keys, record_message, &recorder, error) == 0 &&
 	    command_wait_ready(rpc, error) == 0) {
-		(void)fprintf(stderr, "recording messages to %s in %s; press Ctrl-C to stop", key,
+		(void)fprintf(stderr, "recording messages to %s in %s; press Ctrl-C to stop\n", key,
 			      path);
 		g_main_loop_run(recorder.loop);
 		status = EXIT_SUCCESS;
@@ -145,9 +165,11 @@ static int record_messages(const struct config *config, const char *path, unsign
 int command_record(const struct command_context *context, int argc, char **argv)
 {
 	int count = 0;
+	gboolean json = FALSE;
 	const GOptionEntry entries[] = {
 		{"count", 0, 0, G_OPTION_ARG_INT, &count,
 		 "End after this number of messages (default: 0, no limit)", "N"},
+		{"json", 0, 0, G_OPTION_ARG_NONE, &json, COMMAND_JSON_LINES, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
@@ -163,6 +185,6 @@ int command_record(const struct command_context *context, int argc, char **argv)
 	config = command_config(context, "record");
 	if (!config)
 		return EXIT_USAGE;
-	status = record_messages(config, argv[1], (unsigned)count, &error);
+	status = record_messages(config, argv[1], (unsigned)count, json, &error);
 	return status < 0 ? command_fail("record", error) : status;
 }

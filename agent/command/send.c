@@ -32,8 +32,25 @@ struct send_options {
 	char *name;
 	char *host;
 	gboolean watch;
+	gboolean json;
 	int timeout;
 };
+
+static void print_sent(const struct send_options *options, const char *topic, const char *image)
+{
+	cJSON *object;
+
+	if (!options->json) {
+		printf("%s\n", image);
+		(void)fflush(stdout);
+		return;
+	}
+	object = cJSON_CreateObject();
+	cJSON_AddStringToObject(object, "method", METHOD);
+	cJSON_AddStringToObject(object, "image", image);
+	cJSON_AddStringToObject(object, "topic", topic);
+	command_print_json(object);
+}
 
 /* Publishes the cast for an image, and with --watch shows the progress. The view must listen before
  * the cast is sent. */
@@ -49,8 +66,7 @@ static int publish_cast(const struct config *config, const struct send_options *
 	cJSON_free(body);
 	if (rc < 0)
 		return -1;
-	printf("%s\n", image);
-	(void)fflush(stdout);
+	print_sent(options, topic, image);
 	return view ? progress_view_run(view, (unsigned)options->timeout) : EXIT_SUCCESS;
 }
 
@@ -71,7 +87,7 @@ static int send_through_broker(struct rpc *rpc, const struct config *config,
 		return -1;
 	if (cast_retarget(message, options->instance, image, error) == 0) {
 		if (options->watch)
-			*ret_view = progress_view_new(rpc, image, NULL, error);
+			*ret_view = progress_view_new(rpc, image, NULL, options->json, error);
 		if ((*ret_view || !options->watch) && command_wait_ready(rpc, error) == 0)
 			status = publish_cast(config, options, rpc, *ret_view, message, image,
 					      error);
@@ -157,6 +173,7 @@ int command_send(const struct command_context *context, int argc, char **argv)
 		 "Show the progress of the snapshot until its end", NULL},
 		{"timeout", 0, 0, G_OPTION_ARG_INT, &options.timeout,
 		 "With --watch: end after this time (default: 0, no limit)", "SECONDS"},
+		{"json", 0, 0, G_OPTION_ARG_NONE, &options.json, COMMAND_JSON_LINES, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	int status;

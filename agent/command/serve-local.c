@@ -11,7 +11,7 @@
 #include "agent/command/progress-bar.h"
 #include "agent/daemon/manager.h"
 
-int serve_locally(const struct config *config, cJSON *cast, GError **error)
+int serve_locally(const struct config *config, cJSON *cast, bool json, GError **error)
 {
 	struct config local = *config;
 	struct rpc_request *request = rpc_request_new_local(cast);
@@ -27,7 +27,7 @@ int serve_locally(const struct config *config, cJSON *cast, GError **error)
 	local.notify.enabled = false;
 	local.shutdown_grace_s = 0;
 	if (image)
-		view = progress_view_new(NULL, image, NULL, error);
+		view = progress_view_new(NULL, image, NULL, json, error);
 	else
 		g_set_error_literal(error, RPC_ERROR, RPC_ERROR_DECODE,
 				    "the message has no image; only snapshots can be executed "

@@ -9,9 +9,10 @@
 
 #include "agent/config/config.h"
 
-/* Executes the cast (taking ownership) and shows its progress on standard output. Returns the exit
+/* Executes the cast (taking ownership) and shows its progress on standard output, as
+ * `novasnap watch` does. Returns the exit
  * status: 0 after success, 1 after failure, 130 after SIGINT or SIGTERM, when the snapshot has been
  * cancelled and rolled back; or -1 with an error if it could not be started. */
-int serve_locally(const struct config *config, cJSON *cast, GError **error);
+int serve_locally(const struct config *config, cJSON *cast, bool json, GError **error);
 
 #endif

@@ -32,7 +32,7 @@ static void choose_store(struct config *config, const char *to)
 }
 
 static int make_snapshot(const struct config *config, const char *domain, const char *name,
-			 GError **error)
+			 bool json, GError **error)
 {
 	cJSON *cast = cast_for_domain(config, domain, error);
 	g_autofree char *image = cast ? cast_create_image(config, cast, name, error) : NULL;
@@ -41,15 +41,23 @@ static int make_snapshot(const struct config *config, const char *domain, const 
 		cJSON_Delete(cast);
 		return -1;
 	}
-	printf("%s\n", image);
-	(void)fflush(stdout);
-	return serve_locally(config, cast, error);
+	if (json) {
+		cJSON *object = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(object, "image", image);
+		command_print_json(object);
+	} else {
+		printf("%s\n", image);
+		(void)fflush(stdout);
+	}
+	return serve_locally(config, cast, json, error);
 }
 
 int command_snapshot(const struct command_context *context, int argc, char **argv)
 {
 	g_autofree char *name = NULL;
 	g_autofree char *to = NULL;
+	gboolean json = FALSE;
 	const GOptionEntry entries[] = {
 		{"name", 0, 0, G_OPTION_ARG_STRING, &name,
 		 "The image's name (default: snapshot of DOMAIN)", "NAME"},
@@ -57,6 +65,7 @@ int command_snapshot(const struct command_context *context, int argc, char **arg
 		 "Where to put the image: the absolute path of a folder, or glance (default: the "
 		 "configured store)",
 		 "DIR|glance"},
+		{"json", 0, 0, G_OPTION_ARG_NONE, &json, COMMAND_JSON_LINES, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
@@ -76,6 +85,6 @@ int command_snapshot(const struct command_context *context, int argc, char **arg
 	choose_store(config, to);
 	if (!name)
 		name = g_strdup_printf("snapshot of %s", argv[1]);
-	status = make_snapshot(config, argv[1], name, &error);
+	status = make_snapshot(config, argv[1], name, json, &error);
 	return status < 0 ? command_fail("snapshot", error) : status;
 }

@@ -19,11 +19,12 @@ static const struct command_help help = {
 };
 
 static int watch_snapshots(const struct config *config, const char *image, const char *instance,
-			   unsigned timeout_s)
+			   unsigned timeout_s, bool json)
 {
 	g_autoptr(GError) error = NULL;
 	struct rpc *rpc = rpc_open(&config->rpc, &error);
-	struct progress_view *view = rpc ? progress_view_new(rpc, image, instance, &error) : NULL;
+	struct progress_view *view =
+		rpc ? progress_view_new(rpc, image, instance, json, &error) : NULL;
 	int status;
 
 	if (!view || command_wait_ready(rpc, &error) < 0)
@@ -39,6 +40,7 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 {
 	g_autofree char *image = NULL;
 	g_autofree char *instance = NULL;
+	gboolean json = FALSE;
 	int timeout = 0;
 	const GOptionEntry entries[] = {
 		{"image", 0, 0, G_OPTION_ARG_STRING, &image,
@@ -47,6 +49,7 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 		 "Show only the snapshots of this instance, and end with the first", "UUID"},
 		{"timeout", 0, 0, G_OPTION_ARG_INT, &timeout,
 		 "End after this time (default: 0, no limit)", "SECONDS"},
+		{"json", 0, 0, G_OPTION_ARG_NONE, &json, COMMAND_JSON_LINES, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
 	g_autoptr(config_t) config = NULL;
@@ -59,5 +62,6 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 	if (timeout < 0)
 		return command_fail_usage("watch", "--timeout must not be negative");
 	config = command_config(context, "watch");
-	return config ? watch_snapshots(config, image, instance, (unsigned)timeout) : EXIT_USAGE;
+	return config ? watch_snapshots(config, image, instance, (unsigned)timeout, json)
+		      : EXIT_USAGE;
 }

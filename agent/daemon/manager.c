@@ -213,7 +213,8 @@ cJSON *manager_describe(struct manager *manager)
 {
 	cJSON *status = cJSON_CreateObject();
 	cJSON *jobs = cJSON_CreateArray();
-	unsigned waiting = worker_pool_describe(manager->agent.pool, jobs) +
+	cJSON *waiting_jobs = cJSON_CreateArray();
+	unsigned waiting = worker_pool_describe(manager->agent.pool, jobs, waiting_jobs) +
 			   intake_count_waiting(manager->intake);
 	bool paused;
 
@@ -234,6 +235,7 @@ cJSON *manager_describe(struct manager *manager)
 	cJSON_AddNumberToObject(status, "rejected", rpc_rejected_count(manager->agent.rpc));
 	cJSON_AddNumberToObject(status, "unsupported", rpc_unsupported_count(manager->agent.rpc));
 	cJSON_AddItemToObject(status, "jobs", jobs);
+	cJSON_AddItemToObject(status, "waiting_jobs", waiting_jobs);
 	return status;
 }
 

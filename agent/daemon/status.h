@@ -5,9 +5,9 @@
  * Unix socket of type SOCK_SEQPACKET: the client sends one JSON object and receives one.
  * - {"ask": "status"} is answered with {"pid": 1, "version": "0.1.0", "ready": true, "mode":
  *   "exclusive", "paused": false, "waiting": 0, "unhandled": 0, "moving": 0, "rejected": 0,
- *   "unsupported": 0, "jobs": [{"instance":
- *   "...", "image": "...", "method": "snapshot_instance", "step": "uploading the image", "done": 1,
- *   "total": 2}]};
+ *   "unsupported": 0, "jobs": [{"job": 17, "instance": "...", "image": "...", "method":
+ *   "snapshot_instance", "stage": "running", "step": "uploading the image", "snapshot_method":
+ *   "stream", "resumed": false, "seconds": 3.2, "done": 1, "total": 2}], "waiting_jobs": []};
  * - {"ask": "cancel", "id": "..."} with {"cancelled": 1};
  * - anything else with {"error": "..."}.
  *
@@ -29,7 +29,15 @@
  * with an unsupported method so far. `moving`: how many of them wait to be moved to the queue of
  * unhandled casts. `rejected`: the number of messages that could not be used so
  * far. `unsupported`: the number of messages with an unsupported compression or content type so
- * far. `done` and `total`: bytes, once an upload has begun.
+ * far.
+ *
+ * `jobs` are those that run, and `waiting_jobs` the first hundred that wait for a thread or for
+ * another job of their instance:
+ * - `job`: its number in the journal, if it is there;
+ * - `stage`: as in agent/task/state.h: "waiting", "recovering", "running", and others at the end;
+ * - `snapshot_method`: once it is chosen; `resumed`: an earlier process has taken the request;
+ * - `seconds`: since this process has it;
+ * - `done` and `total`: bytes, once an upload has begun.
  */
 #ifndef NOVASNAP_AGENT_STATUS_H
 #define NOVASNAP_AGENT_STATUS_H

@@ -327,6 +327,7 @@ void task_resume(struct agent *agent, const struct task_method *method, struct j
 		return;
 	}
 	task->recovered_job = left;
+	task->is_resumed = true;
 	task->journal_job = left->id;
 	worker_pool_submit(agent->pool, nova_instance_uuid(task->instance), task->image_id,
 			   &task_job_ops, task);

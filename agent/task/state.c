@@ -7,7 +7,7 @@
 G_DEFINE_QUARK(task - state - error - quark, task_state_error)
 
 struct task_state {
-	enum task_stage stage;
+	_Atomic enum task_stage stage; /* other threads show it */
 	enum task_image image;
 	unsigned done; /* of enum task_duty */
 };
@@ -201,9 +201,12 @@ bool task_state_next(enum task_stage stage, enum task_image image, enum task_eve
 int task_state_apply(struct task_state *state, enum task_event event, GError **error)
 {
 	g_autoptr(GError) local = NULL;
+	enum task_stage stage;
 
-	if (task_state_next(state->stage, state->image, event, &state->stage, &state->image))
+	if (task_state_next(state->stage, state->image, event, &stage, &state->image)) {
+		state->stage = stage;
 		return 0;
+	}
 	g_set_error(&local, TASK_STATE_ERROR, TASK_STATE_ERROR_ILLEGAL,
 		    "the event \"%s\" is illegal for a task that is %s with its image %s",
 		    event_names[event], stages[state->stage].name, image_names[state->image]);

@@ -100,6 +100,7 @@ void task_state_free(struct task_state *state);
  * which is also logged as critical, and the state does not change. */
 int task_state_apply(struct task_state *state, enum task_event event, GError **error);
 
+/* Any thread. */
 enum task_stage task_state_stage(const struct task_state *state);
 enum task_image task_state_image(const struct task_state *state);
 /* Whether the end is being reported. */

@@ -92,9 +92,19 @@ bool task_was_begun(const struct task *task)
 void task_describe(const struct task *task, cJSON *into)
 {
 	uint64_t total = atomic_load(&task->total);
+	const char *snapshot_method = task->snapshot_method;
 
+	if (task->journal_job > 0)
+		cJSON_AddNumberToObject(into, "job", (double)task->journal_job);
 	cJSON_AddStringToObject(into, "method", task->method->name);
+	cJSON_AddStringToObject(into, "stage", task_stage_name(task_state_stage(task->state)));
 	cJSON_AddStringToObject(into, "step", task->step);
+	if (snapshot_method)
+		cJSON_AddStringToObject(into, "snapshot_method", snapshot_method);
+	cJSON_AddBoolToObject(into, "resumed", task->is_resumed);
+	cJSON_AddNumberToObject(into, "seconds",
+				(double)(g_get_monotonic_time() - task->created_at) /
+					G_USEC_PER_SEC);
 	if (total == 0)
 		return;
 	cJSON_AddNumberToObject(into, "done", (double)atomic_load(&task->stored));

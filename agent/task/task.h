@@ -72,10 +72,12 @@ struct task {
 	const char *task_state; /* nova's, as last saved; NULL: none */
 	/* What the task is doing, for the fault's details and for `novasnap jobs`. Any thread. */
 	const char *_Atomic step;
-	const char *snapshot_method; /* NULL: not chosen yet, or not used */
+	/* A literal; NULL: not chosen yet, or not used. Any thread. */
+	const char *_Atomic snapshot_method;
 
-	gint64 created_at;		   /* monotonic us */
-	int64_t journal_job;		   /* its number in the journal; 0: not journaled */
+	gint64 created_at;   /* monotonic us */
+	int64_t journal_job; /* its number in the journal; 0: not journaled */
+	bool is_resumed;     /* an earlier process has taken the request; any thread */
 	struct journal_job *recovered_job; /* from an earlier process; NULL: none */
 	/* When this process sent the fault to the conductor without getting a reply, in seconds
 	 * since the epoch; 0: it did not. */
@@ -116,8 +118,7 @@ void task_free(struct task *task);
 /* Whether an earlier process began to run it. A task that only waited there runs like a new one. */
 bool task_was_begun(const struct task *task);
 
-/* Adds the data for `novasnap jobs`: method, step, and for an upload the bytes done and in total.
- * Any thread. */
+/* Adds the data for `novasnap jobs` and `novasnap top`, as in agent/daemon/status.h. Any thread. */
 void task_describe(const struct task *task, cJSON *into);
 
 /* Sets VIRT_ERROR_CANCELLED with the reason for the cancellation. Returns -1. */

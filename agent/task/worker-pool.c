@@ -191,29 +191,38 @@ unsigned worker_pool_cancel(struct worker_pool *pool, const char *id)
 	return count;
 }
 
-unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into)
+/* With the lock held: the job is not freed meanwhile. */
+static void describe_job(const struct job *job, cJSON *into)
+{
+	cJSON *object;
+
+	if (!job->ops->describe)
+		return;
+	object = cJSON_CreateObject();
+	cJSON_AddStringToObject(object, "instance", job->key);
+	if (job->name)
+		cJSON_AddStringToObject(object, "image", job->name);
+	job->ops->describe(job->opaque, object);
+	cJSON_AddItemToArray(into, object);
+}
+
+unsigned worker_pool_describe(struct worker_pool *pool, cJSON *running, cJSON *waiting)
 {
 	GHashTableIter iter;
 	gpointer value;
-	unsigned waiting;
+	unsigned described = 0;
+	unsigned count;
 
 	pthread_mutex_lock(&pool->lock);
-	waiting = g_queue_get_length(&pool->waiting);
+	count = g_queue_get_length(&pool->waiting);
+	for (GList *link = pool->waiting.head; link && described < WORKER_POOL_DESCRIBED;
+	     link = link->next, described++)
+		describe_job(link->data, waiting);
 	g_hash_table_iter_init(&iter, pool->running);
-	while (g_hash_table_iter_next(&iter, &value, NULL)) {
-		const struct job *job = value;
-		cJSON *object = job->ops->describe ? cJSON_CreateObject() : NULL;
-
-		if (!object)
-			continue;
-		cJSON_AddStringToObject(object, "instance", job->key);
-		if (job->name)
-			cJSON_AddStringToObject(object, "image", job->name);
-		job->ops->describe(job->opaque, object);
-		cJSON_AddItemToArray(into, object);
-	}
+	while (g_hash_table_iter_next(&iter, &value, NULL))
+		describe_job(value, running);
 	pthread_mutex_unlock(&pool->lock);
-	return waiting;
+	return count;
 }
 
 /* Waits until no job is running, the time is over, or the grace time is skipped. With the lock

@@ -39,10 +39,11 @@ void worker_pool_submit(struct worker_pool *pool, const char *key, const char *n
  * nevertheless, to report its end. Returns how many were cancelled. */
 unsigned worker_pool_cancel(struct worker_pool *pool, const char *id);
 
-/* Adds an object to an array for each running job that can be described, with its key as
- * "instance" and its name as "image". Returns how many jobs wait for a thread or for a job with
- * the same key. */
-unsigned worker_pool_describe(struct worker_pool *pool, cJSON *into);
+/* Adds an object to an array for each job that can be described, with its key as "instance" and its
+ * name as "image": to `running`, and to `waiting` the first WORKER_POOL_DESCRIBED of those that
+ * wait for a thread or for a job with the same key. Returns how many wait. */
+#define WORKER_POOL_DESCRIBED 100
+unsigned worker_pool_describe(struct worker_pool *pool, cJSON *running, cJSON *waiting);
 
 /*
  * Starts no more jobs and frees the waiting ones. Gives the running jobs `grace_s` seconds to end,

@@ -100,7 +100,7 @@ def test_the_configuration(env):
         with open(agent.conf, "a") as file:
             file.write(text)
         done = agent.command("check", check=False)
-        assert done.returncode == 1 and "FAIL  configuration" in done.stdout, done
+        assert done.returncode == 2 and "FAIL  configuration" in done.stdout, done
         assert word in done.stdout and agent.conf in done.stdout, done
     assert env.agent().command("check", "more", check=False).returncode == 2
 
@@ -227,7 +227,7 @@ def test_credentials(env):
     assert status == 0 and "[keystone_authtoken] in [elsewhere] user ours" in lines["[keystone_authtoken]"], lines
     # What novasnap does not support is refused, and not taken for no credential.
     done = env.agent(keystone_authtoken=env.user(auth_type="v3oidcpassword")).command("check", check=False)
-    assert done.returncode == 1 and "v3oidcpassword" in done.stdout and "v3applicationcredential" in done.stdout, done
+    assert done.returncode == 2 and "v3oidcpassword" in done.stdout and "v3applicationcredential" in done.stdout, done
 
 
 def test_second_broker(env):

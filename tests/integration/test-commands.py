@@ -3,7 +3,9 @@
 """Wrong use of novasnap's commands: options, arguments, configurations and files that make no sense, a novasnapd that
 has never run, and a broker that is away. Each mistake must give one line on standard error that names what is wrong."""
 import concurrent.futures
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from environment import Environment  # noqa: E402
 from paths import BUILD, CAST  # noqa: E402
 from process import free_port  # noqa: E402
 
-COMMANDS = ("check", "beside", "snapshot", "send", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
+COMMANDS = ("check", "beside", "snapshot", "send", "top", "watch", "jobs", "show", "cancel", "record", "replay", "decode")
 NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
 AS_NOVA = "runuser -u nova -g nova -G libvirt -G libvirt-qemu -- "
 
@@ -28,6 +30,8 @@ class Commands(Environment):
         self.no_instance = self.write("no-instance.json", '{"method": "snapshot_instance", "args": {}}\n')
         self.half = self.write("half.jsonl", '{"method": "x", "args": {}}\nno json\n')
         self.empty = self.write("empty", "")
+        self.two = self.write("two.jsonl", '{"method": "x", "args": {}}\n{"method": "y", "args": {}}\n')
+        self.rejected = self.write("rejected", '# no method x\n{"method": "x", "args": {}}\n')
 
     def before_test(self):
         """Writes a configuration with empty folders."""
@@ -77,6 +81,48 @@ def test_help(env):
     assert env.run("--version", conf=None).stdout.startswith("novasnap ")
 
 
+def exit_statuses(text):
+    """Returns the numbers that a help lists."""
+    return re.findall(r"^  (\d+) ", text.split("Exit status:\n")[1].split("\n\n")[0], re.M)
+
+
+def test_exit_statuses(env):
+    """The commands have only the statuses that the program lists, and all of those that every command has."""
+    known = exit_statuses(env.run("--help", conf=None).stdout)
+    assert known == ["0", "1", "2", "3", "130"], known
+    for command in COMMANDS:
+        own = exit_statuses(env.run(command, "--help", conf=None).stdout)
+        assert {"0", "1", "2"} <= set(own) <= set(known) and own == sorted(own, key=int), (command, own)
+    # With these mistakes each command has the same status.
+    for command in COMMANDS:
+        assert env.run(command, "--frob").returncode == 2, command
+        files = ["/nonexistent"] if command in ("decode", "snapshot", "show", "replay") else []
+        arguments = {"cancel": [str(uuid.uuid4())], "record": ["x"], "beside": ["--status"],
+                     "send": ["snapshot_instance", "--domain", "x"]}.get(command, files)
+        if command != "decode":
+            assert env.run(command, *arguments, conf="/nonexistent").returncode == 2, command
+
+
+def test_json(env):
+    """Each command that prints something for people has --json, and a page with its keys."""
+    for command in COMMANDS:
+        assert re.search(r"^  --json +Print", env.run(command, "--help", conf=None).stdout, re.M), command
+        env.fails(2, "--frob", command, "--json", "--frob")
+    assert json.loads(env.run("decode", "--json", CAST).stdout)["message"]["method"] == "snapshot_instance"
+    two = env.run("decode", "--json", env.two)
+    assert [json.loads(line)["message"]["method"] for line in two.stdout.splitlines()] == ["x", "y"], two
+    assert json.loads(env.run("decode", "--json", env.rejected).stdout) == \
+        {"message": {"method": "x", "args": {}}, "reason": "no method x"}
+    assert env.run("decode", env.rejected).stdout.startswith("# no method x\n{")
+    done = env.run("check", "--json", conf="/nonexistent")
+    checked = json.loads(done.stdout)
+    assert done.returncode == 2 and checked["failed"] == 1, done
+    assert [checked["results"][0][key] for key in ("result", "subject")] == ["failed", "configuration"], checked
+    checked = json.loads(env.run("check", "--json").stdout)
+    assert checked["failed"] == sum(result["result"] == "failed" for result in checked["results"]) > 0, checked
+    assert checked["warnings"] == sum(result["result"] == "warning" for result in checked["results"]), checked
+
+
 def test_options_before_the_command(env):
     done = env.run(conf=None)
     assert done.returncode == 2 and not done.stdout and "Commands:" in done.stderr, done
@@ -91,8 +137,10 @@ def test_options_before_the_command(env):
 def test_options_of_the_commands(env):
     for command in COMMANDS:
         env.fails(2, ["--frob", f"novasnap {command} --help"], command, "--frob")
-    for arguments in (["check", "x"], ["jobs", "x"], ["watch", "x"], ["show"], ["show", "1", "2"], ["cancel"],
-                      ["cancel", "x"], ["record"], ["record", "a", "b"], ["replay"], ["decode"], ["snapshot"],
+    for arguments in (["check", "x"], ["jobs", "x"], ["watch", "x"], ["show"], ["show", "1", "2"], ["cancel"], ["top", "x"],
+                      ["top", "--interval", "0"], ["top", "--interval", "nan"], ["top", "--interval", "often"],
+                      ["cancel", "x"], ["record"], ["record", "a", "b"], ["replay"], ["replay", "--job", "1", "x"],
+                      ["replay", "--job", "1", "--unhandled"], ["decode"], ["snapshot"],
                       ["send"], ["send", "snapshot_instance"], ["send", "reboot_instance", "--domain", "x"],
                       ["send", "snapshot_instance", "--domain", "x", "--file", "y"],
                       ["send", "snapshot_instance", "--domain", "x", "--image", "y"],
@@ -112,7 +160,7 @@ def test_configurations(env):
                         ["record", "x"], ["replay", "x"], ["send", "snapshot_instance", "--domain", "x"]):
             env.fails(2, [words, conf], *command, conf=conf)
         done = env.run("check", conf=conf)
-        assert done.returncode == 1 and "FAIL  configuration" in done.stdout and words in done.stdout, done
+        assert done.returncode == 2 and "FAIL  configuration" in done.stdout and words in done.stdout, done
     secret = env.write("secret.conf", "[DEFAULT]\n", 0o600)
     env.fails(2, ["Permission denied", secret], "jobs", conf=secret, prefix=NOBODY)
 
@@ -134,7 +182,7 @@ def test_files(env):
 
 
 def test_no_journal(env):
-    for command in (["jobs"], ["show", "1"]):
+    for command in (["jobs"], ["show", "1"], ["replay", "--job", "1"]):
         env.fails(1, ["there is no journal", env.state], *command)
     journal = os.path.join(env.state, "journal")
     os.makedirs(journal)

@@ -18,7 +18,7 @@ declare -A table=(
 	[run]="@run-directory glance-api uwsgi-plugin-python3"
 	[test]="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
 		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime
-		@ceph"
+		zsh man-db @ceph"
 	# With Glance's rbd store.
 	[ceph]="ceph-mon ceph-mgr ceph-osd ceph-common qemu-block-extra python3-rbd python3-rados"
 	# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.
@@ -27,7 +27,7 @@ declare -A table=(
 		python3-amqp ovmf swtpm-tools @ceph"
 	[roots]="debootstrap debian-archive-keyring iproute2 mount util-linux wget"
 	[container]="docker.io @roots"
-	[deb]="build-essential dpkg-dev debhelper help2man lintian systemd-dev|systemd"
+	[deb]="build-essential dpkg-dev debhelper lintian systemd-dev|systemd"
 	[bench]="gnuplot-nox curl nbdkit openssl procps"
 	[lint]="clang-format clang-tidy cppcheck git shellcheck"
 	[fuzz]="clang libclang-rt-dev"

@@ -11,7 +11,7 @@ only=${LINT_ONLY:-}
 failed=0
 mapfile -t c < <(git ls-files '*.c')
 mapfile -t h < <(git ls-files '*.h')
-mapfile -t sh < <(git ls-files '*.sh' .ci/run)
+mapfile -t sh < <(git ls-files '*.sh' '*.bash' .ci/run)
 [ ${#c[@]} -gt 0 ] || {
 	echo "lint.sh: git lists no files here" >&2
 	exit 1

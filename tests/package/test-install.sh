@@ -36,6 +36,9 @@ expected=$(
 		base_names conf/casts/* conf/novasnapd-exclusive.conf |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/examples/,'
 		echo ./opt/etc/novasnap/novasnap.conf
+		awk '!/^#/ { print "./opt/novasnap/share/man/man" $2 "/" $1 "." $2 }' conf/man/pages
+		echo ./opt/novasnap/share/bash-completion/completions/novasnap
+		echo ./opt/novasnap/share/zsh/site-functions/_novasnap
 		echo ./opt/novasnap/lib/tmpfiles.d/novasnap.conf
 		echo ./opt/novasnap/lib/sysusers.d/novasnap.conf
 	} | sort
@@ -48,6 +51,9 @@ version=$(sed -n 's/^VERSION := //p' Makefile)
 [ "$("$place/opt/novasnap/bin/novasnap" --version)" = "novasnap $version" ] || fail "novasnap does not run"
 grep -q '^ExecStart=/opt/novasnap/bin/novasnapd$' "$place/opt/units/novasnapd.service" || fail "the unit starts another program"
 if grep -q 'Conflicts=' "$place/opt/units/novasnapd.service"; then fail "the unit conflicts with nova-compute"; fi
+page=$place/opt/novasnap/share/man/man1/novasnap.1
+grep -q '^\.SS top$' "$page" || fail "the manual page has no command top"
+grep -q '^The documents in /opt/novasnap/share/doc/novasnap\.$' "$page" || fail "the manual page names another folder"
 # Links between the pages hold in one folder.
 while read -r page; do
 	while read -r link; do

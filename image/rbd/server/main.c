@@ -149,6 +149,27 @@ static void send_hello(struct server *server)
 	reply_send(server, hello, NULL, 0);
 }
 
+static void print_help(void)
+{
+	(void)printf(
+		"Usage:\n"
+		"  novasnap-rbd\n"
+		"\n"
+		"Only novasnapd runs this program, for each snapshot of a disk in Ceph. Its "
+		"standard "
+		"input is a socket\n"
+		"to novasnapd. It is the only program of novasnap that loads Ceph's libraries.\n"
+		"\n"
+		"Options:\n"
+		"  -h, --help                 Print this help\n"
+		"  --version                  Print the version\n"
+		"\n"
+		"Exit status:\n"
+		"  0  novasnapd has closed the connection\n"
+		"  1  no thread can be started\n"
+		"  2  wrong argument, or the standard input is no socket\n");
+}
+
 int main(int argc, char **argv)
 {
 	struct server server = {.fd = STDIN_FILENO, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -157,6 +178,10 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
 		(void)printf("novasnap-rbd %s\n", NOVASNAP_VERSION);
+		return 0;
+	}
+	if (argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
+		print_help();
 		return 0;
 	}
 	if (argc != 1 || fstat(server.fd, &status) < 0 || !S_ISSOCK(status.st_mode)) {
