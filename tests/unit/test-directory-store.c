@@ -30,7 +30,7 @@ static void fixture_set_up(struct fixture *fixture, gconstpointer unused)
 	fixture->config = (struct image_config){.directory = true, .images_dir = fixture->folder};
 	fixture->store = image_store_new(&fixture->config, NULL);
 	g_assert_nonnull(fixture->store);
-	fixture->source = (struct pattern_source){{&pattern_source_ops, SIZE}, 0};
+	fixture->source = (struct pattern_source){{.ops = &pattern_source_ops, .size = SIZE}, 0};
 	fixture->upload = (struct image_upload){.source = &fixture->source.head};
 }
 

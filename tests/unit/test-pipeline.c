@@ -9,7 +9,7 @@
 
 static void test_bytes_and_hash(void)
 {
-	struct pattern_source source = {{&pattern_source_ops, SIZE}, 0};
+	struct pattern_source source = {{.ops = &pattern_source_ops, .size = SIZE}, 0};
 	struct image_upload upload = {.source = &source.head};
 	struct pipeline *pipeline = pipeline_start(&upload, NULL);
 	g_autofree unsigned char *expected = g_malloc(SIZE);
@@ -30,7 +30,7 @@ static void test_bytes_and_hash(void)
 
 static void test_source_fails(void)
 {
-	struct pattern_source source = {{&pattern_source_ops, SIZE}, SIZE - 10};
+	struct pattern_source source = {{.ops = &pattern_source_ops, .size = SIZE}, SIZE - 10};
 	struct image_upload upload = {.source = &source.head};
 	struct pipeline *pipeline = pipeline_start(&upload, NULL);
 	g_autoptr(GError) error = NULL;
@@ -65,7 +65,7 @@ static int take_checksum(void *opaque, const struct image_checksum *checksum, GE
 /* The consumer gets the last byte only after the checksum was reported. */
 static void check_checksum(bool fails)
 {
-	struct pattern_source source = {{&pattern_source_ops, SIZE}, 0};
+	struct pattern_source source = {{.ops = &pattern_source_ops, .size = SIZE}, 0};
 	struct reported_checksum reported = {.fails = fails};
 	struct image_upload upload = {
 		.source = &source.head, .checksum = take_checksum, .opaque = &reported};
@@ -103,7 +103,7 @@ static void test_checksum_fails(void)
 
 static void test_freed_early(void)
 {
-	struct pattern_source source = {{&pattern_source_ops, SIZE}, 0};
+	struct pattern_source source = {{.ops = &pattern_source_ops, .size = SIZE}, 0};
 	struct image_upload upload = {.source = &source.head};
 
 	pipeline_free(pipeline_start(&upload, NULL));
@@ -111,7 +111,7 @@ static void test_freed_early(void)
 
 static void test_cancelled(void)
 {
-	struct pattern_source source = {{&pattern_source_ops, SIZE}, 0};
+	struct pattern_source source = {{.ops = &pattern_source_ops, .size = SIZE}, 0};
 	atomic_int cancel = 1;
 	struct image_upload upload = {.source = &source.head, .cancel = &cancel};
 	struct pipeline *pipeline = pipeline_start(&upload, NULL);
