@@ -107,8 +107,9 @@ struct image_config {
 
 /* The user for whom a request is made. From the cast's context. */
 struct image_identity {
-	const char *token;	/* the user's token; NULL: use novasnap's token */
-	const char *request_id; /* "req-<uuid>", sent as X-OpenStack-Request-ID; may be NULL */
+	const char *token; /* the user's token; NULL: use novasnap's token */
+	/* "req-<uuid>", sent as X-OpenStack-Request-ID; NULL: each request has its own. */
+	const char *request_id;
 	/* For a Glance without Keystone, sent as nova.image.glance.generate_identity_headers does.
 	 * Each may be NULL. */
 	const char *user_id;
