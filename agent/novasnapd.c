@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "agent/command/common.h"
@@ -17,6 +16,8 @@
 #include "agent/config/files.h"
 #include "agent/daemon/log.h"
 #include "agent/daemon/manager.h"
+#include "agent/daemon/notifier.h"
+#include "agent/daemon/overview.h"
 #include "agent/daemon/process.h"
 #include "agent/daemon/status.h"
 #include "rpc/rpc.h"
@@ -49,6 +50,7 @@ struct daemon {
 	struct rpc *rpc;
 	struct manager *manager;
 	struct status *status;
+	struct notifier *notifier;
 	gint64 began;
 	unsigned signals;
 	bool ready;
@@ -140,9 +142,11 @@ static gboolean handle_sighup(gpointer opaque)
 
 	if (daemon->is_foreground)
 		return handle_signal(opaque);
+	notifier_begin_reload(daemon->notifier);
 	if (log_reopen(&error) < 0)
 		g_warning("SIGHUP: %s", error->message);
 	reload_config(daemon);
+	notifier_end_reload(daemon->notifier);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -154,8 +158,28 @@ static gboolean check_ready(gpointer opaque)
 		return G_SOURCE_CONTINUE;
 	daemon->ready = true;
 	g_message("ready after %.0f ms", (double)(g_get_monotonic_time() - daemon->began) / 1000.0);
-	(void)sd_notify(0, "READY=1");
+	notifier_ready(daemon->notifier);
 	return G_SOURCE_REMOVE;
+}
+
+/* While it starts or stops, the manager may not be used, and other limits apply. */
+static bool is_serving(struct daemon *daemon)
+{
+	return daemon_phase(daemon) == PHASE_SERVING && daemon->manager;
+}
+
+static char *describe(void *opaque)
+{
+	struct daemon *daemon = opaque;
+
+	return is_serving(daemon) ? overview_text(daemon->manager, daemon->rpc) : NULL;
+}
+
+static bool is_alive(void *opaque, char **ret_reason)
+{
+	struct daemon *daemon = opaque;
+
+	return !is_serving(daemon) || overview_is_alive(daemon->manager, daemon->rpc, ret_reason);
 }
 
 static void attach_to_main_loop(struct daemon *daemon, GSource *source, GSourceFunc callback)
@@ -217,7 +241,7 @@ static unsigned stop_serving(struct daemon *daemon)
 
 	daemon->grace_until =
 		g_get_monotonic_time() + (gint64)daemon->config->shutdown_grace_s * G_USEC_PER_SEC;
-	(void)sd_notify(0, "STOPPING=1");
+	notifier_stopping(daemon->notifier);
 	g_message("stopping: accepting no more casts");
 	attach_to_main_loop(daemon, g_timeout_source_new_seconds(limit_s), handle_late_stop);
 	set_phase(daemon, PHASE_STOPPING);
@@ -285,11 +309,13 @@ static int run_until_stopped(const struct config *config, const char *const *fil
 				.files = files,
 				.began = g_get_monotonic_time(),
 				.exit_status = EXIT_FAILURE};
+	const struct notifier_ops notifier_ops = {describe, is_alive, &daemon};
 
 	pthread_mutex_init(&daemon.lock, NULL);
 	daemon.is_foreground = tcgetpgrp(STDOUT_FILENO) == getpgrp();
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
+	daemon.notifier = notifier_start(daemon.context, &notifier_ops);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGHUP), handle_sighup);
@@ -308,6 +334,7 @@ static int run_until_stopped(const struct config *config, const char *const *fil
 	}
 	if (daemon.exit_status == EXIT_SUCCESS)
 		g_message("stopped");
+	notifier_stop(daemon.notifier);
 	g_main_loop_unref(daemon.loop);
 	g_main_context_unref(daemon.context);
 	pthread_mutex_destroy(&daemon.lock);
@@ -373,7 +400,7 @@ int main(int argc, char **argv)
 	g_ptr_array_add(paths, NULL);
 	files = (const char *const *)paths->pdata;
 	config = config_load(files, &error);
-	if (!config || log_open(config->log_file, config->debug, &error) < 0) {
+	if (!config || log_open(config, &error) < 0) {
 		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
 		return EXIT_USAGE;
 	}

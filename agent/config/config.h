@@ -52,8 +52,9 @@ struct config {
 	 * back. */
 	unsigned beside_away_s;
 
-	bool debug;	      /* [DEFAULT]debug */
-	const char *log_file; /* path by [DEFAULT]log_file and log_dir; NULL: standard error */
+	bool debug;		/* [DEFAULT]debug */
+	const char *log_file;	/* path by [DEFAULT]log_file and log_dir; NULL: standard error */
+	const char *log_format; /* [novasnap]log_format: "auto", "journal" or "nova" */
 	unsigned max_concurrent_snapshots; /* [DEFAULT]max_concurrent_snapshots; 0: no limit */
 	bool control; /* [novasnap]control: true for conductor, false for none */
 	bool beside;  /* [novasnap]mode: true for beside, false for exclusive */

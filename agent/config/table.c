@@ -223,6 +223,7 @@ const struct config_key config_table[] = {
 		 "bytes per second", 0, UINT_MAX),
 	KEY_UINT(KEY_OWN, "read_ahead", config.image.read_ahead_mib, "8", "MiB", 2, 1024),
 	KEY_UINT(KEY_OWN, "journal_days", config.journal_days, "30", "days", 1, 36500),
+	KEY_CHOICE(KEY_OWN, "log_format", config.log_format, "auto", "auto", "journal", "nova"),
 	KEY_UINT(KEY_OWN, "outbox_max", config.rpc.outbox_max, "1000", "messages", 10, 1000000),
 	KEY_UINT(KEY_OWN, "rejected_max_files", config.rpc.rejected_max_files, "100", "files", 0,
 		 100000),

@@ -13,6 +13,7 @@
 #include "agent/task/claim.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
+#include "agent/task/log-context.h"
 #include "agent/task/outcome.h"
 #include "agent/task/release.h"
 #include "agent/task/report-end.h"
@@ -240,6 +241,7 @@ static void task_job_run(struct job *job, void *opaque)
 	enum task_event event;
 
 	task->job = job;
+	log_context_set(task);
 	event = begin_task(task, &error);
 	if (event != TASK_EVENT_STOPPED && claim_is_due(task))
 		event = claim_task(task, event, &error);
@@ -250,6 +252,7 @@ static void task_job_run(struct job *job, void *opaque)
 		event = task_outcome(task, error);
 	}
 	end_task(task, event, error);
+	log_context_set(NULL);
 }
 
 static void task_job_free(void *opaque)
