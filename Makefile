@@ -22,7 +22,7 @@ BUILD := $(NOVASNAP_BUILD)
 LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev libvirt-qemu:libvirt-dev librabbitmq:librabbitmq-dev \
              libcurl:libcurl4-openssl-dev libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
              libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev \
-             liblzma:liblzma-dev libbrotlidec:libbrotli-dev
+             liblzma:liblzma-dev libbrotlidec:libbrotli-dev libmicrohttpd:libmicrohttpd-dev
 PKGS := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
 ifdef SANITIZE
@@ -339,7 +339,8 @@ sysusersdir ?= $(prefix)/lib/sysusers.d
 DOCUMENTS   := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/docs/*.svg) conf/novasnap.conf \
                conf/apparmor-libvirt-qemu
 UNITS       := $(wildcard conf/*.service conf/*.timer)
-EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf
+EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf conf/prometheus/novasnap.rules.yml \
+               conf/grafana/novasnap.json
 SAMPLE      := $(sysconfdir)/novasnap/novasnap.conf
 
 install: all ## Install the programs, the sample configuration, the systemd files and the documents (DESTDIR, PREFIX).

@@ -17,6 +17,7 @@
 #include "agent/daemon/log.h"
 #include "agent/daemon/manager.h"
 #include "agent/daemon/notifier.h"
+#include "agent/daemon/observer.h"
 #include "agent/daemon/overview.h"
 #include "agent/daemon/process.h"
 #include "agent/daemon/status.h"
@@ -50,6 +51,7 @@ struct daemon {
 	struct rpc *rpc;
 	struct manager *manager;
 	struct status *status;
+	struct observer *observer;
 	struct notifier *notifier;
 	gint64 began;
 	unsigned signals;
@@ -227,6 +229,7 @@ static gpointer stop_main(gpointer opaque)
 		attach_to_main_loop(daemon, g_timeout_source_new_seconds(grace_s + 1),
 				    handle_late_close);
 		manager_free(daemon->manager);
+		observer_free(daemon->observer);
 		rpc_close(daemon->rpc, grace_s);
 	}
 	set_phase(daemon, PHASE_CLOSED);
@@ -241,6 +244,8 @@ static unsigned stop_serving(struct daemon *daemon)
 
 	daemon->grace_until =
 		g_get_monotonic_time() + (gint64)daemon->config->shutdown_grace_s * G_USEC_PER_SEC;
+	observer_stop(daemon->observer);
+	status_stop(daemon->status);
 	notifier_stopping(daemon->notifier);
 	g_message("stopping: accepting no more casts");
 	attach_to_main_loop(daemon, g_timeout_source_new_seconds(limit_s), handle_late_stop);
@@ -264,8 +269,10 @@ static gpointer start_main(gpointer opaque)
 	daemon->rpc = rpc_open(&daemon->config->rpc, &daemon->error);
 	if (daemon->rpc)
 		daemon->manager = manager_open(daemon->config, daemon->rpc, &daemon->error);
-	if (daemon->manager)
+	if (daemon->manager) {
+		daemon->observer = observer_new(daemon->config, daemon->manager);
 		(void)manager_start(daemon->manager, &daemon->error);
+	}
 	set_phase(daemon, PHASE_SERVING);
 	return NULL;
 }
@@ -281,6 +288,8 @@ static int start_serving(struct daemon *daemon)
 	if (!daemon->error)
 		daemon->status = status_start(daemon->config->state_dir, daemon->manager,
 					      daemon->context, &daemon->error);
+	if (!daemon->error)
+		(void)observer_start(daemon->observer, &daemon->error);
 	return daemon->error ? -1 : 0;
 }
 
@@ -299,7 +308,6 @@ static void run_daemon(struct daemon *daemon)
 	attach_to_main_loop(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
 	if (daemon->signals == 0)
 		g_main_loop_run(daemon->loop);
-	status_stop(daemon->status);
 }
 
 /* Returns the process's exit status. */

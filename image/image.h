@@ -287,4 +287,8 @@ char *image_keystone_describe(const struct keystone_config *user);
  */
 char *image_store_location(struct image_store *store);
 
+/* Whether the store has answered the last request; -1: there was none, or the store is a folder.
+ * Any thread. */
+int image_store_answered(struct image_store *store);
+
 #endif

@@ -4,18 +4,19 @@
  */
 #include "rpc/amqp/consumer.h"
 #include "rpc/amqp/publisher.h"
+#include "rpc/client.h"
 #include "rpc/forward.h"
 #include "rpc/handle.h"
 
 void rpc_get_health(struct rpc *rpc, struct rpc_health *ret_health)
 {
-	gint64 oldest =
-		MIN(consumer_turned_at(rpc->consumer), publisher_turned_at(rpc->publisher));
+	gint64 oldest = MIN(consumer_turned_at(rpc->consumer), publisher_turned_at(rpc->publisher));
 
 	*ret_health = (struct rpc_health){
 		.consuming = consumer_is_ready(rpc->consumer),
 		.publishing = publisher_is_ready(rpc->publisher),
 		.outbox = publisher_count(rpc->publisher),
+		.answered = rpc_client_answered(rpc->client),
 	};
 	if (rpc->notifier != rpc->publisher) {
 		oldest = MIN(oldest, publisher_turned_at(rpc->notifier));

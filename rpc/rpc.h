@@ -163,6 +163,7 @@ struct rpc_health {
 	bool consuming;	 /* the consuming connection is established, and consumes what is wanted */
 	bool publishing; /* the publishing connection is established */
 	unsigned outbox; /* messages that the broker has not confirmed */
+	int answered;	 /* whether the last call was answered; -1: none was made */
 	gint64 idle_us;	 /* since the last turn of the thread that has waited longest for it. Each
 			  * has one every second, unless it is connecting. */
 };

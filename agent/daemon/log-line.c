@@ -83,8 +83,7 @@ char *log_line_nova(const struct log_message *message)
 		g_string_append_c(line, '-');
 	g_string_append(line, "] ");
 	if (task)
-		g_string_append_printf(line, "[instance: %s] ",
-				       nova_instance_uuid(task->instance));
+		g_string_append_printf(line, "[instance: %s] ", nova_instance_uuid(task->instance));
 	g_string_append(line, message->text);
 	return end_line(line);
 }

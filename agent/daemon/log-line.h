@@ -22,8 +22,8 @@ const char *log_level_name(GLogLevelFlags level);
 /* "2026-11-27 16:17:42.086 INFO agent: TEXT", with its line end. The caller frees it. */
 char *log_line_plain(const struct log_message *message);
 /* The same as oslo.log writes it by its defaults of logging_context_format_string and
- * logging_default_format_string: "... 4711 INFO novasnap.agent [None req-... USER PROJECT - - default
- * default] [instance: UUID] TEXT". */
+ * logging_default_format_string: "... 4711 INFO novasnap.agent [None req-... USER PROJECT - -
+ * default default] [instance: UUID] TEXT". */
 char *log_line_nova(const struct log_message *message);
 
 #endif

@@ -17,7 +17,8 @@ static void append_job(GString *text, const cJSON *job)
 
 	g_string_append_printf(text, "; %s of %s: %s", json_string(job, "method"),
 			       json_string(job, "instance"), json_string(job, "step"));
-	if (cJSON_IsNumber(done) && cJSON_IsNumber(total) && done->valuedouble <= total->valuedouble)
+	if (cJSON_IsNumber(done) && cJSON_IsNumber(total) &&
+	    done->valuedouble <= total->valuedouble)
 		g_string_append_printf(text, ", %.0f %%",
 				       100 * done->valuedouble / total->valuedouble);
 }
@@ -36,8 +37,8 @@ char *overview_text(struct manager *manager, struct rpc *rpc)
 				       problem ? ": " : "", problem ? problem : "");
 	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(status, "paused")))
 		g_string_append(text, "Accepting no casts: the journal cannot be written; ");
-	g_string_append_printf(text, "%d job%s, %.0f wait%s", count,
-			       count == 1 ? " runs" : "s run", waiting, waiting == 1 ? "s" : "");
+	g_string_append_printf(text, "%d job%s, %.0f wait%s", count, count == 1 ? " runs" : "s run",
+			       waiting, waiting == 1 ? "s" : "");
 	if (count > 0)
 		append_job(text, cJSON_GetArrayItem(jobs, 0));
 	cJSON_Delete(status);

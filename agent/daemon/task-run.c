@@ -14,6 +14,7 @@
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
 #include "agent/task/log-context.h"
+#include "agent/task/measures.h"
 #include "agent/task/outcome.h"
 #include "agent/task/release.h"
 #include "agent/task/report-end.h"
@@ -208,6 +209,7 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 
 	if (task_state_apply(task->state, event, NULL) < 0)
 		return;
+	measures_task_ended(task, event);
 	/* Of a task that is left to nova-compute nothing is reported, so it may be asked again. */
 	if (error && task->journal_job > 0 && task_state_is_ending(task->state) &&
 	    task_state_stage(task->state) != STAGE_LEFT_TO_NOVA)
@@ -311,6 +313,7 @@ void task_resume(struct agent *agent, const struct task_method *method, struct j
 	}
 	task->recovered_job = left;
 	task->journal_job = left->id;
+	measures_recovered(agent, task_was_begun(task));
 	worker_pool_submit(agent->pool, nova_instance_uuid(task->instance), task->image_id,
 			   &task_job_ops, task);
 }

@@ -73,6 +73,7 @@ struct task {
 	/* What the task is doing, for the fault's details and for `novasnap jobs`. Any thread. */
 	const char *_Atomic step;
 	const char *snapshot_method; /* NULL: not chosen yet, or not used */
+	const char *used_method;     /* the last one that was chosen; NULL: none */
 
 	gint64 created_at;		   /* monotonic us */
 	int64_t journal_job;		   /* its number in the journal; 0: not journaled */

@@ -24,6 +24,7 @@ void *glance_client_open(const struct image_config *config, GError **error)
 	struct glance_client *client = g_new0(struct glance_client, 1);
 
 	client->config = config;
+	client->answered = -1;
 	openstack_session_open(&client->session, config);
 	if (config->api_servers && *config->api_servers)
 		client->servers = glance_servers_new(g_strv_length((char **)config->api_servers));
@@ -94,6 +95,11 @@ char *glance_client_location(void *self)
 	return url;
 }
 
+int glance_client_answered(void *self)
+{
+	return atomic_load(&((struct glance_client *)self)->answered);
+}
+
 static void choose_server(struct glance_client *client, struct glance_request *request)
 {
 	if (!client->servers || request->chosen_for == request->server + 1)
@@ -105,10 +111,13 @@ static void choose_server(struct glance_client *client, struct glance_request *r
 static void report_server(struct glance_client *client, const struct glance_request *request,
 			  const GError *error)
 {
-	if (client->servers && !g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED))
-		glance_servers_report(
-			client->servers, request->chosen,
-			!g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE));
+	bool answered = !g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
+
+	if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED))
+		return;
+	atomic_store(&client->answered, answered);
+	if (client->servers)
+		glance_servers_report(client->servers, request->chosen, answered);
 }
 
 int glance_request_send_once(struct glance_client *client, struct glance_request *request,

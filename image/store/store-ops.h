@@ -29,6 +29,7 @@ struct image_store_ops {
 	char *(*create)(void *self, const struct image_identity *identity, const char *name,
 			GError **error);
 	char *(*location)(void *self);
+	int (*answered)(void *self); /* NULL: it is always there */
 };
 
 #endif

@@ -122,7 +122,8 @@ static void test_overview_is_alive(void)
 	g_assert_true(overview_is_alive(NULL, NULL, &reason));
 	idle_us = 181 * G_USEC_PER_SEC;
 	g_assert_false(overview_is_alive(NULL, NULL, &reason));
-	g_assert_cmpstr(reason, ==, "a thread of a connection to the broker has been stuck for 181 s");
+	g_assert_cmpstr(reason, ==,
+			"a thread of a connection to the broker has been stuck for 181 s");
 }
 
 static void check_text(const char *status, const char *wanted)
@@ -142,9 +143,10 @@ static void test_overview_text(void)
 		   "\"uploading the image\", \"done\": 5, \"total\": 20}], \"waiting\": 0}",
 		   "1 job runs, 0 wait; snapshot_instance of a: uploading the image, 25 %");
 	/* Before the first byte, `done` is larger than `total`. */
-	check_text("{\"jobs\": [{\"instance\": \"a\", \"method\": \"m\", \"step\": \"s\", \"done\": "
-		   "50, \"total\": 20}], \"waiting\": 2, \"paused\": true}",
-		   "Accepting no casts: the journal cannot be written; 1 job runs, 2 wait; m of a: s");
+	check_text(
+		"{\"jobs\": [{\"instance\": \"a\", \"method\": \"m\", \"step\": \"s\", \"done\": "
+		"50, \"total\": 20}], \"waiting\": 2, \"paused\": true}",
+		"Accepting no casts: the journal cannot be written; 1 job runs, 2 wait; m of a: s");
 	is_ready = false;
 	check_text("{\"jobs\": [], \"waiting\": 0}",
 		   "Not connected to the broker: refused; 0 jobs run, 0 wait");
