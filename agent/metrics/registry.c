@@ -131,13 +131,6 @@ void metric_observe(struct metric *metric, const char *label1, const char *label
 	pthread_mutex_unlock(&metric->metrics->lock);
 }
 
-void metric_clear(struct metric *metric)
-{
-	pthread_mutex_lock(&metric->metrics->lock);
-	g_ptr_array_set_size(metric->series, 0);
-	pthread_mutex_unlock(&metric->metrics->lock);
-}
-
 /* Backslash, line feed and, in a label, the quote are escaped. */
 static void append_escaped(GString *text, const char *value, bool is_label)
 {

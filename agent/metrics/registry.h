@@ -67,8 +67,6 @@ void metric_add(struct metric *metric, const char *label1, const char *label2, d
 void metric_set(struct metric *metric, const char *label1, const char *label2, double value);
 /* Adds an observation to a histogram. `metric` NULL: does nothing. */
 void metric_observe(struct metric *metric, const char *label1, const char *label2, double value);
-/* Removes all series of a metric, since their values are not known any more. */
-void metric_clear(struct metric *metric);
 
 /* Where a text of metrics comes from. */
 struct metrics_source {

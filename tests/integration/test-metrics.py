@@ -273,7 +273,6 @@ def test_each_expression_of_the_dashboard(env):
                        f"compute.{beside.host}")
     env.snapshot(agent)
     env.snapshot(agent)
-    begin = time.time()
     for title, expression in expressions():
         series = tap.wait_for(f"series of {title}: {expression}", lambda: prometheus.query(expression), 45, 0.5)
         print(f"# {title}: {len(series)} series, the first {series[0]}")
@@ -296,7 +295,6 @@ def test_each_expression_of_the_dashboard(env):
     suffixes = "(_bucket|_sum|_count)$"
     assert {re.sub(suffixes, "", name) for name in used} - {re.sub(suffixes, "", name) for name in given} == set()
     assert {re.sub(suffixes, "", name) for name in given} - {re.sub(suffixes, "", name) for name in used} == set()
-    assert time.time() - begin < 400
 
 
 if __name__ == "__main__":
