@@ -52,6 +52,7 @@ struct daemon {
 	struct manager *manager;
 	struct status *status;
 	struct observer *observer;
+	bool observer_hangs; /* its thread uses the manager */
 	struct notifier *notifier;
 	gint64 began;
 	unsigned signals;
@@ -220,7 +221,7 @@ static gpointer stop_main(gpointer opaque)
 	struct daemon *daemon = opaque;
 
 	if (daemon->manager)
-		daemon->jobs_left = manager_stop(daemon->manager);
+		daemon->jobs_left = manager_stop(daemon->manager) + daemon->observer_hangs;
 	if (daemon->jobs_left == 0) {
 		unsigned grace_s = publish_grace_s(daemon);
 
@@ -244,7 +245,7 @@ static unsigned stop_serving(struct daemon *daemon)
 
 	daemon->grace_until =
 		g_get_monotonic_time() + (gint64)daemon->config->shutdown_grace_s * G_USEC_PER_SEC;
-	observer_stop(daemon->observer);
+	daemon->observer_hangs = !observer_stop(daemon->observer);
 	status_stop(daemon->status);
 	notifier_stopping(daemon->notifier);
 	g_message("stopping: accepting no more casts");
@@ -335,7 +336,8 @@ static int run_until_stopped(const struct config *config, const char *const *fil
 		g_error_free(daemon.error);
 	}
 	if (stop_serving(&daemon) > 0) {
-		g_warning("%u jobs did not end in time: exiting without them", daemon.jobs_left);
+		g_warning("%u jobs or threads did not end in time: exiting without them",
+			  daemon.jobs_left);
 		/* The jobs' threads use the data that would be freed, including the
 		 * configuration. */
 		_exit(daemon.exit_status);

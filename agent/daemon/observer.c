@@ -57,10 +57,9 @@ int observer_start(struct observer *observer, GError **error)
 	return observer->exporter ? 0 : -1;
 }
 
-void observer_stop(struct observer *observer)
+bool observer_stop(struct observer *observer)
 {
-	if (observer)
-		exporter_stop(g_steal_pointer(&observer->exporter));
+	return !observer || exporter_stop(g_steal_pointer(&observer->exporter));
 }
 
 void observer_free(struct observer *observer)

@@ -15,8 +15,9 @@ struct observer *observer_new(const struct config *config, struct manager *manag
 /* Begins to give them out. Call it after manager_start. Accepts NULL. Returns 0, or -1 with
  * METRICS_ERROR. */
 int observer_start(struct observer *observer, GError **error);
-/* Gives nothing out any more. Call it before manager_stop. Accepts NULL. */
-void observer_stop(struct observer *observer);
+/* Gives nothing out any more. Call it before manager_stop. Returns false if its thread hangs: then
+ * neither the manager nor the observer may be freed. Accepts NULL. */
+bool observer_stop(struct observer *observer);
 /* Call it after manager_stop has returned 0. Accepts NULL. */
 void observer_free(struct observer *observer);
 

@@ -115,13 +115,13 @@ static gboolean quit(gpointer opaque)
 	return G_SOURCE_REMOVE;
 }
 
-void exporter_stop(struct exporter *exporter)
+bool exporter_stop(struct exporter *exporter)
 {
 	struct timespec until;
 	GSource *last;
 
 	if (!exporter)
-		return;
+		return true;
 	last = g_idle_source_new();
 	g_source_set_callback(last, quit, exporter->loop, NULL);
 	(void)g_source_attach(last, exporter->context);
@@ -129,11 +129,11 @@ void exporter_stop(struct exporter *exporter)
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += STOP_S;
 	if (pthread_clockjoin_np(exporter->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
-		/* The thread uses the data. */
 		g_warning("the thread of the metrics did not end in %d s", STOP_S);
-		return;
+		return false;
 	}
 	if (exporter->config.file)
 		(void)g_unlink(exporter->config.file);
 	exporter_free(exporter);
+	return true;
 }

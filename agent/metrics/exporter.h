@@ -6,6 +6,8 @@
 #ifndef NOVASNAP_AGENT_METRICS_EXPORTER_H
 #define NOVASNAP_AGENT_METRICS_EXPORTER_H
 
+#include <stdbool.h>
+
 #include "agent/metrics/error.h"
 #include "agent/metrics/registry.h"
 
@@ -23,7 +25,8 @@ struct exporter_config {
  * once. */
 struct exporter *exporter_start(const struct exporter_config *config, GError **error);
 /* Ends the thread, and removes the file: its numbers are not those of a running process any more.
- * Accepts NULL. */
-void exporter_stop(struct exporter *exporter);
+ * Returns false if the thread hangs, for example in writing: then nothing was freed, and nothing
+ * that `source` uses may be freed. Accepts NULL. */
+bool exporter_stop(struct exporter *exporter);
 
 #endif

@@ -33,11 +33,11 @@ struct metrics_http {
 	} connections[CONNECTIONS_MAX];
 };
 
-static int answer(struct MHD_Connection *connection, unsigned status, char *text)
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, char *text)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_COPY);
-	int rc;
+	enum MHD_Result rc;
 
 	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, CONTENT_TYPE);
 	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");

@@ -20,7 +20,7 @@ struct measures {
 
 static const double seconds[] = {1,   2.5, 5,	 10,   30,   60,    120,
 				 300, 600, 1200, 3600, 7200, 14400, 43200};
-static const double bytes[] = {1 * MIB,	   16 * MIB,	64 * MIB,    256 * MIB,	   1024 * MIB,
+static const double sizes[] = {1 * MIB,	   16 * MIB,	64 * MIB,    256 * MIB,	   1024 * MIB,
 			       4096 * MIB, 16384 * MIB, 65536 * MIB, 262144 * MIB, 1048576 * MIB};
 static const double rates[] = {1 * MIB,	  5 * MIB,   10 * MIB,	25 * MIB,  50 * MIB,
 			       100 * MIB, 200 * MIB, 400 * MIB, 800 * MIB, 1600 * MIB};
@@ -42,7 +42,7 @@ static const struct metric_description upload_duration = METRIC_HISTOGRAM_OF(
 	seconds, "novasnap_upload_duration_seconds",
 	"How long the upload of an image took, with its repetitions.", "method");
 static const struct metric_description upload_bytes = METRIC_HISTOGRAM_OF(
-	bytes, "novasnap_upload_bytes", "The size of an uploaded image.", "method");
+	sizes, "novasnap_upload_bytes", "The size of an uploaded image.", "method");
 static const struct metric_description upload_rate =
 	METRIC_HISTOGRAM_OF(rates, "novasnap_upload_throughput_bytes_per_second",
 			    "The size of an uploaded image by the time of its upload.", "method");
@@ -115,13 +115,13 @@ void measures_task_ended(const struct task *task, enum task_event event)
 		metric_observe(measures->duration, method, NULL, elapsed_s(task->created_at));
 }
 
-void measures_sent(const struct task *task, uint64_t count)
+void measures_sent(const struct task *task, uint64_t bytes)
 {
 	if (task->agent->measures)
-		metric_add(task->agent->measures->sent, NULL, NULL, (double)count);
+		metric_add(task->agent->measures->sent, NULL, NULL, (double)bytes);
 }
 
-void measures_uploaded(const struct task *task, uint64_t size, gint64 us, unsigned attempts)
+void measures_uploaded(const struct task *task, uint64_t bytes, gint64 us, unsigned attempts)
 {
 	struct measures *measures = task->agent->measures;
 	const char *method = task->used_method ? task->used_method : "none";
@@ -130,8 +130,8 @@ void measures_uploaded(const struct task *task, uint64_t size, gint64 us, unsign
 	if (!measures)
 		return;
 	metric_observe(measures->upload_duration, method, NULL, duration_s);
-	metric_observe(measures->upload_bytes, method, NULL, (double)size);
-	metric_observe(measures->upload_rate, method, NULL, (double)size / duration_s);
+	metric_observe(measures->upload_bytes, method, NULL, (double)bytes);
+	metric_observe(measures->upload_rate, method, NULL, (double)bytes / duration_s);
 	if (attempts > 1)
 		metric_add(measures->retries, NULL, NULL, attempts - 1);
 }

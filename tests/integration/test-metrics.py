@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Metrics, as a real Prometheus sees them: the endpoint and the file of agents that make real snapshots, the alert rules,
-and each expression of the dashboard. RabbitMQ, libvirt, QEMU, Glance and Prometheus are real; the conductor is a
+"""Metrics, as a real Prometheus sees them: the endpoint and the file of agents that make real snapshots, the alert
+rules, and each expression of the dashboard. RabbitMQ, libvirt, QEMU, Glance and Prometheus are real; the conductor is a
 stand-in."""
 import http.client
 import json
@@ -32,6 +32,9 @@ class Metrics(Environment):
         self.guest = self.make_guest(size_mib=64, data_mib=16)
         self.wait_services()
 
+    def before_test(self):
+        self.conductor.reset()
+
     def agent(self, **novasnap):
         port = free_port()
         agent = self.start_agent(metrics_listen=f"127.0.0.1:{port}", **novasnap)
@@ -39,6 +42,7 @@ class Metrics(Environment):
         return agent
 
     def snapshot(self, agent):
+        self.conductor.task_states[self.guest.uuid] = "image_snapshot_pending"  # as nova-api does
         image, shown, status = agent.snapshot(self.guest.uuid, "--image", self.glance.create())
         assert status == 0, (shown, agent.text()[-1500:])
         return image
@@ -68,7 +72,8 @@ def test_the_endpoint_counts_a_snapshot(env):
     reply, text = get(agent.port)
     assert reply.status == 200 and reply.getheader("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
     before = parse(text)
-    assert before['novasnap_service_up{service="broker"}'] == 1 and before['novasnap_service_up{service="libvirt"}'] == 1
+    for service in ("broker", "libvirt"):
+        assert before[f'novasnap_service_up{{service="{service}"}}'] == 1, before
     assert before["novasnap_jobs_running"] == 0 and before["novasnap_journal_bytes"] > 1000
     assert 'novasnap_service_up{service="glance"}' not in before
     image = env.snapshot(agent)
@@ -82,7 +87,8 @@ def test_the_endpoint_counts_a_snapshot(env):
         assert after[f'novasnap_{name}_count{{method="stream"}}'] == 1, after
         assert after[f'novasnap_{name}_bucket{{method="stream",le="+Inf"}}'] == 1, after
         assert after[f'novasnap_{name}_sum{{method="stream"}}'] > 0, after
-    assert after['novasnap_service_up{service="glance"}'] == 1 and after['novasnap_service_up{service="conductor"}'] == 1
+    for service in ("glance", "conductor"):
+        assert after[f'novasnap_service_up{{service="{service}"}}'] == 1, after
     # A failure, of a guest that libvirt does not know.
     _image, shown, status = agent.snapshot(UNKNOWN, "--image", env.glance.create())
     assert status == 1, shown
@@ -109,7 +115,8 @@ def test_a_service_that_goes_away(env):
 
 def test_a_recovered_job_is_counted(env):
     agent = env.agent(upload_bytes_per_second=str(4 * MIB))
-    agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid, "--image", env.glance.create())
+    agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid, "--image",
+                  env.glance.create())
     tap.wait_for("upload", lambda: "bytes to upload" in agent.text(), 30)
     running = parse(get(agent.port)[1])
     assert running["novasnap_jobs_running"] == 1, running
@@ -172,14 +179,15 @@ def test_connections_and_their_time_are_bounded(env):
     for each in silent:
         each.settimeout(30)
     # A byte now and then does not extend the time of a connection for ever.
-    while time.monotonic() - begin < 14:
-        try:
+    try:
+        while time.monotonic() - begin < 25:
             dripping.send(b"G")
-        except OSError:
-            break
-        time.sleep(1)
-    tap.wait_for("end of all connections", lambda: all(each.recv(1) == b"" for each in silent), 60)
-    assert time.monotonic() - begin < 50
+            time.sleep(1)
+        raise AssertionError("a connection that sends a byte each second has no end")
+    except OSError:
+        assert time.monotonic() - begin > 10
+    assert all(each.recv(1) == b"" for each in silent[1:])
+    assert time.monotonic() - begin < 60
     assert get(agent.port)[0].status == 200
     # A request that is too large is refused.
     with socket.create_connection(("127.0.0.1", agent.port), 20) as large:
@@ -211,7 +219,8 @@ ALERTS = {
         60, {f'novasnap_upload_throughput_bytes_per_second_bucket{{le="{le}"}}': "0+10x90"
              for le in ("1048576", "5242880", "+Inf")},
         {f'novasnap_upload_throughput_bytes_per_second_bucket{{le="{le}"}}': values
-         for le, values in (("1048576", "0x90"), ("52428800", "0+1x90"), ("104857600", "0+10x90"), ("+Inf", "0+10x90"))}),
+         for le, values in (("1048576", "0x90"), ("52428800", "0+1x90"), ("104857600", "0+10x90"),
+                            ("+Inf", "0+10x90"))}),
     "NovasnapOutboxFills": (10, {"novasnap_outbox_messages": "900x60", "novasnap_outbox_limit_messages": "1000x60"},
                             {"novasnap_outbox_messages": "700x60", "novasnap_outbox_limit_messages": "1000x60"}),
     "NovasnapJournalLarge": (80, {"novasnap_journal_bytes": "2000000000x90"}, {"novasnap_journal_bytes": "1000000x90"}),
@@ -236,7 +245,8 @@ def test_each_alert(env):
     for name, (minutes, raising, others) in ALERTS.items():
         for series, value in ((raising, 1), (others, 0)):
             tests.append({
-                "interval": "1m", "input_series": [{"series": each, "values": values} for each, values in series.items()],
+                "interval": "1m",
+                "input_series": [{"series": each, "values": values} for each, values in series.items()],
                 "promql_expr_test": [{
                     "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) or vector(0)',
                     "eval_time": f"{minutes}m", "exp_samples": [{"labels": "{}", "value": value}]}]})
@@ -280,8 +290,7 @@ def test_each_expression_of_the_dashboard(env):
     for expression, least in (('sum(novasnap_snapshots_total{outcome="succeeded"})', 2),
                               ('sum(novasnap_beside_forwarded_messages_total)', 1),
                               ('sum(increase(novasnap_upload_sent_bytes_total[5m]))', 16 * MIB)):
-        (_labels, value), = tap.wait_for(expression, lambda: prometheus.query(expression), 20)
-        assert value >= least, (expression, value)
+        tap.wait_for(f"{expression} of {least}", lambda: prometheus.query(expression)[0][1] >= least, 20)
     groups = prometheus.ask("rules")["groups"]
     assert sum(len(group["rules"]) for group in groups) == len(ALERTS), groups
     assert all(rule["health"] == "ok" for group in groups for rule in group["rules"]), groups

@@ -63,8 +63,8 @@ def test_the_journal_gets_fields(env):
     env.start_in_namespace(agent, JOURNAL_STREAM=stream_of(agent.log))
     image = env.check_snapshot(agent)
     entry, = env.journal.entries("is stored: ")
-    wanted = {"PRIORITY": "6", "LOGGER_NAME": "novasnap.agent", "LOGGER_LEVEL": "INFO", "SYSLOG_IDENTIFIER": "novasnapd",
-              "REQUEST_ID": env.cast["_context_request_id"], "INSTANCE_UUID": env.guest.uuid,
+    wanted = {"PRIORITY": "6", "LOGGER_NAME": "novasnap.agent", "LOGGER_LEVEL": "INFO",
+              "SYSLOG_IDENTIFIER": "novasnapd", "REQUEST_ID": env.cast["_context_request_id"], "INSTANCE_UUID": env.guest.uuid,
               "NOVASNAP_METHOD": "snapshot_instance", "NOVASNAP_IMAGE": image, "NOVASNAP_STEP": "uploading the image"}
     assert {name: value for name, value in entry.items() if name != "MESSAGE"} == wanted, entry
     # What belongs to no request has none of its fields.
@@ -80,7 +80,8 @@ def test_a_failure_in_the_journal(env):
     env.start_in_namespace(agent)
     image, shown, status = agent.snapshot("00000000-0000-4000-8000-000000000017")
     assert status != 0, shown
-    entries = [entry for entry in env.journal.all() if entry.get("NOVASNAP_IMAGE") == image and entry["PRIORITY"] == "4"]
+    entries = [entry for entry in env.journal.all()
+               if entry.get("NOVASNAP_IMAGE") == image and entry["PRIORITY"] == "4"]
     assert entries and entries[-1]["INSTANCE_UUID"] == "00000000-0000-4000-8000-000000000017", env.journal.all()[-5:]
 
 

@@ -66,7 +66,8 @@ class Prometheus:
     def range(self, expression, begin, stop, step=1):
         """Returns [(labels, [(time, value)])]."""
         found = self.ask("query_range", query=expression, start=begin, end=stop, step=step)
-        return [(series["metric"], [(at, float(value)) for at, value in series["values"]]) for series in found["result"]]
+        return [(series["metric"], [(at, float(value)) for at, value in series["values"]])
+                for series in found["result"]]
 
 
 def promtool(*arguments, text=None):
