@@ -22,7 +22,7 @@ BUILD := $(NOVASNAP_BUILD)
 LIBRARIES := glib-2.0:libglib2.0-dev libvirt:libvirt-dev libvirt-qemu:libvirt-dev librabbitmq:librabbitmq-dev \
              libcurl:libcurl4-openssl-dev libcjson:libcjson-dev libnbd:libnbd-dev libxml-2.0:libxml2-dev sqlite3:libsqlite3-dev \
              libsystemd:libsystemd-dev libssl:libssl-dev libcrypto:libssl-dev zlib:zlib1g-dev libzstd:libzstd-dev \
-             liblzma:liblzma-dev libbrotlidec:libbrotli-dev
+             liblzma:liblzma-dev libbrotlidec:libbrotli-dev libmicrohttpd:libmicrohttpd-dev
 PKGS := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
 ifdef SANITIZE
@@ -223,6 +223,8 @@ $(BUILD)/tests/unit/test-beside-mode: ALL_LDFLAGS += $(call wrap,rpc_forward_set
 $(BUILD)/tests/unit/test-beside-progress: ALL_LDFLAGS += $(call wrap,rpc_forward_count_waiting g_get_monotonic_time)
 $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop rpc_end_calls)
+$(BUILD)/tests/unit/test-notifier: ALL_LDFLAGS += $(call wrap,manager_describe rpc_get_health rpc_wait_ready \
+	rpc_last_connect_error)
 $(BUILD)/tests/unit/test-outcome: ALL_LDFLAGS += $(call wrap,job_is_cancelled job_is_stopping)
 $(BUILD)/tests/unit/test-leftovers: ALL_LDFLAGS += $(call wrap,virt_guest_rollback_step thread_deadline g_get_monotonic_time)
 $(BUILD)/tests/unit/test-volume-result: ALL_LDFLAGS += $(call wrap,cinder_snapshot_update \
@@ -396,7 +398,8 @@ zshcompdir  ?= $(prefix)/share/zsh/site-functions
 DOCUMENTS   := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/docs/*.svg) conf/novasnap.conf \
                conf/apparmor-libvirt-qemu
 UNITS       := $(wildcard conf/*.service conf/*.timer)
-EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf
+EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf conf/prometheus/novasnap.rules.yml \
+               conf/grafana/novasnap.json
 SAMPLE      := $(sysconfdir)/novasnap/novasnap.conf
 
 install: all ## Install the programs, the sample configuration, the systemd files, manual pages and documents (DESTDIR, PREFIX).

@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "agent/command/common.h"
@@ -17,6 +16,9 @@
 #include "agent/config/files.h"
 #include "agent/daemon/log.h"
 #include "agent/daemon/manager.h"
+#include "agent/daemon/notifier.h"
+#include "agent/daemon/observer.h"
+#include "agent/daemon/overview.h"
 #include "agent/daemon/process.h"
 #include "agent/daemon/status.h"
 #include "rpc/rpc.h"
@@ -49,6 +51,9 @@ struct daemon {
 	struct rpc *rpc;
 	struct manager *manager;
 	struct status *status;
+	struct observer *observer;
+	bool observer_hangs; /* its thread uses the manager */
+	struct notifier *notifier;
 	gint64 began;
 	unsigned signals;
 	bool ready;
@@ -140,9 +145,11 @@ static gboolean handle_sighup(gpointer opaque)
 
 	if (daemon->is_foreground)
 		return handle_signal(opaque);
+	notifier_begin_reload(daemon->notifier);
 	if (log_reopen(&error) < 0)
 		g_warning("SIGHUP: %s", error->message);
 	reload_config(daemon);
+	notifier_end_reload(daemon->notifier);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -154,8 +161,28 @@ static gboolean check_ready(gpointer opaque)
 		return G_SOURCE_CONTINUE;
 	daemon->ready = true;
 	g_message("ready after %.0f ms", (double)(g_get_monotonic_time() - daemon->began) / 1000.0);
-	(void)sd_notify(0, "READY=1");
+	notifier_ready(daemon->notifier);
 	return G_SOURCE_REMOVE;
+}
+
+/* While it starts or stops, the manager may not be used, and other limits apply. */
+static bool is_serving(struct daemon *daemon)
+{
+	return daemon_phase(daemon) == PHASE_SERVING && daemon->manager;
+}
+
+static char *describe(void *opaque)
+{
+	struct daemon *daemon = opaque;
+
+	return is_serving(daemon) ? overview_text(daemon->manager, daemon->rpc) : NULL;
+}
+
+static bool is_alive(void *opaque, char **ret_reason)
+{
+	struct daemon *daemon = opaque;
+
+	return !is_serving(daemon) || overview_is_alive(daemon->manager, daemon->rpc, ret_reason);
 }
 
 static void attach_to_main_loop(struct daemon *daemon, GSource *source, GSourceFunc callback)
@@ -194,7 +221,7 @@ static gpointer stop_main(gpointer opaque)
 	struct daemon *daemon = opaque;
 
 	if (daemon->manager)
-		daemon->jobs_left = manager_stop(daemon->manager);
+		daemon->jobs_left = manager_stop(daemon->manager) + daemon->observer_hangs;
 	if (daemon->jobs_left == 0) {
 		unsigned grace_s = publish_grace_s(daemon);
 
@@ -203,6 +230,7 @@ static gpointer stop_main(gpointer opaque)
 		attach_to_main_loop(daemon, g_timeout_source_new_seconds(grace_s + 1),
 				    handle_late_close);
 		manager_free(daemon->manager);
+		observer_free(daemon->observer);
 		rpc_close(daemon->rpc, grace_s);
 	}
 	set_phase(daemon, PHASE_CLOSED);
@@ -217,7 +245,9 @@ static unsigned stop_serving(struct daemon *daemon)
 
 	daemon->grace_until =
 		g_get_monotonic_time() + (gint64)daemon->config->shutdown_grace_s * G_USEC_PER_SEC;
-	(void)sd_notify(0, "STOPPING=1");
+	daemon->observer_hangs = !observer_stop(daemon->observer);
+	status_stop(daemon->status);
+	notifier_stopping(daemon->notifier);
 	g_message("stopping: accepting no more casts");
 	attach_to_main_loop(daemon, g_timeout_source_new_seconds(limit_s), handle_late_stop);
 	set_phase(daemon, PHASE_STOPPING);
@@ -240,8 +270,10 @@ static gpointer start_main(gpointer opaque)
 	daemon->rpc = rpc_open(&daemon->config->rpc, &daemon->error);
 	if (daemon->rpc)
 		daemon->manager = manager_open(daemon->config, daemon->rpc, &daemon->error);
-	if (daemon->manager)
+	if (daemon->manager) {
+		daemon->observer = observer_new(daemon->config, daemon->manager);
 		(void)manager_start(daemon->manager, &daemon->error);
+	}
 	set_phase(daemon, PHASE_SERVING);
 	return NULL;
 }
@@ -257,6 +289,8 @@ static int start_serving(struct daemon *daemon)
 	if (!daemon->error)
 		daemon->status = status_start(daemon->config->state_dir, daemon->manager,
 					      daemon->context, &daemon->error);
+	if (!daemon->error)
+		(void)observer_start(daemon->observer, &daemon->error);
 	return daemon->error ? -1 : 0;
 }
 
@@ -275,7 +309,6 @@ static void run_daemon(struct daemon *daemon)
 	attach_to_main_loop(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
 	if (daemon->signals == 0)
 		g_main_loop_run(daemon->loop);
-	status_stop(daemon->status);
 }
 
 /* Returns the process's exit status. */
@@ -285,11 +318,13 @@ static int run_until_stopped(const struct config *config, const char *const *fil
 				.files = files,
 				.began = g_get_monotonic_time(),
 				.exit_status = EXIT_FAILURE};
+	const struct notifier_ops notifier_ops = {describe, is_alive, &daemon};
 
 	pthread_mutex_init(&daemon.lock, NULL);
 	daemon.is_foreground = tcgetpgrp(STDOUT_FILENO) == getpgrp();
 	daemon.context = g_main_context_new();
 	daemon.loop = g_main_loop_new(daemon.context, FALSE);
+	daemon.notifier = notifier_start(daemon.context, &notifier_ops);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGTERM), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGINT), handle_signal);
 	attach_to_main_loop(&daemon, g_unix_signal_source_new(SIGHUP), handle_sighup);
@@ -301,13 +336,15 @@ static int run_until_stopped(const struct config *config, const char *const *fil
 		g_error_free(daemon.error);
 	}
 	if (stop_serving(&daemon) > 0) {
-		g_warning("%u jobs did not end in time: exiting without them", daemon.jobs_left);
+		g_warning("%u jobs or threads did not end in time: exiting without them",
+			  daemon.jobs_left);
 		/* The jobs' threads use the data that would be freed, including the
 		 * configuration. */
 		_exit(daemon.exit_status);
 	}
 	if (daemon.exit_status == EXIT_SUCCESS)
 		g_message("stopped");
+	notifier_stop(daemon.notifier);
 	g_main_loop_unref(daemon.loop);
 	g_main_context_unref(daemon.context);
 	pthread_mutex_destroy(&daemon.lock);
@@ -373,7 +410,7 @@ int main(int argc, char **argv)
 	g_ptr_array_add(paths, NULL);
 	files = (const char *const *)paths->pdata;
 	config = config_load(files, &error);
-	if (!config || log_open(config->log_file, config->debug, &error) < 0) {
+	if (!config || log_open(config, &error) < 0) {
 		(void)fprintf(stderr, "novasnapd: %s\n", error->message);
 		return EXIT_USAGE;
 	}

@@ -107,8 +107,9 @@ struct image_config {
 
 /* The user for whom a request is made. From the cast's context. */
 struct image_identity {
-	const char *token;	/* the user's token; NULL: use novasnap's token */
-	const char *request_id; /* "req-<uuid>", sent as X-OpenStack-Request-ID; may be NULL */
+	const char *token; /* the user's token; NULL: use novasnap's token */
+	/* "req-<uuid>", sent as X-OpenStack-Request-ID; NULL: each request has its own. */
+	const char *request_id;
 	/* For a Glance without Keystone, sent as nova.image.glance.generate_identity_headers does.
 	 * Each may be NULL. */
 	const char *user_id;
@@ -346,5 +347,9 @@ char *image_keystone_describe(const struct keystone_config *user);
  * from its catalogue. The caller frees the text with g_free(). NULL: unknown.
  */
 char *image_store_location(struct image_store *store);
+
+/* Whether the store has answered the last request; -1: there was none, or the store is a folder.
+ * Any thread. */
+int image_store_answered(struct image_store *store);
 
 #endif

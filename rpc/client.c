@@ -5,6 +5,7 @@
 #include "rpc/client.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -31,6 +32,8 @@ struct rpc_client {
 	GHashTable *pending; /* _msg_id -> struct pending_call */
 	bool calls_ended;
 
+	atomic_int answered; /* see rpc_client_answered */
+
 	/* Used by the consumer's thread. */
 	unsigned reply_number; /* of the queue's name */
 	bool reply_used;       /* it was consumed */
@@ -52,6 +55,7 @@ struct rpc_client *rpc_client_new(const struct rpc_config *config)
 	struct rpc_client *client = g_new0(struct rpc_client, 1);
 
 	client->reply_number = 1;
+	client->answered = -1;
 	client->reply_queue = declarations_reply_queue(config, client->reply_number);
 	client->pending = g_hash_table_new(g_str_hash, g_str_equal);
 	pthread_mutex_init(&client->lock, NULL);
@@ -185,6 +189,11 @@ void rpc_end_calls(struct rpc *rpc)
 	publisher_end_waits(rpc->publisher);
 }
 
+int rpc_client_answered(const struct rpc_client *client)
+{
+	return atomic_load(&client->answered);
+}
+
 static bool are_calls_ended(struct rpc_client *client)
 {
 	bool ended;
@@ -237,6 +246,8 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 	consumer_want(rpc->consumer, CONSUMER_REPLIES, true);
 	if (!consumer_wait(rpc->consumer, CONSUMER_REPLIES, true, deadline)) {
 		cJSON_Delete(args);
+		if (!are_calls_ended(client))
+			atomic_store(&client->answered, 0);
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DISCONNECTED,
 			    "calling %s: cannot receive the reply: the broker could not be reached "
 			    "in %u s",
@@ -256,6 +267,8 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 	}
 	g_hash_table_remove(client->pending, msg_id);
 	pthread_mutex_unlock(&client->lock);
+	if (rc == 0 || !are_calls_ended(client))
+		atomic_store(&client->answered, rc == 0);
 	if (rc == 0)
 		return read_result(pending.reply, error);
 	cJSON_Delete(pending.reply);

@@ -23,4 +23,7 @@ extern const struct consumer_channel_ops rpc_client_channel;
  * rpc_client_channel.deliver. */
 void rpc_client_deliver(const struct delivery *delivery, void *opaque);
 
+/* Whether the last call was answered, also with an exception; -1: none was made. */
+int rpc_client_answered(const struct rpc_client *client);
+
 #endif

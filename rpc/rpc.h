@@ -159,6 +159,16 @@ bool rpc_wait_ready(struct rpc *rpc, unsigned timeout_s);
  * accepts messages or was not tried yet. The caller frees it. */
 char *rpc_last_connect_error(struct rpc *rpc);
 
+struct rpc_health {
+	bool consuming;	 /* the consuming connection is established, and consumes what is wanted */
+	bool publishing; /* the publishing connection is established */
+	unsigned outbox; /* messages that the broker has not confirmed */
+	int answered;	 /* whether the last call was answered; -1: none was made */
+	gint64 idle_us;	 /* since the last turn of the thread that has waited longest for it. Each
+			  * has one every second, unless it is connecting. */
+};
+void rpc_get_health(struct rpc *rpc, struct rpc_health *ret_health);
+
 enum rpc_probe_result {
 	RPC_PROBE_DIFFERENT, /* not as configured, but it can be used */
 	RPC_PROBE_REFUSED,   /* the broker refuses it */

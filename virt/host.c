@@ -9,6 +9,9 @@
 #include "virt/method/room.h"
 #include "virt/method/table.h"
 
+/* A process has one host. */
+static atomic_int answered = -1;
+
 static int start_threads(struct virt_host *host, GError **error)
 {
 	if (call_timeouts_start(host->config, error) < 0)
@@ -30,6 +33,7 @@ struct virt_host *virt_host_open(const struct virt_config *config, GError **erro
 		return NULL;
 	host = g_new0(struct virt_host, 1);
 	host->config = config;
+	host->answered = &answered;
 	if (start_threads(host, error) < 0) {
 		g_free(host);
 		return NULL;
@@ -54,4 +58,9 @@ void virt_host_close(struct virt_host *host)
 	event_loop_stop(host->loop);
 	call_timeouts_stop();
 	g_free(host);
+}
+
+int virt_host_answered(const struct virt_host *host)
+{
+	return atomic_load(host->answered);
 }

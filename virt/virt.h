@@ -93,6 +93,9 @@ void virt_host_close(struct virt_host *host);
 typedef struct virt_host virt_host_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virt_host_t, virt_host_close)
 
+/* Whether libvirt has accepted the last connection; -1: there was none. Any thread. */
+int virt_host_answered(const struct virt_host *host);
+
 /* Ends the exports that a killed novasnapd left running: their scratch files would fill the
  * disk. Exports of running processes are not ended. Failures are logged, and retried at the next
  * start. */

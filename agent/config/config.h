@@ -52,8 +52,9 @@ struct config {
 	 * back. */
 	unsigned beside_away_s;
 
-	bool debug;	      /* [DEFAULT]debug */
-	const char *log_file; /* path by [DEFAULT]log_file and log_dir; NULL: standard error */
+	bool debug;		/* [DEFAULT]debug */
+	const char *log_file;	/* path by [DEFAULT]log_file and log_dir; NULL: standard error */
+	const char *log_format; /* [novasnap]log_format: "auto", "journal" or "nova" */
 	unsigned max_concurrent_snapshots; /* [DEFAULT]max_concurrent_snapshots; 0: no limit */
 	bool control; /* [novasnap]control: true for conductor, false for none */
 	bool beside;  /* [novasnap]mode: true for beside, false for exclusive */
@@ -62,8 +63,11 @@ struct config {
 	/* [novasnap]beside_patience: after this time without progress of the forwarding thread
 	 * nova-compute gets its requests back. */
 	unsigned beside_patience_s;
-	const char *state_dir; /* [novasnap]state_dir, absolute */
-	const char *run_dir;   /* [novasnap]run_dir, absolute */
+	const char *metrics_file;    /* [novasnap]metrics_file, absolute; NULL: none */
+	unsigned metrics_interval_s; /* [novasnap]metrics_interval */
+	const char *metrics_listen;  /* [novasnap]metrics_listen, "address:port"; NULL: none */
+	const char *state_dir;	     /* [novasnap]state_dir, absolute */
+	const char *run_dir;	     /* [novasnap]run_dir, absolute */
 	/* [novasnap]shutdown_grace: how long running jobs may continue after SIGTERM. */
 	unsigned shutdown_grace_s;
 	bool ephemeral_encryption; /* [ephemeral_storage_encryption]enabled */

@@ -16,6 +16,8 @@
 /* AMQP allows 255 bytes for "<topic>_fanout_<name>:<number>". */
 #define QUEUE_NAME_MAX 235
 #define REJECTED_BYTES_MAX (64 * MIB)
+/* Metrics are served without TLS and without a login. */
+#define LOOPBACK "^(127(\\.[0-9]{1,3}){3}|\\[::1\\]):[0-9]{1,5}$"
 
 static char *own_string(struct config_inputs *inputs, char *text)
 {
@@ -68,6 +70,16 @@ static int check_keys(const struct config_inputs *inputs, GError **error)
 		return set_rule_error(inputs, "oslo_messaging_rabbit", "hostname",
 				      "is too long for a queue's name, with processname and "
 				      "[DEFAULT]host",
+				      error);
+	if (config->metrics_listen && !g_regex_match_simple(LOOPBACK, config->metrics_listen, 0, 0))
+		return set_rule_error(inputs, CONFIG_OWN_SECTION, "metrics_listen",
+				      "must be an address of the loopback and a port, such as "
+				      "127.0.0.1:9178",
+				      error);
+	if (config->metrics_file && !g_str_has_suffix(config->metrics_file, ".prom"))
+		return set_rule_error(inputs, CONFIG_OWN_SECTION, "metrics_file",
+				      "must end in .prom, which node_exporter's textfile "
+				      "collector reads",
 				      error);
 	if (config->beside && config->report_state)
 		return set_rule_error(

@@ -11,6 +11,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "agent/daemon/log-journal.h"
+#include "agent/daemon/log-line.h"
 #include "rpc/rpc.h"
 
 #define LINE_MAX_BYTES 8192
@@ -21,19 +23,9 @@ static struct {
 	int fd;
 	atomic_bool debug;
 	bool journal;
+	bool nova;  /* lines are nova's */
 	char *path; /* NULL: no file */
 } sink;
-
-static const char *level_name(GLogLevelFlags level)
-{
-	if (level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL))
-		return "ERROR";
-	if (level & G_LOG_LEVEL_WARNING)
-		return "WARNING";
-	if (level & G_LOG_LEVEL_MESSAGE)
-		return "INFO";
-	return "DEBUG";
-}
 
 static const char *field_text(const GLogField *fields, gsize count, const char *name)
 {
@@ -54,53 +46,38 @@ static char *truncate_text(const char *text)
 	return g_strndup(text, (gsize)(end - text));
 }
 
-/* The last place that a secret passes. Returns the message without its secrets; NULL if it has
- * none. The caller frees it. */
-static char *redact_message(const GLogField *fields, gsize count)
+static GLogWriterOutput write_line(const struct log_message *message)
 {
-	return rpc_log_redact(field_text(fields, count, "MESSAGE"));
+	g_autofree char *line = sink.nova ? log_line_nova(message) : log_line_plain(message);
+
+	return write(sink.fd, line, strlen(line)) >= 0 ? G_LOG_WRITER_HANDLED
+						       : G_LOG_WRITER_UNHANDLED;
 }
 
-static GLogWriterOutput write_to_journald(GLogLevelFlags level, const GLogField *fields,
-					  gsize count, const char *redacted)
+static GLogWriterOutput write_message(GLogLevelFlags level, const GLogField *fields, gsize count,
+				      gpointer opaque)
 {
-	g_autofree GLogField *copy = NULL;
-
-	if (!redacted)
-		return g_log_writer_journald(level, fields, count, NULL);
-	copy = g_memdup2(fields, count * sizeof(*fields));
-	for (gsize i = 0; i < count; i++) {
-		if (g_str_equal(copy[i].key, "MESSAGE"))
-			copy[i] = (GLogField){"MESSAGE", redacted, -1};
-	}
-	return g_log_writer_journald(level, copy, count, NULL);
-}
-
-static GLogWriterOutput write_line(GLogLevelFlags level, const GLogField *fields, gsize count,
-				   gpointer opaque)
-{
-	g_autoptr(GDateTime) now = NULL;
-	g_autofree char *time = NULL;
-	g_autofree char *line = NULL;
+	/* The last place that a secret passes. */
 	g_autofree char *redacted = NULL;
 	g_autofree char *text = NULL;
+	struct log_message message = {.level = level,
+				      .domain = field_text(fields, count, "GLIB_DOMAIN")};
 
 	(void)opaque;
 	if ((level & (G_LOG_LEVEL_DEBUG | G_LOG_LEVEL_INFO)) && !atomic_load(&sink.debug))
 		return G_LOG_WRITER_HANDLED;
-	redacted = redact_message(fields, count);
-	if (sink.journal)
-		return write_to_journald(level, fields, count, redacted);
-	now = g_date_time_new_now_local();
-	time = g_date_time_format(now, "%Y-%m-%d %H:%M:%S");
+	message.text = field_text(fields, count, "MESSAGE");
+	redacted = rpc_log_redact(message.text);
+	if (redacted)
+		message.text = redacted;
+	message.task = log_context_task();
+	if (sink.journal && log_journal_write(&message))
+		return G_LOG_WRITER_HANDLED;
 	/* One line for each event: text from other programs may be long and consist of several
 	 * lines. */
-	text = truncate_text(redacted ? redacted : field_text(fields, count, "MESSAGE"));
-	g_strdelimit(text, "\r\n", ' ');
-	line = g_strdup_printf("%s.%03d %s %s: %s\n", time, g_date_time_get_microsecond(now) / 1000,
-			       level_name(level), field_text(fields, count, "GLIB_DOMAIN"), text);
-	return write(sink.fd, line, strlen(line)) >= 0 ? G_LOG_WRITER_HANDLED
-						       : G_LOG_WRITER_UNHANDLED;
+	text = truncate_text(message.text);
+	message.text = text;
+	return write_line(&message);
 }
 
 static int open_file(const char *path, GError **error)
@@ -113,19 +90,26 @@ static int open_file(const char *path, GError **error)
 	return fd;
 }
 
-int log_open(const char *path, bool debug, GError **error)
+int log_open(const struct config *config, GError **error)
 {
+	bool must_be_journal = g_str_equal(config->log_format, "journal");
+
 	sink.fd = STDERR_FILENO;
-	log_set_debug(debug);
-	if (path) {
-		sink.fd = open_file(path, error);
+	sink.nova = g_str_equal(config->log_format, "nova");
+	log_set_debug(config->debug);
+	if (must_be_journal) {
+		if (!log_journal_check(error))
+			return -1;
+		sink.journal = true;
+	} else if (config->log_file) {
+		sink.fd = open_file(config->log_file, error);
 		if (sink.fd < 0)
 			return -1;
-		sink.path = g_strdup(path);
+		sink.path = g_strdup(config->log_file);
 	} else {
-		sink.journal = g_log_writer_is_journald(STDERR_FILENO);
+		sink.journal = !sink.nova && log_journal_is_at(STDERR_FILENO);
 	}
-	g_log_set_writer_func(write_line, NULL, NULL);
+	g_log_set_writer_func(write_message, NULL, NULL);
 	return 0;
 }
 

@@ -156,6 +156,16 @@ void manager_set_progress(struct manager *manager,
 	manager->agent.progress_opaque = opaque;
 }
 
+void manager_set_measures(struct manager *manager, struct measures *measures)
+{
+	manager->agent.measures = measures;
+}
+
+const struct agent *manager_agent(const struct manager *manager)
+{
+	return &manager->agent;
+}
+
 static int start_serving(struct manager *manager, GError **error)
 {
 	struct agent *agent = &manager->agent;

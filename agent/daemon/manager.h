@@ -20,6 +20,10 @@ struct manager *manager_open(const struct config *config, struct rpc *rpc, GErro
 void manager_set_progress(struct manager *manager,
 			  void (*progress)(const struct nova_progress *progress, void *opaque),
 			  void *opaque);
+/* Call it before manager_start: the tasks count there. `measures` must outlive them. */
+void manager_set_measures(struct manager *manager, struct measures *measures);
+/* What all tasks share. Valid between manager_start and manager_stop. */
+const struct agent *manager_agent(const struct manager *manager);
 /* Resumes the open jobs in the journal, and starts accepting requests. Returns 0, or -1 with an
  * error. Call manager_stop in both cases, because jobs may be running. */
 int manager_start(struct manager *manager, GError **error);

@@ -14,6 +14,8 @@
 #include "agent/task/claim.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
+#include "agent/task/log-context.h"
+#include "agent/task/measures.h"
 #include "agent/task/outcome.h"
 #include "agent/task/release.h"
 #include "agent/task/report-end.h"
@@ -224,6 +226,7 @@ static void end_task(struct task *task, enum task_event event, const GError *err
 
 	if (task_state_apply(task->state, event, NULL) < 0)
 		return;
+	measures_task_ended(task, event);
 	/* Of a task that is left to nova-compute nothing is reported, so it may be asked again. */
 	if (error && task->journal_job > 0 && task_state_is_ending(task->state) &&
 	    task_state_stage(task->state) != STAGE_LEFT_TO_NOVA)
@@ -260,6 +263,7 @@ static void task_job_run(struct job *job, void *opaque)
 	enum task_event event;
 
 	task->job = job;
+	log_context_set(task);
 	event = begin_task(task, &error);
 	if (event != TASK_EVENT_STOPPED && claim_is_due(task))
 		event = claim_task(task, event, &error);
@@ -270,6 +274,7 @@ static void task_job_run(struct job *job, void *opaque)
 		event = task_outcome(task, error);
 	}
 	end_task(task, event, error);
+	log_context_set(NULL);
 }
 
 static void task_job_free(void *opaque)
@@ -329,6 +334,7 @@ void task_resume(struct agent *agent, const struct task_method *method, struct j
 	task->recovered_job = left;
 	task->is_resumed = true;
 	task->journal_job = left->id;
+	measures_recovered(agent, task_was_begun(task));
 	worker_pool_submit(agent->pool, nova_instance_uuid(task->instance), task->image_id,
 			   &task_job_ops, task);
 }

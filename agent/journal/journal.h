@@ -32,6 +32,10 @@ void journal_close(struct journal *journal);
 typedef struct journal journal_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(journal_t, journal_close)
 
+/* The bytes of its files, with those that are not written into the database yet. Waits for nothing.
+ */
+uint64_t journal_size(const struct journal *journal);
+
 /* Each function below that changes the journal returns 0, or -1 with JOURNAL_ERROR_FAILED. */
 
 struct journal_cast {

@@ -153,3 +153,16 @@ void journal_close(struct journal *journal)
 	g_free(journal->path);
 	g_free(journal);
 }
+
+uint64_t journal_size(const struct journal *journal)
+{
+	g_autofree char *wal = g_strconcat(journal->path, "-wal", NULL);
+	GStatBuf status;
+	uint64_t size = 0;
+
+	if (g_stat(journal->path, &status) == 0)
+		size += (uint64_t)status.st_size;
+	if (g_stat(wal, &status) == 0)
+		size += (uint64_t)status.st_size;
+	return size;
+}

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "agent/task/log-context.h"
 #include "agent/task/thread.h"
 
 #define INTERVAL_MS 250
@@ -93,6 +94,7 @@ static void *monitor_main(void *opaque)
 	struct abort_monitor *monitor = opaque;
 	const atomic_int *job_flag = job_abort_flag(monitor->task->job);
 
+	log_context_set(monitor->task);
 	pthread_mutex_lock(&monitor->lock);
 	while (!monitor->stopping) {
 		if (atomic_load(job_flag) != 0)
@@ -108,6 +110,7 @@ static void *image_monitor_main(void *opaque)
 {
 	struct abort_monitor *monitor = opaque;
 
+	log_context_set(monitor->task);
 	pthread_mutex_lock(&monitor->lock);
 	while (!monitor->stopping) {
 		if (monitor->image_at > 0 && !monitor->reason &&

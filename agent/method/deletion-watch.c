@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "agent/task/log-context.h"
 #include "agent/task/thread.h"
 #include "agent/task/want.h"
 
@@ -43,6 +44,7 @@ static void *deletion_watch_main(void *opaque)
 {
 	struct deletion_watch *watch = opaque;
 
+	log_context_set(watch->task);
 	while (wait_interval(watch)) {
 		GError *why = NULL;
 

@@ -6,6 +6,7 @@
 
 #include "agent/task/facts.h"
 #include "agent/task/location-step.h"
+#include "agent/task/measures.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
 
@@ -13,6 +14,7 @@ struct image_direct {
 	struct task *task;
 	char *url; /* of the copy, whose step is open; NULL: none */
 	uint64_t size;
+	gint64 began; /* monotonic us: the snapshot was begun */
 };
 
 struct image_direct *image_direct_new(struct task *task)
@@ -139,6 +141,7 @@ static enum image_direct_result note_stored(struct image_direct *direct, GError 
 
 	if (fact_note_image_stored(task, error) < 0)
 		return IMAGE_DIRECT_FAILED;
+	measures_uploaded(task, direct->size, g_get_monotonic_time() - direct->began, 1);
 	g_message("instance %s: image %s is stored: %" G_GUINT64_FORMAT " bytes at %s",
 		  nova_instance_uuid(task->instance), task->image_id, direct->size, direct->url);
 	image_direct_keep(direct);
@@ -189,10 +192,10 @@ enum image_direct_result image_direct_send(struct image_direct *direct,
 		.opaque = direct,
 	};
 	bool is_not_possible = false;
-	gint64 began = g_get_monotonic_time();
 	g_autofree char *url = NULL;
 	GError *local = NULL;
 
+	direct->began = g_get_monotonic_time();
 	task->step = "copying the disk inside Ceph";
 	/* If the guest is deleted, the disk's snapshot must go, or nova cannot delete the disk. */
 	abort_monitor_watch_guest(sending->monitor, sending->snapshot);
@@ -201,7 +204,7 @@ enum image_direct_result image_direct_send(struct image_direct *direct,
 	if (!url || task_step_end(task, LOCATION_STEP, &local) < 0)
 		return undo_copy(direct, !url && is_not_possible, local, error);
 	g_message("instance %s: copied inside Ceph in %.1f s", nova_instance_uuid(task->instance),
-		  (double)(g_get_monotonic_time() - began) / 1e6);
+		  (double)(g_get_monotonic_time() - direct->began) / 1e6);
 	task->step = "giving the copy to the image";
 	if (save_metadata(sending, &local) < 0)
 		return undo_copy(direct, false, local, error);

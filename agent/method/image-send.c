@@ -7,6 +7,7 @@
 #include "agent/method/image-finish.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
+#include "agent/task/measures.h"
 #include "agent/task/report.h"
 #include "agent/task/step.h"
 
@@ -14,6 +15,7 @@ static void report_upload_progress(void *opaque, uint64_t sent, uint64_t total)
 {
 	struct task *task = ((const struct image_sending *)opaque)->task;
 	unsigned long long before = atomic_exchange(&task->stored, sent);
+	uint64_t known = before == UINT64_MAX ? 0 : before;
 	bool is_edge = sent != before && (sent == 0 || sent == total);
 
 	atomic_store(&task->total, total);
@@ -21,6 +23,8 @@ static void report_upload_progress(void *opaque, uint64_t sent, uint64_t total)
 	if (sent > 0 && sent < total && sent >= total / 2 && before < total / 2)
 		(void)fault_at(FACT_DATA_SENT, "half");
 
+	if (sent > known)
+		measures_sent(task, sent - known);
 	if (sent == 0)
 		atomic_store(&task->upload_at, g_get_monotonic_time());
 	report_progress(task, "uploading", NULL, sent, total, is_edge);
@@ -109,6 +113,9 @@ int image_send(const struct image_sending *sending, struct image_source *source,
 	rc = image_metadata_save(task, &meta, error);
 	if (rc == 0)
 		rc = store_image(task, &upload, error);
+	if (rc == 0)
+		measures_uploaded(task, upload.sent, g_get_monotonic_time() - began,
+				  upload.attempts);
 	if (rc == 0)
 		g_message("instance %s: image %s is stored: %s, %" G_GUINT64_FORMAT
 			  " bytes in %.1f s, attempts %u, %s %.16s...",

@@ -81,7 +81,8 @@ static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, G
 {
 	struct task *task = image->task;
 
-	task->snapshot_method = image->direct ? METHOD_DIRECT : snapshot_method(snapshot);
+	task->snapshot_method = task->used_method =
+		image->direct ? METHOD_DIRECT : snapshot_method(snapshot);
 	g_message("instance %s: snapshot into image %s, method %s, format %s",
 		  nova_instance_uuid(task->instance), task->image_id, task->snapshot_method,
 		  snapshot_format(snapshot));
@@ -141,7 +142,7 @@ static int send_image(struct image_job *image, struct snapshot *snapshot,
 	int rc;
 
 	if (!g_str_equal(task->snapshot_method, snapshot_method(snapshot))) {
-		task->snapshot_method = snapshot_method(snapshot);
+		task->snapshot_method = task->used_method = snapshot_method(snapshot);
 		report_progress(task, "taking", NULL, 0, 0, true);
 	}
 	task->step = "uploading the image";

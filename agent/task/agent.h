@@ -23,6 +23,7 @@ struct agent {
 	struct cinder_service *volumes; /* NULL: Cinder is not configured */
 	struct worker_pool *pool;
 	struct journal *journal;	     /* NULL: no journal */
+	struct measures *measures;	     /* NULL: nothing is counted */
 	struct release_watch *release_watch; /* NULL: the conductor is not asked */
 	/* Receives each progress report, like the broker's listeners. May be NULL. Any thread. */
 	void (*progress)(const struct nova_progress *progress, void *opaque);

@@ -6,6 +6,7 @@
 
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
+#include "agent/task/log-context.h"
 #include "agent/task/thread.h"
 
 #define LOOK_MS 1000
@@ -71,6 +72,7 @@ static void *progress_main(void *opaque)
 {
 	struct record_progress *progress = opaque;
 
+	log_context_set(progress->task);
 	pthread_mutex_lock(&progress->lock);
 	while (!progress->stopping) {
 		struct timespec deadline = thread_deadline(LOOK_MS);

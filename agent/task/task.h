@@ -74,6 +74,7 @@ struct task {
 	const char *_Atomic step;
 	/* A literal; NULL: not chosen yet, or not used. Any thread. */
 	const char *_Atomic snapshot_method;
+	const char *used_method; /* the last one that was chosen; NULL: none */
 
 	gint64 created_at;   /* monotonic us */
 	int64_t journal_job; /* its number in the journal; 0: not journaled */

@@ -79,7 +79,8 @@ static char *project_url(const struct cinder_service *service,
 		g_string_replace(url, PROJECT_PLACEHOLDER, project, 0);
 		g_string_replace(url, TENANT_PLACEHOLDER, project, 0);
 	} else {
-		found = keystone_client_endpoint(service->session.own, &wanted, error);
+		found = keystone_client_endpoint(service->session.own, &wanted,
+						 identity->request_id, error);
 		if (!found)
 			return NULL;
 		http_url_trim(found);

@@ -14,6 +14,7 @@
 #include "image/limits.h"
 
 #define HIDDEN_SECRET "***"
+#define REQUEST_ID_HEADER "X-OpenStack-Request-ID"
 
 /* A request in progress, passed to curl's callbacks. */
 struct transfer {
@@ -253,6 +254,28 @@ static void init_curl(void)
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+/* Each request has an id, so that the service's log can be searched for it. */
+static struct curl_slist *list_headers(const struct http_request *request,
+				       const struct http_sender *sender)
+{
+	g_autoptr(GPtrArray) own = g_ptr_array_new_with_free_func(g_free);
+	struct curl_slist *headers = NULL;
+	g_autofree char *uuid = NULL;
+	g_autofree char *id = NULL;
+
+	for (guint i = 0; request->headers && i < request->headers->len; i++)
+		headers = curl_slist_append(headers, g_ptr_array_index(request->headers, i));
+	if (sender && http_sender_header(sender))
+		headers = curl_slist_append(headers, http_sender_header(sender));
+	http_header_add(own, REQUEST_ID_HEADER, request->request_id);
+	if (own->len == 0) {
+		uuid = g_uuid_string_random();
+		id = g_strconcat("req-", uuid, NULL);
+		http_header_add(own, REQUEST_ID_HEADER, id);
+	}
+	return curl_slist_append(headers, g_ptr_array_index(own, 0));
+}
+
 int http_request_send(const struct http_config *config, const struct http_request *request,
 		      struct http_reply *reply, GError **error)
 {
@@ -264,7 +287,7 @@ int http_request_send(const struct http_config *config, const struct http_reques
 				    G_USEC_PER_SEC,
 	};
 	char error_text[CURL_ERROR_SIZE] = "";
-	struct curl_slist *headers = NULL;
+	struct curl_slist *headers;
 	CURL *curl;
 	int rc;
 
@@ -273,10 +296,7 @@ int http_request_send(const struct http_config *config, const struct http_reques
 	http_reply_clear(reply);
 	reply->body = g_string_new(NULL);
 	set_curl_options(curl, config, request, &transfer, error_text);
-	for (guint i = 0; request->headers && i < request->headers->len; i++)
-		headers = curl_slist_append(headers, g_ptr_array_index(request->headers, i));
-	if (transfer.sender && http_sender_header(transfer.sender))
-		headers = curl_slist_append(headers, http_sender_header(transfer.sender));
+	headers = list_headers(request, transfer.sender);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	rc = transfer_perform(curl, &transfer, error_text, error);
 	curl_slist_free_all(headers);

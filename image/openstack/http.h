@@ -30,6 +30,9 @@ struct http_request {
 	/* A secret in the body, to be hidden in error replies; or NULL. Tokens in the headers are
 	 * always hidden. */
 	const char *secret;
+	/* The header X-OpenStack-Request-ID, "req-<uuid>", which the service logs; NULL: an id of
+	 * this request alone. */
+	const char *request_id;
 	const atomic_int *cancel; /* may be NULL */
 };
 

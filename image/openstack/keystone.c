@@ -91,7 +91,7 @@ static int store_token(struct keystone_client *client, struct http_reply *reply,
 }
 
 /* Requests a token. The caller holds the lock. */
-static int fetch_token(struct keystone_client *client, GError **error)
+static int fetch_token(struct keystone_client *client, const char *request_id, GError **error)
 {
 	const struct keystone_config *user = client->user;
 	struct http_config http = {
@@ -114,6 +114,7 @@ static int fetch_token(struct keystone_client *client, GError **error)
 		http_header_add(headers, "X-Auth-Token", user->token);
 	request.body = body;
 	request.secret = keystone_request_secret(user);
+	request.request_id = request_id;
 	rc = http_request_send(&http, &request, &reply, error);
 	cJSON_free(body);
 	if (rc == 0 && reply.status != 201) {
@@ -131,13 +132,14 @@ static int fetch_token(struct keystone_client *client, GError **error)
 }
 
 /* Makes sure that the token is valid. The caller holds the lock. */
-static int ensure_token(struct keystone_client *client, bool renew, GError **error)
+static int ensure_token(struct keystone_client *client, bool renew, const char *request_id,
+			GError **error)
 {
 	gint64 now = g_get_real_time() / G_USEC_PER_SEC;
 
 	if (client->token && !renew && now < client->expires_at - EXPIRY_MARGIN_S)
 		return 0;
-	return fetch_token(client, error);
+	return fetch_token(client, request_id, error);
 }
 
 int image_check_keystone(const struct keystone_config *user, const struct image_config *config,
@@ -147,7 +149,7 @@ int image_check_keystone(const struct keystone_config *user, const struct image_
 	g_autofree char *token = NULL;
 
 	if (client)
-		token = keystone_client_token(client, false, error);
+		token = keystone_client_token(client, false, NULL, error);
 	else
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CONFIG,
 				    "no credential is configured: set auth_type, auth_url and the "
@@ -156,12 +158,13 @@ int image_check_keystone(const struct keystone_config *user, const struct image_
 	return token ? 0 : -1;
 }
 
-char *keystone_client_token(struct keystone_client *client, bool renew, GError **error)
+char *keystone_client_token(struct keystone_client *client, bool renew, const char *request_id,
+			    GError **error)
 {
 	char *token = NULL;
 
 	pthread_mutex_lock(&client->lock);
-	if (ensure_token(client, renew, error) == 0)
+	if (ensure_token(client, renew, request_id, error) == 0)
 		token = g_strdup(client->token);
 	pthread_mutex_unlock(&client->lock);
 	return token;
@@ -216,12 +219,13 @@ static const char *catalog_endpoint(const struct keystone_client *client,
 }
 
 char *keystone_client_endpoint(struct keystone_client *client,
-			       const struct keystone_endpoint *wanted, GError **error)
+			       const struct keystone_endpoint *wanted, const char *request_id,
+			       GError **error)
 {
 	char *endpoint = NULL;
 
 	pthread_mutex_lock(&client->lock);
-	if (ensure_token(client, false, error) == 0) {
+	if (ensure_token(client, false, request_id, error) == 0) {
 		endpoint = g_strdup(catalog_endpoint(client, wanted));
 		if (!endpoint)
 			g_set_error(

@@ -19,10 +19,12 @@ void keystone_client_free(struct keystone_client *client);
 
 /*
  * Returns a token. Requests a new one if there is none, if it expires in less than a minute, or if
- * `renew` is true because a service rejected it. The caller frees the token with g_free(). Returns
- * NULL with IMAGE_ERROR_AUTH or an error of the request.
+ * `renew` is true because a service rejected it. `request_id` is that of the request to Keystone,
+ * as in struct http_request. The caller frees the token with g_free(). Returns NULL with
+ * IMAGE_ERROR_AUTH or an error of the request.
  */
-char *keystone_client_token(struct keystone_client *client, bool renew, GError **error);
+char *keystone_client_token(struct keystone_client *client, bool renew, const char *request_id,
+			    GError **error);
 
 /* Whether the user of the present token has roles, but not admin: a service says of other projects'
  * objects that they do not exist. */
@@ -36,8 +38,9 @@ struct keystone_endpoint {
 };
 
 /* Returns the URL of the first endpoint that matches, which the caller frees with g_free(), or NULL
- * with IMAGE_ERROR_CONFIG if there is none, or an error of the request. */
+ * with IMAGE_ERROR_CONFIG if there is none, or an error of the request. `request_id`: as above. */
 char *keystone_client_endpoint(struct keystone_client *client,
-			       const struct keystone_endpoint *wanted, GError **error);
+			       const struct keystone_endpoint *wanted, const char *request_id,
+			       GError **error);
 
 #endif

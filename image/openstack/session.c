@@ -55,20 +55,20 @@ static int add_tokens(const struct openstack_session *session,
 	g_autofree char *service = NULL;
 
 	if (uses_own_token(session, identity, tokens)) {
-		own = keystone_client_token(session->own, false, error);
+		own = keystone_client_token(session->own, false, identity->request_id, error);
 		if (!own)
 			return -1;
 	}
 	http_header_add(headers, "X-Auth-Token", own ? own : identity->token);
 	if (session->service) {
-		service = keystone_client_token(session->service, tokens->renewed, error);
+		service = keystone_client_token(session->service, tokens->renewed,
+						identity->request_id, error);
 		if (!service)
 			return -1;
 		http_header_add(headers, "X-Service-Token", service);
 	}
 	if (!session->own)
 		add_identity_headers(headers, identity);
-	http_header_add(headers, "X-OpenStack-Request-ID", identity->request_id);
 	return 0;
 }
 
@@ -87,7 +87,7 @@ static bool change_tokens(const struct openstack_session *session,
 		return false;
 	tokens->renewed = true;
 	if (session->own)
-		g_free(keystone_client_token(session->own, true, NULL));
+		g_free(keystone_client_token(session->own, true, identity->request_id, NULL));
 	return true;
 }
 
@@ -121,6 +121,7 @@ int openstack_session_send(const struct openstack_session *session,
 		struct http_request with_tokens = *request;
 
 		with_tokens.headers = headers;
+		with_tokens.request_id = identity->request_id;
 		for (guint i = 0; request->headers && i < request->headers->len; i++)
 			g_ptr_array_add(headers, g_strdup(request->headers->pdata[i]));
 		if (add_tokens(session, identity, tokens, headers, error) < 0 ||

@@ -24,6 +24,7 @@ void *glance_client_open(const struct image_config *config, GError **error)
 	struct glance_client *client = g_new0(struct glance_client, 1);
 
 	client->config = config;
+	client->answered = -1;
 	openstack_session_open(&client->session, config);
 	if (config->api_servers && *config->api_servers)
 		client->servers = glance_servers_new(g_strv_length((char **)config->api_servers));
@@ -38,7 +39,8 @@ void *glance_client_open(const struct image_config *config, GError **error)
 }
 
 /* Returns the catalogue's endpoint for the first of the configured interfaces that has one. */
-static char *glance_catalog_endpoint(struct glance_client *client, GError **error)
+static char *glance_catalog_endpoint(struct glance_client *client, const char *request_id,
+				     GError **error)
 {
 	static const char *const default_interfaces[] = {"internal", "public", NULL};
 	const char *const *interfaces = client->config->valid_interfaces;
@@ -51,7 +53,7 @@ static char *glance_catalog_endpoint(struct glance_client *client, GError **erro
 							 client->config->region_name};
 
 		g_clear_error(error);
-		found = keystone_client_endpoint(client->session.own, &wanted, error);
+		found = keystone_client_endpoint(client->session.own, &wanted, request_id, error);
 	}
 	if (!found)
 		g_prefix_error(error, "set [glance]api_servers or region_name: ");
@@ -61,8 +63,8 @@ static char *glance_catalog_endpoint(struct glance_client *client, GError **erro
 /* Gets the URL of a server (an index into api_servers) without "/v2", which the caller frees.
  * "http://" is added if there is no scheme, as nova.image.glance.get_api_servers does. Returns 0 or
  * -1. */
-static int glance_server_url(struct glance_client *client, unsigned server, char **ret_url,
-			     GError **error)
+static int glance_server_url(struct glance_client *client, unsigned server, const char *request_id,
+			     char **ret_url, GError **error)
 {
 	const struct image_config *config = client->config;
 	g_autofree char *chosen = NULL;
@@ -73,7 +75,7 @@ static int glance_server_url(struct glance_client *client, unsigned server, char
 	} else if (config->endpoint_override) {
 		chosen = g_strdup(config->endpoint_override);
 	} else {
-		chosen = glance_catalog_endpoint(client, error);
+		chosen = glance_catalog_endpoint(client, request_id, error);
 		if (!chosen)
 			return -1;
 	}
@@ -89,8 +91,13 @@ char *glance_client_location(void *self)
 {
 	char *url = NULL;
 
-	(void)glance_server_url(self, 0, &url, NULL);
+	(void)glance_server_url(self, 0, NULL, &url, NULL);
 	return url;
+}
+
+int glance_client_answered(void *self)
+{
+	return atomic_load(&((struct glance_client *)self)->answered);
 }
 
 static void choose_server(struct glance_client *client, struct glance_request *request)
@@ -104,10 +111,13 @@ static void choose_server(struct glance_client *client, struct glance_request *r
 static void report_server(struct glance_client *client, const struct glance_request *request,
 			  const GError *error)
 {
-	if (client->servers && !g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED))
-		glance_servers_report(
-			client->servers, request->chosen,
-			!g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE));
+	bool answered = !g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
+
+	if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED))
+		return;
+	atomic_store(&client->answered, answered);
+	if (client->servers)
+		glance_servers_report(client->servers, request->chosen, answered);
 }
 
 int glance_request_send_once(struct glance_client *client, struct glance_request *request,
@@ -126,7 +136,8 @@ int glance_request_send_once(struct glance_client *client, struct glance_request
 	int rc;
 
 	choose_server(client, request);
-	if (glance_server_url(client, request->chosen, &base, error) < 0)
+	if (glance_server_url(client, request->chosen, request->identity->request_id, &base,
+			      error) < 0)
 		return -1;
 	http_header_add(headers, "Content-Type", request->content_type);
 	url = g_strconcat(base, "/v2/images", request->image_id ? "/" : "",

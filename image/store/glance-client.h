@@ -13,6 +13,7 @@ struct glance_client {
 	const struct image_config *config;
 	struct openstack_session session;
 	struct glance_servers *servers; /* api_servers; NULL: there are none */
+	atomic_int answered;		/* see image_store_answered */
 };
 
 /* Creates a client, a struct glance_client. `config` must outlive it. Returns NULL with
@@ -22,6 +23,8 @@ void glance_client_close(void *self);
 /* Returns the URL of the first server, without "/v2". The caller frees it with g_free(). NULL: the
  * catalogue has no endpoint. */
 char *glance_client_location(void *self);
+/* See image_store_answered. */
+int glance_client_answered(void *self);
 
 /* One request. It keeps its server and tokens when it is repeated. */
 struct glance_request {

@@ -14,6 +14,7 @@ const struct image_store_ops glance_store_ops = {
 	.open = glance_client_open,
 	.close = glance_client_close,
 	.location = glance_client_location,
+	.answered = glance_client_answered,
 	.get = glance_image_get,
 	.update = glance_image_update,
 	.upload = glance_image_upload,

@@ -141,6 +141,11 @@ char *image_store_create(struct image_store *store, const struct image_identity 
 	return store->ops->create(store->self, identity, name, error);
 }
 
+int image_store_answered(struct image_store *store)
+{
+	return store->ops->answered ? store->ops->answered(store->self) : -1;
+}
+
 char *image_store_location(struct image_store *store)
 {
 	return store->ops->location(store->self);

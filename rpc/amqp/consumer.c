@@ -34,6 +34,7 @@ struct consumer {
 	int event_fd;
 	struct delivery_answers *answers;
 	atomic_bool stopping;
+	atomic_llong turned_at; /* monotonic us of the thread's last turn */
 	atomic_bool wanted[CONSUMER_CHANNELS];
 
 	pthread_mutex_t lock;
@@ -322,6 +323,7 @@ static void *consumer_main(void *opaque)
 		GError *error = NULL;
 		gint64 until;
 
+		atomic_store(&consumer->turned_at, g_get_monotonic_time());
 		if (!consumer->connection && g_get_monotonic_time() >= consumer->retry.not_before)
 			consumer_connect(consumer);
 		else if (consumer->connection && update_subscriptions(consumer, &error) < 0)
@@ -360,6 +362,7 @@ struct consumer *consumer_start(const struct rpc_config *config, const struct tr
 	consumer->url = url;
 	consumer->ops = *ops;
 	consumer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	consumer->turned_at = g_get_monotonic_time();
 	broker_retry_init(&consumer->retry, config, url);
 	consumer->answers = delivery_answers_new();
 	pthread_mutex_init(&consumer->lock, NULL);
@@ -395,6 +398,11 @@ bool consumer_is_ready(struct consumer *consumer)
 		ready = ready && atomic_load(&consumer->wanted[i]) == consumer->consumed[i];
 	pthread_mutex_unlock(&consumer->lock);
 	return ready;
+}
+
+gint64 consumer_turned_at(const struct consumer *consumer)
+{
+	return atomic_load(&consumer->turned_at);
 }
 
 void consumer_want(struct consumer *consumer, enum consumer_channel channel, bool wanted)

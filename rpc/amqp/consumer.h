@@ -60,6 +60,8 @@ void consumer_stop(struct consumer *consumer);
 
 /* Whether the connection is established and all wanted channels are consumed. */
 bool consumer_is_ready(struct consumer *consumer);
+/* The time of the thread's last turn, monotonic us. */
+gint64 consumer_turned_at(const struct consumer *consumer);
 
 /* Starts or stops consuming a channel; returns without waiting for it. From any thread. A message
  * that arrives while the channel is not wanted is requeued, as by consumer_requeue. */

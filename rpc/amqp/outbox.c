@@ -150,12 +150,17 @@ void outbox_end_waits(struct outbox *outbox)
 
 bool outbox_is_empty(struct outbox *outbox)
 {
-	bool empty;
+	return outbox_count(outbox) == 0;
+}
+
+unsigned outbox_count(struct outbox *outbox)
+{
+	unsigned count;
 
 	pthread_mutex_lock(&outbox->lock);
-	empty = g_queue_is_empty(&outbox->waiting);
+	count = g_queue_get_length(&outbox->waiting);
 	pthread_mutex_unlock(&outbox->lock);
-	return empty;
+	return count;
 }
 
 void outbox_set_broker_error(struct outbox *outbox, const char *broker_error)

@@ -68,6 +68,8 @@ void outbox_close(struct outbox *outbox);
 /* No sender waits from now on: outbox_wait fails at once if there is no confirmation yet. */
 void outbox_end_waits(struct outbox *outbox);
 bool outbox_is_empty(struct outbox *outbox);
+/* The number of queued messages. */
+unsigned outbox_count(struct outbox *outbox);
 
 /* Sets the reason why the broker accepts nothing at the moment, which is added to time-out errors.
  * The text is copied; NULL: the broker accepts messages, or no reason is known. */

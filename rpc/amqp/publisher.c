@@ -31,6 +31,8 @@ struct publisher {
 	pthread_t thread;
 	int event_fd;
 	atomic_bool ready;
+	atomic_llong turned_at; /* monotonic us of the thread's last turn */
+	atomic_uint published;	/* unconfirmed messages at that turn */
 	struct write_watchdog watchdog;
 
 	pthread_mutex_t lock;
@@ -305,6 +307,9 @@ static void *publisher_main(void *opaque)
 	while (must_continue(publisher)) {
 		gint64 until;
 
+		atomic_store(&publisher->turned_at, g_get_monotonic_time());
+		atomic_store(&publisher->published, unconfirmed_count(publisher->unconfirmed));
+
 		if (!publisher->connection && g_get_monotonic_time() >= publisher->retry.not_before)
 			publisher_connect(publisher);
 		until = publish_waiting(publisher);
@@ -346,6 +351,7 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->unconfirmed = unconfirmed_new(publisher->outbox);
 	publisher->refusals.unconfirmed = publisher->unconfirmed;
 	publisher->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	publisher->turned_at = g_get_monotonic_time();
 	write_watchdog_init(&publisher->watchdog);
 	broker_retry_init(&publisher->retry, config, url);
 	publisher->topology = publisher_topology_new(config);
@@ -395,6 +401,16 @@ void publisher_end_waits(struct publisher *publisher)
 void publisher_check_stuck_write(struct publisher *publisher)
 {
 	write_watchdog_check(&publisher->watchdog, STUCK_WRITE_US);
+}
+
+gint64 publisher_turned_at(const struct publisher *publisher)
+{
+	return atomic_load(&publisher->turned_at);
+}
+
+unsigned publisher_count(struct publisher *publisher)
+{
+	return outbox_count(publisher->outbox) + atomic_load(&publisher->published);
 }
 
 bool publisher_is_ready(struct publisher *publisher)

@@ -30,6 +30,11 @@ bool publisher_is_ready(struct publisher *publisher);
  * reason is known. The caller frees it. */
 char *publisher_last_connect_error(struct publisher *publisher);
 
+/* The time of the thread's last turn, monotonic us. */
+gint64 publisher_turned_at(const struct publisher *publisher);
+/* How many messages the broker has not confirmed yet. */
+unsigned publisher_count(struct publisher *publisher);
+
 /* Adds a message to the outbox, and always takes ownership of its body. With `wait`, waits until
  * the broker has confirmed it, with the errors of outbox_wait. Without, returns immediately, with
  * the errors of outbox_add. */

@@ -40,6 +40,11 @@ bool unconfirmed_is_empty(const struct unconfirmed *unconfirmed)
 	return unconfirmed->messages.length == 0;
 }
 
+unsigned unconfirmed_count(const struct unconfirmed *unconfirmed)
+{
+	return unconfirmed->messages.length;
+}
+
 bool unconfirmed_has_room(const struct unconfirmed *unconfirmed)
 {
 	return unconfirmed->messages.length < UNCONFIRMED_MAX &&

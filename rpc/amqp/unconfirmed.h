@@ -22,6 +22,9 @@ bool unconfirmed_is_empty(const struct unconfirmed *unconfirmed);
  * gets stuck. */
 bool unconfirmed_has_room(const struct unconfirmed *unconfirmed);
 
+/* The number of messages. */
+unsigned unconfirmed_count(const struct unconfirmed *unconfirmed);
+
 /* Adds a message that is about to be published, and assigns the next delivery tag. If publishing
  * fails, the connection is lost, and unconfirmed_requeue_all requeues this message, too. */
 void unconfirmed_add(struct unconfirmed *unconfirmed, struct outbox_message *message);

@@ -25,7 +25,7 @@ FREE = {
     "scratch_guard_main": "the guard of a stream: the job's end is the step `end`, whoever comes first",
     "virt_thaw_watch": "novasnap-thaw, a process of its own, for when novasnapd has died",
     "frozen_guests_free": "the end of the process",
-    "rejected_keep": "no job", "journal_close": "the journal itself",
+    "exporter_stop": "no job", "rejected_keep": "no job", "journal_close": "the journal itself",
 }
 # Files whose effects are no steps: the directory store, the journal, rejected messages, the status socket, and what
 # novasnap beside has done.

@@ -27,13 +27,13 @@ static void request_token(void)
 		{"volumev3", "public", NULL},
 	};
 	struct keystone_client *client = keystone_client_new(&config.auth, &config);
-	g_autofree char *token = keystone_client_token(client, false, NULL);
+	g_autofree char *token = keystone_client_token(client, false, NULL, NULL);
 
 	if (token)
-		g_free(keystone_client_token(client, true, NULL));
+		g_free(keystone_client_token(client, true, NULL, NULL));
 	for (size_t i = 0; token && i < G_N_ELEMENTS(wanted); i++) {
 		g_autoptr(GError) error = NULL;
-		g_autofree char *url = keystone_client_endpoint(client, &wanted[i], &error);
+		g_autofree char *url = keystone_client_endpoint(client, &wanted[i], NULL, &error);
 
 		g_assert_true((url == NULL) == (error != NULL));
 	}

@@ -3,7 +3,9 @@
 """Uploads into a Glance that fails, refuses or goes away. They are retried from byte 0 and never run twice at the same
 time, or they fail and the image is deleted. Glance is real and stands behind a stand-in that injects the faults that it
 does not produce by itself. RabbitMQ, libvirt and QEMU are real."""
+import json
 import os
+import re
 import sys
 
 import oslo_messaging
@@ -13,8 +15,10 @@ import tap  # noqa: E402
 from compute import Compute, instance_of  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import MIB, qemu_img, same_content  # noqa: E402
+from paths import CAST  # noqa: E402
 from process import free_port  # noqa: E402
 from standin_glance import GlanceStandIn  # noqa: E402
+from standin_keystone import KeystoneStandIn  # noqa: E402
 
 LARGEST = 40 * MIB  # image that this Glance takes
 
@@ -155,6 +159,31 @@ def test_401_without_a_token_of_our_own(env):
     image, shown, status = env.send(401)
     assert status == 1 and "401" in shown, shown
     assert env.glance.get(image) is None
+
+
+def test_each_request_has_the_id_of_the_cast(env):
+    keystone = env.enter(KeystoneStandIn(nova=("secret", "own"), service=("hidden", "of-service")))
+    agent = env.start_agent(sections={
+        "glance_url": env.front.url, "keystone_authtoken": keystone.section(),
+        "service_user": keystone.section("service", send_service_user_token="true")})
+    env.front.reset(503, 401)
+    env.front.request_ids.clear()
+    _image, shown, status = agent.snapshot(env.guest.uuid, "--image", env.glance.create())
+    assert status == 0, (shown, agent.text()[-1500:])
+    with open(CAST) as file:
+        wanted = json.load(file)["_context_request_id"]
+    assert len(env.front.request_ids) >= 6 and set(env.front.request_ids) == {wanted}, env.front.request_ids
+    assert len(keystone.request_ids) >= 2 and set(keystone.request_ids) == {wanted}, keystone.request_ids
+
+
+def test_a_request_without_a_cast_has_an_id_of_its_own(env):
+    keystone = env.enter(KeystoneStandIn())
+    agent = env.start_agent(sections={"glance_url": env.front.url, "keystone_authtoken": keystone.section()})
+    env.front.request_ids.clear()
+    agent.command("check", check=False)
+    ids = env.front.request_ids + keystone.request_ids
+    assert env.front.request_ids and keystone.request_ids and len(set(ids)) == len(ids), ids
+    assert all(re.fullmatch("req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each or "") for each in ids), ids
 
 
 def test_glance_goes_away_and_comes_back(env):

@@ -15,6 +15,7 @@ from compute import Compute, instance_of  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import qemu_img, same_content  # noqa: E402
 from standin_cinder import CinderStandIn  # noqa: E402
+from standin_keystone import KeystoneStandIn  # noqa: E402
 from volume import Volume  # noqa: E402
 
 
@@ -130,6 +131,19 @@ def test_cinder_does_not_accept_the_result(env):
     cast_create(env, "fresh")
     tap.wait_for("end", lambda: env.agent.has_ended(env.guest.uuid), 60)
     assert len(env.cinder.refused) == 1 and env.cinder.updates == [], env.cinder.refused
+
+
+def test_each_request_has_the_id_of_the_cast(env):
+    keystone = env.enter(KeystoneStandIn())
+    env.agent.stop()
+    env.agent.configure("keystone_authtoken", **keystone.section())
+    env.agent.start()
+    env.start_guest()
+    env.cinder.request_ids.clear()
+    env.compute.context["request_id"] = wanted = f"req-{uuid.uuid4()}"
+    env.delete("base", "fresh")
+    assert env.cinder.request_ids and set(env.cinder.request_ids) == {wanted}, env.cinder.request_ids
+    assert keystone.request_ids and set(keystone.request_ids) == {wanted}, keystone.request_ids
 
 
 def test_several_snapshots_of_one_volume(env):

@@ -24,14 +24,15 @@ MAY_INCLUDE = {
     "agent": {"agent/command", "agent/config", "agent/daemon", "rpc", "image", "virt"},
     "agent/command": {"agent/beside", "agent/check", "agent/config", "agent/daemon", "agent/journal", "agent/method", "agent/task",
                       "rpc", "image", "virt"},
-    "agent/daemon": {"agent/beside", "agent/config", "agent/journal", "agent/method", "agent/recovery", "agent/task", "rpc", "image",
-                     "virt"},
+    "agent/daemon": {"agent/beside", "agent/config", "agent/journal", "agent/method", "agent/metrics", "agent/recovery",
+                     "agent/task", "rpc", "image", "virt"},
     "agent/recovery": {"agent/config", "agent/journal", "agent/task", "rpc", "image", "virt"},
     "agent/method": {"agent/config", "agent/journal", "agent/task", "rpc", "image", "virt"},
-    "agent/task": {"agent/config", "agent/journal", "rpc", "image", "virt"},
+    "agent/task": {"agent/config", "agent/journal", "agent/metrics", "rpc", "image", "virt"},
     "agent/check": {"agent/config", "rpc", "image", "virt"},
     "agent/beside": {"agent/config", "rpc", "image", "virt"},
     "agent/journal": set(),
+    "agent/metrics": set(),
     "agent/config": {"rpc", "image", "virt"},
     "virt": {"virt/method", "virt/domain", "virt/libvirt", "image/rbd.h", "image/source.h"},
     "virt/method": {"virt/domain", "virt/libvirt", "image/rbd.h", "image/source.h"},
@@ -54,8 +55,8 @@ PUBLIC = {
     "virt": {"virt/virt.h"},
 }
 # A library's header and the one room, or folder, that may include it.
-LIBRARIES = {"amqp": "rpc", "rabbitmq-c/": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image", "rbd/": "image/rbd/server",
-             "rados/": "image/rbd/server",
+LIBRARIES = {"microhttpd": "agent/metrics", "rbd/": "image/rbd/server", "rados/": "image/rbd/server",
+             "amqp": "rpc", "rabbitmq-c/": "rpc", "libvirt/": "virt", "libxml/": "virt", "curl/": "image", "libnbd": "image",
              "sqlite3": "agent", "systemd/": "agent", "bzlib": "rpc", "lzma": "rpc", "brotli/": "rpc"}
 
 

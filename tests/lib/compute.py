@@ -17,6 +17,7 @@ class Compute:
     def __init__(self, url, host):
         self.transport = oslo_messaging.get_rpc_transport(make_conf(), url)
         self.host = host
+        self.context = dict(CONTEXT)
         self.client = self.make_client("6.0")
 
     def make_client(self, version):
@@ -30,10 +31,10 @@ class Compute:
         self.transport.cleanup()
 
     def cast(self, method, **args):
-        self.client.cast(CONTEXT, method, **args)
+        self.client.cast(self.context, method, **args)
 
     def call(self, method, **args):
-        return self.client.call(CONTEXT, method, **args)
+        return self.client.call(self.context, method, **args)
 
 
 def instance_of(guest, **system_metadata):

@@ -9,7 +9,7 @@ set -euo pipefail
 declare -A table=(
 	[build]="gcc libc6-dev make pkg-config libvirt-dev librabbitmq-dev libcurl4-openssl-dev libcjson-dev
 		libglib2.0-dev libnbd-dev libxml2-dev libsqlite3-dev libsystemd-dev libssl-dev zlib1g-dev libzstd-dev
-		libbz2-dev liblzma-dev libbrotli-dev librbd-dev librados-dev"
+		libbz2-dev liblzma-dev libbrotli-dev librbd-dev librados-dev libmicrohttpd-dev"
 	# For the unit tests.
 	[check]="perl qemu-utils nbdkit"
 	[run-directory]="rabbitmq-server libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients
@@ -18,7 +18,7 @@ declare -A table=(
 	[run]="@run-directory glance-api uwsgi-plugin-python3"
 	[test]="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
 		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime
-		zsh man-db @ceph"
+		zsh man-db prometheus @ceph"
 	# With Glance's rbd store.
 	[ceph]="ceph-mon ceph-mgr ceph-osd ceph-common qemu-block-extra python3-rbd python3-rados"
 	# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.

@@ -13,6 +13,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def stand_in(self):
         return self.server.stand_in
 
+    def parse_request(self):
+        parsed = super().parse_request()
+        if parsed:
+            self.stand_in.request_ids.append(self.headers.get("X-OpenStack-Request-ID"))
+        return parsed
+
     def body(self):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
@@ -42,6 +48,7 @@ class HttpStandIn:
 
     def __init__(self):
         self.port, self._server = free_port(), None
+        self.request_ids = []  # of each request that has arrived; None: it had none
 
     @property
     def url(self):

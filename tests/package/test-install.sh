@@ -33,7 +33,7 @@ expected=$(
 		base_names conf/*.service conf/*.timer | grep -v '\*' | sed 's,^,./opt/units/,'
 		base_names README.md CHANGELOG.md COPYING conf/docs/* conf/novasnap.conf conf/apparmor-libvirt-qemu |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/,'
-		base_names conf/casts/* conf/novasnapd-exclusive.conf |
+		base_names conf/casts/* conf/novasnapd-exclusive.conf conf/prometheus/* conf/grafana/* |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/examples/,'
 		echo ./opt/etc/novasnap/novasnap.conf
 		awk '!/^#/ { print "./opt/novasnap/share/man/man" $2 "/" $1 "." $2 }' conf/man/pages

@@ -73,6 +73,8 @@ virConnectPtr virt_connect(const struct virt_host *host, GError **error)
 		GError *local = NULL;
 		virConnectPtr connection = connect_once(host, &local);
 
+		if (host->answered)
+			atomic_store(host->answered, connection != NULL);
 		if (connection)
 			return connection;
 		if (g_get_monotonic_time() >= deadline) {

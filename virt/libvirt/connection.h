@@ -23,6 +23,7 @@ struct virt_host {
 	struct event_loop *loop;     /* delivers libvirt's events; NULL: no events */
 	struct frozen_table *frozen; /* guests that this process froze (domain/frozen-table.h) */
 	struct scratch_claims *scratch_claims; /* room for the streams (method/room.h) */
+	atomic_int *answered;		       /* see virt_host_answered; NULL: nobody asks */
 };
 
 /* Opens a connection, with keepalive if there is an event loop. Retries for
