@@ -9,7 +9,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
 
-VERSION := 0.1.0
+# The version in a tree without a tag of git. In a clone that has one: 0.2.0 at the tag v0.2.0, 0.2.0~rc1 at v0.2.0-rc1,
+# and 0.2.0+5.g1a2b3c4 five commits after v0.2.0, which dpkg and rpm sort that way.
+RELEASE := 0.1.0
+VERSION := $(or $(if $(wildcard .git),$(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | \
+           sed -E 's/^v//; s/-([0-9]+)-(g[0-9a-f]+)$$/+\1.\2/; s/-/~/g')),$(RELEASE))
 comma   := ,
 CC      ?= cc
 AR      ?= ar
@@ -70,7 +74,7 @@ WARN   := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wm
 # libvirt's own macro for callbacks, VIR_DOMAIN_EVENT_CALLBACK, casts in a way that clang 19 and later warn of.
 CC_WARN = $(eval CC_WARN := $$(if $$(findstring clang,$$(shell $(CC) --version)),-Wno-unknown-warning-option \
             -Wno-cast-function-type-mismatch))$(CC_WARN)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
              $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 # libbz2 has no pkg-config file on Debian 12.
@@ -96,6 +100,14 @@ $(LINK):
 	@mkdir -p $(@D)
 	@rm -f $@
 	@$(AR) rcs $@ $^
+
+# These are compiled again when the version has changed.
+VERSIONED := $(addprefix $(BUILD)/,agent/novasnapd.o agent/novasnap.o agent/daemon/manager.o image/openstack/http.o)
+$(VERSIONED): ALL_CFLAGS += -DNOVASNAP_VERSION='"$(VERSION)"'
+$(VERSIONED): $(BUILD)/version
+$(BUILD)/version: always
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' | cmp --silent - $@ || echo '$(VERSION)' >$@
 
 # The log domain of each room is its name.
 $(BUILD)/%.o: %.c | check-libraries
@@ -225,6 +237,9 @@ test: check-deps ## Run the unit and integration tests, and kill novasnapd at ea
 print-cflags:
 	@echo $(PKG_CFLAGS)
 
+print-version:
+	@echo '$(VERSION)'
+
 lint: ## Compile with -Werror, and run the linters (Debian 12's versions are the reference).
 	@tests/lib/deps.sh build fuzz lint
 	@$(BUILDER) NOVASNAP_BUILD=$(NOVASNAP_BUILD)-lint WERROR=1 all unit-programs tools bench-programs
@@ -337,12 +352,14 @@ sysusersdir ?= $(prefix)/lib/sysusers.d
 DOCUMENTS   := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/docs/*.svg) conf/novasnap.conf \
                conf/apparmor-libvirt-qemu
 UNITS       := $(wildcard conf/*.service conf/*.timer)
-EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf
+EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf $(wildcard conf/selinux/novasnap.*)
+# The group of QEMU's user. Distributions other than Debian name it qemu.
+QEMU_GROUP  ?= libvirt-qemu
 SAMPLE      := $(sysconfdir)/novasnap/novasnap.conf
 
 install: all ## Install the programs, the sample configuration, the systemd files and the documents (DESTDIR, PREFIX).
-	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir)/examples $(sysconfdir)/novasnap $(unitdir) $(tmpfilesdir) \
-		$(sysusersdir))
+	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir)/examples $(sysconfdir)/novasnap $(sysconfdir)/logrotate.d \
+		$(unitdir) $(tmpfilesdir) $(sysusersdir))
 	install -m 755 $(PROGS) $(DESTDIR)$(bindir)/
 	install -m 644 $(DOCUMENTS) $(DESTDIR)$(docdir)/
 	install -m 644 $(EXAMPLES) $(DESTDIR)$(docdir)/examples/
@@ -354,6 +371,9 @@ install: all ## Install the programs, the sample configuration, the systemd file
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS)))
 	install -m 644 conf/novasnap.tmpfiles $(DESTDIR)$(tmpfilesdir)/novasnap.conf
 	install -m 644 conf/novasnap.sysusers $(DESTDIR)$(sysusersdir)/novasnap.conf
+	sed -i 's,libvirt-qemu,$(QEMU_GROUP),' $(addprefix $(DESTDIR),$(tmpfilesdir)/novasnap.conf $(sysusersdir)/novasnap.conf \
+		$(addprefix $(unitdir)/,$(notdir $(UNITS))))
+	install -m 644 conf/novasnap.logrotate $(DESTDIR)$(sysconfdir)/logrotate.d/novasnap
 	@if [ -e $(DESTDIR)$(SAMPLE) ]; then \
 		echo "$(DESTDIR)$(SAMPLE) exists and is kept; the sample is in $(DESTDIR)$(docdir)"; \
 	else \
@@ -364,26 +384,44 @@ uninstall: ## Remove what `make install` has installed, but not a changed /etc/n
 	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(PROGS))) \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(tmpfilesdir)/novasnap.conf $(DESTDIR)$(sysusersdir)/novasnap.conf \
+		$(DESTDIR)$(sysconfdir)/logrotate.d/novasnap \
 		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCUMENTS))) \
 		$(addprefix $(DESTDIR)$(docdir)/examples/,$(notdir $(EXAMPLES)))
 	if cmp -s conf/novasnap.conf $(DESTDIR)$(SAMPLE); then rm $(DESTDIR)$(SAMPLE); fi
 	-rmdir --ignore-fail-on-non-empty $(addprefix $(DESTDIR),$(docdir)/examples $(docdir) $(sysconfdir)/novasnap)
 
-# dpkg-buildpackage wants the folder debian at the top, so it gets a copy of the tree. The version is the Makefile's.
-# DEB_REVISION=+1 is appended to it.
+# What a package is built of: this tree without the tests, and without git's folder, so that RELEASE is its version.
+define source_tree
+	rm -rf $(1)
+	mkdir -p $(1)/tests/lib
+	cp -R Makefile README.md CHANGELOG.md COPYING conf $(ROOMS) $(1)/
+	cp tests/lib/missing.sh $(1)/tests/lib/
+	sed -i 's/^RELEASE := .*/RELEASE := $(VERSION)/' $(1)/Makefile
+endef
+
+# dpkg-buildpackage wants the folder debian at the top, so it gets a copy of the tree. DEB_REVISION=+1 is appended to the
+# version.
 DEB_VERSION := $(VERSION)$(DEB_REVISION)
 DEB_TREE    := $(NOVASNAP_BUILD)/deb/novasnap-$(DEB_VERSION)
 DEB_DATE     = $(shell date -R -d @$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0))
 deb: ## Build the Debian package, in build/deb (of the release that this is run on).
 	@tests/lib/deps.sh build deb
-	rm -rf $(DEB_TREE)
-	mkdir -p $(DEB_TREE)/tests/lib
-	cp -R Makefile README.md CHANGELOG.md COPYING conf $(ROOMS) $(DEB_TREE)/
-	cp tests/lib/missing.sh $(DEB_TREE)/tests/lib/
+	$(call source_tree,$(DEB_TREE))
 	mv $(DEB_TREE)/conf/debian $(DEB_TREE)/debian
 	printf '%s\n' 'novasnap ($(DEB_VERSION)) unstable; urgency=medium' '' '  * See CHANGELOG.md.' '' \
 		' -- $(shell sed -n 's/^Maintainer: //p' conf/debian/control)  $(DEB_DATE)' >$(DEB_TREE)/debian/changelog
 	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u NOVASNAP_BUILD dpkg-buildpackage -b -us -uc
+
+RPM_TREE := $(NOVASNAP_BUILD)/rpm/SOURCES/novasnap-$(VERSION)
+rpm: ## Build the RPM package, in build/rpm/RPMS, with the libraries of this machine.
+	@tests/lib/deps.sh build rpm
+	$(call source_tree,$(RPM_TREE))
+	mkdir -p $(NOVASNAP_BUILD)/rpm/SPECS
+	tar -C $(dir $(RPM_TREE)) -czf $(RPM_TREE).tar.gz $(notdir $(RPM_TREE))
+	sed 's/@VERSION@/$(VERSION)/' conf/rpm/novasnap.spec >$(NOVASNAP_BUILD)/rpm/SPECS/novasnap.spec
+	env -u MAKEFLAGS -u MAKELEVEL -u NOVASNAP_BUILD rpmbuild -bb --nodeps \
+		--define '_topdir $(abspath $(NOVASNAP_BUILD))/rpm' --define 'debug_package %{nil}' \
+		$(NOVASNAP_BUILD)/rpm/SPECS/novasnap.spec
 
 check-package: ## Test `make install`; install, upgrade, remove and purge the package in new roots of Debian 12, 13 and sid (RELEASES=).
 	@tests/lib/deps.sh build roots
@@ -401,6 +439,6 @@ help: ## List the targets.
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
-        check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \
+        check-valgrind check-layouts check-package check-all deb rpm demo bench coverage check-deps check-libraries print-cflags print-version always format install uninstall \
         clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

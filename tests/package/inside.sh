@@ -20,7 +20,7 @@ is_enabled() {
 tests/lib/deps.sh build deb
 make deb
 make deb DEB_REVISION=+1
-version=$(sed -n 's/^VERSION := //p' Makefile)
+version=$("${MAKE:-make}" -s print-version)
 folder=$NOVASNAP_BUILD/deb
 arch=$(dpkg --print-architecture)
 first=./$folder/novasnap_${version}_$arch.deb

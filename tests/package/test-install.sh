@@ -33,16 +33,17 @@ expected=$(
 		base_names conf/*.service conf/*.timer | grep -v '\*' | sed 's,^,./opt/units/,'
 		base_names README.md CHANGELOG.md COPYING conf/docs/* conf/novasnap.conf conf/apparmor-libvirt-qemu |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/,'
-		base_names conf/casts/* conf/novasnapd-exclusive.conf |
+		base_names conf/casts/* conf/novasnapd-exclusive.conf conf/selinux/novasnap.* |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/examples/,'
 		echo ./opt/etc/novasnap/novasnap.conf
+		echo ./opt/etc/logrotate.d/novasnap
 		echo ./opt/novasnap/lib/tmpfiles.d/novasnap.conf
 		echo ./opt/novasnap/lib/sysusers.d/novasnap.conf
 	} | sort
 )
 diff <(echo "$expected") <(installed) || fail "these files differ from what was to be installed"
 
-version=$(sed -n 's/^VERSION := //p' Makefile)
+version=$("${MAKE:-make}" -s print-version)
 [ "$("$place/opt/novasnap/bin/novasnapd" --version)" = "novasnapd $version" ] || fail "novasnapd does not run"
 [ "$("$place/opt/novasnap/bin/novasnap" --version)" = "novasnap $version" ] || fail "novasnap does not run"
 grep -q '^ExecStart=/opt/novasnap/bin/novasnapd$' "$place/opt/units/novasnapd.service" || fail "the unit starts another program"
