@@ -423,6 +423,19 @@ rpm: ## Build the RPM package, in build/rpm/RPMS, with the libraries of this mac
 		--define '_topdir $(abspath $(NOVASNAP_BUILD))/rpm' --define 'debug_package %{nil}' \
 		$(NOVASNAP_BUILD)/rpm/SPECS/novasnap.spec
 
+# A tag has neither a tilde nor a plus.
+IMAGE        ?= novasnap:$(subst ~,-,$(subst +,-,$(VERSION)))
+IMAGE_BUILD  ?= buildah build --isolation chroot --network host
+IMAGE_FOLDER := $(NOVASNAP_BUILD)/image
+image: ## Build a container image on BASE=IMAGE, of the Debian release that this is run on (IMAGE=, IMAGE_BUILD="docker build").
+	@[ -n '$(BASE)' ] || { echo 'Name the image to build on: make image BASE=debian:bookworm' >&2; exit 2; }
+	@tests/lib/deps.sh $(if $(findstring buildah,$(IMAGE_BUILD)),image)
+	@$(MAKE) --no-print-directory deb
+	mkdir -p $(IMAGE_FOLDER)
+	cp $(NOVASNAP_BUILD)/deb/novasnap_$(DEB_VERSION)_*.deb $(IMAGE_FOLDER)/novasnap.deb
+	cp conf/Containerfile conf/container/novasnap-container $(IMAGE_FOLDER)/
+	$(IMAGE_BUILD) --build-arg BASE=$(BASE) $(IMAGE_ARGS) --file $(IMAGE_FOLDER)/Containerfile --tag $(IMAGE) $(IMAGE_FOLDER)
+
 check-package: ## Test `make install`; install, upgrade, remove and purge the package in new roots of Debian 12, 13 and sid (RELEASES=).
 	@tests/lib/deps.sh build roots
 	@$(BUILDER) all
@@ -439,6 +452,6 @@ help: ## List the targets.
 -include $(OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d)
 
 .PHONY: all deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
-        check-valgrind check-layouts check-package check-all deb rpm demo bench coverage check-deps check-libraries print-cflags print-version always format install uninstall \
+        check-valgrind check-layouts check-package check-all deb rpm image demo bench coverage check-deps check-libraries print-cflags print-version always format install uninstall \
         clean help unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

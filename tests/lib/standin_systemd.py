@@ -5,6 +5,7 @@ import json
 import os
 import socketserver
 import threading
+import uuid
 
 PROGRAMS = ("systemctl", "deb-systemd-invoke")
 INACTIVE = 3  # the status of is-active
@@ -41,10 +42,11 @@ class Handler(socketserver.StreamRequestHandler):
 class SystemdStandIn:
     """`units`: Unit by name, with its suffix. `bin`: the folder for PATH. `calls`: what was called, as text."""
 
-    def __init__(self, folder, units, name="systemd"):
+    def __init__(self, folder, units):
         self.units, self.calls, self.errors = units, [], []
-        self.bin = folder.make(f"{name}-bin")
-        path = folder.file(f"{name}.sock")
+        name = f"systemd-{uuid.uuid4().hex[:8]}"
+        self.bin = folder.make(name)
+        path = os.path.join(self.bin, "socket")
         for program in PROGRAMS:
             with open(os.path.join(self.bin, program), "w") as file:
                 file.write(CLIENT.format(path=path))

@@ -86,10 +86,11 @@ class Upgrade(CaseEnvironment):
         super().before_test()
         self.inside("dpkg", "--purge", "--force-all", "novasnap")
         self.agent, self.timer = None, False
-        units = {SERVICE: Unit(lambda: self.agent.start(), self.stop_service, lambda: self.agent.is_running()),
+        units = {SERVICE: Unit(lambda: self.agent.start(), self.stop_service,
+                               lambda: self.agent is not None and self.agent.is_running()),
                  TIMER: Unit(lambda: self.set_timer(True), lambda: self.set_timer(False), lambda: self.timer),
                  GUARD: Unit(lambda: None, lambda: None, lambda: False)}
-        self.systemd = self.enter(SystemdStandIn(self.folder, units, f"systemd{self._count}"))
+        self.systemd = self.enter(SystemdStandIn(self.folder, units))
         self.dpkg("--install", self.old)
 
     def make_agent(self, *args, **more):
