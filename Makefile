@@ -427,19 +427,27 @@ rpm: ## Build the RPM package, in build/rpm/RPMS, with the libraries of this mac
 IMAGE        ?= novasnap:$(subst ~,-,$(subst +,-,$(VERSION)))
 IMAGE_BUILD  ?= buildah build --isolation chroot --network host
 IMAGE_FOLDER := $(NOVASNAP_BUILD)/image
-image: ## Build a container image on BASE=IMAGE, of the Debian release that this is run on (IMAGE=, IMAGE_BUILD="docker build").
+image: ## Build a container image on BASE=IMAGE of this machine's Debian release (IMAGE=, DEB=, IMAGE_BUILD="docker build").
 	@[ -n '$(BASE)' ] || { echo 'Name the image to build on: make image BASE=debian:bookworm' >&2; exit 2; }
 	@tests/lib/deps.sh $(if $(findstring buildah,$(IMAGE_BUILD)),image)
-	@$(MAKE) --no-print-directory deb
+	@$(if $(DEB),,$(MAKE) --no-print-directory deb)
 	mkdir -p $(IMAGE_FOLDER)
-	cp $(NOVASNAP_BUILD)/deb/novasnap_$(DEB_VERSION)_*.deb $(IMAGE_FOLDER)/novasnap.deb
+	cp $(or $(DEB),$(NOVASNAP_BUILD)/deb/novasnap_$(DEB_VERSION)_*.deb) $(IMAGE_FOLDER)/novasnap.deb
 	cp conf/Containerfile conf/container/novasnap-container $(IMAGE_FOLDER)/
 	$(IMAGE_BUILD) --build-arg BASE=$(BASE) $(IMAGE_ARGS) --file $(IMAGE_FOLDER)/Containerfile --tag $(IMAGE) $(IMAGE_FOLDER)
 
-check-package: ## Test `make install`; install, upgrade, remove and purge the package in new roots of Debian 12, 13 and sid (RELEASES=).
-	@tests/lib/deps.sh build roots
+check-package: ## Test the version, `make install`, packages, image and Ansible role, and the package on Debian 12, 13 and sid (RELEASES=).
+	@tests/lib/deps.sh build run test deb roots policy rpm image ansible
 	@$(BUILDER) all
 	tests/package/test-install.sh
+	tests/package/test-policy.sh
+	tests/package/test-version.sh
+	tests/package/test-rpm.sh
+	@$(MAKE) --no-print-directory deb
+	tests/package/test-upgrade.py
+	tests/package/test-image.sh
+	tests/package/test-ansible.py
+	ansible-lint --offline --strict conf/ansible
 	tests/package/test-package.sh $(or $(RELEASES),bookworm trixie sid)
 
 clean: ## Remove all that was built.
