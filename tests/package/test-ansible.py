@@ -22,12 +22,31 @@ ANSIBLE = os.path.join(TOP, "conf/ansible")
 SERVICE, TIMER, COMPUTE = "novasnapd.service", "novasnap-beside-guard.timer", "nova-compute.service"
 # What is in nova-compute's file before, and must be there afterwards.
 COMPUTE_CONF = "# nova-compute's own\n[DEFAULT]\ncompute_driver = libvirt.LibvirtDriver\n[libvirt]\nvirt_type = qemu\n"
-# The containers run as the units of the same names. "$@": docker's arguments.
+# A stand-in for docker: its containers are units of the stand-in for systemd.
 DOCKER = """#!/bin/sh
-systemctl --docker "$@" || exit
-case $1 in
-exec) shift 3; exec "$@" ;;
-ps) for name in novasnapd novasnap_guard; do systemctl -q is-active "$name.service" && echo "$name"; done; exit 0 ;;
+unit() {
+	case $1 in
+	novasnap_guard) echo novasnap-beside-guard.timer ;;
+	nova_compute) echo nova-compute.service ;;
+	*) echo "$1.service" ;;
+	esac
+}
+verb=$1
+shift
+case $verb in
+ps) for name in novasnapd novasnap_guard nova_compute; do
+		if systemctl -q is-active "$(unit $name)"; then echo $name; fi
+	done ;;
+run) for word; do
+		case $word in --name=*) systemctl start "$(unit "${word#--name=}")" || exit ;; esac
+	done ;;
+exec) shift 2; exec "$@" ;;
+restart) [ "$1" != --time ] || shift 2; systemctl restart "$(unit "$1")" ;;
+stop) shift 2
+	systemctl -q is-active "$(unit "$1")" || { echo "Error: No such container: $1" >&2; exit 1; }
+	systemctl stop "$(unit "$1")" ;;
+rm) echo "Error: No such container: $2" >&2; exit 1 ;;
+*) echo "no stand-in for docker $verb" >&2; exit 125 ;;
 esac
 """
 
@@ -45,11 +64,13 @@ class Host:
         with open(self.compute_conf, "w") as file:
             file.write(COMPUTE_CONF)
         shutil.copy(self.agent.conf, os.path.join(etc, "novasnap.conf"))
-        self.calls = []
         units = {SERVICE: Unit(self.agent.start, self.stop_service, self.agent.is_running),
                  TIMER: Unit(lambda: self.set_timer(True), lambda: self.set_timer(False), lambda: self.timer),
                  COMPUTE: Unit(self.start_compute, self.stop_compute, lambda: self.site.nova is not None)}
         self.systemd = env.enter(SystemdStandIn(env.folder, units))
+        with open(os.path.join(self.systemd.bin, "docker"), "w") as file:
+            file.write(DOCKER)
+        os.chmod(file.name, 0o755)
         self.follows = True  # nova-compute reads its file
         script = "".join(f"mount --bind {source} {target} && "
                          for source, target in ((self.etc_nova, "/etc/nova"), (etc, "/etc/novasnap")))
@@ -176,6 +197,17 @@ def test_a_nova_compute_that_does_not_follow_is_rolled_back(env):
     env.hosts[0].follows = False
     text = env.play("enable", status=2, novasnap_wait=5)
     assert "was not enabled on host1" in text, text[-3000:]
+    for host in env.hosts:
+        host.is_as_before()
+
+
+def test_containers_there_and_back(env):
+    variables = {"novasnap_deployment": "kolla", "novasnap_nova_compute_conf": "/etc/nova/nova-compute.conf",
+                 "novasnap_config_file": "/etc/novasnap/novasnap.conf.d/ansible.conf"}
+    env.play("enable", **variables)
+    for host in env.hosts:
+        host.is_enabled()
+    env.play("disable", **variables)
     for host in env.hosts:
         host.is_as_before()
 

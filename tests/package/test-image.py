@@ -5,12 +5,14 @@ the host's network, /run/libvirt and /var/lib/nova. QEMU's user is the container
 snapshot into the real Glance. Needs root. tests/package/test-image.sh has made the image, and runs this file."""
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 import tap  # noqa: E402
+from agent import write_sections  # noqa: E402
 from case import Case, CaseEnvironment  # noqa: E402
 from libvirtd import qemu_user  # noqa: E402
 from paths import BUILD  # noqa: E402
@@ -23,8 +25,7 @@ ALONE = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 
 class Image(CaseEnvironment):
     def set_up(self):
-        self.storage = ["--root", os.environ["NOVASNAP_IMAGE_STORAGE"], "--runroot", self.folder.make("runroot"),
-                        "--storage-driver", "vfs"]
+        self.storage = os.environ["NOVASNAP_IMAGE_STORAGE"].split()
         self.nova = self.folder.make("nova")
         super().set_up()
 
@@ -54,10 +55,17 @@ class Container:
         self.log = env.folder.file(f"{self.name}.log")
         env._test_logs.append(self.log)
         self.process = None
+        # As Kolla writes it: for root only.
+        self.etc = env.folder.make(f"{self.name}-etc", 0o700)
+        shutil.copy(agent.conf, os.path.join(self.etc, "nova.conf"))
+        os.chmod(os.path.join(self.etc, "nova.conf"), 0o600)
+        self.more = env.folder.make(f"{self.name}-more", 0o700)
+        write_sections(os.path.join(self.more, "ansible.conf"), {"novasnap": {"journal_days": "77"}})
+        os.chmod(os.path.join(self.more, "ansible.conf"), 0o600)
 
     def volumes(self):
         env = self.env
-        pairs = {self.agent.conf: "/etc/novasnap/novasnap.conf", self.state: "/var/lib/novasnap",
+        pairs = {self.etc: "/var/lib/kolla/config_files", self.more: "/var/lib/kolla/novasnap", self.state: "/var/lib/novasnap",
                  env.libvirt.run: "/run/libvirt", env.nova: "/var/lib/nova",
                  # QEMU knows the guests' disks and the sockets by these names.
                  env.folder.path: env.folder.path}
@@ -96,9 +104,9 @@ class Container:
         return found
 
     def ask(self, *command):
-        """Runs a command of novasnap in a second container, with the same mounts."""
-        argv = [word if word != self.name else f"{self.name}-ask" for word in self.argv("novasnap", *command)]
-        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
+        """Runs a command of novasnap in the container."""
+        return subprocess.run(self.env.podman("exec", self.name, "novasnap-container", "novasnap", *command),
+                              check=False, capture_output=True, text=True, timeout=120)
 
     def __exit__(self, *_):
         """SIGTERM, as by the container's engine."""

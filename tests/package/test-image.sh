@@ -21,4 +21,4 @@ user=$(id -u libvirt-qemu)
 	DEB="$(echo "$build/deb/novasnap_${version}"_*.deb)" \
 	IMAGE_BUILD="buildah $storage build --isolation chroot --network host" \
 	IMAGE_ARGS="--build-arg NOVA_UID=$user --build-arg NOVA_GID=$user"
-NOVASNAP_IMAGE_STORAGE=$place/storage BUILD=$build /usr/bin/python3 tests/package/test-image.py "$@"
+NOVASNAP_IMAGE_STORAGE=$storage BUILD=$build /usr/bin/python3 tests/package/test-image.py "$@"
