@@ -447,7 +447,7 @@ check-package: ## Test the version, `make install`, packages, image and Ansible 
 	tests/package/test-upgrade.py
 	tests/package/test-image.sh
 	tests/package/test-ansible.py
-	ansible-lint --offline --strict conf/ansible
+	ansible-lint --offline --strict -p conf/ansible
 	tests/package/test-package.sh $(or $(RELEASES),bookworm trixie sid)
 
 clean: ## Remove all that was built.

@@ -16,6 +16,7 @@ from beside_command import CommandEnvironment, CommandSite  # noqa: E402
 from layouts import LAYOUTS  # noqa: E402
 from paths import BUILD, TOP  # noqa: E402
 from process import end, spawn  # noqa: E402
+from standin_conductor import ConductorStandIn  # noqa: E402
 from standin_systemd import SystemdStandIn, Unit  # noqa: E402
 
 ANSIBLE = os.path.join(TOP, "conf/ansible")
@@ -56,8 +57,12 @@ class Host:
 
     def __init__(self, env, name):
         self.env, self.name, self.timer = env, name, False
-        self.site = CommandSite(env, LAYOUTS["defaults"])
+        # `novasnap check` wants a conductor beside nova-compute.
+        self.site = CommandSite(env, LAYOUTS["defaults"], novasnap={"control": "conductor"})
+        env.enter(ConductorStandIn(self.site.url))
         self.agent = self.site.agent
+        # `novasnap check` wants to know QEMU's user.
+        self.agent.configure("libvirt", connection_uri=env.libvirt.uri)
         self.etc_nova, etc = env.folder.make(f"{name}-nova"), env.folder.make(f"{name}-novasnap")
         self.etc = etc
         self.compute_conf = os.path.join(self.etc_nova, "nova-compute.conf")
@@ -122,6 +127,8 @@ class Host:
 
 
 class Fleet(CommandEnvironment):
+    services = ("broker", "libvirt")
+
     def before_test(self):
         for path in ("/etc/nova", "/etc/novasnap"):
             if not os.path.isdir(path):
