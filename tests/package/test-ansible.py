@@ -192,7 +192,7 @@ def test_there_and_back(env):
 
 def test_a_host_whose_check_fails_is_rolled_back_and_the_next_one_untouched(env):
     with open(os.path.join(env.hosts[0].etc, "novasnap.conf"), "a") as file:
-        file.write("[novasnap]\nimages_dir = /nowhere\n")
+        file.write("[novasnap]\ncontrol = none\n")
     text = env.play("enable", status=2)
     assert "was not enabled on host1" in text and "Check everything" in text, text[-3000:]
     for host in env.hosts:
