@@ -9,7 +9,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
 
-VERSION := 0.1.0
+# The version in a tree without a tag of git. In a clone that has one: 0.2.0 at the tag v0.2.0, 0.2.0~rc1 at v0.2.0-rc1,
+# and 0.2.0+5.g1a2b3c4 five commits after v0.2.0, which dpkg and rpm sort that way.
+RELEASE := 0.1.0
+VERSION := $(or $(if $(wildcard .git),$(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | \
+           sed -E 's/^v//; s/-([0-9]+)-(g[0-9a-f]+)$$/+\1.\2/; s/-/~/g')),$(RELEASE))
 comma   := ,
 CC      ?= cc
 AR      ?= ar
@@ -70,7 +74,7 @@ WARN   := -Wall -Wextra $(if $(WERROR),-Werror) -Wshadow -Wstrict-prototypes -Wm
 # libvirt's own macro for callbacks, VIR_DOMAIN_EVENT_CALLBACK, casts in a way that clang 19 and later warn of.
 CC_WARN = $(eval CC_WARN := $$(if $$(findstring clang,$$(shell $(CC) --version)),-Wno-unknown-warning-option \
             -Wno-cast-function-type-mismatch))$(CC_WARN)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DNOVASNAP_VERSION='"$(VERSION)"' -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
              $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 # libbz2 has no pkg-config file on Debian 12.
@@ -109,6 +113,14 @@ $(LINK):
 	@mkdir -p $(@D)
 	@rm -f $@
 	@$(AR) rcs $@ $^
+
+# These are compiled again when the version has changed.
+VERSIONED := $(addprefix $(BUILD)/,agent/novasnapd.o agent/novasnap.o agent/daemon/manager.o image/openstack/http.o)
+$(VERSIONED): ALL_CFLAGS += -DNOVASNAP_VERSION='"$(VERSION)"'
+$(VERSIONED): $(BUILD)/version
+$(BUILD)/version: always
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' | cmp --silent - $@ || echo '$(VERSION)' >$@
 
 # The log domain of each room is its name.
 $(BUILD)/%.o: %.c | check-libraries
@@ -275,6 +287,9 @@ test: check-deps ## Run the unit and integration tests, and kill novasnapd at ea
 print-cflags:
 	@echo $(PKG_CFLAGS)
 
+print-version:
+	@echo '$(VERSION)'
+
 lint: ## Compile with -Werror, and run the linters (Debian 12's versions are the reference).
 	@tests/lib/deps.sh build fuzz lint
 	@$(BUILDER) NOVASNAP_BUILD=$(NOVASNAP_BUILD)-lint WERROR=1 all unit-programs tools bench-programs
@@ -399,12 +414,14 @@ DOCUMENTS   := $(wildcard README.md CHANGELOG.md COPYING conf/docs/*.md conf/doc
                conf/apparmor-libvirt-qemu
 UNITS       := $(wildcard conf/*.service conf/*.timer)
 EXAMPLES    := $(wildcard conf/casts/*.json) conf/novasnapd-exclusive.conf conf/prometheus/novasnap.rules.yml \
-               conf/grafana/novasnap.json
+               conf/grafana/novasnap.json $(wildcard conf/selinux/novasnap.*)
+# The group of QEMU's user. Distributions other than Debian name it qemu.
+QEMU_GROUP  ?= libvirt-qemu
 SAMPLE      := $(sysconfdir)/novasnap/novasnap.conf
 
 install: all ## Install the programs, the sample configuration, the systemd files, manual pages and documents (DESTDIR, PREFIX).
-	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir)/examples $(sysconfdir)/novasnap $(unitdir) $(tmpfilesdir) \
-		$(sysusersdir))
+	install -d $(addprefix $(DESTDIR),$(bindir) $(docdir)/examples $(sysconfdir)/novasnap $(sysconfdir)/logrotate.d \
+		$(unitdir) $(tmpfilesdir) $(sysusersdir))
 	install -m 755 $(PROGS) $(DESTDIR)$(bindir)/
 	for page in $(PAGES); do \
 		install -D -m 644 $(BUILD)/man/$$page $(DESTDIR)$(mandir)/man$${page##*.}/$$page && \
@@ -422,6 +439,9 @@ install: all ## Install the programs, the sample configuration, the systemd file
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS)))
 	install -m 644 conf/novasnap.tmpfiles $(DESTDIR)$(tmpfilesdir)/novasnap.conf
 	install -m 644 conf/novasnap.sysusers $(DESTDIR)$(sysusersdir)/novasnap.conf
+	sed -i 's,libvirt-qemu,$(QEMU_GROUP),' $(addprefix $(DESTDIR),$(tmpfilesdir)/novasnap.conf $(sysusersdir)/novasnap.conf \
+		$(addprefix $(unitdir)/,$(notdir $(UNITS))))
+	install -m 644 conf/novasnap.logrotate $(DESTDIR)$(sysconfdir)/logrotate.d/novasnap
 	@if [ -e $(DESTDIR)$(SAMPLE) ]; then \
 		echo "$(DESTDIR)$(SAMPLE) exists and is kept; the sample is in $(DESTDIR)$(docdir)"; \
 	else \
@@ -434,31 +454,70 @@ uninstall: ## Remove what `make install` has installed, but not a changed /etc/n
 		$(DESTDIR)$(tmpfilesdir)/novasnap.conf $(DESTDIR)$(sysusersdir)/novasnap.conf \
 		$(foreach p,$(PAGES),$(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $(p)))/$(p)) \
 		$(DESTDIR)$(bashcompdir)/novasnap $(DESTDIR)$(zshcompdir)/_novasnap \
+		$(DESTDIR)$(sysconfdir)/logrotate.d/novasnap \
 		$(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCUMENTS))) \
 		$(addprefix $(DESTDIR)$(docdir)/examples/,$(notdir $(EXAMPLES)))
 	if cmp -s conf/novasnap.conf $(DESTDIR)$(SAMPLE); then rm $(DESTDIR)$(SAMPLE); fi
 	-rmdir --ignore-fail-on-non-empty $(addprefix $(DESTDIR),$(docdir)/examples $(docdir) $(sysconfdir)/novasnap)
 
-# dpkg-buildpackage wants the folder debian at the top, so it gets a copy of the tree. The version is the Makefile's.
-# DEB_REVISION=+1 is appended to it.
+# What a package is built of: this tree without the tests, and without git's folder, so that RELEASE is its version.
+define source_tree
+	rm -rf $(1)
+	mkdir -p $(1)/tests/lib
+	cp -R Makefile README.md CHANGELOG.md COPYING conf $(ROOMS) $(1)/
+	cp tests/lib/missing.sh $(1)/tests/lib/
+	sed -i 's/^RELEASE := .*/RELEASE := $(VERSION)/' $(1)/Makefile
+endef
+
+# dpkg-buildpackage wants the folder debian at the top, so it gets a copy of the tree. DEB_REVISION=+1 is appended to the
+# version.
 DEB_VERSION := $(VERSION)$(DEB_REVISION)
 DEB_TREE    := $(NOVASNAP_BUILD)/deb/novasnap-$(DEB_VERSION)
 DEB_DATE     = $(shell date -R -d @$(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0))
 deb: ## Build the Debian package, in build/deb (of the release that this is run on).
 	@tests/lib/deps.sh build deb
-	rm -rf $(DEB_TREE)
-	mkdir -p $(DEB_TREE)/tests/lib
-	cp -R Makefile README.md CHANGELOG.md COPYING conf $(ROOMS) $(DEB_TREE)/
-	cp tests/lib/missing.sh $(DEB_TREE)/tests/lib/
+	$(call source_tree,$(DEB_TREE))
 	mv $(DEB_TREE)/conf/debian $(DEB_TREE)/debian
 	printf '%s\n' 'novasnap ($(DEB_VERSION)) unstable; urgency=medium' '' '  * See CHANGELOG.md.' '' \
 		' -- $(shell sed -n 's/^Maintainer: //p' conf/debian/control)  $(DEB_DATE)' >$(DEB_TREE)/debian/changelog
 	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u NOVASNAP_BUILD dpkg-buildpackage -b -us -uc
 
-check-package: ## Test `make install`; install, upgrade, remove and purge the package in new roots of Debian 12, 13 and sid (RELEASES=).
-	@tests/lib/deps.sh build roots
+RPM_TREE := $(NOVASNAP_BUILD)/rpm/SOURCES/novasnap-$(VERSION)
+rpm: ## Build the RPM package, in build/rpm/RPMS, with the libraries of this machine.
+	@tests/lib/deps.sh build rpm
+	$(call source_tree,$(RPM_TREE))
+	mkdir -p $(NOVASNAP_BUILD)/rpm/SPECS
+	tar -C $(dir $(RPM_TREE)) -czf $(RPM_TREE).tar.gz $(notdir $(RPM_TREE))
+	sed 's/@VERSION@/$(VERSION)/' conf/rpm/novasnap.spec >$(NOVASNAP_BUILD)/rpm/SPECS/novasnap.spec
+	env -u MAKEFLAGS -u MAKELEVEL -u NOVASNAP_BUILD rpmbuild -bb --nodeps \
+		--define '_topdir $(abspath $(NOVASNAP_BUILD))/rpm' --define 'debug_package %{nil}' \
+		$(NOVASNAP_BUILD)/rpm/SPECS/novasnap.spec
+
+# A tag has neither a tilde nor a plus.
+IMAGE        ?= novasnap:$(subst ~,-,$(subst +,-,$(VERSION)))
+IMAGE_BUILD  ?= buildah build --isolation chroot --network host
+IMAGE_FOLDER := $(NOVASNAP_BUILD)/image
+image: ## Build a container image on BASE=IMAGE of this machine's Debian release (IMAGE=, DEB=, IMAGE_BUILD="docker build").
+	@[ -n '$(BASE)' ] || { echo 'Name the image to build on: make image BASE=debian:bookworm' >&2; exit 2; }
+	@tests/lib/deps.sh $(if $(findstring buildah,$(IMAGE_BUILD)),image)
+	@$(if $(DEB),,$(MAKE) --no-print-directory deb)
+	mkdir -p $(IMAGE_FOLDER)
+	cp $(or $(DEB),$(NOVASNAP_BUILD)/deb/novasnap_$(DEB_VERSION)_*.deb) $(IMAGE_FOLDER)/novasnap.deb
+	cp conf/Containerfile conf/container/novasnap-container $(IMAGE_FOLDER)/
+	$(IMAGE_BUILD) --build-arg BASE=$(BASE) $(IMAGE_ARGS) --file $(IMAGE_FOLDER)/Containerfile --tag $(IMAGE) $(IMAGE_FOLDER)
+
+check-package: ## Test the version, `make install`, packages, image and Ansible role, and the package on Debian 12, 13 and sid (RELEASES=).
+	@tests/lib/deps.sh build run test deb roots policy rpm image ansible
 	@$(BUILDER) all
 	tests/package/test-install.sh
+	tests/package/test-policy.sh
+	tests/package/test-version.sh
+	tests/package/test-rpm.sh
+	@$(MAKE) --no-print-directory deb
+	tests/package/test-upgrade.py
+	tests/package/test-image.sh
+	tests/package/test-ansible.py
+	ansible-lint --offline --strict -p conf/ansible
 	tests/package/test-package.sh $(or $(RELEASES),bookworm trixie sid)
 
 clean: ## Remove all that was built.
@@ -471,6 +530,6 @@ help: ## List the targets.
 -include $(OBJ:.o=.d) $(RBD_OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d $(BUILD)/conf/man/*.d)
 
 .PHONY: all no-rbd deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
-        check-valgrind check-layouts check-package check-all deb demo bench coverage check-deps check-libraries print-cflags format install uninstall \
-        clean help scale unit-programs tools bench-programs fuzz-programs
+        check-valgrind check-layouts check-package check-all deb rpm image demo bench coverage check-deps check-libraries print-cflags print-version always \
+        format install uninstall clean help scale unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

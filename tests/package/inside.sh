@@ -20,7 +20,7 @@ is_enabled() {
 tests/lib/deps.sh build deb
 make deb
 make deb DEB_REVISION=+1
-version=$(sed -n 's/^VERSION := //p' Makefile)
+version=$("${MAKE:-make}" -s print-version)
 folder=$NOVASNAP_BUILD/deb
 arch=$(dpkg --print-architecture)
 first=./$folder/novasnap_${version}_$arch.deb
@@ -75,7 +75,10 @@ apt purge -y novasnap novasnap-rbd
 [ ! -e /etc/novasnap ] || fail "purge has left the configuration"
 rm /var/lib/novasnap/open-jobs
 apt install -y --no-install-recommends "$second"
+mkdir -p /var/log/novasnap
+touch /var/log/novasnap/novasnapd.log.1
 apt purge -y novasnap
+[ ! -e /var/log/novasnap ] || fail "purge has left the logs"
 left=$(diff <(echo "$before") <(list_files) | grep '^>' || true)
 # As with nova-common, the user stays: files elsewhere may be its.
 left=$(grep -vE '^> (/etc/(passwd|group|shadow|gshadow)-?|/usr/lib/.*\.so.*|/usr/share/.*|/etc/ssl.*)$' <<<"$left" || true)

@@ -33,9 +33,10 @@ expected=$(
 		base_names conf/*.service conf/*.timer | grep -v '\*' | sed 's,^,./opt/units/,'
 		base_names README.md CHANGELOG.md COPYING conf/docs/* conf/novasnap.conf conf/apparmor-libvirt-qemu |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/,'
-		base_names conf/casts/* conf/novasnapd-exclusive.conf conf/prometheus/* conf/grafana/* |
+		base_names conf/casts/* conf/novasnapd-exclusive.conf conf/prometheus/* conf/grafana/* conf/selinux/novasnap.* |
 			sed 's,^,./opt/novasnap/share/doc/novasnap/examples/,'
 		echo ./opt/etc/novasnap/novasnap.conf
+		echo ./opt/etc/logrotate.d/novasnap
 		awk '!/^#/ { print "./opt/novasnap/share/man/man" $2 "/" $1 "." $2 }' conf/man/pages
 		echo ./opt/novasnap/share/bash-completion/completions/novasnap
 		echo ./opt/novasnap/share/zsh/site-functions/_novasnap
@@ -45,7 +46,7 @@ expected=$(
 )
 diff <(echo "$expected") <(installed) || fail "these files differ from what was to be installed"
 
-version=$(sed -n 's/^VERSION := //p' Makefile)
+version=$("${MAKE:-make}" -s print-version)
 [ "$("$place/opt/novasnap/bin/novasnapd" --version)" = "novasnapd $version" ] || fail "novasnapd does not run"
 [ "$("$place/opt/novasnap/bin/novasnap-rbd" --version)" = "novasnap-rbd $version" ] || fail "novasnap-rbd does not run"
 [ "$("$place/opt/novasnap/bin/novasnap" --version)" = "novasnap $version" ] || fail "novasnap does not run"

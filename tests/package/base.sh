@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Makes the root of a Debian release that has nothing but its minimal packages, once, in a folder. Needs root.
+#   tests/package/base.sh RELEASE FOLDER
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+release=$1 folder=$2
+mkdir -p "$(dirname "$folder")"
+exec 9>"$folder.lock"
+flock -w 3000 9
+if [ ! -d "$folder" ]; then
+	rm -rf --one-file-system "$folder.part"
+	tests/lib/bootstrap.sh "$release" "$folder.part" 9>&-
+	mv "$folder.part" "$folder"
+fi

@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The Ansible role enables novasnap on two hosts, one after the other, and rolls back: with real novasnapds and real
+messaging of nova-compute (oslo.messaging). A host is a mount namespace with its own /etc/nova and /etc/novasnap.
+systemctl and docker are stand-ins, which stop and start as units and containers would. Needs root."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
+import tap  # noqa: E402
+from beside_command import CommandEnvironment, CommandSite  # noqa: E402
+from layouts import LAYOUTS  # noqa: E402
+from paths import BUILD, TOP  # noqa: E402
+from process import end, spawn  # noqa: E402
+from standin_conductor import ConductorStandIn  # noqa: E402
+from standin_systemctl import SystemdStandIn, Unit  # noqa: E402
+
+ANSIBLE = os.path.join(TOP, "conf/ansible")
+SERVICE, TIMER, COMPUTE = "novasnapd.service", "novasnap-beside-guard.timer", "nova-compute.service"
+# What is in nova-compute's file before, and must be there afterwards.
+COMPUTE_CONF = "# nova-compute's own\n[DEFAULT]\ncompute_driver = libvirt.LibvirtDriver\n[libvirt]\nvirt_type = qemu\n"
+# A stand-in for docker: its containers are units of the stand-in for systemd.
+DOCKER = """#!/bin/sh
+unit() {
+	case $1 in
+	novasnap_guard) echo novasnap-beside-guard.timer ;;
+	nova_compute) echo nova-compute.service ;;
+	*) echo "$1.service" ;;
+	esac
+}
+verb=$1
+shift
+case $verb in
+ps) for name in novasnapd novasnap_guard nova_compute; do
+		if systemctl -q is-active "$(unit $name)"; then echo $name; fi
+	done ;;
+run) for word; do
+		case $word in --name=*) systemctl start "$(unit "${word#--name=}")" || exit ;; esac
+	done ;;
+exec) shift 2; exec "$@" ;;
+restart) [ "$1" != --time ] || shift 2; systemctl restart "$(unit "$1")" ;;
+stop) shift 2
+	systemctl -q is-active "$(unit "$1")" || { echo "Error: No such container: $1" >&2; exit 1; }
+	systemctl stop "$(unit "$1")" ;;
+rm) echo "Error: No such container: $2" >&2; exit 1 ;;
+*) echo "no stand-in for docker $verb" >&2; exit 125 ;;
+esac
+"""
+
+
+class Host:
+    """A compute host: its namespace, novasnapd and nova-compute."""
+
+    def __init__(self, env, name):
+        self.env, self.name, self.timer = env, name, False
+        # `novasnap check` wants a conductor beside nova-compute.
+        self.site = CommandSite(env, LAYOUTS["defaults"], novasnap={"control": "conductor"})
+        env.enter(ConductorStandIn(self.site.url))
+        self.agent = self.site.agent
+        # `novasnap check` wants to know QEMU's user.
+        self.agent.configure("libvirt", connection_uri=env.libvirt.uri)
+        self.etc_nova, etc = env.folder.make(f"{name}-nova"), env.folder.make(f"{name}-novasnap")
+        self.etc = etc
+        self.compute_conf = os.path.join(self.etc_nova, "nova-compute.conf")
+        with open(self.compute_conf, "w") as file:
+            file.write(COMPUTE_CONF)
+        shutil.copy(self.agent.conf, os.path.join(etc, "novasnap.conf"))
+        units = {SERVICE: Unit(self.agent.start, self.stop_service, self.agent.is_running),
+                 TIMER: Unit(lambda: self.set_timer(True), lambda: self.set_timer(False), lambda: self.timer),
+                 COMPUTE: Unit(self.start_compute, self.stop_compute, lambda: self.site.nova is not None)}
+        self.systemd = env.enter(SystemdStandIn(env.folder, units))
+        with open(os.path.join(self.systemd.bin, "docker"), "w") as file:
+            file.write(DOCKER)
+        os.chmod(file.name, 0o755)
+        self.follows = True  # nova-compute reads its file
+        script = "".join(f"mount --bind {source} {target} && "
+                         for source, target in ((self.etc_nova, "/etc/nova"), (etc, "/etc/novasnap")))
+        self.namespace = spawn(["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                                f"{script}touch /etc/novasnap/ready && exec sleep infinity"],
+                               env.folder.file(f"{name}.log"))
+        env.callback(lambda: end(self.namespace))
+        tap.wait_for("the namespace", lambda: os.path.exists(os.path.join(etc, "ready")), 20)
+        self.agent.run_as, self.agent.files = ["nsenter", "-t", str(self.namespace.pid), "-m"], []
+        env.callback(lambda: self.agent.is_running() and self.agent.stop())
+        self.python = env.folder.file(f"python-{name}")
+        path = f"{self.systemd.bin}:{BUILD}:{os.environ['PATH']}"
+        with open(self.python, "w") as file:
+            file.write(f'#!/bin/sh\nexec nsenter -t {self.namespace.pid} -m env PATH={path} /usr/bin/python3 "$@"\n')
+        os.chmod(self.python, 0o755)
+        self.start_compute()
+        self.before = self.site.objects()
+
+    def stop_service(self):
+        assert self.agent.stop() == 0
+
+    def set_timer(self, runs):
+        self.timer = runs
+
+    def text(self):
+        with open(self.compute_conf) as file:
+            return file.read()
+
+    def start_compute(self):
+        found = re.search(r"^control_exchange *= *(\S+)$", self.text(), re.M)
+        self.site.restart_nova(found.group(1) if found and self.follows else None)
+
+    def stop_compute(self):
+        self.site.nova.close()
+        self.site.nova = None
+
+    def is_enabled(self):
+        assert self.site.status()["stage"] == "enabled" and self.site.bound() == [self.site.queue], self.site.bound()
+        assert f"[DEFAULT]\ncontrol_exchange = {self.site.exchange}\n" in self.text(), self.text()
+        assert self.agent.is_running() and self.timer
+        self.site.beside("--status")
+        self.site.reaches()
+
+    def is_as_before(self):
+        assert self.site.objects() == self.before, self.site.objects()
+        assert self.text() == COMPUTE_CONF, self.text()
+        assert not self.agent.is_running() and not self.timer
+        self.site.reaches()
+
+
+class Fleet(CommandEnvironment):
+    services = ("broker", "libvirt")
+
+    def before_test(self):
+        for path in ("/etc/nova", "/etc/novasnap"):
+            if not os.path.isdir(path):
+                os.makedirs(path)
+                self.callback(lambda path=path: os.rmdir(path))
+        self.hosts = [Host(self, name) for name in ("host1", "host2")]
+        self.number = 0
+
+    def play(self, name, status=0, **variables):
+        """Runs a playbook. Returns what it says."""
+        inventory = self.folder.file("inventory.ini")
+        with open(inventory, "w") as file:
+            file.write("[compute]\n")
+            for host in self.hosts:
+                file.write(f"{host.name} ansible_connection=local ansible_become=false "
+                           f"ansible_python_interpreter={host.python} novasnap_user=root\n")
+            file.write('[compute:vars]\nnovasnap_package=""\nnovasnap_groups=[]\nnovasnap_wait=40\n')
+            file.writelines(f"{key}={value}\n" for key, value in variables.items())
+        self.number += 1
+        log = self.folder.file(f"ansible-{self.number}.log")
+        folder = self.folder.make("ansible")
+        process = spawn(["ansible-playbook", "-i", inventory, os.path.join(ANSIBLE, f"{name}.yml")], log, {
+            "ANSIBLE_HOME": folder, "ANSIBLE_LOCAL_TEMP": f"{folder}/local", "ANSIBLE_REMOTE_TEMP": f"{folder}/remote",
+            "ANSIBLE_NOCOWS": "1", "ANSIBLE_NOCOLOR": "1"})
+        try:
+            found = process.wait(600)
+        finally:
+            end(process)
+        with open(log) as file:
+            text = file.read()
+        assert found == status, text[-5000:]
+        assert not [error for host in self.hosts for error in host.systemd.errors], text[-5000:]
+        return text
+
+
+def recap(text):
+    """Returns the counts of each host: {"host1": {"changed": 3, ...}}."""
+    return {name: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)}
+            for name, counts in re.findall(r"^(\S+)\s+: (ok=.*)$", text, re.M)}
+
+
+def test_there_and_back(env):
+    text = env.play("enable")
+    first, second = (text.index(f"TASK [novasnap : Wait until everything is in order]"),
+                     text.rindex("TASK [novasnap : Start novasnapd]"))
+    assert first < second and f"[{env.hosts[1].name}]" not in text[:first], "host by host"
+    for host in env.hosts:
+        host.is_enabled()
+    # Again: nothing is changed, and no service is restarted.
+    for host in env.hosts:
+        host.systemd.calls.clear()
+    counts = recap(env.play("enable"))
+    assert [counts[host.name]["changed"] for host in env.hosts] == [0, 0], counts
+    assert not [call for host in env.hosts for call in host.systemd.calls if "restart" in call]
+    env.play("disable")
+    for host in env.hosts:
+        host.is_as_before()
+    counts = recap(env.play("disable"))
+    assert [counts[host.name]["changed"] for host in env.hosts] == [0, 0], counts
+
+
+def test_a_host_whose_check_fails_is_rolled_back_and_the_next_one_untouched(env):
+    with open(os.path.join(env.hosts[0].etc, "novasnap.conf"), "a") as file:
+        file.write("[novasnap]\ncontrol = none\n")
+    text = env.play("enable", status=2)
+    assert "was not enabled on host1" in text and "Check everything" in text, text[-3000:]
+    for host in env.hosts:
+        host.is_as_before()
+    assert not env.hosts[1].systemd.calls, env.hosts[1].systemd.calls
+
+
+def test_a_nova_compute_that_does_not_follow_is_rolled_back(env):
+    env.hosts[0].follows = False
+    text = env.play("enable", status=2, novasnap_wait=5)
+    assert "was not enabled on host1" in text, text[-3000:]
+    for host in env.hosts:
+        host.is_as_before()
+
+
+def test_containers_there_and_back(env):
+    variables = {"novasnap_deployment": "kolla", "novasnap_nova_compute_conf": "/etc/nova/nova-compute.conf",
+                 "novasnap_config_file": "/etc/novasnap/novasnap.conf.d/ansible.conf"}
+    env.play("enable", **variables)
+    for host in env.hosts:
+        host.is_enabled()
+    env.play("disable", **variables)
+    for host in env.hosts:
+        host.is_as_before()
+
+
+def test_the_override_for_kolla(env):
+    """kolla-ansible renders its overrides with Jinja."""
+    source = os.path.join(TOP, "conf/kolla/config/nova/nova-compute.conf")
+    for enabled in ("true", "false"):
+        to = env.folder.file(f"nova-compute-{enabled}.conf")
+        subprocess.run(["ansible", "localhost", "-c", "local", "-m", "ansible.builtin.template", "-a",
+                        f"src={source} dest={to}", "-e", f"novasnap_enabled={enabled}", "-e",
+                        '{"ansible_facts": {"nodename": "rack1-node7"}}'], check=True, capture_output=True, timeout=120,
+                       env={**os.environ, "ANSIBLE_HOME": env.folder.make("ansible")})
+        with open(to) as file:
+            text = file.read().strip()
+        assert text == ("[DEFAULT]\ncontrol_exchange = nova.rack1-node7" if enabled == "true" else ""), text
+
+
+if __name__ == "__main__":
+    tap.main(Fleet)
