@@ -64,10 +64,13 @@ run_make rpm
 run_make install DESTDIR="$place/tree" QEMU_GROUP=qemu
 version=$("${MAKE:-make}" -s print-version)
 package=$(echo "$build/rpm/RPMS"/*/novasnap-"$version"-1*.rpm)
-[ -e "$package" ] || fail "there is no package of version $version"
+rbd=$(echo "$build/rpm/RPMS"/*/novasnap-rbd-"$version"-1*.rpm)
+for file in "$package" "$rbd"; do
+	[ -e "$file" ] || fail "there is no package of version $version: $file"
+done
 # Build ids belong to no `make install`.
 diff <(cd "$place/tree" && find . ! -type d | sed 's,^\.,,' | sort) \
-	<(rpm -qp --queryformat '[%{FILENAMES} %{FILEMODES:perms}\n]' "$package" |
+	<(rpm -qp --queryformat '[%{FILENAMES} %{FILEMODES:perms}\n]' "$package" "$rbd" |
 		sed -n 's, -.*,,p' | grep -v '^/usr/lib/\.build-id/' | sort) ||
 	fail "the files differ from those of make install"
 rpm -qp --queryformat '[%{FILENAMES} %{FILEFLAGS:fflags}\n]' "$package" | grep -qx '/etc/novasnap/novasnap.conf cn' ||
