@@ -92,8 +92,8 @@ static int check_disk(struct snapshot *snapshot, struct image_rbd *rbd,
 	return -1;
 }
 
-/* In a pool that is over its quota Ceph makes a snapshot without its object map, and then says that
- * the snapshot does not exist. */
+/* In a pool that is over its quota, Ceph 16 reports success, and then says that the snapshot does
+ * not exist, although it lists it. */
 static int check_made(struct snapshot *snapshot, struct image_rbd *rbd,
 		      const struct disk_layer *disk, GError **error)
 {

@@ -86,8 +86,8 @@ static rbd_image_options_t clone_options(struct server *server)
 
 /*
  * Returns whether librbd will make a clone of format 1, which needs a protected snapshot: as
- * librbd's CloneRequest chooses it. It is asked for first, because of Ceph 16: a clone that is
- * refused may be freed while a thread of librbd uses it, which ends the process.
+ * librbd's CloneRequest chooses it. It is asked for first, because librbd of Ceph 16 has aborted in
+ * clones that it refuses.
  */
 static bool needs_protection(struct server *server)
 {
