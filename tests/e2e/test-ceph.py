@@ -235,7 +235,7 @@ def test_killed_while_it_copies(env):
     tap.wait_for("copy", lambda: image in env.ceph.images("images"), 60, 0.01)
     agent.kill()
     agent.start()
-    record = env.ours.wait_idle()
+    record = env.ours.wait_idle(300)  # Ceph waits for the killed client
     assert record["status"] == "ACTIVE", record
     tap.wait_for("event", lambda: env.ours.events() == [(EVENT, "Success")], 20)
     env.ours.check_image(image)
