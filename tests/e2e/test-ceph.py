@@ -203,9 +203,9 @@ def test_direct_and_flattened_by_the_manager(env):
 
 
 def check_streamed(player, name):
-    """Only the data was read, once, and the guest ran."""
+    """The disk was read at most once, and not by way of a local file."""
     costs = player.costs[name]
-    assert costs.local < MIB and costs.received < (DATA + 16) * MIB * 1.5, vars(costs)
+    assert costs.local < MIB and costs.received < (DATA * 2 + 4) * MIB, vars(costs)
     return costs
 
 
@@ -235,7 +235,7 @@ def test_killed_while_it_copies(env):
     tap.wait_for("copy", lambda: image in env.ceph.images("images"), 60, 0.01)
     agent.kill()
     agent.start()
-    record = env.ours.wait_idle()
+    record = env.ours.wait_idle(300)  # Ceph waits for the killed client
     assert record["status"] == "ACTIVE", record
     tap.wait_for("event", lambda: env.ours.events() == [(EVENT, "Success")], 20)
     env.ours.check_image(image)
