@@ -261,6 +261,11 @@ char **image_record_locations(const struct image_record *record, const char *pre
 int image_record_verify_location(const struct image_record *record, const char *url, uint64_t size,
 				 GError **error);
 
+/* Whether the image has the location, or may have it because Glance does not show all of its
+ * locations; then *ret_is_certain is false. */
+bool image_record_may_have_location(const struct image_record *record, const char *url,
+				    bool *ret_is_certain);
+
 /* Whether Glance still imports a location into an image that is `queued`, so that the image may get
  * it. */
 bool image_record_is_importing(const struct image_record *record);

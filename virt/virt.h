@@ -295,6 +295,9 @@ struct snapshot_direct {
 	/* Journals the location of the copy before it exists, and its size in bytes. Returns 0, or
 	 * -1 with an error that fails the snapshot. */
 	int (*begin_copy)(void *opaque, const char *location, uint64_t size, GError **error);
+	/* No copy was made, and an image of its name is another program's: it must not be removed
+	 * as a failed copy. */
+	void (*forget_copy)(void *opaque);
 	void *opaque;
 };
 

@@ -68,8 +68,13 @@ bool location_may_arrive(const struct config *config, int64_t sent_at)
 {
 	int64_t now = g_get_real_time() / G_USEC_PER_SEC;
 
+	/* Two requests may follow each other, and Glance works on after novasnapd or a proxy has
+	 * given one up. */
+	int64_t limit_s =
+		2 * (int64_t)config->image.request_timeout_s + config->image.saving_timeout_s;
+
 	/* A clock that was set back does not prolong this. */
-	return sent_at > 0 && now >= sent_at && now < sent_at + config->image.request_timeout_s;
+	return sent_at > 0 && now >= sent_at && now < sent_at + limit_s;
 }
 
 bool location_may_come(const struct task *task, const struct image_record *record)

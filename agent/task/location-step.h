@@ -29,7 +29,7 @@ int location_note_sending(struct task *task, const char *url, uint64_t size, GEr
 void location_forget_sending(struct task *task);
 
 /* Whether an image that waits for data may still get the location: the store imports it, or its
- * answer is missing and [novasnap]request_timeout is not over yet. */
+ * answer is missing and twice [novasnap]request_timeout and saving_timeout are not over yet. */
 bool location_may_come(const struct task *task, const struct image_record *record);
 /* The same of a request that was sent at `sent_at` (seconds since the epoch), for an image that is
  * not being imported. */

@@ -9,6 +9,7 @@
 #include "agent/task/claim-due.h"
 #include "agent/task/facts.h"
 #include "agent/task/fault-point.h"
+#include "agent/task/location-step.h"
 #include "agent/task/nova-exception.h"
 #include "agent/task/record-progress.h"
 #include "agent/task/report-event.h"
@@ -64,7 +65,7 @@ static bool is_wrong(const struct task *task, const struct image_record *record)
 	g_autoptr(GError) mismatch = NULL;
 
 	if (g_strcmp0(record->status, "active") != 0)
-		return is_unused(record);
+		return is_unused(record) && !location_may_come(task, record);
 	if (fact_verify_image(task, record, &mismatch) == 0)
 		return false;
 	g_message("instance %s: %s", nova_instance_uuid(task->instance), mismatch->message);

@@ -21,6 +21,8 @@
  * lag behind. */
 #define LAG_S 10
 #define RETRY_PAUSE_S 1
+/* Between two questions for an image that seems to be gone. */
+#define GONE_PAUSE_S 3
 
 struct addition {
 	struct glance_client *client;
@@ -156,6 +158,14 @@ static enum reply_kind send_either(const struct addition *self, GError **error)
 	return kind;
 }
 
+/* Whether Glance says that the image does not have the location. An earlier request, or one that a
+ * proxy repeated, may have added it although this one was refused. */
+static bool is_unused(const struct addition *self)
+{
+	return glance_location_ask(self->client, self->identity, self->id, self->url, NULL) ==
+	       IMAGE_LOCATION_UNUSED;
+}
+
 /* Reads the record once. Returns IMAGE_LOCATION_UNKNOWN, with an error, while that may change. */
 static enum image_location_result look_at_image(const struct addition *self, bool *ret_is_empty,
 						GError **error)
@@ -165,7 +175,8 @@ static enum image_location_result look_at_image(const struct addition *self, boo
 
 	*ret_is_empty = false;
 	if (glance_image_get(self->client, self->identity, self->id, &record, &local) < 0) {
-		bool is_gone = g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND);
+		bool is_gone = g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) &&
+			       is_unused(self);
 
 		if (is_gone)
 			local->code = IMAGE_ERROR_GONE;
@@ -219,8 +230,12 @@ enum image_location_result glance_location_add(void *self, const struct image_id
 					       const atomic_int *cancel, GError **error)
 {
 	const struct addition addition = {self, identity, id, url, cancel};
+	enum reply_kind kind = send_either(&addition, error);
 
-	switch (send_either(&addition, error)) {
+	if ((kind == REPLY_NO_SUCH_API || kind == REPLY_REFUSED || kind == REPLY_FAILED) &&
+	    !is_unused(&addition))
+		kind = REPLY_UNKNOWN;
+	switch (kind) {
 	case REPLY_ACCEPTED:
 		return wait_until_active(&addition, error);
 	case REPLY_NO_SUCH_API:
@@ -271,15 +286,32 @@ static enum image_location_answer ask_locations(struct glance_client *client,
 						const struct image_record *record, const char *url)
 {
 	g_autoptr(image_record_t) fetched = NULL;
-	g_auto(GStrv) shown = image_record_locations(record, NULL);
+	bool is_certain;
+	bool may_have = image_record_may_have_location(record, url, &is_certain);
 
-	if (!*shown) {
+	if (!is_certain) {
 		fetched = fetch_locations(client, identity, record->id);
-		g_strfreev(shown);
-		shown = fetched ? image_record_locations(fetched, NULL) : g_new0(char *, 1);
+		if (fetched)
+			may_have = image_record_may_have_location(fetched, url, &is_certain);
 	}
-	return !*shown || g_strv_contains((const char *const *)shown, url) ? IMAGE_LOCATION_USED
-									   : IMAGE_LOCATION_UNUSED;
+	return may_have ? IMAGE_LOCATION_USED : IMAGE_LOCATION_UNUSED;
+}
+
+/* A proxy answers 404, too, while it does not know its Glance. So that counts only when it is the
+ * answer twice. */
+static int get_twice(struct glance_client *client, const struct image_identity *identity,
+		     const char *id, struct image_record **ret_record, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	if (glance_image_get(client, identity, id, ret_record, &local) == 0)
+		return 0;
+	if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND)) {
+		(void)image_cancel_sleep(NULL, GONE_PAUSE_S);
+		return glance_image_get(client, identity, id, ret_record, error);
+	}
+	g_propagate_error(error, g_steal_pointer(&local));
+	return -1;
 }
 
 enum image_location_answer glance_location_ask(void *self, const struct image_identity *identity,
@@ -290,7 +322,7 @@ enum image_location_answer glance_location_ask(void *self, const struct image_id
 	g_autoptr(GError) local = NULL;
 	g_auto(GStrv) shown = NULL;
 
-	if (glance_image_get(self, identity, id, &record, &local) < 0) {
+	if (get_twice(self, identity, id, &record, &local) < 0) {
 		if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
 			return IMAGE_LOCATION_UNUSED;
 		g_propagate_error(error, g_steal_pointer(&local));

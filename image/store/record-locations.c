@@ -42,10 +42,22 @@ char **image_record_locations(const struct image_record *record, const char *pre
 	return (char **)g_ptr_array_free(urls, FALSE);
 }
 
+/* direct_url is one location of perhaps several, so it proves only that the image has it. */
+bool image_record_may_have_location(const struct image_record *record, const char *url,
+				    bool *ret_is_certain)
+{
+	const cJSON *locations = cJSON_GetObjectItemCaseSensitive(record->document, "locations");
+	g_auto(GStrv) shown = image_record_locations(record, NULL);
+	bool is_shown = g_strv_contains((const char *const *)shown, url);
+
+	*ret_is_certain = is_shown || cJSON_GetArraySize(locations) > 0;
+	return is_shown || !*ret_is_certain;
+}
+
 int image_record_verify_location(const struct image_record *record, const char *url, uint64_t size,
 				 GError **error)
 {
-	g_auto(GStrv) shown = image_record_locations(record, NULL);
+	bool is_certain;
 
 	if (g_strcmp0(record->status, "active") != 0)
 		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH,
@@ -56,9 +68,9 @@ int image_record_verify_location(const struct image_record *record, const char *
 			    "image %s has %" G_GINT64_FORMAT " bytes in the store, but %s has "
 			    "%" G_GUINT64_FORMAT,
 			    record->id, record->size, url, size);
-	else if (*shown && !g_strv_contains((const char *const *)shown, url))
+	else if (!image_record_may_have_location(record, url, &is_certain))
 		g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_MISMATCH,
-			    "image %s is at %s in the store, not at %s", record->id, *shown, url);
+			    "image %s is elsewhere in the store, not at %s", record->id, url);
 	else
 		return 0;
 	return -1;

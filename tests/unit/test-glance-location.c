@@ -131,29 +131,51 @@ static void test_add(void)
 	    {GET, 200, RECORD("active", "")});
 }
 
+#define QUEUED                                                                                     \
+	{                                                                                          \
+		GET, 200, RECORD("queued", "")                                                     \
+	}
+
 static void test_refused(void)
 {
-	ADD("show_multiple_locations is off", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FORBIDDEN, 2,
-	    {POST, 404, ""}, {PATCH, 403, ""});
-	ADD("no rbd store", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FAILED, 2, {POST, 404, ""},
-	    {PATCH, 400, ""});
-	ADD("a location that it does not know", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FAILED, 1,
-	    {POST, 400, ""});
-	ADD("neither request exists", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FAILED, 2,
-	    {POST, 405, ""}, {PATCH, 405, ""});
+	ADD("show_multiple_locations is off", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FORBIDDEN, 3,
+	    {POST, 404, ""}, {PATCH, 403, ""}, QUEUED);
+	ADD("no rbd store", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FAILED, 3, {POST, 404, ""},
+	    {PATCH, 400, ""}, QUEUED);
+	ADD("a location that it does not know", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FAILED, 2,
+	    {POST, 400, ""}, QUEUED);
+	ADD("neither request exists", IMAGE_LOCATION_REFUSED, IMAGE_ERROR_FAILED, 3,
+	    {POST, 405, ""}, {PATCH, 405, ""}, QUEUED);
 }
 
 static void test_failed(void)
 {
-	ADD("the image is gone", IMAGE_LOCATION_FAILED, IMAGE_ERROR_NOT_FOUND, 2, {POST, 404, ""},
-	    {PATCH, 404, ""});
-	ADD("it has data", IMAGE_LOCATION_FAILED, IMAGE_ERROR_CONFLICT, 1, {POST, 409, ""});
-	ADD("the quota is full", IMAGE_LOCATION_FAILED, IMAGE_ERROR_TOO_LARGE, 2, {POST, 404, ""},
-	    {PATCH, 413, ""});
+	ADD("the image is gone", IMAGE_LOCATION_FAILED, IMAGE_ERROR_NOT_FOUND, 4, {POST, 404, ""},
+	    {PATCH, 404, ""}, {GET, 404, ""});
+	ADD("it has other data", IMAGE_LOCATION_FAILED, IMAGE_ERROR_CONFLICT, 2, {POST, 409, ""},
+	    {GET, 200, RECORD("active", AT(OTHER))});
+	ADD("the quota is full", IMAGE_LOCATION_FAILED, IMAGE_ERROR_TOO_LARGE, 3, {POST, 404, ""},
+	    {PATCH, 413, ""}, QUEUED);
 	ADD("no server can be reached", IMAGE_LOCATION_FAILED, IMAGE_ERROR_UNAVAILABLE, 3,
 	    {POST, AWAY, ""});
-	ADD("deleted meanwhile", IMAGE_LOCATION_FAILED, IMAGE_ERROR_GONE, 3, {POST, 202, ""},
+	ADD("deleted meanwhile", IMAGE_LOCATION_FAILED, IMAGE_ERROR_GONE, 5, {POST, 202, ""},
 	    {GET, 200, RECORD("queued", TASK)}, {GET, 404, ""});
+}
+
+/* An earlier request, of an earlier process or repeated by a proxy, has added it. */
+static void test_refused_but_used(void)
+{
+	ADD("the image has it", IMAGE_LOCATION_UNKNOWN, IMAGE_ERROR_CONFLICT, 2, {POST, 409, ""},
+	    {GET, 200, RECORD("active", AT(URL))});
+	ADD("it is there twice", IMAGE_LOCATION_UNKNOWN, IMAGE_ERROR_FAILED, 3, {POST, 404, ""},
+	    {PATCH, 400, ""}, {GET, 200, RECORD("active", ",\"direct_url\":\"" URL "\"")});
+	ADD("the image gets it", IMAGE_LOCATION_UNKNOWN, IMAGE_ERROR_CONFLICT, 2, {POST, 409, ""},
+	    {GET, 200, RECORD("queued", TASK)});
+	ADD("the image may have it", IMAGE_LOCATION_UNKNOWN, IMAGE_ERROR_CONFLICT, 3,
+	    {POST, 409, ""}, {GET, 200, RECORD("active", "")}, {GET_LOCATIONS, 403, ""});
+	ADD("a proxy does not know Glance for a moment", IMAGE_LOCATION_ADDED, 0, 5,
+	    {POST, 202, ""}, {GET, 404, ""}, {GET, 200, RECORD("queued", TASK)},
+	    {GET, 200, RECORD("queued", TASK)}, {GET, 200, RECORD("active", "")});
 }
 
 /* A request that may have arrived is not sent again. */
@@ -213,6 +235,11 @@ static void test_ask(void)
 	    {GET_LOCATIONS, 200, "[{\"url\":\"" URL "\",\"metadata\":{}}]"});
 	ASK("the new request, without it", IMAGE_LOCATION_UNUSED, {GET, 200, RECORD("active", "")},
 	    {GET_LOCATIONS, 200, "[{\"url\":\"" OTHER "\",\"metadata\":{}}]"});
+	ASK("another location of it", IMAGE_LOCATION_USED,
+	    {GET, 200, RECORD("active", ",\"direct_url\":\"" OTHER "\"")},
+	    {GET_LOCATIONS, 403, ""});
+	ASK("a proxy does not know Glance for a moment", IMAGE_LOCATION_USED, {GET, 404, ""},
+	    {GET, 200, RECORD("active", AT(URL))});
 	ASK("other data", IMAGE_LOCATION_UNUSED, {GET, 200, RECORD("active", AT(OTHER))});
 	ASK("importing", IMAGE_LOCATION_USED, {GET, 200, RECORD("queued", TASK)});
 	ASK("added, not yet active", IMAGE_LOCATION_USED, {GET, 200, RECORD("queued", AT(URL))});
@@ -244,6 +271,7 @@ static void test_verify(void)
 	expect_verified(RECORD("active", AT(URL)), true);
 	expect_verified(RECORD("active", ",\"os_hash_value\":\"abcd\""), true);
 	expect_verified(RECORD("active", AT(OTHER)), false);
+	expect_verified(RECORD("active", ",\"direct_url\":\"" OTHER "\""), true);
 	expect_verified(RECORD("queued", AT(URL)), false);
 	expect_verified("{\"id\":\"" ID "\",\"status\":\"active\",\"size\":11}", false);
 	expect_verified("{\"id\":\"" ID "\",\"status\":\"active\",\"size\":null}", false);
@@ -277,6 +305,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/glance-location/add", test_add);
 	g_test_add_func("/glance-location/refused", test_refused);
+	g_test_add_func("/glance-location/refused-but-used", test_refused_but_used);
 	g_test_add_func("/glance-location/failed", test_failed);
 	g_test_add_func("/glance-location/unknown", test_unknown);
 	g_test_add_func("/glance-location/ask", test_ask);

@@ -365,6 +365,12 @@ static int begin_copy(void *opaque, const char *location, uint64_t size, GError 
 	return ask("begin", "copy", error);
 }
 
+static void forget_copy(void *opaque)
+{
+	(void)opaque;
+	(void)ask("forget", "copy", NULL);
+}
+
 static void count_progress(void *opaque, uint64_t done, uint64_t total)
 {
 	g_assert_cmpuint(done, ==, 1);
@@ -380,6 +386,7 @@ static char *copy_direct(struct fixture *fixture, const char *const *locations, 
 					       .base_locations = locations,
 					       .progress = count_progress,
 					       .begin_copy = begin_copy,
+					       .forget_copy = forget_copy,
 					       .opaque = &reports};
 	bool not_possible = true;
 	char *url;
@@ -477,6 +484,12 @@ static void test_direct_fails(struct fixture *fixture, gconstpointer unused)
 		     "flatten(images) unsnap(vms) share(images) ");
 	end_snapshot(fixture, 0);
 	expect_asked("");
+	/* What another program has made meanwhile is not taken for a copy. */
+	fixture_begin(fixture, "stream");
+	expect_direct_failure(fixture, "clone", IMAGE_RBD_ERROR_EXISTS, true, VIRT_ERROR_FAILED);
+	expect_asked("freeze(guest) snap(vms) thaw(guest) begin(copy) clone(images) forget(copy) ");
+	end_snapshot(fixture, 0);
+	expect_asked("unsnap(vms) ");
 	/* What was there before is not taken for a copy. */
 	ceph.copy_exists = true;
 	fixture_begin(fixture, "stream");

@@ -70,7 +70,7 @@ static int find_pool(struct copy *copy, GError **error)
 }
 
 /* An image of that name is not ours, and must not be removed as a failed copy. */
-static int check_name_is_free(const struct copy *copy, GError **error)
+static int check_name_is_free(struct copy *copy, GError **error)
 {
 	const char *name = copy->direct->image_id;
 	struct image_rbd_info info;
@@ -88,6 +88,8 @@ static int check_name_is_free(const struct copy *copy, GError **error)
 		g_error_free(own);
 		return 0;
 	}
+	/* The user has no capabilities for this pool at all. */
+	copy->not_possible = g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DENIED);
 	virt_rbd_move_error(error, own);
 	return -1;
 }
@@ -103,6 +105,8 @@ static int clone_disk(struct copy *copy, GError **error)
 		return 0;
 	copy->not_possible = g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DENIED) ||
 			     g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_UNSUPPORTED);
+	if (g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_EXISTS))
+		copy->direct->forget_copy(copy->direct->opaque);
 	if (copy->not_possible)
 		g_prefix_error(&own,
 			       "Ceph refuses a copy in the pool %s (docs/ceph.md): ", copy->pool);

@@ -12,6 +12,16 @@
 #define RETRY_MIN_MS 200
 #define RETRY_MAX_MS 1000
 
+/* A pool that is only nearly full takes data. */
+static bool flags_are_full(const char *flags)
+{
+	g_auto(GStrv) names = g_strsplit(flags, ",", -1);
+	const char *const *all = (const char *const *)names;
+
+	return g_strv_contains(all, "full") || g_strv_contains(all, "full_quota") ||
+	       g_strv_contains(all, "full_no_quota");
+}
+
 bool failure_pool_is_full(struct server *server, const char *pool)
 {
 	static const char *const command[] = {"{\"prefix\":\"osd dump\",\"format\":\"json\"}"};
@@ -30,7 +40,7 @@ bool failure_pool_is_full(struct server *server, const char *pool)
 		const char *flags = rbd_frame_string(each, "flags_names");
 
 		if (g_strcmp0(rbd_frame_string(each, "pool_name"), pool) == 0 && flags)
-			full = strstr(flags, "full") && !g_str_equal(flags, "nearfull");
+			full = flags_are_full(flags);
 	}
 	cJSON_Delete(dump);
 	return full;
