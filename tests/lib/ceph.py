@@ -254,7 +254,13 @@ keyring = {self.folder}/osd/keyring
         self.osd.send_signal(signal.SIGSTOP)
 
     def resume_osd(self):
+        """An OSD that was marked down meanwhile may take minutes to come back by itself. Then it is started again."""
         self.osd.send_signal(signal.SIGCONT)
+        try:
+            self.run("rados", "-c", self.conf, "--id", "admin", "-p", POOLS[0], "stat", "rbd_directory", seconds=20)
+        except (RuntimeError, subprocess.TimeoutExpired):
+            end(self.osd, 5)
+            self.start_osd()
 
     def stop_manager(self):
         end(self.mgr, 20)
