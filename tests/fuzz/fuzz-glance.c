@@ -12,7 +12,7 @@
 static void upload_image(struct image_store *store, const struct image_identity *identity,
 			 bool resuming)
 {
-	struct image_source source = {&zero_source_ops, SIZE};
+	struct image_source source = {.ops = &zero_source_ops, .size = SIZE};
 	struct image_upload upload = {.source = &source, .resuming = resuming};
 
 	(void)image_store_upload(store, identity, IMAGE_ID, &upload, NULL);
