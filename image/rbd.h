@@ -101,7 +101,7 @@ int image_rbd_flatten(struct image_rbd *rbd, const char *pool, const char *image
 /*
  * Removes an image with all of its snapshots, which are unprotected first; also ends a manager's
  * flatten task of it. If it does not exist, that is a success. What a killed child had open is busy
- * for 30 s: this call waits for that, whatever `timeout_s` is, at most about a minute.
+ * for 30 s: this call waits for that, whatever `timeout_s` is, at most 35 s.
  */
 int image_rbd_remove(struct image_rbd *rbd, const char *pool, const char *image, GError **error);
 

@@ -62,7 +62,8 @@ struct image_source_ops {
 struct image_source {
 	const struct image_source_ops *ops;
 	uint64_t size; /* bytes */
-	/* How much must be in flight for fast reads in order, in MiB; 0: what is configured does. */
+	/* How much must be in flight for fast reads in order, in MiB; 0: what is configured does.
+	 */
 	unsigned read_ahead_mib;
 };
 

@@ -81,7 +81,7 @@ def test_the_mode(env):
     # As in an upgrade of a configuration that has only this key.
     agent.configure("novasnap", mode="beside", report_state="true")
     status, _, shown = check(agent)
-    assert status == 1 and "report_state" in shown[0] and "exclusive" in shown[0], shown
+    assert status == 2 and "report_state" in shown[0] and "exclusive" in shown[0], shown
 
 
 def test_a_check_creates_nothing(env):

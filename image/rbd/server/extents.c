@@ -95,8 +95,8 @@ static int open_parent(struct server *server, rbd_image_t image, rados_ioctx_t *
  */
 static bool maps_are_valid(struct server *server, rbd_image_t image, unsigned depth)
 {
-	rados_ioctx_t io;
-	rbd_image_t parent;
+	rados_ioctx_t io = NULL;
+	rbd_image_t parent = NULL;
 	bool valid;
 	int rc;
 

@@ -56,7 +56,7 @@ static int flatten_by_manager(struct server *server, const cJSON *request, GErro
 	const char *pool = rbd_frame_string(request, "pool");
 	const char *name = rbd_frame_string(request, "image");
 	g_autofree char *title = NULL;
-	bool flat;
+	bool flat = false;
 
 	if (check_flat(server, request, &flat, error) < 0)
 		return -1;

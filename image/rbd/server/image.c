@@ -12,9 +12,9 @@
 #include "image/rbd/server/reply.h"
 #include "image/rbd/server/snapshot.h"
 
-/* The cluster forgets a dead client after 30 s. Nova waits as long for an instance's disk
- * (rbd_destroy_volume_retries and its interval). */
-#define REMOVE_BUSY_S 60
+/* The cluster forgets a dead client after 30 s. A watch of this client whose end was not answered
+ * lasts as long as this process, so the caller then tries again with another one. */
+#define REMOVE_BUSY_S 35
 #define SNAPS_FIRST 16
 #define OPTION_SIZE 256
 #define RELEASE_MIMIC 13 /* of Ceph */
@@ -51,7 +51,7 @@ static int add_parent(rbd_image_t image, cJSON *answer)
 int operation_info(struct server *server, const cJSON *request, cJSON *answer, GError **error)
 {
 	struct cluster_image image;
-	rbd_image_info_t info;
+	rbd_image_info_t info = {0};
 	int rc = cluster_image_open(server, request, CLUSTER_OPEN_READ, &image, error);
 
 	if (rc == 0) {

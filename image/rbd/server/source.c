@@ -35,7 +35,7 @@ int server_source_open(struct server *server, const cJSON *request, cJSON *answe
 {
 	struct server_source *source;
 	struct cluster_image image;
-	rbd_image_info_t info;
+	rbd_image_info_t info = {0};
 	int rc;
 
 	if (server->source || !rbd_frame_string(request, "snap"))
