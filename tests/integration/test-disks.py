@@ -222,7 +222,7 @@ def test_a_network_disk_is_refused(env):
     guest = env.make_guest(size_mib=32, data_mib=1)
     guest.define(guest.xml().replace("type='file' device='disk'", "type='network' device='disk'").replace(
         f"<source file='{guest.disk}'/>",
-        "<source protocol='rbd' name='vms/x_disk'><host name='127.0.0.1'/></source>"))
+        "<source protocol='nbd' name='x_disk'><host name='127.0.0.1' port='10809'/></source>"))
     env.refused(env.agent(), guest.name, "network disk")
 
 

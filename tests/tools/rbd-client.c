@@ -40,7 +40,7 @@ static int run_info(char **word, GError **error)
 {
 	struct image_rbd_info info;
 
-	if (image_rbd_info_read(rbd, word[1], word[2], word[3], &info, error) < 0)
+	if (image_rbd_info_read(rbd, word[1], word[2], *word[3] ? word[3] : NULL, &info, error) < 0)
 		return -1;
 	(void)cJSON_AddNumberToObject(answer, "size", (double)info.size);
 	if (info.parent_image) {
@@ -205,12 +205,16 @@ static int run_command(char **word, GError **error)
 
 static void run_line(char *line)
 {
-	char *word[WORDS_MAX + 1] = {NULL}, *rest = g_strchomp(line);
+	char nothing[] = "";
+	char *word[WORDS_MAX], *rest = g_strchomp(line);
 	g_autofree char *text = NULL;
 	g_autoptr(GError) error = NULL;
 
-	for (int i = 0; i < WORDS_MAX && (word[i] = strsep(&rest, " ")); i++)
-		;
+	for (int i = 0; i < WORDS_MAX; i++) {
+		word[i] = strsep(&rest, " ");
+		if (!word[i])
+			word[i] = nothing;
+	}
 	answer = cJSON_CreateObject();
 	if (run_command(word, &error) < 0) {
 		bool ours = error->domain == IMAGE_RBD_ERROR;
