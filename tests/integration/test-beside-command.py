@@ -304,7 +304,7 @@ def test_a_broker_for_notifications(env):
 
 def test_usage(env):
     site = env.site()
-    for args in ((), ("--enable", "--disable"), ("--enable", "--json"), ("--enable", "--wait", "-1"), ("x",)):
+    for args in ((), ("--enable", "--disable"), ("--enable", "--wait", "-1"), ("x",)):
         site.beside(*args, status=2)
 
 
