@@ -55,14 +55,15 @@ class WriterCase(RbdCase):
 
 class RbdSnapshots(CaseEnvironment):
     services = ("ceph", "broker", "glance", "libvirt", "conductor", "kernel")
-    guest_options = {"size_mib": 24, "data_mib": 4}
+    # Larger than what is read ahead: an upload that is held up has not read all of it.
+    guest_options = {"size_mib": 64, "data_mib": 4}
 
     def set_up(self):
         self.ceph.wait()
         self.libvirt.wait()
         self.user = self.ceph.user("nova", NOVA_CAPS)
         self.user.define_secret(self.libvirt)
-        self.writer = self.make_rbd_guest(writer=True, size_mib=32, data_mib=8)
+        self.writer = self.make_rbd_guest(writer=True, size_mib=72, data_mib=8)
         self.writer.start()
         super().set_up()
 
