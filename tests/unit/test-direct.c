@@ -229,6 +229,7 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 	task_free(fixture->task);
 	journal_close(journal);
 	journal_folder_remove(fixture->dir);
+	g_free(fixture->dir);
 }
 
 static void expect_sent(struct fixture *fixture, enum image_direct_result expected,
