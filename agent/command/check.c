@@ -103,10 +103,8 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	struct check check = {.print = print_result, .print_opaque = &printer};
 	int status;
 
-	if (!command_parse(&argc, &argv, entries, &help, &status))
+	if (!command_parse_options(&argc, &argv, entries, &help, &status))
 		return status;
-	if (argc != 1)
-		return command_fail_usage("check", "it takes no arguments, only options");
 	terminal_look(&printer.terminal);
 	printer.results = json ? cJSON_CreateArray() : NULL;
 	config = config_load(context->files, &error);

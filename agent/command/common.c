@@ -57,6 +57,17 @@ bool command_parse(int *argc, char ***argv, const GOptionEntry *entries,
 	return !wanted;
 }
 
+bool command_parse_options(int *argc, char ***argv, const GOptionEntry *entries,
+			   const struct command_help *help, int *ret_status)
+{
+	if (!command_parse(argc, argv, entries, help, ret_status))
+		return false;
+	if (*argc == 1)
+		return true;
+	*ret_status = command_fail_usage((*argv)[0], "it takes no arguments, only options");
+	return false;
+}
+
 int command_fail_usage(const char *command, const char *problem)
 {
 	(void)fprintf(stderr, "novasnap %s: %s; see novasnap %s --help\n", command, problem,

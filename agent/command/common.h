@@ -41,6 +41,9 @@ struct command_help {
  * Otherwise it has printed the help or an error, and *ret_status is the exit status. */
 bool command_parse(int *argc, char ***argv, const GOptionEntry *entries,
 		   const struct command_help *help, int *ret_status);
+/* The same for a command that takes no arguments: refuses them. */
+bool command_parse_options(int *argc, char ***argv, const GOptionEntry *entries,
+			   const struct command_help *help, int *ret_status);
 
 /* Prints the help of a program or command. */
 void command_print_help(GOptionContext *options, FILE *out);

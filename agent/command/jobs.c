@@ -115,10 +115,8 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 	g_autoptr(GError) error = NULL;
 	int status;
 
-	if (!command_parse(&argc, &argv, entries, &help, &status))
+	if (!command_parse_options(&argc, &argv, entries, &help, &status))
 		return status;
-	if (argc != 1)
-		return command_fail_usage("jobs", "it takes no arguments, only options");
 	status = journal_view_open_configured(&view, context, "jobs");
 	if (status != EXIT_SUCCESS)
 		return status;

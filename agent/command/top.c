@@ -200,10 +200,8 @@ int command_top(const struct command_context *context, int argc, char **argv)
 	g_autoptr(config_t) config = NULL;
 	int status;
 
-	if (!command_parse(&argc, &argv, entries, &help, &status))
+	if (!command_parse_options(&argc, &argv, entries, &help, &status))
 		return status;
-	if (argc != 1)
-		return command_fail_usage("top", "it takes no arguments, only options");
 	if (!(top.interval_s >= INTERVAL_MIN_S && top.interval_s <= INTERVAL_MAX_S))
 		return command_fail_usage("top", "--interval is from 0.1 to 3600");
 	config = command_config(context, "top");

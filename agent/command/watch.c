@@ -55,10 +55,8 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 	g_autoptr(config_t) config = NULL;
 	int status;
 
-	if (!command_parse(&argc, &argv, entries, &help, &status))
+	if (!command_parse_options(&argc, &argv, entries, &help, &status))
 		return status;
-	if (argc != 1)
-		return command_fail_usage("watch", "it takes no arguments, only options");
 	if (timeout < 0)
 		return command_fail_usage("watch", "--timeout must not be negative");
 	config = command_config(context, "watch");
