@@ -114,6 +114,17 @@ int failure_set_request(GError **error)
 	return -1;
 }
 
+int failure_unless_missing(int rc, GError *local, GError **error)
+{
+	if (g_error_matches(local, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_NOT_FOUND)) {
+		g_error_free(local);
+		return 0;
+	}
+	if (local)
+		g_propagate_error(error, local);
+	return rc;
+}
+
 bool failure_is_retried(struct server *server, struct failure_retry *retry, int rc,
 			unsigned limit_s)
 {

@@ -17,6 +17,10 @@ int failure_set(struct server *server, GError **error, int rc, const char *pool,
 /* The same for a request that novasnapd should not have sent. Returns -1. */
 int failure_set_request(GError **error);
 
+/* The result of a removal: a success if what was to be removed does not exist. Takes ownership of
+ * `local`, the error of `rc`; NULL: none. Returns 0, or -1 with an error. */
+int failure_unless_missing(int rc, GError *local, GError **error);
+
 /* Returns whether the pool takes no data; false if that cannot be told. */
 bool failure_pool_is_full(struct server *server, const char *pool);
 

@@ -214,7 +214,7 @@ static int report_removed(uint64_t done, uint64_t total, void *opaque)
 int operation_remove(struct server *server, const cJSON *request, cJSON *answer, GError **error)
 {
 	struct failure_retry retry = {0};
-	g_autoptr(GError) local = NULL;
+	GError *local = NULL;
 	struct cluster_image image;
 	int rc = cluster_image_open(server, request, CLUSTER_OPEN_NOTHING, &image, &local);
 
@@ -230,9 +230,5 @@ int operation_remove(struct server *server, const cJSON *request, cJSON *answer,
 			rc = failure_set(server, &local, rc, image.pool, image.title);
 	}
 	cluster_image_close(&image);
-	if (g_error_matches(local, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_NOT_FOUND))
-		return 0;
-	if (rc < 0)
-		g_propagate_error(error, g_steal_pointer(&local));
-	return rc;
+	return failure_unless_missing(rc, local, error);
 }

@@ -49,35 +49,19 @@ int snapshot_remove(struct server *server, rbd_image_t image, const char *snap)
 	return rc;
 }
 
-int operation_snap_create(struct server *server, const cJSON *request, cJSON *answer,
-			  GError **error)
-{
-	struct cluster_image image;
-	int rc = cluster_image_open(server, request, CLUSTER_OPEN_CHANGE, &image, error);
-
-	(void)answer;
-	if (rc == 0 && !image.snap)
-		rc = failure_set_request(error);
-	if (rc == 0) {
-		rc = rbd_snap_create(image.image, image.snap);
-		if (rc < 0)
-			rc = failure_set(server, error, rc, image.pool, image.title);
-	}
-	cluster_image_close(&image);
-	return rc;
-}
-
-int operation_snap_protect(struct server *server, const cJSON *request, cJSON *answer,
+/* Runs `change` on the snapshot that a request names. */
+static int change_snapshot(struct server *server, const cJSON *request,
+			   int (*change)(struct server *server, rbd_image_t image,
+					 const char *snap),
 			   GError **error)
 {
 	struct cluster_image image;
 	int rc = cluster_image_open(server, request, CLUSTER_OPEN_CHANGE, &image, error);
 
-	(void)answer;
 	if (rc == 0 && !image.snap)
 		rc = failure_set_request(error);
 	if (rc == 0) {
-		rc = snapshot_protect(image.image, image.snap);
+		rc = change(server, image.image, image.snap);
 		if (rc < 0)
 			rc = failure_set(server, error, rc, image.pool, image.title);
 	}
@@ -85,25 +69,38 @@ int operation_snap_protect(struct server *server, const cJSON *request, cJSON *a
 	return rc;
 }
 
+static int create_snapshot(struct server *server, rbd_image_t image, const char *snap)
+{
+	(void)server;
+	return rbd_snap_create(image, snap);
+}
+
+static int protect_snapshot(struct server *server, rbd_image_t image, const char *snap)
+{
+	(void)server;
+	return snapshot_protect(image, snap);
+}
+
+int operation_snap_create(struct server *server, const cJSON *request, cJSON *answer,
+			  GError **error)
+{
+	(void)answer;
+	return change_snapshot(server, request, create_snapshot, error);
+}
+
+int operation_snap_protect(struct server *server, const cJSON *request, cJSON *answer,
+			   GError **error)
+{
+	(void)answer;
+	return change_snapshot(server, request, protect_snapshot, error);
+}
+
 int operation_snap_remove(struct server *server, const cJSON *request, cJSON *answer,
 			  GError **error)
 {
-	struct cluster_image image;
-	g_autoptr(GError) local = NULL;
-	int rc = cluster_image_open(server, request, CLUSTER_OPEN_CHANGE, &image, &local);
+	GError *local = NULL;
+	int rc = change_snapshot(server, request, snapshot_remove, &local);
 
 	(void)answer;
-	if (rc == 0 && !image.snap)
-		rc = failure_set_request(&local);
-	if (rc == 0) {
-		rc = snapshot_remove(server, image.image, image.snap);
-		if (rc < 0)
-			rc = failure_set(server, &local, rc, image.pool, image.title);
-	}
-	cluster_image_close(&image);
-	if (g_error_matches(local, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_NOT_FOUND))
-		return 0;
-	if (rc < 0)
-		g_propagate_error(error, g_steal_pointer(&local));
-	return rc;
+	return failure_unless_missing(rc, local, error);
 }
