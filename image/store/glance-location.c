@@ -11,12 +11,9 @@
 #include "image/cancel.h"
 #include "image/store/glance-client.h"
 #include "image/store/glance-image.h"
+#include "image/store/glance-poll.h"
 #include "image/store/record.h"
 
-/* The pause between two queries grows with the time that was waited. */
-#define POLL_S 1
-#define POLL_MAX_S 10
-#define POLL_PART 20
 /* An image that waits for data without a task is asked for as long: another server's database may
  * lag behind. */
 #define LAG_S 10
@@ -201,27 +198,28 @@ static enum image_location_result look_at_image(const struct addition *self, boo
 
 static enum image_location_result wait_until_active(const struct addition *self, GError **error)
 {
+	struct glance_poll poll;
 	unsigned empty_s = 0;
 
-	for (unsigned waited_s = 0;;) {
-		unsigned pause_s = CLAMP(waited_s / POLL_PART, POLL_S, POLL_MAX_S);
+	glance_poll_begin(&poll);
+	for (;;) {
+		unsigned waited_s = glance_poll_waited_s(&poll);
 		g_autoptr(GError) local = NULL;
 		bool is_empty;
 		enum image_location_result result = look_at_image(self, &is_empty, &local);
 
-		empty_s = is_empty ? empty_s + pause_s : 0;
+		empty_s = is_empty ? empty_s + glance_poll_pause_s(&poll) : 0;
 		if (result != IMAGE_LOCATION_UNKNOWN || empty_s > LAG_S ||
 		    waited_s >= self->client->config->saving_timeout_s) {
 			if (local)
 				g_propagate_error(error, g_steal_pointer(&local));
 			return result;
 		}
-		if (!image_cancel_sleep(self->cancel, pause_s)) {
+		if (!glance_poll_sleep(&poll, self->cancel)) {
 			g_set_error(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
 				    "waiting for the location of image %s was cancelled", self->id);
 			return IMAGE_LOCATION_UNKNOWN;
 		}
-		waited_s += pause_s;
 	}
 }
 

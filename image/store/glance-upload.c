@@ -8,14 +8,11 @@
 #include "image/cancel.h"
 #include "image/store/glance-client.h"
 #include "image/store/glance-image.h"
+#include "image/store/glance-poll.h"
 #include "image/store/glance-refusal.h"
 #include "image/store/pipeline.h"
 
 #define RETRY_PAUSE_S 1
-/* The pause between two queries grows with the time that was waited. */
-#define SAVING_POLL_S 1
-#define SAVING_POLL_MAX_S 10
-#define SAVING_POLL_PART 20
 
 /* One upload with all its attempts. */
 struct glance_upload {
@@ -157,14 +154,11 @@ static enum image_check check_image_once(struct glance_upload *self, GError **er
 static enum image_check check_image(struct glance_upload *self, GError **error)
 {
 	struct image_upload *upload = self->upload;
+	struct glance_poll poll;
 
-	gint64 began = g_get_monotonic_time();
-
-	for (unsigned slept_s = 0;;) {
-		gint64 elapsed_s = (g_get_monotonic_time() - began) / G_USEC_PER_SEC;
-		unsigned waited_s = (unsigned)MAX(elapsed_s, slept_s);
-		unsigned pause_s =
-			CLAMP(waited_s / SAVING_POLL_PART, SAVING_POLL_S, SAVING_POLL_MAX_S);
+	glance_poll_begin(&poll);
+	for (;;) {
+		unsigned waited_s = glance_poll_waited_s(&poll);
 		g_autoptr(GError) local = NULL;
 		enum image_check check = check_image_once(self, &local);
 
@@ -182,8 +176,7 @@ static enum image_check check_image(struct glance_upload *self, GError **error)
 		}
 		if (self->may_be_complete && upload->finishing)
 			upload->finishing(upload->opaque, local->message);
-		slept_s += pause_s;
-		if (!image_cancel_sleep(upload->cancel, pause_s)) {
+		if (!glance_poll_sleep(&poll, upload->cancel)) {
 			g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_CANCELLED,
 					    "the upload was cancelled");
 			return IMAGE_CHECK_FAILED;
