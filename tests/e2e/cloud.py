@@ -20,7 +20,7 @@ import wsgi
 from broker import Broker
 from cloud_conf import PASSWORD, REGION
 from libvirtd import Libvirtd
-from process import end, free_port, spawn, wait_port
+from process import Started, end, free_port, spawn, wait_port
 from standin_http import Handler, HttpStandIn
 from standin_volumes import VolumesStandIn
 
@@ -50,7 +50,7 @@ def run(argv, log, env=None, seconds=240):
             raise RuntimeError(f"{' '.join(argv[:3])} failed:\n{file.read()[-2000:]}")
 
 
-class Cloud:
+class Cloud(Started):
     def __init__(self, folder, host="lab", ceph=None):
         """`ceph`: a Ceph that was not started yet, with the users "nova" and "glance"."""
         self.folder, self.host, self.ceph = folder, host, ceph
@@ -229,17 +229,6 @@ class Cloud:
             service.stop()
         for counter in glob.glob(f"/dev/shm/{self.queue_manager}*_qmanager"):
             os.unlink(counter)
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
     def connection(self):
         if not self._connection:

@@ -18,7 +18,7 @@ import psutil
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from environment import Environment  # noqa: E402
+from environment import WriterEnvironment  # noqa: E402
 from images import MIB, WRITTEN, is_one_instant, qemu_img, rounds_in, same_content  # noqa: E402
 from paths import CAST  # noqa: E402
 from process import end, spawn  # noqa: E402
@@ -28,7 +28,7 @@ from standin_room import RoomStandIn  # noqa: E402
 SLOW = str(12 * MIB)  # bytes a second: three seconds for a guest of 36 MiB
 
 
-class Streams(Environment):
+class Streams(WriterEnvironment):
     services = ("broker", "glance", "libvirt", "kernel")
 
     def __init__(self, folder, stack):
@@ -39,15 +39,6 @@ class Streams(Environment):
                            timeout=20)
             stack.callback(subprocess.run, ["umount", path], check=True, timeout=20)
         super().__init__(folder, stack)
-
-    def set_up(self):
-        self.guest = self.make_guest(writer=True, size_mib=128, data_mib=36)
-        self.guest.start()
-        self.wait_services()
-
-    def before_test(self):
-        self.guest.reset()
-        self.guest.wait_writing(1)
 
     def agent(self, sections=None, **novasnap):
         return self.start_agent(sections=sections, **{"upload_bytes_per_second": SLOW, "image_poll_interval": "1",

@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
-from environment import Environment  # noqa: E402
+from environment import WriterEnvironment  # noqa: E402
 from images import MIB  # noqa: E402
 from paths import CAST, TOP  # noqa: E402
 from screen import Screen, lines_of  # noqa: E402
@@ -23,19 +23,10 @@ COLOR = re.compile(r"\x1b\[[\d;]*m")
 SLOW = str(MIB)  # bytes a second: 36 seconds for a guest of 36 MiB
 
 
-class Top(Environment):
+class Top(WriterEnvironment):
     services = ("broker", "libvirt", "kernel")
 
     folders = 0
-
-    def set_up(self):
-        self.guest = self.make_guest(writer=True, size_mib=128, data_mib=36)
-        self.guest.start()
-        self.wait_services()
-
-    def before_test(self):
-        self.guest.reset()
-        self.guest.wait_writing(1)
 
     def agent(self, **novasnap):
         return self.enter(self.stopped_agent(**{"upload_bytes_per_second": SLOW, "shutdown_grace": "0", **novasnap}))

@@ -14,7 +14,7 @@ import threading
 import uuid
 
 import tap
-from process import PORTS, end, free_port, spawn
+from process import PORTS, Started, end, free_port, spawn
 
 POOLS = ("vms", "images")
 _reserved = []
@@ -68,7 +68,7 @@ class User:
         libvirt.virsh("secret-set-value", self.secret, self.key)
 
 
-class Ceph:
+class Ceph(Started):
     def __init__(self, folder, name="ceph", gigabytes=16):
         """`gigabytes`: of the OSD, in a sparse file."""
         self.folder, self.name = folder.make(name), name
@@ -241,7 +241,7 @@ keyring = {self.folder}/osd/keyring
         self.osd = self.mgr = self.mon = None
 
     def stop_osd(self):
-        """Stops the OSD. Whoever reads or writes waits from now on."""
+        """Stops the OSD. Reads and writes wait from now on."""
         end(self.osd, 30)
         self.osd = None
 
@@ -382,14 +382,3 @@ keyring = {self.folder}/osd/keyring
     def location(self, pool, image, snap="snap"):
         """Returns the URL by which Glance knows an image."""
         return f"rbd://{self.fsid}/{pool}/{image}/{snap}"
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()

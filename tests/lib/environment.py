@@ -125,3 +125,16 @@ class Environment:
         """The same as make_agent. The agent runs until the end of the test (or file), and must then stop with status 0
         and leave nothing."""
         return self.enter(self.make_agent(*args, **more))
+
+
+class WriterEnvironment(Environment):
+    """An environment with a running guest that writes numbered blocks."""
+
+    def set_up(self):
+        self.guest = self.make_guest(writer=True, size_mib=128, data_mib=36)
+        self.guest.start()
+        self.wait_services()
+
+    def before_test(self):
+        self.guest.reset()
+        self.guest.wait_writing(1)

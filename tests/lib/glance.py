@@ -52,7 +52,7 @@ class Glance:
     def __init__(self, folder, size_cap=None, stores=None, multiple_locations=False, trusted=False, options=(),
                  name="glance"):
         """`size_cap`: the bytes of the largest image that it takes. `stores`: as for stores_options; a Ceph must run
-        before this Glance starts. `multiple_locations`: it shows and takes locations with PATCH. `trusted`: whoever asks
+        before this Glance starts. `multiple_locations`: it shows and takes locations with PATCH. `trusted`: each caller
         is a service, as Nova is with Keystone. `options`: lines of [DEFAULT]."""
         self.folder = folder.make(name)
         self.images = folder.make(f"{name}/images")

@@ -94,6 +94,21 @@ def unmount_below(folder):
             subprocess.run(["umount", "--lazy", point], check=False, timeout=60)
 
 
+class Started:
+    """A service that runs while its block does. It is also stopped when its start fails."""
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
 class Folder:
     """A temporary folder that QEMU's user can pass through. At its end everything that is mounted below it is
     unmounted."""

@@ -95,6 +95,13 @@ static void expect_error(int (*verify)(struct snapshot *snapshot, GError **error
 	host_assert_message(error, words);
 }
 
+/* At once and at the end. */
+static void expect_refused(struct fixture *fixture, int code, const char *words)
+{
+	expect_error(snapshot_verify_instant, fixture, code, words);
+	expect_error(snapshot_verify_end, fixture, code, words);
+}
+
 static void test_nothing_happens(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -110,8 +117,7 @@ static void test_written(struct fixture *fixture, gconstpointer unused)
 	(void)unused;
 	write_to_disk(fixture);
 	expect_let_go(fixture);
-	expect_error(snapshot_verify_instant, fixture, VIRT_ERROR_BUSY, "another program wrote");
-	expect_error(snapshot_verify_end, fixture, VIRT_ERROR_BUSY, "another program wrote");
+	expect_refused(fixture, VIRT_ERROR_BUSY, "another program wrote");
 }
 
 /* The watch has not looked again since the write. */
@@ -132,8 +138,7 @@ static void test_guest_is_started(struct fixture *fixture, gconstpointer unused)
 	expect_let_go(fixture);
 	/* What it writes is no other program's. */
 	write_to_disk(fixture);
-	expect_error(snapshot_verify_instant, fixture, VIRT_ERROR_INSTANT_LOST, "was started");
-	expect_error(snapshot_verify_end, fixture, VIRT_ERROR_INSTANT_LOST, "was started");
+	expect_refused(fixture, VIRT_ERROR_INSTANT_LOST, "was started");
 }
 
 static void test_guest_is_deleted(struct fixture *fixture, gconstpointer unused)
@@ -142,8 +147,7 @@ static void test_guest_is_deleted(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpint(virDomainUndefine(fixture->host.domain), ==, 0);
 	expect_let_go(fixture);
 	write_to_disk(fixture);
-	expect_error(snapshot_verify_instant, fixture, VIRT_ERROR_NO_DOMAIN, "was deleted");
-	expect_error(snapshot_verify_end, fixture, VIRT_ERROR_NO_DOMAIN, "was deleted");
+	expect_refused(fixture, VIRT_ERROR_NO_DOMAIN, "was deleted");
 }
 
 static void test_cancelled(struct fixture *fixture, gconstpointer unused)
