@@ -46,7 +46,7 @@ static void array_unref(void *array)
 	g_array_unref(array);
 }
 
-/* Adds a sample, and drops old ones. An attempt that began anew has fewer bytes. */
+/* Adds a sample, and drops old ones. An attempt that began again has fewer bytes. */
 static void add_sample(GArray *samples, gint64 now, double done)
 {
 	struct sample sample = {now, done};

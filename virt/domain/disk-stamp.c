@@ -39,7 +39,7 @@ static char *read_attribute(dev_t device, const char *name)
 }
 
 /* The counts of a loop device go on when another file is attached, those of a logical volume begin
- * anew when it is activated again: diskseq tells the uses apart. A write is counted when it is
+ * at 0 when it is activated again: diskseq tells the uses apart. A write is counted when it is
  * done: those in flight are part of the stamp. */
 static char *device_stamp(dev_t device)
 {
