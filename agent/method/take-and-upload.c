@@ -28,8 +28,9 @@
 struct image_job {
 	struct task *task;
 	struct abort_monitor *monitor;
-	char *name;			    /* the image's name; NULL: not read yet */
-	char *hash_algo;		    /* NULL: the default */
+	char *name;	 /* the image's name; NULL: not read yet */
+	char *hash_algo; /* NULL: the default, or not read yet */
+	bool knows_hash_algo;
 	struct image_base *base;	    /* NULL: not read yet */
 	struct upload_states upload_states; /* that were saved */
 	struct image_direct *direct;	    /* NULL: the data is uploaded */
@@ -88,10 +89,12 @@ static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, G
 		  snapshot_format(snapshot));
 	report_progress(task, "taking", NULL, 0, 0, true);
 	task->step = "reading the image's record";
-	if (!image->name) {
-		if (read_image_name(image, error) < 0)
-			return -1;
+	if (!image->name && read_image_name(image, error) < 0)
+		return -1;
+	/* Nothing hashes the data of a direct snapshot. */
+	if (!image->direct && !image->knows_hash_algo) {
 		image->hash_algo = find_hash_algo(task);
+		image->knows_hash_algo = true;
 	}
 	task->step = "preparing the guest";
 	if (snapshot_prepare(snapshot, error) < 0)
