@@ -8,14 +8,10 @@
 
 static bool is_missing(struct image_rbd *rbd, const struct rbd_location *location)
 {
-	struct image_rbd_info info;
-	g_autoptr(GError) own = NULL;
+	bool exists;
 
-	if (image_rbd_info_read(rbd, location->pool, location->image, NULL, &info, &own) == 0) {
-		image_rbd_info_clear(&info);
-		return false;
-	}
-	return g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_NOT_FOUND);
+	return virt_rbd_exists(rbd, location->pool, location->image, NULL, &exists, NULL) == 0 &&
+	       !exists;
 }
 
 static int remove_copy(struct image_rbd *rbd, const struct rbd_location *location, GError **error)

@@ -57,8 +57,8 @@ struct image_rbd *virt_rbd_open(const struct image_rbd_cluster *cluster, const a
 	return rbd;
 }
 
-int virt_rbd_snap_check(struct image_rbd *rbd, const char *pool, const char *image,
-			const char *snap, bool *ret_exists, GError **error)
+int virt_rbd_exists(struct image_rbd *rbd, const char *pool, const char *image, const char *snap,
+		    bool *ret_exists, GError **error)
 {
 	struct image_rbd_info info;
 	GError *own = NULL;
@@ -82,7 +82,7 @@ int virt_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *im
 	GError *own = NULL;
 	bool exists;
 
-	if (virt_rbd_snap_check(rbd, pool, image, snap, &exists, error) < 0)
+	if (virt_rbd_exists(rbd, pool, image, snap, &exists, error) < 0)
 		return -1;
 	if (!exists)
 		g_usleep(SETTLE_US);

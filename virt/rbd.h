@@ -26,10 +26,11 @@ void virt_rbd_move_error(GError **error, GError *own);
 struct image_rbd *virt_rbd_open(const struct image_rbd_cluster *cluster, const atomic_int *cancel,
 				GError **error);
 
-/* Whether there is such a snapshot, and it can be opened; there is none of an image that does not
- * exist. Returns 0, or -1 with an error of VIRT_ERROR. */
-int virt_rbd_snap_check(struct image_rbd *rbd, const char *pool, const char *image,
-			const char *snap, bool *ret_exists, GError **error);
+/* Whether there is such an image, or such a snapshot if `snap` is not NULL, and it can be opened;
+ * there is no snapshot of an image that does not exist. Returns 0, or -1 with an error of
+ * VIRT_ERROR. */
+int virt_rbd_exists(struct image_rbd *rbd, const char *pool, const char *image, const char *snap,
+		    bool *ret_exists, GError **error);
 
 /* Removes a snapshot, also one whose creation may still be under way: a process that has died may
  * have asked QEMU, which holds the image's lock, to create it. A success if there is none. */

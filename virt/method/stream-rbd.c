@@ -99,8 +99,8 @@ static int check_made(struct snapshot *snapshot, struct image_rbd *rbd,
 {
 	bool exists;
 
-	if (virt_rbd_snap_check(rbd, disk->rbd_pool, disk->rbd_image, snapshot->rbd_snap, &exists,
-				error) < 0)
+	if (virt_rbd_exists(rbd, disk->rbd_pool, disk->rbd_image, snapshot->rbd_snap, &exists,
+			    error) < 0)
 		return -1;
 	if (exists)
 		return 0;
