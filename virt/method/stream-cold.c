@@ -67,11 +67,9 @@ static bool is_unanswered(const GError *error)
 /* A guest that was started has written to its disk, or the data is the same nevertheless. */
 static int verify_stamp(struct snapshot *snapshot, GError **error)
 {
-	g_autofree char *now = disk_stamp_read(snapshot->disk);
-
-	if (now && g_strcmp0(now, snapshot->disk_stamp) == 0)
-		return 0;
-	return refuse_unknown(error);
+	return disk_stamp_check(snapshot->disk, snapshot->disk_stamp, NULL) == 0
+		       ? 0
+		       : refuse_unknown(error);
 }
 
 /* A guest that is running now may have written before libvirt's event arrived. */
