@@ -30,9 +30,10 @@ char *overview_text(struct manager *manager, struct rpc *rpc)
 	const cJSON *jobs = cJSON_GetObjectItemCaseSensitive(status, "jobs");
 	int count = cJSON_GetArraySize(jobs);
 	double waiting = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(status, "waiting"));
-	g_autofree char *problem = rpc_wait_ready(rpc, 0) ? NULL : rpc_last_connect_error(rpc);
+	bool is_ready = rpc_wait_ready(rpc, 0);
+	g_autofree char *problem = is_ready ? NULL : rpc_last_connect_error(rpc);
 
-	if (!rpc_wait_ready(rpc, 0))
+	if (!is_ready)
 		g_string_append_printf(text, "Not connected to the broker%s%s; ",
 				       problem ? ": " : "", problem ? problem : "");
 	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(status, "paused")))
