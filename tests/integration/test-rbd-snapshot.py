@@ -55,7 +55,6 @@ class WriterCase(RbdCase):
 
 class RbdSnapshots(CaseEnvironment):
     services = ("ceph", "broker", "glance", "libvirt", "conductor", "kernel")
-    # Larger than what is read ahead: an upload that is held up has not read all of it.
     guest_options = {"size_mib": 64, "data_mib": 4}
 
     def set_up(self):
@@ -76,6 +75,12 @@ class RbdSnapshots(CaseEnvironment):
     def before_test(self):
         super().before_test()
         self.writer.reset()
+
+    def make_large_guest(self):
+        """Returns a guest with more data than is read ahead: an upload that is held up has not read all of it."""
+        guest = self.make_rbd_guest(size_mib=128, data_mib=96)
+        guest.start()
+        return guest
 
     def make_agent(self, name="agent", sections=None, user=None, **novasnap):
         user = user or self.user
@@ -252,7 +257,7 @@ def test_after_a_kill_the_snapshot_is_taken_again(env):
 
 def test_a_child_that_is_killed_costs_another_attempt(env):
     agent = env.start_agent()
-    case = env.hold_case(agent)
+    case = env.hold_case(agent, guest=env.make_large_guest())
     for pid in children(agent):
         os.kill(pid, signal.SIGKILL)
     env.front.release.set()
@@ -350,7 +355,7 @@ def test_no_osd_is_up(env):
 
 def test_the_osd_hangs_during_the_upload(env):
     agent = env.start_agent(rbd_timeout="4")
-    case = env.hold_case(agent)
+    case = env.hold_case(agent, guest=env.make_large_guest())
     env.ceph.pause_osd()
     try:
         env.front.release.set()
