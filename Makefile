@@ -200,7 +200,7 @@ $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConn
 	virDomainGetState)
 $(BUILD)/tests/unit/test-rbd: ALL_LDFLAGS += $(call wrap,$(host) image_rbd_open image_rbd_close image_rbd_fsid \
 	image_rbd_info_read image_rbd_info_clear image_rbd_snap_create image_rbd_snap_protect image_rbd_snap_remove \
-	image_rbd_clone image_rbd_flatten image_rbd_remove image_source_new_rbd quiesce_begin quiesce_end)
+	image_rbd_clone image_rbd_flatten image_rbd_remove_copy image_source_new_rbd quiesce_begin quiesce_end)
 $(BUILD)/tests/unit/test-disk-stamp: ALL_LDFLAGS += $(call wrap,stat g_file_get_contents)
 $(BUILD)/tests/unit/test-disk-watch: ALL_LDFLAGS += $(call wrap,$(host) disk_is_device disk_stamp_check \
 	image_source_kill_server)
@@ -312,7 +312,7 @@ e2e: ## Compare novasnapd with nova-compute in a real OpenStack control plane.
 faults: check-deps ## Put a fault in at each step of each method, then kill novasnapd at KILLS random moments (200).
 	@$(BUILDER) FAULTS=1 all
 	BUILD=$(BUILD) NOVASNAP_FAULT_RANDOM=$(or $(KILLS),200) NOVASNAP_TEST_JOBS=1 tests/lib/run.sh tests/faults/test-*.py
-	cat $(BUILD)-faults/faults.md $(BUILD)-faults/faults-methods.md $(BUILD)-faults/faults-direct.md
+	cat $(BUILD)-faults/faults.md $(BUILD)-faults/faults-methods.md $(BUILD)-faults/faults-ceph.md
 
 kills: ## Kill nova-compute and novasnapd at the same moments, and compare what each leaves.
 	@tests/lib/deps.sh build run test e2e

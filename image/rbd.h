@@ -42,6 +42,9 @@ struct image_rbd_cluster {
 	unsigned timeout_s;  /* limit of one operation without progress */
 };
 
+/* The names of all snapshots that novasnapd makes of disks begin with it. */
+#define IMAGE_RBD_SNAP_PREFIX "novasnap-"
+
 struct image_rbd;
 
 /* Starts the child and connects it. `cancel` must outlive the result; may be NULL. */
@@ -81,7 +84,8 @@ int image_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *i
  * Clones a snapshot to another image, with the features that nova.storage.rbd_utils.RBDDriver.clone
  * sets (rbd_default_features) and the source's order. Where the cluster requires clients of Mimic
  * or later, the clone has format 2. Otherwise the snapshot is protected first; it is still
- * protected if the call fails. image_rbd_snap_remove() undoes both.
+ * protected if the call fails. image_rbd_snap_remove() undoes both. The clone has metadata by which
+ * image_rbd_remove_copy knows it again when it has no parent any more.
  */
 int image_rbd_clone(struct image_rbd *rbd, const char *pool, const char *image, const char *snap,
 		    const char *to_pool, const char *to_image, GError **error);
@@ -99,11 +103,13 @@ int image_rbd_flatten(struct image_rbd *rbd, const char *pool, const char *image
 		      image_rbd_progress_fn progress, void *opaque, GError **error);
 
 /*
- * Removes an image with all of its snapshots, which are unprotected first; also ends a manager's
- * flatten task of it. If it does not exist, that is a success. What a killed child had open is busy
- * for 30 s: this call waits for that, whatever `timeout_s` is, at most 35 s.
+ * Removes an image that image_rbd_clone has made, with all of its snapshots, which are unprotected
+ * first; also ends a manager's flatten task of it. If it does not exist, that is a success. An
+ * image of that name that another program has made is left: IMAGE_RBD_ERROR_EXISTS. What a killed
+ * child had open is busy for 30 s: this call waits for that, whatever `timeout_s` is, at most 35 s.
  */
-int image_rbd_remove(struct image_rbd *rbd, const char *pool, const char *image, GError **error);
+int image_rbd_remove_copy(struct image_rbd *rbd, const char *pool, const char *image,
+			  GError **error);
 
 /*
  * Opens a snapshot as a source that is read by a child of its own; many reads are in flight at

@@ -25,8 +25,14 @@ static int remove_copy(struct image_rbd *rbd, const struct rbd_location *locatio
 			    location->pool, location->image, location->fsid, image_rbd_fsid(rbd));
 		return -1;
 	}
-	if (image_rbd_remove(rbd, location->pool, location->image, &own) == 0)
+	if (image_rbd_remove_copy(rbd, location->pool, location->image, &own) == 0)
 		return 0;
+	if (g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_EXISTS)) {
+		g_warning("the image %s/%s in Ceph was made by another program, and is left",
+			  location->pool, location->image);
+		g_error_free(own);
+		return 0;
+	}
 	/* Who may not write to the pool has made no copy in it. */
 	if (g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DENIED) &&
 	    is_missing(rbd, location)) {

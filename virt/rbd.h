@@ -8,9 +8,6 @@
 #include "image/rbd.h"
 #include "virt/virt.h"
 
-/* All snapshots that novasnap makes of disks have names of this kind. */
-#define RBD_SNAP_PREFIX "novasnap-"
-
 /* The cluster of the configuration. `conf` and `user` of a journaled step take the place of the
  * present ones; NULL: the present ones. The strings stay those of the arguments. */
 struct image_rbd_cluster virt_rbd_cluster(const struct virt_config *config, const char *conf,

@@ -247,7 +247,7 @@ static int rollback_rbd_snap(struct guest *guest, const cJSON *undo, GError **er
 	struct image_rbd *rbd;
 	int rc;
 
-	if (!pool || !image || !snap || !g_str_has_prefix(snap, RBD_SNAP_PREFIX))
+	if (!pool || !image || !snap || !g_str_has_prefix(snap, IMAGE_RBD_SNAP_PREFIX))
 		return refuse_incomplete("snapshot", error);
 	rbd = virt_rbd_open(&cluster, NULL, error);
 	rc = rbd ? virt_rbd_snap_remove(rbd, pool, image, snap, error) : -1;

@@ -295,9 +295,6 @@ struct snapshot_direct {
 	/* Journals the location of the copy before it exists, and its size in bytes. Returns 0, or
 	 * -1 with an error that fails the snapshot. */
 	int (*begin_copy)(void *opaque, const char *location, uint64_t size, GError **error);
-	/* No copy was made, and an image of its name is another program's: it must not be removed
-	 * as a failed copy. */
-	void (*forget_copy)(void *opaque);
 	void *opaque;
 };
 
@@ -321,7 +318,8 @@ char *snapshot_copy_direct(struct snapshot *snapshot, const struct snapshot_dire
 			   bool *ret_not_possible, GError **error);
 
 /* Removes the copy at `location`, all of it or what exists of it. Nobody may use it any more: ask
- * the image store first. A success if there is none. */
+ * the image store first. A success if there is none; an image there that another program has made
+ * is left. */
 int virt_direct_copy_remove(struct virt_host *host, const char *location, GError **error);
 
 /* Whether the method reads a block device while the guest is shut off. nova may be deleting the

@@ -80,11 +80,6 @@ static void forget_copied(struct task *task)
 	atomic_store(&task->total, 0);
 }
 
-static void forget_copy(void *opaque)
-{
-	image_direct_keep(opaque);
-}
-
 void image_direct_keep(struct image_direct *direct)
 {
 	location_step_clear(direct->task);
@@ -194,7 +189,6 @@ enum image_direct_result image_direct_send(struct image_direct *direct,
 		.base_locations = (const char *const *)locations,
 		.progress = report_copied,
 		.begin_copy = begin_copy,
-		.forget_copy = forget_copy,
 		.opaque = direct,
 	};
 	bool is_not_possible = false;

@@ -178,9 +178,10 @@ int image_rbd_flatten(struct image_rbd *rbd, const char *pool, const char *image
 	return answer ? 0 : -1;
 }
 
-int image_rbd_remove(struct image_rbd *rbd, const char *pool, const char *image, GError **error)
+int image_rbd_remove_copy(struct image_rbd *rbd, const char *pool, const char *image,
+			  GError **error)
 {
 	g_autofree char *action = g_strdup_printf("removing %s/%s", pool, image);
 
-	return call_simply(rbd, make_request("remove", pool, image, NULL), action, error);
+	return call_simply(rbd, make_request("remove_copy", pool, image, NULL), action, error);
 }

@@ -135,7 +135,7 @@ def test_direct_snapshot_and_its_undoing(env):
         client.do("snap_protect", "images", env.copy, "snap")
     assert env.ceph.hash_image("images", f"{env.copy}@snap") == env.ceph.hash_image("vms", "disk")
     for _ in range(2):
-        client.do("remove", "images", env.copy)
+        client.do("remove_copy", "images", env.copy)
     assert env.copy not in env.ceph.images("images") and env.snap not in env.ceph.snapshots("vms", "disk")
     client.do("close")
     assert not client.has_child()
@@ -149,7 +149,7 @@ def test_flatten_by_manager(env):
         client.do("flatten", "images", env.copy, "mgr")
     assert "parent" not in client.do("info", "images", env.copy) and not env.ceph.tasks()
     assert env.ceph.hash_image("images", env.copy) == env.ceph.hash_image("vms", "disk")
-    client.do("remove", "images", env.copy)
+    client.do("remove_copy", "images", env.copy)
     client.do("snap_remove", "vms", "disk", env.snap)
 
 
@@ -162,10 +162,46 @@ def test_cancelled_flatten_leaves_no_task_and_no_watcher(env):
         client.fails("CANCELLED", "flatten", "images", env.copy, by)
         assert time.monotonic() - begin < 8
         assert not client.has_child()
-        client.fails("DISCONNECTED", "remove", "images", env.copy)
+        client.fails("DISCONNECTED", "remove_copy", "images", env.copy)
         tap.wait_for("end of the task", lambda: not env.ceph.tasks(), 30)
         assert env.ceph.info("images", env.copy).get("parent"), "it was flat already: the image is too small"
-        env.client().do("remove", "images", env.copy)
+        env.client().do("remove_copy", "images", env.copy)
+
+
+def test_only_a_copy_is_removed(env):
+    client, own, other = env.client(), f"novasnap-{env.snap}", f"images/{env.copy}"
+    env.ceph.create("images", env.copy, 8)
+    env.ceph.write_image("images", env.copy, b"x" * 4096, 0)
+    client.fails("EXISTS", "remove_copy", "images", env.copy)
+    env.ceph.rbd("snap", "create", "--no-progress", f"{other}@snap")
+    client.fails("EXISTS", "remove_copy", "images", env.copy)
+    assert env.ceph.snapshots("images", env.copy)
+    env.ceph.rbd("snap", "rm", "--no-progress", f"{other}@snap")
+    env.ceph.rbd("rm", "--no-progress", other)
+    # A clone that was interrupted before it had its parent, and one before it had its mark.
+    env.ceph.create("images", env.copy, 8)
+    client.do("remove_copy", "images", env.copy)
+    for snap, removed in ((own, True), ("theirs", False)):
+        client.do("snap_create", "vms", "disk", snap)
+        env.ceph.rbd("snap", "protect", f"vms/disk@{snap}")
+        env.ceph.rbd("clone", f"vms/disk@{snap}", other)
+        if removed:
+            client.do("remove_copy", "images", env.copy)
+        else:
+            client.fails("EXISTS", "remove_copy", "images", env.copy)
+            env.ceph.rbd("rm", "--no-progress", other)
+        client.do("snap_remove", "vms", "disk", snap)
+    # The mark is not inherited.
+    client.do("snap_create", "vms", "disk", own)
+    client.do("clone", "vms", "disk", own, "images", env.copy)
+    client.do("snap_create", "images", env.copy, "s")
+    client.do("clone", "images", env.copy, "s", "images", "theirs")
+    env.ceph.rbd("flatten", "--no-progress", "images/theirs")
+    env.ceph.rbd("mv", "images/theirs", "images/renamed")
+    client.fails("EXISTS", "remove_copy", "images", "renamed")
+    env.ceph.rbd("rm", "--no-progress", "images/renamed")
+    client.do("remove_copy", "images", env.copy)
+    client.do("snap_remove", "vms", "disk", own)
 
 
 def test_remove_ends_the_managers_task(env):
@@ -173,7 +209,7 @@ def test_remove_ends_the_managers_task(env):
     env.big_clone(client)
     client.send("flatten", "images", env.copy, "mgr")
     tap.wait_for("task", env.ceph.tasks, 30)
-    other.do("remove", "images", env.copy)
+    other.do("remove_copy", "images", env.copy)
     answer = client.answer()
     assert answer["error"] in ("NOT_FOUND", "FAILED"), answer
     assert not env.ceph.tasks() and env.copy not in env.ceph.images("images")
@@ -187,7 +223,7 @@ def test_manager_is_away(env):
         client.fails("TIMEOUT", "flatten", "images", env.copy, "mgr", says="5 s")
     finally:
         env.ceph.start_manager()
-    env.client().do("remove", "images", env.copy)
+    env.client().do("remove_copy", "images", env.copy)
 
 
 def test_what_does_not_exist(env):
@@ -203,8 +239,8 @@ def test_what_does_not_exist(env):
     client.fails("NOT_FOUND", "clone", "vms", "disk", env.snap, "nopool", "x", says="nopool")
     for words in (("nopool", "x", "s"), ("vms", "x", "s"), ("vms", "disk", "nosnap"), ("vms", "disk", env.snap)):
         client.do("snap_remove", *words)
-    client.do("remove", "nopool", "x")
-    client.do("remove", "vms", "x")
+    client.do("remove_copy", "nopool", "x")
+    client.do("remove_copy", "vms", "x")
 
 
 def test_user_without_rights(env):
@@ -215,7 +251,7 @@ def test_user_without_rights(env):
     assert env.copy not in env.ceph.images("images")
     env.client().do("clone", "vms", "disk", env.snap, "images", env.copy)
     client.fails("DENIED", "flatten", "images", env.copy, "mgr", says="mgr")
-    env.client().do("remove", "images", env.copy)
+    env.client().do("remove_copy", "images", env.copy)
     client.do("snap_remove", "vms", "disk", env.snap)
 
 
@@ -250,12 +286,12 @@ def test_full_pool(env):
                       ("flatten", "images", env.copy, "mgr")):
             client.fails("FULL", *words, says="the pool images is full or over its quota")
         # What gives room works.
-        client.do("remove", "images", env.copy)
-        client.do("remove", "images", "filler")
+        client.do("remove_copy", "images", env.copy)
         client.do("snap_remove", "vms", "disk", env.snap)
         assert "other" not in env.ceph.images("images")
     finally:
         env.ceph.set_quota("images", 0)
+        tap.wait_for("room", lambda: not env.ceph.rbd("rm", "--no-progress", "images/filler", check=False).returncode, 30)
 
 
 def test_osd_hangs(env):
@@ -285,7 +321,7 @@ def test_child_is_killed_or_hangs(env):
     assert answer["error"] == "DISCONNECTED" and "ended unexpectedly" in answer["message"], answer
     assert not client.has_child()
     # The cluster believes for 30 s that the dead client still has the image.
-    env.client().do("remove", "images", env.copy)
+    env.client().do("remove_copy", "images", env.copy)
     hung = env.client(timeout=3)
     os.kill(hung.child(), signal.SIGSTOP)
     hung.fails("TIMEOUT", "info", "vms", "disk", says="3 s")
@@ -300,7 +336,7 @@ def test_parent_is_killed(env):
     child = client.child()
     client.process.kill()
     tap.wait_for("end of the child", lambda: not any(each.pid == child for each in processes()), 10)
-    env.client().do("remove", "images", env.copy)
+    env.client().do("remove_copy", "images", env.copy)
 
 
 def check_source(env, image, data=None):
@@ -386,7 +422,7 @@ def test_source_killed_while_it_reads(env):
         os.kill(client.child(), signal.SIGKILL)
     assert client.answer()["error"] == "DISCONNECTED"
     client.do("close_source")
-    other.do("remove", "images", env.copy)
+    other.do("remove_copy", "images", env.copy)
 
 
 def test_clone_of_format_2(env):
@@ -400,12 +436,12 @@ def test_clone_of_format_2(env):
     assert client.do("info", "images", env.copy)["parent"], "it is still a clone"
     client.do("flatten", "images", env.copy, "client")
     assert env.ceph.hash_image("images", env.copy) == env.ceph.hash_image("vms", "disk")
-    client.do("remove", "images", env.copy)
+    client.do("remove_copy", "images", env.copy)
     # A protected snapshot is cloned as it is.
     client.do("snap_create", "vms", "disk", env.snap)
     client.do("snap_protect", "vms", "disk", env.snap)
     client.do("clone", "vms", "disk", env.snap, "images", env.copy)
-    client.do("remove", "images", env.copy)
+    client.do("remove_copy", "images", env.copy)
     client.do("snap_remove", "vms", "disk", env.snap)
 
 

@@ -198,8 +198,8 @@ static int run_command(char **word, GError **error)
 	if (g_str_equal(word[0], "flatten"))
 		return image_rbd_flatten(rbd, word[1], word[2], g_str_equal(word[3], "mgr"),
 					 report_progress, NULL, error);
-	if (g_str_equal(word[0], "remove"))
-		return image_rbd_remove(rbd, word[1], word[2], error);
+	if (g_str_equal(word[0], "remove_copy"))
+		return image_rbd_remove_copy(rbd, word[1], word[2], error);
 	return run_source_command(word, error);
 }
 

@@ -296,10 +296,10 @@ static void test_after_death(void)
 	g_autoptr(GError) error = NULL;
 
 	g_assert_nonnull(rbd);
-	g_assert_cmpint(image_rbd_remove(rbd, "p", "i", &error), ==, -1);
+	g_assert_cmpint(image_rbd_remove_copy(rbd, "p", "i", &error), ==, -1);
 	g_assert_error(error, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_TIMEOUT);
 	g_clear_error(&error);
-	g_assert_cmpint(image_rbd_remove(rbd, "p", "i", &error), ==, -1);
+	g_assert_cmpint(image_rbd_remove_copy(rbd, "p", "i", &error), ==, -1);
 	g_assert_error(error, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DISCONNECTED);
 }
 
@@ -314,7 +314,7 @@ static void test_cancelled(void)
 
 	g_assert_nonnull(rbd);
 	atomic_store(&cancel, 1);
-	g_assert_cmpint(image_rbd_remove(rbd, "p", "i", &error), ==, -1);
+	g_assert_cmpint(image_rbd_remove_copy(rbd, "p", "i", &error), ==, -1);
 	g_assert_error(error, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_CANCELLED);
 	g_assert_cmpint(g_get_monotonic_time() - begin_us, <, 3 * G_USEC_PER_SEC);
 }

@@ -105,8 +105,6 @@ static int clone_disk(struct copy *copy, GError **error)
 		return 0;
 	copy->not_possible = g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DENIED) ||
 			     g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_UNSUPPORTED);
-	if (g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_EXISTS))
-		copy->direct->forget_copy(copy->direct->opaque);
 	if (copy->not_possible)
 		g_prefix_error(&own,
 			       "Ceph refuses a copy in the pool %s (docs/ceph.md): ", copy->pool);

@@ -122,7 +122,7 @@ int rbd_snap_make(struct snapshot *snapshot, struct image_rbd *rbd, GError **err
 	if (check_disk(snapshot, rbd, disk, error) < 0)
 		return -1;
 	g_free(snapshot->rbd_snap);
-	snapshot->rbd_snap = g_strconcat(RBD_SNAP_PREFIX, id, NULL);
+	snapshot->rbd_snap = g_strconcat(IMAGE_RBD_SNAP_PREFIX, id, NULL);
 	/* The step begins before the freeze, which is then over sooner. */
 	if (step_begin(snapshot, STEP, describe_undo(snapshot, disk), error) < 0 ||
 	    freeze_if_active(snapshot, error) < 0)

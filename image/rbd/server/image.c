@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "image/rbd/server/cluster.h"
+#include "image/rbd/server/copy.h"
 #include "image/rbd/server/failure.h"
 #include "image/rbd/server/manager.h"
 #include "image/rbd/server/operations.h"
@@ -121,6 +122,8 @@ static int clone_snapshot(struct server *server, const struct cluster_image *fro
 
 	if (rc == 0)
 		rc = rbd_clone3(from->io, from->name, from->snap, to, to_image, options);
+	if (rc == 0)
+		rc = copy_mark(to, to_image);
 	rbd_image_options_destroy(options);
 	return rc;
 }
@@ -183,7 +186,8 @@ static int remove_snapshots(struct server *server, rbd_image_t image)
 	return count < 0 ? count : rc;
 }
 
-/* What keeps an image from being removed: a flatten task of it, and its snapshots. */
+/* What keeps a copy from being removed: a flatten task of it, and its snapshots. -EEXIST: it is no
+ * copy of novasnapd's. */
 static int prepare_removal(struct server *server, struct cluster_image *image)
 {
 	int rc = rbd_open(image->io, image->name, &image->image, NULL);
@@ -193,11 +197,14 @@ static int prepare_removal(struct server *server, struct cluster_image *image)
 		image->image = NULL;
 		return rc == -ENOENT ? 0 : rc;
 	}
+	rc = copy_is_ours(server, image->image, image->name);
+	if (rc == 0)
+		rc = -EEXIST;
 	/* Only an image with a parent can be in a flatten task. */
-	rc = image_has_parent(image->image);
-	if (rc > 0)
+	if (rc > 0 && image_has_parent(image->image) > 0)
 		manager_cancel_tasks(server, image->pool, image->name);
-	rc = remove_snapshots(server, image->image);
+	if (rc > 0)
+		rc = remove_snapshots(server, image->image);
 	(void)rbd_close(image->image);
 	image->image = NULL;
 	return rc;
@@ -211,7 +218,8 @@ static int report_removed(uint64_t done, uint64_t total, void *opaque)
 	return 0;
 }
 
-int operation_remove(struct server *server, const cJSON *request, cJSON *answer, GError **error)
+int operation_remove_copy(struct server *server, const cJSON *request, cJSON *answer,
+			  GError **error)
 {
 	struct failure_retry retry = {0};
 	GError *local = NULL;
@@ -226,7 +234,10 @@ int operation_remove(struct server *server, const cJSON *request, cJSON *answer,
 				rc = rbd_remove_with_progress(image.io, image.name, report_removed,
 							      server);
 		} while (failure_is_retried(server, &retry, rc, REMOVE_BUSY_S));
-		if (rc < 0)
+		if (rc == -EEXIST)
+			g_set_error(&local, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_EXISTS,
+				    "%s was not made by novasnapd, and is left", image.title);
+		else if (rc < 0)
 			rc = failure_set(server, &local, rc, image.pool, image.title);
 	}
 	cluster_image_close(&image);

@@ -34,7 +34,7 @@ static const struct {
 	{"snap_remove", operation_snap_remove, true},
 	{"clone", operation_clone, false},
 	{"flatten", operation_flatten, false},
-	{"remove", operation_remove, true},
+	{"remove_copy", operation_remove_copy, true},
 	{"source", server_source_open, false},
 	{"extents", server_source_extents, false},
 };

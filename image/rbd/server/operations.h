@@ -16,7 +16,8 @@ int operation_snap_remove(struct server *server, const cJSON *request, cJSON *an
 			  GError **error);
 int operation_clone(struct server *server, const cJSON *request, cJSON *answer, GError **error);
 int operation_flatten(struct server *server, const cJSON *request, cJSON *answer, GError **error);
-int operation_remove(struct server *server, const cJSON *request, cJSON *answer, GError **error);
+int operation_remove_copy(struct server *server, const cJSON *request, cJSON *answer,
+			  GError **error);
 
 /* Returns 1 if the image has a parent, 0 if not, or a negative errno value. */
 int image_has_parent(rbd_image_t image);
