@@ -78,7 +78,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CC_WARN) $(PKG_CFLAGS) \
              $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(FAULTFLAGS) -pthread -MMD -MP
 ALL_LDFLAGS = -Wl,--as-needed $(LDFLAGS) $(SANFLAGS) -pthread
 # libbz2 has no pkg-config file on Debian 12.
-LIBS = $(PKG_LIBS) -lbz2
+LIBS = $(PKG_LIBS) -lbz2 -lm
 
 ROOMS := rpc virt image agent
 # Each program has its main() in agent/PROGRAM.c; the other files of a room are its library.
