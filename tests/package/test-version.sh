@@ -38,11 +38,11 @@ versions() {
 	programs=$(build/novasnapd --version | cut -d' ' -f2)
 	[ "novasnap $programs" = "$(build/novasnap --version)" ] || fail "novasnap has another version than novasnapd"
 	deb=$(dpkg-deb --field build/deb/novasnap_*.deb Version)
-	rpm=$(rpm -qp --queryformat '%{VERSION}' build/rpm/RPMS/*/*.rpm)
+	rpm=$(rpm -qp --queryformat '%{VERSION}' build/rpm/RPMS/*/novasnap-[0-9]*.rpm)
 	# What is in the packages.
 	dpkg-deb --extract build/deb/novasnap_*.deb "$place/deb"
 	mkdir -p "$place/rpm"
-	rpm2cpio build/rpm/RPMS/*/*.rpm | (cd "$place/rpm" && cpio --quiet -idu)
+	rpm2cpio build/rpm/RPMS/*/novasnap-[0-9]*.rpm | (cd "$place/rpm" && cpio --quiet -idu)
 	echo "$programs $deb $rpm $("$place/deb/usr/bin/novasnapd" --version | cut -d' ' -f2)" \
 		"$("$place/rpm/usr/bin/novasnapd" --version | cut -d' ' -f2)"
 }
@@ -54,7 +54,7 @@ run_git commit --quiet --allow-empty --message second
 later=7.8.9+1.$(git describe --tags | sed 's/.*-//')
 # Only what contains the version is compiled again.
 run "$make" all
-[ "$(grep -c '  CC ' "$place/log")" = 4 ] || fail "a new version compiles $(grep -c '  CC ' "$place/log") files"
+[ "$(grep -c '  CC ' "$place/log")" = "$(grep -rl NOVASNAP_VERSION --include='*.c' agent image | wc -l)" ] || fail "a new version compiles $(grep -c '  CC ' "$place/log") files"
 run "$make" deb
 run "$make" rpm
 [ "$(versions)" = "$later $later $later $later $later" ] || fail "after the tag: $(versions), not $later"
