@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import statistics
 import time
 
 import meter
@@ -53,6 +54,12 @@ class Fleet:
         """Returns the anonymous and the PSS MiB of each."""
         sizes = [meter.memory(agent.process.pid) for agent in self.agents]
         return [size[0] for size in sizes], [size[1] for size in sizes]
+
+    def handles(self):
+        """Returns how many threads and descriptors an agent has."""
+        counts = {what: [len(os.listdir(f"/proc/{agent.process.pid}/{folder}")) for agent in self.agents]
+                  for what, folder in (("threads", "task"), ("descriptors", "fd"))}
+        return {what: statistics.median(each) for what, each in counts.items()}
 
     def cpu(self):
         """Returns the CPU seconds of all."""

@@ -14,8 +14,8 @@ import json
 import os
 import re
 import resource
+import signal
 import statistics
-import subprocess
 import sys
 import time
 import uuid
@@ -27,24 +27,42 @@ import meter  # noqa: E402
 from agent import write_sections  # noqa: E402
 from broker import Broker  # noqa: E402
 from cluster import Cluster  # noqa: E402
+from counters import Traffic, census  # noqa: E402
 from libvirtd import Libvirtd  # noqa: E402
 from paths import CAST  # noqa: E402
 from process import Folder, end, spawn  # noqa: E402
+from tap import wait_for  # noqa: E402
 
 DESCRIPTORS = 65536
 BROKER_ENV = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none", "RABBITMQ_MAX_OPEN_FILES": str(DESCRIPTORS)}
 
 
 class Conductor:
-    """The stand-in conductor, in a process of its own."""
+    """The stand-in conductor, in a process of its own: of a cloud of Zed."""
 
     def __init__(self, folder, url, *conf):
         self.log, self.process = folder.file("conductor.log"), None
         self.arguments = [sys.executable, os.path.join(TOP, "tests/scale/conductor.py"), url, *conf]
 
     def __enter__(self):
-        self.process = spawn(self.arguments, self.log)
+        self.process = spawn(self.arguments, self.log, {"NOVASNAP_SERVICE_VERSION": "64"})
+        self._lines(1)
         return self
+
+    def _lines(self, count):
+        def are_there():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the conductor has ended; see {self.log}")
+            with open(self.log, errors="replace") as file:
+                lines = [line for line in file if line == "ready\n" or line.startswith("{")]
+            return lines if len(lines) >= count else None
+        return wait_for("the conductor", are_there, 60, 0.1)
+
+    def answered(self):
+        """Returns how many calls it has answered, by their kind."""
+        before = len(self._lines(1))
+        self.process.send_signal(signal.SIGUSR1)
+        return collections.Counter(json.loads(self._lines(before + 1)[-1]))
 
     def __exit__(self, *_):
         end(self.process)
@@ -55,8 +73,10 @@ def percentile(values, percent):
 
 
 def seconds(values):
+    """Returns the spread of these times, and how many of them are in each second."""
+    counted = collections.Counter(int(value) for value in values)
     return {"median": round(statistics.median(values), 2), "p99": round(percentile(values, 99), 2),
-            "last": round(max(values), 2)}
+            "last": round(max(values), 2), "per_s": [counted[second] for second in range(max(counted) + 1)]}
 
 
 def beam(broker):
@@ -117,17 +137,28 @@ def burst(broker, fleet, count, half=lambda: None):
             "twice": len(ids) - len(set(ids))}
 
 
-def rest(fleet, broker, libvirt, wait_s):
-    pids = {"broker": beam(broker), "libvirtd": libvirt.process.pid}
-    before = {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in pids.items()}}
+def cpus(fleet, others):
+    return {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in others.items()}}
+
+
+def rest(site, fleet, brokers, wait_s):
+    """Measures while nothing is asked of the agents."""
+    others = {"libvirtd": site.libvirt.process.pid, "conductor": site.conductor.process.pid,
+              **{f"broker {number}": beam(broker) for number, broker in enumerate(brokers, 1)}}
+    before, answered, traffic = cpus(fleet, others), site.conductor.answered(), Traffic(brokers)
     began = time.monotonic()
     time.sleep(wait_s)
     passed = time.monotonic() - began
-    after = {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in pids.items()}}
+    after, calls, rates = cpus(fleet, others), site.conductor.answered() - answered, traffic.rates(len(fleet.agents))
     anonymous, pss = fleet.memory()
-    return {"cpu_percent": {name: round((after[name] - before[name]) / passed * 100, 1) for name in before},
+    return {"seconds": round(passed),
+            "cpu_percent": {name: round((after[name] - before[name]) / passed * 100, 1) for name in before},
             "anonymous_mib": round(statistics.median(anonymous), 2), "pss_mib": round(statistics.median(pss), 2),
-            "broker_pss_mib": round(meter.memory(pids["broker"])[1]), "seconds": round(passed)}
+            "anonymous_mib_most": round(max(anonymous), 2), **fleet.handles(),
+            "brokers_pss_mib": [round(meter.memory(beam(broker))[1]) for broker in brokers],
+            "per_agent_and_s": rates,
+            "calls_per_agent_and_s": {name: round(count / passed / len(fleet.agents), 4)
+                                      for name, count in calls.items()}}
 
 
 class Site:
@@ -135,6 +166,7 @@ class Site:
 
     def __init__(self, options, folder, stack):
         self.options, self.folder, self.stack = options, folder, stack
+        self.brokers, self.conductor = [], None
         self.figures = {"agents": options.agents, "cpus": os.cpu_count()}
         self.libvirt = Libvirtd(folder)
         self.libvirt.limits = "max_clients = 20000\nmax_queued_clients = 20000\nmax_anonymous_clients = 20000\n"
@@ -143,13 +175,22 @@ class Site:
         self.figures[name] = value
         print(f"{name}: {json.dumps(value)}", flush=True)
 
+    def burst(self, broker, fleet, half=lambda: None):
+        answered = self.conductor.answered()
+        figures = burst(broker, fleet, self.options.casts, half)
+        figures["conductor_calls"] = sum((self.conductor.answered() - answered).values())
+        return figures
+
     def start(self, service):
         self.stack.callback(service.stop)
         service.start()
 
     def make_fleet(self, url, conf=(), **sections):
         self.start(self.libvirt)
-        self.stack.enter_context(Conductor(self.folder, url, *conf))
+        self.conductor = self.stack.enter_context(Conductor(self.folder, url, *conf))
+        time.sleep(5)
+        self.note("brokers_pss_mib_before", [round(meter.memory(beam(broker))[1]) for broker in self.brokers])
+        self.note("before", census(self.brokers[0], self.options.agents))
         fleet = fleets.Fleet(self.folder, self.options.agents, url, self.libvirt.uri,
                              novasnap={"control": "conductor", "report_state": "true"}, **sections)
         self.stack.callback(fleet.stop)
@@ -162,13 +203,14 @@ def measure_one(site):
     broker = Broker(site.folder, options=["heartbeat = 60"])
     broker.env.update(BROKER_ENV)
     site.start(broker)
+    site.brokers = [broker]
     fleet = site.make_fleet(broker.url)
     mark = os.path.getsize(broker.log)
     note("start_s", seconds(fleet.start()))
     note("start_connects_per_s", connects(broker.log, mark))
     time.sleep(15)
-    note("connections", len(broker.ctl("list_connections", "--no-table-headers", "pid").split()))
-    note("rest", rest(fleet, broker, site.libvirt, options.rest))
+    note("census", census(broker, options.agents))
+    note("rest", rest(site, fleet, [broker], options.rest))
     marks = fleet.marks()
     broker.stop()
     mark = os.path.getsize(broker.log)
@@ -176,7 +218,7 @@ def measure_one(site):
     broker.start()
     note("restart_s", seconds(fleet.wait_log((fleets.CONSUMES, fleets.PUBLISHES), marks, time.monotonic())))
     note("restart_connects_per_s", connects(broker.log, mark))
-    note("burst", burst(broker, fleet, options.casts))
+    note("burst", site.burst(broker, fleet))
     anonymous, _pss = fleet.memory()
     note("anonymous_after_mib", round(statistics.median(anonymous), 2))
 
@@ -188,15 +230,17 @@ def measure_cluster(site):
         node.env.update(BROKER_ENV)
     site.start(cluster)
     conf = site.folder.file("oslo.conf")
+    site.brokers = cluster.nodes
     rabbit = {"rabbit_quorum_queue": "true", "rabbit_transient_quorum_queue": "true"}
     write_sections(conf, {"oslo_messaging_rabbit": rabbit})
     fleet = site.make_fleet(cluster.url, [conf], oslo_messaging_rabbit=rabbit)
     site.note("start_s", seconds(fleet.start()))
     time.sleep(15)
-    site.note("rest", rest(fleet, cluster.nodes[0], site.libvirt, site.options.rest))
-    site.note("burst_with_a_kill", burst(cluster.nodes[0], fleet, site.options.casts, cluster.nodes[1].kill))
+    site.note("census", census(cluster.nodes[0], site.options.agents))
+    site.note("rest", rest(site, fleet, cluster.nodes, site.options.rest))
+    site.note("burst_with_a_kill", site.burst(cluster.nodes[0], fleet, cluster.nodes[1].kill))
     cluster.nodes[1].start()
-    site.note("burst", burst(cluster.nodes[0], fleet, site.options.casts))
+    site.note("burst", site.burst(cluster.nodes[0], fleet))
 
 
 def main():
