@@ -72,6 +72,29 @@ def test_casts_for_nova_compute_wait_for_its_return(env):
         assert "0 messages moved" in agent.command("replay", "--unhandled").stdout
 
 
+def test_a_connection_that_moves_nothing_is_closed(env):
+    """It comes back for the next cast, also for one that comes just before a stop."""
+    agent = env.make_agent("idle", {"images": env.images})
+    kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
+
+    def moves():
+        return "novasnap mover" in env.broker.ctl("list_connections", "client_properties")
+
+    def send(number):
+        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"idle{number}",
+                                     "args": {}}))
+    agent.start()
+    for number in range(2):
+        tap.wait_for("the connection", moves, 20)
+        tap.wait_for("its end", lambda: not moves(), 30, 0.5)
+        send(number)
+        tap.wait_for("the cast in the queue", lambda count=number + 1: env.depth(kept) == count, 10)
+    tap.wait_for("the end of the connection", lambda: not moves(), 30, 0.5)
+    send(2)
+    assert agent.stop() == 0
+    assert env.depth(kept) + env.depth(own) == 3, (env.depth(kept), env.depth(own))
+
+
 def meet_a_full_queue(env, name, casts, more=None, **sections):
     """Starts novasnapd, whose queue for unhandled casts has room for one, and sends it numbered casts with more arguments.
     Returns novasnapd, that queue, and nova-compute's."""

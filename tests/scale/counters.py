@@ -13,13 +13,13 @@ def listed(broker, what, *columns):
     return json.loads(broker.ctl("--formatter", "json", what, *columns) or "[]")
 
 
-def connections(broker):
-    """Returns the connections of novasnapd and those of others, each with its name, channels, bytes and heartbeat."""
+def connections(broker, program="novasnap"):
+    """Returns the connections of a program and those of others, each with its name, channels, bytes and heartbeat."""
     own, others = [], []
     for each in listed(broker, "list_connections", "pid", "client_properties", "channels", "recv_oct", "send_oct",
                        "timeout"):
         each["name"] = next((value for key, _type, value in each["client_properties"] if key == "connection_name"), "")
-        (own if each["name"].startswith("novasnap") else others).append(each)
+        (own if each["name"].startswith(program) else others).append(each)
     return own, others
 
 
@@ -52,14 +52,14 @@ def messages(broker):
 class Traffic:
     """Counts at several brokers, from its making to rates()."""
 
-    def __init__(self, brokers):
-        self.brokers = brokers
+    def __init__(self, brokers, program="novasnap"):
+        self.brokers, self.program = brokers, program
         self.first, self.began = self._count()
 
     def _count(self):
         """Returns the counts, and when they were taken."""
         total = collections.Counter()
-        for each in connections(self.brokers[0])[0]:  # which lists those of the whole cluster
+        for each in connections(self.brokers[0], self.program)[0]:  # which lists those of the whole cluster
             total.update(from_agents_bytes=each["recv_oct"], to_agents_bytes=each["send_oct"])
         for broker in self.brokers:
             total.update(messages(broker))

@@ -34,6 +34,7 @@ from process import Folder, end, spawn  # noqa: E402
 from tap import wait_for  # noqa: E402
 
 DESCRIPTORS = 65536
+SETTLE_S = 30  # after the start: by then what only a start needs is closed
 BROKER_ENV = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none", "RABBITMQ_MAX_OPEN_FILES": str(DESCRIPTORS)}
 
 
@@ -167,7 +168,7 @@ class Site:
     def __init__(self, options, folder, stack):
         self.options, self.folder, self.stack = options, folder, stack
         self.brokers, self.conductor = [], None
-        self.figures = {"agents": options.agents, "cpus": os.cpu_count()}
+        self.figures = {"agents": options.agents, "cpus": os.cpu_count(), "away_s": options.away}
         self.libvirt = Libvirtd(folder)
         self.libvirt.limits = "max_clients = 20000\nmax_queued_clients = 20000\nmax_anonymous_clients = 20000\n"
 
@@ -208,7 +209,7 @@ def measure_one(site):
     mark = os.path.getsize(broker.log)
     note("start_s", seconds(fleet.start()))
     note("start_connects_per_s", connects(broker.log, mark))
-    time.sleep(15)
+    time.sleep(SETTLE_S)
     note("census", census(broker, options.agents))
     note("rest", rest(site, fleet, [broker], options.rest))
     marks = fleet.marks()
@@ -235,7 +236,7 @@ def measure_cluster(site):
     write_sections(conf, {"oslo_messaging_rabbit": rabbit})
     fleet = site.make_fleet(cluster.url, [conf], oslo_messaging_rabbit=rabbit)
     site.note("start_s", seconds(fleet.start()))
-    time.sleep(15)
+    time.sleep(SETTLE_S)
     site.note("census", census(cluster.nodes[0], site.options.agents))
     site.note("rest", rest(site, fleet, cluster.nodes, site.options.rest))
     site.note("burst_with_a_kill", site.burst(cluster.nodes[0], fleet, cluster.nodes[1].kill))
