@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 
@@ -86,6 +87,7 @@ def main():
     parser.add_argument("--rest", type=int, default=120, help="seconds")
     parser.add_argument("--json")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("host.py: ended by SIGTERM"))
     with Folder() as folder, contextlib.ExitStack() as stack:
         figures = measure(folder, stack, options.rest)
     print(json.dumps(figures, indent=1))

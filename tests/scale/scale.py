@@ -34,6 +34,7 @@ from process import Folder, end, spawn  # noqa: E402
 from tap import wait_for  # noqa: E402
 
 DESCRIPTORS = 65536
+OPTIONS = ["heartbeat = 60", "tcp_listen_options.backlog = 4096"]  # as conf/docs/scale.md has it
 SETTLE_S = 30  # after the start: by then what only a start needs is closed
 BROKER_ENV = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none", "RABBITMQ_MAX_OPEN_FILES": str(DESCRIPTORS)}
 
@@ -201,7 +202,7 @@ class Site:
 def measure_one(site):
     """One broker."""
     options, note = site.options, site.note
-    broker = Broker(site.folder, options=["heartbeat = 60"])
+    broker = Broker(site.folder, options=OPTIONS)
     broker.env.update(BROKER_ENV)
     site.start(broker)
     site.brokers = [broker]
@@ -226,7 +227,7 @@ def measure_one(site):
 
 def measure_cluster(site):
     """Three brokers, quorum queues. The second one is killed during the burst, and started again after it."""
-    cluster = Cluster(site.folder)
+    cluster = Cluster(site.folder, OPTIONS)
     for node in cluster.nodes:
         node.env.update(BROKER_ENV)
     site.start(cluster)
@@ -253,6 +254,7 @@ def main():
     parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scale.py: ended by SIGTERM"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
     with Folder() as folder, contextlib.ExitStack() as stack:
