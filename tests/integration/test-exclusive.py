@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In nova-compute's place: what novasnapd does not serve waits in a queue of its own until nova-compute is back, in plain
-and in quorum queues."""
+and in quorum queues. What it does while nothing is to be done."""
 import json
 import os
+import re
 import sys
 import time
 
@@ -12,6 +13,7 @@ import kombu
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from environment import Environment  # noqa: E402
+from process import free_port  # noqa: E402
 
 SECRET = "gAAAAAsecret"
 LAYOUTS = ({}, {"rabbit_quorum_queue": "true"})
@@ -93,6 +95,22 @@ def test_a_connection_that_moves_nothing_is_closed(env):
     send(2)
     assert agent.stop() == 0
     assert env.depth(kept) + env.depth(own) == 3, (env.depth(kept), env.depth(own))
+
+
+def test_novasnapd_rests_until_its_broker_comes(env):
+    """Its main thread wakes up a few times a second at most."""
+    agent = env.make_agent("early", {"images": env.images, "broker_url": f"rabbit://127.0.0.1:{free_port()}/"})
+    agent.start(wait=False)
+
+    def wakes():
+        with open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/status") as file:
+            return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M)[1])
+    tap.wait_for("the first failure", lambda: "cannot consume yet" in agent.text(), 20)
+    time.sleep(5)
+    before = wakes()
+    time.sleep(4)
+    assert wakes() - before < 40, f"{wakes() - before} times in 4 s"
+    assert agent.stop() == 0
 
 
 def meet_a_full_queue(env, name, casts, more=None, **sections):
