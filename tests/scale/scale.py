@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Many novasnapds on one machine against one real RabbitMQ, a real libvirtd, and a stand-in conductor: what they cost at
 rest, how fast all of them consume after a start and after a restart of the broker, and a burst of casts of which none may
-be lost. The casts are for instances that no libvirt has, so that each costs what the agent itself costs.
+be lost. The casts are for instances that nobody knows, so that each ends soon and costs what the agent itself costs.
     scale.py [--agents 1000] [--casts 10000] [--rest SECONDS] [--json FILE]
     scale.py --cluster [--agents 100] ...    against a cluster of three brokers with quorum queues, one of which is killed
                                              during the burst
@@ -18,18 +18,17 @@ import signal
 import statistics
 import sys
 import time
-import uuid
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(TOP, "tests", each) for each in ("lib", "bench", "scale")]
 import fleet as fleets  # noqa: E402
 import meter  # noqa: E402
 from agent import write_sections  # noqa: E402
+from burst import send_burst  # noqa: E402
 from broker import Broker  # noqa: E402
 from cluster import Cluster  # noqa: E402
 from counters import Traffic, census  # noqa: E402
 from libvirtd import Libvirtd  # noqa: E402
-from paths import CAST  # noqa: E402
 from process import Folder, end, spawn  # noqa: E402
 from tap import wait_for  # noqa: E402
 
@@ -99,46 +98,6 @@ def connects(log, mark):
     return [counted[second] for second in range(max(counted) + 1)]
 
 
-def burst(broker, fleet, count, half=lambda: None):
-    """Sends casts as fast as the broker takes them. `half` is called when half of them are sent. Returns the figures."""
-    with open(CAST) as file:
-        message = json.load(file)
-    sent = set()
-    began = time.time()
-    # As oslo.messaging publishes: what the broker has not confirmed is not sent.
-    with broker.connection(confirm_publish=True) as connection:
-        producer = connection.Producer()
-        for number in range(count):
-            if number == count // 2:
-                half()
-            message["args"]["instance"]["nova_object.data"]["uuid"] = str(uuid.uuid4())
-            message["args"]["image_id"] = str(uuid.uuid4())
-            message["_unique_id"] = uuid.uuid4().hex
-            sent.add(message["_unique_id"])
-            agent = fleet.agents[number % len(fleet.agents)]
-            producer.publish(json.dumps(message), exchange="nova", routing_key=f"compute.{agent.host}",
-                             content_type="application/json", content_encoding="utf-8", retry=True)
-    published = time.time() - began
-    own = [f"compute.{agent.host}" for agent in fleet.agents]
-    while True:
-        held = dict(line.split("\t") for line in
-                    broker.ctl("list_queues", "--no-table-headers", "name", "messages").splitlines())
-        if not sum(int(held[name]) for name in own):
-            break
-        if time.time() - began > 1800:
-            raise RuntimeError("the queues are not empty after 1800 s")
-        time.sleep(1)
-    acked = time.time() - began
-    ids, _last = fleet.journaled()
-    while fleet.open_jobs():
-        if time.time() - began > 3600:
-            raise RuntimeError("the jobs have not ended after 3600 s")
-        time.sleep(5)
-    return {"casts": count, "published_s": round(published, 1), "acked_s": round(acked, 1),
-            "ended_s": round(time.time() - began, 1), "lost": len(sent - set(ids)),
-            "twice": len(ids) - len(set(ids))}
-
-
 def cpus(fleet, others):
     return {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in others.items()}}
 
@@ -177,9 +136,9 @@ class Site:
         self.figures[name] = value
         print(f"{name}: {json.dumps(value)}", flush=True)
 
-    def burst(self, broker, fleet, half=lambda: None):
+    def burst(self, brokers, fleet, count, half=lambda: None):
         answered = self.conductor.answered()
-        figures = burst(broker, fleet, self.options.casts, half)
+        figures = send_burst(brokers, fleet, count, half)
         figures["conductor_calls"] = sum((self.conductor.answered() - answered).values())
         return figures
 
@@ -220,7 +179,7 @@ def measure_one(site):
     broker.start()
     note("restart_s", seconds(fleet.wait_log((fleets.CONSUMES, fleets.PUBLISHES), marks, time.monotonic())))
     note("restart_connects_per_s", connects(broker.log, mark))
-    note("burst", site.burst(broker, fleet))
+    note("burst", site.burst([broker], fleet, options.casts))
     anonymous, _pss = fleet.memory()
     note("anonymous_after_mib", round(statistics.median(anonymous), 2))
 
@@ -240,9 +199,9 @@ def measure_cluster(site):
     time.sleep(SETTLE_S)
     site.note("census", census(cluster.nodes[0], site.options.agents))
     site.note("rest", rest(site, fleet, cluster.nodes, site.options.rest))
-    site.note("burst_with_a_kill", site.burst(cluster.nodes[0], fleet, cluster.nodes[1].kill))
+    site.note("burst_with_a_kill", site.burst(cluster.nodes, fleet, site.options.casts, cluster.nodes[1].kill))
     cluster.nodes[1].start()
-    site.note("burst", site.burst(cluster.nodes[0], fleet))
+    site.note("burst", site.burst(cluster.nodes, fleet, site.options.casts // 5))
 
 
 def main():
