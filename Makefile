@@ -333,7 +333,7 @@ scale: ## Run AGENTS agents (1000) against one broker, CLUSTER_AGENTS (200) agai
 	BUILD=$(BUILD) tests/scale/scale.py --cluster --agents $(or $(CLUSTER_AGENTS),200) --casts $(or $(CASTS),10000) \
 		--json $(BUILD)/scale-cluster.json
 	BUILD=$(BUILD) tests/scale/host.py --json $(BUILD)/scale-host.json
-	tests/scale/report.py $(BUILD)/scale.json $(BUILD)/scale-cluster.json $(BUILD)/scale-host.json \
+	tests/scale/report.py $(BUILD)/scale.json --cluster $(BUILD)/scale-cluster.json --host $(BUILD)/scale-host.json \
 		--svg conf/docs/scale.svg --page conf/docs/scale.md
 
 fuzz: ## Fuzz what comes from outside, each target for SECONDS (60); FUZZ=NAME picks one of tests/fuzz/fuzz-*.c.

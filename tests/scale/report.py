@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Prints the figures of `make scale` as tables, with what they make for larger clouds; draws the plots and puts the
 tables into a page.
-  report.py build/scale.json build/scale-cluster.json build/scale-host.json [--svg FILE] [--page conf/docs/scale.md]"""
+  report.py build/scale.json [--cluster build/scale-cluster.json] [--host build/scale-host.json] [--svg FILE]
+            [--page conf/docs/scale.md]"""
 import argparse
 import json
 import os
@@ -12,6 +13,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from page import gnuplot, put_into, table  # noqa: E402
 
 HOSTS = (1000, 10000, 100000)
+
+
+def read(path):
+    with open(path) as file:
+        return json.load(file)
 
 
 def number(value):
@@ -191,20 +197,22 @@ unset multiplot
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("one", "cluster", "host"):
-        parser.add_argument(name, metavar=f"{name}.json")
+    parser.add_argument("figures")
+    parser.add_argument("--cluster")
+    parser.add_argument("--host")
     parser.add_argument("--svg")
     parser.add_argument("--page", help="put the tables between its markers")
     options = parser.parse_args()
-    found = {}
-    for name in ("one", "cluster", "host"):
-        with open(getattr(options, name)) as file:
-            found[name] = json.load(file)
-    text = "\n".join((constants(found["one"]), events(found["one"]), cluster(found["cluster"]), host(found["host"]),
-                      larger(found["one"])))
+    one = read(options.figures)
+    parts = [constants(one), events(one)]
+    if options.cluster:
+        parts.append(cluster(read(options.cluster)))
+    if options.host:
+        parts.append(host(read(options.host)))
+    text = "\n".join([*parts, larger(one)])
     print(text)
     if options.svg:
-        plot(found["one"], options.svg)
+        plot(one, options.svg)
     if options.page:
         put_into(options.page, text)
 
