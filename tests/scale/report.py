@@ -12,6 +12,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 from page import gnuplot, put_into, table  # noqa: E402
 
+CLUSTER_BURSTS = {"burst_with_a_kill": "burst; one broker is killed at half of it", "burst": "burst; three brokers again"}
 HOSTS = (1000, 10000, 100000)
 
 
@@ -115,8 +116,7 @@ def cluster(found):
          " + ".join(map(str, rest["brokers_pss_mib"])) + " with the novasnapds"],
         ["Erlang processes of one broker",
          f"{number(found['before']['erlang_processes'])} before, {number(found['census']['erlang_processes'])} with them"],
-        burst_row("burst; one broker is killed at half of it", found["burst_with_a_kill"]),
-        burst_row("burst; three brokers again", found["burst"])]
+        *(burst_row(title, found[name]) for name, title in CLUSTER_BURSTS.items() if name in found)]
     return (f"{number(agents)} novasnapds, three RabbitMQs with quorum queues, also for what is transient "
             f"({sum(queues_each(found).values()):.0f} for each novasnapd, all with three replicas), on the same "
             f"{found['cpus']} cores:\n\n" + table(["event", "measured"], rows))
