@@ -325,12 +325,16 @@ soak: check-deps ## Take SNAPSHOTS snapshots (1000) of eight guests, with a faul
 	BUILD=$(BUILD) tests/faults/soak.py --snapshots $(or $(SNAPSHOTS),1000) --json $(BUILD)/soak.json \
 		--svg $(BUILD)/soak.svg
 
-scale: check-deps ## Run AGENTS agents (1000) against one broker, and 100 against a cluster, and send CASTS casts (10000).
+scale: ## Run AGENTS agents (1000) against one broker, CLUSTER_AGENTS (200) against three; writes conf/docs/scale.md.
+	@tests/lib/deps.sh build run test e2e bench
 	@$(BUILDER) all
 	BUILD=$(BUILD) tests/scale/scale.py --agents $(or $(AGENTS),1000) --casts $(or $(CASTS),10000) \
 		--json $(BUILD)/scale.json
-	BUILD=$(BUILD) tests/scale/scale.py --cluster --agents 100 --casts $(or $(CASTS),10000) \
+	BUILD=$(BUILD) tests/scale/scale.py --cluster --agents $(or $(CLUSTER_AGENTS),200) --casts $(or $(CASTS),10000) \
 		--json $(BUILD)/scale-cluster.json
+	BUILD=$(BUILD) tests/scale/host.py --json $(BUILD)/scale-host.json
+	tests/scale/report.py $(BUILD)/scale.json --cluster $(BUILD)/scale-cluster.json --host $(BUILD)/scale-host.json \
+		--svg conf/docs/scale.svg --page conf/docs/scale.md
 
 fuzz: ## Fuzz what comes from outside, each target for SECONDS (60); FUZZ=NAME picks one of tests/fuzz/fuzz-*.c.
 	@tests/lib/deps.sh build fuzz

@@ -28,6 +28,7 @@
 #define PUBLISH_GRACE_S 10
 #define PUBLISH_GRACE_MIN_S 2
 #define READY_CHECK_MS 10
+#define READY_CHECK_MAX_MS 500
 /* novasnapd exits if it has not stopped this long after the jobs' time: the journal has what the
  * next process needs. */
 #define STOP_MARGIN_S 20
@@ -153,12 +154,27 @@ static gboolean handle_sighup(gpointer opaque)
 	return G_SOURCE_CONTINUE;
 }
 
+static void attach_to_main_loop(struct daemon *daemon, GSource *source, GSourceFunc callback)
+{
+	g_source_set_callback(source, callback, daemon, NULL);
+	(void)g_source_attach(source, daemon->context);
+	g_source_unref(source);
+}
+
+/* Often at first, since a broker that is there answers within milliseconds. Then ever less: it may
+ * be away for long. */
 static gboolean check_ready(gpointer opaque)
 {
 	struct daemon *daemon = opaque;
+	gint64 waited_ms = (g_get_monotonic_time() - daemon->began) / 1000;
 
-	if (!rpc_wait_ready(daemon->rpc, 0))
-		return G_SOURCE_CONTINUE;
+	if (!rpc_wait_ready(daemon->rpc, 0)) {
+		attach_to_main_loop(daemon,
+				    g_timeout_source_new((guint)CLAMP(
+					    waited_ms / 10, READY_CHECK_MS, READY_CHECK_MAX_MS)),
+				    check_ready);
+		return G_SOURCE_REMOVE;
+	}
 	daemon->ready = true;
 	g_message("ready after %.0f ms", (double)(g_get_monotonic_time() - daemon->began) / 1000.0);
 	notifier_ready(daemon->notifier);
@@ -183,13 +199,6 @@ static bool is_alive(void *opaque, char **ret_reason)
 	struct daemon *daemon = opaque;
 
 	return !is_serving(daemon) || overview_is_alive(daemon->manager, daemon->rpc, ret_reason);
-}
-
-static void attach_to_main_loop(struct daemon *daemon, GSource *source, GSourceFunc callback)
-{
-	g_source_set_callback(source, callback, daemon, NULL);
-	(void)g_source_attach(source, daemon->context);
-	g_source_unref(source);
 }
 
 static gboolean handle_late_stop(gpointer opaque)

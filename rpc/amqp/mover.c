@@ -20,6 +20,8 @@
 #define MOVER_DECLARE_CHANNEL 2
 #define MOVER_CONFIRM_US (10 * G_USEC_PER_SEC)
 #define MOVER_PAUSE_MAX_S 30
+/* A connection that moves nothing for this long is closed: a large cloud has one less per host. */
+#define MOVER_IDLE_US (10 * G_USEC_PER_SEC)
 /* How long a write may be stuck while the mover stops. */
 #define MOVER_STUCK_US G_USEC_PER_SEC
 
@@ -49,6 +51,8 @@ struct mover {
 	/* Used only by the thread. */
 	gint64 failing_since; /* monotonic us: no message was moved since; 0: the last one was */
 	struct broker_connection *connection;
+	bool is_idle;	/* there is no connection, because nothing was moved */
+	gint64 used_at; /* monotonic us: when the connection was last needed */
 	struct broker_retry retry;
 	bool loss_logged;  /* since the last connection */
 	unsigned refusals; /* of the first message, in turn */
@@ -90,6 +94,7 @@ static void mover_connect(struct mover *mover)
 {
 	GError *error = NULL;
 
+	mover->is_idle = false;
 	mover->connection =
 		broker_open(mover->config, broker_retry_address(&mover->retry, mover->url),
 			    mover->url->vhost, "novasnap mover", &error);
@@ -101,6 +106,7 @@ static void mover_connect(struct mover *mover)
 		return;
 	}
 	broker_retry_connected(&mover->retry);
+	mover->used_at = g_get_monotonic_time();
 	mover->not_before = 0;
 	if (mover->loss_logged)
 		g_message("moving messages to the queue %s is possible again", mover->queue);
@@ -188,7 +194,8 @@ static bool must_continue(struct mover *mover)
 	in_time = g_get_monotonic_time() < mover->stop_at;
 	has_work = !g_queue_is_empty(&mover->waiting);
 	pthread_mutex_unlock(&mover->lock);
-	return !stopping || (in_time && has_work && mover->connection && mover->refusals == 0);
+	return !stopping || (in_time && has_work && (mover->connection || mover->is_idle) &&
+			     mover->refusals == 0);
 }
 
 /* Reads what the broker sends while nothing is published, such as the end of the connection. */
@@ -206,6 +213,23 @@ static void mover_read_frames(struct mover *mover)
 	} while (frame.frame_type != 0);
 }
 
+/* The declared queue stays, since it is durable. */
+static void close_if_idle(struct mover *mover, gint64 now)
+{
+	if (!mover->connection || now - mover->used_at < MOVER_IDLE_US)
+		return;
+	broker_close(g_steal_pointer(&mover->connection));
+	mover->is_idle = true;
+}
+
+/* Until when nothing is to be done, unless a message or the broker comes. */
+static gint64 wait_until(const struct mover *mover, const struct waiting_message *first)
+{
+	if (!mover->connection)
+		return mover->is_idle && !first ? G_MAXINT64 : mover->retry.not_before;
+	return first ? mover->not_before : mover->used_at + MOVER_IDLE_US;
+}
+
 static void *mover_main(void *opaque)
 {
 	struct mover *mover = opaque;
@@ -214,23 +238,24 @@ static void *mover_main(void *opaque)
 		struct waiting_message *first = mover_first(mover), *excess;
 		gint64 now = g_get_monotonic_time();
 
-		if (!mover->connection && now >= mover->retry.not_before)
+		if (!mover->connection && now >= mover->retry.not_before &&
+		    (first || !mover->is_idle))
 			mover_connect(mover);
 		if (mover->connection && first && now >= mover->not_before) {
+			mover->used_at = now;
 			if (move_message(mover, first->message))
 				end_message(mover, first, MOVER_MOVED);
 			else if (mover->failing_since == 0)
 				mover->failing_since = now;
 			continue;
 		}
-		if (!mover->connection && mover->failing_since == 0)
+		if (!first)
+			close_if_idle(mover, now);
+		if (!mover->connection && !mover->is_idle && mover->failing_since == 0)
 			mover->failing_since = now;
 		while ((excess = mover_excess(mover)))
 			end_message(mover, excess, MOVER_GIVEN_UP);
-		broker_wait(mover->connection, mover->event_fd,
-			    !mover->connection ? mover->retry.not_before
-			    : first	       ? mover->not_before
-					       : G_MAXINT64);
+		broker_wait(mover->connection, mover->event_fd, wait_until(mover, first));
 		if (mover->connection)
 			mover_read_frames(mover);
 	}

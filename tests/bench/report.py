@@ -4,26 +4,18 @@
   report.py build/bench.json [--svg FILE] [--page conf/docs/performance.md]"""
 import argparse
 import json
+import os
 import statistics
-import subprocess
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from page import gnuplot, put_into, spread, table  # noqa: E402
+
 GIB, MIB = 1 << 30, 1 << 20
-BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 KINDS = {"live": "running, disk of 10 GiB, 2 GiB allocated", "cold": "shut off, disk of 10 GiB, 2 GiB allocated",
          "wide": "running, disk of 100 GiB, 20 MiB allocated"}
 WHO = {"stream": "novasnap `stream`", "rebase": "novasnap `rebase`, `extract`",
        "nova-compute": "nova-compute 26.2"}
-
-
-def spread(values, digits):
-    return " / ".join(f"{value:.{digits}f}" for value in
-                      (min(values), statistics.median(values), max(values)))
-
-
-def table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def uploads(found):
@@ -156,17 +148,7 @@ set title "From the request to the active image: 2 GiB in a disk of 10 GiB (medi
 plot $data using 2:3:4:xtic(1) title "running", "" using 5:6:7 title "shut off", \\
      1 with lines lc "black" dt 2 title "what Glance can receive"
 """
-    subprocess.run(["gnuplot"], input=script, text=True, check=True, timeout=60)
-
-
-def put_into(page, text):
-    with open(page) as file:
-        before, begin, rest = file.read().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"report.py: {page} lacks the markers {BEGIN.strip()} and {END.strip()}")
-    with open(page, "w") as file:
-        file.write(before + BEGIN + text + END + after)
+    gnuplot(script)
 
 
 def main():

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In nova-compute's place: what novasnapd does not serve waits in a queue of its own until nova-compute is back, in plain
-and in quorum queues."""
+and in quorum queues. What it does while nothing is to be done."""
 import json
 import os
+import re
 import sys
 import time
 
@@ -12,6 +13,7 @@ import kombu
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from environment import Environment  # noqa: E402
+from process import free_port  # noqa: E402
 
 SECRET = "gAAAAAsecret"
 LAYOUTS = ({}, {"rabbit_quorum_queue": "true"})
@@ -70,6 +72,45 @@ def test_casts_for_nova_compute_wait_for_its_return(env):
             assert message.headers["mark"] == i and message.properties["correlation_id"] == f"c{i}", message
             assert message.properties["delivery_mode"] == 2, message.properties
         assert "0 messages moved" in agent.command("replay", "--unhandled").stdout
+
+
+def test_a_connection_that_moves_nothing_is_closed(env):
+    """It comes back for the next cast, also for one that comes just before a stop."""
+    agent = env.make_agent("idle", {"images": env.images})
+    kept, own = f"novasnap.unhandled.{agent.host}", f"compute.{agent.host}"
+
+    def moves():
+        return "novasnap mover" in env.broker.ctl("list_connections", "client_properties")
+
+    def send(number):
+        env.publish(own, json.dumps({"method": "terminate_instance", "version": "6.0", "_unique_id": f"idle{number}",
+                                     "args": {}}))
+    agent.start()
+    for number in range(2):
+        tap.wait_for("the connection", moves, 20)
+        tap.wait_for("its end", lambda: not moves(), 30, 0.5)
+        send(number)
+        tap.wait_for("the cast in the queue", lambda count=number + 1: env.depth(kept) == count, 10)
+    tap.wait_for("the end of the connection", lambda: not moves(), 30, 0.5)
+    send(2)
+    assert agent.stop() == 0
+    assert env.depth(kept) + env.depth(own) == 3, (env.depth(kept), env.depth(own))
+
+
+def test_novasnapd_rests_until_its_broker_comes(env):
+    """Its main thread wakes up a few times a second at most."""
+    agent = env.make_agent("early", {"images": env.images, "broker_url": f"rabbit://127.0.0.1:{free_port()}/"})
+    agent.start(wait=False)
+
+    def wakes():
+        with open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/status") as file:
+            return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M)[1])
+    tap.wait_for("the first failure", lambda: "cannot consume yet" in agent.text(), 20)
+    time.sleep(5)
+    before = wakes()
+    time.sleep(4)
+    assert wakes() - before < 40, f"{wakes() - before} times in 4 s"
+    assert agent.stop() == 0
 
 
 def meet_a_full_queue(env, name, casts, more=None, **sections):

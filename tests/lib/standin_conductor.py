@@ -2,6 +2,7 @@
 """A stand-in for nova-conductor, on the real oslo.messaging: for conductors that no Debian has (Grizzly's), and for
 faults that the real one does not produce on demand: replies that come too late, task states that change meanwhile, a
 database that is away. The real one is in make e2e."""
+import collections
 import json
 import os
 import threading
@@ -99,6 +100,7 @@ class _State:
         self.late_faults = 0  # so many of the next faults are inserted, and answered too late
         self.lists_faults = True  # else asking for an instance's faults fails
         self.calls = []
+        self.queries = collections.Counter()  # of services' records: the class -> how many
         self.unwell = 0  # so many of the next refreshes fail, as with a database that is away
         self.late = 0  # so many of the next saves are done, and answered too late
         self.before_save = None  # called with (uuid, wanted state) before each save
@@ -194,7 +196,8 @@ class _Objects:
             raise IncompatibleObjectVersion(name, wanted, known)
 
     def _find_service(self, name):
-        """novasnapd asks for it from time to time, whatever it does: these calls are not recorded."""
+        """novasnapd asks for it from time to time, whatever it does: these calls are only counted."""
+        self.state.queries[name] += 1
         if name == "ServiceList":
             return nova_object(name, "1.19", {"objects": []})
         return self.state.service_version and nova_object(name, "1.22", {"version": self.state.service_version})

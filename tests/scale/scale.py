@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Many novasnapds on one machine against one real RabbitMQ, a real libvirtd, and a stand-in conductor: what they cost at
 rest, how fast all of them consume after a start and after a restart of the broker, and a burst of casts of which none may
-be lost. The casts are for instances that no libvirt has, so that each costs what the agent itself costs.
+be lost. The casts are for instances that nobody knows, so that each ends soon and costs what the agent itself costs.
     scale.py [--agents 1000] [--casts 10000] [--rest SECONDS] [--json FILE]
     scale.py --cluster [--agents 100] ...    against a cluster of three brokers with quorum queues, one of which is killed
                                              during the burst
@@ -14,37 +14,56 @@ import json
 import os
 import re
 import resource
+import signal
 import statistics
-import subprocess
 import sys
 import time
-import uuid
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(TOP, "tests", each) for each in ("lib", "bench", "scale")]
 import fleet as fleets  # noqa: E402
 import meter  # noqa: E402
 from agent import write_sections  # noqa: E402
+from burst import send_burst  # noqa: E402
 from broker import Broker  # noqa: E402
 from cluster import Cluster  # noqa: E402
+from counters import Traffic, census  # noqa: E402
 from libvirtd import Libvirtd  # noqa: E402
-from paths import CAST  # noqa: E402
 from process import Folder, end, spawn  # noqa: E402
+from tap import wait_for  # noqa: E402
 
 DESCRIPTORS = 65536
+OPTIONS = ["heartbeat = 60", "tcp_listen_options.backlog = 4096"]  # as conf/docs/scale.md has it
+SETTLE_S = 30  # after the start: by then what only a start needs is closed
 BROKER_ENV = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none", "RABBITMQ_MAX_OPEN_FILES": str(DESCRIPTORS)}
 
 
 class Conductor:
-    """The stand-in conductor, in a process of its own."""
+    """The stand-in conductor, in a process of its own: of a cloud of Zed."""
 
     def __init__(self, folder, url, *conf):
         self.log, self.process = folder.file("conductor.log"), None
         self.arguments = [sys.executable, os.path.join(TOP, "tests/scale/conductor.py"), url, *conf]
 
     def __enter__(self):
-        self.process = spawn(self.arguments, self.log)
+        self.process = spawn(self.arguments, self.log, {"NOVASNAP_SERVICE_VERSION": "64"})
+        self._lines(1)
         return self
+
+    def _lines(self, count):
+        def are_there():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the conductor has ended; see {self.log}")
+            with open(self.log, errors="replace") as file:
+                lines = [line for line in file if line == "ready\n" or line.startswith("{")]
+            return lines if len(lines) >= count else None
+        return wait_for("the conductor", are_there, 60, 0.1)
+
+    def answered(self):
+        """Returns how many calls it has answered, by their kind."""
+        before = len(self._lines(1))
+        self.process.send_signal(signal.SIGUSR1)
+        return collections.Counter(json.loads(self._lines(before + 1)[-1]))
 
     def __exit__(self, *_):
         end(self.process)
@@ -55,8 +74,10 @@ def percentile(values, percent):
 
 
 def seconds(values):
+    """Returns the spread of these times, and how many of them are in each second."""
+    counted = collections.Counter(int(value) for value in values)
     return {"median": round(statistics.median(values), 2), "p99": round(percentile(values, 99), 2),
-            "last": round(max(values), 2)}
+            "last": round(max(values), 2), "per_s": [counted[second] for second in range(max(counted) + 1)]}
 
 
 def beam(broker):
@@ -77,57 +98,28 @@ def connects(log, mark):
     return [counted[second] for second in range(max(counted) + 1)]
 
 
-def burst(broker, fleet, count, half=lambda: None):
-    """Sends casts as fast as the broker takes them. `half` is called when half of them are sent. Returns the figures."""
-    with open(CAST) as file:
-        message = json.load(file)
-    sent = set()
-    began = time.time()
-    # As oslo.messaging publishes: what the broker has not confirmed is not sent.
-    with broker.connection(confirm_publish=True) as connection:
-        producer = connection.Producer()
-        for number in range(count):
-            if number == count // 2:
-                half()
-            message["args"]["instance"]["nova_object.data"]["uuid"] = str(uuid.uuid4())
-            message["args"]["image_id"] = str(uuid.uuid4())
-            message["_unique_id"] = uuid.uuid4().hex
-            sent.add(message["_unique_id"])
-            agent = fleet.agents[number % len(fleet.agents)]
-            producer.publish(json.dumps(message), exchange="nova", routing_key=f"compute.{agent.host}",
-                             content_type="application/json", content_encoding="utf-8", retry=True)
-    published = time.time() - began
-    own = [f"compute.{agent.host}" for agent in fleet.agents]
-    while True:
-        held = dict(line.split("\t") for line in
-                    broker.ctl("list_queues", "--no-table-headers", "name", "messages").splitlines())
-        if not sum(int(held[name]) for name in own):
-            break
-        if time.time() - began > 1800:
-            raise RuntimeError("the queues are not empty after 1800 s")
-        time.sleep(1)
-    acked = time.time() - began
-    ids, _last = fleet.journaled()
-    while fleet.open_jobs():
-        if time.time() - began > 3600:
-            raise RuntimeError("the jobs have not ended after 3600 s")
-        time.sleep(5)
-    return {"casts": count, "published_s": round(published, 1), "acked_s": round(acked, 1),
-            "ended_s": round(time.time() - began, 1), "lost": len(sent - set(ids)),
-            "twice": len(ids) - len(set(ids))}
+def cpus(fleet, others):
+    return {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in others.items()}}
 
 
-def rest(fleet, broker, libvirt, wait_s):
-    pids = {"broker": beam(broker), "libvirtd": libvirt.process.pid}
-    before = {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in pids.items()}}
+def rest(site, fleet, brokers, wait_s):
+    """Measures while nothing is asked of the agents."""
+    others = {"libvirtd": site.libvirt.process.pid, "conductor": site.conductor.process.pid,
+              **{f"broker {number}": beam(broker) for number, broker in enumerate(brokers, 1)}}
+    before, answered, traffic = cpus(fleet, others), site.conductor.answered(), Traffic(brokers)
     began = time.monotonic()
     time.sleep(wait_s)
     passed = time.monotonic() - began
-    after = {"agents": fleet.cpu(), **{name: meter.cpu(pid) for name, pid in pids.items()}}
+    after, calls, rates = cpus(fleet, others), site.conductor.answered() - answered, traffic.rates(len(fleet.agents))
     anonymous, pss = fleet.memory()
-    return {"cpu_percent": {name: round((after[name] - before[name]) / passed * 100, 1) for name in before},
+    return {"seconds": round(passed),
+            "cpu_percent": {name: round((after[name] - before[name]) / passed * 100, 1) for name in before},
             "anonymous_mib": round(statistics.median(anonymous), 2), "pss_mib": round(statistics.median(pss), 2),
-            "broker_pss_mib": round(meter.memory(pids["broker"])[1]), "seconds": round(passed)}
+            "anonymous_mib_most": round(max(anonymous), 2), **fleet.handles(),
+            "brokers_pss_mib": [round(meter.memory(beam(broker))[1]) for broker in brokers],
+            "per_agent_and_s": rates,
+            "calls_per_agent_and_s": {name: round(count / passed / len(fleet.agents), 4)
+                                      for name, count in calls.items()}}
 
 
 class Site:
@@ -135,7 +127,8 @@ class Site:
 
     def __init__(self, options, folder, stack):
         self.options, self.folder, self.stack = options, folder, stack
-        self.figures = {"agents": options.agents, "cpus": os.cpu_count()}
+        self.brokers, self.conductor = [], None
+        self.figures = {"agents": options.agents, "cpus": os.cpu_count(), "away_s": options.away}
         self.libvirt = Libvirtd(folder)
         self.libvirt.limits = "max_clients = 20000\nmax_queued_clients = 20000\nmax_anonymous_clients = 20000\n"
 
@@ -143,13 +136,22 @@ class Site:
         self.figures[name] = value
         print(f"{name}: {json.dumps(value)}", flush=True)
 
+    def burst(self, brokers, fleet, count, half=lambda: None):
+        answered = self.conductor.answered()
+        figures = send_burst(brokers, fleet, count, half)
+        figures["conductor_calls"] = sum((self.conductor.answered() - answered).values())
+        return figures
+
     def start(self, service):
         self.stack.callback(service.stop)
         service.start()
 
     def make_fleet(self, url, conf=(), **sections):
         self.start(self.libvirt)
-        self.stack.enter_context(Conductor(self.folder, url, *conf))
+        self.conductor = self.stack.enter_context(Conductor(self.folder, url, *conf))
+        time.sleep(5)
+        self.note("brokers_pss_mib_before", [round(meter.memory(beam(broker))[1]) for broker in self.brokers])
+        self.note("before", census(self.brokers[0], self.options.agents))
         fleet = fleets.Fleet(self.folder, self.options.agents, url, self.libvirt.uri,
                              novasnap={"control": "conductor", "report_state": "true"}, **sections)
         self.stack.callback(fleet.stop)
@@ -159,16 +161,17 @@ class Site:
 def measure_one(site):
     """One broker."""
     options, note = site.options, site.note
-    broker = Broker(site.folder, options=["heartbeat = 60"])
+    broker = Broker(site.folder, options=OPTIONS)
     broker.env.update(BROKER_ENV)
     site.start(broker)
+    site.brokers = [broker]
     fleet = site.make_fleet(broker.url)
     mark = os.path.getsize(broker.log)
     note("start_s", seconds(fleet.start()))
     note("start_connects_per_s", connects(broker.log, mark))
-    time.sleep(15)
-    note("connections", len(broker.ctl("list_connections", "--no-table-headers", "pid").split()))
-    note("rest", rest(fleet, broker, site.libvirt, options.rest))
+    time.sleep(SETTLE_S)
+    note("census", census(broker, options.agents))
+    note("rest", rest(site, fleet, [broker], options.rest))
     marks = fleet.marks()
     broker.stop()
     mark = os.path.getsize(broker.log)
@@ -176,27 +179,29 @@ def measure_one(site):
     broker.start()
     note("restart_s", seconds(fleet.wait_log((fleets.CONSUMES, fleets.PUBLISHES), marks, time.monotonic())))
     note("restart_connects_per_s", connects(broker.log, mark))
-    note("burst", burst(broker, fleet, options.casts))
+    note("burst", site.burst([broker], fleet, options.casts))
     anonymous, _pss = fleet.memory()
     note("anonymous_after_mib", round(statistics.median(anonymous), 2))
 
 
 def measure_cluster(site):
     """Three brokers, quorum queues. The second one is killed during the burst, and started again after it."""
-    cluster = Cluster(site.folder)
+    cluster = Cluster(site.folder, OPTIONS)
     for node in cluster.nodes:
         node.env.update(BROKER_ENV)
     site.start(cluster)
     conf = site.folder.file("oslo.conf")
+    site.brokers = cluster.nodes
     rabbit = {"rabbit_quorum_queue": "true", "rabbit_transient_quorum_queue": "true"}
     write_sections(conf, {"oslo_messaging_rabbit": rabbit})
     fleet = site.make_fleet(cluster.url, [conf], oslo_messaging_rabbit=rabbit)
     site.note("start_s", seconds(fleet.start()))
-    time.sleep(15)
-    site.note("rest", rest(fleet, cluster.nodes[0], site.libvirt, site.options.rest))
-    site.note("burst_with_a_kill", burst(cluster.nodes[0], fleet, site.options.casts, cluster.nodes[1].kill))
+    time.sleep(SETTLE_S)
+    site.note("census", census(cluster.nodes[0], site.options.agents))
+    site.note("rest", rest(site, fleet, cluster.nodes, site.options.rest))
+    site.note("burst_with_a_kill", site.burst(cluster.nodes, fleet, site.options.casts, cluster.nodes[1].kill))
     cluster.nodes[1].start()
-    site.note("burst", burst(cluster.nodes[0], fleet, site.options.casts))
+    site.note("burst", site.burst(cluster.nodes, fleet, site.options.casts // 5))
 
 
 def main():
@@ -208,6 +213,7 @@ def main():
     parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scale.py: ended by SIGTERM"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
     with Folder() as folder, contextlib.ExitStack() as stack:
