@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Measures novasnap and nova-compute in turn, on one machine in one run, and what Glance can receive at most. Real
 Nova, Keystone, Glance, RabbitMQ, libvirt and QEMU (the control plane of the end-to-end tests).
-  bench.py [--rounds N] [--parts casts,upload,others,five,compress,memory,guest,slow,ceph] [--json FILE]"""
+  bench.py [--rounds N] [--parts casts,upload,others,five,compress,memory,guest,slow,ceph] [--json FILE] [--more]
+The parts upload, five and compress pair each snapshot with its limit. The machine must do nothing else meanwhile."""
 import argparse
 import contextlib
 import json
@@ -189,6 +190,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--json", default="build/bench.json")
+    parser.add_argument("--more", action="store_true", help="add the rounds to those that the file has")
     options = parser.parse_args()
     sys.exit(supervisor.run(lambda folder: measure(folder, options), "novasnap-bench-"))
 
@@ -201,7 +203,13 @@ def measure(_folder, options):
     found["machine"] = machine()
     for part in options.parts.split(","):
         with Folder(f"novasnap-bench-{part}-") as folder:
-            found[part] = PARTS[part](folder, options.rounds if part in PAIRED else min(options.rounds, FEW))
+            results = PARTS[part](folder, options.rounds if part in PAIRED else min(options.rounds, FEW))
+        if part in PAIRED:
+            # Rounds of several runs stay pairs of their own.
+            run = time.strftime("%Y%m%d-%H%M%S")
+            results = [{**entry, "pair": f"{run} {entry['pair']}"} for entry in results]
+            results = (found.get(part, []) if options.more else []) + results
+        found[part] = results
         os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)
         with open(options.json, "w") as file:
             json.dump(found, file, indent=1)
