@@ -375,11 +375,16 @@ demo: ## Show a snapshot of a small guest with a private RabbitMQ and Glance (IM
 	@$(BUILDER) all
 	@BUILD=$(BUILD) IMAGES=$(or $(IMAGES),glance) ACCEL=$(or $(ACCEL),tcg) /usr/bin/python3 tests/demo/demo.py
 
+# Of a tree without a tag, the commit that was measured.
+BENCH_VERSION ?= $(VERSION)$(if $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null),,$(addprefix \
+                 +g,$(shell git rev-parse --short HEAD 2>/dev/null)))
 bench: ## Measure novasnapd beside nova-compute, on a machine that does nothing else; writes conf/docs/performance.md.
 	@tests/lib/deps.sh build run test e2e bench
 	@$(BUILDER) all bench-programs
 	BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --json $(BUILD)/bench.json
-	tests/bench/report.py $(BUILD)/bench.json --svg conf/docs/bench.svg --page conf/docs/performance.md
+	tests/bench/report.py $(BUILD)/bench.json --svg conf/docs/bench.svg --page conf/docs/performance.md \
+		--version '$(BENCH_VERSION)' --results tests/bench/results
+	tests/bench/versions.py tests/bench/results --svg conf/docs/bench-versions.svg
 
 # With fault points, since most of the recovery runs after a kill at one of them. COVERAGE_TESTS= runs only the unit
 # tests, in a minute.

@@ -13,11 +13,15 @@
 #include "image/source/zeros.h"
 #include "image/thread.h"
 
-#define SLOT_COUNT 32
+#define SLOT_COUNT 64
+/* The most slots that a worker takes at a time: waking a thread for each one would take longer than
+ * zstd. */
+#define CLAIM_MAX 8
 
 struct slot {
 	uint64_t index; /* of the cluster */
 	uint16_t size;	/* compressed */
+	bool plain;	/* is known not to get smaller */
 	bool done;	/* guarded by `lock`; the other fields belong to the slot's owner */
 };
 
@@ -45,6 +49,8 @@ struct compressor {
 	uint64_t next_index; /* where the search for the next cluster to read starts */
 	bool delivered;	     /* the caller is using the oldest slot */
 	uint64_t started;    /* total number of slots whose read was started */
+	/* One bit per cluster: it was compressed once, and did not get smaller. */
+	uint8_t *plain;
 	/* Reads that are not finished, in the order of their slots. */
 	struct slots_read reads[SLOT_COUNT];
 	uint64_t first_read; /* total number of reads finished */
@@ -82,8 +88,17 @@ static uint64_t free_slots(const struct compressor *compressor)
 	return SLOT_COUNT - (compressor->started - compressor->emptied);
 }
 
-/* Waits for a filled slot. Returns false if the worker must end. */
-static bool claim_slot(struct compressor *compressor, uint64_t *ret_n)
+/* Leaves filled slots for the other workers. */
+static uint64_t fair_share(const struct compressor *compressor)
+{
+	uint64_t share = (compressor->filled - compressor->claimed) / compressor->worker_count;
+
+	return CLAMP(share, 1, CLAIM_MAX);
+}
+
+/* Waits for filled slots, and claims those from `*ret_first` on. Returns false if the worker must
+ * end. */
+static bool claim_slots(struct compressor *compressor, uint64_t *ret_first, uint64_t *ret_end)
 {
 	bool stopping;
 
@@ -92,29 +107,39 @@ static bool claim_slot(struct compressor *compressor, uint64_t *ret_n)
 		pthread_cond_wait(&compressor->changed, &compressor->lock);
 	stopping = compressor->stopping;
 	if (!stopping) {
-		*ret_n = compressor->claimed++;
+		*ret_first = compressor->claimed;
+		compressor->claimed += fair_share(compressor);
+		*ret_end = compressor->claimed;
 		compressor->busy++;
 	}
 	pthread_mutex_unlock(&compressor->lock);
 	return !stopping;
 }
 
+static uint16_t compress_slot(const struct worker *worker, uint64_t n)
+{
+	const struct compressor *compressor = worker->compressor;
+	const unsigned char *input = slot_input(compressor, n);
+
+	if (image_is_zeros(input, CLUSTER_SIZE))
+		return CODEC_SIZE_ZEROS;
+	if (compressor->slots[n % SLOT_COUNT].plain)
+		return CODEC_SIZE_UNCOMPRESSED;
+	return codec_compress(worker->codec, input, slot_output(compressor, n));
+}
+
 static void *compressor_worker_main(void *opaque)
 {
 	struct worker *worker = opaque;
 	struct compressor *compressor = worker->compressor;
-	uint64_t n;
+	uint64_t first, end;
 
-	while (claim_slot(compressor, &n)) {
-		struct slot *slot = &compressor->slots[n % SLOT_COUNT];
-		const unsigned char *input = slot_input(compressor, n);
-
-		slot->size =
-			image_is_zeros(input, CLUSTER_SIZE)
-				? CODEC_SIZE_ZEROS
-				: codec_compress(worker->codec, input, slot_output(compressor, n));
+	while (claim_slots(compressor, &first, &end)) {
+		for (uint64_t n = first; n < end; n++)
+			compressor->slots[n % SLOT_COUNT].size = compress_slot(worker, n);
 		pthread_mutex_lock(&compressor->lock);
-		slot->done = true;
+		for (uint64_t n = first; n < end; n++)
+			compressor->slots[n % SLOT_COUNT].done = true;
 		compressor->busy--;
 		pthread_cond_broadcast(&compressor->changed);
 		pthread_mutex_unlock(&compressor->lock);
@@ -160,6 +185,7 @@ struct compressor *compressor_new(struct image_source *source, const struct clus
 	compressor->source = source;
 	compressor->clusters = clusters;
 	compressor->cancel = how->cancel;
+	compressor->plain = g_malloc0(cluster_map_count(clusters) / 8 + 1);
 	compressor->inputs = g_malloc(SLOT_COUNT * CLUSTER_SIZE);
 	compressor->outputs = g_malloc(SLOT_COUNT * CLUSTER_SIZE);
 	compressor->workers = g_new0(struct worker, threads);
@@ -199,6 +225,7 @@ void compressor_free(struct compressor *compressor)
 	pthread_cond_destroy(&compressor->changed);
 	pthread_mutex_destroy(&compressor->lock);
 	g_free(compressor->workers);
+	g_free(compressor->plain);
 	g_free(compressor->inputs);
 	g_free(compressor->outputs);
 	g_free(compressor);
@@ -268,9 +295,12 @@ static int start_reads(struct compressor *compressor, GError **error)
 /* Passes the slots of a finished read to the workers. */
 static void publish_slots(struct compressor *compressor, const struct slots_read *slots)
 {
-	for (unsigned i = 0; i < slots->count; i++)
-		compressor->slots[(compressor->filled + i) % SLOT_COUNT] =
-			(struct slot){slots->index + i, 0, false};
+	for (unsigned i = 0; i < slots->count; i++) {
+		uint64_t index = slots->index + i;
+
+		compressor->slots[(compressor->filled + i) % SLOT_COUNT] = (struct slot){
+			.index = index, .plain = compressor->plain[index / 8] >> index % 8 & 1};
+	}
 	pthread_mutex_lock(&compressor->lock);
 	compressor->filled += slots->count;
 	pthread_cond_broadcast(&compressor->changed);
@@ -322,6 +352,8 @@ int compressor_next(struct compressor *compressor, struct compressed_cluster *re
 	slot = &compressor->slots[compressor->emptied % SLOT_COUNT];
 	if (wait_for_slot(compressor, slot, error) < 0)
 		return -1;
+	if (slot->size == CODEC_SIZE_UNCOMPRESSED)
+		compressor->plain[slot->index / 8] |= (uint8_t)(1U << slot->index % 8);
 	*ret_compressed = (struct compressed_cluster){
 		.index = slot->index,
 		.size = slot->size,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Compresses the clusters of a source that contain data, and returns them in the guest's order. The
- * caller's thread reads the source, and several threads compress. There are buffers for 32 clusters
+ * caller's thread reads the source, and several threads compress. There are buffers for 64 clusters
  * ahead of the caller.
  */
 #ifndef NOVASNAP_IMAGE_COMPRESSOR_H

@@ -109,6 +109,10 @@ static G_NORETURN void run_child(const struct launch *launch)
 	_exit(EXIT_NOT_STARTED);
 }
 
+/* Otherwise qemu-nbd's malloc returns the buffer of each read to the kernel, which clears it again
+ * for the next one: a third of its CPU time. */
+#define MALLOC_TUNABLES "glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=33554432"
+
 /* The environment for sd_listen_fds(3), with space for the process id, which the child fills in. */
 static void prepare_environment(struct launch *launch)
 {
@@ -116,6 +120,7 @@ static void prepare_environment(struct launch *launch)
 	char **environment = g_environ_setenv(g_get_environ(), "LC_ALL", "C", TRUE);
 	guint count;
 
+	environment = g_environ_setenv(environment, "GLIBC_TUNABLES", MALLOC_TUNABLES, FALSE);
 	environment = g_environ_setenv(environment, "LISTEN_FDS", "1", TRUE);
 	environment = g_environ_unsetenv(environment, "LISTEN_FDNAMES");
 	environment = g_environ_unsetenv(environment, "LISTEN_PID");

@@ -62,8 +62,9 @@ def used(folders):
 class Meter(threading.Thread):
     """Watches a process with its children, other processes (QEMU's) and folders, while the block runs."""
 
-    def __init__(self, pid, others=(), folders=()):
+    def __init__(self, pid, others=(), folders=(), pause=0.1):
         super().__init__(daemon=True)
+        self.pause = pause
         self.pid, self.others, self.folders = pid, others, folders
         self.ended = threading.Event()
         self.first_cpu = cpu(pid)
@@ -87,7 +88,7 @@ class Meter(threading.Thread):
                                  zip(self.peak_memory, zip(*sizes)))
 
     def run(self):
-        while not self.ended.wait(0.1):
+        while not self.ended.wait(self.pause):
             self.look()
 
     def __enter__(self):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Prints the figures of a bench run as tables; draws the plot and puts the tables into a page.
-  report.py build/bench.json [--svg FILE] [--page conf/docs/performance.md]"""
+  report.py build/bench.json [--svg FILE] [--page conf/docs/performance.md] [--version NAME --results FOLDER]"""
 import argparse
 import json
 import os
@@ -10,6 +10,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 from page import gnuplot, put_into, spread, table  # noqa: E402
+import ratios  # noqa: E402
+import summary  # noqa: E402
 
 GIB, MIB = 1 << 30, 1 << 20
 KINDS = {"live": "running, disk of 10 GiB, 2 GiB allocated", "cold": "shut off, disk of 10 GiB, 2 GiB allocated",
@@ -18,9 +20,16 @@ WHO = {"stream": "novasnap `stream`", "rebase": "novasnap `rebase`, `extract`",
        "nova-compute": "nova-compute 26.2"}
 
 
+def upload_entries(found):
+    return found.get("upload", []) + found.get("others", [])
+
+
+def ratio_to_curl(results, who, kind):
+    return ratios.paired(results, {"who": who, "kind": kind}, {"who": "curl", "beside": who})
+
+
 def uploads(found):
-    results = found["upload"]
-    limit = statistics.median(entry["wall"] for entry in results if entry["who"] == "curl")
+    results = upload_entries(found)
     rows = []
     for kind, title in KINDS.items():
         for who, name in WHO.items():
@@ -31,19 +40,35 @@ def uploads(found):
 
             def column(key, by=1.0):
                 return statistics.median(entry[key] for entry in these) / by
-            walls = [entry["wall"] for entry in these]
-            rows.append([title, name, spread(walls, 2),
-                         "" if kind == "wide" else f"{statistics.median(walls) / limit:.2f}",
+            rows.append([title, name, str(len(these)), spread([entry["wall"] for entry in these], 2),
+                         "" if kind == "wide" else ratios.text(ratio_to_curl(results, who, kind)),
                          "" if kind == "wide" else f"{column('cpu', size / GIB):.2f}",
                          f"{column('written', size):.3f}", f"{column('peak_disk', size):.3f}",
                          f"{column('anonymous'):.1f}", f"{column('pss'):.0f}"])
     walls = [entry["wall"] for entry in results if entry["who"] == "curl"]
-    head = ["guest", "agent", "seconds: min / median / max", "÷ limit", "CPU s per GiB",
+    api = statistics.median(entry["api"] for entry in results if "api" in entry)
+    head = ["guest", "agent", "rounds", "seconds: min / median / max", "÷ limit (95 % interval)", "CPU s per GiB",
             "bytes written ÷ image", "peak disk use ÷ image", "anonymous memory, MiB, peak", "PSS, MiB, peak"]
-    return (f"The limit is `curl -T` of the finished image into the same Glance: {spread(walls, 2)} s. "
-            "Seconds run from nova-api's answer to the image being active. CPU time, memory and bytes "
-            "written count the agent and its children; bytes written also count QEMU. SHA-512 alone takes "
-            f"{found['sha512_s_per_gib']:.2f} s per GiB on this machine (`openssl speed`).\n\n" + table(head, rows))
+    return (f"The limit is `curl -T` of the finished image into the same Glance: {spread(walls, 2)} s in {len(walls)} "
+            "uploads. In each round one is measured between the snapshots of the two guests, whose order changes with "
+            "each round. `÷ limit` is the median of the ratios of such pairs, with its 95 % confidence interval "
+            f"({ratios.METHOD}). Both end when Glance's database says that the image is active. Snapshots begin with "
+            f"nova-api's answer; nova-api takes {api:.2f} s before it. CPU time, memory and bytes written count the agent "
+            "and its children; bytes written also count QEMU. SHA-512 alone takes "
+            f"{found['machine']['sha512_s_per_gib']:.2f} s per GiB on this machine (`openssl speed`).\n\n" +
+            table(head, rows))
+
+
+def fives(found):
+    names = {"curl": "five `curl -T`", "stream": "five snapshots, `stream`"}
+    rows = []
+    for who, name in names.items():
+        these = [entry for entry in found["five"] if entry["who"] == who]
+        rows.append([name, str(len(these)), spread([entry["wall"] for entry in these], 2),
+                     ratios.text(ratios.paired(found["five"], {"who": who}, {"who": "curl"})) if who != "curl" else ""])
+    return ("Five running guests with 512 MiB of data each, all at once, until the last image is active, next to five "
+            "uploads of the finished images at once:\n\n" +
+            table(["at once", "rounds", "seconds: min / median / max", "÷ limit (95 % interval)"], rows))
 
 
 def guests(found):
@@ -106,13 +131,16 @@ def compressions(found):
     rows = []
     for who in dict.fromkeys(entry["who"] for entry in found["compress"]):
         these = [entry for entry in found["compress"] if entry["who"] == who]
-        rows.append([who, spread([entry["wall"] for entry in these], 1),
+        rows.append([who, str(len(these)), spread([entry["wall"] for entry in these], 1),
+                     "" if who == "plain" else ratios.text(ratios.paired(found["compress"], {"who": who},
+                                                                        {"who": "plain"})),
                      *(f"{statistics.median(entry[key] for entry in these) / by:.{digits}f}"
                        for key, by, digits in (("size", 1 << 20, 0), ("cpu", 1, 1),
                                                ("written", 1 << 20, 0), ("anonymous", 1, 0)))])
-    head = ["compression", "seconds: min / median / max", "image, MiB", "CPU s", "written locally, MiB",
-            "anonymous memory, MiB, peak"]
-    return ("`snapshot_compression`, a shut-off guest's disk with 1 GiB of data, half random and half text:\n\n" +
+    head = ["compression", "rounds", "seconds: min / median / max", "÷ plain (95 % interval)", "image, MiB", "CPU s",
+            "written locally, MiB", "anonymous memory, MiB, peak"]
+    return ("`snapshot_compression`, a shut-off guest's disk with 1 GiB of data, half random and half text. In each round "
+            "plain and zstd are measured one after the other, whose order changes with each round:\n\n" +
             table(head, rows))
 
 
@@ -123,15 +151,13 @@ def casts(found):
 
 
 def plot(found, path):
-    results = found["upload"]
-    limit = statistics.median(entry["wall"] for entry in results if entry["who"] == "curl")
+    results = upload_entries(found)
     data = ""
     for who in WHO:
         line = [f'"{who}"']
         for kind in ("live", "cold"):
-            ratios = [entry["wall"] / limit for entry in results
-                      if (entry["who"], entry["kind"]) == (who, kind)]
-            line += [f"{value:.3f}" for value in (statistics.median(ratios), min(ratios), max(ratios))]
+            pairs = ratio_to_curl(results, who, kind)
+            line += [f"{value:.3f}" for value in ratios.interval(pairs)] if pairs else ["NaN"] * 3
         data += " ".join(line) + "\n"
     script = f"""set terminal svg size 640,360 font "sans,12" background "white"
 set output "{path}"
@@ -144,7 +170,7 @@ set yrange [0:*]
 set ylabel "seconds ÷ seconds of curl -T"
 set grid ytics
 set key top left
-set title "From the request to the active image: 2 GiB in a disk of 10 GiB (median, min to max)"
+set title "From the request to the active image: 2 GiB in a disk of 10 GiB (median, 95 % interval)"
 plot $data using 2:3:4:xtic(1) title "running", "" using 5:6:7 title "shut off", \\
      1 with lines lc "black" dt 2 title "what Glance can receive"
 """
@@ -157,15 +183,21 @@ def main():
     parser.add_argument("figures")
     parser.add_argument("--svg")
     parser.add_argument("--page", help="put the tables between its markers")
+    parser.add_argument("--version", help="of what was measured")
+    parser.add_argument("--results", help="keep the figures of this version in this folder")
     options = parser.parse_args()
+    if options.results and not options.version:
+        parser.error("--results needs --version")
     with open(options.figures) as file:
         found = json.load(file)
-    parts = {"upload": uploads, "slow": slow_disks, "guest": guests, "ceph": ceph_disks, "memory": memories,
+    parts = {"upload": uploads, "five": fives, "slow": slow_disks, "guest": guests, "ceph": ceph_disks, "memory": memories,
              "compress": compressions, "casts": casts}
     text = "\n".join(make(found) for name, make in parts.items() if name in found)
     print(text)
     if options.svg:
         plot(found, options.svg)
+    if options.results:
+        summary.write(found, options.version, options.results)
     if options.page:
         put_into(options.page, text)
 

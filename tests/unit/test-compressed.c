@@ -389,6 +389,32 @@ static void test_disk_changes(void)
 	image_source_free(encoder);
 }
 
+/* A cluster that did not get smaller is read once more, but not compressed once more. */
+static void test_random_is_not_compressed_again(gconstpointer zstd)
+{
+	struct memory_disk *disk = memory_disk_new(4 * MIB);
+	struct image_compression how = {.zstd = zstd != NULL, .threads = 2};
+	g_autoptr(GRand) rand = g_rand_new_with_seed(1);
+	g_autofree unsigned char *all = NULL;
+	struct image_source *encoder;
+	GError *error = NULL;
+	uint64_t data;
+
+	disk->bytes = g_malloc(4 * MIB);
+	fill_content(rand, disk->bytes, 4 * MIB, CONTENT_RANDOM);
+	memory_disk_add_extent(disk, 0, 4 * MIB, true);
+	encoder = image_source_new_qcow2_compressed(&disk->head, &how, NULL);
+	data = encoder->size - 4 * MIB;
+	memset(disk->bytes + MIB, 'x', CLUSTER_SIZE);
+	all = source_read_all(encoder, MIB);
+	g_assert_cmpmem(all + data, 4 * MIB, disk->bytes, 4 * MIB);
+	memset(disk->bytes + MIB, 0, CLUSTER_SIZE);
+	g_assert_cmpint(encoder->ops->read(encoder, 0, all, encoder->size, &error), ==, -1);
+	g_assert_error(error, IMAGE_SOURCE_ERROR, IMAGE_SOURCE_ERROR_FAILED);
+	g_clear_error(&error);
+	image_source_free(encoder);
+}
+
 static void test_speed(gconstpointer zstd)
 {
 	const char *path = g_getenv("NOVASNAP_SPEED");
@@ -430,6 +456,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/compressed/cancelled", test_cancelled);
 	g_test_add_func("/compressed/source-fails", test_source_fails);
 	g_test_add_func("/compressed/disk-changes", test_disk_changes);
+	g_test_add_data_func("/compressed/zlib/random-once", NULL,
+			     test_random_is_not_compressed_again);
+	g_test_add_data_func("/compressed/zstd/random-once", "",
+			     test_random_is_not_compressed_again);
 	g_test_add_data_func("/compressed/zlib/threads", NULL, test_same_for_any_threads);
 	g_test_add_data_func("/compressed/zstd/threads", "", test_same_for_any_threads);
 	g_test_add_data_func("/compressed/zlib/random-layouts", NULL, test_random_layouts);

@@ -238,6 +238,24 @@ static void test_server_error_text(void)
 	remove_socket_folder(&where);
 }
 
+/* It keeps the memory of a read for the next one, unless the operator has tuned it. */
+static void test_server_memory(void)
+{
+	static const char script[] = "echo \"tuned: $GLIBC_TUNABLES\" >&2; exit 1";
+	struct socket_folder where = make_socket_folder();
+	g_autoptr(GError) ours = NULL;
+	g_autoptr(GError) theirs = NULL;
+
+	g_unsetenv("GLIBC_TUNABLES");
+	g_assert_null(open_served(&where, script, &ours));
+	g_assert_nonnull(strstr(ours->message, "tuned: glibc.malloc.mmap_threshold="));
+	g_assert_true(g_setenv("GLIBC_TUNABLES", "glibc.malloc.check=0", TRUE));
+	g_assert_null(open_served(&where, script, &theirs));
+	g_assert_nonnull(strstr(theirs->message, "tuned: glibc.malloc.check=0"));
+	g_unsetenv("GLIBC_TUNABLES");
+	remove_socket_folder(&where);
+}
+
 static void test_server_cannot_start(void)
 {
 	static const char *const argv[] = {"novasnap-no-such-program", NULL};
@@ -340,6 +358,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nbd/empty-extents", test_empty_extents);
 	g_test_add_func("/nbd/too-large", test_too_large);
 	g_test_add_func("/nbd/server/error-text", test_server_error_text);
+	g_test_add_func("/nbd/server/memory", test_server_memory);
 	g_test_add_func("/nbd/server/cannot-start", test_server_cannot_start);
 	g_test_add_func("/nbd/server/is-killed", test_server_is_killed);
 	g_test_add_func("/nbd/server/dies-with-parent", test_server_dies_with_parent);
