@@ -102,7 +102,9 @@ int image_send(const struct image_sending *sending, struct image_source *source,
 		.finishing = report_finishing,
 		.opaque = (void *)sending,
 		.hash_algo = sending->hash_algo,
-		.resuming = task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
+		/* Also data of the earlier process may still be on its way. */
+		.resuming = task_was_begun(task) ||
+			    task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
 	};
 	struct image_meta meta;
 	cJSON *properties = image_metadata_build(task, sending->base, sending->name,

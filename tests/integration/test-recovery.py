@@ -5,6 +5,7 @@ become of instance, image and guest. SIGTERM lets a snapshot end in time, or lea
 and QEMU are real. Glance is real and stands behind a stand-in that holds uploads up. The conductor is a stand-in. A kill
 at each step: tests/faults."""
 import contextlib
+import http.client
 import os
 import signal
 import sqlite3
@@ -76,6 +77,23 @@ class Recovery(CaseEnvironment):
 
 def test_after_a_kill_the_snapshot_is_taken_again(env):
     env.kill_during_upload().is_whole()
+
+
+def test_data_of_the_earlier_process_arrives_late(env):
+    """As from a proxy that passes on what it has received. Glance refuses the next upload until that one is over."""
+    case = env.hold(env.agent, times=2)
+    env.restart()
+    env.wait_held(2)
+    late = http.client.HTTPConnection("127.0.0.1", env.glance.port, timeout=30)
+    with contextlib.closing(late):
+        late.putrequest("PUT", f"/v2/images/{case.image}/file")
+        late.putheader("Content-Type", "application/octet-stream")
+        late.putheader("Content-Length", "1000000")
+        late.endheaders(b"x" * 1000)
+        tap.wait_for("late data", lambda: env.glance.get(case.image)["status"] == "saving", 20)
+        env.front.release.set()
+        tap.wait_for("refusal", lambda: "answered 409" in env.agent.text(), 30)
+    case.is_whole()
 
 
 def test_the_task_state_was_cleared_meanwhile(env):
