@@ -2,11 +2,13 @@
 /*
  * Tries out what a server and a client declare, for `novasnap check`.
  */
+#include "rpc/amqp/beside-topology.h"
 #include "rpc/amqp/conflict.h"
 #include "rpc/amqp/connection.h"
 #include "rpc/amqp/declarations.h"
 #include "rpc/amqp/topology.h"
 #include "rpc/amqp/transport-url.h"
+#include "rpc/beside.h"
 #include "rpc/rpc.h"
 
 #define PROBE_CHANNEL 1
@@ -123,14 +125,17 @@ static bool is_stream(const struct declaration *declaration)
 	       g_str_equal(declaration->arguments[0].text, "stream");
 }
 
-static void probe_shared(struct probe *probe, const struct declaration *declaration)
+/* Compares what exists under the name of a declaration. What does not exist is not declared, but
+ * for a shared queue. */
+static void probe_existing(struct probe *probe, const struct declaration *declaration)
 {
 	g_autoptr(GError) refused = NULL;
 	enum broker_result result = probe_declare(probe, declaration, true, &refused, &refused);
 
 	if (result == BROKER_CHANNEL_CLOSED &&
 	    broker_reply_code(probe->connection) == AMQP_NOT_FOUND) {
-		if (declaration->kind == DECLARATION_QUEUE && !is_stream(declaration))
+		if (declaration->shared && declaration->kind == DECLARATION_QUEUE &&
+		    !is_stream(declaration))
 			probe_new_queue(probe, declaration);
 		else
 			probe->counts.missing++;
@@ -143,13 +148,16 @@ static void probe_shared(struct probe *probe, const struct declaration *declarat
 	} else if (result == BROKER_CHANNEL_CLOSED &&
 		   topology_is_conflict(probe->connection, refused)) {
 		g_autofree char *difference = conflict_describe(refused->message);
-		g_autofree char *advice = conflict_advice(refused->message);
+		g_autofree char *advice = conflict_advice(refused->message, !declaration->shared);
 		g_autofree char *text = g_strdup_printf(
-			"%s; novasnapd uses it as it is, but a nova-compute of this configuration "
-			"may not; %s",
-			difference, advice);
+			"%s%s; %s", difference,
+			declaration->shared ? "; novasnapd uses it as it is, but a nova-compute of "
+					      "this configuration may not"
+					    : "",
+			advice);
 
-		report_problem(probe, declaration, RPC_PROBE_DIFFERENT, text);
+		report_problem(probe, declaration,
+			       declaration->shared ? RPC_PROBE_DIFFERENT : RPC_PROBE_REFUSED, text);
 	} else {
 		report_problem(probe, declaration, RPC_PROBE_REFUSED, refused->message);
 	}
@@ -164,7 +172,7 @@ static void probe_list(struct probe *probe, GPtrArray *declarations)
 		    declaration->kind != DECLARATION_QUEUE)
 			continue;
 		if (declaration->shared)
-			probe_shared(probe, declaration);
+			probe_existing(probe, declaration);
 		else
 			probe_new_queue(probe, declaration);
 	}
@@ -197,20 +205,44 @@ static void probe_server(struct probe *probe)
 	}
 }
 
-int rpc_probe(const struct rpc_config *config, bool server, const char *const *notifications,
-	      rpc_probe_report report, void *opaque, struct rpc_probe_counts *ret_counts,
-	      GError **error)
+/* What `novasnap beside --enable` has made. */
+static void probe_beside(struct probe *probe, const struct rpc_beside_names *names)
 {
+	GPtrArray *list = beside_topology_exchange(probe->config, names, false);
+
+	g_ptr_array_extend_and_steal(list, beside_topology_queue(probe->config, names));
+	for (guint i = 0; i < list->len; i++) {
+		const struct declaration *declaration = g_ptr_array_index(list, i);
+
+		if (!declaration->shared && (declaration->kind == DECLARATION_EXCHANGE ||
+					     declaration->kind == DECLARATION_QUEUE))
+			probe_existing(probe, declaration);
+	}
+	g_ptr_array_unref(list);
+}
+
+int rpc_probe(const struct rpc_config *config, enum rpc_probe_server server,
+	      const char *const *notifications, rpc_probe_report report, void *opaque,
+	      struct rpc_probe_counts *ret_counts, GError **error)
+{
+	g_autoptr(rpc_beside_names_t) names = NULL;
 	struct probe probe = {.config = config, .report = report, .opaque = opaque};
 	int rc;
 
+	if (server == RPC_PROBE_BESIDE) {
+		names = rpc_beside_names_new(config, error);
+		if (!names)
+			return -1;
+	}
 	probe.url = transport_url_parse(config->transport_url, error);
 	if (!probe.url)
 		return -1;
 	probe.denied = g_string_new(NULL);
 	rc = probe_connect(&probe, error);
-	if (rc == 0 && server)
+	if (rc == 0 && server != RPC_PROBE_NO_SERVER)
 		probe_server(&probe);
+	if (rc == 0 && names)
+		probe_beside(&probe, names);
 	for (; rc == 0 && *notifications; notifications++)
 		probe_list(&probe, declarations_of_notifications(config, *notifications));
 	if (rc == 0)

@@ -179,14 +179,19 @@ struct rpc_probe_counts {
 	unsigned equal;
 	unsigned missing;
 };
-/* Tries out, on a connection of its own, what a server, also of alt_topic, and a client declare (if
- * `server`), and the queues of notifications with these names (NULL-terminated). What exists is
- * compared, and stays as it is; of a queue that does not exist, one of the same kind with a random
- * name is declared and deleted. Calls `report` for each exchange or queue that differs or is
+enum rpc_probe_server {
+	RPC_PROBE_NO_SERVER,
+	RPC_PROBE_EXCLUSIVE, /* what a server, also of alt_topic, and a client declare */
+	RPC_PROBE_BESIDE,    /* the same, and what rpc_beside_make has made */
+};
+/* Tries out, on a connection of its own, what is declared for a server, and the queues of
+ * notifications with these names (NULL-terminated). What exists is compared, and stays as it is; of
+ * a shared queue that does not exist, one of the same kind with a random name is declared and
+ * deleted. Calls `report` for each exchange or queue that differs or is
  * refused. Returns -1 with an error if no broker accepts a login. */
-int rpc_probe(const struct rpc_config *config, bool server, const char *const *notifications,
-	      rpc_probe_report report, void *opaque, struct rpc_probe_counts *ret_counts,
-	      GError **error);
+int rpc_probe(const struct rpc_config *config, enum rpc_probe_server server,
+	      const char *const *notifications, rpc_probe_report report, void *opaque,
+	      struct rpc_probe_counts *ret_counts, GError **error);
 
 /* The number of messages to this server that could not be used, since rpc_open. */
 unsigned rpc_rejected_count(const struct rpc *rpc);

@@ -4,7 +4,27 @@
  */
 #include "agent/check/mode.h"
 
+#include "agent/beside/state.h"
+
 #define SUBJECT "mode"
+
+static void check_beside(struct check *check)
+{
+	struct beside_state state;
+	g_autoptr(GError) error = NULL;
+
+	if (beside_state_read(check->config->state_dir, &state, &error) < 0)
+		check_report(check, CHECK_FAIL, SUBJECT, "beside: %s", error->message);
+	else if (state.stage == BESIDE_ENABLED && state.given_back)
+		check_report(check, CHECK_WARN, SUBJECT,
+			     "beside, and nova-compute has the requests directly, because "
+			     "novasnapd does not run or could not take them; `novasnap beside "
+			     "--status` tells why");
+	else
+		check_report(check, CHECK_OK, SUBJECT,
+			     "beside: nova-compute runs on this host; the stage is %s",
+			     beside_stage_name(state.stage));
+}
 
 void check_mode(struct check *check)
 {
@@ -15,7 +35,7 @@ void check_mode(struct check *check)
 			check, CHECK_FAIL, SUBJECT,
 			"beside, and [novasnap]control is none: " CONFIG_BESIDE_NEEDS_CONDUCTOR);
 	else if (config->beside)
-		check_report(check, CHECK_OK, SUBJECT, "beside: nova-compute runs on this host");
+		check_beside(check);
 	else if (!config->control || config->report_state)
 		check_report(check, CHECK_OK, SUBJECT,
 			     "exclusive: no nova-compute runs on this host; its casts are kept in "

@@ -114,7 +114,7 @@ static GPtrArray *list_notification_queues(const struct nova_notify_config *conf
 }
 
 static void check_queues(struct check *check, const char *subject, const struct rpc_config *config,
-			 bool server, const GPtrArray *notifications)
+			 enum rpc_probe_server server, const GPtrArray *notifications)
 {
 	struct queue_check queues = {.check = check, .subject = subject};
 	static const char *const none[] = {NULL};
@@ -125,10 +125,9 @@ static void check_queues(struct check *check, const char *subject, const struct 
 	if (rpc_probe(config, server, names, report_probe, &queues, &counts, &error) < 0)
 		check_report(check, CHECK_FAIL, subject, "%s", error->message);
 	else if (queues.reported == 0)
-		check_report(
-			check, CHECK_OK, subject,
-			"%u shared exchanges and queues are as configured, %u do not exist yet",
-			counts.equal, counts.missing);
+		check_report(check, CHECK_OK, subject,
+			     "%u exchanges and queues are as configured, %u do not exist yet",
+			     counts.equal, counts.missing);
 }
 
 void check_rabbitmq(struct check *check)
@@ -141,9 +140,11 @@ void check_rabbitmq(struct check *check)
 	if (check_broker(check, "RabbitMQ", &config, "[DEFAULT]", &has_alt)) {
 		if (!has_alt)
 			config.alt_topic = NULL;
-		check_queues(check, "queues", &config, true, other ? NULL : queues);
+		check_queues(check, "queues", &config,
+			     check->config->beside ? RPC_PROBE_BESIDE : RPC_PROBE_EXCLUSIVE,
+			     other ? NULL : queues);
 	}
 	if (other && check_broker(check, "RabbitMQ for notifications", other,
 				  "[oslo_messaging_notifications]", NULL))
-		check_queues(check, "queues for notifications", other, false, queues);
+		check_queues(check, "queues for notifications", other, RPC_PROBE_NO_SERVER, queues);
 }

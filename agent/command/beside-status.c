@@ -27,8 +27,9 @@ struct status_view {
 	struct rpc_beside_ping direct;
 	struct rpc_beside_ping requests;
 	bool requests_tried;
-	bool daemon;   /* novasnapd answers at its status socket */
-	bool answered; /* the forwarding thread answered */
+	bool daemon;	/* novasnapd answers at its status socket */
+	char *obstacle; /* why it does not take the requests; NULL: none, or unknown */
+	bool answered;	/* the forwarding thread answered */
 	struct rpc_beside_answer answer;
 	enum rpc_beside_evidence seen;
 	GPtrArray *problems; /* texts */
@@ -85,6 +86,8 @@ static int gather(struct status_view *view, GError **error)
 	int rc;
 
 	view->daemon = status != NULL;
+	view->obstacle = g_strdup(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(status, "beside"), "problem")));
 	cJSON_Delete(status);
 	if (beside_state_read(view->config->state_dir, &view->state, error) < 0 ||
 	    rpc_beside_look(&view->config->rpc, &view->objects, error) < 0)
@@ -148,8 +151,10 @@ static void judge_enabled(struct status_view *view)
 			    beside_stage_name(view->state.stage),
 			    view->state.stage == BESIDE_ENABLING ? "enable" : "disable");
 	else if (view->state.given_back)
-		add_problem(view, "the requests are given back to nova-compute: novasnapd takes "
-				  "them again when it works");
+		add_problem(view,
+			    "the requests are given back to nova-compute: novasnapd takes them "
+			    "again when it works%s%s",
+			    view->obstacle ? "; now: " : "", view->obstacle ? view->obstacle : "");
 	else if (!view->daemon)
 		add_problem(view, "novasnapd does not run, or this user may not ask it");
 	else if (!view->answered)
@@ -313,13 +318,16 @@ int beside_status(const struct config *config, bool json)
 	g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
 	struct status_view view = {.config = config, .names = names, .problems = problems};
 
-	if (!names || gather(&view, &error) < 0)
+	if (!names || gather(&view, &error) < 0) {
+		g_free(view.obstacle);
 		return beside_fail(error);
+	}
 	judge(&view);
 	if (json)
 		print_json(&view);
 	else
 		print_text(&view);
+	g_free(view.obstacle);
 	if (problems->len > 0)
 		return EXIT_FAILURE;
 	return view.state.stage == BESIDE_OFF ? EXIT_PENDING : EXIT_SUCCESS;

@@ -145,6 +145,8 @@ static void add_delays(cJSON *object, const char *name, gint64 last, gint64 medi
 cJSON *beside_keeper_describe(struct beside_keeper *keeper)
 {
 	cJSON *object = cJSON_CreateObject();
+	g_autofree char *obstacle =
+		keeper->watchdog ? beside_watchdog_problem(keeper->watchdog) : NULL;
 	struct rpc_forward_status status;
 	struct beside_state state;
 
@@ -160,8 +162,9 @@ cJSON *beside_keeper_describe(struct beside_keeper *keeper)
 	cJSON_AddNumberToObject(object, "dead_lettered", (double)status.rejected);
 	add_delays(object, "delay_ms", status.delay_last, status.delay_median, status.delay_max);
 	add_delays(object, "hop_ms", status.hop_last, status.hop_median, status.hop_max);
-	if (status.problem)
-		cJSON_AddStringToObject(object, "problem", status.problem);
+	if (status.problem || obstacle)
+		cJSON_AddStringToObject(object, "problem",
+					status.problem ? status.problem : obstacle);
 	rpc_forward_status_clear(&status);
 	return object;
 }

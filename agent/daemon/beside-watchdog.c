@@ -36,6 +36,8 @@ struct beside_watchdog {
 	struct beside_progress progress;
 	unsigned restored; /* the connection after which the broker's objects were made again */
 	gint64 restore_at; /* monotonic us: the next try */
+
+	char *problem; /* why the requests cannot be taken; NULL: none. Guarded by the lock */
 };
 
 static void give_back(struct beside_watchdog *watchdog, const char *reason)
@@ -49,6 +51,29 @@ static void give_back(struct beside_watchdog *watchdog, const char *reason)
 			  "one reaches it %d s late; run `novasnap beside --guard`",
 			  reason, error->message, RPC_BESIDE_TTL_MS / 1000);
 	beside_mode_end_give_back(watchdog->mode);
+}
+
+/* Returns whether the problem is another one than before. `error` NULL: there is none. */
+static bool set_problem(struct beside_watchdog *watchdog, const GError *error)
+{
+	bool is_new;
+
+	pthread_mutex_lock(&watchdog->lock);
+	is_new = error && g_strcmp0(watchdog->problem, error->message) != 0;
+	g_free(watchdog->problem);
+	watchdog->problem = error ? g_strdup(error->message) : NULL;
+	pthread_mutex_unlock(&watchdog->lock);
+	return is_new;
+}
+
+char *beside_watchdog_problem(struct beside_watchdog *watchdog)
+{
+	char *problem;
+
+	pthread_mutex_lock(&watchdog->lock);
+	problem = g_strdup(watchdog->problem);
+	pthread_mutex_unlock(&watchdog->lock);
+	return problem;
 }
 
 static void set_take_pause(struct beside_watchdog *watchdog)
@@ -85,12 +110,13 @@ static void watch_given_back(struct beside_watchdog *watchdog,
 	if (rpc_beside_control(&watchdog->config->rpc, RPC_BESIDE_TYPE_ECHO, NULL, ECHO_S, &answer,
 			       &error) == 0 &&
 	    beside_take(watchdog->config, &error) == 0) {
+		(void)set_problem(watchdog, NULL);
 		g_message("this host's requests come to novasnapd first again");
 		watchdog->take_pause_s = TAKE_PAUSE_S;
 		return;
 	}
-	g_warning("cannot take this host's requests: %s; trying again in %u s", error->message,
-		  watchdog->take_pause_s);
+	if (set_problem(watchdog, error))
+		g_warning("cannot take this host's requests: %s; trying again", error->message);
 	set_take_pause(watchdog);
 	watchdog->take_pause_s = MIN(watchdog->take_pause_s * 2, TAKE_PAUSE_MAX_S);
 }
@@ -107,10 +133,12 @@ static void restore_after_connecting(struct beside_watchdog *watchdog,
 		return;
 	if (beside_restore(watchdog->config, &error) == 0) {
 		watchdog->restored = status->connection;
+		(void)set_problem(watchdog, NULL);
 		return;
 	}
-	g_warning("cannot make again what the broker may have lost: %s; trying again in %d s",
-		  error->message, (int)(RESTORE_PAUSE_US / G_USEC_PER_SEC));
+	if (set_problem(watchdog, error))
+		g_warning("cannot make again what the broker may have lost: %s; trying again",
+			  error->message);
 	watchdog->restore_at = g_get_monotonic_time() + RESTORE_PAUSE_US;
 }
 
@@ -160,6 +188,7 @@ static void watchdog_free(struct beside_watchdog *watchdog)
 {
 	pthread_cond_destroy(&watchdog->changed);
 	pthread_mutex_destroy(&watchdog->lock);
+	g_free(watchdog->problem);
 	g_free(watchdog);
 }
 

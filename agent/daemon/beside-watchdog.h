@@ -16,6 +16,8 @@ struct beside_watchdog;
 /* The arguments must outlive it. NULL with RPC_ERROR_FAILED. */
 struct beside_watchdog *beside_watchdog_start(const struct config *config, struct rpc *rpc,
 					      struct beside_mode *mode, GError **error);
+/* Why the requests cannot be taken at the moment; NULL: no reason is known. The caller frees it. */
+char *beside_watchdog_problem(struct beside_watchdog *watchdog);
 /* Begins to give the requests back, without waiting for it. */
 void beside_watchdog_begin_stop(struct beside_watchdog *watchdog);
 /* Waits until they were given back, or could not be (half a minute at most), and frees it. */

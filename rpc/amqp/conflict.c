@@ -56,12 +56,28 @@ static const char *find_options(const char *argument, bool fanout)
 	return NULL;
 }
 
-char *conflict_advice(const char *message)
+static char *advise_on_own(const char *message)
+{
+	g_autofree char *queue = text_between(message, "for queue '", "'");
+	g_autofree char *vhost = text_between(message, "in vhost '", "'");
+
+	if (queue && vhost)
+		return g_strdup_printf(
+			"only novasnapd uses it: while nova-compute has the requests "
+			"(novasnap beside --status), delete it with `rabbitmqctl "
+			"delete_queue -p %s %s`, and novasnapd makes it again",
+			vhost, queue);
+	return g_strdup("`novasnap beside --disable` removes it");
+}
+
+char *conflict_advice(const char *message, bool own)
 {
 	g_autofree char *argument = text_between(message, ARGUMENT, "'");
 	g_autofree char *name = text_between(message, "' for ", " in vhost");
 	const char *options = find_options(argument, name && g_str_has_suffix(name, "_fanout'"));
 
+	if (own)
+		return advise_on_own(message);
 	return options ? g_strdup_printf("set %s as in the other services", options)
 		       : g_strdup("find out which service declared it so");
 }

@@ -13,8 +13,9 @@
 /* Whether a message of the broker is such a refusal. */
 bool conflict_is_refusal(const char *message);
 
-/* What to do about it: the options that determine the argument. The caller frees the text. */
-char *conflict_advice(const char *message);
+/* What to do about it: the options that determine the argument. `own`: only novasnapd declares it,
+ * for the mode beside. The caller frees the text. */
+char *conflict_advice(const char *message, bool own);
 
 /* The argument, and both values, for a user: "durable is true at the broker, and false by this
  * configuration". The caller frees the text. */

@@ -35,8 +35,9 @@ struct broker_session {
 	bool received_enough;
 };
 
-/* The broker's refusal of one operation. The text is the broker's own, with advice. */
-static int fail_operation(struct broker_session *session, enum broker_result result,
+/* The broker's refusal of one operation. The text is the broker's own, with advice. `own`: of an
+ * exchange or queue that only novasnapd declares. */
+static int fail_operation(struct broker_session *session, enum broker_result result, bool own,
 			  GError *refused, GError **error)
 {
 	int code = broker_reply_code(session->connection);
@@ -49,7 +50,7 @@ static int fail_operation(struct broker_session *session, enum broker_result res
 		return -1;
 	}
 	if (result == BROKER_CHANNEL_CLOSED && topology_is_conflict(session->connection, refused)) {
-		g_autofree char *advice = conflict_advice(refused->message);
+		g_autofree char *advice = conflict_advice(refused->message, own);
 
 		g_set_error(error, RPC_ERROR, RPC_ERROR_REFUSED, "%s; %s", refused->message,
 			    advice);
@@ -112,7 +113,7 @@ static int declare_one(struct broker_session *session, const struct declaration 
 			       ? 0
 			       : -1;
 	}
-	(void)fail_operation(session, result, refused, error);
+	(void)fail_operation(session, result, !declaration->shared, refused, error);
 	if (result == BROKER_CHANNEL_CLOSED)
 		(void)broker_select_confirms(session->connection, CHANNEL, NULL);
 	return -1;
@@ -149,7 +150,7 @@ static int check_operation(struct broker_session *session, const char *action, b
 	if (missing)
 		g_clear_error(&refused);
 	else
-		(void)fail_operation(session, result, refused, error);
+		(void)fail_operation(session, result, false, refused, error);
 	if (result == BROKER_CHANNEL_CLOSED) {
 		GError *problem = NULL;
 
@@ -358,7 +359,7 @@ const char *session_consume(struct broker_session *session, const char *exchange
 		result = topology_declare_one(session->connection, CHANNEL_RECEIVE, &list[i], false,
 					      &refused);
 		if (result != BROKER_OK) {
-			(void)fail_operation(session, result, refused, error);
+			(void)fail_operation(session, result, false, refused, error);
 			return NULL;
 		}
 	}

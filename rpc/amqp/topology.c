@@ -180,7 +180,7 @@ static enum broker_result declare_shared(struct broker_connection *connection,
 		topology_declare_one(connection, channel, declaration, false, &refused);
 
 	if (result == BROKER_CHANNEL_CLOSED && topology_is_conflict(connection, refused)) {
-		g_autofree char *advice = conflict_advice(refused->message);
+		g_autofree char *advice = conflict_advice(refused->message, false);
 
 		g_warning("%s; using the %s as it is; %s", refused->message,
 			  declaration->kind == DECLARATION_QUEUE ? "queue" : "exchange", advice);

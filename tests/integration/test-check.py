@@ -3,6 +3,7 @@
 """What `novasnap check` prints when everything is correct, and for each thing that is not. RabbitMQ, libvirt and Glance
 are real, Keystone is a stand-in. test-tls.py has the checks with TLS, test-unprivileged.py those as a user other than
 root."""
+import json
 import os
 import subprocess
 import sys
@@ -77,6 +78,13 @@ def test_the_mode(env):
         assert ("server delete" in lines["mode"]) == (word == "warn"), lines
     status, lines, _ = check(env.agent(novasnap={"mode": "beside", "control": "none"}))
     assert status == 1 and lines["mode"].startswith("FAIL") and "exclusive" in lines["mode"], lines
+    agent = env.agent(novasnap={"mode": "beside", "control": "conductor"})
+    os.makedirs(os.path.join(agent.state, "journal"), exist_ok=True)
+    for given_back, word in ((False, "ok "), (True, "warn")):
+        with open(os.path.join(agent.state, "journal/beside.json"), "w") as file:
+            json.dump({"stage": "enabled", "given_back": given_back, "marker": "0" * 32}, file)
+        _, lines, _ = check(agent)
+        assert lines["mode"].startswith(word) and ("beside --status" in lines["mode"]) == given_back, lines
     agent = env.agent()
     # As in an upgrade of a configuration that has only this key.
     agent.configure("novasnap", mode="beside", report_state="true")

@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "agent/recovery": {"agent/config", "agent/journal", "agent/task", "rpc", "image", "virt"},
     "agent/method": {"agent/config", "agent/journal", "agent/task", "rpc", "image", "virt"},
     "agent/task": {"agent/config", "agent/journal", "agent/metrics", "rpc", "image", "virt"},
-    "agent/check": {"agent/config", "rpc", "image", "virt"},
+    "agent/check": {"agent/beside", "agent/config", "rpc", "image", "virt"},
     "agent/beside": {"agent/config", "rpc", "image", "virt"},
     "agent/journal": set(),
     "agent/metrics": set(),

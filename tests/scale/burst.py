@@ -7,6 +7,7 @@ import time
 import uuid
 
 import amqp
+from kombu.exceptions import OperationalError
 
 from paths import CAST
 
@@ -40,7 +41,7 @@ def publish(brokers, casts):
                     producer.publish(waiting[0][2], exchange="nova", routing_key=waiting[0][1],
                                      content_type="application/json", content_encoding="utf-8")
                     waiting.popleft()
-        except (OSError, *amqp.Connection.recoverable_connection_errors, amqp.AMQPError):
+        except (OSError, *amqp.Connection.recoverable_connection_errors, amqp.AMQPError, OperationalError):
             time.sleep(0.5)
 
 

@@ -635,16 +635,26 @@ static void test_conflicts(void)
 		 "find out which service declared it so"},
 	};
 	static const char invalid[] = "406 PRECONDITION_FAILED - invalid arg 'x-expires' for queue";
+	g_autofree char *own = conflict_advice("406 PRECONDITION_FAILED - inequivalent arg "
+					       "'x-expires' for queue 'novasnap.a' in vhost 'v': "
+					       "received none but current is '1'",
+					       true);
+	g_autofree char *own_exchange = conflict_advice(
+		"406 PRECONDITION_FAILED - inequivalent arg 'durable' for exchange 'nova.a' in "
+		"vhost 'v': received 'true' but current is 'false'",
+		true);
 	g_autofree char *cut = conflict_describe("406 PRECONDITION_FAILED - inequivalent arg 'x'");
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autofree char *description = conflict_describe(cases[i].text);
-		g_autofree char *advice = conflict_advice(cases[i].text);
+		g_autofree char *advice = conflict_advice(cases[i].text, false);
 
 		g_assert_true(conflict_is_refusal(cases[i].text));
 		g_assert_cmpstr(description, ==, cases[i].description);
 		g_assert_cmpstr(advice, ==, cases[i].advice);
 	}
+	g_assert_nonnull(strstr(own, "`rabbitmqctl delete_queue -p v novasnap.a`"));
+	g_assert_nonnull(strstr(own_exchange, "beside --disable"));
 	g_assert_false(conflict_is_refusal(invalid));
 	g_assert_cmpstr(cut, ==, "406 PRECONDITION_FAILED - inequivalent arg 'x'");
 }
