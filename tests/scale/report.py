@@ -126,13 +126,17 @@ def host(found):
     names = [name for name in found if name != "seconds"]
     lines = {"connections": "connections", "channels": "channels", "queues": "queues", "anonymous memory, MiB": "anonymous_mib",
              "PSS, MiB": "pss_mib", "threads": "threads", "CPU at rest, % of a core": "cpu_percent",
-             "bytes per second to the broker": "from_agents_bytes", "and from it": "to_agents_bytes"}
+             "bytes per second to the broker": "from_agents_bytes", "bytes per second from the broker": "to_agents_bytes"}
 
     def cell(each, key):
-        value = each.get(key, "")
+        value = each.get(key, "as alone" if key in ("connections", "channels", "queues") else "")
+        if key.endswith("_bytes"):
+            return number(value)
         return str(len(value) if isinstance(value, list) else value)
     rows = [[title, *(cell(found[name], key) for name in names)] for title, key in lines.items()]
-    return (f"One host of a real Nova 26.2, {found['seconds']} s at rest:\n\n" + table(["", *names], rows))
+    return (f"One host of a real Nova 26.2, {found['seconds']} s at rest. The broker gets "
+            f"{found['nova-compute']['received']:.2f} messages per second with nova-compute, and "
+            f"{found['nova-compute with novasnapd']['received']:.2f} with both:\n\n" + table(["", *names], rows))
 
 
 def larger(found):
