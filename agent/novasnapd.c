@@ -168,6 +168,8 @@ static gboolean check_ready(gpointer opaque)
 	struct daemon *daemon = opaque;
 	gint64 waited_ms = (g_get_monotonic_time() - daemon->began) / 1000;
 
+	if (daemon_phase(daemon) != PHASE_SERVING)
+		return G_SOURCE_REMOVE;
 	if (!rpc_wait_ready(daemon->rpc, 0)) {
 		attach_to_main_loop(daemon,
 				    g_timeout_source_new((guint)CLAMP(
@@ -287,7 +289,17 @@ static gpointer start_main(gpointer opaque)
 	return NULL;
 }
 
+/* Metrics that cannot be given out do not keep snapshots from being taken. */
+static void start_observing(struct daemon *daemon)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (!daemon->error && observer_start(daemon->observer, &error) < 0)
+		g_warning("%s; going on without metrics", error->message);
+}
+
 /* Returns 0, or -1 with daemon->error. */
+
 static int start_serving(struct daemon *daemon)
 {
 	GThread *thread = g_thread_new("start", start_main, daemon);
@@ -298,8 +310,7 @@ static int start_serving(struct daemon *daemon)
 	if (!daemon->error)
 		daemon->status = status_start(daemon->config->state_dir, daemon->manager,
 					      daemon->context, &daemon->error);
-	if (!daemon->error)
-		(void)observer_start(daemon->observer, &daemon->error);
+	start_observing(daemon);
 	return daemon->error ? -1 : 0;
 }
 

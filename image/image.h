@@ -174,7 +174,9 @@ struct image_upload {
 	void *opaque; /* passed to all callbacks */
 	/* Glance's name of the hash algorithm; NULL or unknown to OpenSSL: "sha512". */
 	const char *hash_algo;
-	bool resuming; /* an earlier upload may have sent data: check the image before sending */
+	bool resuming; /* an earlier upload may have sent this data: check the image before sending
+			*/
+	bool late;     /* an earlier process's upload of other data may still arrive */
 	/* Set by image_store_upload. */
 	char hash[IMAGE_HASH_TEXT_SIZE]; /* hex; "" if unknown */
 	const char *hash_name;		 /* the hash algorithm that was used */

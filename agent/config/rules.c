@@ -17,7 +17,10 @@
 #define QUEUE_NAME_MAX 235
 #define REJECTED_BYTES_MAX (64 * MIB)
 /* Metrics are served without TLS and without a login. */
-#define LOOPBACK "^(127(\\.[0-9]{1,3}){3}|\\[::1\\]):[0-9]{1,5}$"
+#define OCTET "(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
+#define PORT                                                                                       \
+	"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+#define LOOPBACK "^(127(\\." OCTET "){3}|\\[::1\\]):" PORT "$"
 
 static char *own_string(struct config_inputs *inputs, char *text)
 {

@@ -149,8 +149,15 @@ static void watch(struct beside_watchdog *watchdog)
 
 	rpc_forward_check_stuck_write(watchdog->rpc);
 	rpc_forward_get_status(watchdog->rpc, &status);
-	if (beside_state_read(watchdog->config->state_dir, &state, NULL) == 0 &&
-	    state.stage == BESIDE_ENABLED) {
+	if (beside_state_read(watchdog->config->state_dir, &state, NULL) < 0) {
+		rpc_forward_status_clear(&status);
+		return;
+	}
+	/* `novasnap beside` may have solved it. */
+	if (state.stage != BESIDE_ENABLED ||
+	    (!state.given_back && status.connection == watchdog->restored))
+		(void)set_problem(watchdog, NULL);
+	if (state.stage == BESIDE_ENABLED) {
 		restore_after_connecting(watchdog, &status);
 		if (state.given_back)
 			watch_given_back(watchdog, &status);

@@ -102,9 +102,8 @@ int image_send(const struct image_sending *sending, struct image_source *source,
 		.finishing = report_finishing,
 		.opaque = (void *)sending,
 		.hash_algo = sending->hash_algo,
-		/* Also data of the earlier process may still be on its way. */
-		.resuming = task_was_begun(task) ||
-			    task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
+		.resuming = task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
+		.late = task_was_begun(task),
 	};
 	struct image_meta meta;
 	cJSON *properties = image_metadata_build(task, sending->base, sending->name,

@@ -87,12 +87,12 @@ struct exporter *exporter_start(const struct exporter_config *config, GError **e
 	exporter->context = g_main_context_new();
 	exporter->loop = g_main_loop_new(exporter->context, FALSE);
 	if (config->listen) {
+		g_autoptr(GError) local = NULL;
+
 		exporter->http = metrics_http_start(config->listen, &exporter->config.source,
-						    exporter->context, error);
-		if (!exporter->http) {
-			exporter_free(exporter);
-			return NULL;
-		}
+						    exporter->context, &local);
+		if (!exporter->http)
+			g_warning("%s; going on without this endpoint", local->message);
 	}
 	if (config->file) {
 		exporter->timer = g_timeout_source_new_seconds(config->interval_s);

@@ -22,6 +22,7 @@ struct glance_upload {
 	struct image_upload *upload;
 	struct pipeline *pipeline; /* of the current attempt */
 	bool may_be_complete;	   /* the store may have all data of the last attempt */
+	bool may_have_data;	   /* the image may have data of this upload */
 };
 
 static void report_bytes_sent(void *opaque, uint64_t bytes)
@@ -94,17 +95,28 @@ enum image_check {
 	IMAGE_CHECK_UNKNOWN,	 /* only while it is being checked: the reason is set as an error */
 };
 
+/* Data that this upload has not sent is another one's, also of the earlier process: the image must
+ * not be deleted because of it. */
+static void spare_other_data(const struct glance_upload *self, GError *error)
+{
+	if (!self->may_have_data)
+		error->code = IMAGE_ERROR_CONFLICT;
+}
+
 static enum image_check check_complete(struct glance_upload *self,
 				       const struct image_record *record, GError **error)
 {
 	struct image_upload *upload = self->upload;
 	struct image_checksum checksum;
+	GError *local = NULL;
 
 	if (hash_source(upload, error) < 0)
 		return IMAGE_CHECK_FAILED;
 	checksum = (struct image_checksum){upload->hash_name, upload->hash, upload->sent};
-	if (image_record_verify(record, &checksum, error) < 0) {
+	if (image_record_verify(record, &checksum, &local) < 0) {
 		self->may_be_complete = false;
+		spare_other_data(self, local);
+		g_propagate_error(error, local);
 		return IMAGE_CHECK_FAILED;
 	}
 	upload->verified = true;
@@ -172,6 +184,8 @@ static enum image_check check_image(struct glance_upload *self, GError **error)
 				    "%s %u s after its upload was interrupted; it is not uploaded "
 				    "again meanwhile",
 				    local->message, waited_s);
+			if (error)
+				spare_other_data(self, *error);
 			return IMAGE_CHECK_FAILED;
 		}
 		if (self->may_be_complete && upload->finishing)
@@ -194,7 +208,7 @@ static bool is_gone(const GError *error)
 static bool is_conflict_with_earlier(const struct glance_upload *self, const GError *error)
 {
 	return g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_CONFLICT) &&
-	       (self->upload->resuming || self->upload->attempts > 1);
+	       (self->upload->resuming || self->upload->late || self->upload->attempts > 1);
 }
 
 /* Whether the image must be checked after a failed attempt: before another one, or because it may
@@ -247,6 +261,8 @@ static int put_until_complete(struct glance_upload *self, struct glance_request 
 			report_bytes_sent(self, upload->sent);
 			return 0;
 		}
+		if (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_CONFLICT))
+			self->may_have_data = true;
 		may_retry = other_token ||
 			    ((may_succeed_later(local) || is_conflict_with_earlier(self, local)) &&
 			     retries++ < self->client->config->num_retries);
@@ -279,7 +295,12 @@ int glance_image_upload(void *self, const struct image_identity *identity, const
 			struct image_upload *upload, GError **error)
 {
 	struct glance_upload state = {
-		.client = self, .identity = identity, .id = id, .upload = upload};
+		.client = self,
+		.identity = identity,
+		.id = id,
+		.upload = upload,
+		.may_have_data = upload->resuming,
+	};
 	const struct http_upload body = {.read = read_pipeline,
 					 .sent = report_bytes_sent,
 					 .opaque = &state,

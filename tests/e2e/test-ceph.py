@@ -81,7 +81,8 @@ class CephEnvironment(Environment):
     cloud = agent = None
 
     def set_up(self):
-        ceph = self.ceph = Ceph(self.folder)
+        # All images of the tests, and some of them twice for a while.
+        ceph = self.ceph = Ceph(self.folder, gigabytes=max(8, DATA // 32))
         ceph.user("nova", NOVA_CAPS)
         ceph.user("glance", GLANCE_CAPS)
         self.reader = ceph.user("nova-readonly", READ_ONLY_CAPS)

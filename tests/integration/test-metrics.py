@@ -162,13 +162,19 @@ def test_what_the_endpoint_refuses(env):
     assert get(agent.port, method="HEAD")[0].status == 200
     for keys, status, wanted in (({"metrics_listen": "0.0.0.0:9178"}, 2, "must be an address of the loopback"),
                                  ({"metrics_listen": "127.0.0.1"}, 2, "must be an address of the loopback"),
-                                 ({"metrics_listen": "127.0.0.300:9178"}, 1, "must be an address of the loopback"),
-                                 ({"metrics_listen": f"127.0.0.1:{agent.port}"}, 1, "cannot listen at"),
+                                 ({"metrics_listen": "127.0.0.300:9178"}, 2, "must be an address of the loopback"),
+                                 ({"metrics_listen": "127.0.0.1:65536"}, 2, "must be an address of the loopback"),
                                  ({"metrics_file": "/tmp/novasnap.txt"}, 2, "must end in .prom")):
         other = env.make_agent(**keys)
         done = subprocess.run([os.path.join(other.programs, "novasnapd"), *other.files], capture_output=True, text=True,
                               timeout=60)
         assert done.returncode == status and wanted in done.stderr, (keys, done)
+
+
+def test_an_address_that_is_in_use_does_not_stop_snapshots(env):
+    first = env.agent()
+    second = env.start_agent(metrics_listen=f"127.0.0.1:{first.port}")
+    assert "cannot listen at [novasnap]metrics_listen" in second.text() and second.is_running(), second.text()
 
 
 def test_connections_and_their_time_are_bounded(env):

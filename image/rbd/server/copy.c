@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "image/rbd/server/parent.h"
 #include "image/rbd/server/reply.h"
 
 /* Metadata of an image. Its value is the image's name, since clones inherit metadata. */
@@ -62,19 +63,10 @@ static int has_data(struct server *server, rbd_image_t image)
 
 int copy_is_ours(struct server *server, rbd_image_t image, const char *name)
 {
-	rbd_linked_image_spec_t parent;
-	rbd_snap_spec_t snap;
 	int rc = has_mark(image, name);
 
-	if (rc != 0)
-		return rc;
-	rc = rbd_get_parent(image, &parent, &snap);
-	if (rc == 0) {
-		rc = g_str_has_prefix(snap.name, IMAGE_RBD_SNAP_PREFIX);
-		rbd_linked_image_spec_cleanup(&parent);
-		rbd_snap_spec_cleanup(&snap);
-		return rc;
-	}
+	if (rc == 0)
+		rc = parent_has_prefix(server, image, IMAGE_RBD_SNAP_PREFIX);
 	if (rc != -ENOENT)
 		return rc;
 	rc = has_data(server, image);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "image/rbd/server/parent.h"
 #include "image/rbd/server/reply.h"
 
 /* How much of the image is asked for at once, so that there is progress to report. */
@@ -60,34 +61,6 @@ static bool has_fast_diff(rbd_image_t image)
 	       !(flags & (RBD_FLAG_FAST_DIFF_INVALID | RBD_FLAG_OBJECT_MAP_INVALID));
 }
 
-/* Opens the parent's snapshot. Returns 0, -ENOENT without a parent, or another error. */
-static int open_parent(struct server *server, rbd_image_t image, rados_ioctx_t *ret_io,
-		       rbd_image_t *ret_parent)
-{
-	rbd_linked_image_spec_t parent;
-	rbd_snap_spec_t snap;
-	int rc = rbd_get_parent(image, &parent, &snap);
-
-	if (rc < 0)
-		return rc;
-	rc = parent.trash ? -EOPNOTSUPP
-			  : rados_ioctx_create2(server->cluster, parent.pool_id, ret_io);
-	if (rc == 0) {
-		rados_ioctx_set_namespace(*ret_io, parent.pool_namespace);
-		rc = rbd_open_by_id_read_only(*ret_io, parent.image_id, ret_parent, NULL);
-		if (rc == 0) {
-			rc = rbd_snap_set_by_id(*ret_parent, snap.id);
-			if (rc < 0)
-				(void)rbd_close(*ret_parent);
-		}
-		if (rc < 0)
-			rados_ioctx_destroy(*ret_io);
-	}
-	rbd_linked_image_spec_cleanup(&parent);
-	rbd_snap_spec_cleanup(&snap);
-	return rc == -ENOENT ? -EIO : rc;
-}
-
 /*
  * Returns whether the image and all its parents have a map of their objects that is valid. Then the
  * maps tell which objects exist, and no object is asked. Otherwise each object tells its own
@@ -102,7 +75,7 @@ static bool maps_are_valid(struct server *server, rbd_image_t image, unsigned de
 
 	if (!has_fast_diff(image))
 		return false;
-	rc = open_parent(server, image, &io, &parent);
+	rc = parent_open(server, image, &io, &parent);
 	if (rc < 0)
 		return rc == -ENOENT;
 	valid = depth < PARENTS_MAX && maps_are_valid(server, parent, depth + 1);
