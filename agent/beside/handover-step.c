@@ -49,6 +49,22 @@ static int send_marker(const struct config *config, const struct beside_state *s
 	return -1;
 }
 
+int handover_check_exchange(const struct config *config, const struct beside_state *state,
+			    GError **error)
+{
+	const char *now = config->rpc.control_exchange;
+
+	if (!*state->exchange || g_str_equal(state->exchange, now))
+		return 0;
+	g_set_error(
+		error, RPC_ERROR, RPC_ERROR_CONFIG,
+		"[DEFAULT]control_exchange gives the cloud's exchange %s, and at --enable it was "
+		"%s: is the line in nova-compute's configuration another host's? This host's is "
+		"control_exchange = %s.%s",
+		now, state->exchange, state->exchange, config->rpc.host);
+	return -1;
+}
+
 int handover_take(const struct config *config, struct beside_state *state, GError **error)
 {
 	g_autoptr(GError) undone = NULL;

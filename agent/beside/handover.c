@@ -22,6 +22,8 @@ static int run_enabled(const struct config *config, step_fn *step, const char *r
 	if (lock < 0)
 		return -1;
 	rc = beside_state_read(config->state_dir, &state, error);
+	if (rc == 0 && state.stage == BESIDE_ENABLED)
+		rc = handover_check_exchange(config, &state, error);
 	if (rc == 0 && state.stage == BESIDE_ENABLED) {
 		if (reason)
 			g_message("giving this host's requests back to nova-compute: %s", reason);

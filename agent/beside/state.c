@@ -72,10 +72,12 @@ static bool parse_state(const cJSON *object, struct beside_state *state)
 {
 	const char *stage = json_string(object, "stage");
 	const char *marker = json_string(object, "marker");
+	const char *exchange = json_string(object, "exchange");
 
 	if (!stage || !marker || strlen(marker) >= sizeof(state->marker))
 		return false;
 	(void)g_strlcpy(state->marker, marker, sizeof(state->marker));
+	(void)g_strlcpy(state->exchange, exchange ? exchange : "", sizeof(state->exchange));
 	state->given_back = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "given_back"));
 	for (size_t i = BESIDE_ENABLING; i < G_N_ELEMENTS(stage_names); i++) {
 		if (g_str_equal(stage_names[i], stage))
@@ -115,6 +117,8 @@ static char *state_text(const struct beside_state *state)
 	cJSON_AddStringToObject(object, "stage", stage_names[state->stage]);
 	cJSON_AddBoolToObject(object, "given_back", state->given_back);
 	cJSON_AddStringToObject(object, "marker", state->marker);
+	if (*state->exchange)
+		cJSON_AddStringToObject(object, "exchange", state->exchange);
 	text = cJSON_PrintUnformatted(object);
 	cJSON_Delete(object);
 	return text;

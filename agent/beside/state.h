@@ -5,7 +5,8 @@
  *
  * beside.json is written by `novasnap beside`, and by beside_take and beside_give_back
  * (handover.h):
- *   {"stage": "enabled", "given_back": false, "marker": "<32 hexadecimal digits>"}
+ *   {"stage": "enabled", "given_back": false, "marker": "<32 hexadecimal digits>",
+ *    "exchange": "nova"}
  * It exists from the first step of --enable to the last one of --disable.
  *
  * beside-intercepting holds the id of the marker that novasnapd's forwarding thread has received,
@@ -35,11 +36,14 @@ enum beside_stage {
 };
 
 #define BESIDE_MARKER_BYTES 33 /* with the NUL */
+#define BESIDE_EXCHANGE_BYTES 256
 
 struct beside_state {
 	enum beside_stage stage;
 	bool given_back;		  /* requests go to nova-compute's queue */
 	char marker[BESIDE_MARKER_BYTES]; /* of the last take; "": none */
+	/* The cloud's control exchange at --enable; "": unknown. */
+	char exchange[BESIDE_EXCHANGE_BYTES];
 };
 
 /* "off", "enabling", "enabled", "disabling", "removing". */

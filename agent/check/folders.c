@@ -76,10 +76,7 @@ static void check_existing(struct check *check, const struct folder *folder, con
 		check_report(check, CHECK_FAIL, subject, "mode %04o, owner %s: %s", mode, owner,
 			     problem);
 	else if (check_qemu_access(check, folder, &error) < 0)
-		check_report(check, CHECK_FAIL, subject,
-			     "%s; conf/novasnap.tmpfiles creates the folders with the right "
-			     "owners and modes",
-			     error->message);
+		check_report(check, CHECK_FAIL, subject, "%s", error->message);
 	else if (available < folder->free_min_mib)
 		check_report(check, CHECK_FAIL, subject,
 			     "%" G_GUINT64_FORMAT " MiB free, at least %" G_GUINT64_FORMAT
@@ -117,8 +114,8 @@ static void check_missing(struct check *check, const struct folder *folder)
 			     "does not exist yet; novasnapd will create it");
 	else
 		check_report(check, CHECK_FAIL, subject,
-			     "does not exist, and this user may not create it in %s; create it as "
-			     "in conf/novasnap.tmpfiles",
+			     "does not exist, and this user may not create it in %s; "
+			     "tmpfiles.d/novasnap.conf has its owner and mode",
 			     parent);
 }
 

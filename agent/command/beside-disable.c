@@ -67,6 +67,8 @@ static int hand_back(const struct config *config, const struct rpc_beside_object
 
 	if (beside_state_read(config->state_dir, &state, NULL) < 0)
 		state = (struct beside_state){.stage = BESIDE_OFF};
+	if (handover_check_exchange(config, &state, error) < 0)
+		return -1;
 	state.stage = BESIDE_DISABLING;
 	if (beside_state_write(config->state_dir, &state, error) < 0 ||
 	    beside_check_fault("beside-pass", "before", error) < 0)

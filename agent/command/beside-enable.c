@@ -136,8 +136,10 @@ static int enable_locked(const struct config *config, GError **error)
 	/* A damaged file is written again. */
 	if (beside_state_read(config->state_dir, &state, NULL) < 0)
 		state = (struct beside_state){.stage = BESIDE_ENABLING};
-	if (check_before(config, &state, &exchange, error) < 0)
+	if (handover_check_exchange(config, &state, error) < 0 ||
+	    check_before(config, &state, &exchange, error) < 0)
 		return -1;
+	(void)g_strlcpy(state.exchange, config->rpc.control_exchange, sizeof(state.exchange));
 	first = state.stage == BESIDE_OFF;
 	if (state.stage != BESIDE_ENABLED) {
 		state.stage = BESIDE_ENABLING;

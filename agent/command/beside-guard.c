@@ -135,7 +135,8 @@ static int guard_locked(const struct config *config, GError **error)
 	/* After the first step of a removal that was interrupted, only --disable goes on. */
 	if (state.stage == BESIDE_OFF || state.stage == BESIDE_REMOVING)
 		return EXIT_SUCCESS;
-	if (rpc_beside_look(&config->rpc, &objects, error) < 0)
+	if (handover_check_exchange(config, &state, error) < 0 ||
+	    rpc_beside_look(&config->rpc, &objects, error) < 0)
 		return -1;
 	report_loss(&objects);
 	if (state.given_back && state.stage != BESIDE_ENABLING)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "agent/beside/state.h"
+#include "agent/beside/handover-step.h"
 #include "agent/command/beside-common.h"
 #include "agent/command/beside-parts.h"
 #include "agent/command/common.h"
@@ -90,6 +90,7 @@ static int gather(struct status_view *view, GError **error)
 		cJSON_GetObjectItemCaseSensitive(status, "beside"), "problem")));
 	cJSON_Delete(status);
 	if (beside_state_read(view->config->state_dir, &view->state, error) < 0 ||
+	    handover_check_exchange(view->config, &view->state, error) < 0 ||
 	    rpc_beside_look(&view->config->rpc, &view->objects, error) < 0)
 		return -1;
 	rc = thread_start(&thread, THREAD_STACK_SIZE, observe, view);
@@ -120,7 +121,7 @@ static void judge_off(struct status_view *view)
 
 static void judge_requests(struct status_view *view)
 {
-	if (!view->requests_tried)
+	if (!view->requests_tried || view->state.stage == BESIDE_DISABLING)
 		return;
 	if (view->requests.returned)
 		add_problem(view,
@@ -139,6 +140,11 @@ static void judge_enabled(struct status_view *view)
 {
 	const struct rpc_beside_objects *objects = &view->objects;
 
+	if (view->state.stage == BESIDE_DISABLING || view->state.stage == BESIDE_REMOVING) {
+		add_problem(view, "--disable is under way, or was interrupted: run it again, and "
+				  "restart nova-compute without the line");
+		return;
+	}
 	if (!objects->exchange || !objects->queue.exists || !objects->notification_exchange)
 		add_problem(view,
 			    "the broker has lost the exchange or the queue: novasnap beside "
@@ -146,10 +152,8 @@ static void judge_enabled(struct status_view *view)
 	if (objects->queue.consumers > 1)
 		add_problem(view, "%u processes consume the queue %s: only novasnapd may",
 			    objects->queue.consumers, view->names->queue);
-	if (view->state.stage != BESIDE_ENABLED)
-		add_problem(view, "the stage is %s: run --%s again",
-			    beside_stage_name(view->state.stage),
-			    view->state.stage == BESIDE_ENABLING ? "enable" : "disable");
+	if (view->state.stage == BESIDE_ENABLING)
+		add_problem(view, "--enable is under way, or was interrupted: run it again");
 	else if (view->state.given_back)
 		add_problem(view,
 			    "the requests are given back to nova-compute: novasnapd takes them "

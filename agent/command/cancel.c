@@ -58,6 +58,11 @@ static int cancel_by_broker(const struct config *config, const char *host, const
 				  g_steal_pointer(&args), REPLY_S, error);
 	if (answer)
 		count = cJSON_IsNumber(answer) ? answer->valueint : 0;
+	else if (g_error_matches(*error, RPC_ERROR, RPC_ERROR_REMOTE) &&
+		 strstr((*error)->message, "NoSuchMethod"))
+		g_prefix_error(
+			error,
+			"novasnapd does not run on host %s, or has not its requests: ", host);
 	cJSON_Delete(answer);
 	cJSON_Delete(args);
 	rpc_close(rpc, 0);

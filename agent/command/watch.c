@@ -59,6 +59,9 @@ int command_watch(const struct command_context *context, int argc, char **argv)
 		return status;
 	if (timeout < 0)
 		return command_fail_usage("watch", "--timeout must not be negative");
+	if ((image && !g_uuid_string_is_valid(image)) ||
+	    (instance && !g_uuid_string_is_valid(instance)))
+		return command_fail_usage("watch", "name the image or the instance by its UUID");
 	config = command_config(context, "watch");
 	return config ? watch_snapshots(config, image, instance, (unsigned)timeout, json)
 		      : EXIT_USAGE;

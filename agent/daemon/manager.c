@@ -117,7 +117,7 @@ static int make_folders(const struct config *config, GError **error)
 	}
 	if (g_mkdir_with_parents(scratch, 0711) < 0)
 		g_warning("cannot create [novasnap]scratch_dir %s: %s; running guests are not "
-			  "streamed without it; create it as in conf/novasnap.tmpfiles",
+			  "streamed without it; tmpfiles.d/novasnap.conf has its owner and mode",
 			  scratch, g_strerror(errno));
 	return 0;
 }

@@ -91,6 +91,21 @@ static int store_token(struct keystone_client *client, struct http_reply *reply,
 }
 
 /* Requests a token. The caller holds the lock. */
+/* Keystone does not say which part of a credential is wrong. */
+static void explain_refusal(const struct keystone_config *user, GError **error)
+{
+	char *message;
+
+	if (!error || !*error)
+		return;
+	message = g_strdup_printf("%s; %s", (*error)->message,
+				  user->method == KEYSTONE_TOKEN
+					  ? "the token has expired, or is another cloud's"
+					  : "its name, password, project or domains are wrong");
+	g_free((*error)->message);
+	(*error)->message = message;
+}
+
 static int fetch_token(struct keystone_client *client, const char *request_id, GError **error)
 {
 	const struct keystone_config *user = client->user;
@@ -123,6 +138,8 @@ static int fetch_token(struct keystone_client *client, const char *request_id, G
 			g_strdup_printf("requesting a token for %s: POST %s", who, url);
 
 		http_reply_set_error(&reply, action, error);
+		if (reply.status == 401)
+			explain_refusal(user, error);
 		rc = -1;
 	}
 	if (rc == 0)

@@ -61,7 +61,7 @@ static bool is_same_file(int fd, const char *path)
 static int open_locked(const char *part_path, int flags, GError **error)
 {
 	for (;;) {
-		int fd = open(part_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | flags, 0644);
+		int fd = open(part_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | flags, 0640);
 
 		if (fd < 0)
 			return directory_file_set_error(error, "opening", part_path);

@@ -202,6 +202,20 @@ def test_the_queue_has_other_arguments(env):
     wait_until("no problem is left", lambda: not site.status()["problems"])
 
 
+def test_the_line_of_another_host(env):
+    """Nothing is made at the broker: it would be the other host's exchange."""
+    site = env.site().start().enable()
+    before = site.objects()
+    site.agent.configure("DEFAULT", control_exchange="nova.other")
+    for command in ("--guard", "--status", "--enable", "--disable"):
+        text = site.beside(command, status=FAILED)
+        check("another host's" in text and f"control_exchange = {site.exchange}" in text, text)
+    equal(site.objects(), before, "the broker")
+    site.agent.configure("DEFAULT", control_exchange="nova")
+    site.beside("--guard")
+    site.reaches()
+
+
 def test_nova_compute_starts_slowly(env):
     """It uses its exchange long before it serves requests."""
     site = env.site().start()

@@ -125,7 +125,7 @@ def test_folders(env):
     fails(agent, "state_dir", "everybody may write", "0777")
     os.chmod(state, 0o711)
     os.chmod(run, 0o700)
-    fails(agent, "run_dir", "QEMU's user", run, "mode 0700", "tmpfiles")
+    fails(agent, "run_dir", "QEMU's user", run, "mode 0700", f"chmod o+x {run}")
     os.chmod(run, 0o711)
     assert check(agent)[0] == 0
     # A folder above it.
@@ -209,7 +209,8 @@ def test_glance_and_keystone(env):
     status, _, shown = check(env.agent(f"{env.glance.url},{away}"))
     found = [line[:4].strip() for line in shown if "  Glance at" in line]
     assert status == 1 and found == ["ok", "FAIL"], shown
-    fails(env.agent(keystone_authtoken=env.user("wrong")), "[keystone_authtoken]", "401")
+    fails(env.agent(keystone_authtoken=env.user("wrong")), "[keystone_authtoken]", "401",
+          "its name, password, project or domains are wrong")
     fails(env.agent(keystone_authtoken=env.user(auth_url=away)), "[keystone_authtoken]", away)
     fails(env.agent(service_user={"send_service_user_token": "true"}), "[service_user]", "auth_url")
 

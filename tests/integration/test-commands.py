@@ -147,7 +147,8 @@ def test_options_of_the_commands(env):
                       ["send", "snapshot_instance", "--domain", "x", "--timeout", "5"],
                       ["replay", "x", "--instance", "y"], ["replay", "x", "--local", "--host", "y"],
                       ["record", "--count", "-1", "x"], ["record", "--count", "many", "x"],
-                      ["watch", "--timeout", "-1"], ["snapshot", "--to", "relative", "x"]):
+                      ["watch", "--timeout", "-1"], ["watch", "--image", "abc"], ["watch", "--instance", "name"],
+                      ["snapshot", "--to", "relative", "x"]):
         env.fails(2, f"see novasnap {arguments[0]} --help", *arguments)
 
 

@@ -134,9 +134,11 @@ static int check_traversable(const struct virt_user *user, const char *folder, G
 		return 0;
 	owner = virt_user_name(st.st_uid);
 	group = group_name(st.st_gid);
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
-		    "QEMU's user %s cannot traverse %s (mode %04o, owner %s:%s)", name, folder,
-		    (unsigned)st.st_mode & 07777, owner, group);
+	g_set_error(
+		error, VIRT_ERROR, VIRT_ERROR_CONFIG,
+		"QEMU's user %s cannot traverse %s (mode %04o, owner %s:%s); allow it with `chmod "
+		"o+x %s`, or set another folder",
+		name, folder, (unsigned)st.st_mode & 07777, owner, group, folder);
 	return -1;
 }
 
@@ -183,7 +185,7 @@ int virt_user_check_shared(const struct virt_user *user, const char *folder, GEr
 	g_set_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG,
 		    "novasnapd does not run as root, and cannot share files in %s with QEMU: %s; "
 		    "the folder needs mode 2770 and a group that both users are in, as in "
-		    "conf/novasnap.tmpfiles (novasnap check has details)",
+		    "tmpfiles.d/novasnap.conf (novasnap check has details)",
 		    folder, why);
 	return -1;
 }

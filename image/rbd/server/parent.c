@@ -9,7 +9,7 @@
 #define NAME_SIZE 256
 
 int parent_open(struct server *server, rbd_image_t image, rados_ioctx_t *ret_io,
-		       rbd_image_t *ret_parent)
+		rbd_image_t *ret_parent)
 {
 	rbd_linked_image_spec_t parent;
 	rbd_snap_spec_t snap;
