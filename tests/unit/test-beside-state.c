@@ -44,13 +44,17 @@ static void test_round_trip(void)
 	g_assert_cmpint(beside_state_read(folder, &state, NULL), ==, 0);
 	g_assert_cmpint(state.stage, ==, BESIDE_OFF);
 	for (int stage = BESIDE_ENABLING; stage <= BESIDE_REMOVING; stage++) {
-		struct beside_state written = {stage, stage % 2 == 0, MARKER};
+		struct beside_state written = {.stage = stage,
+					       .given_back = stage % 2 == 0,
+					       .marker = MARKER,
+					       .exchange = "nova"};
 
 		g_assert_cmpint(beside_state_write(folder, &written, NULL), ==, 0);
 		g_assert_cmpint(beside_state_read(folder, &state, NULL), ==, 0);
 		g_assert_cmpint(state.stage, ==, stage);
 		g_assert_cmpint(state.given_back, ==, stage % 2 == 0);
 		g_assert_cmpstr(state.marker, ==, MARKER);
+		g_assert_cmpstr(state.exchange, ==, "nova");
 	}
 	state.stage = BESIDE_OFF;
 	g_assert_cmpint(beside_state_write(folder, &state, NULL), ==, 0);
@@ -65,7 +69,7 @@ static void test_round_trip(void)
 static void test_intercepting(void)
 {
 	char *folder = new_folder();
-	struct beside_state state = {BESIDE_ENABLING, false, MARKER};
+	struct beside_state state = {.stage = BESIDE_ENABLING, .marker = MARKER};
 
 	g_assert_false(beside_is_intercepting(folder, &state));
 	g_assert_cmpint(beside_intercepting_write(folder, OTHER, NULL), ==, 0);
