@@ -238,6 +238,7 @@ $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool
 	rpc_server_start rpc_server_stop rpc_end_calls)
 $(BUILD)/tests/unit/test-notifier: ALL_LDFLAGS += $(call wrap,manager_describe rpc_get_health rpc_wait_ready \
 	rpc_last_connect_error)
+$(BUILD)/tests/unit/test-rate-limit: ALL_LDFLAGS += $(call wrap,g_get_monotonic_time)
 $(BUILD)/tests/unit/test-outcome: ALL_LDFLAGS += $(call wrap,job_is_cancelled job_is_stopping)
 $(BUILD)/tests/unit/test-leftovers: ALL_LDFLAGS += $(call wrap,virt_guest_rollback_step thread_deadline g_get_monotonic_time)
 $(BUILD)/tests/unit/test-volume-result: ALL_LDFLAGS += $(call wrap,cinder_snapshot_update \

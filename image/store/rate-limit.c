@@ -6,6 +6,10 @@
 
 #include <pthread.h>
 
+/* How much later than reserved bytes may be sent without a loss: a thread does not wake up on the
+ * microsecond. */
+#define CREDIT_US (G_USEC_PER_SEC / 2)
+
 struct rate_limit {
 	pthread_mutex_t lock;
 	double bytes_per_us;
@@ -40,7 +44,7 @@ gint64 rate_limit_reserve(struct rate_limit *limit, size_t bytes)
 	if (!limit)
 		return 0;
 	pthread_mutex_lock(&limit->lock);
-	start_us = MAX(limit->next_us, now_us);
+	start_us = limit->next_us > now_us - CREDIT_US ? limit->next_us : now_us;
 	limit->next_us = start_us + (double)bytes / limit->bytes_per_us;
 	pthread_mutex_unlock(&limit->lock);
 	return (gint64)start_us;

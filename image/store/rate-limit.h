@@ -16,7 +16,8 @@ struct rate_limit *rate_limit_new(unsigned bytes_per_second);
 void rate_limit_free(struct rate_limit *limit);
 
 /* Reserves time for `bytes`, in the order of the calls. Returns when they may be sent, in
- * microseconds of g_get_monotonic_time(); 0 if `limit` is NULL. */
+ * microseconds of g_get_monotonic_time(); 0 if `limit` is NULL. It may lie up to half a second
+ * back, if the caller was late: what was not sent in time is made up for. */
 gint64 rate_limit_reserve(struct rate_limit *limit, size_t bytes);
 
 #endif
