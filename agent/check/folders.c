@@ -110,7 +110,7 @@ static void check_missing(struct check *check, const struct folder *folder)
 	g_autofree char *parent = find_existing_parent(folder->path);
 
 	if (g_access(parent, W_OK | X_OK) == 0)
-		check_report(check, CHECK_WARN, subject,
+		check_report(check, CHECK_OK, subject,
 			     "does not exist yet; novasnapd will create it");
 	else
 		check_report(check, CHECK_FAIL, subject,

@@ -160,11 +160,13 @@ static void judge_enabled(struct status_view *view)
 			    "again when it works%s%s",
 			    view->obstacle ? "; now: " : "", view->obstacle ? view->obstacle : "");
 	else if (!view->daemon)
-		add_problem(view, "novasnapd does not run, or this user may not ask it");
+		add_problem(view, "novasnapd does not run (systemctl start novasnapd), or this "
+				  "user may not ask it");
 	else if (!view->answered)
 		add_problem(view, "novasnapd's forwarding thread does not answer");
 	else if (!view->answer.intercepting)
-		add_problem(view, "novasnapd forwards everything: run --enable again");
+		add_problem(view, "novasnapd forwards everything; if this lasts longer than some "
+				  "seconds after its start, run --enable again");
 	if (view->seen == RPC_BESIDE_OLD_CONFIG)
 		add_problem(view,
 			    "nova-compute runs with its old configuration: add the line "
@@ -278,8 +280,10 @@ static void print_daemon(const struct status_view *view)
 {
 	if (!view->answered) {
 		printf("%-14s %s\n", "novasnapd",
-		       view->daemon ? "runs, and does not answer in its queue"
-				    : "does not run, or this user may not ask it");
+		       !view->daemon ? "does not run, or this user may not ask it"
+		       : view->state.stage == BESIDE_OFF
+			       ? "runs, and waits for --enable"
+			       : "runs, and does not answer in its queue");
 		return;
 	}
 	printf("%-14s pid %" G_GINT64_FORMAT ", %s", "novasnapd", view->answer.pid,
