@@ -321,9 +321,9 @@ static void run_daemon(struct daemon *daemon)
 	if (config->beside && !config->control)
 		g_warning("[novasnap]mode is beside and control is "
 			  "none: " CONFIG_BESIDE_NEEDS_CONDUCTOR);
-	g_message("novasnapd %s serving %s.%s: control %s, images %s, methods %s and %s",
-		  NOVASNAP_VERSION, config->rpc.topic, config->rpc.host,
-		  config->control ? "conductor" : "none",
+	g_message("novasnapd %s %s %s.%s: control %s, images %s, methods %s and %s",
+		  NOVASNAP_VERSION, config->beside ? "beside the nova-compute of" : "serving",
+		  config->rpc.topic, config->rpc.host, config->control ? "conductor" : "none",
 		  config->image.directory ? config->image.images_dir : "glance",
 		  config->virt.live_method, config->virt.cold_method);
 	attach_to_main_loop(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
