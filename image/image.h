@@ -358,5 +358,7 @@ char *image_store_location(struct image_store *store);
 /* Whether the store has answered the last request; -1: there was none, or the store is a folder.
  * Any thread. */
 int image_store_answered(struct image_store *store);
+/* Whether Keystone has granted the last tokens for the store; -1: it was not asked. Any thread. */
+int image_store_has_tokens(struct image_store *store);
 
 #endif

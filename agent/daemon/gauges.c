@@ -163,6 +163,7 @@ static void update_services(struct gauges *gauges, const struct agent *agent)
 	set_service(gauges, "conductor", health.answered);
 	set_service(gauges, "libvirt", virt_host_answered(agent->host));
 	set_service(gauges, "glance", image_store_answered(agent->store));
+	set_service(gauges, "keystone", image_store_has_tokens(agent->store));
 }
 
 /* From a number or a bool; a missing one changes nothing. */

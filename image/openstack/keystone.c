@@ -5,6 +5,7 @@
 #include "image/openstack/keystone.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "image/openstack/http.h"
 #include "image/openstack/keystone-request.h"
@@ -21,6 +22,7 @@ struct keystone_client {
 	gint64 expires_at; /* unix time in seconds */
 	cJSON *catalog;
 	bool is_limited;
+	atomic_int issued; /* see keystone_client_issued */
 };
 
 struct keystone_client *keystone_client_new(const struct keystone_config *user,
@@ -33,6 +35,7 @@ struct keystone_client *keystone_client_new(const struct keystone_config *user,
 	client = g_new0(struct keystone_client, 1);
 	client->user = user;
 	client->config = config;
+	client->issued = -1;
 	pthread_mutex_init(&client->lock, NULL);
 	return client;
 }
@@ -153,10 +156,18 @@ static int ensure_token(struct keystone_client *client, bool renew, const char *
 			GError **error)
 {
 	gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+	int rc;
 
 	if (client->token && !renew && now < client->expires_at - EXPIRY_MARGIN_S)
 		return 0;
-	return fetch_token(client, request_id, error);
+	rc = fetch_token(client, request_id, error);
+	atomic_store(&client->issued, rc == 0);
+	return rc;
+}
+
+int keystone_client_issued(struct keystone_client *client)
+{
+	return client ? atomic_load(&client->issued) : -1;
 }
 
 int image_check_keystone(const struct keystone_config *user, const struct image_config *config,

@@ -30,6 +30,9 @@ char *keystone_client_token(struct keystone_client *client, bool renew, const ch
  * objects that they do not exist. */
 bool keystone_client_is_limited(struct keystone_client *client);
 
+/* Whether the last request for a token was granted; -1: there was none. Accepts NULL. */
+int keystone_client_issued(struct keystone_client *client);
+
 /* An endpoint to look up in the catalogue. */
 struct keystone_endpoint {
 	const char *type;      /* of the service: "image" */

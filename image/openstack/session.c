@@ -27,6 +27,14 @@ void openstack_session_close(struct openstack_session *session)
 	keystone_client_free(session->service);
 }
 
+int openstack_session_has_tokens(const struct openstack_session *session)
+{
+	int own = keystone_client_issued(session->own);
+	int service = keystone_client_issued(session->service);
+
+	return own == 0 || service == 0 ? 0 : MAX(own, service);
+}
+
 /* A service without Keystone identifies the user by these headers, as
  * nova.image.glance.generate_identity_headers sends them. */
 static void add_identity_headers(GPtrArray *headers, const struct image_identity *identity)

@@ -27,6 +27,9 @@ struct openstack_tokens {
 void openstack_session_open(struct openstack_session *session, const struct image_config *config);
 void openstack_session_close(struct openstack_session *session);
 
+/* Whether Keystone has granted the last tokens; -1: it was not asked. */
+int openstack_session_has_tokens(const struct openstack_session *session);
+
 /*
  * Sends a request for `identity`; succeeds if the status of the reply is 2xx. The tokens are added
  * to the request's headers. If the service answers 401, the request is repeated with other tokens:

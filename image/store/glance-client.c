@@ -100,6 +100,11 @@ int glance_client_answered(void *self)
 	return atomic_load(&((struct glance_client *)self)->answered);
 }
 
+int glance_client_has_tokens(void *self)
+{
+	return openstack_session_has_tokens(&((struct glance_client *)self)->session);
+}
+
 static void choose_server(struct glance_client *client, struct glance_request *request)
 {
 	if (!client->servers || request->chosen_for == request->server + 1)

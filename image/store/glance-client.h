@@ -25,6 +25,8 @@ void glance_client_close(void *self);
 char *glance_client_location(void *self);
 /* See image_store_answered. */
 int glance_client_answered(void *self);
+/* See image_store_has_tokens. */
+int glance_client_has_tokens(void *self);
 
 /* One request. It keeps its server and tokens when it is repeated. */
 struct glance_request {

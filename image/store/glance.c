@@ -15,6 +15,7 @@ const struct image_store_ops glance_store_ops = {
 	.close = glance_client_close,
 	.location = glance_client_location,
 	.answered = glance_client_answered,
+	.has_tokens = glance_client_has_tokens,
 	.get = glance_image_get,
 	.update = glance_image_update,
 	.upload = glance_image_upload,

@@ -36,7 +36,8 @@ struct image_store_ops {
 	enum image_location_answer (*has_location)(void *self,
 						   const struct image_identity *identity,
 						   const char *id, const char *url, GError **error);
-	int (*answered)(void *self); /* NULL: it is always there */
+	int (*answered)(void *self);   /* NULL: it is always there */
+	int (*has_tokens)(void *self); /* NULL: it needs none */
 };
 
 #endif

@@ -146,6 +146,11 @@ int image_store_answered(struct image_store *store)
 	return store->ops->answered ? store->ops->answered(store->self) : -1;
 }
 
+int image_store_has_tokens(struct image_store *store)
+{
+	return store->ops->has_tokens ? store->ops->has_tokens(store->self) : -1;
+}
+
 char *image_store_location(struct image_store *store)
 {
 	return store->ops->location(store->self);

@@ -19,6 +19,7 @@ from images import MIB  # noqa: E402
 from paths import CAST, TOP  # noqa: E402
 from process import free_port  # noqa: E402
 from prometheus import Prometheus, promtool  # noqa: E402
+from standin_keystone import KeystoneStandIn  # noqa: E402
 
 RULES = os.path.join(TOP, "conf/prometheus/novasnap.rules.yml")
 DASHBOARD = os.path.join(TOP, "conf/grafana/novasnap.json")
@@ -97,6 +98,20 @@ def test_the_endpoint_counts_a_snapshot(env):
         if name.startswith('novasnap_snapshots_total{method="none"') and "succeeded" not in name) == 1, 20)
     checked = promtool("check", "metrics", text=get(agent.port)[1])
     assert checked.returncode == 0 and not checked.stderr, checked
+
+
+def test_a_credential_that_keystone_refuses(env):
+    keystone = env.enter(KeystoneStandIn())
+    user = keystone.section(send_service_user_token="true")
+    agent = env.agent(sections={"keystone_authtoken": user, "service_user": user, "retries": 0})
+    assert 'novasnap_service_up{service="keystone"}' not in parse(get(agent.port)[1])
+    keystone.refuses = True
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
+    status = agent.snapshot(env.guest.uuid, "--image", env.glance.create())[2]
+    assert status == 1 and parse(get(agent.port)[1])['novasnap_service_up{service="keystone"}'] == 0
+    keystone.refuses = False
+    env.snapshot(agent)
+    assert parse(get(agent.port)[1])['novasnap_service_up{service="keystone"}'] == 1
 
 
 def test_a_service_that_goes_away(env):
