@@ -8,7 +8,7 @@
 
 /* How much later than reserved bytes may be sent without a loss: a thread does not wake up on the
  * microsecond. */
-#define CREDIT_US (G_USEC_PER_SEC / 2)
+#define CREDIT_US ((double)G_USEC_PER_SEC / 2)
 
 struct rate_limit {
 	pthread_mutex_t lock;

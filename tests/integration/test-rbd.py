@@ -191,6 +191,17 @@ def test_only_a_copy_is_removed(env):
             client.fails("EXISTS", "remove_copy", "images", env.copy)
             env.ceph.rbd("rm", "--no-progress", other)
         client.do("snap_remove", "vms", "disk", snap)
+    # A clone of format 2 without its mark, whose snapshot was removed, is still known: also in the trash.
+    for snap, removed in ((own, True), ("theirs", False)):
+        client.do("snap_create", "vms", "disk", snap)
+        env.ceph.rbd("clone", "--rbd-default-clone-format", "2", f"vms/disk@{snap}", other)
+        client.do("snap_remove", "vms", "disk", snap)
+        assert snap not in env.ceph.snapshots("vms", "disk"), "it is not in the trash"
+        if removed:
+            client.do("remove_copy", "images", env.copy)
+        else:
+            client.fails("EXISTS", "remove_copy", "images", env.copy)
+            env.ceph.rbd("rm", "--no-progress", other)
     # The mark is not inherited.
     client.do("snap_create", "vms", "disk", own)
     client.do("clone", "vms", "disk", own, "images", env.copy)
