@@ -290,7 +290,8 @@ static void test_no_program(void)
 /* A dead child: later calls fail at once. */
 static void test_after_death(void)
 {
-	g_autofree char *program = make_program(hello(), true);
+	g_autoptr(GByteArray) bytes = hello();
+	g_autofree char *program = make_program(bytes, true);
 	struct image_rbd_cluster cluster = {.program = program, .timeout_s = TIMEOUT_S};
 	g_autoptr(image_rbd_t) rbd = image_rbd_open(&cluster, NULL, NULL);
 	g_autoptr(GError) error = NULL;
@@ -305,7 +306,8 @@ static void test_after_death(void)
 
 static void test_cancelled(void)
 {
-	g_autofree char *program = make_program(hello(), true);
+	g_autoptr(GByteArray) bytes = hello();
+	g_autofree char *program = make_program(bytes, true);
 	struct image_rbd_cluster cluster = {.program = program, .timeout_s = 60};
 	atomic_int cancel = 0;
 	g_autoptr(image_rbd_t) rbd = image_rbd_open(&cluster, &cancel, NULL);
