@@ -129,12 +129,11 @@ class Page(Environment):
                 subprocess.run(self.unit("novasnap-beside-guard"), check=False, stdout=log, stderr=log, timeout=180)
 
     def systemctl(self, verb, *units):
-        if (verb, *units) == ("start", "novasnapd"):
-            self.start_novasnapd()
-        elif (verb, *units) == ("restart", "nova-compute"):
+        if (verb, *units) == ("restart", "nova-compute"):
             self.compute.stop()
             self.compute.start(wait=False)
-        elif units == ("--now", "novasnap-beside-guard.timer") and verb == "enable":
+        elif (verb, *units) == ("enable", "--now", "novasnapd", "novasnap-beside-guard.timer"):
+            self.start_novasnapd()
             self.guard = threading.Thread(target=self.guard_main)
             self.guard.start()
         elif verb == "disable" and units[0] == "--now":
