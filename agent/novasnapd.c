@@ -299,7 +299,6 @@ static void start_observing(struct daemon *daemon)
 }
 
 /* Returns 0, or -1 with daemon->error. */
-
 static int start_serving(struct daemon *daemon)
 {
 	GThread *thread = g_thread_new("start", start_main, daemon);

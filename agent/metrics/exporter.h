@@ -22,7 +22,7 @@ struct exporter_config {
 
 /* Starts the thread, and writes the file for the first time. `config` is copied, its strings must
  * outlive the exporter. NULL with METRICS_ERROR. A file that cannot be written is only logged,
- * once. */
+ * once, and so is an address at which it cannot listen. */
 struct exporter *exporter_start(const struct exporter_config *config, GError **error);
 /* Ends the thread, and removes the file: its numbers are not those of a running process any more.
  * Returns false if the thread hangs, for example in writing: then nothing was freed, and nothing

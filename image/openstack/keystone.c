@@ -93,7 +93,6 @@ static int store_token(struct keystone_client *client, struct http_reply *reply,
 	return 0;
 }
 
-/* Requests a token. The caller holds the lock. */
 /* Keystone does not say which part of a credential is wrong. */
 static void explain_refusal(const struct keystone_config *user, GError **error)
 {
@@ -109,6 +108,7 @@ static void explain_refusal(const struct keystone_config *user, GError **error)
 	(*error)->message = message;
 }
 
+/* Requests a token. The caller holds the lock. */
 static int fetch_token(struct keystone_client *client, const char *request_id, GError **error)
 {
 	const struct keystone_config *user = client->user;

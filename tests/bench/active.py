@@ -18,7 +18,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 def sqlite_status(path):
     """Returns a function that tells an image's status, for a Glance on SQLite."""
     def status(image):
-        # Opened anew, so that no lock stays.
+        # A connection for each question holds no lock between two of them.
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
         try:
             row = connection.execute("select status from images where id = ?", (image,)).fetchone()

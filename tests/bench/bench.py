@@ -160,7 +160,8 @@ def bench_casts(folder, rounds):
         return CastRates(folder, broker).all(rounds)
 
 
-PARTS = {"casts": bench_casts, "upload": bench_upload, "others": bench_others, "five": bench_five, "compress": bench_compress, "memory": bench_memory,
+PARTS = {"casts": bench_casts, "upload": bench_upload, "others": bench_others, "five": bench_five,
+         "compress": bench_compress, "memory": bench_memory,
          "guest": bench_guest, "slow": bench_slow, "ceph": bench_ceph}
 
 # The parts in which each snapshot is compared with its limit. The others take fewer rounds.

@@ -108,8 +108,8 @@ class Uploads:
         anonymous, pss, rss = meter.peak_memory
         self.results.append({
             "who": who, "kind": kind, "pair": pair, "wall": wall, "api": began - asked,
-            "size": record["size"], "cpu": meter.cpu, "written": meter.written, "peak_disk": meter.peak_used, "anonymous": anonymous,
-            "pss": pss, "rss": rss})
+            "size": record["size"], "cpu": meter.cpu, "written": meter.written, "peak_disk": meter.peak_used,
+            "anonymous": anonymous, "pss": pss, "rss": rss})
         self.say(f"{who} {kind}: {wall:.2f} s, CPU {meter.cpu:.2f} s, written "
                  f"{meter.written / record['size']:.3f} of {record['size'] >> 20} MiB, peak disk "
                  f"{meter.peak_used >> 20} MiB, anonymous {anonymous:.1f} MiB")

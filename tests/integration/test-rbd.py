@@ -170,6 +170,13 @@ def test_cancelled_flatten_leaves_no_task_and_no_watcher(env):
 
 def test_only_a_copy_is_removed(env):
     client, own, other = env.client(), f"novasnap-{env.snap}", f"images/{env.copy}"
+
+    def try_to_remove(is_ours):
+        if is_ours:
+            client.do("remove_copy", "images", env.copy)
+        else:
+            client.fails("EXISTS", "remove_copy", "images", env.copy)
+            env.ceph.rbd("rm", "--no-progress", other)
     env.ceph.create("images", env.copy, 8)
     env.ceph.write_image("images", env.copy, b"x" * 4096, 0)
     client.fails("EXISTS", "remove_copy", "images", env.copy)
@@ -181,27 +188,19 @@ def test_only_a_copy_is_removed(env):
     # A clone that was interrupted before it had its parent, and one before it had its mark.
     env.ceph.create("images", env.copy, 8)
     client.do("remove_copy", "images", env.copy)
-    for snap, removed in ((own, True), ("theirs", False)):
+    for snap, is_ours in ((own, True), ("theirs", False)):
         client.do("snap_create", "vms", "disk", snap)
         env.ceph.rbd("snap", "protect", f"vms/disk@{snap}")
         env.ceph.rbd("clone", f"vms/disk@{snap}", other)
-        if removed:
-            client.do("remove_copy", "images", env.copy)
-        else:
-            client.fails("EXISTS", "remove_copy", "images", env.copy)
-            env.ceph.rbd("rm", "--no-progress", other)
+        try_to_remove(is_ours)
         client.do("snap_remove", "vms", "disk", snap)
     # A clone of format 2 without its mark, whose snapshot was removed, is still known: also in the trash.
-    for snap, removed in ((own, True), ("theirs", False)):
+    for snap, is_ours in ((own, True), ("theirs", False)):
         client.do("snap_create", "vms", "disk", snap)
         env.ceph.rbd("clone", "--rbd-default-clone-format", "2", f"vms/disk@{snap}", other)
         client.do("snap_remove", "vms", "disk", snap)
         assert snap not in env.ceph.snapshots("vms", "disk"), "it is not in the trash"
-        if removed:
-            client.do("remove_copy", "images", env.copy)
-        else:
-            client.fails("EXISTS", "remove_copy", "images", env.copy)
-            env.ceph.rbd("rm", "--no-progress", other)
+        try_to_remove(is_ours)
     # The mark is not inherited.
     client.do("snap_create", "vms", "disk", own)
     client.do("clone", "vms", "disk", own, "images", env.copy)

@@ -59,7 +59,7 @@ if [ "${name%%/*}" = unit ]; then
 	if [ -n "$part" ]; then
 		mapfile -t tests < <("$program" -l | grep '^/')
 		for test in "${tests[@]}"; do
-			# Skipped, since GLib numbers the tests anew for each that is named.
+			# Skipped, since GLib numbers the tests from 1 again for each that is named.
 			if [[ $test != *"$part"* ]]; then
 				options+=(-s "$test")
 			fi

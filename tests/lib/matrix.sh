@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Builds and tests novasnap on Debian releases, in their roots (tests/lib/root.sh). Needs root. Each cell of the matrix is
 # one kind of test on one release, without a network but for the installation of packages:
-#   gcc, clang         compiles everything anew, a warning being an error, and runs the unit tests
+#   gcc, clang         compiles everything again, a warning being an error, and runs the unit tests
 #   demo               make demo
 #   integration        the integration tests, and the kills at each step of a streamed snapshot
 #   e2e-plain          make e2e with the defaults of oslo.messaging
