@@ -105,24 +105,16 @@ int image_send(const struct image_sending *sending, struct image_source *source,
 		.resuming = task_state_image(task->state) != TASK_IMAGE_UNTOUCHED,
 		.late = task_was_begun(task),
 	};
-	struct image_meta meta;
-	cJSON *properties = image_metadata_build(task, sending->base, sending->name,
-						 snapshot_format(sending->snapshot), &meta);
 	gint64 began = g_get_monotonic_time();
-	int rc;
 
-	rc = image_metadata_save(task, &meta, error);
-	if (rc == 0)
-		rc = store_image(task, &upload, error);
-	if (rc == 0)
-		measures_uploaded(task, upload.sent, g_get_monotonic_time() - began,
-				  upload.attempts);
-	if (rc == 0)
-		g_message("instance %s: image %s is stored: %s, %" G_GUINT64_FORMAT
-			  " bytes in %.1f s, attempts %u, %s %.16s...",
-			  nova_instance_uuid(task->instance), task->image_id, meta.disk_format,
-			  upload.sent, (double)(g_get_monotonic_time() - began) / 1e6,
-			  upload.attempts, upload.hash_name, upload.hash);
-	cJSON_Delete(properties);
-	return rc;
+	if (store_image(task, &upload, error) < 0)
+		return -1;
+	measures_uploaded(task, upload.sent, g_get_monotonic_time() - began, upload.attempts);
+	g_message("instance %s: image %s is stored: %s, %" G_GUINT64_FORMAT
+		  " bytes in %.1f s, attempts %u, %s %.16s...",
+		  nova_instance_uuid(task->instance), task->image_id,
+		  snapshot_format(sending->snapshot), upload.sent,
+		  (double)(g_get_monotonic_time() - began) / 1e6, upload.attempts, upload.hash_name,
+		  upload.hash);
+	return 0;
 }

@@ -17,9 +17,9 @@ struct image_sending {
 	const char *hash_algo; /* NULL: the default */
 };
 
-/* Updates the image's record and uploads the source. The abort monitor watches the guest from the
- * first byte that is read to the last one. Steps and the task's state say how far the upload is.
- * Returns 0 once the store has confirmed the image, or -1 with an error. */
+/* Uploads the source to an image whose record is complete. The abort monitor watches the guest from
+ * the first byte that is read to the last one. Steps and the task's state say how far the upload
+ * is. Returns 0 once the store has confirmed the image, or -1 with an error. */
 int image_send(const struct image_sending *sending, struct image_source *source, GError **error);
 
 #endif

@@ -12,6 +12,7 @@
 #include "agent/method/image-encode.h"
 #include "agent/method/image-finish.h"
 #include "agent/method/image-metadata.h"
+#include "agent/method/image-record.h"
 #include "agent/method/image-send.h"
 #include "agent/method/snapshot-steps.h"
 #include "agent/method/upload-states.h"
@@ -28,9 +29,8 @@
 struct image_job {
 	struct task *task;
 	struct abort_monitor *monitor;
-	char *name;	 /* the image's name; NULL: not read yet */
-	char *hash_algo; /* NULL: the default, or not read yet */
-	bool knows_hash_algo;
+	char *name;			    /* the image's name; NULL: not read yet */
+	char *hash_algo;		    /* NULL: the default, or not read yet */
 	struct image_base *base;	    /* NULL: not read yet */
 	struct upload_states upload_states; /* that were saved */
 	struct image_direct *direct;	    /* NULL: the data is uploaded */
@@ -62,19 +62,37 @@ static int read_image_name(struct image_job *image, GError **error)
 	return -1;
 }
 
-/* [novasnap]hash_algo, or the algorithm with which the store hashed the instance's base image. The
- * record of a new image names its algorithm only once the image is active. */
-static char *find_hash_algo(struct task *task)
+/* Prepares the guest, and announces the snapshot to the conductor. */
+static int prepare_guest(struct image_job *image, struct snapshot *snapshot, GError **error)
 {
-	const char *configured = task->agent->config->hash_algo;
-	const char *base = nova_instance_string(task->instance, "image_ref");
-	g_autoptr(image_record_t) record = NULL;
+	struct task *task = image->task;
 
-	if (configured || !base || !g_uuid_string_is_valid(base))
-		return g_strdup(configured);
-	if (image_store_get(task->agent->store, &task->identity, base, &record, NULL) < 0)
-		return NULL;
-	return g_strdup(record->os_hash_algo);
+	task->step = "preparing the guest";
+	if (snapshot_prepare(snapshot, error) < 0)
+		return -1;
+	task->step = "announcing the snapshot";
+	if (upload_states_begin(&image->upload_states, error) < 0)
+		return -1;
+	return image->direct ? 0 : upload_states_wait(&image->upload_states, error);
+}
+
+/* Prepares the guest and the image's record at the same time. */
+static int prepare_guest_and_record(struct image_job *image, struct snapshot *snapshot,
+				    GError **error)
+{
+	struct image_record_writer *writer = image_record_writer_start(
+		image->task, image->base, image->name, snapshot_format(snapshot));
+	GError *record_error = NULL;
+	int rc = prepare_guest(image, snapshot, error);
+
+	g_clear_pointer(&image->hash_algo, g_free);
+	if (rc == 0)
+		image->task->step = "writing the image's record";
+	if (image_record_writer_end(writer, &image->hash_algo, &record_error) == 0)
+		return rc;
+	/* The first error explains the task's failure. */
+	g_propagate_error(rc == 0 ? error : NULL, record_error);
+	return -1;
 }
 
 /* Everything before the guest's disk is read. */
@@ -91,18 +109,9 @@ static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, G
 	task->step = "reading the image's record";
 	if (!image->name && read_image_name(image, error) < 0)
 		return -1;
-	/* Nothing hashes the data of a direct snapshot. */
-	if (!image->direct && !image->knows_hash_algo) {
-		image->hash_algo = find_hash_algo(task);
-		image->knows_hash_algo = true;
-	}
-	task->step = "preparing the guest";
-	if (snapshot_prepare(snapshot, error) < 0)
-		return -1;
-	task->step = "announcing the snapshot";
-	if (upload_states_begin(&image->upload_states, error) < 0)
-		return -1;
-	return image->direct ? 0 : upload_states_wait(&image->upload_states, error);
+	/* A direct snapshot has other metadata, and nothing hashes its data. */
+	return image->direct ? prepare_guest(image, snapshot, error)
+			     : prepare_guest_and_record(image, snapshot, error);
 }
 
 static struct image_sending sending_of(const struct image_job *image, struct snapshot *snapshot)
