@@ -115,7 +115,7 @@ $(LINK):
 	@$(AR) rcs $@ $^
 
 # These are compiled again when the version has changed.
-VERSIONED := $(addprefix $(BUILD)/,agent/novasnapd.o agent/novasnap.o agent/daemon/manager.o agent/daemon/gauges.o image/openstack/http.o \
+VERSIONED := $(addprefix $(BUILD)/,agent/novasnapd.o agent/novasnap.o agent/daemon/daemon.o agent/daemon/manager.o agent/daemon/gauges.o image/openstack/http.o \
                 image/rbd/server/main.o)
 $(VERSIONED): ALL_CFLAGS += -DNOVASNAP_VERSION='"$(VERSION)"'
 $(VERSIONED): $(BUILD)/version

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * See image-record.h. The job's thread changes the instance meanwhile, so this one does not read it.
+ * See image-record.h. The job's thread changes the instance meanwhile, so this one does not read
+ * it.
  */
 #include "agent/method/image-record.h"
 

@@ -16,9 +16,10 @@ struct image_record_writer *image_record_writer_start(struct task *task,
 						      const struct image_base *base,
 						      const char *name, const char *disk_format);
 
-/* Waits for the end, which the time limits of the store bound, and frees the writer. `*ret_hash_algo`
- * becomes [novasnap]hash_algo, or the algorithm with which the store hashed the instance's base
- * image, or NULL for the default; the caller frees it. Returns 0, or -1 with an error. */
+/* Waits for the end, which the time limits of the store bound, and frees the writer.
+ * `*ret_hash_algo` becomes [novasnap]hash_algo, or the algorithm with which the store hashed the
+ * instance's base image, or NULL for the default; the caller frees it. Returns 0, or -1 with an
+ * error. */
 int image_record_writer_end(struct image_record_writer *writer, char **ret_hash_algo,
 			    GError **error);
 

@@ -55,7 +55,7 @@ fi
 # initializer of one of libnbd's structures for a use of it. The tests are never built without GLib's assertions.
 run cppcheck cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
 	--suppress=missingInclude --suppress=invalidPrintfArgType_uint --suppress=invalidPrintfArgType_sint \
-	--suppress=incorrectLogicOperator:rpc/json.c --suppress=memleak:agent/novasnapd.c \
+	--suppress=incorrectLogicOperator:rpc/json.c --suppress=memleak:agent/daemon/daemon.c \
 	--suppress=legacyUninitvar:image/source/nbd.c --suppress=assertWithSideEffect:tests/unit/* \
 	--library=gtk --include=tests/lib/cppcheck.h -I. "${c[@]}"
 run shellcheck shellcheck "${sh[@]}"
