@@ -22,6 +22,7 @@ struct rpc {
 	struct consumer *consumer;
 	struct inflight *inflight;
 	struct rpc_server *server;
+	struct served_topics *topics; /* of the server */
 	/* Of unhandled messages; NULL: there is no queue for them. Set by the first
 	 * rpc_server_start, before the server consumes. */
 	struct mover *mover;

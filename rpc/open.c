@@ -11,6 +11,7 @@
 #include "rpc/inflight.h"
 #include "rpc/listener.h"
 #include "rpc/reply.h"
+#include "rpc/served-topics.h"
 #include "rpc/server.h"
 #include "rpc/unhandled.h"
 
@@ -21,6 +22,7 @@ static void rpc_free(struct rpc *rpc)
 	rpc_listener_free(rpc->listener);
 	rpc_client_free(rpc->client);
 	rpc_server_free(rpc->server);
+	served_topics_free(rpc->topics);
 	inflight_free(rpc->inflight);
 	transport_url_free(rpc->url);
 	transport_url_free(rpc->notifier_url);
@@ -109,7 +111,8 @@ struct rpc *rpc_open(const struct rpc_config *config, GError **error)
 	if (parse_urls(rpc, error) < 0)
 		goto failed;
 	rpc->inflight = inflight_new();
-	rpc->server = rpc_server_new(config);
+	rpc->server = rpc_server_new();
+	rpc->topics = served_topics_new(config);
 	rpc->client = rpc_client_new(config);
 	rpc->listener = rpc_listener_new();
 	if (start_publishers(rpc, error) < 0)

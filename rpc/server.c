@@ -8,8 +8,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "rpc/amqp/declarations.h"
-#include "rpc/amqp/topology.h"
 #include "rpc/content.h"
 #include "rpc/forwarding.h"
 #include "rpc/handle.h"
@@ -18,6 +16,7 @@
 #include "rpc/limits.h"
 #include "rpc/rejected.h"
 #include "rpc/request.h"
+#include "rpc/served-topics.h"
 #include "rpc/unhandled.h"
 #include "rpc/version.h"
 
@@ -26,168 +25,26 @@
 
 enum server_state { SERVER_STOPPED, SERVER_RUNNING, SERVER_PAUSED };
 
-/* A topic that is served, and its queues. Used by the consumer's thread only, except for the
- * position. */
-struct served_topic {
-	const char *name;
-	char *own_queue;		 /* "compute.host" */
-	char *fanout_queue;		 /* its own, or the stream that all servers share */
-	struct stream_position position; /* in the stream */
-};
-
-#define TOPICS_MAX 2
-
 struct rpc_server {
-	struct served_topic topics[TOPICS_MAX]; /* the second one is alt_topic */
-	size_t topic_count;
-	atomic_bool serves_alt; /* all topics are to be served, not only the first one */
-	/* Used by the consumer's thread only. */
-	size_t served_count;	/* of the topics that it consumes */
-	unsigned fanout_number; /* of the names of the fanout queues */
-	bool fanout_used;	/* they were consumed */
-
 	atomic_int state;	   /* enum server_state */
 	struct rpc_server_ops ops; /* written while the server is stopped */
 };
 
-/* Chooses new names: the broker may refuse a queue because of what became of an earlier one with
- * its name. */
-static void set_fanout_queues(struct rpc_server *server, const struct rpc_config *config)
+struct rpc_server *rpc_server_new(void)
 {
-	server->fanout_number++;
-	server->fanout_used = false;
-	for (size_t i = 0; i < server->topic_count; i++) {
-		struct served_topic *topic = &server->topics[i];
-
-		g_free(topic->fanout_queue);
-		topic->fanout_queue =
-			declarations_fanout_queue(config, topic->name, server->fanout_number);
-		stream_position_reset(&topic->position);
-	}
-}
-
-static void add_topic(struct rpc_server *server, const struct rpc_config *config, const char *name)
-{
-	struct served_topic *topic = &server->topics[server->topic_count++];
-
-	topic->name = name;
-	topic->own_queue = g_strdup_printf("%s.%s", name, config->host);
-}
-
-struct rpc_server *rpc_server_new(const struct rpc_config *config)
-{
-	struct rpc_server *server = g_new0(struct rpc_server, 1);
-
-	add_topic(server, config, config->topic);
-	if (config->alt_topic)
-		add_topic(server, config, config->alt_topic);
-	set_fanout_queues(server, config);
-	return server;
+	return g_new0(struct rpc_server, 1);
 }
 
 void rpc_server_free(struct rpc_server *server)
 {
-	if (!server)
-		return;
-	for (size_t i = 0; i < server->topic_count; i++) {
-		g_free(server->topics[i].own_queue);
-		g_free(server->topics[i].fanout_queue);
-	}
 	g_free(server);
 }
 
-/* The list is valid until the names of the fanout queues change. */
-static GPtrArray *list_declarations(struct rpc *rpc)
-{
-	const struct declaration_conditions conditions = {atomic_load(&rpc->transient_denied),
-							  rpc->server->fanout_used};
-	struct rpc_server *server = rpc->server;
-	struct declaration_topic topics[TOPICS_MAX];
-
-	for (size_t i = 0; i < server->served_count; i++) {
-		struct served_topic *topic = &server->topics[i];
-
-		topics[i] = (struct declaration_topic){topic->name, topic->own_queue,
-						       topic->fanout_queue,
-						       stream_position_get(&topic->position)};
-	}
-	return declarations_of_server(rpc->config, topics, server->served_count, conditions);
-}
-
-/* Consuming a stream continues after this message (impl_rabbit.Consumer._callback). Returns the
- * delivery's tag. */
-static struct delivery_tag note_position(struct rpc_server *server, const struct delivery *delivery)
-{
-	struct delivery_tag tag = delivery->tag;
-
-	for (size_t i = 0; i < server->served_count && tag.next_offset > 0; i++) {
-		if (g_strcmp0(server->topics[i].fanout_queue, delivery->consumer) != 0)
-			continue;
-		tag.position = &server->topics[i].position;
-		stream_position_set(tag.position, tag.next_offset);
-	}
-	return tag;
-}
-
-/* The queues of an oslo server (oslo_messaging._drivers.amqpdriver.AMQPDriverBase.listen). */
-static enum broker_result subscribe_server(struct broker_connection *connection,
-					   amqp_channel_t channel, void *opaque, GError **error)
-{
-	struct rpc *rpc = opaque;
-	struct rpc_server *server = rpc->server;
-	g_autoptr(GPtrArray) declarations = NULL;
-	enum broker_result result;
-
-	server->served_count = atomic_load(&server->serves_alt) ? server->topic_count : 1;
-	declarations = list_declarations(rpc);
-	result = topology_declare(connection, channel, declarations, error);
-	if (result != BROKER_OK && broker_denied_transient(connection))
-		atomic_store(&rpc->transient_denied, true);
-	if (result == BROKER_OK)
-		server->fanout_used = true;
-	if (result == BROKER_CHANNEL_CLOSED)
-		set_fanout_queues(server, rpc->config);
-	return result;
-}
-
-static enum broker_result unsubscribe_server(struct broker_connection *connection,
-					     amqp_channel_t channel, void *opaque, GError **error)
-{
-	struct rpc *rpc = opaque;
-	g_autoptr(GPtrArray) declarations = list_declarations(rpc);
-
-	return topology_cancel(connection, channel, declarations, error);
-}
-
-/* The offsets of a new stream begin again (impl_rabbit.Consumer.reset_stream_offset). */
-static void forget_position(const char *consumer, void *opaque)
-{
-	const struct rpc *rpc = opaque;
-	struct rpc_server *server = rpc->server;
-
-	for (size_t i = 0; i < server->served_count; i++) {
-		if (g_str_equal(server->topics[i].fanout_queue, consumer))
-			stream_position_reset(&server->topics[i].position);
-	}
-}
-
-/* As impl_rabbit.Connection.close: only a queue with a random name would never be used again. */
-static void leave_server(struct broker_connection *connection, amqp_channel_t channel, void *opaque)
-{
-	const struct rpc *rpc = opaque;
-	const struct rpc_server *server = rpc->server;
-
-	if (rpc->config->stream_fanout || rpc->config->queue_manager_name || !server->fanout_used)
-		return;
-	for (size_t i = 0; i < server->served_count; i++)
-		topology_delete(connection, channel, server->topics[i].fanout_queue);
-}
-
 const struct consumer_channel_ops rpc_server_channel = {
-	.subscribe = subscribe_server,
-	.unsubscribe = unsubscribe_server,
-	.cancelled = forget_position,
-	.leave = leave_server,
+	.subscribe = served_topics_subscribe,
+	.unsubscribe = served_topics_unsubscribe,
+	.cancelled = served_topics_forget_position,
+	.leave = served_topics_leave,
 	.deliver = rpc_server_deliver,
 };
 
@@ -202,24 +59,14 @@ static const struct rpc_method *find_method(const struct rpc_server_ops *ops, co
 	return NULL;
 }
 
-/* Of a fanout each server has a copy of its own: a nova-compute that is away misses it as well. */
-static bool is_fanout(const struct rpc_server *server, const struct delivery *delivery)
-{
-	for (size_t i = 0; i < server->served_count; i++) {
-		if (g_strcmp0(server->topics[i].fanout_queue, delivery->consumer) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Answers a call with one of the dispatcher's exceptions; a cast is moved, or only dropped. */
 static void refuse_request(struct rpc *rpc, const struct delivery *delivery,
 			   struct rpc_request *request, const char *class_name, const char *message)
 {
 	const struct rpc_server_ops *ops = &rpc->server->ops;
 	bool is_cast = !rpc_request_is_call(request);
-	bool moved =
-		is_cast && unhandled_can_move(rpc, delivery) && !is_fanout(rpc->server, delivery);
+	bool moved = is_cast && unhandled_can_move(rpc, delivery) &&
+		     !served_topics_is_fanout(rpc->topics, delivery);
 
 	if (is_cast && ops->unhandled)
 		ops->unhandled(request, moved, ops->opaque);
@@ -306,7 +153,7 @@ static cJSON *decode_request(struct rpc *rpc, const struct delivery *delivery,
 	if (message && check_name_lengths(message, &error) < 0)
 		g_clear_pointer(&message, cJSON_Delete);
 	if (!message && g_error_matches(error, RPC_ERROR, RPC_ERROR_ENCODING) &&
-	    unhandled_can_move(rpc, delivery) && !is_fanout(rpc->server, delivery)) {
+	    unhandled_can_move(rpc, delivery) && !served_topics_is_fanout(rpc->topics, delivery)) {
 		g_warning("moving a message to the queue %s: %s", rpc->config->unhandled_queue,
 			  error->message);
 		atomic_fetch_add(&rpc->unsupported, 1);
@@ -353,7 +200,7 @@ void rpc_server_take(struct rpc *rpc, const struct delivery *delivery,
 void rpc_server_deliver(const struct delivery *delivery, void *opaque)
 {
 	struct rpc *rpc = opaque;
-	const struct delivery_tag tag = note_position(rpc->server, delivery);
+	const struct delivery_tag tag = served_topics_note_position(rpc->topics, delivery);
 	cJSON *message = decode_request(rpc, delivery, &tag);
 
 	if (message)
@@ -401,10 +248,8 @@ static void stop_consuming(struct rpc *rpc)
 
 void rpc_server_serve_alt(struct rpc *rpc)
 {
-	struct rpc_server *server = rpc->server;
-
-	if (forwarding_is_on(rpc) || atomic_exchange(&server->serves_alt, true) ||
-	    atomic_load(&server->state) != SERVER_RUNNING)
+	if (forwarding_is_on(rpc) || !served_topics_serve_alt(rpc->topics) ||
+	    atomic_load(&rpc->server->state) != SERVER_RUNNING)
 		return;
 	stop_consuming(rpc);
 	start_consuming(rpc);

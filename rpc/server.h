@@ -12,7 +12,7 @@
 struct rpc_server;
 
 /* Creates a stopped server. */
-struct rpc_server *rpc_server_new(const struct rpc_config *config);
+struct rpc_server *rpc_server_new(void);
 /* Accepts NULL. */
 void rpc_server_free(struct rpc_server *server);
 

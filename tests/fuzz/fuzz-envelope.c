@@ -14,6 +14,7 @@
 #include "rpc/inflight.h"
 #include "rpc/json.h"
 #include "rpc/redact.h"
+#include "rpc/served-topics.h"
 #include "rpc/server.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -121,13 +122,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		config.rejected_max_bytes = (uint64_t)1024 * 1024;
 	}
 	rpc.inflight = inflight_new();
-	rpc.server = rpc_server_new(&config);
+	rpc.server = rpc_server_new();
+	rpc.topics = served_topics_new(&config);
 	rpc.client = rpc_client_new(&config);
 	g_assert_cmpint(rpc_server_start(&rpc, &ops, NULL), ==, 0);
 	rpc_server_deliver(&delivery, &rpc);
 	rpc_client_deliver(&delivery, &rpc);
 	rpc_client_free(rpc.client);
 	rpc_server_free(rpc.server);
+	served_topics_free(rpc.topics);
 	inflight_free(rpc.inflight);
 	check_text(data, size);
 	g_free(rpc_text_redact((const char *)data, size));

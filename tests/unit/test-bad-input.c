@@ -17,6 +17,7 @@
 #include "rpc/json.h"
 #include "rpc/limits.h"
 #include "rpc/redact.h"
+#include "rpc/served-topics.h"
 #include "rpc/server.h"
 
 #define BODY "tests/data/wire/snapshot_instance.body"
@@ -119,7 +120,8 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	fixture->config.rejected_max_bytes = BYTES_MAX;
 	fixture->rpc.config = &fixture->config;
 	fixture->rpc.inflight = inflight_new();
-	fixture->rpc.server = rpc_server_new(&fixture->config);
+	fixture->rpc.server = rpc_server_new();
+	fixture->rpc.topics = served_topics_new(&fixture->config);
 	g_assert_cmpint(rpc_server_start(&fixture->rpc, &ops, NULL), ==, 0);
 	g_assert_true(g_file_get_contents(BODY, &fixture->body, &fixture->length, NULL));
 }
@@ -160,6 +162,7 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 	g_free(take_rejected(fixture));
 	intake_free(fixture->dispatch.intake);
 	rpc_server_free(fixture->rpc.server);
+	served_topics_free(fixture->rpc.topics);
 	inflight_free(fixture->rpc.inflight);
 	g_rmdir(fixture->config.rejected_dir);
 	g_rmdir(fixture->tmp);
