@@ -13,8 +13,8 @@ pattern=${NOVASNAP_TESTS:-.}
 jobs=${NOVASNAP_TEST_JOBS:-$(($(nproc) + 2))}
 
 # The longest, of a minute and more, run first, so that none of them runs alone at the end.
-longest=(rbd-direct stream glance recovery-superseded conductor rpc-connection snapshot outage-rpc image-headers
-	declarations)
+longest=(beside-command rbd-direct beside-claim stream metrics exclusive rbd conductor outage-rpc beside-forwarding
+	rbd-snapshot rpc-connection beside recovery-superseded)
 
 list_files() {
 	local name file
