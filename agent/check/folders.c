@@ -21,6 +21,7 @@ enum folder_flags {
 	FOLDER_SHARED = 1 << 1,	   /* QEMU's user must be able to use files created there */
 	FOLDER_PRIVATE = 1 << 2,   /* no other user may read it */
 	FOLDER_ON_DEMAND = 1 << 3, /* it may be missing; then its parent is checked */
+	FOLDER_OF_STREAM = 1 << 4, /* the method stream needs it */
 };
 
 struct folder {
@@ -143,8 +144,8 @@ void check_folders(struct check *check)
 		{"state_dir", config->state_dir, 0, FREE_MIN_MIB},
 		{"journal", journal, FOLDER_PRIVATE | FOLDER_ON_DEMAND, 0},
 		{"rejected", config->rpc.rejected_dir, FOLDER_PRIVATE | FOLDER_ON_DEMAND, 0},
-		{"run_dir", config->run_dir, FOLDER_FOR_QEMU | FOLDER_SHARED, 1},
-		{"scratch_dir", config->virt.scratch_dir, FOLDER_FOR_QEMU,
+		{"run_dir", config->run_dir, FOLDER_FOR_QEMU | FOLDER_SHARED | FOLDER_OF_STREAM, 1},
+		{"scratch_dir", config->virt.scratch_dir, FOLDER_FOR_QEMU | FOLDER_OF_STREAM,
 		 config->virt.scratch_reserve_mib},
 		{"snapshots_directory", config->virt.snapshots_directory, FOLDER_FOR_QEMU,
 		 FREE_MIN_MIB},
@@ -153,7 +154,11 @@ void check_folders(struct check *check)
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
+		unsigned failed = check->failed;
+
 		if (folders[i].path)
 			check_folder(check, &folders[i]);
+		if (check->failed > failed && (folders[i].flags & FOLDER_OF_STREAM))
+			check->bad_stream_folder = folders[i].name;
 	}
 }

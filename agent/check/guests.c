@@ -35,6 +35,11 @@ void check_guests(struct check *check)
 	else if (unstreamed.count > NAMES_MAX)
 		check_report(check, CHECK_WARN, "live_method", "the same for %u more guests",
 			     unstreamed.count - NAMES_MAX);
+	else if (unstreamed.count == 0 && check->bad_stream_folder)
+		check_report(check, CHECK_WARN, "live_method",
+			     "stream, which needs %s: see its line above; until it is corrected, "
+			     "running guests may be taken by rebase, through a local copy",
+			     check->bad_stream_folder);
 	else if (unstreamed.count == 0)
 		check_report(check, CHECK_OK, "live_method",
 			     "stream; it can take every running guest");

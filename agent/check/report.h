@@ -20,6 +20,8 @@ struct check {
 	void (*print)(enum check_result result, const char *subject, const char *text,
 		      void *opaque);
 	void *print_opaque;
+	/* The name of a folder of the method stream that failed; NULL: none did. */
+	const char *bad_stream_folder;
 	unsigned failed; /* number of CHECK_FAIL results */
 	unsigned warned; /* number of CHECK_WARN results */
 };

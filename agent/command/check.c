@@ -120,8 +120,9 @@ int command_check(const struct command_context *context, int argc, char **argv)
 	check_mode(&check);
 	check_programs(&check);
 	check_libvirt(&check);
-	check_guests(&check);
 	check_folders(&check);
+	/* After its folders. */
+	check_guests(&check);
 	check_rejected(&check);
 	check_guest_disks(&check);
 	check_ceph(&check);

@@ -141,7 +141,10 @@ def test_no_room(env):
     small = env.folder.make("small")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "none", small], check=True, timeout=20)
     env.callback(subprocess.run, ["umount", small], check=True, timeout=20)
-    fails(env.agent(novasnap={"scratch_dir": small}), "scratch_dir", "make room")
+    agent = env.agent(novasnap={"scratch_dir": small})
+    fails(agent, "scratch_dir", "make room")
+    stream = check(agent)[1]["live_method"]
+    assert stream.startswith("warn") and "scratch_dir" in stream and "can take" not in stream, stream
 
 
 def test_libvirt(env):
