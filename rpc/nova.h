@@ -220,7 +220,8 @@ struct nova_progress {
 	const char *instance_uuid;
 	const char *image_id;
 	const char *method;
-	/* "taking", "state", "copying", "uploading", "finishing", "done", "failed" */
+	/* "taking", "state", "copying", "uploading", "finishing", "done", "failed";
+	 * "left_to_nova": nova-compute serves the request */
 	const char *phase;
 	const char *task_state; /* NULL: none */
 	const char *detail;	/* an error's text; may be NULL */

@@ -194,25 +194,28 @@ static void show_payload(struct progress_view *view, const cJSON *payload)
 		print_line(view, image, STYLE_GOOD, phase, detail);
 	else if (g_str_equal(phase, "failed"))
 		print_line(view, image, STYLE_BAD, phase, detail);
+	else if (g_str_equal(phase, "left_to_nova"))
+		print_line(view, image, STYLE_WARNING, "nova-compute serves it", detail);
 }
 
 static void show_event(struct progress_view *view, const cJSON *payload)
 {
 	const char *phase = json_string(payload, "phase");
-	bool done = g_str_equal(phase, "done"), failed = g_str_equal(phase, "failed");
+	bool done = g_str_equal(phase, "done");
+	bool is_end = done || g_str_equal(phase, "failed") || g_str_equal(phase, "left_to_nova");
 
 	if (view->json) {
 		command_print_json(cJSON_Duplicate(payload, true));
 	} else {
 		terminal_look(&view->terminal);
 		erase_bars(view);
-		if (done || failed)
+		if (is_end)
 			forget_upload(view, json_string(payload, "image_id"));
 		show_payload(view, payload);
 		draw_bars(view);
 		(void)fflush(stdout);
 	}
-	if ((done || failed) && (view->image || view->instance)) {
+	if (is_end && (view->image || view->instance)) {
 		view->status = done ? EXIT_SUCCESS : EXIT_FAILURE;
 		g_main_loop_quit(view->loop);
 	}

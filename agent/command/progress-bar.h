@@ -18,9 +18,9 @@ struct progress_view;
 struct progress_view *progress_view_new(struct rpc *rpc, const char *image, const char *instance,
 					bool json, GError **error);
 
-/* Shows progress until the snapshot of `image` or `instance` has succeeded (returns 0) or failed
- * (1), until `timeout_s` seconds are over (1; 0: no limit), or until SIGINT or SIGTERM (130).
- * Without image and instance, the end of a snapshot does not end it. */
+/* Shows progress until the snapshot of `image` or `instance` has succeeded (returns 0), failed or
+ * been left to nova-compute (1), until `timeout_s` seconds are over (1; 0: no limit), or until
+ * SIGINT or SIGTERM (130). Without image and instance, the end of a snapshot does not end it. */
 int progress_view_run(struct progress_view *view, unsigned timeout_s);
 
 /* Adds progress from another source than the broker. `opaque` is the view. Any thread. */

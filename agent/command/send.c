@@ -19,8 +19,9 @@ static const struct command_help help = {
 		   "prints the image's ID.\nThe cast is read from --file, or created for the guest "
 		   "--domain. Without --image, the image is\ncreated first.",
 	.exit_status = "  0    the cast was sent; with --watch, the snapshot succeeded\n"
-		       "  1    the cast could not be sent, the snapshot failed, or the time is "
-		       "over\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL ", with --watch\n",
+		       "  1    the cast could not be sent, the snapshot failed, nova-compute "
+		       "serves it, or the time is over\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL
+		       ", with --watch\n",
 	.example = "novasnap send snapshot_instance --domain instance-0000002a --watch",
 };
 

@@ -13,8 +13,8 @@ static const struct command_help help = {
 		   "methods, and a bar\nfor each upload. Without --image or --instance it "
 		   "continues until Ctrl-C.",
 	.exit_status = "  0    the snapshot of the image or instance succeeded\n"
-		       "  1    it failed, the timeout expired, or the broker cannot be "
-		       "reached\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL "\n",
+		       "  1    it failed, nova-compute serves it, the timeout expired, or the "
+		       "broker cannot be reached\n" COMMAND_EXIT_USAGE COMMAND_EXIT_SIGNAL "\n",
 	.example = "novasnap watch --image 2f6e1c2e-8f0b-4a58-9d0c-1d2b2f6f8c11 --timeout 600",
 };
 

@@ -392,6 +392,9 @@ bool report_end(struct task *task, const GError *error, bool is_retry)
 	task_state_set_done(task->state, duties_not_needed(task));
 	if (!is_retry)
 		log_end(&end);
+	/* Only for `novasnap watch`: nova gets the rest from nova-compute. */
+	if (!is_retry && task_state_stage(task->state) == STAGE_LEFT_TO_NOVA)
+		report_progress(task, "left_to_nova", error ? error->message : NULL, 0, 0, true);
 	if (is_due(&end, TASK_DUTY_IMAGE))
 		delete_image(&end);
 	if (is_due(&end, TASK_DUTY_FAULT))

@@ -125,6 +125,19 @@ def test_what_nova_compute_has_is_left_to_it(env):
         env.is_left_alone(case, state)
 
 
+def test_who_watches_learns_that_nova_compute_serves_it(env):
+    case = Case(env, env.agent)
+    cast = env.folder.file("cast.json")
+    with open(cast, "w") as file:
+        json.dump(env.make_message(_context_request_id=env.begun()), file)
+    env.conductor.task_states[env.guest.uuid] = "image_uploading"
+    done = env.agent.command("send", "snapshot_instance", "--file", cast, "--image", case.image, "--watch",
+                             "--timeout", "60", check=False)
+    case.wait_end()
+    assert done.returncode == 1 and "within the timeout" not in done.stderr, done
+    assert f"nova-compute serves it: snapshot_instance for image {case.image} is left to" in done.stdout, done
+
+
 def test_what_nobody_has_fails_as_in_nova_compute(env):
     """Another task state, and no event of the request: nobody else would delete the image."""
     case = env.send(task_state="powering-off")
