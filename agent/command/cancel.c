@@ -4,19 +4,22 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent/command/common.h"
+#include "agent/command/journal-view.h"
 #include "agent/daemon/dispatch.h"
 #include "agent/daemon/status.h"
 
 #define REPLY_S 10
 
 static const struct command_help help = {
-	.arguments = "ID",
-	.summary = "Cancels the running snapshot to the image ID, or all running snapshots of the "
-		   "instance ID. Each\nfails, and its image is deleted.",
+	.arguments = "JOB|IMAGE|INSTANCE",
+	.summary = "Cancels the running snapshot to the IMAGE, or all running snapshots of the "
+		   "INSTANCE, by its UUID. JOB\nis a number in `novasnap jobs`. Each snapshot "
+		   "fails, and its image is deleted.",
 	.exit_status = "  0    at least one snapshot was cancelled\n"
-		       "  1    no snapshot of this ID is running, or novasnapd does not "
+		       "  1    no such snapshot is running, or novasnapd does not "
 		       "answer\n" COMMAND_EXIT_USAGE,
 	.example = "novasnap cancel 2f6e1c2e-8f0b-4a58-9d0c-1d2b2f6f8c11",
 };
@@ -69,6 +72,30 @@ static int cancel_by_broker(const struct config *config, const char *host, const
 	return count;
 }
 
+static bool is_number(const char *text)
+{
+	return *text && strspn(text, "0123456789") == strlen(text);
+}
+
+/* The UUID of the image of that job, which the caller frees. NULL with an error. */
+static char *find_image(const struct config *config, const char *number, GError **error)
+{
+	struct journal_view view;
+	g_autoptr(journal_job_t) job = NULL;
+
+	if (journal_view_open(&view, config->state_dir, error) < 0)
+		return NULL;
+	job = journal_find(view.journal, number, error);
+	journal_view_close(&view);
+	if (job && job->ended_at == 0 && job->image)
+		return g_strdup(job->image);
+	if (!*error)
+		g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED, "%s %s",
+			    job ? "no snapshot is running in job" : "the journal has no job",
+			    number);
+	return NULL;
+}
+
 static void print_json(const char *id, const char *host, int count)
 {
 	cJSON *object = cJSON_CreateObject();
@@ -82,6 +109,7 @@ static void print_json(const char *id, const char *host, int count)
 int command_cancel(const struct command_context *context, int argc, char **argv)
 {
 	g_autofree char *host = NULL;
+	g_autofree char *id = NULL;
 	gboolean json = FALSE;
 	const GOptionEntry entries[] = {
 		{"host", 0, 0, G_OPTION_ARG_STRING, &host,
@@ -95,25 +123,30 @@ int command_cancel(const struct command_context *context, int argc, char **argv)
 
 	if (!command_parse(&argc, &argv, entries, &help, &status))
 		return status;
-	if (argc != 2 || !g_uuid_string_is_valid(argv[1]))
-		return command_fail_usage("cancel", "name one image or instance by its UUID");
+	if (argc != 2 || (!g_uuid_string_is_valid(argv[1]) && (host || !is_number(argv[1]))))
+		return command_fail_usage("cancel",
+					  "name one image or instance by its UUID, or without "
+					  "--host one job by its number");
 	config = command_config(context, "cancel");
 	if (!config)
 		return EXIT_USAGE;
-	count = host ? -1 : cancel_by_socket(config, argv[1], &error);
+	id = is_number(argv[1]) ? find_image(config, argv[1], &error) : g_strdup(argv[1]);
+	if (!id)
+		return command_fail("cancel", error);
+	count = host ? -1 : cancel_by_socket(config, id, &error);
 	if (host || g_error_matches(error, STATUS_ERROR, STATUS_ERROR_NOBODY)) {
 		g_clear_error(&error);
-		count = cancel_by_broker(config, host ? host : config->rpc.host, argv[1], &error);
+		count = cancel_by_broker(config, host ? host : config->rpc.host, id, &error);
 	}
 	if (count < 0)
 		return command_fail("cancel", error);
 	if (json)
-		print_json(argv[1], host ? host : config->rpc.host, count);
+		print_json(id, host ? host : config->rpc.host, count);
 	else if (count > 0)
 		printf("%d %s cancelled\n", count, count == 1 ? "snapshot is" : "snapshots are");
 	if (count > 0)
 		return EXIT_SUCCESS;
-	(void)fprintf(stderr, "novasnap cancel: no snapshot of %s is running on host %s\n", argv[1],
+	(void)fprintf(stderr, "novasnap cancel: no snapshot of %s is running on host %s\n", id,
 		      host ? host : config->rpc.host);
 	return EXIT_FAILURE;
 }

@@ -139,7 +139,8 @@ def test_options_of_the_commands(env):
         env.fails(2, ["--frob", f"novasnap {command} --help"], command, "--frob")
     for arguments in (["check", "x"], ["jobs", "x"], ["watch", "x"], ["show"], ["show", "1", "2"], ["cancel"], ["top", "x"],
                       ["top", "--interval", "0"], ["top", "--interval", "nan"], ["top", "--interval", "often"],
-                      ["cancel", "x"], ["record"], ["record", "a", "b"], ["replay"], ["replay", "--job", "1", "x"],
+                      ["cancel", "x"], ["cancel", ""], ["cancel", "1", "--host", "h"], ["record"],
+                      ["record", "a", "b"], ["replay"], ["replay", "--job", "1", "x"],
                       ["replay", "--job", "1", "--unhandled"], ["decode"], ["snapshot"],
                       ["send"], ["send", "snapshot_instance"], ["send", "reboot_instance", "--domain", "x"],
                       ["send", "snapshot_instance", "--domain", "x", "--file", "y"],
@@ -183,7 +184,7 @@ def test_files(env):
 
 
 def test_no_journal(env):
-    for command in (["jobs"], ["show", "1"], ["replay", "--job", "1"]):
+    for command in (["jobs"], ["show", "1"], ["cancel", "1"], ["replay", "--job", "1"]):
         env.fails(1, ["there is no journal", env.state], *command)
     journal = os.path.join(env.state, "journal")
     os.makedirs(journal)

@@ -131,7 +131,7 @@ def test_values_in_zsh(env):
 def check_values(env, complete):
     files, ids = {"a-file", "another-file"}, {*IMAGES, *INSTANCES}
     expected = {"novasnap show ": {"16", "17", *ids}, "novasnap show 1a": set(IMAGES),
-                "novasnap cancel ": {IMAGES[1], INSTANCES[1]}, "novasnap watch --image ": {IMAGES[1], INSTANCES[1]},
+                "novasnap cancel ": {"17", IMAGES[1], INSTANCES[1]}, "novasnap watch --image ": {IMAGES[1], INSTANCES[1]},
                 "novasnap watch --instance=": {INSTANCES[1]}, "novasnap replay --job ": {"16", "17", *ids},
                 "novasnap send ": {"snapshot_instance"},
                 "novasnap -c a-file show 17": {"17"}, "novasnap --config-file another-file jobs --o": {"--open"}}

@@ -204,6 +204,17 @@ def test_cancelled_through_the_status_socket(env):
     assert upload.agent.command("cancel", "nonsense", check=False).returncode == 2
 
 
+def test_cancelled_by_the_number_of_the_job(env):
+    with env.upload() as upload:
+        number = upload.agent.shown(env.guest.uuid).split()[0]
+        upload.agent.command("cancel", number)
+        assert upload.end() < 4
+    env.check_failed(upload, "cancelled")
+    for other, words in ((number, f"no snapshot is running in job {number}"), ("4711", "the journal has no job 4711")):
+        done = upload.agent.command("cancel", other, check=False)
+        assert done.returncode == 1 and words in done.stderr, done
+
+
 def test_cancelled_through_the_broker(env):
     with env.upload() as upload:
         upload.agent.command("cancel", env.guest.uuid, "--host", upload.agent.host)
