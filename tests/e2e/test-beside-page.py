@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs each command of conf/docs/beside.md, from the installation to the first snapshot and back, with the files that
-`make install` makes, as the user of the units, beside a real nova-compute. The files are where the page says, in a
-mount namespace. systemctl is a stand-in: it runs what the installed units say. How long it took is printed."""
+"""Runs each command of conf/docs/beside.md, from the installation to the first snapshot and back, and then those of the
+README's first snapshot and of conf/docs/operating.md, with the files that `make install` makes, as the user of the units,
+beside a real nova-compute. The files are where the pages say, in a mount namespace. systemctl is a stand-in: it runs what
+the installed units say. How long it took is printed."""
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,25 +20,20 @@ import tap  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from cloud_conf import PASSWORD, REGION  # noqa: E402
 from compute_host import Compute, check_unchanged, declared, discover_hosts  # noqa: E402
+from document_commands import of_section  # noqa: E402
 from environment import Environment  # noqa: E402
 from paths import TOP  # noqa: E402
 from process import end, spawn  # noqa: E402
 from server import Server  # noqa: E402
 
-PAGE = os.path.join(TOP, "conf/docs/beside.md")
-PROGRAMS = ("systemctl", "novasnap", "runuser", "openstack")
+PAGE, README, OPERATING = "conf/docs/beside.md", "README.md", "conf/docs/operating.md"
 GUARD_S = 15  # as conf/novasnap-beside-guard.timer
 
 
-def commands_of(title):
-    """Returns the commands of a section of the page: its indented lines, but for those of a configuration file."""
-    with open(PAGE) as file:
-        section = re.search(rf"^## {title}\n(.*?)^## ", file.read(), re.M | re.S).group(1)
-    lines = [line.strip() for line in section.split("\n") if re.match(r"( {4}| {7})\S", line)]
-    lines = [line for line in lines if not re.match(r"\[DEFAULT\]|control_exchange = ", line)]
-    unknown = [line for line in lines if line.split()[0] not in PROGRAMS]
-    assert lines and not unknown, unknown
-    return lines
+def commands_of(page, title):
+    commands = of_section(page, title)
+    assert commands, (page, title)
+    return commands
 
 
 class Page(Environment):
@@ -68,7 +65,8 @@ class Page(Environment):
     def enter_namespace(self):
         """Makes a mount namespace in which the files have their own places."""
         places = {self.etc_nova: "/etc/nova", os.path.join(self.root, "etc/novasnap"): "/etc/novasnap",
-                  self.folder.make("state"): "/var/lib/novasnap", self.folder.make("run"): "/run/novasnap"}
+                  self.folder.make("state"): "/var/lib/novasnap", self.folder.make("run"): "/run/novasnap",
+                  self.folder.make("apparmor"): "/etc/apparmor.d/local/abstractions"}
         for place in places.values():
             if not os.path.isdir(place):
                 os.makedirs(place)
@@ -99,6 +97,10 @@ class Page(Environment):
         return [path for path in (self.folder.file("novasnapd.log"), self.folder.file("guard.log"),
                                   self.cloud and self.cloud.log(f"nova-compute-{self.cloud.host}"))
                 if path and os.path.exists(path)]
+
+    def unit_key(self, name, key):
+        with open(os.path.join(self.root, "usr/lib/systemd/system", f"{name}.service")) as file:
+            return re.search(rf"^{key}=(.*)$", file.read(), re.M)[1]
 
     def unit(self, name):
         """Returns the command of an installed unit, as its user."""
@@ -138,6 +140,17 @@ class Page(Environment):
             self.guard.start()
         elif verb == "disable" and units[0] == "--now":
             self.disable(*units[1:])
+        elif (verb, *units) == ("start", "novasnapd"):
+            self.start_novasnapd()
+        elif (verb, *units) == ("stop", "novasnapd"):
+            self.disable("novasnapd")
+        elif (verb, *units) == ("start", "nova-compute"):
+            self.compute.start(wait=False)
+        elif (verb, *units) == ("reload", "novasnapd"):
+            subprocess.run(shlex.split(self.unit_key("novasnapd", "ExecReload")), check=True, timeout=20,
+                           env={**os.environ, "MAINPID": str(self.novasnapd.pid)})
+        elif (verb, *units) == ("daemon-reload",):
+            pass
         else:
             raise AssertionError(f"no stand-in for systemctl {verb} {units}")
 
@@ -155,7 +168,7 @@ class Page(Environment):
 
     def run(self, command):
         print(f"# $ {command}", flush=True)
-        words = shlex.split(command.replace("SERVER", self.server.server))
+        words = shlex.split(command.replace("SERVER", self.server.server).replace("HOST", self.cloud.host))
         if words[0] == "systemctl":
             self.systemctl(*words[1:])
             return ""
@@ -167,6 +180,17 @@ class Page(Environment):
         done = self.inside(*words)
         assert done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
         return done.stdout
+
+    def run_installation(self, command):
+        """A command that gives the installed files their places and owners. It changes no users of this machine, and what
+        would be in nova's folder is in the one of the test."""
+        print(f"# $ {command}", flush=True)
+        for shown, own in (("/usr/lib/tmpfiles.d/novasnap.conf", self.tmpfiles),
+                           ("systemd-sysusers ", "systemd-sysusers --dry-run "),
+                           (" /usr/", f" {self.root}/usr/"), (" /etc/systemd", f" {self.root}/etc/systemd")):
+            command = command.replace(shown, own)
+        done = self.inside("sh", "-c", command)
+        assert done.returncode == 0, (command, done)
 
     def run_until_restart(self, command, restart, line):
         """Runs a command that waits for the restart of nova-compute, and does what it asks for meanwhile."""
@@ -188,22 +212,40 @@ class Page(Environment):
         return output()
 
 
-def test_there(env):
-    commands = commands_of("From the package to the first snapshot")
-    env.before = declared(env.cloud.broker)
-    began = time.monotonic()
-    line = f"control_exchange = nova.{env.cloud.host}"
-
-    def restart():
+def enable(env, commands):
+    """Runs commands, among them --enable, which waits for nova-compute's restart."""
+    def change():
         env.compute.configure(DEFAULT={"control_exchange": f"nova.{env.cloud.host}"})
-        env.run(commands[commands.index("novasnap beside --enable") + 1])
+        env.run("systemctl restart nova-compute")
     outputs = {}
     for command in commands:
         if command == "novasnap beside --enable":
-            outputs[command] = env.run_until_restart(command, restart, line)
+            outputs[command] = env.run_until_restart(command, change, f"control_exchange = nova.{env.cloud.host}")
         elif command != "systemctl restart nova-compute":
             outputs[command] = env.run(command)
     assert "nova-compute follows" in outputs["novasnap beside --enable"], outputs
+    return outputs
+
+
+def disable(env, commands):
+    def change():
+        env.compute.configure()
+        env.systemctl("restart", "nova-compute")
+    for command in commands:
+        if command == "novasnap beside --disable":
+            env.run_until_restart(command, change, "control_exchange")
+        else:
+            env.run(command)
+    env.compute.wait_up()
+    assert env.novasnapd is None and env.guard is None
+
+
+def test_there(env):
+    commands = commands_of(PAGE, "From the package to the first snapshot")
+    assert "systemctl restart nova-compute" in commands
+    env.before = declared(env.cloud.broker)
+    began = time.monotonic()
+    outputs = enable(env, commands)
     assert "succeeded" in outputs["novasnap jobs"] or "done" in outputs["novasnap jobs"], outputs["novasnap jobs"]
     image = env.cloud.connection().image.find_image("first")
     assert image and image.status == "active" and image.id in outputs["novasnap jobs"], (image, outputs)
@@ -212,18 +254,7 @@ def test_there(env):
 
 def test_and_back(env):
     began = time.monotonic()
-    commands = commands_of("And back")
-
-    def restart():
-        env.compute.configure()
-        env.systemctl("restart", "nova-compute")
-    for command in commands:
-        if command == "novasnap beside --disable":
-            env.run_until_restart(command, restart, "control_exchange")
-        else:
-            env.run(command)
-    env.compute.wait_up()
-    assert env.novasnapd is None and env.guard is None
+    disable(env, commands_of(PAGE, "And back"))
     check_unchanged(env.cloud.broker, env.before)
     assert env.compute.answers(env.server.server)
     image = env.server.ask("image", "afterwards")
@@ -232,5 +263,63 @@ def test_and_back(env):
     print(f"# and back: {time.monotonic() - began:.0f} s", flush=True)
 
 
+def test_the_readme(env):
+    """Its first snapshot is watched while it is made."""
+    cloud = env.cloud.connection()
+    cloud.image.delete_image(cloud.image.find_image("first").id)
+    commands = commands_of(README, "First snapshot on a nova host")
+    check = next(number for number, command in enumerate(commands) if command.endswith("novasnap check"))
+    create, watch, show = commands[-3:]
+    assert watch == "novasnap watch" and show.startswith("openstack image show"), commands
+    for command in commands[:check]:
+        env.run_installation(command)
+    enable(env, commands[check:-3])
+    print(f"# $ {watch}", flush=True)
+    log = env.folder.file("watch")
+    watching = spawn(env.wrapped(*shlex.split(watch)), log)
+    env.callback(lambda: end(watching))
+    time.sleep(2)  # it says nothing when it listens
+    env.run(create)
+
+    def is_done():
+        with open(log) as file:
+            return " done" in file.read()
+    tap.wait_for("the end of the first snapshot", is_done, 120)
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(30) == 130
+    assert "active" in env.run(show)
+    env.server.wait_idle()
+    disable(env, commands_of(PAGE, "And back"))
+
+
+def test_start_and_stop(env):
+    start, stop, reload = commands_of(OPERATING, "Start and stop")
+    for command in (start, reload):
+        env.run(command)
+
+    def is_reloaded():
+        with open(env.folder.file("novasnapd.log")) as file:
+            return "SIGHUP: the configuration was read again" in file.read()
+    tap.wait_for("the reload", is_reloaded, 20)
+    assert env.novasnapd.poll() is None
+    env.run(stop)
+    assert env.novasnapd is None
+
+
+def test_in_its_place(env):
+    """The drop-in, and the way back to nova-compute. test-documents.py runs the other command."""
+    drop_in, back, _ = commands_of(OPERATING, "In nova-compute's place")
+    install, reload = drop_in.split(" && ")
+    env.run_installation(install)
+    assert os.path.exists(os.path.join(env.root, "etc/systemd/system/novasnapd.service.d/exclusive.conf"))
+    env.run(reload)
+    env.compute.stop()
+    env.run("systemctl start novasnapd")
+    for command in back.split(" && "):
+        env.run(command)
+    env.compute.wait_up()
+    env.run("openstack compute service set --enable HOST nova-compute")
+
+
 if __name__ == "__main__":
-    tap.main(Page, [test_there, test_and_back], ordered=True)
+    tap.main(Page, [test_there, test_and_back, test_the_readme, test_start_and_stop, test_in_its_place], ordered=True)

@@ -14,6 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
+import document_commands  # noqa: E402
 from ceph import NOVA_CAPS, READ_ONLY_CAPS  # noqa: E402
 from environment import Environment  # noqa: E402
 from paths import BUILD  # noqa: E402
@@ -262,6 +263,31 @@ def test_user_without_rights(env):
     env.client().do("clone", "vms", "disk", env.snap, "images", env.copy)
     client.fails("DENIED", "flatten", "images", env.copy, "mgr", says="mgr")
     env.client().do("remove_copy", "images", env.copy)
+    client.do("snap_remove", "vms", "disk", env.snap)
+
+
+def test_the_commands_of_the_page(env):
+    """With these rights nova's user has all that is tested here; what is left is found and removed."""
+    texts = [text for place, text, _ in document_commands.of_pages()
+             if place.startswith("conf/docs/ceph.md") and document_commands.program_of(text) in ("ceph", "rbd")]
+    caps, find, remove = sorted(texts)
+
+    def run(text):
+        print(f"# $ {text}", flush=True)
+        return subprocess.run(["sh", "-c", text], env={**os.environ, "CEPH_CONF": env.ceph.conf}, check=True, timeout=120,
+                              capture_output=True, text=True).stdout
+    env.ceph.set_caps("nova", READ_ONLY_CAPS)
+    client = env.client()
+    client.do("snap_create", "vms", "disk", env.snap)
+    client.fails("DENIED", "clone", "vms", "disk", env.snap, "images", env.copy)
+    run(caps)
+    client = env.client()
+    client.do("clone", "vms", "disk", env.snap, "images", env.copy)
+    assert env.snap in run(find)
+    env.ceph.rbd("snap", "create", f"images/{env.copy}@snap")
+    env.ceph.rbd("snap", "protect", f"images/{env.copy}@snap")
+    run(remove.replace("ID", env.copy))
+    assert env.copy not in env.ceph.images("images")
     client.do("snap_remove", "vms", "disk", env.snap)
 
 
