@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/beside/state.h"
 #include "agent/command/cast-file.h"
 #include "agent/command/common.h"
 #include "agent/command/progress-bar.h"
@@ -53,6 +54,19 @@ static void print_sent(const struct send_options *options, const char *topic, co
 	command_print_json(object);
 }
 
+/* Whether novasnapd does not get the cast: `novasnap beside` is not enabled on this host, or the
+ * requests are given back. A state that cannot be read counts as enabled. */
+static bool is_for_nova_compute(const struct config *config, const struct send_options *options)
+{
+	struct beside_state state;
+
+	if (!config->beside || (options->host && !g_str_equal(options->host, config->rpc.host)) ||
+	    beside_state_read(config->state_dir, &state, NULL) < 0)
+		return false;
+	return state.given_back ||
+	       (state.stage != BESIDE_ENABLING && state.stage != BESIDE_ENABLED);
+}
+
 /* Publishes the cast for an image, and with --watch shows the progress. The view must listen before
  * the cast is sent. */
 static int publish_cast(const struct config *config, const struct send_options *options,
@@ -68,6 +82,11 @@ static int publish_cast(const struct config *config, const struct send_options *
 	if (rc < 0)
 		return -1;
 	print_sent(options, topic, image);
+	if (view && is_for_nova_compute(config, options)) {
+		(void)fprintf(stderr, "novasnap send: nova-compute serves it: it has the requests "
+				      "of this host, see novasnap beside --status\n");
+		return EXIT_FAILURE;
+	}
 	return view ? progress_view_run(view, (unsigned)options->timeout) : EXIT_SUCCESS;
 }
 

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs each command of conf/docs/beside.md, from the installation to the first snapshot and back, and then those of the
-README's first snapshot and of conf/docs/operating.md, with the files that `make install` makes, as the user of the units,
-beside a real nova-compute. The files are where the pages say, in a mount namespace. systemctl is a stand-in: it runs what
-the installed units say. How long it took is printed."""
+"""Runs each command of conf/docs/beside.md, from the installation to the first snapshot and back, and then those of
+the README's first snapshot and of conf/docs/operating.md, with the files that `make install` makes, as the user of the
+units, beside a real nova-compute. The files are where the pages say, in a mount namespace. systemctl is a stand-in: it
+runs what the installed units say. How long it took is printed."""
 import os
 import re
 import shlex
@@ -182,8 +182,8 @@ class Page(Environment):
         return done.stdout
 
     def run_installation(self, command):
-        """A command that gives the installed files their places and owners. It changes no users of this machine, and what
-        would be in nova's folder is in the one of the test."""
+        """A command that gives the installed files their places and owners. It changes no users of this machine, and
+        what would be in nova's folder is in the one of the test."""
         print(f"# $ {command}", flush=True)
         for shown, own in (("/usr/lib/tmpfiles.d/novasnap.conf", self.tmpfiles),
                            ("systemd-sysusers ", "systemd-sysusers --dry-run "),

@@ -13,6 +13,7 @@ import uuid
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
 from beside_command import FAILED, PENDING, WAIT, CommandEnvironment  # noqa: E402
+from paths import CAST  # noqa: E402
 from rpc_peers import check, equal, wait_until  # noqa: E402
 
 
@@ -45,6 +46,15 @@ def there_and_back(env, layout):
     equal(site.objects(), before, "the broker")
     check("not enabled" in site.beside("--disable"), "twice")
     equal(site.status()["stage"], "off", "stage")
+
+
+def test_who_watches_learns_that_it_is_not_enabled(env):
+    site = env.site()
+    site.restart_nova()
+    done = site.agent.command("send", "snapshot_instance", "--file", CAST, "--image", str(uuid.uuid4()), "--watch",
+                              "--timeout", "60", check=False)
+    equal(done.returncode, FAILED, done)
+    check("nova-compute serves it" in done.stderr and "within the timeout" not in done.stderr, done)
 
 
 def test_plain(env):

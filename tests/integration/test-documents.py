@@ -26,7 +26,8 @@ from screen import Screen  # noqa: E402
 from standin_glance import GlanceStandIn  # noqa: E402
 
 AS_NOVA = "runuser -u nova -g nova -G libvirt -G libvirt-qemu -- "
-PAGE, RBD, SYSTEMD = "tests/e2e/test-beside-page.py", "tests/integration/test-rbd.py", "tests/integration/test-systemd.py"
+PAGE, RBD = "tests/e2e/test-beside-page.py", "tests/integration/test-rbd.py"
+SYSTEMD = "tests/integration/test-systemd.py"
 IMAGE, ANSIBLE, POLICY = "tests/package/test-image.py", "tests/package/test-ansible.py", "tests/package/test-policy.sh"
 # Commands of other programs: a pattern of the whole command, the test that runs them, and words of that test.
 ELSEWHERE = (
@@ -48,8 +49,8 @@ ELSEWHERE = (
     (r"journalctl (-u novasnapd)?( ?INSTANCE_UUID=\S+)?", SYSTEMD, '"INSTANCE_UUID"'),
     (r"journalctl REQUEST_ID=\S+", SYSTEMD, '"REQUEST_ID"'),
 )
-# They change the host itself: SELinux, devices, a disk's counters, access lists. Of the guard's container the command in
-# it is tried, `novasnap beside --guard`.
+# They change the host itself: SELinux, devices, a disk's counters, access lists. Of the guard's container only the
+# command in it is run, `novasnap beside --guard`.
 NOT_TRIED = (r"docker run \.\.\. --name novasnap_guard .*", r"semodule -i .*", r"setfacl .*",
              r"udevadm trigger --subsystem-match=block", r"echo 1 > /sys/block/dm-N/queue/iostats")
 # Names of commands in a sentence.
