@@ -36,6 +36,14 @@ def commands_of(page, title):
     return commands
 
 
+def read(path):
+    """Returns the text of a log, which may not be there yet."""
+    if not os.path.exists(path):
+        return ""
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
 class Page(Environment):
     cloud = namespace = None
 
@@ -117,12 +125,12 @@ class Page(Environment):
 
     def start_novasnapd(self):
         log = self.folder.file("novasnapd.log")
+        before = len(read(log))
         self.novasnapd = spawn(self.unit("novasnapd"), log)
 
         def is_ready():
             assert self.novasnapd.poll() is None, "novasnapd has ended"
-            with open(log) as file:
-                return " ready after " in file.read()
+            return " ready after " in read(log)[before:]
         tap.wait_for("novasnapd", is_ready, 60, 0.1)
 
     def guard_main(self):
@@ -136,6 +144,7 @@ class Page(Environment):
             self.compute.start(wait=False)
         elif (verb, *units) == ("enable", "--now", "novasnapd", "novasnap-beside-guard.timer"):
             self.start_novasnapd()
+            self.guard_ends.clear()
             self.guard = threading.Thread(target=self.guard_main)
             self.guard.start()
         elif verb == "disable" and units[0] == "--now":
@@ -196,12 +205,12 @@ class Page(Environment):
         """Runs a command that waits for the restart of nova-compute, and does what it asks for meanwhile."""
         print(f"# $ {command}", flush=True)
         path = self.folder.file("waiting")
+        before = len(read(path))
         waiting = spawn(self.wrapped(*shlex.split(command)), path)
         self.callback(lambda: end(waiting))
 
         def output():
-            with open(path) as file:
-                return file.read()
+            return read(path)[before:]
 
         def has_asked():
             assert waiting.poll() is None or line in output(), output()
@@ -280,11 +289,7 @@ def test_the_readme(env):
     env.callback(lambda: end(watching))
     time.sleep(2)  # it says nothing when it listens
     env.run(create)
-
-    def is_done():
-        with open(log) as file:
-            return " done" in file.read()
-    tap.wait_for("the end of the first snapshot", is_done, 120)
+    tap.wait_for("the end of the first snapshot", lambda: " done" in read(log), 120)
     watching.send_signal(signal.SIGINT)
     assert watching.wait(30) == 130
     assert "active" in env.run(show)
@@ -296,11 +301,8 @@ def test_start_and_stop(env):
     start, stop, reload = commands_of(OPERATING, "Start and stop")
     for command in (start, reload):
         env.run(command)
-
-    def is_reloaded():
-        with open(env.folder.file("novasnapd.log")) as file:
-            return "SIGHUP: the configuration was read again" in file.read()
-    tap.wait_for("the reload", is_reloaded, 20)
+    tap.wait_for("the reload", lambda: "SIGHUP: the configuration was read again" in
+                 read(env.folder.file("novasnapd.log")), 20)
     assert env.novasnapd.poll() is None
     env.run(stop)
     assert env.novasnapd is None
