@@ -15,15 +15,16 @@ import tap  # noqa: E402
 from beside_command import CommandEnvironment, CommandSite  # noqa: E402
 from layouts import LAYOUTS  # noqa: E402
 from paths import BUILD, TOP  # noqa: E402
+from playbook import changes, environment, play  # noqa: E402
 from process import end, spawn  # noqa: E402
 from standin_conductor import ConductorStandIn  # noqa: E402
 from standin_systemctl import SystemdStandIn, Unit  # noqa: E402
 
-ANSIBLE = os.path.join(TOP, "conf/ansible")
 SERVICE, TIMER, COMPUTE = "novasnapd.service", "novasnap-beside-guard.timer", "nova-compute.service"
 # What is in nova-compute's file before, and must be there afterwards.
 COMPUTE_CONF = "# nova-compute's own\n[DEFAULT]\ncompute_driver = libvirt.LibvirtDriver\n[libvirt]\nvirt_type = qemu\n"
-# A stand-in for docker: its containers are units of the stand-in for systemd.
+# A stand-in for docker: its containers are units of the stand-in for systemd, and one that was stopped is gone. The image
+# novasnap:latest is there, and no other.
 DOCKER = """#!/bin/sh
 unit() {
 	case $1 in
@@ -39,17 +40,30 @@ ps) for name in novasnapd novasnap_guard nova_compute; do
 		if systemctl -q is-active "$(unit $name)"; then echo $name; fi
 	done ;;
 run) for word; do
-		case $word in --name=*) systemctl start "$(unit "${word#--name=}")" || exit ;; esac
-	done ;;
-exec) shift 2; exec "$@" ;;
+		shift
+		case $word in
+		--name=*) name=${word#--name=} ;;
+		novasnap:latest) break ;;
+		*:missing) echo "Unable to find image '$word' locally" >&2; exit 125 ;;
+		esac
+	done
+	if [ "$1" = novasnap ]; then exec "$@"; fi
+	systemctl start "$(unit "$name")" ;;
+exec)
+	systemctl -q is-active "$(unit "$1")" || { echo "Error response from daemon: No such container: $1" >&2; exit 1; }
+	shift 2
+	exec "$@" ;;
 restart) [ "$1" != --time ] || shift 2; systemctl restart "$(unit "$1")" ;;
 stop) shift 2
 	systemctl -q is-active "$(unit "$1")" || { echo "Error: No such container: $1" >&2; exit 1; }
 	systemctl stop "$(unit "$1")" ;;
-rm) echo "Error: No such container: $2" >&2; exit 1 ;;
+rm) ;;
 *) echo "no stand-in for docker $verb" >&2; exit 125 ;;
 esac
 """
+
+KOLLA = {"novasnap_deployment": "kolla", "novasnap_nova_compute_conf": "/etc/nova/nova-compute.conf",
+         "novasnap_config_file": "/etc/novasnap/novasnap.conf.d/ansible.conf"}
 
 
 class Host:
@@ -89,7 +103,9 @@ class Host:
         self.python = env.folder.file(f"python-{name}")
         path = f"{self.systemd.bin}:{BUILD}:{os.environ['PATH']}"
         with open(self.python, "w") as file:
-            file.write(f'#!/bin/sh\nexec nsenter -t {self.namespace.pid} -m env PATH={path} /usr/bin/python3 "$@"\n')
+            # A module that is ended leaves a folder.
+            file.write(f"#!/bin/sh\nexec nsenter -t {self.namespace.pid} -m env PATH={path} "
+                       f'TMPDIR={env.folder.path} /usr/bin/python3 "$@"\n')
         os.chmod(self.python, 0o755)
         self.start_compute()
         self.before = self.site.objects()
@@ -135,44 +151,19 @@ class Fleet(CommandEnvironment):
                 os.makedirs(path)
                 self.callback(lambda path=path: os.rmdir(path))
         self.hosts = [Host(self, name) for name in ("host1", "host2")]
-        self.number = 0
 
     def play(self, name, status=0, **variables):
-        """Runs a playbook. Returns what it says."""
-        inventory = self.folder.file("inventory.ini")
-        with open(inventory, "w") as file:
-            file.write("[compute]\n")
-            for host in self.hosts:
-                file.write(f"{host.name} ansible_connection=local ansible_become=false "
-                           f"ansible_python_interpreter={host.python} novasnap_user=root\n")
-            file.write('[compute:vars]\nnovasnap_package=""\nnovasnap_groups=[]\nnovasnap_wait=40\n')
-            file.writelines(f"{key}={value}\n" for key, value in variables.items())
-        self.number += 1
-        log = self.folder.file(f"ansible-{self.number}.log")
-        folder = self.folder.make("ansible")
-        process = spawn(["ansible-playbook", "-i", inventory, os.path.join(ANSIBLE, f"{name}.yml")], log, {
-            "ANSIBLE_HOME": folder, "ANSIBLE_LOCAL_TEMP": f"{folder}/local", "ANSIBLE_REMOTE_TEMP": f"{folder}/remote",
-            "ANSIBLE_NOCOWS": "1", "ANSIBLE_NOCOLOR": "1"})
-        try:
-            found = process.wait(600)
-        finally:
-            end(process)
-        with open(log) as file:
-            text = file.read()
-        assert found == status, text[-5000:]
+        text = play(self.folder, name, {host.name: host.python for host in self.hosts}, variables, status)
         assert not [error for host in self.hosts for error in host.systemd.errors], text[-5000:]
         return text
 
 
-def recap(text):
-    """Returns the counts of each host: {"host1": {"changed": 3, ...}}."""
-    return {name: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)}
-            for name, counts in re.findall(r"^(\S+)\s+: (ok=.*)$", text, re.M)}
+UNCHANGED = {"host1": 0, "host2": 0}
 
 
 def test_there_and_back(env):
     text = env.play("enable")
-    first, second = (text.index(f"TASK [novasnap : Wait until everything is in order]"),
+    first, second = (text.index("TASK [novasnap : Wait until everything is in order]"),
                      text.rindex("TASK [novasnap : Start novasnapd]"))
     assert first < second and f"[{env.hosts[1].name}]" not in text[:first], "host by host"
     for host in env.hosts:
@@ -180,14 +171,12 @@ def test_there_and_back(env):
     # Again: nothing is changed, and no service is restarted.
     for host in env.hosts:
         host.systemd.calls.clear()
-    counts = recap(env.play("enable"))
-    assert [counts[host.name]["changed"] for host in env.hosts] == [0, 0], counts
+    assert changes(env.play("enable")) == UNCHANGED
     assert not [call for host in env.hosts for call in host.systemd.calls if "restart" in call]
     env.play("disable")
     for host in env.hosts:
         host.is_as_before()
-    counts = recap(env.play("disable"))
-    assert [counts[host.name]["changed"] for host in env.hosts] == [0, 0], counts
+    assert changes(env.play("disable")) == UNCHANGED
 
 
 def test_a_host_whose_check_fails_is_rolled_back_and_the_next_one_untouched(env):
@@ -209,14 +198,32 @@ def test_a_nova_compute_that_does_not_follow_is_rolled_back(env):
 
 
 def test_containers_there_and_back(env):
-    variables = {"novasnap_deployment": "kolla", "novasnap_nova_compute_conf": "/etc/nova/nova-compute.conf",
-                 "novasnap_config_file": "/etc/novasnap/novasnap.conf.d/ansible.conf"}
-    env.play("enable", **variables)
+    env.play("enable", **KOLLA)
     for host in env.hosts:
         host.is_enabled()
-    env.play("disable", **variables)
+    assert changes(env.play("enable", **KOLLA)) == UNCHANGED
+    env.play("disable", **KOLLA)
     for host in env.hosts:
         host.is_as_before()
+    assert changes(env.play("disable", **KOLLA)) == UNCHANGED
+
+
+def test_containers_that_are_gone_are_rolled_back(env):
+    env.play("enable", **KOLLA)
+    for host in env.hosts:
+        host.stop_service()
+        host.set_timer(False)
+    env.play("disable", **KOLLA)
+    for host in env.hosts:
+        host.is_as_before()
+
+
+def test_a_missing_image_is_rolled_back(env):
+    text = env.play("enable", status=2, **KOLLA, novasnap_image="novasnap:missing")
+    assert "was not enabled on host1" in text and "Unable to find image" in text, text[-3000:]
+    for host in env.hosts:
+        host.is_as_before()
+    assert not env.hosts[1].systemd.calls, env.hosts[1].systemd.calls
 
 
 def test_the_override_for_kolla(env):
@@ -227,7 +234,7 @@ def test_the_override_for_kolla(env):
         subprocess.run(["ansible", "localhost", "-c", "local", "-m", "ansible.builtin.template", "-a",
                         f"src={source} dest={to}", "-e", f"novasnap_enabled={enabled}", "-e",
                         '{"ansible_facts": {"nodename": "rack1-node7"}}'], check=True, capture_output=True, timeout=120,
-                       env={**os.environ, "ANSIBLE_HOME": env.folder.make("ansible")})
+                       env={**os.environ, **environment(env.folder)})
         with open(to) as file:
             text = file.read().strip()
         assert text == ("[DEFAULT]\ncontrol_exchange = nova.rack1-node7" if enabled == "true" else ""), text
