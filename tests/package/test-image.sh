@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# `make image` on a Debian of its own, with buildah, and what test-image.py tries with the image. Needs root, a network,
-# and build/deb with the package that `make deb` builds.
-#   tests/package/test-image.sh [TEST ...]
+# `make image` on a Debian of its own, with buildah, and what test-image.py and test-image-role.py try with the image.
+# Needs root, a network, and build/deb with the package that `make deb` builds.
+#   tests/package/test-image.sh [TEST ...]    the tests of test-image.py whose names contain one of these
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${NOVASNAP_BUILD:-build}
@@ -21,4 +21,8 @@ user=$(id -u libvirt-qemu)
 	DEB="$(echo "$build/deb/novasnap_${version}"_*.deb)" \
 	IMAGE_BUILD="buildah $storage build --isolation chroot --network host" \
 	IMAGE_ARGS="--build-arg NOVA_UID=$user --build-arg NOVA_GID=$user"
-NOVASNAP_IMAGE_STORAGE=$storage BUILD=$build /usr/bin/python3 tests/package/test-image.py "$@"
+export NOVASNAP_IMAGE_STORAGE=$storage BUILD=$build
+/usr/bin/python3 tests/package/test-image.py "$@"
+if [ $# = 0 ]; then
+	/usr/bin/python3 tests/package/test-image-role.py
+fi
