@@ -7,7 +7,10 @@ cd "$(dirname "$0")/../.."
 release=$1 folder=$2
 mkdir -p "$(dirname "$folder")"
 exec 9>"$folder.lock"
-flock -w 3000 9
+if ! flock -w 3000 9; then
+	echo "base.sh: for 50 minutes somebody else has been making $folder" >&2
+	exit 1
+fi
 if [ ! -d "$folder" ]; then
 	rm -rf --one-file-system "$folder.part"
 	tests/lib/bootstrap.sh "$release" "$folder.part" 9>&-

@@ -8,16 +8,16 @@ cd "$(dirname "$0")/../.."
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 export DESTDIR=$place PREFIX=/opt/novasnap SYSCONFDIR=/opt/etc UNITDIR=/opt/units
-run_make() {
-	"${MAKE:-make}" --no-print-directory "$@" >"$place.log" 2>&1 || {
-		cat "$place.log" >&2
-		exit 1
-	}
-	rm -f "$place.log"
-}
 fail() { # what
 	echo "test-install: $1" >&2
 	exit 1
+}
+run_make() {
+	local said
+	said=$("${MAKE:-make}" --no-print-directory "$@" 2>&1) || {
+		echo "$said" >&2
+		fail "\"make $*\" failed"
+	}
 }
 installed() {
 	(cd "$place" && find . -type f | sort)

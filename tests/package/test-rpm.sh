@@ -83,5 +83,5 @@ for file in lib/tmpfiles.d/novasnap.conf lib/sysusers.d/novasnap.conf lib/system
 	if grep -v '^#' "$place/files/usr/$file" | grep libvirt-qemu; then fail "$file names Debian's group of QEMU"; fi
 done
 tests/package/base.sh bookworm "$build/base-bookworm"
-unshare --mount --propagation private "$0" --inside "$PWD/$build/base-bookworm" "$PWD/$package"
+unshare --mount --propagation private tests/package/test-rpm.sh --inside "$PWD/$build/base-bookworm" "$PWD/$package"
 echo "test-rpm: ok"
