@@ -8,8 +8,8 @@ cd "$(dirname "$0")/../.."
 build=${NOVASNAP_BUILD:-build}
 release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 version=$("${MAKE:-make}" -s print-version)
-place=$(mktemp -d -p /var/tmp)
-trap 'rm -rf --one-file-system "$place"' EXIT
+. tests/package/place.sh
+make_place
 storage="--root $place/storage --runroot $place/runroot --storage-driver vfs"
 base=$build/base-$release
 tests/package/base.sh "$release" "$base"
@@ -22,7 +22,7 @@ user=$(id -u libvirt-qemu)
 	IMAGE_BUILD="buildah $storage build --isolation chroot --network host" \
 	IMAGE_ARGS="--build-arg NOVA_UID=$user --build-arg NOVA_GID=$user"
 export NOVASNAP_IMAGE_STORAGE=$storage BUILD=$build
-/usr/bin/python3 tests/package/test-image.py "$@"
+run_child /usr/bin/python3 tests/package/test-image.py "$@"
 if [ $# = 0 ]; then
-	/usr/bin/python3 tests/package/test-image-role.py
+	run_child /usr/bin/python3 tests/package/test-image-role.py
 fi

@@ -10,12 +10,12 @@ if [ "${1:-}" = --inside ]; then
 	. tests/package/inside.sh
 	exit
 fi
+. tests/package/place.sh
 for release in "$@"; do
 	# root.sh keeps its roots there; this one is used once.
-	place=$(mktemp -d)
-	trap 'rm -rf --one-file-system "$place"' EXIT
-	build=build-package-$release
-	XDG_CACHE_HOME=$place NOVASNAP_BUILD=$build tests/lib/root.sh "$release" tests/package/test-package.sh --inside
+	make_place
+	run_child env XDG_CACHE_HOME="$place" NOVASNAP_BUILD="build-package-$release" tests/lib/root.sh "$release" \
+		tests/package/test-package.sh --inside
 	rm -rf --one-file-system "$place"
 	echo "test-package: $release: ok"
 done
