@@ -30,7 +30,8 @@ lintian --fail-on error "$second" "./$folder/novasnap-dbgsym_${version}+1_$arch.
 dpkg-deb --field "$first" Depends
 
 # The dependencies first, so that the difference is the package's own.
-apt install -y --no-install-recommends adduser qemu-utils systemd
+apt satisfy -y --no-install-recommends "systemd, $(dpkg-deb --field "$first" Depends)" \
+	"$(dpkg-deb --field "$rbd" Depends | sed 's/novasnap ([^)]*), *//')"
 before=$(list_files)
 apt install -y --no-install-recommends "$first"
 # The same number as nova-common's.
@@ -79,7 +80,7 @@ mkdir -p /var/log/novasnap
 touch /var/log/novasnap/novasnapd.log.1
 apt purge -y novasnap
 [ ! -e /var/log/novasnap ] || fail "purge has left the logs"
-left=$(diff <(echo "$before") <(list_files) | grep '^>' || true)
+left=$(comm -13 <(echo "$before") <(list_files))
 # As with nova-common, the user stays: files elsewhere may be its.
-left=$(grep -vE '^> (/etc/(passwd|group|shadow|gshadow)-?|/usr/lib/.*\.so.*|/usr/share/.*|/etc/ssl.*)$' <<<"$left" || true)
-[ "$(grep -c novasnap <<<"$left")" = 0 ] || fail "purge has left: $left"
+left=$(grep -vE '^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$' <<<"$left" || true)
+[ -z "$left" ] || fail "purge has left: $left"
