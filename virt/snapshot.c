@@ -99,6 +99,11 @@ bool snapshot_gives_disk(const struct snapshot *snapshot)
 	return snapshot->method->open != NULL;
 }
 
+bool snapshot_may_stop_guest(const struct snapshot *snapshot)
+{
+	return snapshot->method->prepare != NULL;
+}
+
 bool snapshot_reads_idle_device(const struct snapshot *snapshot)
 {
 	return !snapshot->method->live && !snapshot->traits.container &&

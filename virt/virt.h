@@ -322,6 +322,9 @@ char *snapshot_copy_direct(struct snapshot *snapshot, const struct snapshot_dire
  * is left. */
 int virt_direct_copy_remove(struct virt_host *host, const char *location, GError **error);
 
+/* Whether snapshot_prepare may stop a running guest, until snapshot_take or snapshot_end starts it
+ * again. */
+bool snapshot_may_stop_guest(const struct snapshot *snapshot);
 /* Whether the method reads a block device while the guest is shut off. nova may be deleting the
  * guest and have overwritten the device. */
 bool snapshot_reads_idle_device(const struct snapshot *snapshot);

@@ -75,6 +75,7 @@ static int publish_cast(const struct config *config, const struct send_options *
 {
 	g_autofree char *topic = g_strdup_printf("%s.%s", config->rpc.topic,
 						 options->host ? options->host : config->rpc.host);
+	bool is_for_nova = is_for_nova_compute(config, options);
 	char *body = rpc_body_encode(message);
 	int rc = rpc_publish_body(rpc, topic, body, error);
 
@@ -82,7 +83,8 @@ static int publish_cast(const struct config *config, const struct send_options *
 	if (rc < 0)
 		return -1;
 	print_sent(options, topic, image);
-	if (view && is_for_nova_compute(config, options)) {
+	/* It did not change meanwhile. */
+	if (view && is_for_nova && is_for_nova_compute(config, options)) {
 		(void)fprintf(stderr, "novasnap send: nova-compute serves it: it has the requests "
 				      "of this host, see novasnap beside --status\n");
 		return EXIT_FAILURE;

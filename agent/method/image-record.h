@@ -11,16 +11,19 @@
 struct image_record_writer;
 
 /* Starts to write the metadata (image_metadata_build, image_metadata_save), and to read with which
- * algorithm the store hashes. Task, base and strings must stay until the end. */
+ * algorithm the store hashes, unless `hash_algo` or [novasnap]hash_algo names it. Task, base and
+ * strings must stay until the end. */
 struct image_record_writer *image_record_writer_start(struct task *task,
 						      const struct image_base *base,
-						      const char *name, const char *disk_format);
+						      const char *name, const char *disk_format,
+						      const char *hash_algo);
 
-/* Waits for the end, which the time limits of the store bound, and frees the writer.
- * `*ret_hash_algo` becomes [novasnap]hash_algo, or the algorithm with which the store hashed the
- * instance's base image, or NULL for the default; the caller frees it. Returns 0, or -1 with an
- * error. */
+/* Waits for the end, which the time limits of the store bound. If the store did not answer, it is
+ * asked once more. `*ret_hash_algo` becomes the algorithm, or NULL for the default; the caller
+ * frees it. Frees the writer. Returns 0, or -1 with an error. */
 int image_record_writer_end(struct image_record_writer *writer, char **ret_hash_algo,
 			    GError **error);
+/* Waits for the end, and frees the writer. What it has written stays. */
+void image_record_writer_free(struct image_record_writer *writer);
 
 #endif

@@ -76,23 +76,32 @@ static int prepare_guest(struct image_job *image, struct snapshot *snapshot, GEr
 	return image->direct ? 0 : upload_states_wait(&image->upload_states, error);
 }
 
-/* Prepares the guest and the image's record at the same time. */
+static int end_record(struct image_job *image, struct image_record_writer *writer, GError **error)
+{
+	image->task->step = "writing the image's record";
+	if (image_record_writer_end(writer, &image->hash_algo, error) == 0)
+		return 0;
+	abort_monitor_explain(image->monitor, error);
+	return -1;
+}
+
+/* Prepares the guest and the image's record at the same time. But a guest that is stopped for its
+ * snapshot must not wait for Glance. */
 static int prepare_guest_and_record(struct image_job *image, struct snapshot *snapshot,
 				    GError **error)
 {
+	g_autofree char *known_algo = g_steal_pointer(&image->hash_algo);
 	struct image_record_writer *writer = image_record_writer_start(
-		image->task, image->base, image->name, snapshot_format(snapshot));
-	GError *record_error = NULL;
-	int rc = prepare_guest(image, snapshot, error);
+		image->task, image->base, image->name, snapshot_format(snapshot), known_algo);
 
-	g_clear_pointer(&image->hash_algo, g_free);
-	if (rc == 0)
-		image->task->step = "writing the image's record";
-	if (image_record_writer_end(writer, &image->hash_algo, &record_error) == 0)
-		return rc;
-	/* The first error explains the task's failure. */
-	g_propagate_error(rc == 0 ? error : NULL, record_error);
-	return -1;
+	if (snapshot_may_stop_guest(snapshot))
+		return end_record(image, writer, error) < 0 ? -1
+							    : prepare_guest(image, snapshot, error);
+	if (prepare_guest(image, snapshot, error) < 0) {
+		image_record_writer_free(writer);
+		return -1;
+	}
+	return end_record(image, writer, error);
 }
 
 /* Everything before the guest's disk is read. */

@@ -7,11 +7,13 @@ import json
 import os
 import re
 import sys
+import time
 
 import oslo_messaging
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
+from agent import NO_LIVE_SNAPSHOT  # noqa: E402
 from compute import Compute, instance_of  # noqa: E402
 from environment import Environment  # noqa: E402
 from images import MIB, qemu_img, same_content  # noqa: E402
@@ -55,6 +57,32 @@ def test_of_two_servers_the_first_is_away(env):
     agent = env.start_agent(sections={"glance_url": servers})
     image, shown, status = agent.snapshot(env.guest.uuid, "--image", env.glance.create())
     assert status == 0, (shown, agent.text()[-1500:])
+    env.check_whole(image)
+
+
+def test_a_record_that_glance_takes_at_the_second_try(env):
+    """As many refusals as one try takes: the number of retries and one."""
+    env.front.reset()
+    env.front.patches[:] = [503] * 7
+    image, shown, status = env.agent.snapshot(env.guest.uuid, "--image", env.glance.create())
+    assert status == 0, (shown, env.agent.text()[-1500:])
+    env.check_whole(image)
+
+
+def test_a_guest_is_not_stopped_while_glance_does_not_take_the_record(env):
+    agent = env.start_agent(sections={"glance_url": env.front.url, **NO_LIVE_SNAPSHOT}, cold_method="extract")
+    env.guest.start()
+    env.front.reset()
+    env.front.patches[:] = ["hold"]
+    image = env.glance.create()
+    agent.command("send", "snapshot_instance", "--file", CAST, "--instance", env.guest.uuid, "--image", image)
+    tap.wait_for("the change of the record", lambda: "PATCH" in {command for command, *_ in env.front.seen}, 30)
+    time.sleep(2)  # for a managed save, which takes less
+    assert env.guest.state() == "running" and not env.guest.is_saved(), agent.text()
+    env.front.release.set()
+    tap.wait_for("the end", lambda: agent.has_ended(image), 60)
+    assert "method extract" in agent.text() and env.guest.state() == "running", agent.text()
+    env.guest.virsh("destroy")
     env.check_whole(image)
 
 

@@ -126,6 +126,7 @@ class GlanceStandIn(HttpStandIn):
     `gets`: what happens to the next GETs of an image after its data has arrived: a status, "saving" (an active image is
     shown as saving), "other-data" (with another hash), or None; `always_get`: "saving" for every GET. `always`: what
     happens to every request.
+    `patches`: what happens to the next changes of a record: a status, "hold", or None.
     `locations`: what happens to the next requests that add a location: a status, "cut-reply" (when Glance has taken
     it), "hold", or None; `location_replies`: what Glance itself has answered.
     `before_fault` is called with a status and the path before it is answered."""
@@ -135,7 +136,7 @@ class GlanceStandIn(HttpStandIn):
         super().__init__()
         self.glance = glance
         self.faults, self.seen, self.gets, self.stored = [], [], [], []
-        self.locations, self.location_replies = [], []
+        self.patches, self.locations, self.location_replies = [], [], []
         self.always = self.always_get = self.before_fault = None
         self.release = threading.Event()
 
@@ -144,6 +145,8 @@ class GlanceStandIn(HttpStandIn):
             return self.faults.pop(0)
         if command == "GET" and self.gets and path.split("/")[-1] in self.stored:
             return self.gets.pop(0)
+        if command == "PATCH" and self.patches:
+            return self.patches.pop(0)
         return self.always
 
     def next_location_fault(self):
@@ -160,6 +163,7 @@ class GlanceStandIn(HttpStandIn):
         self.seen.clear()
         self.stored.clear()
         self.gets.clear()
+        self.patches.clear()
         self.locations.clear()
         self.location_replies.clear()
         self.faults[:] = faults
