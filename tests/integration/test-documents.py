@@ -28,7 +28,8 @@ from standin_glance import GlanceStandIn  # noqa: E402
 AS_NOVA = "runuser -u nova -g nova -G libvirt -G libvirt-qemu -- "
 PAGE, RBD = "tests/e2e/test-beside-page.py", "tests/integration/test-rbd.py"
 SYSTEMD = "tests/integration/test-systemd.py"
-IMAGE, ANSIBLE, POLICY = "tests/package/test-image.py", "tests/package/test-ansible.py", "tests/package/test-policy.sh"
+IMAGE, POLICY = "tests/package/test-image.py", "tests/package/test-policy.sh"
+PLAYBOOK = "tests/lib/playbook.py"  # of tests/package/test-ansible.py
 # Commands of other programs: a pattern of the whole command, the test that runs them, and words of that test.
 ELSEWHERE = (
     (r"(chgrp|systemd-sysusers|systemd-tmpfiles|cat) .*", PAGE, "commands_of(README"),
@@ -45,7 +46,7 @@ ELSEWHERE = (
     (r"semodule_package -o \S+ -m \S+ -f novasnap.fc", POLICY, "semodule_package -o"),
     (r"docker run --detach .*", IMAGE, 'podman("run",'),
     (r"docker exec .* novasnap-container novasnap check", IMAGE, '"exec", self.name, "novasnap-container", "novasnap"'),
-    (r"ansible-playbook -i INVENTORY conf/ansible/(enable|disable).yml", ANSIBLE, '"ansible-playbook", "-i"'),
+    (r"ansible-playbook -i INVENTORY conf/ansible/(enable|disable).yml", PLAYBOOK, '"ansible-playbook", "-i"'),
     (r"journalctl (-u novasnapd)?( ?INSTANCE_UUID=\S+)?", SYSTEMD, '"INSTANCE_UUID"'),
     (r"journalctl REQUEST_ID=\S+", SYSTEMD, '"REQUEST_ID"'),
 )

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 export BUILD=${BUILD:-${NOVASNAP_BUILD:-build}}
 pattern=${NOVASNAP_TESTS:-.}
 # The tests mostly wait, so more files than processors run at the same time.
-jobs=${NOVASNAP_TEST_JOBS:-$(($(nproc) + 3))}
+jobs=${NOVASNAP_TEST_JOBS:-$(($(nproc) + 2))}
 
 # The longest, of a minute and more, run first, so that none of them runs alone at the end.
 longest=(beside-command rbd-direct beside-claim stream metrics exclusive rbd conductor outage-rpc beside-forwarding
