@@ -8,7 +8,7 @@ release=$1 folder=$2
 mkdir -p "$(dirname "$folder")"
 exec 9>"$folder.lock"
 if ! flock -w 3000 9; then
-	echo "base.sh: for 50 minutes somebody else has been making $folder" >&2
+	echo "base.sh: another process has been making $folder for 50 minutes" >&2
 	exit 1
 fi
 if [ ! -d "$folder" ]; then
