@@ -147,13 +147,18 @@ int beside_intercepting_write(const char *state_dir, const char *marker, GError 
 	return marker ? replace_file(path, marker, error) : remove_file(path, error);
 }
 
+bool beside_state_takes_requests(const struct beside_state *state)
+{
+	return !state->given_back &&
+	       (state->stage == BESIDE_ENABLING || state->stage == BESIDE_ENABLED);
+}
+
 bool beside_is_intercepting(const char *state_dir, const struct beside_state *state)
 {
 	g_autofree char *path = file_path(state_dir, INTERCEPTING_FILE);
 	g_autofree char *marker = NULL;
 
-	if (state->given_back || !state->marker[0] ||
-	    (state->stage != BESIDE_ENABLING && state->stage != BESIDE_ENABLED))
+	if (!state->marker[0] || !beside_state_takes_requests(state))
 		return false;
 	marker = read_file(path, NULL);
 	return g_strcmp0(marker, state->marker) == 0;

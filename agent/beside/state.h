@@ -56,6 +56,10 @@ int beside_state_read(const char *state_dir, struct beside_state *ret_state, GEr
  * with the lock. Returns 0, or -1 with a G_FILE_ERROR. */
 int beside_state_write(const char *state_dir, const struct beside_state *state, GError **error);
 
+/* Whether novasnapd is to get the requests: not before --enable and after --disable, nor while they
+ * are given back. */
+bool beside_state_takes_requests(const struct beside_state *state);
+
 /* For the forwarding thread: keeps the id of the received marker, or forgets it (NULL). Returns 0,
  * or -1 with a G_FILE_ERROR. */
 int beside_intercepting_write(const char *state_dir, const char *marker, GError **error);

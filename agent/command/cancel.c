@@ -4,7 +4,6 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "agent/command/common.h"
 #include "agent/command/journal-view.h"
@@ -72,21 +71,11 @@ static int cancel_by_broker(const struct config *config, const char *host, const
 	return count;
 }
 
-static bool is_number(const char *text)
-{
-	return *text && strspn(text, "0123456789") == strlen(text);
-}
-
 /* The UUID of the image of that job, which the caller frees. NULL with an error. */
 static char *find_image(const struct config *config, const char *number, GError **error)
 {
-	struct journal_view view;
-	g_autoptr(journal_job_t) job = NULL;
+	g_autoptr(journal_job_t) job = journal_view_find(config->state_dir, number, error);
 
-	if (journal_view_open(&view, config->state_dir, error) < 0)
-		return NULL;
-	job = journal_find(view.journal, number, error);
-	journal_view_close(&view);
 	if (job && job->ended_at == 0 && job->image)
 		return g_strdup(job->image);
 	if (!*error)
@@ -123,14 +112,16 @@ int command_cancel(const struct command_context *context, int argc, char **argv)
 
 	if (!command_parse(&argc, &argv, entries, &help, &status))
 		return status;
-	if (argc != 2 || (!g_uuid_string_is_valid(argv[1]) && (host || !is_number(argv[1]))))
+	if (argc != 2 ||
+	    (!g_uuid_string_is_valid(argv[1]) && (host || !journal_is_job_number(argv[1]))))
 		return command_fail_usage("cancel",
 					  "name one image or instance by its UUID, or without "
 					  "--host one job by its number");
 	config = command_config(context, "cancel");
 	if (!config)
 		return EXIT_USAGE;
-	id = is_number(argv[1]) ? find_image(config, argv[1], &error) : g_strdup(argv[1]);
+	id = journal_is_job_number(argv[1]) ? find_image(config, argv[1], &error)
+					    : g_strdup(argv[1]);
 	if (!id)
 		return command_fail("cancel", error);
 	count = host ? -1 : cancel_by_socket(config, id, &error);

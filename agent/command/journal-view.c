@@ -76,6 +76,18 @@ void journal_view_close(struct journal_view *view)
 	cJSON_Delete(view->status);
 }
 
+struct journal_job *journal_view_find(const char *state_dir, const char *id, GError **error)
+{
+	struct journal_view view;
+	struct journal_job *job;
+
+	if (journal_view_open(&view, state_dir, error) < 0)
+		return NULL;
+	job = journal_find(view.journal, id, error);
+	journal_view_close(&view);
+	return job;
+}
+
 /* The job in novasnapd's answer; NULL: it does not run, or novasnapd does not answer. */
 static const cJSON *find_running(struct journal_view *view, const struct journal_job *job)
 {

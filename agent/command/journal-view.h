@@ -27,6 +27,9 @@ int journal_view_open_configured(struct journal_view *view, const struct command
 				 const char *command);
 void journal_view_close(struct journal_view *view);
 
+/* journal_find in the journal in that state_dir. */
+struct journal_job *journal_view_find(const char *state_dir, const char *id, GError **error);
+
 /* "open", "done" or "failed". */
 const char *journal_view_state(const struct journal_job *job);
 /* A time in the local time zone. The caller frees it. */

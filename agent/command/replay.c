@@ -111,20 +111,15 @@ static int serve_casts(const struct config *config, const struct replay_options 
  * error. */
 static cJSON *read_job(const struct config *config, const char *id, GError **error)
 {
-	struct journal_view view;
-	g_autoptr(journal_job_t) job = NULL;
+	g_autoptr(journal_job_t) job = journal_view_find(config->state_dir, id, error);
 	cJSON *message = NULL;
 	cJSON *casts = NULL;
 
-	if (journal_view_open(&view, config->state_dir, error) < 0)
-		return NULL;
-	job = journal_find(view.journal, id, error);
 	if (job)
 		message = journal_view_message(job, error);
 	else if (error && !*error)
 		g_set_error(error, JOURNAL_ERROR, JOURNAL_ERROR_FAILED,
 			    "the journal has no job, image or instance %s", id);
-	journal_view_close(&view);
 	if (message) {
 		casts = cJSON_CreateArray();
 		cJSON_AddItemToArray(casts, message);

@@ -63,8 +63,7 @@ static bool is_for_nova_compute(const struct config *config, const struct send_o
 	if (!config->beside || (options->host && !g_str_equal(options->host, config->rpc.host)) ||
 	    beside_state_read(config->state_dir, &state, NULL) < 0)
 		return false;
-	return state.given_back ||
-	       (state.stage != BESIDE_ENABLING && state.stage != BESIDE_ENABLED);
+	return !beside_state_takes_requests(&state);
 }
 
 /* Publishes the cast for an image, and with --watch shows the progress. The view must listen before

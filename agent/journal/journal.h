@@ -111,6 +111,8 @@ enum journal_which {
  * an error. */
 GPtrArray *journal_list(struct journal *journal, enum journal_which which, unsigned limit,
 			GError **error);
+/* Whether the text is written as the number of a job. */
+bool journal_is_job_number(const char *text);
 /* The job of that number, or the newest job of an image or instance. NULL with an error, or without
  * one if there is no such job. */
 struct journal_job *journal_find(struct journal *journal, const char *id, GError **error);

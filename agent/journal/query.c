@@ -140,11 +140,15 @@ GPtrArray *journal_list(struct journal *journal, enum journal_which which, unsig
 	return read_jobs(journal, sql, values, G_N_ELEMENTS(values), error);
 }
 
+bool journal_is_job_number(const char *text)
+{
+	return *text != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
 struct journal_job *journal_find(struct journal *journal, const char *id, GError **error)
 {
-	bool is_number = *id != '\0' && id[strspn(id, "0123456789")] == '\0';
 	const struct journal_value values[] = {
-		JOURNAL_NUMBER(is_number ? strtoll(id, NULL, 10) : -1),
+		JOURNAL_NUMBER(journal_is_job_number(id) ? strtoll(id, NULL, 10) : -1),
 		JOURNAL_TEXT(id),
 		JOURNAL_TEXT(id),
 	};
