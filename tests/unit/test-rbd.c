@@ -247,6 +247,7 @@ static void take(struct fixture *fixture)
 	g_autoptr(image_source_t) source = snapshot_take(fixture->snapshot, &error);
 
 	g_assert_no_error(error);
+	g_assert_nonnull(source);
 	g_assert_true(snapshot_gives_disk(fixture->snapshot));
 	g_assert_cmpint(snapshot_verify_end(fixture->snapshot, NULL), ==, 0);
 }
