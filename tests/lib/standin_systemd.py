@@ -9,8 +9,8 @@ import threading
 import time
 
 # Puts the stand-in's folder where libsystemd looks for the journal, for one program.
-IN_NAMESPACE = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run/systemd && mkdir /run/systemd/journal && '
-                'mount --bind "$0" /run/systemd/journal && exec "$@"']
+IN_NAMESPACE = ["unshare", "-m", "sh", "-c", 'mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && '
+                'mkdir /run/systemd/journal && mount --bind "$0" /run/systemd/journal && exec "$@"']
 
 
 class _Datagrams:
