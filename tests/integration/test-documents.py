@@ -370,7 +370,7 @@ def run_rebase(env, text):
 HERE_RUN = {"curl http://127.0.0.1:9178/metrics": run_curl,
             "rabbitmqctl purge_queue novasnap.unhandled.HOST": run_rabbitmqctl,
             "qemu-img rebase -u -f qcow2 -F FORMAT -b FILE OVERLAY": run_rebase,
-            "git grep -n extract -- conf agent/check": lambda env, text: env.run(text)}
+            "grep -rn extract conf agent/check": lambda env, text: env.run(text)}
 HERE = tuple(HERE_RUN)
 
 

@@ -11,7 +11,7 @@ from paths import BUILD, TOP
 PAGES = ("README.md", "HACKING.md", "tests/README.md", "conf/docs/*.md")
 OWN = ("novasnap", "novasnapd")
 OTHERS = ("ansible-playbook", "apt-get", "cat", "cd", "ceph", "checkmodule", "chgrp", "chmod", "curl", "docker", "echo",
-          "git", "install", "journalctl", "make", "man", "openstack", "promtool", "qemu-img", "qemu-nbd", "rabbitmqctl",
+          "git", "grep", "install", "journalctl", "make", "man", "openstack", "promtool", "qemu-img", "qemu-nbd", "rabbitmqctl",
           "rbd", "rpmbuild", "runuser", "semodule", "semodule_package", "setfacl", "systemctl", "systemd-sysusers",
           "systemd-tmpfiles", "udevadm", "virsh")
 # Indented lines of a configuration file, a log or a drawing.
