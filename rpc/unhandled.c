@@ -95,10 +95,24 @@ void unhandled_move(struct rpc *rpc, struct rpc_request *request, const struct d
 void unhandled_move_unreadable(struct rpc *rpc, const struct delivery *delivery,
 			       const struct delivery_tag *tag)
 {
-	struct unhandled_move *move = g_new0(struct unhandled_move, 1);
+	g_autofree char *id = g_compute_checksum_for_data(
+		G_CHECKSUM_SHA256, (const guchar *)delivery->body, delivery->length);
+	struct unhandled_move *move;
+	uint64_t number;
 
+	switch (inflight_open(rpc->inflight, id, tag, &number)) {
+	case INFLIGHT_REDELIVERED: /* its first delivery, from a lost connection, still waits */
+		return;
+	case INFLIGHT_DUPLICATE:
+		(void)inflight_open(rpc->inflight, NULL, tag, &number);
+		break;
+	case INFLIGHT_NEW:
+	default:
+		break;
+	}
+	move = g_new0(struct unhandled_move, 1);
 	move->rpc = rpc;
-	(void)inflight_open(rpc->inflight, NULL, tag, &move->number);
+	move->number = number;
 	add_move(move, delivery);
 }
 

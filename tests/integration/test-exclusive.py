@@ -142,6 +142,23 @@ def test_casts_that_are_not_moved_yet_survive_a_kill(env):
     assert agent.stop() == 0 and env.depth(own) == 0
 
 
+def test_what_cannot_be_read_is_moved_once(env):
+    """Its deliveries on another connection are the same message."""
+    agent, kept, own = meet_a_full_queue(env, "unreadable", 1)
+    bodies = [f"unreadable {i}".encode() for i in range(3)]
+    for body in bodies:
+        env.publish(own, body, headers={"compression": "application/x-other"})
+    tap.wait_for("refusal", lambda: "is full, or the broker cannot store it" in agent.text(), 30)
+    env.broker.ctl("close_all_connections", "test")
+    tap.wait_for("another connection", lambda: agent.text().count("consuming at") > 1, 30)
+    seen = []
+    tap.wait_for("all", lambda: (message := env.take(kept)) and seen.append(message.body) or len(seen) >= 4, 90)
+    time.sleep(5)
+    assert env.take(kept) is None
+    assert [body if isinstance(body, bytes) else body.encode() for body in seen[1:]] == bodies, seen
+    assert agent.stop() == 0 and env.depth(own) == 0
+
+
 def test_a_queue_that_takes_nothing_for_a_minute(env):
     """What waits to be moved is bounded at once, and after a minute most of it is rejected, so that novasnapd's own
     requests go on arriving."""
