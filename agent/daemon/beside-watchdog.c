@@ -18,6 +18,8 @@
 /* The pause before the next try to take the requests. It is doubled after each failure. */
 #define TAKE_PAUSE_S 5
 #define TAKE_PAUSE_MAX_S 60
+/* How long the marker of novasnapd or `novasnap beside --enable` may need. */
+#define MARKER_S 15
 #define RESTORE_PAUSE_US (5 * G_USEC_PER_SEC)
 
 struct beside_watchdog {
@@ -33,6 +35,7 @@ struct beside_watchdog {
 	/* Used only by the thread. */
 	gint64 take_at, give_back_at; /* monotonic us: the next try */
 	unsigned take_pause_s;
+	gint64 passing_since; /* monotonic us: since when the marker is missing; 0: it is not */
 	struct beside_progress progress;
 	unsigned restored; /* the connection after which the broker's objects were made again */
 	gint64 restore_at; /* monotonic us: the next try */
@@ -82,10 +85,57 @@ static void set_take_pause(struct beside_watchdog *watchdog)
 		g_get_monotonic_time() + (gint64)watchdog->take_pause_s * G_USEC_PER_SEC;
 }
 
+static void take(struct beside_watchdog *watchdog)
+{
+	struct rpc_beside_answer answer;
+	g_autoptr(GError) error = NULL;
+
+	/* A connection that is dead still counts as a consumer. */
+	if (rpc_beside_control(&watchdog->config->rpc, RPC_BESIDE_TYPE_ECHO, NULL, ECHO_S, &answer,
+			       &error) == 0 &&
+	    beside_take(watchdog->config, &error) == 0) {
+		(void)set_problem(watchdog, NULL);
+		g_message("this host's requests come to novasnapd first again");
+		watchdog->take_pause_s = TAKE_PAUSE_S;
+		return;
+	}
+	if (set_problem(watchdog, error))
+		g_warning("cannot take this host's requests: %s; trying again", error->message);
+	set_take_pause(watchdog);
+	watchdog->take_pause_s = MIN(watchdog->take_pause_s * 2, TAKE_PAUSE_MAX_S);
+}
+
+static bool may_take(const struct beside_watchdog *watchdog,
+		     const struct rpc_forward_status *status)
+{
+	return status->consuming && status->idle_us <= WELL_US && !status->refused &&
+	       g_get_monotonic_time() >= watchdog->take_at;
+}
+
+/* A process that was killed while it took the requests may not have sent the marker. Until one
+ * arrives, all requests go to nova-compute. */
+static void watch_marker(struct beside_watchdog *watchdog, const struct rpc_forward_status *status)
+{
+	gint64 now = g_get_monotonic_time();
+
+	if (!status->consuming || status->intercepting) {
+		watchdog->passing_since = 0;
+		return;
+	}
+	if (watchdog->passing_since == 0)
+		watchdog->passing_since = now;
+	if (now - watchdog->passing_since < MARKER_S * G_USEC_PER_SEC ||
+	    !may_take(watchdog, status))
+		return;
+	take(watchdog);
+	watchdog->passing_since = 0;
+}
+
 static void watch_taken(struct beside_watchdog *watchdog, const struct rpc_forward_status *status)
 {
 	g_autofree char *reason = NULL;
 
+	watch_marker(watchdog, status);
 	if (g_get_monotonic_time() < watchdog->give_back_at ||
 	    !beside_progress_is_stuck(&watchdog->progress, watchdog->config, status))
 		return;
@@ -100,25 +150,9 @@ static void watch_taken(struct beside_watchdog *watchdog, const struct rpc_forwa
 static void watch_given_back(struct beside_watchdog *watchdog,
 			     const struct rpc_forward_status *status)
 {
-	struct rpc_beside_answer answer;
-	g_autoptr(GError) error = NULL;
-
-	if (!status->consuming || status->idle_us > WELL_US || status->refused ||
-	    g_get_monotonic_time() < watchdog->take_at)
-		return;
-	/* A connection that is dead still counts as a consumer. */
-	if (rpc_beside_control(&watchdog->config->rpc, RPC_BESIDE_TYPE_ECHO, NULL, ECHO_S, &answer,
-			       &error) == 0 &&
-	    beside_take(watchdog->config, &error) == 0) {
-		(void)set_problem(watchdog, NULL);
-		g_message("this host's requests come to novasnapd first again");
-		watchdog->take_pause_s = TAKE_PAUSE_S;
-		return;
-	}
-	if (set_problem(watchdog, error))
-		g_warning("cannot take this host's requests: %s; trying again", error->message);
-	set_take_pause(watchdog);
-	watchdog->take_pause_s = MIN(watchdog->take_pause_s * 2, TAKE_PAUSE_MAX_S);
+	watchdog->passing_since = 0;
+	if (may_take(watchdog, status))
+		take(watchdog);
 }
 
 /* A broker that was restarted may have lost exchanges and bindings, and requests to this host with

@@ -190,6 +190,20 @@ def test_clean_stop_and_start(env):
     equal(set(site.journal()) & set(got), set(), "snapshots that both have")
 
 
+def test_killed_before_it_sent_the_marker(env):
+    """The marker of an earlier take is recorded, as after a kill between the last take's record and its marker."""
+    site = env.site(durable=True).enable()
+    site.agent.kill()
+    path = os.path.join(site.agent.state, "journal", "beside-intercepting")
+    assert os.path.exists(path)
+    with open(path, "w") as file:
+        file.write(str(uuid.uuid4()))
+    site.agent.start()
+    wait_until("consuming", lambda: site.beside()["consuming"])
+    check(not site.beside()["intercepting"], "it waits for the marker")
+    tap.wait_for("interception", lambda: site.beside()["intercepting"], 60)
+
+
 def ptrace(request, tid):
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
