@@ -234,6 +234,7 @@ $(BUILD)/tests/unit/test-claim: ALL_LDFLAGS += $(call wrap,report_save_once repo
 $(BUILD)/tests/unit/test-beside-mode: ALL_LDFLAGS += $(call wrap,rpc_forward_set_mode rpc_forward_get_mode rpc_forward_answer \
 	rpc_forward_control_type rpc_forward_control_id beside_is_intercepting)
 $(BUILD)/tests/unit/test-beside-progress: ALL_LDFLAGS += $(call wrap,rpc_forward_count_waiting g_get_monotonic_time)
+$(BUILD)/tests/unit/test-worker-pool: ALL_LDFLAGS += $(call wrap,thread_start)
 $(BUILD)/tests/unit/test-manager: ALL_LDFLAGS += $(call wrap,$(host) worker_pool_free worker_pool_stop leftovers_start \
 	rpc_server_start rpc_server_stop rpc_end_calls)
 $(BUILD)/tests/unit/test-notifier: ALL_LDFLAGS += $(call wrap,manager_describe rpc_get_health rpc_wait_ready \

@@ -241,6 +241,7 @@ static void *leftovers_main(void *opaque)
 		struct timespec next;
 		int rc = 0;
 
+		worker_pool_start_waiting(all->agent->pool);
 		if (all->jobs == 0) {
 			pthread_mutex_unlock(&all->lock);
 			submit_leftovers(all);

@@ -114,6 +114,13 @@ static void start_waiting_jobs(struct worker_pool *pool)
 	}
 }
 
+void worker_pool_start_waiting(struct worker_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	start_waiting_jobs(pool);
+	pthread_mutex_unlock(&pool->lock);
+}
+
 void worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,
 			const struct job_ops *ops, void *opaque)
 {

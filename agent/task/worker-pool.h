@@ -35,6 +35,9 @@ void worker_pool_free(struct worker_pool *pool);
 void worker_pool_submit(struct worker_pool *pool, const char *key, const char *name,
 			const struct job_ops *ops, void *opaque);
 
+/* Starts the jobs that could not be started because the system had no thread for them. */
+void worker_pool_start_waiting(struct worker_pool *pool);
+
 /* Cancels the jobs that have a name and whose name or key is `id`. A job that is still waiting runs
  * nevertheless, to report its end. Returns how many were cancelled. */
 unsigned worker_pool_cancel(struct worker_pool *pool, const char *id);

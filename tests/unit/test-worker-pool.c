@@ -2,9 +2,11 @@
 /*
  * The worker pool: one job at a time for each key, cancelling and stopping.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "agent/task/thread.h"
 #include "agent/task/worker-pool.h"
 
 #define ID "8a2f4c1e-0000-4000-8000-000000000001"
@@ -20,6 +22,17 @@ struct talk {
 	bool stopping;		     /* the same */
 	atomic_bool ran, freed;
 };
+
+/* The linker replaces thread_start() by a function that fails as long as this is set. */
+static bool no_threads;
+
+__typeof__(thread_start) __wrap_thread_start, __real_thread_start;
+
+int __wrap_thread_start(pthread_t *ret_thread, size_t stack_size, void *(*run)(void *opaque),
+			void *opaque)
+{
+	return no_threads ? EAGAIN : __real_thread_start(ret_thread, stack_size, run, opaque);
+}
 
 static struct talk *talk_new(void)
 {
@@ -263,6 +276,23 @@ static void test_a_stop_gives_out_no_slots(void)
 	talk_free(second);
 }
 
+static void test_a_job_without_a_thread_is_started_later(void)
+{
+	struct worker_pool *pool = worker_pool_new(0);
+	struct talk *talk = talk_new();
+
+	no_threads = true;
+	g_test_expect_message("agent", G_LOG_LEVEL_WARNING, "*cannot start a thread*");
+	worker_pool_submit(pool, "key", NULL, &ops, talk);
+	g_test_assert_expected_messages();
+	no_threads = false;
+	worker_pool_start_waiting(pool);
+	wait_for_stage(talk, 1);
+	set_stage(talk, 4);
+	end_pool(pool);
+	talk_free(talk);
+}
+
 #define TEST(name) g_test_add_func("/worker-pool/" #name, test_##name)
 
 int main(int argc, char **argv)
@@ -276,5 +306,6 @@ int main(int argc, char **argv)
 	TEST(a_stop_does_not_hide_a_cancel);
 	TEST(a_job_without_grace_is_stopping);
 	TEST(a_stop_gives_out_no_slots);
+	TEST(a_job_without_a_thread_is_started_later);
 	return g_test_run();
 }
