@@ -277,13 +277,27 @@ static void task_job_run(struct job *job, void *opaque)
 	log_context_set(NULL);
 }
 
+static void give_up_cast(struct task *task)
+{
+	log_context_set(task);
+	g_warning("instance %s: %s is not executed: novasnapd stops, and could not write it to the "
+		  "journal",
+		  nova_instance_uuid(task->instance), task->method->name);
+	if (task->method->give_up)
+		task->method->give_up(task);
+	log_context_set(NULL);
+}
+
 static void task_job_free(void *opaque)
 {
 	struct task *task = opaque;
 
-	/* The task never ran. Calls are not journaled, so the caller gets an error. */
+	/* The task never ran. Calls are not journaled, so the caller gets an error. A cast that was
+	 * acked while the journal could not be written is lost. */
 	if (!task->job && task->journal_job > 0)
 		(void)task_state_apply(task->state, TASK_EVENT_STOPPED, NULL);
+	else if (!task->job && !rpc_request_is_call(task->request))
+		give_up_cast(task);
 	if (!task->job)
 		rpc_request_fail(task->request, "NovaException", "nova.exception",
 				 "novasnapd stopped before it executed this request");

@@ -22,7 +22,7 @@ static struct {
 	bool method_fails;
 	bool released_key;
 	gint64 waited; /* us, in the pauses between two tries */
-	unsigned refreshes;
+	unsigned refreshes, given_up;
 	const char *undo; /* of the step that stays open */
 } fake;
 
@@ -121,7 +121,19 @@ static int run_method(struct task *task, GError **error)
 	return -1;
 }
 
-static const struct task_method method = {.name = "pause_instance", .run = run_method};
+static void give_up_method(struct task *task)
+{
+	(void)task;
+	fake.given_up++;
+}
+
+static const struct task_method method = {
+	.name = "pause_instance", .run = run_method, .give_up = give_up_method};
+
+#define REQUEST                                                                                    \
+	"{\"method\": \"pause_instance\", \"version\": \"6.0\", \"args\": {\"instance\": "         \
+	"{\"nova_object.name\": \"Instance\", \"nova_object.data\": {\"uuid\": "                   \
+	"\"" INSTANCE_UUID "\", \"host\": \"" HOST "\"}}}}"
 
 struct fixture {
 	struct config config;
@@ -134,10 +146,7 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 {
 	struct journal_cast cast = {
 		.method = method.name, .instance = INSTANCE_UUID, .message = "{}"};
-	struct rpc_request *request = rpc_request_new_local(cJSON_Parse(
-		"{\"method\": \"pause_instance\", \"version\": \"6.0\", \"args\": {\"instance\": "
-		"{\"nova_object.name\": \"Instance\", \"nova_object.data\": {\"uuid\": "
-		"\"" INSTANCE_UUID "\", \"host\": \"" HOST "\"}}}}"));
+	struct rpc_request *request = rpc_request_new_local(cJSON_Parse(REQUEST));
 	g_autoptr(GError) error = NULL;
 
 	(void)unused;
@@ -288,6 +297,23 @@ static void test_job_with_a_lasting_step(struct fixture *fixture, gconstpointer 
 #define TEST(name)                                                                                 \
 	g_test_add("/task-run/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
+/* What the journal has, the next process executes. */
+static void test_never_run(struct fixture *fixture, gconstpointer unused)
+{
+	struct rpc_request *request = rpc_request_new_local(cJSON_Parse(REQUEST));
+	struct task *task = task_new(&fixture->agent, &method, request, NULL);
+
+	(void)unused;
+	task->journal_job = fixture->task->journal_job;
+	task_job_ops.free(task);
+	g_assert_cmpuint(fake.given_up, ==, 0);
+	request = rpc_request_new_local(cJSON_Parse(REQUEST));
+	g_test_expect_message("agent", G_LOG_LEVEL_WARNING, "*pause_instance is not executed*");
+	task_job_ops.free(task_new(&fixture->agent, &method, request, NULL));
+	g_test_assert_expected_messages();
+	g_assert_cmpuint(fake.given_up, ==, 1);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -298,5 +324,6 @@ int main(int argc, char **argv)
 	TEST(no_rollback_beside_another_job);
 	TEST(steps_of_another_process_wait);
 	TEST(job_with_a_lasting_step);
+	TEST(never_run);
 	return g_test_run();
 }
