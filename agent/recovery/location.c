@@ -111,12 +111,14 @@ int recovery_location_close(struct task *task, enum image_standing image, GError
 static bool may_arrive(struct task *task, const struct journal_step *sent)
 {
 	g_autoptr(image_record_t) record = NULL;
+	g_autoptr(GError) error = NULL;
 
 	if (!location_may_arrive(task->agent->config, sent->at))
 		return false;
-	return image_store_get(task->agent->store, &task->identity, task->image_id, &record,
-			       NULL) == 0 &&
-	       g_strcmp0(record->status, "queued") == 0;
+	if (image_store_get(task->agent->store, &task->identity, task->image_id, &record, &error) ==
+	    0)
+		return g_strcmp0(record->status, "queued") == 0;
+	return !g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND);
 }
 
 /* The image has the location, or may have it. The copy is settled if the image has all data. */

@@ -23,6 +23,7 @@ static struct {
 	enum image_location_result added;
 	enum image_location_answer has;
 	const char *status; /* of the image; NULL: it is gone */
+	bool is_silent;	    /* the store does not answer a query for the image */
 	unsigned away;	    /* how often Ceph does not remove the copy first */
 	unsigned removals, additions, answers, rollbacks;
 } fake;
@@ -144,6 +145,10 @@ int __wrap_image_store_get(struct image_store *store, const struct image_identit
 
 	(void)store;
 	(void)identity;
+	if (!is_base && fake.is_silent) {
+		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE, "no answer");
+		return -1;
+	}
 	if (!is_base && !fake.status) {
 		g_set_error_literal(error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND, "gone");
 		return -1;
@@ -464,6 +469,14 @@ static void test_settle_early(struct fixture *fixture, gconstpointer unused)
 	expect_settled(fixture, "queued", IMAGE_LOCATION_UNUSED, 0, 1);
 }
 
+/* No answer does not mean that it will not arrive. */
+static void test_settle_unanswered(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.is_silent = true;
+	expect_settled(fixture, "queued", IMAGE_LOCATION_UNUSED, 0, 1);
+}
+
 static void test_settle_late(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -515,6 +528,7 @@ int main(int argc, char **argv)
 		{"/direct/settle_gone", test_settle_gone},
 		{"/direct/settle_not_known", test_settle_not_known},
 		{"/direct/settle_early", test_settle_early},
+		{"/direct/settle_unanswered", test_settle_unanswered},
 		{"/direct/settle_late", test_settle_late},
 		{"/direct/fact", test_fact},
 	};
