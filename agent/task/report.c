@@ -19,8 +19,8 @@
 #define CALL_TRIES 3
 /* Pause between two tries: the broker may answer at once that it cannot deliver the call. */
 #define RETRY_PAUSE_MS 2000
-/* How often image store and libvirt are asked whether a snapshot is still wanted. */
-#define WANT_TRIES 150
+/* How long image store and libvirt are asked whether a snapshot is still wanted. */
+#define WANT_S 300
 
 static bool has_conductor(const struct task *task)
 {
@@ -43,14 +43,16 @@ bool report_has_events(const struct task *task)
 /* Asks again while image store or libvirt do not answer. */
 static bool is_snapshot_wanted(struct task *task)
 {
-	for (unsigned attempt = 1;; attempt++) {
+	gint64 until = g_get_monotonic_time() + WANT_S * G_USEC_PER_SEC;
+
+	for (;;) {
 		enum want want = snapshot_want(task, true);
 
 		if (want != WANT_UNKNOWN)
 			return want == WANT_YES;
 		g_info("instance %s: it is unknown whether its snapshot is still wanted",
 		       nova_instance_uuid(task->instance));
-		if (attempt >= WANT_TRIES || !job_wait(task->job, RETRY_PAUSE_MS))
+		if (g_get_monotonic_time() >= until || !job_wait(task->job, RETRY_PAUSE_MS))
 			return false;
 	}
 }
