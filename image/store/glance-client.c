@@ -125,9 +125,32 @@ static void report_server(struct glance_client *client, const struct glance_requ
 		glance_servers_report(client->servers, request->chosen, answered);
 }
 
+/* Glance's text names the image. The text of a proxy does not, but it may name the path. */
+static bool is_answer_of_glance(const struct http_reply *reply, const char *id)
+{
+	const char *text = reply->body->str;
+	const char *found = strstr(text, id);
+
+	return found && (found == text || found[-1] != '/');
+}
+
+/* While a proxy knows no Glance that is well, it answers 404, too. That says nothing of the image.
+ */
+static void check_missing(const struct glance_request *request, const struct http_reply *reply,
+			  GError **error)
+{
+	if (!g_error_matches(*error, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND) || !request->image_id ||
+	    request->url_suffix || is_answer_of_glance(reply, request->image_id))
+		return;
+	(*error)->code = IMAGE_ERROR_UNAVAILABLE;
+	g_prefix_error(error, "this is not the answer of a Glance, but perhaps of a proxy that "
+			      "finds none: ");
+}
+
 int glance_request_send_once(struct glance_client *client, struct glance_request *request,
 			     struct http_reply *reply, bool *ret_retry, GError **error)
 {
+	g_autoptr(GError) local = NULL;
 	g_autoptr(GPtrArray) headers = g_ptr_array_new_with_free_func(g_free);
 	g_autofree char *base = NULL;
 	g_autofree char *url = NULL;
@@ -150,9 +173,12 @@ int glance_request_send_once(struct glance_client *client, struct glance_request
 			  request->url_suffix ? request->url_suffix : "", NULL);
 	http.url = url;
 	rc = openstack_session_send(&client->session, request->identity, &request->tokens, &http,
-				    reply, ret_retry, error);
-	if (rc == 0 || error)
-		report_server(client, request, rc == 0 ? NULL : *error);
+				    reply, ret_retry, &local);
+	if (rc < 0)
+		check_missing(request, reply, &local);
+	report_server(client, request, local);
+	if (local)
+		g_propagate_error(error, g_steal_pointer(&local));
 	return rc;
 }
 

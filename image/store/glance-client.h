@@ -50,7 +50,8 @@ struct glance_request {
  * Sends a request to its server (chosen by glance_servers_choose at its first attempt, and again
  * when `server` was increased); succeeds if the status of the reply is 2xx. The caller always
  * clears the reply with http_reply_clear(). `ret_retry` and the errors are as for
- * openstack_session_send().
+ * openstack_session_send(); but an image of which not Glance itself says that it does not exist is
+ * IMAGE_ERROR_UNAVAILABLE.
  */
 int glance_request_send_once(struct glance_client *client, struct glance_request *request,
 			     struct http_reply *reply, bool *ret_retry, GError **error);

@@ -18,8 +18,6 @@
  * lag behind. */
 #define LAG_S 10
 #define RETRY_PAUSE_S 1
-/* Between two questions for an image that seems to be gone. */
-#define GONE_PAUSE_S 3
 
 struct addition {
 	struct glance_client *client;
@@ -39,15 +37,19 @@ enum reply_kind {
 	REPLY_NOT_SENT, /* the request has reached no server */
 };
 
-static enum reply_kind classify_reply(const struct http_reply *reply, bool is_accepted)
+static enum reply_kind classify_reply(const struct http_reply *reply, const GError *error)
 {
-	if (is_accepted)
+	if (!error)
 		return REPLY_ACCEPTED;
 	switch (reply->status) {
 	case 0:
 		return reply->was_sent ? REPLY_UNKNOWN : REPLY_NOT_SENT;
-	case 403:
 	case 404:
+		/* Not of Glance. */
+		if (g_error_matches(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE))
+			return REPLY_UNKNOWN;
+		return REPLY_NO_SUCH_API;
+	case 403:
 	case 405:
 	case 501:
 		return REPLY_NO_SUCH_API;
@@ -72,9 +74,10 @@ static enum reply_kind send_location(const struct addition *self, struct glance_
 	request->cancel = self->cancel;
 	for (unsigned retries = 0;; retries++) {
 		g_autoptr(GError) local = NULL;
-		int rc = glance_request_send_once(self->client, request, reply, NULL, &local);
-		enum reply_kind kind = classify_reply(reply, rc == 0);
+		enum reply_kind kind;
 
+		(void)glance_request_send_once(self->client, request, reply, NULL, &local);
+		kind = classify_reply(reply, local);
 		if (kind != REPLY_NOT_SENT || retries >= self->client->config->num_retries ||
 		    !g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) ||
 		    !image_cancel_sleep(self->cancel, RETRY_PAUSE_S)) {
@@ -295,23 +298,6 @@ static enum image_location_answer ask_locations(struct glance_client *client,
 	return may_have ? IMAGE_LOCATION_USED : IMAGE_LOCATION_UNUSED;
 }
 
-/* A proxy answers 404, too, while it does not know its Glance. So that counts only when it is the
- * answer twice. */
-static int get_twice(struct glance_client *client, const struct image_identity *identity,
-		     const char *id, struct image_record **ret_record, GError **error)
-{
-	g_autoptr(GError) local = NULL;
-
-	if (glance_image_get(client, identity, id, ret_record, &local) == 0)
-		return 0;
-	if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND)) {
-		(void)image_cancel_sleep(NULL, GONE_PAUSE_S);
-		return glance_image_get(client, identity, id, ret_record, error);
-	}
-	g_propagate_error(error, g_steal_pointer(&local));
-	return -1;
-}
-
 enum image_location_answer glance_location_ask(void *self, const struct image_identity *identity,
 					       const char *id, const char *url, GError **error)
 {
@@ -320,7 +306,7 @@ enum image_location_answer glance_location_ask(void *self, const struct image_id
 	g_autoptr(GError) local = NULL;
 	g_auto(GStrv) shown = NULL;
 
-	if (get_twice(self, identity, id, &record, &local) < 0) {
+	if (glance_image_get(self, identity, id, &record, &local) < 0) {
 		if (g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_NOT_FOUND))
 			return IMAGE_LOCATION_UNUSED;
 		g_propagate_error(error, g_steal_pointer(&local));

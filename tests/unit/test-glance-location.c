@@ -82,6 +82,9 @@ static const struct image_identity nobody;
 #define RECORD(status, more) "{\"id\":\"" ID "\",\"status\":\"" status "\",\"size\":10" more "}"
 #define AT(url) ",\"locations\":[{\"url\":\"" url "\",\"metadata\":{\"store\":\"ceph\"}}]"
 #define TASK ",\"os_glance_import_task\":\"abc\""
+/* What Glance says, and what a proxy says. */
+#define MISSING "<h1>404 Not Found</h1> No image found with ID " ID "<br />"
+#define NO_SERVER "The requested URL /v2/images/" ID " was not found on this server."
 #define POST "POST", "/v2/images/" ID "/locations"
 #define PATCH "PATCH", "/v2/images/" ID
 #define GET "GET", "/v2/images/" ID
@@ -150,16 +153,18 @@ static void test_refused(void)
 
 static void test_failed(void)
 {
-	ADD("the image is gone", IMAGE_LOCATION_FAILED, IMAGE_ERROR_NOT_FOUND, 4, {POST, 404, ""},
-	    {PATCH, 404, ""}, {GET, 404, ""});
+	ADD("the image is gone", IMAGE_LOCATION_FAILED, IMAGE_ERROR_NOT_FOUND, 3, {POST, 404, ""},
+	    {PATCH, 404, MISSING}, {GET, 404, MISSING});
+	ADD("a proxy loses Glance after the request", IMAGE_LOCATION_UNKNOWN,
+	    IMAGE_ERROR_UNAVAILABLE, 2, {POST, 404, ""}, {PATCH, 404, NO_SERVER});
 	ADD("it has other data", IMAGE_LOCATION_FAILED, IMAGE_ERROR_CONFLICT, 2, {POST, 409, ""},
 	    {GET, 200, RECORD("active", AT(OTHER))});
 	ADD("the quota is full", IMAGE_LOCATION_FAILED, IMAGE_ERROR_TOO_LARGE, 3, {POST, 404, ""},
 	    {PATCH, 413, ""}, QUEUED);
 	ADD("no server can be reached", IMAGE_LOCATION_FAILED, IMAGE_ERROR_UNAVAILABLE, 3,
 	    {POST, AWAY, ""});
-	ADD("deleted meanwhile", IMAGE_LOCATION_FAILED, IMAGE_ERROR_GONE, 5, {POST, 202, ""},
-	    {GET, 200, RECORD("queued", TASK)}, {GET, 404, ""});
+	ADD("deleted meanwhile", IMAGE_LOCATION_FAILED, IMAGE_ERROR_GONE, 4, {POST, 202, ""},
+	    {GET, 200, RECORD("queued", TASK)}, {GET, 404, MISSING});
 }
 
 /* An earlier request, of an earlier process or repeated by a proxy, has added it. */
@@ -174,7 +179,7 @@ static void test_refused_but_used(void)
 	ADD("the image may have it", IMAGE_LOCATION_UNKNOWN, IMAGE_ERROR_CONFLICT, 3,
 	    {POST, 409, ""}, {GET, 200, RECORD("active", "")}, {GET_LOCATIONS, 403, ""});
 	ADD("a proxy does not know Glance for a moment", IMAGE_LOCATION_ADDED, 0, 5,
-	    {POST, 202, ""}, {GET, 404, ""}, {GET, 200, RECORD("queued", TASK)},
+	    {POST, 202, ""}, {GET, 404, NO_SERVER}, {GET, 200, RECORD("queued", TASK)},
 	    {GET, 200, RECORD("queued", TASK)}, {GET, 200, RECORD("active", "")});
 }
 
@@ -238,7 +243,7 @@ static void test_ask(void)
 	ASK("another location of it", IMAGE_LOCATION_USED,
 	    {GET, 200, RECORD("active", ",\"direct_url\":\"" OTHER "\"")},
 	    {GET_LOCATIONS, 403, ""});
-	ASK("a proxy does not know Glance for a moment", IMAGE_LOCATION_USED, {GET, 404, ""},
+	ASK("a proxy does not know Glance for a moment", IMAGE_LOCATION_USED, {GET, 404, NO_SERVER},
 	    {GET, 200, RECORD("active", AT(URL))});
 	ASK("other data", IMAGE_LOCATION_UNUSED, {GET, 200, RECORD("active", AT(OTHER))});
 	ASK("importing", IMAGE_LOCATION_USED, {GET, 200, RECORD("queued", TASK)});
@@ -248,7 +253,9 @@ static void test_ask(void)
 	    {GET_LOCATIONS, 404, ""});
 	ASK("waiting", IMAGE_LOCATION_UNUSED, {GET, 200, RECORD("queued", "")});
 	ASK("deleted", IMAGE_LOCATION_UNUSED, {GET, 200, RECORD("deleted", "")});
-	ASK("gone", IMAGE_LOCATION_UNUSED, {GET, 404, ""});
+	ASK("gone", IMAGE_LOCATION_UNUSED, {GET, 404, MISSING});
+	ASK("a proxy knows no Glance", IMAGE_LOCATION_NOT_KNOWN, {GET, 404, NO_SERVER});
+	ASK("a proxy says nothing", IMAGE_LOCATION_NOT_KNOWN, {GET, 404, ""});
 	ASK("not allowed", IMAGE_LOCATION_NOT_KNOWN, {GET, 403, ""});
 	ASK("no answer", IMAGE_LOCATION_NOT_KNOWN, {GET, LOST, ""});
 	ASK("no record", IMAGE_LOCATION_NOT_KNOWN, {GET, 200, "[]"});

@@ -315,6 +315,8 @@ static void test_catalogs(void)
 	}
 }
 
+#define MISSING "404 Not Found\n\nNo image found with ID " ID "\n"
+
 /* The code of the error of a query for an image. */
 static int get_code(struct image_store *store, const struct image_identity *identity,
 		    const struct answer *list)
@@ -325,6 +327,25 @@ static int get_code(struct image_store *store, const struct image_identity *iden
 	set_answers(list);
 	g_assert_cmpint(image_store_get(store, identity, ID, &record, &error), ==, -1);
 	return error->code;
+}
+
+/* A proxy answers 404, too, while it knows no Glance that is well. */
+static void test_missing(void)
+{
+	static const char *const proxies[] = {"", "404 page not found",
+					      "The requested URL /v2/images/" ID " was not found."};
+	g_autoptr(image_store_t) store = image_store_new(&glance, NULL);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(proxies); i++) {
+		const struct answer answer[] = {{404, NULL, proxies[i]}, {0}};
+		g_autoptr(GError) error = NULL;
+
+		g_test_message("%s", proxies[i]);
+		g_assert_cmpint(get_code(store, &no_identity, answer), ==, IMAGE_ERROR_UNAVAILABLE);
+		set_answers(answer);
+		g_assert_cmpint(image_store_delete(store, &no_identity, ID, &error), ==, -1);
+		g_assert_error(error, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE);
+	}
 }
 
 /* With the token of novasnapd's own user, a 404 says nothing of an image that this user may not
@@ -350,11 +371,13 @@ static void test_not_visible(void)
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
-		const struct answer rejected[] = {
-			{401, NULL, ""}, {201, "gAAAAA", users[i].token}, {404, NULL, ""}, {0}};
+		const struct answer rejected[] = {{401, NULL, ""},
+						  {201, "gAAAAA", users[i].token},
+						  {404, NULL, MISSING},
+						  {0}};
 		const struct answer unknown[] = {
-			{201, "gAAAAA", users[i].token}, {404, NULL, ""}, {0}};
-		const struct answer accepted[] = {{404, NULL, ""}, {0}};
+			{201, "gAAAAA", users[i].token}, {404, NULL, MISSING}, {0}};
+		const struct answer accepted[] = {{404, NULL, MISSING}, {0}};
 		g_autoptr(image_store_t) store = image_store_new(&config, NULL);
 		g_autoptr(image_store_t) other = image_store_new(&config, NULL);
 
@@ -584,9 +607,9 @@ static void test_upload_saving_forever(void)
 static void test_upload_image_unusable(void)
 {
 	const struct answer killed[] = {{LOST, NULL, NULL}, {200, NULL, RECORD("killed")}, {0}};
-	const struct answer gone[] = {{LOST, NULL, NULL}, {404, NULL, ""}, {0}};
-	const struct answer gone_at_once[] = {{404, NULL, ""}, {0}};
-	const struct answer deleted_before[] = {{409, NULL, ""}, {404, NULL, ""}, {0}};
+	const struct answer gone[] = {{LOST, NULL, NULL}, {404, NULL, MISSING}, {0}};
+	const struct answer gone_at_once[] = {{404, NULL, MISSING}, {0}};
+	const struct answer deleted_before[] = {{409, NULL, ""}, {404, NULL, MISSING}, {0}};
 	const struct answer conflict[] = {{409, NULL, ""}, {200, NULL, RECORD("active")}, {0}};
 	const struct answer exists[] = {
 		{410, NULL, ""}, {200, NULL, RECORD("queued")}, {204, NULL, ""}, {0}};
@@ -610,7 +633,7 @@ static void test_upload_format_refused(void)
 	const struct answer raw[] = {{415, NULL, "media type"}, {200, NULL, RECORD_OF("raw")}, {0}};
 	const struct answer qcow2[] = {
 		{415, NULL, "does not match"}, {200, NULL, RECORD_OF("qcow2")}, {0}};
-	const struct answer unknown[] = {{415, NULL, "failed"}, {404, NULL, ""}, {0}};
+	const struct answer unknown[] = {{415, NULL, "failed"}, {404, NULL, MISSING}, {0}};
 
 	g_assert_cmpint(upload(raw, false), ==, IMAGE_ERROR_FORMAT);
 	g_assert_nonnull(strstr(message, "answered 415: media type; "));
@@ -711,6 +734,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/answers/large-refusals", test_large_refusals);
 	g_test_add_func("/answers/catalogs", test_catalogs);
 	g_test_add_func("/answers/cinder-project", test_cinder_project);
+	g_test_add_func("/answers/missing", test_missing);
 	g_test_add_func("/answers/not-visible", test_not_visible);
 	g_test_add_func("/answers/servers", test_servers);
 	g_test_add_func("/answers/cinder-not-configured", test_cinder_not_configured);
