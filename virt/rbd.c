@@ -4,7 +4,9 @@
  */
 #include "virt/rbd.h"
 
-/* How long QEMU may need for a snapshot that it was asked for. */
+/* Ceph waits up to 30 s for a process that has died. */
+#define CREATION_S 45
+/* Between two snapshots of the same name that QEMU was asked for, which one of them made. */
 #define SETTLE_US (2 * G_USEC_PER_SEC)
 
 struct image_rbd_cluster virt_rbd_cluster(const struct virt_config *config, const char *conf,
@@ -76,16 +78,46 @@ int virt_rbd_exists(struct image_rbd *rbd, const char *pool, const char *image, 
 	return -1;
 }
 
-int virt_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *image,
-			 const char *snap, GError **error)
+static bool is_unknown(const GError *own)
+{
+	return g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_TIMEOUT) ||
+	       g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_DISCONNECTED) ||
+	       g_error_matches(own, IMAGE_RBD_ERROR, IMAGE_RBD_ERROR_CANCELLED);
+}
+
+/* Waits until QEMU has done what a process that has died may have asked it for: it does that even
+ * much later, for example once Ceph answers it again, or knows that the process has died. Another
+ * request for the same snapshot waits in QEMU behind the first one, and is answered when it is
+ * done. */
+static int finish_creation(const struct image_rbd_cluster *cluster, const char *pool,
+			   const char *image, const char *snap, GError **error)
+{
+	struct image_rbd_cluster patient = *cluster;
+	g_autoptr(image_rbd_t) rbd = NULL;
+	GError *own = NULL;
+
+	patient.timeout_s = MAX(cluster->timeout_s, CREATION_S);
+	rbd = virt_rbd_open(&patient, NULL, error);
+	if (!rbd)
+		return -1;
+	if (image_rbd_snap_create(rbd, pool, image, snap, &own) < 0 && is_unknown(own)) {
+		virt_rbd_move_error(error, own);
+		return -1;
+	}
+	g_clear_error(&own);
+	g_usleep(SETTLE_US);
+	return 0;
+}
+
+int virt_rbd_snap_remove(struct image_rbd *rbd, const struct image_rbd_cluster *cluster,
+			 const char *pool, const char *image, const char *snap, GError **error)
 {
 	GError *own = NULL;
 	bool exists;
 
-	if (virt_rbd_exists(rbd, pool, image, snap, &exists, error) < 0)
+	if (virt_rbd_exists(rbd, pool, image, snap, &exists, error) < 0 ||
+	    (!exists && finish_creation(cluster, pool, image, snap, error) < 0))
 		return -1;
-	if (!exists)
-		g_usleep(SETTLE_US);
 	/* Also if it seems not to exist: one that was made in a full pool cannot be opened. */
 	if (image_rbd_snap_remove(rbd, pool, image, snap, &own) == 0)
 		return 0;

@@ -30,8 +30,11 @@ int virt_rbd_exists(struct image_rbd *rbd, const char *pool, const char *image, 
 		    bool *ret_exists, GError **error);
 
 /* Removes a snapshot, also one whose creation may still be under way: a process that has died may
- * have asked QEMU, which holds the image's lock, to create it. A success if there is none. */
-int virt_rbd_snap_remove(struct image_rbd *rbd, const char *pool, const char *image,
-			 const char *snap, GError **error);
+ * have asked QEMU, which holds the image's lock, to create it. If there is no snapshot yet, it is
+ * therefore created first, by another child, which may take 45 s. `cluster` is that of `rbd`. A
+ * success if there is none. VIRT_ERROR_TIMEOUT: QEMU does not answer,
+ * and may still create it. */
+int virt_rbd_snap_remove(struct image_rbd *rbd, const struct image_rbd_cluster *cluster,
+			 const char *pool, const char *image, const char *snap, GError **error);
 
 #endif

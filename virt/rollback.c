@@ -235,8 +235,25 @@ static int rollback_freeze(struct guest *guest, const cJSON *undo, GError **erro
 	return guest_thaw(guest, get_string(undo, "id"), error);
 }
 
-/* "rbd-snap" {pool, image, snap, conf, user}: a snapshot of a disk in Ceph. While a clone of it is
- * not flattened, the cluster may refuse this as busy. The disk may be deleted: its snapshot too. */
+/* A step of an earlier version does not name the cluster. */
+static int check_cluster(const struct image_rbd *rbd, const cJSON *undo, const char *snap,
+			 GError **error)
+{
+	const char *fsid = get_string(undo, "fsid");
+
+	if (!fsid || g_str_equal(fsid, image_rbd_fsid(rbd)))
+		return 0;
+	g_set_error(
+		error, VIRT_ERROR, VIRT_ERROR_CONFIG,
+		"the snapshot %s is in the Ceph cluster %s, but [libvirt]images_rbd_ceph_conf is "
+		"of the cluster %s",
+		snap, fsid, image_rbd_fsid(rbd));
+	return -1;
+}
+
+/* "rbd-snap" {pool, image, snap, conf, user, fsid}: a snapshot of a disk in Ceph. While a clone of
+ * it is not flattened, the cluster may refuse this as busy. The disk may be deleted: its snapshot
+ * too. */
 static int rollback_rbd_snap(struct guest *guest, const cJSON *undo, GError **error)
 {
 	const char *pool = get_string(undo, "pool");
@@ -245,12 +262,13 @@ static int rollback_rbd_snap(struct guest *guest, const cJSON *undo, GError **er
 	struct image_rbd_cluster cluster = virt_rbd_cluster(
 		guest->host->config, get_string(undo, "conf"), get_string(undo, "user"));
 	struct image_rbd *rbd;
-	int rc;
+	int rc = -1;
 
 	if (!pool || !image || !snap || !g_str_has_prefix(snap, IMAGE_RBD_SNAP_PREFIX))
 		return refuse_incomplete("snapshot", error);
 	rbd = virt_rbd_open(&cluster, NULL, error);
-	rc = rbd ? virt_rbd_snap_remove(rbd, pool, image, snap, error) : -1;
+	if (rbd && check_cluster(rbd, undo, snap, error) == 0)
+		rc = virt_rbd_snap_remove(rbd, &cluster, pool, image, snap, error);
 	image_rbd_close(rbd);
 	return rc;
 }

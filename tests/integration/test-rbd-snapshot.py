@@ -16,6 +16,7 @@ from case import Case, CaseEnvironment  # noqa: E402
 from ceph import NOVA_CAPS  # noqa: E402
 from compute import CONTEXT, instance_of  # noqa: E402
 from images import WRITTEN, filesystem_state, is_one_instant, qemu_img, rounds_in, same_content  # noqa: E402
+from paths import BUILD  # noqa: E402
 from process import running_in  # noqa: E402
 from rbd_guest import RbdGuest  # noqa: E402
 
@@ -351,6 +352,30 @@ def test_no_osd_is_up(env):
     case.is_deleted()
     assert "in 4 s" in case.said(), case.said()
     env.snapshot(agent)
+
+
+def test_qemu_makes_the_snapshot_late(env):
+    """QEMU, which holds the lock of the disk, is asked for the snapshot, and does not run until the snapshot has failed. It
+    still makes it then. It runs again before Ceph gives it up, after 30 s."""
+    mark, program = env.folder.file("mark"), env.folder.file("novasnap-rbd")
+    with open(program, "w") as file:  # a stand-in that stops QEMU before the snapshot is asked for
+        file.write(f'#!/bin/sh\nif mkdir {mark} 2>/dev/null; then kill -STOP {env.writer.pid()}; fi\n'
+                   f'exec {BUILD}/novasnap-rbd "$@"\n')
+    os.chmod(program, 0o755)
+    agent = env.start_agent(rbd_timeout="4", rbd_program=program)
+    disk = f"{env.writer.pool}/{env.writer.image}"
+    tap.wait_for("the lock", lambda: "exclusive" in env.ceph.rbd("lock", "ls", disk), 30)
+    try:
+        case = WriterCase(env, agent, env.writer).send()
+        tap.wait_for("the method", lambda: "method stream" in agent.text(), 30)
+        (first,) = tap.wait_for("the child", lambda: children(agent), 30)
+        tap.wait_for("its end", lambda: first not in children(agent), 30)
+        time.sleep(4)
+        assert env.writer.snapshots() == []
+    finally:
+        os.kill(env.writer.pid(), signal.SIGCONT)
+    tap.wait_for("the late snapshot", env.writer.snapshots, 60, 0.02)
+    case.is_deleted("no answer from Ceph")
 
 
 def test_the_osd_hangs_during_the_upload(env):

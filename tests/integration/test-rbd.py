@@ -169,6 +169,29 @@ def test_cancelled_flatten_leaves_no_task_and_no_watcher(env):
         env.client().do("remove_copy", "images", env.copy)
 
 
+def interrupt_removal(env):
+    """Kills removals of a snapshot until one has left it in the trash of its image. Returns the image."""
+    for number in range(60):
+        image = f"interrupted{number}"
+        env.ceph.create("vms", image, 8)
+        env.ceph.rbd("snap", "create", f"vms/{image}@{env.snap}")
+        removal = subprocess.Popen(["rbd", "-c", env.users["nova"].conf, "--id", "nova", "snap", "rm",
+                                    f"vms/{image}@{env.snap}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.03 + number % 20 * 0.005)
+        removal.kill()
+        removal.wait(30)
+        if set(env.ceph.snapshots("vms", image)) - {env.snap}:
+            print(f"# removal {number + 1} was interrupted")
+            return image
+    raise AssertionError("no removal was interrupted in time")
+
+
+def test_a_removal_that_was_interrupted(env):
+    image = interrupt_removal(env)
+    env.client().do("snap_remove", "vms", image, env.snap)
+    assert env.ceph.snapshots("vms", image) == {}
+
+
 def test_only_a_copy_is_removed(env):
     client, own, other = env.client(), f"novasnap-{env.snap}", f"images/{env.copy}"
 

@@ -230,7 +230,7 @@ keyring = {self.folder}/osd/keyring
         self.wait_manager()
 
     def wait_manager(self):
-        tap.wait_for("Ceph's manager", lambda: self.ceph("rbd", "task", "list", check=False).returncode == 0, 90)
+        tap.wait_for("Ceph's manager", lambda: self.ceph("rbd", "task", "list", check=False).returncode == 0, 240)
 
     def stop(self):
         if self.thread:

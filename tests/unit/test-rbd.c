@@ -303,15 +303,18 @@ static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 	g_assert_null(snapshot_take(fixture->snapshot, &error));
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FAILED);
 	host_assert_message(error, "may be full, or over its quota");
-	expect_asked("freeze(guest) snap(vms) thaw(guest) unsnap(vms) ");
+	expect_asked("freeze(guest) snap(vms) thaw(guest) snap(vms) unsnap(vms) ");
 }
 
 /* A snapshot that cannot be removed stays in the journal, with what is needed to remove it later.
  * The configuration may have changed since. */
 static void test_rollback(struct fixture *fixture, gconstpointer unused)
 {
-	static const char undo[] = "{\"pool\":\"vms\",\"image\":\"i_disk\",\"snap\":\"novasnap-1\","
-				   "\"conf\":\"/old.conf\",\"user\":\"nova\"}";
+	static const char undo[] =
+		"{\"pool\":\"vms\",\"image\":\"i_disk\",\"snap\":\"novasnap-1\","
+		"\"conf\":\"/old.conf\",\"user\":\"nova\",\"fsid\":\"" FSID "\"}";
+	static const char other_cluster[] =
+		"{\"pool\":\"vms\",\"image\":\"i_disk\",\"snap\":\"novasnap-1\",\"fsid\":\"x\"}";
 	static const char foreign[] = "{\"pool\":\"vms\",\"image\":\"i_disk\",\"snap\":\"nova\"}";
 	g_autoptr(GError) error = NULL;
 
@@ -323,13 +326,24 @@ static void test_rollback(struct fixture *fixture, gconstpointer unused)
 	expect_asked("unsnap(vms) ");
 	g_assert_cmpstr(ceph.conf, ==, "/old.conf");
 	g_assert_cmpuint(host_sleep_count, ==, 0);
-	/* It may still appear. */
+	/* QEMU may still create it: that is waited for. */
 	ceph.snap_is_missing = true;
 	g_assert_cmpint(
 		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
 		==, 0);
-	expect_asked("unsnap(vms) ");
+	expect_asked("snap(vms) unsnap(vms) ");
 	g_assert_cmpuint(host_sleep_count, ==, 1);
+	ceph.failing = "snap";
+	ceph.code = IMAGE_RBD_ERROR_TIMEOUT;
+	g_assert_cmpint(
+		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
+		==, -1);
+	expect_asked("snap(vms) ");
+	ceph.code = IMAGE_RBD_ERROR_DENIED;
+	g_assert_cmpint(
+		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
+		==, 0);
+	expect_asked("snap(vms) unsnap(vms) ");
 	/* Who may not remove it has made none. */
 	ceph.failing = "unsnap";
 	ceph.code = IMAGE_RBD_ERROR_DENIED;
@@ -340,11 +354,16 @@ static void test_rollback(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpint(
 		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
 		==, -1);
-	expect_asked("unsnap(vms) unsnap(vms) ");
+	expect_asked("snap(vms) unsnap(vms) unsnap(vms) ");
 	ceph.failing = NULL;
 	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap",
 						 foreign, &error),
 			==, -1);
+	g_clear_error(&error);
+	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap",
+						 other_cluster, &error),
+			==, -1);
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG);
 	expect_asked("");
 	ceph.failing = "unsnap";
 	ceph.code = IMAGE_RBD_ERROR_BUSY;

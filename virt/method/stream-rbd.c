@@ -40,7 +40,8 @@ static int stream_rbd_verify_end(struct snapshot *snapshot, GError **error)
 	return guest_exists(&snapshot->guest, NULL) == GUEST_NO ? refuse_deleted(error) : 0;
 }
 
-static cJSON *describe_undo(const struct snapshot *snapshot, const struct disk_layer *disk)
+static cJSON *describe_undo(const struct snapshot *snapshot, const struct image_rbd *rbd,
+			    const struct disk_layer *disk)
 {
 	const struct virt_config *config = snapshot->config;
 	cJSON *undo = cJSON_CreateObject();
@@ -50,6 +51,7 @@ static cJSON *describe_undo(const struct snapshot *snapshot, const struct disk_l
 	cJSON_AddStringToObject(undo, "snap", snapshot->rbd_snap);
 	cJSON_AddStringToObject(undo, "conf", config->rbd_conf ? config->rbd_conf : "");
 	cJSON_AddStringToObject(undo, "user", config->rbd_user ? config->rbd_user : "");
+	cJSON_AddStringToObject(undo, "fsid", image_rbd_fsid(rbd));
 	return undo;
 }
 
@@ -124,7 +126,7 @@ int rbd_snap_make(struct snapshot *snapshot, struct image_rbd *rbd, GError **err
 	g_free(snapshot->rbd_snap);
 	snapshot->rbd_snap = g_strconcat(IMAGE_RBD_SNAP_PREFIX, id, NULL);
 	/* The step begins before the freeze, which is then over sooner. */
-	if (step_begin(snapshot, STEP, describe_undo(snapshot, disk), error) < 0 ||
+	if (step_begin(snapshot, STEP, describe_undo(snapshot, rbd, disk), error) < 0 ||
 	    freeze_if_active(snapshot, error) < 0)
 		return -1;
 	(void)image_rbd_snap_create(rbd, disk->rbd_pool, disk->rbd_image, snapshot->rbd_snap, &own);

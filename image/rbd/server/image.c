@@ -16,7 +16,6 @@
 /* The cluster forgets a dead client after 30 s. A watch of this client whose end was not answered
  * lasts as long as this process, so the caller then tries again with another one. */
 #define REMOVE_BUSY_S 35
-#define SNAPS_FIRST 16
 #define OPTION_SIZE 256
 #define RELEASE_MIMIC 13 /* of Ceph */
 
@@ -163,13 +162,9 @@ int operation_clone(struct server *server, const cJSON *request, cJSON *answer, 
 
 static int remove_snapshots(struct server *server, rbd_image_t image)
 {
-	rbd_snap_info_t *snaps = NULL;
-	int max = SNAPS_FIRST, count, rc = 0;
+	rbd_snap_info_t *snaps;
+	int count = snapshot_list(image, &snaps), rc = 0;
 
-	do {
-		snaps = g_renew(rbd_snap_info_t, snaps, max);
-		count = rbd_snap_list(image, snaps, &max);
-	} while (count == -ERANGE);
 	for (int i = 0; i < count && rc == 0; i++) {
 		rbd_snap_namespace_type_t type;
 
@@ -180,9 +175,7 @@ static int remove_snapshots(struct server *server, rbd_image_t image)
 			rc = snapshot_remove(server, image, snaps[i].name);
 		reply_progress(server, 0, 0);
 	}
-	if (count >= 0)
-		rbd_snap_list_end(snaps);
-	g_free(snaps);
+	snapshot_list_free(snaps, count);
 	return count < 0 ? count : rc;
 }
 

@@ -12,6 +12,27 @@
 
 /* A clone that is being removed, or a client that has just died, is gone after that. */
 #define BUSY_S 10
+#define SNAPS_FIRST 16
+#define NAME_SIZE 256
+
+int snapshot_list(rbd_image_t image, rbd_snap_info_t **ret_snaps)
+{
+	int max = SNAPS_FIRST, count;
+
+	*ret_snaps = NULL;
+	do {
+		*ret_snaps = g_renew(rbd_snap_info_t, *ret_snaps, max);
+		count = rbd_snap_list(image, *ret_snaps, &max);
+	} while (count == -ERANGE);
+	return count;
+}
+
+void snapshot_list_free(rbd_snap_info_t *snaps, int count)
+{
+	if (count >= 0)
+		rbd_snap_list_end(snaps);
+	g_free(snaps);
+}
 
 int snapshot_protect(rbd_image_t image, const char *snap)
 {
@@ -38,6 +59,35 @@ static int remove_once(rbd_image_t image, const char *snap)
 	return rc == -ENOENT ? 0 : rc;
 }
 
+/* Whether the snapshot is one of that name in the trash of its image, where it has another name. */
+static bool was_named(rbd_image_t image, uint64_t id, const char *snap)
+{
+	rbd_snap_namespace_type_t type;
+	char name[NAME_SIZE];
+
+	return rbd_snap_get_namespace_type(image, id, &type) == 0 &&
+	       type == RBD_SNAP_NAMESPACE_TYPE_TRASH &&
+	       rbd_snap_get_trash_namespace(image, id, name, sizeof(name)) == 0 &&
+	       g_str_equal(name, snap);
+}
+
+/* Each removal moves the snapshot to the trash first, where an interrupted one leaves it. A
+ * snapshot with clones stays there, busy, until Ceph removes it with the last of them. */
+static int remove_from_trash(rbd_image_t image, const char *snap)
+{
+	rbd_snap_info_t *snaps;
+	int count = snapshot_list(image, &snaps), rc = 0;
+
+	for (int i = 0; i < count && rc == 0; i++) {
+		if (was_named(image, snaps[i].id, snap))
+			rc = rbd_snap_remove_by_id(image, snaps[i].id);
+		if (rc == -EBUSY || rc == -ENOENT)
+			rc = 0;
+	}
+	snapshot_list_free(snaps, count);
+	return count < 0 ? count : rc;
+}
+
 int snapshot_remove(struct server *server, rbd_image_t image, const char *snap)
 {
 	struct failure_retry retry = {0};
@@ -46,7 +96,7 @@ int snapshot_remove(struct server *server, rbd_image_t image, const char *snap)
 	do
 		rc = remove_once(image, snap);
 	while (failure_is_retried(server, &retry, rc, BUSY_S));
-	return rc;
+	return rc < 0 ? rc : remove_from_trash(image, snap);
 }
 
 /* Runs `change` on the snapshot that a request names. */
