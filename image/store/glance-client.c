@@ -177,7 +177,7 @@ int glance_request_send_once(struct glance_client *client, struct glance_request
 	if (rc < 0)
 		check_missing(request, reply, &local);
 	report_server(client, request, local);
-	if (local)
+	if (rc < 0)
 		g_propagate_error(error, g_steal_pointer(&local));
 	return rc;
 }
@@ -188,7 +188,7 @@ int glance_request_send(struct glance_client *client, struct glance_request *req
 	for (unsigned retries = 0;; retries++) {
 		GError *local = NULL;
 
-		if (glance_request_send_once(client, request, reply, NULL, &local) == 0)
+		if (glance_request_send_once(client, request, reply, NULL, &local) >= 0)
 			return 0;
 		if (!g_error_matches(local, IMAGE_ERROR, IMAGE_ERROR_UNAVAILABLE) ||
 		    retries >= client->config->num_retries) {

@@ -68,7 +68,7 @@ static bool was_named(rbd_image_t image, uint64_t id, const char *snap)
 	return rbd_snap_get_namespace_type(image, id, &type) == 0 &&
 	       type == RBD_SNAP_NAMESPACE_TYPE_TRASH &&
 	       rbd_snap_get_trash_namespace(image, id, name, sizeof(name)) == 0 &&
-	       g_str_equal(name, snap);
+	       g_strcmp0(name, snap) == 0;
 }
 
 /* Each removal moves the snapshot to the trash first, where an interrupted one leaves it. A
