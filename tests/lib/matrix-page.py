@@ -12,7 +12,8 @@ BEGIN, END = "<!-- matrix -->\n", "<!-- /matrix -->\n"
 RELEASES = {"bookworm": "Debian 12", "trixie": "Debian 13", "sid": "Debian sid"}
 KINDS = {"gcc": "compiled with GCC without a warning, unit tests", "clang": "the same with Clang",
          "demo": "`make demo`", "integration": "integration tests",
-         "e2e-plain": "`make e2e`, oslo.messaging's defaults", "e2e-modern": "`make e2e`, quorum queues and streams"}
+         "e2e-plain": "`make e2e`, oslo.messaging's defaults",
+         "e2e-modern": "its tests of messages, quorum queues and streams"}
 # What is shown as software, and the package whose version it has.
 SOFTWARE = {"Nova": "nova-common", "Glance": "glance-common", "Keystone": "keystone", "Placement": "placement-common",
             "oslo.messaging": "python3-oslo.messaging", "RabbitMQ": "rabbitmq-server", "Erlang": "erlang-base",

@@ -6,7 +6,8 @@
 #   demo               make demo
 #   integration        the integration tests, and the kills at each step of a streamed snapshot
 #   e2e-plain          make e2e with the defaults of oslo.messaging
-#   e2e-modern         make e2e with quorum queues and streams
+#   e2e-modern         its tests of Nova and of novasnapd beside nova-compute, with quorum queues and streams; the other
+#                      files do not depend on the kind of the queues
 #   demo-directory     make demo IMAGES=directory; runs only if it is named
 # What has passed for this commit is not run again (tests/lib/parts.sh), nor what has passed for another one from which no
 # input of it differs. That is also remembered for each file of the tests in Python. When all cells have passed for one
@@ -139,7 +140,8 @@ run_cell() { # cell
 list_files() { # kind
 	case $1 in
 	integration) ls tests/faults/test-faults.py tests/integration/test-*.py ;;
-	e2e-*) ls tests/e2e/test-*.py ;;
+	e2e-plain) ls tests/e2e/test-*.py ;;
+	e2e-modern) ls tests/e2e/test-nova.py tests/e2e/test-beside*.py ;;
 	esac
 }
 
