@@ -41,7 +41,8 @@ class Pages(Environment):
         self.paths = {page: os.path.join(BUILD, "man", page) for page in self.what}
 
     def text(self, page):
-        return run("man", "-P", "cat", "-l", self.paths[page]).stdout
+        # Indented by 7 and not adjusted, whatever the default of this groff is.
+        return run("man", "-P", "cat", "-l", self.paths[page], MANROFFOPT="-rBP=7n -rHY=0 -dAD=l").stdout
 
     @staticmethod
     def help(*command):
@@ -55,13 +56,18 @@ def test_every_program_and_the_configuration_have_one(env):
     assert set(os.listdir(os.path.join(BUILD, "man"))) >= set(env.what)
 
 
+def check_warnings(text, where, allowed):
+    said = [line for line in text.splitlines() if not re.search(rf"(can't|cannot) ({allowed}) line", line)]
+    assert not said, (where, said)
+
+
 def test_man_has_nothing_to_object_to(env):
     for page, path in env.paths.items():
+        # A line that is not adjusted is only less even.
         for width in ("40", "80", "200"):
-            done = run("man", "--warnings", "-P", "cat", "-l", path, MANWIDTH=width)
-            assert not done.stderr or width == "40" and "can't break line" in done.stderr, (page, width, done.stderr)
-        done = run("groff", "-man", "-Tutf8", "-ww", path)
-        assert not done.stderr, (page, done.stderr)
+            check_warnings(run("man", "--warnings", "-P", "cat", "-l", path, MANWIDTH=width).stderr, (page, width),
+                           "adjust|break" if width == "40" else "adjust")
+        check_warnings(run("groff", "-man", "-Tutf8", "-ww", path).stderr, page, "adjust")
         name = page.rsplit(".", 1)[0]
         assert run("lexgrog", path).stdout == f'{path}: "{name} - {env.what[page]}"\n', page
         with open(path, "rb") as file:
