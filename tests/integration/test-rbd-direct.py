@@ -57,9 +57,13 @@ class Direct(DirectSite, CaseEnvironment):
     def make_agent(self, name="agent", sections=None, user=None, **novasnap):
         return super().make_agent(name, self.agent_sections(sections, user), **{**QUICK, **novasnap})
 
-    def start_glance(self, name, **more):
-        glance = self.enter(self.new_glance(name, **more))
-        return glance
+    def start_glance(self, name, takes_locations=True, **more):
+        glance = self.new_glance(name, **more)
+        if not takes_locations:
+            # A newer one takes a location also by POST, of a service.
+            with open(os.path.join(glance.folder, "policy.yaml"), "a") as file:
+                file.write('"add_image_location": "!"\n')
+        return self.enter(glance)
 
     def states(self):
         return [state for state, _expected in self.conductor.states()]
@@ -131,7 +135,7 @@ def test_the_base_image_tells_the_pool_of_a_flat_disk(env):
 
 
 def test_glance_does_not_take_locations(env):
-    glance = env.start_glance("strict")
+    glance = env.start_glance("strict", takes_locations=False)
     agent = env.start_agent(sections={"glance_url": glance.url})
     case = Streamed(env, agent, glance=glance)
     case.send().is_whole()
