@@ -66,9 +66,13 @@ def test_own_queues_are_exclusive_where_topics_are_durable(env):
             equal(peer.run("call", **echo(n, 1)), {"n": 1}, "the reply")
             equal(peer.text().count(DENIES), 1, "complaints")
             check(TRANSIENT in peer.text(), peer.text())
-            own = {name: found for name, found in env.listed("queues", "durable", "exclusive").items()
-                   if name.startswith(("reply_", f"{fanout}_"))}
-            equal(sorted(own.values()), [[False, True]] * 2, "the queues of its own")
+
+            def own():
+                return [found for name, found in env.listed("queues", "durable", "exclusive").items()
+                        if name.startswith(("reply_", f"{fanout}_"))]
+            # The broker's API shows them some seconds later.
+            tap.wait_for("queues of its own", lambda: len(own()) == 2, 30)
+            equal(own(), [[False, True]] * 2, "the queues of its own")
             check(fanout not in env.listed("exchanges"), "there is a fanout exchange")
             # As a nova-compute with rabbit_transient_quorum_queue declares it.
             with n.connection() as connection:
