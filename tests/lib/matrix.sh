@@ -162,14 +162,21 @@ run_files() { # cell seconds target
 	return "$status"
 }
 
+# What only the tests on Ceph use.
+ceph_inputs=(tests/lib/ceph.py tests/lib/rbd_direct.py tests/lib/rbd_guest.py)
+
 # Prints the files that have passed in a cell, for this commit or for one from which none of their inputs differs.
 passed_files() { # cell
-	local record commit file
+	local record commit file inputs
 	for record in .cache/matrix/*."$1"; do
 		commit=$(basename "$record" ".$1")
-		if [[ $commit =~ ^[0-9a-f]{40}$ ]] && has_same_inputs "$commit" "$1" ':!tests/*/test-*.py'; then
+		if [[ $commit =~ ^[0-9a-f]{40}$ ]] && has_same_inputs "$commit" "$1" ':!tests/*/test-*.py' "${ceph_inputs[@]/#/:!}"; then
 			while read -r file; do
-				if git diff --quiet "$commit" HEAD -- "$file"; then
+				inputs=("$file")
+				if [[ $file =~ /test-(rbd|ceph) ]]; then
+					inputs+=("${ceph_inputs[@]}")
+				fi
+				if git diff --quiet "$commit" HEAD -- "${inputs[@]}"; then
 					echo "$file"
 				fi
 			done <"$record"
@@ -192,7 +199,7 @@ has_same_inputs() { # commit cell [path ...]
 	case ${2#*-} in
 	integration) paths+=(':!tests/e2e' ':!tests/unit') ;;
 	e2e-*) paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit' ':!tests/e2e/kills.py' ':!tests/e2e/record.py') ;;
-	*) paths+=(':!tests/e2e' ':!tests/integration' ':!tests/faults') ;;
+	*) paths+=(':!tests/e2e' ':!tests/integration' ':!tests/faults' "${ceph_inputs[@]/#/:!}") ;;
 	esac
 	git diff --quiet "$1" HEAD -- "${paths[@]}" 2>/dev/null
 }
