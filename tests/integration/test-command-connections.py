@@ -15,6 +15,12 @@ from paths import BUILD, CAST  # noqa: E402
 IMAGE = "2f6e1c2e-8f0b-4a58-9d0c-1d2b2f6f8c11"
 
 
+def catches(process, number):
+    with open(f"/proc/{process.pid}/status") as file:
+        caught = next(line for line in file if line.startswith("SigCgt:"))
+    return int(caught.split()[1], 16) >> (number - 1) & 1
+
+
 class Connections(Environment):
     services = ("broker",)
     own_broker = True
@@ -43,6 +49,7 @@ class Connections(Environment):
             if number:
                 # Two connections: for messages to this process and from it.
                 tap.wait_for("connections", lambda: added("granted access to vhost") >= 2)
+                tap.wait_for("the handler of the signal", lambda: catches(process, number))
                 process.send_signal(number)
             shown, _ = process.communicate(timeout=60)
         finally:
