@@ -306,6 +306,11 @@ static void test_stream_fails(struct fixture *fixture, gconstpointer unused)
 	expect_asked("freeze(guest) snap(vms) thaw(guest) snap(vms) unsnap(vms) ");
 }
 
+static int roll_back(struct fixture *fixture, const char *undo, GError **error)
+{
+	return virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, error);
+}
+
 /* A snapshot that cannot be removed stays in the journal, with what is needed to remove it later.
  * The configuration may have changed since. */
 static void test_rollback(struct fixture *fixture, gconstpointer unused)
@@ -319,58 +324,40 @@ static void test_rollback(struct fixture *fixture, gconstpointer unused)
 	g_autoptr(GError) error = NULL;
 
 	(void)unused;
-	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo,
-						 &error),
-			==, 0);
+	g_assert_cmpint(roll_back(fixture, undo, &error), ==, 0);
 	g_assert_no_error(error);
 	expect_asked("unsnap(vms) ");
 	g_assert_cmpstr(ceph.conf, ==, "/old.conf");
 	g_assert_cmpuint(host_sleep_count, ==, 0);
 	/* QEMU may still create it: that is waited for. */
 	ceph.snap_is_missing = true;
-	g_assert_cmpint(
-		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
-		==, 0);
+	g_assert_cmpint(roll_back(fixture, undo, NULL), ==, 0);
 	expect_asked("snap(vms) unsnap(vms) ");
 	g_assert_cmpuint(host_sleep_count, ==, 1);
 	ceph.failing = "snap";
 	ceph.code = IMAGE_RBD_ERROR_TIMEOUT;
-	g_assert_cmpint(
-		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
-		==, -1);
+	g_assert_cmpint(roll_back(fixture, undo, NULL), ==, -1);
 	expect_asked("snap(vms) ");
 	ceph.code = IMAGE_RBD_ERROR_DENIED;
-	g_assert_cmpint(
-		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
-		==, 0);
+	g_assert_cmpint(roll_back(fixture, undo, NULL), ==, 0);
 	expect_asked("snap(vms) unsnap(vms) ");
 	/* Who may not remove it has made none. */
 	ceph.failing = "unsnap";
 	ceph.code = IMAGE_RBD_ERROR_DENIED;
-	g_assert_cmpint(
-		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
-		==, 0);
+	g_assert_cmpint(roll_back(fixture, undo, NULL), ==, 0);
 	ceph.snap_is_missing = false;
-	g_assert_cmpint(
-		virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo, NULL),
-		==, -1);
+	g_assert_cmpint(roll_back(fixture, undo, NULL), ==, -1);
 	expect_asked("snap(vms) unsnap(vms) unsnap(vms) ");
 	ceph.failing = NULL;
-	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap",
-						 foreign, &error),
-			==, -1);
+	g_assert_cmpint(roll_back(fixture, foreign, &error), ==, -1);
 	g_clear_error(&error);
-	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap",
-						 other_cluster, &error),
-			==, -1);
+	g_assert_cmpint(roll_back(fixture, other_cluster, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_CONFIG);
 	expect_asked("");
 	ceph.failing = "unsnap";
 	ceph.code = IMAGE_RBD_ERROR_BUSY;
 	g_clear_error(&error);
-	g_assert_cmpint(virt_guest_rollback_step(fixture->host.virt, FIXTURE_UUID, "rbd-snap", undo,
-						 &error),
-			==, -1);
+	g_assert_cmpint(roll_back(fixture, undo, &error), ==, -1);
 	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_BUSY);
 	ceph.failing = NULL;
 	g_assert_false(rollback_asks_libvirt("rbd-snap"));
