@@ -360,7 +360,7 @@ check-thread: check-deps ## Run the unit tests and some integration tests with T
 
 check-valgrind: ## Run the unit tests in valgrind, which finds uninitialised values and lost memory.
 	@tests/lib/deps.sh build run test valgrind
-	@NOVASNAP_UNIT_UNDER="valgrind --quiet --child-silent-after-fork=yes --error-exitcode=99 \
+	@NOVASNAP_UNIT_UNDER="valgrind --quiet --fair-sched=yes --child-silent-after-fork=yes --error-exitcode=99 \
 		--suppressions=tests/lib/valgrind.supp --leak-check=full --show-leak-kinds=definite \
 		--errors-for-leak-kinds=definite" \
 		NOVASNAP_UNIT_TIMEOUT=1200 NOVASNAP_LAYOUTS=5 $(MAKE) --no-print-directory check
