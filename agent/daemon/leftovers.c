@@ -238,16 +238,17 @@ static void *leftovers_main(void *opaque)
 
 	pthread_mutex_lock(&all->lock);
 	while (!all->stopping) {
+		bool is_idle = all->jobs == 0;
 		struct timespec next;
 		int rc = 0;
 
+		pthread_mutex_unlock(&all->lock);
 		worker_pool_start_waiting(all->agent->pool);
-		if (all->jobs == 0) {
-			pthread_mutex_unlock(&all->lock);
+		if (is_idle) {
 			submit_leftovers(all);
 			prune_journal(all->agent);
-			pthread_mutex_lock(&all->lock);
 		}
+		pthread_mutex_lock(&all->lock);
 		next = thread_deadline(INTERVAL_S * 1000);
 		while (!all->stopping && rc == 0)
 			rc = pthread_cond_clockwait(&all->changed, &all->lock, CLOCK_MONOTONIC,

@@ -28,6 +28,7 @@ struct job {
 	bool has_slot;	     /* used only by its own thread */
 	bool released_key;   /* the same */
 	bool refuses_cancel; /* guarded by the pool's lock */
+	bool has_ended;	     /* the same: its data may be freed */
 };
 
 struct worker_pool {
@@ -69,12 +70,18 @@ void worker_pool_free(struct worker_pool *pool)
 	g_free(pool);
 }
 
-static void job_free(struct job *job)
+static void free_job_itself(struct job *job)
 {
-	job->ops->free(job->opaque);
 	g_free(job->key);
 	g_free(job->name);
 	g_free(job);
+}
+
+/* Without the lock: the callback may take locks under which others call the pool. */
+static void job_free(struct job *job)
+{
+	job->ops->free(job->opaque);
+	free_job_itself(job);
 }
 
 /* With the lock held. */
@@ -151,8 +158,13 @@ static void *job_main(void *opaque)
 	job->ops->run(job, job->opaque);
 	job_release_slot(job);
 	pthread_mutex_lock(&pool->lock);
+	job->has_ended = true;
+	pthread_mutex_unlock(&pool->lock);
+	/* It still counts as running, so worker_pool_stop waits for this too. */
+	job->ops->free(job->opaque);
+	pthread_mutex_lock(&pool->lock);
 	remove_running_job(pool, job);
-	job_free(job);
+	free_job_itself(job);
 	start_waiting_jobs(pool);
 	pthread_cond_broadcast(&pool->changed);
 	pthread_mutex_unlock(&pool->lock);
@@ -174,7 +186,7 @@ static void abort_running_jobs(struct worker_pool *pool)
 /* With the lock held. Returns how many jobs were cancelled: 0 or 1. */
 static unsigned cancel_if_named(struct job *job, const char *id)
 {
-	if (!job->name || job->refuses_cancel ||
+	if (!job->name || job->refuses_cancel || job->has_ended ||
 	    (!g_str_equal(job->key, id) && !g_str_equal(job->name, id)))
 		return 0;
 	(void)atomic_fetch_or(&job->abort, ABORT_CANCELLED);
@@ -198,12 +210,12 @@ unsigned worker_pool_cancel(struct worker_pool *pool, const char *id)
 	return count;
 }
 
-/* With the lock held: the job is not freed meanwhile. */
+/* With the lock held: the job's data is not freed meanwhile. */
 static void describe_job(const struct job *job, cJSON *into)
 {
 	cJSON *object;
 
-	if (!job->ops->describe)
+	if (!job->ops->describe || job->has_ended)
 		return;
 	object = cJSON_CreateObject();
 	cJSON_AddStringToObject(object, "instance", job->key);

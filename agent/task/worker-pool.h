@@ -18,7 +18,8 @@ struct job;
 struct job_ops {
 	/* Runs the job in its thread. It must end soon after its abort flag is set. */
 	void (*run)(struct job *job, void *opaque);
-	/* Frees the job's data. Called once, also for a job that never ran. */
+	/* Frees the job's data. Called once, also for a job that never ran, and with no lock of the
+	 * pool held. Jobs with the same key wait until it has returned. */
 	void (*free)(void *opaque);
 	/* Adds a description of the job's activity to an object, from another thread while it runs.
 	 * May be NULL. */

@@ -293,6 +293,49 @@ static void test_a_job_without_a_thread_is_started_later(void)
 	talk_free(talk);
 }
 
+/* A lock of the pool's user, as leftovers have one. */
+struct user {
+	struct worker_pool *pool;
+	pthread_mutex_t lock;
+	atomic_bool is_freeing, freed;
+};
+
+static void run_nothing(struct job *job, void *opaque)
+{
+	(void)job;
+	(void)opaque;
+}
+
+static void free_with_users_lock(void *opaque)
+{
+	struct user *user = opaque;
+
+	user->is_freeing = true;
+	pthread_mutex_lock(&user->lock);
+	user->freed = true;
+	pthread_mutex_unlock(&user->lock);
+}
+
+/* Otherwise the user's thread and that of the job wait for each other's lock. */
+static void test_job_data_is_freed_without_the_lock(void)
+{
+	static const struct job_ops user_ops = {.run = run_nothing, .free = free_with_users_lock};
+	struct user user = {.pool = worker_pool_new(0)};
+
+	pthread_mutex_init(&user.lock, NULL);
+	pthread_mutex_lock(&user.lock);
+	worker_pool_submit(user.pool, "key", ID, &user_ops, &user);
+	while (!user.is_freeing)
+		g_usleep(1000);
+	worker_pool_start_waiting(user.pool);
+	g_assert_cmpuint(worker_pool_cancel(user.pool, ID), ==, 0);
+	g_assert_cmpuint(worker_pool_drain(user.pool, 0), ==, 1);
+	pthread_mutex_unlock(&user.lock);
+	end_pool(user.pool);
+	g_assert_true(user.freed);
+	pthread_mutex_destroy(&user.lock);
+}
+
 #define TEST(name) g_test_add_func("/worker-pool/" #name, test_##name)
 
 int main(int argc, char **argv)
@@ -307,5 +350,6 @@ int main(int argc, char **argv)
 	TEST(a_job_without_grace_is_stopping);
 	TEST(a_stop_gives_out_no_slots);
 	TEST(a_job_without_a_thread_is_started_later);
+	TEST(job_data_is_freed_without_the_lock);
 	return g_test_run();
 }
