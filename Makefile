@@ -219,6 +219,8 @@ $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSF
 $(BUILD)/tests/unit/test-intake: ALL_LDFLAGS += $(call wrap,rpc_request_ack rpc_request_ack_surely rpc_request_requeue \
 	rpc_request_is_call rpc_request_free)
 $(BUILD)/tests/unit/test-nova-service: ALL_LDFLAGS += $(call wrap,rpc_call)
+$(BUILD)/tests/unit/test-service-record: ALL_LDFLAGS += $(call wrap,nova_service_take nova_service_is_disabled \
+	nova_service_report nova_service_free)
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
 	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel \
 	g_get_monotonic_time)

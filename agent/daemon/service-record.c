@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reports every report_interval seconds, as nova.servicegroup.drivers.db does. Only the first
+ * Reports every report_interval seconds, as nova.servicegroup.drivers.db does. Reports that were
+ * missed are not made up for: after an outage all hosts would send them at once. Only the first
  * failure and the first success after it are logged.
  */
 #include "agent/daemon/service-record.h"
@@ -70,13 +71,14 @@ static void report_alive(struct service_record *service)
 static void *service_main(void *opaque)
 {
 	struct service_record *service = opaque;
-	struct timespec next = thread_deadline(0);
 
 	pthread_mutex_lock(&service->lock);
 	while (!service->stopping) {
+		struct timespec next = thread_deadline(0);
+
+		next.tv_sec += service->config->report_interval_s;
 		pthread_mutex_unlock(&service->lock);
 		report_alive(service);
-		next.tv_sec += service->config->report_interval_s;
 		pthread_mutex_lock(&service->lock);
 		while (!service->stopping &&
 		       pthread_cond_clockwait(&service->changed, &service->lock, CLOCK_MONOTONIC,
