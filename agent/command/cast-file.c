@@ -8,6 +8,7 @@
 
 #include "agent/command/common.h"
 #include "image/image.h"
+#include "rpc/json.h"
 #include "virt/virt.h"
 
 #define METHOD "snapshot_instance"
@@ -98,13 +99,28 @@ cJSON *cast_read_all(const char *path, GError **error)
 	return NULL;
 }
 
-cJSON *cast_read(const char *path, GError **error)
+cJSON *cast_read_snapshot(const char *path, GError **error)
 {
 	cJSON *casts = cast_read_all(path, error);
-	cJSON *first = casts ? cJSON_DetachItemFromArray(casts, 0) : NULL;
+	cJSON *cast, *found = NULL;
 
+	if (!casts)
+		return NULL;
+	cJSON_ArrayForEach (cast, casts) {
+		found = cast;
+		if (g_strcmp0(json_string(cast, "method"), METHOD) == 0)
+			break;
+		found = NULL;
+	}
+	if (found) {
+		found = cJSON_DetachItemViaPointer(casts, found);
+		rpc_message_prepare_replay(found);
+	} else {
+		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
+			    "%s has no cast " METHOD "; novasnap replay sends others", path);
+	}
 	cJSON_Delete(casts);
-	return first;
+	return found;
 }
 
 static cJSON *make_minimal_cast(const char *uuid, const char *name)

@@ -15,8 +15,10 @@
  * the caller deletes; NULL with an error that names the file and the line. */
 cJSON *cast_read_all(const char *path, GError **error);
 
-/* The first cast in the file, which the caller deletes. */
-cJSON *cast_read(const char *path, GError **error);
+/* The first snapshot_instance cast in the file, as cast_read_all reads it, ready to be sent again:
+ * without a token that was removed, and without the reply queue of a call. The caller deletes it.
+ */
+cJSON *cast_read_snapshot(const char *path, GError **error);
 
 /* Creates a snapshot_instance cast for a guest of this host, by its domain name; nova need not know
  * the guest. It contains only the instance data that novasnapd needs. The caller deletes it; NULL

@@ -43,6 +43,13 @@ static gboolean end_recording(gpointer opaque)
 	return G_SOURCE_CONTINUE;
 }
 
+/* From the loop itself: one that does not run yet could not be ended. */
+static gboolean end_in_loop(gpointer opaque)
+{
+	g_main_loop_quit(opaque);
+	return G_SOURCE_REMOVE;
+}
+
 /* The line for a message: when it arrived, in seconds since the start, and its body without
  * secrets. */
 static char *format_line(const struct recorder *recorder, const cJSON *message)
@@ -102,7 +109,7 @@ static void record_message(const char *event_type, const cJSON *message, void *o
 		report_message(recorder, method);
 	if (atomic_load(&recorder->problem) != 0 ||
 	    (!recorder->unlimited && atomic_fetch_sub(&recorder->left, 1) == 1))
-		g_main_loop_quit(recorder->loop);
+		(void)g_idle_add(end_in_loop, recorder->loop);
 }
 
 /* Only its owner may read the file: messages contain users' data. */

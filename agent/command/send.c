@@ -121,7 +121,7 @@ static int send_through_broker(struct rpc *rpc, const struct config *config,
 static int send_cast(const struct config *config, const struct send_options *options,
 		     GError **error)
 {
-	cJSON *message = options->file ? cast_read(options->file, error)
+	cJSON *message = options->file ? cast_read_snapshot(options->file, error)
 				       : cast_for_domain(config, options->domain, error);
 	struct rpc *rpc = message ? rpc_open(&config->rpc, error) : NULL;
 	struct progress_view *view = NULL;
@@ -178,7 +178,7 @@ int command_send(const struct command_context *context, int argc, char **argv)
 	struct send_options options = {0};
 	const GOptionEntry entries[] = {
 		{"file", 0, 0, G_OPTION_ARG_FILENAME, &options.file,
-		 "Send the first cast in this file", "FILE"},
+		 "Send the first cast snapshot_instance in this file", "FILE"},
 		{"domain", 0, 0, G_OPTION_ARG_STRING, &options.domain,
 		 "Create a cast for this libvirt domain of this host, which nova need not know",
 		 "NAME"},
