@@ -19,6 +19,9 @@
 /* The maximum number of requests in one transaction. */
 #define BATCH_MAX 256
 
+/* The most room that is reserved before consuming is resumed, in bytes. */
+#define RESERVED_MAX ((size_t)64 << 20)
+
 /* A request that is not safe yet. */
 struct arrival {
 	const struct task_method *method;
@@ -46,7 +49,7 @@ struct intake {
 	/* Used only by the thread. */
 	GPtrArray *arrivals; /* struct arrival, oldest first: removed from the queue */
 	bool paused;
-	size_t wanted_bytes; /* of the casts that could not be written */
+	size_t wanted_bytes; /* of the casts that could not be written, at most RESERVED_MAX */
 	unsigned retry_pause_ms;
 	gint64 retry_at;   /* monotonic us */
 	gint64 resumed_at; /* monotonic us; 0: never paused */
@@ -246,7 +249,7 @@ static void requeue_casts(struct intake *intake)
 			continue;
 		}
 		intake->wanted_bytes =
-			MAX(intake->wanted_bytes, strlen(arrival->message) * intake->arrivals->len);
+			MIN(intake->wanted_bytes + strlen(arrival->message), RESERVED_MAX);
 		atomic_fetch_sub(&intake->waiting, 1);
 		rpc_request_requeue(arrival->task->request);
 	}

@@ -25,6 +25,7 @@ static struct {
 	GPtrArray *events;	 /* guarded by the lock */
 	struct journal *journal; /* NULL: none */
 	atomic_bool holds;	 /* jobs do not end */
+	atomic_bool holds_pause; /* the intake's thread waits in a pause that it begins */
 	atomic_bool loses_acks;	 /* of rpc_request_ack_surely */
 	atomic_uint checked;	 /* requests that the intake has begun to process */
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -164,6 +165,8 @@ static void pause_consuming(const GError *why, void *opaque)
 	(void)opaque;
 	g_assert_error(why, JOURNAL_ERROR, JOURNAL_ERROR_FAILED);
 	note("consuming", "paused");
+	while (world.holds_pause)
+		g_usleep(1000);
 }
 
 static void resume_consuming(void *opaque)
@@ -402,6 +405,30 @@ static void test_what_cannot_be_journaled_is_requeued_once(struct fixture *fixtu
 	wait_for("run", "two");
 }
 
+/* The casts would fit again, though not each with the length of the longest. */
+static void test_only_the_room_of_the_casts_is_reserved(struct fixture *fixture,
+							gconstpointer unused)
+{
+	g_autofree char *first = long_argument(1);
+	g_autofree char *longest = long_argument(4);
+
+	(void)unused;
+	world.holds_pause = true;
+	limit_journal(fixture, "20");
+	take(fixture, "first", UUID_OF(1), first);
+	wait_for("consuming", "paused");
+	for (unsigned i = 1; i <= 20; i++) {
+		g_autofree char *id = g_strdup_printf("small-%u", i);
+
+		take(fixture, id, UUID_OF(1), "");
+	}
+	take(fixture, "longest", UUID_OF(2), longest);
+	world.holds_pause = false;
+	wait_for("requeue", "longest");
+	limit_journal(fixture, "4000");
+	wait_for("consuming", "resumed");
+}
+
 /* `mebibytes`: more than what earlier pauses have reserved. */
 static gint64 pause_once(struct fixture *fixture, const char *id, gsize mebibytes)
 {
@@ -537,6 +564,7 @@ int main(int argc, char **argv)
 	TEST(a_duplicate_is_acked_and_dropped);
 	TEST(nonsense_is_rejected);
 	TEST(what_cannot_be_journaled_is_requeued_once);
+	TEST(only_the_room_of_the_casts_is_reserved);
 	TEST(a_journal_that_fails_again_and_again);
 	TEST(a_call_that_leaves_a_step);
 	TEST(a_stop_leaves_to_the_broker_what_is_not_journaled);
