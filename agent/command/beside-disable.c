@@ -22,6 +22,12 @@
 /* The queue has had no consumer for this long: nova-compute does not run. */
 #define STOPPED_S 30
 
+/* Jobs in the journal that novasnapd is still needed for. */
+struct unfinished {
+	unsigned open;	    /* not ended */
+	unsigned leftovers; /* ended, with a step that is not undone */
+};
+
 static int wait_until_drained(const struct config *config, GError **error)
 {
 	gint64 until = g_get_monotonic_time() + DRAIN_S * G_USEC_PER_SEC;
@@ -161,18 +167,46 @@ static int remove_locked(const struct config *config, GError **error)
 	return beside_remove(config, false, error);
 }
 
-/* Requests that novasnapd has taken, and that have not ended; -1 with an error. */
-static int count_open_jobs(const struct config *config, GError **error)
+/* Counts what novasnapd still has to end: requests that it has taken, and steps of ended ones, such
+ * as a saved guest. Returns 0, or -1 with an error. */
+static int count_unfinished(const struct config *config, struct unfinished *ret_count,
+			    GError **error)
 {
 	g_autofree char *path = g_build_filename(config->state_dir, "journal", "journal.db", NULL);
 	g_autoptr(journal_t) journal = NULL;
 	g_autoptr(GPtrArray) jobs = NULL;
 
+	*ret_count = (struct unfinished){0};
 	if (!g_file_test(path, G_FILE_TEST_EXISTS))
 		return 0;
 	journal = journal_open_to_read(config->state_dir, error);
-	jobs = journal ? journal_list(journal, JOURNAL_OPEN, 0, error) : NULL;
-	return jobs ? (int)jobs->len : -1;
+	jobs = journal ? journal_list(journal, JOURNAL_UNFINISHED, 0, error) : NULL;
+	for (guint i = 0; jobs && i < jobs->len; i++) {
+		const struct journal_job *job = jobs->pdata[i];
+
+		if (job->ended_at == 0)
+			ret_count->open++;
+		else
+			ret_count->leftovers++;
+	}
+	return jobs ? 0 : -1;
+}
+
+static void print_unfinished(const struct unfinished *count)
+{
+	g_autoptr(GString) text = g_string_new("novasnapd ");
+
+	if (count->open > 0)
+		g_string_append_printf(text, "has taken %u request%s not ended", count->open,
+				       count->open == 1 ? " that has" : "s that have");
+	if (count->leftovers > 0)
+		g_string_append_printf(text, "%shas not undone all steps of %u request%s ended",
+				       count->open > 0 ? ", and " : "", count->leftovers,
+				       count->leftovers == 1 ? " that has" : "s that have");
+	(void)fprintf(stderr,
+		      "novasnap beside: %s; keep it running, or start novasnapd again, until "
+		      "`novasnap jobs --open` shows none\n",
+		      text->str);
 }
 
 /* nova-compute does not get what novasnapd has taken, so novasnapd must end it. Returns the exit
@@ -180,19 +214,17 @@ static int count_open_jobs(const struct config *config, GError **error)
 static int wait_for_jobs(const struct config *config, gint64 until)
 {
 	g_autoptr(GError) error = NULL;
-	int count;
+	struct unfinished count;
+	int rc;
 
-	while ((count = count_open_jobs(config, &error)) > 0 && g_get_monotonic_time() < until)
+	while ((rc = count_unfinished(config, &count, &error)) == 0 &&
+	       count.open + count.leftovers > 0 && g_get_monotonic_time() < until)
 		g_usleep(POLL_US);
-	if (count < 0)
+	if (rc < 0)
 		return beside_fail(error);
-	if (count == 0)
+	if (count.open + count.leftovers == 0)
 		return EXIT_SUCCESS;
-	(void)fprintf(stderr,
-		      "novasnap beside: novasnapd has taken %d requests that have not ended; "
-		      "keep it running, or start novasnapd again, until `novasnap jobs --open` "
-		      "shows none\n",
-		      count);
+	print_unfinished(&count);
 	return EXIT_PENDING;
 }
 

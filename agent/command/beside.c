@@ -25,7 +25,8 @@ static const struct command_help help = {
 		"  1    it failed, or --status or --guard found a problem that needs "
 		"you\n" COMMAND_EXIT_USAGE
 		"  3    --enable, --disable: only nova-compute's restart is missing; "
-		"--disable also: novasnapd\n       has requests that have not ended; --status: "
+		"--disable also: novasnapd\n       has requests that have not ended, or steps of "
+		"ended ones to undo; --status: "
 		"not enabled\n",
 	.example = "novasnap beside --enable",
 };

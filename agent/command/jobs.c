@@ -16,7 +16,8 @@ static const struct command_help help = {
 	.summary =
 		"Lists the jobs of this host's novasnapd from its journal, newest first: number, "
 		"time, open,\ndone or failed, method, instance and image; for an open job also its "
-		"current step. Only users\nwho may read state_dir/journal can use it.",
+		"current step. A job that has\nended may have steps that novasnapd still has to "
+		"undo; the list says so. Only users who may read\nstate_dir/journal can use it.",
 	.exit_status = "  0    the journal was read\n"
 		       "  1    the journal does not exist, or cannot be read\n" COMMAND_EXIT_USAGE,
 	.example = "novasnap jobs --open",
@@ -28,25 +29,34 @@ static const struct table_column columns[] = {
 	{"NOW", TABLE_TEXT, 12, 4},
 };
 
+/* What novasnapd still has to do for a job that has ended; the caller frees it. NULL: nothing. */
+static char *describe_left(const struct journal_job *job)
+{
+	unsigned left = journal_job_count_open_steps(job);
+
+	if (!journal_view_is_leftover(job))
+		return NULL;
+	return g_strdup_printf("%u step%s still to be rolled back or reported", left,
+			       left == 1 ? "" : "s");
+}
+
 static void print_job_line(struct journal_view *view, const struct journal_job *job)
 {
 	g_autofree char *came = journal_view_time(job->came_at);
 	g_autofree char *now = journal_view_describe(view, job);
-	unsigned left = journal_job_count_open_steps(job);
+	g_autofree char *left = describe_left(job);
 
 	printf("%6" G_GINT64_FORMAT "  %s  %-7s %-18s instance %s%s%s", job->id, came,
 	       journal_view_state(job), job->method, job->instance, job->image ? " image " : "",
 	       job->image ? job->image : "");
-	if (job->ended_at > 0 && left > 0)
-		printf("  (%u steps still to be rolled back or reported)", left);
-	if (now)
-		printf("  (%s)", now);
+	if (now || left)
+		printf("  (%s)", now ? now : left);
 	printf("\n");
 }
 
 static enum terminal_style choose_style(const struct journal_job *job)
 {
-	if (job->ended_at == 0)
+	if (job->ended_at == 0 || journal_view_is_leftover(job))
 		return STYLE_WARNING;
 	return job->reason ? STYLE_BAD : STYLE_GOOD;
 }
@@ -56,10 +66,9 @@ static void add_row(struct table *table, struct journal_view *view, const struct
 	g_autofree char *id = g_strdup_printf("%" G_GINT64_FORMAT, job->id);
 	g_autofree char *came = journal_view_time(job->came_at);
 	g_autofree char *now = journal_view_describe(view, job);
-	unsigned left = journal_job_count_open_steps(job);
 
-	if (!now && left > 0)
-		now = g_strdup_printf("%u steps still to be rolled back or reported", left);
+	if (!now)
+		now = describe_left(job);
 	table_add(table, STYLE_PLAIN, id);
 	table_add(table, STYLE_PLAIN, came);
 	table_add(table, choose_style(job), journal_view_state(job));
@@ -106,7 +115,9 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 		{"all", 'a', 0, G_OPTION_ARG_NONE, &all,
 		 "List all jobs (default: the newest twenty)", NULL},
 		{"open", 'o', 0, G_OPTION_ARG_NONE, &open,
-		 "List only jobs that have not ended, oldest first", NULL},
+		 "List only jobs that have not ended, or whose steps are not all undone, oldest "
+		 "first",
+		 NULL},
 		{"json", 0, 0, G_OPTION_ARG_NONE, &json, COMMAND_JSON_LINES, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
@@ -120,7 +131,7 @@ int command_jobs(const struct command_context *context, int argc, char **argv)
 	status = journal_view_open_configured(&view, context, "jobs");
 	if (status != EXIT_SUCCESS)
 		return status;
-	jobs = journal_list(view.journal, open ? JOURNAL_OPEN : JOURNAL_ALL,
+	jobs = journal_list(view.journal, open ? JOURNAL_UNFINISHED : JOURNAL_ALL,
 			    all || open ? 0 : LATEST, &error);
 	if (jobs)
 		print_jobs(&view, jobs, json);

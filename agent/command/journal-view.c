@@ -29,6 +29,11 @@ const char *journal_view_state(const struct journal_job *job)
 	return job->reason ? "failed" : "done";
 }
 
+bool journal_view_is_leftover(const struct journal_job *job)
+{
+	return job->ended_at > 0 && journal_job_count_open_steps(job) > 0;
+}
+
 /* Explains why the journal cannot be read, in cases that SQLite does not explain. */
 static void explain_journal_error(const char *state_dir, GError **error)
 {
@@ -155,6 +160,7 @@ cJSON *journal_view_json(struct journal_view *view, const struct journal_job *jo
 	cJSON_AddNumberToObject(object, "starts", job->runs);
 	add_text(object, "reason", job->reason);
 	cJSON_AddNumberToObject(object, "open_steps", journal_job_count_open_steps(job));
+	cJSON_AddBoolToObject(object, "leftover", journal_view_is_leftover(job));
 	add_copy(object, "step", running, "step");
 	add_copy(object, "snapshot_method", running, "snapshot_method");
 	add_copy(object, "done", running, "done");

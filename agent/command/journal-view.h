@@ -32,6 +32,8 @@ struct journal_job *journal_view_find(const char *state_dir, const char *id, GEr
 
 /* "open", "done" or "failed". */
 const char *journal_view_state(const struct journal_job *job);
+/* Whether the job has ended, but novasnapd still has to roll back or report a step of it. */
+bool journal_view_is_leftover(const struct journal_job *job);
 /* A time in the local time zone. The caller frees it. */
 char *journal_view_time(int64_t seconds);
 /* What an open job is doing; the caller frees it. NULL for a job that has ended. */

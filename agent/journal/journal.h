@@ -103,9 +103,10 @@ struct journal_job {
 unsigned journal_job_count_open_steps(const struct journal_job *job);
 
 enum journal_which {
-	JOURNAL_ALL,	   /* newest first */
-	JOURNAL_OPEN,	   /* not ended; oldest first */
-	JOURNAL_LEFTOVERS, /* ended, with a step that was not cleared; oldest first */
+	JOURNAL_ALL,	    /* newest first */
+	JOURNAL_OPEN,	    /* not ended; oldest first */
+	JOURNAL_LEFTOVERS,  /* ended, with a step that was not cleared; oldest first */
+	JOURNAL_UNFINISHED, /* open jobs and leftovers: novasnapd is still needed; oldest first */
 };
 /* An array of struct journal_job, at most `limit` (0: no limit), which the caller unrefs. NULL with
  * an error. */

@@ -8,6 +8,7 @@
 #include "agent/journal/db.h"
 
 #define COLUMNS "id, unique_id, method, instance, image, message, runs, came_at, ended_at, reason"
+#define WITH_OPEN_STEP "(SELECT job FROM steps WHERE cleared_at IS NULL AND undo <> '')"
 
 static char *column_text(sqlite3_stmt *statement, int column)
 {
@@ -130,8 +131,9 @@ GPtrArray *journal_list(struct journal *journal, enum journal_which which, unsig
 		[JOURNAL_ALL] = "ORDER BY id DESC",
 		[JOURNAL_OPEN] = "WHERE ended_at IS NULL ORDER BY id",
 		[JOURNAL_LEFTOVERS] =
-			("WHERE ended_at IS NOT NULL AND id IN (SELECT job FROM steps WHERE "
-			 "cleared_at IS NULL AND undo <> '') ORDER BY id"),
+			"WHERE ended_at IS NOT NULL AND id IN " WITH_OPEN_STEP " ORDER BY id",
+		[JOURNAL_UNFINISHED] =
+			"WHERE ended_at IS NULL OR id IN " WITH_OPEN_STEP " ORDER BY id",
 	};
 	g_autofree char *sql =
 		g_strdup_printf("SELECT " COLUMNS " FROM jobs %s LIMIT ?", where[which]);

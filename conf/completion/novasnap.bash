@@ -25,12 +25,14 @@ _novasnap_arguments() { # help
 	sed -n 's/^  novasnap [a-z-]* \[OPTION\]\.\.\. \(.*\)/\1/p' <<<"$1" | head -n 1
 }
 
-# Prints the numbers, images or instances of jobs. Only users who may read the journal get some.
+# Prints the numbers, images or instances of jobs. Only users who may read the journal get some. --open also lists jobs
+# that have ended.
 _novasnap_jobs() { # open? member...
 	local only=$1 member
 	shift
 	local lines
 	lines=$("${_novasnap_program[@]}" jobs --json ${only:+--open} 2>/dev/null)
+	[ -z "$only" ] || lines=$(grep -F '"state":"open"' <<<"$lines")
 	for member in "$@"; do
 		sed -n 's/.*"'"$member"'":"\{0,1\}\([0-9a-f-]*\)"\{0,1\}[,}].*/\1/p' <<<"$lines"
 	done

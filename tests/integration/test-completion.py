@@ -22,14 +22,14 @@ INSTANCES = "2a2b3c4d-0000-4000-8000-00000000000a", "2a2b3c4d-0000-4000-8000-000
 STAND_IN = """#!/bin/sh
 case "$*" in
 *--help) exec {novasnap} "$@" ;;
-*"jobs --json --open") printf '%s\\n' '{second}' ;;
+*"jobs --json --open") printf '%s\\n' '{leftover}' '{second}' ;;
 *"jobs --json") printf '%s\\n' '{second}' '{first}' ;;
 esac
 """
 
 
-def job(number):
-    return (f'{{"job":{number + 16},"state":"open","method":"snapshot_instance","instance":"{INSTANCES[number]}",'
+def job(number, state="open"):
+    return (f'{{"job":{number + 16},"state":"{state}","method":"snapshot_instance","instance":"{INSTANCES[number]}",'
             f'"image":"{IMAGES[number]}","received":1,"ended":null}}')
 
 
@@ -38,7 +38,8 @@ class Completion(Environment):
         self.programs = self.folder.make("programs")
         path = os.path.join(self.programs, "novasnap")
         with open(path, "w") as file:
-            file.write(STAND_IN.format(novasnap=os.path.join(BUILD, "novasnap"), first=job(0), second=job(1)))
+            file.write(STAND_IN.format(novasnap=os.path.join(BUILD, "novasnap"), first=job(0), second=job(1),
+                                       leftover=job(0, "failed")))
         os.chmod(path, 0o755)
         self.env = {"PATH": f"{self.programs}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
         # The list of commands, and for each its options with what they take, by the help alone.

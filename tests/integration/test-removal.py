@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The package's scripts for removal and purge, with a real journal: that of a novasnapd which had an open job. They run
 in a mount namespace with an empty /run and a /var/lib of its own. That dpkg calls them is in make check-package."""
+import contextlib
+import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
@@ -58,6 +62,20 @@ class Removal(Environment):
             self.agent.kill()
         return instance
 
+    def stop_with_a_leftover(self):
+        """A job that has ended while libvirt was away: its guest is still saved."""
+        instance = str(uuid.uuid4())
+        with self.agent:
+            pass  # makes the journal
+        with contextlib.closing(sqlite3.connect(os.path.join(self.agent.state, "journal/journal.db"))) as db:
+            job = db.execute(
+                "INSERT INTO jobs (method, instance, message, runs, came_at, ended_at, reason) "
+                "VALUES ('snapshot_instance', ?, '{}', 1, ?, ?, 'libvirt was away')",
+                (instance, int(time.time()), int(time.time()))).lastrowid
+            db.execute("INSERT INTO steps (job, name, undo, at) VALUES (?, 'save', '{\"paused\":false}', 1)", (job,))
+            db.commit()
+        return instance
+
     def has(self, name):
         return os.path.exists(os.path.join(self.agent.state, name))
 
@@ -68,6 +86,20 @@ def test_open_jobs_are_named_and_their_journal_is_kept(env):
     assert instance in said and "install novasnap again" in said, said
     assert "keeping /var/lib/novasnap" in env.run_script("postrm", "purge")
     assert instance in env.agent.shown(instance)
+
+
+def test_the_journal_of_an_ended_job_with_an_open_step_is_kept(env):
+    instance = env.stop_with_a_leftover()
+    said = env.run_script("prerm", "remove")
+    assert instance in said and "1 step still to be rolled back" in said and "install novasnap again" in said, said
+    assert "keeping /var/lib/novasnap" in env.run_script("postrm", "purge")
+    assert instance in env.agent.shown(instance)
+    jobs = [json.loads(line) for line in env.agent.command("jobs", "--open", "--json").stdout.splitlines()]
+    assert [(job["instance"], job["state"], job["leftover"], job["open_steps"]) for job in jobs] == \
+        [(instance, "failed", True, 1)], jobs
+    # Nobody would undo the step once novasnapd is stopped.
+    done = env.agent.command("beside", "--disable", "--wait", "0", check=False)
+    assert done.returncode == 3 and "has not undone all steps of 1 request that has ended" in done.stderr, done
 
 
 def test_the_journal_of_jobs_that_have_ended_is_purged(env):

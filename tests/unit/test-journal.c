@@ -155,8 +155,10 @@ static void test_end(struct fixture *fixture, gconstpointer data)
 	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 0));
 	/* A step is a leftover until it is cleared; a fact is none. */
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
+	g_ptr_array_unref(list(fixture, JOURNAL_UNFINISHED, 1));
 	g_assert_cmpint(journal_step_clear(fixture->journal, bad, "copy", NULL), ==, 0);
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 0));
+	g_ptr_array_unref(list(fixture, JOURNAL_UNFINISHED, 0));
 	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 2));
 	job = journal_find(fixture->journal, IMAGE, NULL);
 	g_assert_cmpint(job->id, ==, bad);
@@ -288,6 +290,7 @@ static void test_clock(struct fixture *fixture, gconstpointer data)
 	g_ptr_array_unref(list(fixture, JOURNAL_ALL, 4));
 	g_ptr_array_unref(list(fixture, JOURNAL_OPEN, 2));
 	g_ptr_array_unref(list(fixture, JOURNAL_LEFTOVERS, 1));
+	g_ptr_array_unref(list(fixture, JOURNAL_UNFINISHED, 3));
 	newest = journal_find(fixture->journal, IMAGE, NULL);
 	g_assert_cmpint(newest->id, ==, later);
 }
