@@ -243,7 +243,8 @@ $(BUILD)/tests/unit/test-notifier: ALL_LDFLAGS += $(call wrap,manager_describe r
 	rpc_last_connect_error)
 $(BUILD)/tests/unit/test-rate-limit: ALL_LDFLAGS += $(call wrap,g_get_monotonic_time)
 $(BUILD)/tests/unit/test-outcome: ALL_LDFLAGS += $(call wrap,job_is_cancelled job_is_stopping)
-$(BUILD)/tests/unit/test-leftovers: ALL_LDFLAGS += $(call wrap,virt_guest_rollback_step thread_deadline g_get_monotonic_time)
+$(BUILD)/tests/unit/test-leftovers: ALL_LDFLAGS += $(call wrap,virt_guest_rollback_step virt_host_sweep \
+	thread_deadline g_get_monotonic_time)
 $(BUILD)/tests/unit/test-volume-result: ALL_LDFLAGS += $(call wrap,cinder_snapshot_update \
 	virt_volume_snapshot_create job_is_stopping job_is_cancelled job_abort_flag)
 $(BUILD)/tests/unit/test-rpc-content: LIBS += -lbrotlienc

@@ -236,6 +236,8 @@ static void *leftovers_main(void *opaque)
 {
 	struct leftovers *all = opaque;
 
+	/* Here, since a libvirt that hangs must not keep novasnapd from starting. */
+	virt_host_sweep(all->agent->host);
 	pthread_mutex_lock(&all->lock);
 	while (!all->stopping) {
 		bool is_idle = all->jobs == 0;

@@ -186,7 +186,6 @@ static int start_serving(struct manager *manager, GError **error)
 		manager->leftovers = leftovers_start(agent, error);
 	if (!manager->leftovers || intake_start(manager->intake, error) < 0)
 		return -1;
-	virt_host_sweep(agent->host);
 	if (reports)
 		manager->service = service_record_start(config, agent->rpc, error);
 	if (reports && !manager->service)
@@ -276,7 +275,8 @@ unsigned manager_stop(struct manager *manager)
 	stuck += !intake_stop(manager->intake, JOURNAL_S);
 	stuck += !leftovers_stop(manager->leftovers, JOURNAL_S);
 	if (stuck > 0)
-		g_warning("%u threads did not end in %d s: the journal in %s does not answer",
+		g_warning("%u threads did not end in %d s: the journal in %s or libvirt does not "
+			  "answer",
 			  stuck, JOURNAL_S, manager->agent.config->state_dir);
 	(void)worker_pool_drain(manager->agent.pool, seconds_until(grace_until));
 	/* A job that waits for the conductor would not notice that its time is over. */

@@ -21,7 +21,7 @@ AFTER = re.compile(r'\b(task_)?step_end\(|fault_at\([^,]+, "after"\)')
 TABLES = {"virt/rollback.c": "rollback_step", "virt/domain/power.c": "call_on_guest", "agent/method/power.c": "change_power_state"}
 # Functions that have an effect but are no step of a job, and why.
 FREE = {
-    "virt_host_sweep": "at the start, before any job",
+    "virt_host_sweep": "what an earlier process left, at the start",
     "scratch_guard_main": "the guard of a stream: the job's end is the step `end`, whoever comes first",
     "virt_thaw_watch": "novasnap-thaw, a process of its own, for when novasnapd has died",
     "frozen_guests_free": "the end of the process",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How often the leftover steps of ended jobs are tried again. The linker replaces the functions
- * below: the rollback always fails, and the clock advances by each pause, which takes no time.
+ * How often the leftover steps of ended jobs are tried again, and that the start waits for no
+ * sweep. The linker replaces the functions below: the rollback always fails, and the clock advances
+ * by each pause, which takes no time.
  */
 #include "agent/daemon/leftovers.h"
 
@@ -19,9 +20,11 @@
 static struct {
 	atomic_llong advance_us; /* of the clock */
 	atomic_uint files, guest;
+	atomic_bool hangs; /* libvirt */
 } fake;
 
 __typeof__(virt_guest_rollback_step) __wrap_virt_guest_rollback_step;
+__typeof__(virt_host_sweep) __wrap_virt_host_sweep;
 __typeof__(thread_deadline) __real_thread_deadline, __wrap_thread_deadline;
 __typeof__(g_get_monotonic_time) __real_g_get_monotonic_time, __wrap_g_get_monotonic_time;
 
@@ -34,6 +37,13 @@ int __wrap_virt_guest_rollback_step(struct virt_host *host, const char *uuid, co
 	atomic_fetch_add(g_str_equal(uuid, FILES_UUID) ? &fake.files : &fake.guest, 1);
 	g_set_error_literal(error, VIRT_ERROR, VIRT_ERROR_FAILED, "simulated: still there");
 	return -1;
+}
+
+void __wrap_virt_host_sweep(struct virt_host *host)
+{
+	(void)host;
+	while (atomic_load(&fake.hangs))
+		g_usleep(2000);
 }
 
 /* Other pauses than that of the search are real. */
@@ -95,9 +105,33 @@ static void test_pauses_grow(void)
 	journal_folder_remove(dir);
 }
 
+/* The search for exports waits for libvirt; novasnapd starts and stops nevertheless. */
+static void test_libvirt_hangs(void)
+{
+	g_autofree char *dir = g_dir_make_tmp("novasnap-test-XXXXXX", NULL);
+	const struct config config = {.journal_days = 1};
+	struct agent agent = {.config = &config,
+			      .pool = worker_pool_new(0),
+			      .journal = journal_open(dir, 1, NULL)};
+	struct leftovers *leftovers;
+
+	atomic_store(&fake.hangs, true);
+	leftovers = leftovers_start(&agent, NULL);
+	g_assert_nonnull(leftovers);
+	g_assert_false(leftovers_stop(leftovers, 1));
+	atomic_store(&fake.hangs, false);
+	g_assert_true(leftovers_stop(leftovers, 20));
+	g_assert_cmpuint(worker_pool_stop(agent.pool, 20, 0), ==, 0);
+	leftovers_free(leftovers);
+	worker_pool_free(agent.pool);
+	journal_close(agent.journal);
+	journal_folder_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/leftovers/libvirt_hangs", test_libvirt_hangs);
 	g_test_add_func("/leftovers/pauses_grow", test_pauses_grow);
 	return g_test_run();
 }
