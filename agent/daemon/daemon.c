@@ -52,7 +52,6 @@ struct daemon {
 	struct notifier *notifier;
 	gint64 began;
 	unsigned signals;
-	bool ready;
 	bool is_foreground; /* it was started in a terminal */
 
 	pthread_mutex_t lock;
@@ -172,9 +171,8 @@ static gboolean check_ready(gpointer opaque)
 				    check_ready);
 		return G_SOURCE_REMOVE;
 	}
-	daemon->ready = true;
 	g_message("ready after %.0f ms", (double)(g_get_monotonic_time() - daemon->began) / 1000.0);
-	notifier_ready(daemon->notifier);
+	notifier_update(daemon->notifier);
 	return G_SOURCE_REMOVE;
 }
 
@@ -320,6 +318,9 @@ static void run_daemon(struct daemon *daemon)
 		  config->rpc.topic, config->rpc.host, config->control ? "conductor" : "none",
 		  config->image.directory ? config->image.images_dir : "glance",
 		  config->virt.live_method, config->virt.cold_method);
+	/* Not when the broker is reached: whoever starts or upgrades novasnapd would wait for it.
+	 */
+	notifier_ready(daemon->notifier);
 	attach_to_main_loop(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
 	if (daemon->signals == 0)
 		g_main_loop_run(daemon->loop);

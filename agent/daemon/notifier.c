@@ -89,6 +89,13 @@ void notifier_ready(struct notifier *notifier)
 {
 	notifier->is_ready = true;
 	(void)sd_notify(0, "READY=1");
+	notifier_update(notifier);
+}
+
+void notifier_update(struct notifier *notifier)
+{
+	if (notifier->timer)
+		send_status(notifier);
 }
 
 /* Before it is ready, READY=1 would be wrong. */

@@ -26,7 +26,10 @@ struct notifier *notifier_start(GMainContext *context, const struct notifier_ops
 /* Accepts NULL. */
 void notifier_stop(struct notifier *notifier);
 
+/* novasnapd has started. It may still be without a broker, as the text says. */
 void notifier_ready(struct notifier *notifier);
+/* Sends the text now if it has changed. */
+void notifier_update(struct notifier *notifier);
 /* Around reading the configuration again. */
 void notifier_begin_reload(struct notifier *notifier);
 void notifier_end_reload(struct notifier *notifier);

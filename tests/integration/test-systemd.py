@@ -146,8 +146,6 @@ def test_systemd_is_told_what_runs(env):
     assert env.notify.values("STOPPING") == ["1"], env.notify.all()
 
 
-
-
 def test_the_watchdog_is_fed_in_time(env):
     limit = 1.5
     agent = env.agent()
@@ -166,7 +164,7 @@ def test_the_watchdog_is_fed_in_time(env):
 
 
 def test_the_watchdog_is_fed_without_a_broker(env):
-    """Another process would meet the same broker."""
+    """Another process would meet the same broker. And whoever starts novasnapd does not wait for it."""
     agent = env.agent()
     agent.configure("DEFAULT", transport_url="rabbit://nobody:wrong@127.0.0.1:1/")
     agent.start(env=env.notify.environment(1.5), wait=False)
@@ -174,7 +172,18 @@ def test_the_watchdog_is_fed_without_a_broker(env):
     tap.wait_for("keep-alives", lambda: len(env.notify.times("WATCHDOG")) >= 4, 30)
     tap.wait_for("status", lambda: any(text.startswith("Not connected to the broker: ")
                                        for text in env.notify.values("STATUS")), 20)
-    assert not env.notify.values("READY"), env.notify.all()
+    assert env.notify.values("READY") == ["1"] and "ready after" not in agent.text(), env.notify.all()
+    status = json.loads(agent.command("top", "--json", "--once").stdout)
+    assert status["answers"] and not status["ready"], status
+
+
+def test_systemd_is_not_told_that_it_has_started_when_it_cannot(env):
+    agent = env.agent()
+    agent.configure("libvirt", connection_uri="qemu:///nowhere")
+    agent.start(env=env.notify.environment(), wait=False)
+    env.callback(agent.stop)
+    tap.wait_for("end", lambda: not agent.is_running(), 30)
+    assert "cannot start" in agent.text() and not env.notify.values("READY"), (agent.text(), env.notify.all())
 
 
 if __name__ == "__main__":
