@@ -21,11 +21,17 @@ sys.exit(status)
 
 
 class Unit:
-    """A unit that the stand-in knows: what starts it, what stops it, and whether it is active."""
+    """A unit that the stand-in knows: what starts it, what stops it, and whether its process runs. `activating`: it has
+    not said that it has started."""
 
     def __init__(self, start, stop, is_active):
         self.start, self.stop, self.is_active = start, stop, is_active
-        self.enabled = False
+        self.enabled = self.activating = False
+
+    def state(self):
+        if not self.is_active():
+            return "inactive"
+        return "activating" if self.activating else "active"
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -78,14 +84,15 @@ class SystemdStandIn:
         if verb in ("daemon-reload", "is-system-running"):
             return 0, "" if verb == "daemon-reload" else "running\n"
         if verb == "is-active":
-            active = [unit.is_active() for unit in units]
-            text = "".join("active\n" if each else "inactive\n" for each in active)
-            return 0 if any(active) else INACTIVE, "" if quiet else text
+            states = [unit.state() for unit in units]
+            return 0 if "active" in states else INACTIVE, "" if quiet else "".join(f"{state}\n" for state in states)
         if verb == "is-enabled":
             enabled = any(unit.enabled for unit in units)
             return 0 if enabled else 1, "enabled\n" if enabled else "disabled\n"
         if verb == "show":
-            return 0, "".join(f"LoadState=loaded\nActiveState={'active' if unit.is_active() else 'inactive'}\n"
+            if "--property=ActiveState" in args:
+                return 0, "".join(f"ActiveState={unit.state()}\n" for unit in units)
+            return 0, "".join(f"LoadState=loaded\nActiveState={unit.state()}\n"
                               f"UnitFileState={'enabled' if unit.enabled else 'disabled'}\n" for unit in units)
         for unit in units:
             self.change(verb, unit, now)

@@ -29,7 +29,11 @@ if [ "${1:-}" = --inside ]; then
 	root=$place/root
 	mkdir -p "$root/run/systemd/system"
 	rm -f "$root/usr/bin/systemctl"
-	printf '#!/bin/sh\necho "$*" >>/calls\n' >"$root/usr/bin/systemctl"
+	cat >"$root/usr/bin/systemctl" <<-'EOF'
+		#!/bin/sh
+		if [ "$1" = show ]; then cat /state; else echo "$*" >>/calls; fi
+	EOF
+	echo ActiveState=inactive >"$root/state"
 	chmod 755 "$root/usr/bin/systemctl"
 	mkdir -p "$root/var/lib/rpm"
 	rpm() {
@@ -53,7 +57,18 @@ if [ "${1:-}" = --inside ]; then
 	[ ! -s "$root/calls" ] || fail "the refusal calls systemctl: $(cat "$root/calls")"
 	[ -x "$root/usr/bin/novasnapd" ] || fail "the refusal has removed novasnapd"
 	rm "$root/var/lib/novasnap/journal/beside.json"
+	echo ActiveState=activating >"$root/state"
+	if said=$(rpm --erase novasnap); then fail "it is removed although its units still run"; fi
+	grep -q " still runs" <<<"$said" || fail "the refusal says: $said"
+	[ -x "$root/usr/bin/novasnapd" ] || fail "the refusal has removed novasnapd"
+	echo ActiveState=inactive >"$root/state"
+	# The program itself has no libraries here.
+	printf '#!/bin/sh\necho "job 17"\n' >"$root/usr/bin/novasnap"
+	touch "$root/var/lib/novasnap/journal/journal.db"
 	said=$(rpm --erase novasnap) || fail "the removal failed: $said"
+	grep -q "has unfinished jobs" <<<"$said" || fail "the removal says: $said"
+	grep -qx "job 17" <<<"$said" || fail "the removal says: $said"
+	[ -e "$root/var/lib/novasnap/journal/journal.db" ] || fail "the removal has removed the journal"
 	[ "$(cat "$root/calls")" = "disable --now $units" ] || fail "the removal calls systemctl: $(cat "$root/calls")"
 	[ ! -e "$root/usr/bin/novasnapd" ] || fail "the removal has left novasnapd"
 	[ -e "$root/etc/novasnap/novasnap.conf.rpmsave" ] || fail "the removal has removed a changed novasnap.conf"

@@ -127,7 +127,7 @@ class Upgrade(CaseEnvironment):
     def starting_calls(self):
         """What dpkg's scripts have called that might start or stop something."""
         return [call for call in self.systemd.calls
-                if not re.match(r"systemctl (--quiet is-active|--system daemon-reload)", call)]
+                if not re.match(r"systemctl (--quiet is-active|show|--system daemon-reload)", call)]
 
     def enabled(self):
         return self.inside("find", "/etc/systemd", "-name", "novasnap*").stdout
@@ -175,7 +175,7 @@ def test_a_removal_stops_what_runs_and_names_the_open_job(env):
     env.inside("cp", agent.conf, "/etc/novasnap/novasnap.conf")
     said = env.dpkg("--remove", "novasnap")
     assert not agent.is_running() and case.guest.uuid in said, said
-    assert env.starting_calls() == [f"deb-systemd-invoke stop {SERVICE}"], env.systemd.calls
+    assert env.starting_calls() == [f"deb-systemd-invoke stop {TIMER} {GUARD} {SERVICE}"], env.systemd.calls
     assert not env.guest.has_job()
     # What the operator is told to do: install it again, and start it.
     env.dpkg("--install", env.new)
@@ -183,6 +183,25 @@ def test_a_removal_stops_what_runs_and_names_the_open_job(env):
     agent.start()
     env.front.release.set()
     case.is_whole()
+
+
+def test_a_removal_stops_a_service_that_has_not_started_yet(env):
+    agent = env.start_agent()
+    env.systemd.units[SERVICE].activating = True
+    env.dpkg("--remove", "novasnap")
+    assert not agent.is_running(), env.systemd.calls
+
+
+def test_a_removal_is_refused_while_the_service_runs(env):
+    """As when policy-rc.d forbids to stop it."""
+    agent = env.start_agent()
+    unit = env.systemd.units[SERVICE]
+    unit.stop = lambda: None
+    for unit.activating in (False, True):
+        said = env.dpkg("--remove", "novasnap", status=1)
+        assert f"{SERVICE} still runs" in said and agent.is_running(), said
+    agent.stop()
+    env.dpkg("--remove", "novasnap")
 
 
 def test_a_removal_is_refused_while_nova_compute_depends_on_it(env):
