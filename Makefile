@@ -224,6 +224,8 @@ $(BUILD)/tests/unit/test-service-record: ALL_LDFLAGS += $(call wrap,nova_service
 $(BUILD)/tests/unit/test-recovery-decide: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh image_store_get \
 	job_is_cancelled job_is_stopping job_is_out_of_time job_refuse_cancel job_wait job_wait_despite_cancel \
 	g_get_monotonic_time)
+$(BUILD)/tests/unit/test-recovery-moved: ALL_LDFLAGS += $(call wrap,nova_conductor_instance_refresh \
+	journal_step_clear_id journal_step_amend job_wait_despite_cancel)
 $(BUILD)/tests/unit/test-direct: ALL_LDFLAGS += $(call wrap,snapshot_copy_direct virt_direct_copy_remove \
 	virt_guest_rollback_step image_store_add_location image_store_has_location image_store_get image_store_update \
 	abort_monitor_flag abort_monitor_watch_guest)

@@ -76,13 +76,17 @@ static enum instance_standing standing_by_state(const struct task *task, GError 
 	return INSTANCE_BUSY;
 }
 
+bool recovery_has_record(const struct task *task)
+{
+	return task->agent->config->control && !nova_instance_is_plain(task->instance);
+}
+
 enum instance_standing recovery_ask_instance(struct task *task, bool despite_cancel, GError **error)
 {
-	const struct config *config = task->agent->config;
 	g_autoptr(GError) local = NULL;
 	const char *host;
 
-	if (!config->control || nova_instance_is_plain(task->instance))
+	if (!recovery_has_record(task))
 		return INSTANCE_WAITS;
 	if (refresh_instance(task, despite_cancel, &local) < 0) {
 		bool is_gone = g_error_matches(local, RPC_ERROR, RPC_ERROR_INSTANCE_NOT_FOUND);
@@ -91,7 +95,7 @@ enum instance_standing recovery_ask_instance(struct task *task, bool despite_can
 		return is_gone ? INSTANCE_GONE : INSTANCE_UNKNOWN;
 	}
 	host = nova_instance_string(task->instance, "host");
-	if (g_strcmp0(host, config->rpc.host) == 0)
+	if (g_strcmp0(host, task->agent->config->rpc.host) == 0)
 		return standing_by_state(task, error);
 	g_set_error(error, RPC_ERROR, RPC_ERROR_UNEXPECTED_TASK_STATE,
 		    "novasnapd was interrupted during this request, and the instance is now on "

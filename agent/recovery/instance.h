@@ -17,6 +17,8 @@ enum instance_standing {
 	INSTANCE_UNKNOWN,  /* the conductor did not answer */
 };
 
+/* Whether a conductor has the instance's record. Else only what the cast said of it is known. */
+bool recovery_has_record(const struct task *task);
 /* Queries the conductor. Retries for up to a day while it does not answer, and for ten minutes
  * while it answers with an error. Sets an error for all results but INSTANCE_WAITS and
  * INSTANCE_IDLE. Returns INSTANCE_UNKNOWN when novasnapd stops or, unless `despite_cancel` is set,

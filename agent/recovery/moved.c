@@ -10,11 +10,16 @@
 /* How long the end of an evacuation or migration is awaited. */
 #define LEAVING_S (24 * 3600LL)
 
+/* Whether the step's rollback may start the guest. */
+static bool starts_guest(const struct journal_step *step)
+{
+	return !step->cleared && g_str_equal(step->name, "save");
+}
+
 /* Whether the step's rollback may start the guest, or define it on this host. */
 static bool brings_guest_back(const struct journal_step *step)
 {
-	return !step->cleared &&
-	       (g_str_equal(step->name, "save") || g_str_equal(step->name, "undefine"));
+	return starts_guest(step) || (!step->cleared && g_str_equal(step->name, "undefine"));
 }
 
 static bool is_of_another_process(const struct journal_step *step)
@@ -79,20 +84,48 @@ static int confirm_steps(struct task *task, GError **error)
 	return 0;
 }
 
-static int drop_steps(struct task *task, const GError *why, GError **error)
+/* Clears the steps for which `is` holds. */
+static int drop_steps(struct task *task, bool (*is)(const struct journal_step *step),
+		      const char *why, GError **error)
 {
 	for (guint i = 0; i < task->recovered_job->steps->len; i++) {
 		struct journal_step *step = task->recovered_job->steps->pdata[i];
 
-		if (!brings_guest_back(step))
+		if (!is(step))
 			continue;
 		if (clear_step(task->agent, step, error) < 0)
 			return -1;
 		g_message("instance %s: %s: its step \"%s\" will not be rolled back on this host",
-			  task->recovered_job->instance,
-			  why ? why->message : "the instance is not on this host", step->name);
+			  task->recovered_job->instance, why, step->name);
 	}
 	return 0;
+}
+
+/* Whether nova has the guest off. A snapshot saves only a guest that runs, so the user or nova
+ * decided this later. A saved guest may then be one that the user has suspended. nova may have
+ * given the volumes of a stopped one to another instance. */
+static bool is_off_for_nova(const struct task *task)
+{
+	static const char *const off[] = {"suspended",	       "stopped",     "shelved",
+					  "shelved_offloaded", "soft-delete", NULL};
+	const char *vm_state = nova_instance_string(task->instance, "vm_state");
+
+	return recovery_has_record(task) && vm_state && g_strv_contains(off, vm_state);
+}
+
+/* The guest of an instance on this host is not started if nova has it off. Its other steps are
+ * rolled back. */
+static int keep_steps(struct task *task, GError **error)
+{
+	if (is_off_for_nova(task)) {
+		g_autofree char *why =
+			g_strdup_printf("the instance is now %s, and its guest is not started",
+					nova_instance_string(task->instance, "vm_state"));
+
+		if (drop_steps(task, starts_guest, why, error) < 0)
+			return -1;
+	}
+	return confirm_steps(task, error);
 }
 
 static bool has_step(const struct journal_job *left, bool (*is)(const struct journal_step *step))
@@ -171,7 +204,9 @@ int recovery_drop_if_moved(struct task *task, bool has_ended, GError **error)
 	switch (ask_until_settled(task, &local)) {
 	case INSTANCE_MOVED:
 	case INSTANCE_GONE:
-		return drop_steps(task, local, error);
+		return drop_steps(task, brings_guest_back,
+				  local ? local->message : "the instance is not on this host",
+				  error);
 	case INSTANCE_UNKNOWN:
 		g_propagate_prefixed_error(
 			error, g_steal_pointer(&local),
@@ -182,6 +217,6 @@ int recovery_drop_if_moved(struct task *task, bool has_ended, GError **error)
 	case INSTANCE_BUSY:
 	case INSTANCE_DELETING:
 	default:
-		return confirm_steps(task, error);
+		return keep_steps(task, error);
 	}
 }

@@ -2,7 +2,8 @@
 /*
  * Steps whose rollback starts or defines a guest. While novasnapd did not run, or after the job has
  * ended, the guest may have been evacuated or migrated, and two running copies of it would destroy
- * its disk. So the conductor is always asked first where the instance is.
+ * its disk. The guest's user may also have suspended or stopped it. So the conductor is always
+ * asked first where the instance is, and in which state.
  */
 #ifndef NOVASNAP_AGENT_RECOVERY_MOVED_H
 #define NOVASNAP_AGENT_RECOVERY_MOVED_H
@@ -17,7 +18,8 @@ bool recovery_is_in_doubt(const struct journal_job *left);
 /* Asks the conductor where the instance of task->recovered_job is, if a step is in doubt or, with
  * `has_ended`, if a step brings the guest back. Waits while the conductor does not answer, or while
  * the instance may be leaving this host. Then clears the steps that would bring back a guest that
- * was moved or deleted, and confirms those of a guest that is still here. Returns 0, or -1 with an
+ * was moved or deleted, or start one that nova has suspended, stopped or shelved, and confirms
+ * those of a guest that is still here. Returns 0, or -1 with an
  * error if the conductor did not answer in time or the journal cannot be written. */
 int recovery_drop_if_moved(struct task *task, bool has_ended, GError **error);
 

@@ -349,12 +349,22 @@ def test_a_guest_waits_while_the_conductor_is_away(env):
     assert job.left == [] and "will not be rolled back on this host" not in job.log, job.log
 
 
-def leave_ended_job(env, host=None, meanwhile=lambda job: None):
+def test_a_guest_that_nova_has_suspended_or_stopped_is_not_started(env):
+    for state in ("suspended", "stopped"):
+        job = Job(env, status="queued", steps=[("save", json.dumps({"paused": False, "boot": this_boot()}))])
+        env.task_state(None)
+        env.conductor.fields[GUEST] = {"vm_state": state}
+        job.run()
+        assert f"the instance is now {state}, and its guest is not started" in job.log and job.left == [], job.log
+
+
+def leave_ended_job(env, host=None, vm_state="active", meanwhile=lambda job: None):
     """What could not be rolled back when its job ended. Returns the log."""
     steps = [("save", json.dumps({"paused": False, "boot": this_boot()}))]
     job = Job(env, status="queued", steps=steps, reason="libvirt was away")
     job.end()
     env.task_state(None)
+    env.conductor.fields[GUEST] = {"vm_state": vm_state}
     env.conductor.host = host or env.agent.host
     mark = len(env.agent.text())
     env.agent.start()
@@ -369,6 +379,11 @@ def leave_ended_job(env, host=None, meanwhile=lambda job: None):
 def test_a_guest_that_moved_after_the_end_of_its_job(env):
     log = leave_ended_job(env, "other")
     assert "will not be rolled back on this host" in log, log
+
+
+def test_a_guest_that_was_suspended_after_the_end_of_its_job(env):
+    log = leave_ended_job(env, vm_state="suspended")
+    assert "the instance is now suspended" in log and "no step of an ended job is left over" in log, log
 
 
 def test_a_guest_that_stayed_after_the_end_of_its_job(env):
