@@ -192,7 +192,8 @@ $(BUILD)/tests/unit/test-scratch-guard: ALL_LDFLAGS += $(call wrap,$(host) virDo
 	virDomainAbortJob virDomainGetState virDomainResume virDomainGetDiskErrors statvfs)
 $(BUILD)/tests/unit/test-room: ALL_LDFLAGS += $(call wrap,$(host) statvfs)
 $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomainGetBlockJobInfo \
-	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob virDomainGetXMLDesc)
+	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob virDomainGetXMLDesc virDomainGetState \
+	virDomainResume)
 $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \
 	virDomainGetJobInfo virDomainCreateWithFlags qemu_img_snapshot_delete)
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)

@@ -20,8 +20,18 @@ static void remove_scratch(const char *scratch)
 		(void)g_unlink(scratch);
 }
 
-/* Ends the export of one guest, if it is novasnap's and no process holds its folder, and resumes
- * the guest if the export caused a pause. Returns 0, or -1 if the export may still be running. */
+/* Only the journal knows whether an I/O error had paused the guest before the export began. */
+static void report_paused(struct guest *guest)
+{
+	if (io_error_has_paused(guest, NULL) == GUEST_YES)
+		g_message("guest %s: an I/O error has paused it; if the job of the export is not "
+			  "in the journal any more, resume it with virsh resume",
+			  guest->uuid);
+}
+
+/* Ends the export of one guest, if it is novasnap's and no process holds its folder. The guest is
+ * not resumed: the rollback of the job does that. Returns 0, or -1 if the export may still be
+ * running. */
 static int sweep_guest(struct guest *guest, GError **error)
 {
 	g_autofree char *place = NULL;
@@ -39,7 +49,8 @@ static int sweep_guest(struct guest *guest, GError **error)
 	if (backup_job_end(guest, place, error) < 0)
 		return -1;
 	remove_scratch(scratch);
-	return io_error_resume(guest, NULL, error);
+	report_paused(guest);
+	return 0;
 }
 
 static int sweep_domain(struct virt_host *host, virDomainPtr domain)

@@ -15,6 +15,8 @@ static struct {
 	char *backup;		    /* the socket of a backup; NULL: none runs */
 	unsigned backup_unanswered; /* how many times the question is not answered */
 	unsigned ended_backups;
+	bool is_paused; /* by an I/O error */
+	unsigned resumed;
 } fake;
 
 __typeof__(virDomainGetBlockJobInfo) __wrap_virDomainGetBlockJobInfo;
@@ -22,6 +24,26 @@ __typeof__(virDomainBlockJobAbort) __wrap_virDomainBlockJobAbort;
 __typeof__(virDomainBackupGetXMLDesc) __wrap_virDomainBackupGetXMLDesc;
 __typeof__(virDomainAbortJob) __wrap_virDomainAbortJob;
 __typeof__(virDomainGetXMLDesc) __real_virDomainGetXMLDesc, __wrap_virDomainGetXMLDesc;
+__typeof__(virDomainGetState) __real_virDomainGetState, __wrap_virDomainGetState;
+__typeof__(virDomainResume) __wrap_virDomainResume;
+
+int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags)
+{
+	int rc = __real_virDomainGetState(domain, state, reason, flags);
+
+	if (fake.is_paused) {
+		*state = VIR_DOMAIN_PAUSED;
+		*reason = VIR_DOMAIN_PAUSED_IOERROR;
+	}
+	return rc;
+}
+
+int __wrap_virDomainResume(virDomainPtr domain)
+{
+	(void)domain;
+	fake.resumed++;
+	return 0;
+}
 
 /* With the block job, as libvirt shows it. */
 char *__wrap_virDomainGetXMLDesc(virDomainPtr domain, unsigned flags)
@@ -195,10 +217,14 @@ static void test_sweep(struct fixture *fixture, gconstpointer unused)
 	g_assert_false(g_file_test(stale, G_FILE_TEST_IS_DIR));
 	g_assert_true(g_file_test(folder, G_FILE_TEST_IS_DIR));
 	(void)close(lock);
+	/* The journal may say that an I/O error had paused the guest before. */
+	fake.is_paused = true;
 	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*ending a*left running");
+	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*an I/O error has paused it*");
 	virt_host_sweep(fixture->host.virt);
 	g_test_assert_expected_messages();
 	g_assert_cmpuint(fake.ended_backups, ==, 1);
+	g_assert_cmpuint(fake.resumed, ==, 0);
 	g_assert_false(g_file_test(folder, G_FILE_TEST_IS_DIR));
 }
 
