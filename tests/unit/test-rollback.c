@@ -17,7 +17,7 @@
 	"</devices></domain>"
 
 /* libvirt's answers: one letter for each question, the last one for all further ones. '-': there is
- * none, 'o': ours, 't': somebody else's, 'x': the error `failure`. */
+ * none, 'o': ours, 't': somebody else's, 'x': the error `failure`, '?': no XML. */
 static struct {
 	int failure;
 	const char *size, *job, *backup, *mirror; /* a NULL mirror: the driver's own XML */
@@ -27,6 +27,7 @@ static struct {
 	const char *disk_file, *disk_format; /* of vda; NULL: not reported, qcow2 */
 	bool is_full;			     /* its filesystem */
 	const char *failed_disk;	     /* that libvirt reports an I/O error for; NULL: none */
+	int disk_errors_failure;	     /* of the question for it; 0: none */
 	const char *key;		     /* in the undo data; NULL: the usual one */
 	/* How many times the question still meets a broken connection. */
 	unsigned unanswered_active, unanswered_persistent, unanswered_save;
@@ -110,6 +111,8 @@ char *__wrap_virDomainBackupGetXMLDesc(virDomainPtr domain, unsigned flags)
 	(void)flags;
 	if (answer == '-')
 		(void)host_fail(VIR_ERR_NO_DOMAIN_BACKUP);
+	if (answer == '?')
+		return strdup("<domainbackup>");
 	return answer == 'o' || answer == 't' ? strdup(xml) : NULL;
 }
 
@@ -144,7 +147,7 @@ char *__wrap_virDomainGetXMLDesc(virDomainPtr domain, unsigned flags)
 	xml = g_strdup_printf(DISK, answer == 'o'   ? "<mirror><source file='/s/delta'/></mirror>"
 				    : answer == 't' ? "<mirror><source file='/t/delta'/></mirror>"
 						    : "");
-	return answer == 'x' ? NULL : strdup(xml);
+	return answer == 'x' ? NULL : strdup(answer == '?' ? "<domain>" : xml);
 }
 
 int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags)
@@ -195,6 +198,8 @@ int __wrap_virDomainGetDiskErrors(virDomainPtr domain, virDomainDiskErrorPtr err
 	(void)domain;
 	(void)flags;
 	g_assert_cmpuint(count, >, 0);
+	if (fake.disk_errors_failure)
+		return host_fail(fake.disk_errors_failure);
 	if (!fake.failed_disk)
 		return 0;
 	errors[0] = (virDomainDiskError){strdup(fake.failed_disk), VIR_DOMAIN_DISK_ERROR_NO_SPACE};
@@ -366,6 +371,10 @@ static void test_backup_is_unknown(struct fixture *fixture, gconstpointer unused
 	fake.backup = "-x";
 	g_assert_cmpint(roll_back_backup(fixture, false, "backup job"), ==,
 			VIRT_ERROR_DISCONNECTED);
+	/* Nor is it known whose job it is. */
+	fake.backup = "?";
+	g_assert_cmpint(roll_back_backup(fixture, false, "cannot read libvirt's answer"), ==,
+			VIRT_ERROR_FAILED);
 	fake.unanswered_active = UINT_MAX;
 	g_assert_cmpint(roll_back_backup(fixture, false, "whether the guest runs"), ==,
 			VIRT_ERROR_DISCONNECTED);
@@ -420,6 +429,12 @@ static void test_backup_paused_the_guest(struct fixture *fixture, gconstpointer 
 	fake.failed_disk = NULL;
 	g_assert_cmpint(roll_back_backup(fixture, true, NULL), ==, DONE);
 	g_assert_cmpuint(fake.resumed, ==, 2);
+	/* It is not known which disk has failed. */
+	fake.disk_errors_failure = VIR_ERR_INVALID_CONN;
+	g_assert_cmpint(roll_back_backup(fixture, true, "which disks have"), ==,
+			VIRT_ERROR_DISCONNECTED);
+	g_assert_cmpuint(fake.resumed, ==, 2);
+	fake.disk_errors_failure = 0;
 	/* A journal of an earlier version. */
 	g_test_expect_message("virt", G_LOG_LEVEL_MESSAGE, "*resumed*");
 	fake.key = "running";
@@ -502,6 +517,8 @@ static void test_copy_does_not_end(struct fixture *fixture, gconstpointer unused
 	fake.size = "-";
 	fake.mirror = "x";
 	g_assert_cmpint(roll_back(fixture, "copy", COPY, "definition"), ==, VIRT_ERROR_TIMEOUT);
+	fake.mirror = "?";
+	g_assert_cmpint(roll_back(fixture, "copy", COPY, "definition"), ==, VIRT_ERROR_FAILED);
 	fake.mirror = "o";
 	fake.after = "x";
 	g_assert_cmpint(roll_back(fixture, "copy", COPY, "ending the block copy"), ==,

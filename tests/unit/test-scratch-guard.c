@@ -17,7 +17,9 @@ static struct {
 	atomic_bool has_job, is_full;
 	atomic_uint ended, resumed;
 	const char *failed_disk; /* NULL: none */
-	bool pauses_again;	 /* after it was resumed */
+	atomic_uint unanswered;	 /* how many times libvirt does not answer which disk it is */
+	atomic_uint asked;
+	bool pauses_again; /* after it was resumed */
 	atomic_uint
 		lost_resumes; /* how many times libvirt does not answer that, and does nothing */
 } fake;
@@ -77,6 +79,11 @@ int __wrap_virDomainGetDiskErrors(virDomainPtr domain, virDomainDiskErrorPtr err
 	(void)domain;
 	(void)count;
 	(void)flags;
+	fake.asked++;
+	if (fake.unanswered > 0) {
+		fake.unanswered--;
+		return host_fail(VIR_ERR_OPERATION_TIMEOUT);
+	}
 	if (!fake.failed_disk)
 		return 0;
 	errors[0] = (virDomainDiskError){strdup(fake.failed_disk), VIR_DOMAIN_DISK_ERROR_NO_SPACE};
@@ -101,7 +108,7 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	fake.is_full = fake.pauses_again = false;
 	fake.ended = fake.resumed = 0;
 	fake.failed_disk = NULL;
-	fake.lost_resumes = 0;
+	fake.lost_resumes = fake.unanswered = fake.asked = 0;
 	fixture_open(fixture, "");
 	fixture->host.config.scratch_dir = fixture->host.tmp;
 	fixture->host.config.scratch_reserve_mib = 1;
@@ -247,6 +254,22 @@ static void test_another_disk_is_full(struct fixture *fixture, gconstpointer unu
 	scratch_guard_stop(guard);
 }
 
+/* It may be another one's. */
+static void test_failed_disk_is_unknown(struct fixture *fixture, gconstpointer unused)
+{
+	struct scratch_guard *guard = start_guard(fixture, true);
+
+	(void)unused;
+	fake.unanswered = 1;
+	pause_guest(VIR_DOMAIN_PAUSED_IOERROR);
+	expect_quiet(guard);
+	g_assert_cmpuint(fake.asked, ==, 1);
+	EXPECT(WARNING, "*I/O error*");
+	EXPECT(MESSAGE, "*resumed*");
+	pass_time();
+	expect_trip(guard, "I/O error", 1);
+}
+
 /* An I/O error had paused it before the job. It counts only after somebody has resumed the
  * guest. */
 static void test_guest_was_paused_before(struct fixture *fixture, gconstpointer unused)
@@ -279,6 +302,7 @@ int main(int argc, char **argv)
 	TEST(resume_is_repeated);
 	TEST(guest_is_paused_by_its_user);
 	TEST(another_disk_is_full);
+	TEST(failed_disk_is_unknown);
 	TEST(guest_was_paused_before);
 	return g_test_run();
 }

@@ -153,40 +153,53 @@ enum guest_answer guest_has_block_job(struct guest *guest, const char *target,
 	return answer;
 }
 
+/* Whether libvirt's answer can be read. Otherwise it is unknown what it says. */
+static bool check_readable(const char *xml, const char *what, GError **error)
+{
+	if (virt_xml_is_valid(xml))
+		return true;
+	g_set_error(error, VIRT_ERROR, VIRT_ERROR_FAILED,
+		    "%s: novasnap cannot read libvirt's answer, which is too large or no XML",
+		    what);
+	return false;
+}
+
 struct backup_question {
-	char *place;
+	char *xml;
 };
 
 static int ask_backup(virDomainPtr domain, void *opaque)
 {
 	struct backup_question *asked = opaque;
-	char *xml = virDomainBackupGetXMLDesc(domain, 0);
 	int code;
 
-	if (!xml) {
-		code = virGetLastErrorCode();
-		/* The guest has no backup, is not running, or its driver has no backups. */
-		return code == VIR_ERR_NO_DOMAIN_BACKUP || code == VIR_ERR_OPERATION_INVALID ||
-				       code == VIR_ERR_NO_SUPPORT
-			       ? 0
-			       : -1;
-	}
-	asked->place =
-		virt_xml_text(xml, "/domainbackup/server/@socket | /domainbackup/server/@name | "
-				   "/domainbackup/disks/disk/target/@file");
-	if (!asked->place)
-		asked->place = g_strdup("");
-	free(xml);
-	return 1;
+	asked->xml = virDomainBackupGetXMLDesc(domain, 0);
+	if (asked->xml)
+		return 1;
+	code = virGetLastErrorCode();
+	/* The guest has no backup, is not running, or its driver has no backups. */
+	return code == VIR_ERR_NO_DOMAIN_BACKUP || code == VIR_ERR_OPERATION_INVALID ||
+			       code == VIR_ERR_NO_SUPPORT
+		       ? 0
+		       : -1;
 }
 
 enum guest_answer guest_has_backup(struct guest *guest, char **ret_place, GError **error)
 {
+	static const char what[] = "asking for the guest's backup job";
+	static const char where[] = "/domainbackup/server/@socket | /domainbackup/server/@name | "
+				    "/domainbackup/disks/disk/target/@file";
 	struct backup_question asked = {0};
-	enum guest_answer answer =
-		ask_guest(guest, ask_backup, &asked, "asking for the guest's backup job", error);
+	enum guest_answer answer = ask_guest(guest, ask_backup, &asked, what, error);
 
-	*ret_place = asked.place;
+	*ret_place = NULL;
+	if (answer == GUEST_YES && !check_readable(asked.xml, what, error))
+		answer = GUEST_UNKNOWN;
+	if (answer == GUEST_YES)
+		*ret_place = virt_xml_text(asked.xml, where);
+	if (answer == GUEST_YES && !*ret_place)
+		*ret_place = g_strdup("");
+	free(asked.xml);
 	return answer;
 }
 
@@ -240,26 +253,41 @@ static int ask_xml(virDomainPtr domain, void *opaque)
 	return asked->xml ? 1 : -1;
 }
 
+/* *ret_xml: with GUEST_YES, the definition, which the caller frees with free(); else NULL. */
+static enum guest_answer read_xml(struct guest *guest, unsigned flags, char **ret_xml,
+				  GError **error)
+{
+	static const char what[] = "reading the guest's definition";
+	struct xml_question asked = {.flags = flags};
+	enum guest_answer answer = ask_guest(guest, ask_xml, &asked, what, error);
+
+	if (answer == GUEST_YES && !check_readable(asked.xml, what, error)) {
+		g_clear_pointer(&asked.xml, free);
+		answer = GUEST_UNKNOWN;
+	}
+	*ret_xml = asked.xml;
+	return answer;
+}
+
 char *guest_xml(struct guest *guest, unsigned flags, GError **error)
 {
-	struct xml_question asked = {.flags = flags};
+	char *xml;
 
-	if (ask_guest(guest, ask_xml, &asked, "reading the guest's definition", error) == GUEST_NO)
+	if (read_xml(guest, flags, &xml, error) == GUEST_NO)
 		(void)refuse_unknown_guest(guest, error);
-	return asked.xml;
+	return xml;
 }
 
 enum guest_answer guest_has_mirror_file(struct guest *guest, const char *target, char **ret_path,
 					GError **error)
 {
-	struct xml_question asked = {0};
-	enum guest_answer answer =
-		ask_guest(guest, ask_xml, &asked, "reading the guest's definition", error);
+	char *xml;
+	enum guest_answer answer = read_xml(guest, 0, &xml, error);
 	g_autofree char *where = g_strdup_printf(
 		"/domain/devices/disk[target/@dev='%s']/mirror/source/@file", target);
 
-	*ret_path = asked.xml ? virt_xml_text(asked.xml, where) : NULL;
-	free(asked.xml);
+	*ret_path = xml ? virt_xml_text(xml, where) : NULL;
+	free(xml);
 	return answer == GUEST_YES && !*ret_path ? GUEST_NO : answer;
 }
 

@@ -6,7 +6,8 @@
  * If the connection is broken, the query is repeated on a new one, at most GUEST_QUERY_CONNECTIONS
  * times; opening each takes at most [novasnap]libvirt_connect_timeout. A query that exceeded its
  * time limit is not repeated. GUEST_UNKNOWN comes with an error: VIRT_ERROR_DISCONNECTED,
- * VIRT_ERROR_TIMEOUT, or VIRT_ERROR_FAILED if libvirt reported another error. Callers must treat it
+ * VIRT_ERROR_TIMEOUT, or VIRT_ERROR_FAILED if libvirt reported another error, or XML that cannot be
+ * parsed. Callers must treat it
  * neither as no nor as yes.
  *
  * For a guest that libvirt does not know, every answer is GUEST_NO.

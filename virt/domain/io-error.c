@@ -27,13 +27,18 @@ enum guest_answer io_error_has_paused(struct guest *guest, GError **error)
 }
 
 /* The targets of the disks for which libvirt reports an error; the caller unrefs it. Empty if
- * libvirt reports none, or does not say. */
-static GPtrArray *find_failed_disks(const struct guest *guest)
+ * libvirt reports none, or its driver cannot. NULL with an error if it did not answer. */
+static GPtrArray *find_failed_disks(const struct guest *guest, GError **error)
 {
-	GPtrArray *targets = g_ptr_array_new_with_free_func(g_free);
 	g_autofree virDomainDiskError *errors = g_new0(virDomainDiskError, ERRORS_MAX);
 	int count = virDomainGetDiskErrors(guest->domain, errors, ERRORS_MAX, 0);
+	GPtrArray *targets;
 
+	if (count < 0 && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT) {
+		virt_set_error(error, "asking which disks have an I/O error");
+		return NULL;
+	}
+	targets = g_ptr_array_new_with_free_func(g_free);
 	for (int i = 0; i < count; i++) {
 		g_ptr_array_add(targets, g_strdup(errors[i].disk));
 		free(errors[i].disk);
@@ -49,7 +54,7 @@ static bool has_target(GPtrArray *targets, const char *target)
 /* Whether the error is one of this disk, as far as libvirt says. */
 static bool is_at(GPtrArray *failed, const char *target)
 {
-	return !target || failed->len == 0 || has_target(failed, target);
+	return failed->len == 0 || has_target(failed, target);
 }
 
 enum guest_answer io_error_has_paused_at(struct guest *guest, const char *target, GError **error)
@@ -57,8 +62,10 @@ enum guest_answer io_error_has_paused_at(struct guest *guest, const char *target
 	enum guest_answer paused = io_error_has_paused(guest, error);
 
 	if (paused == GUEST_YES) {
-		g_autoptr(GPtrArray) failed = find_failed_disks(guest);
+		g_autoptr(GPtrArray) failed = find_failed_disks(guest, error);
 
+		if (!failed)
+			return GUEST_UNKNOWN;
 		paused = is_at(failed, target) ? GUEST_YES : GUEST_NO;
 	}
 	return paused;
@@ -92,7 +99,7 @@ static char *find_full_disk(struct guest *guest, GPtrArray *failed, const char *
 	for (guint i = 0; !full && i < disks->len; i++) {
 		const struct domain_disk *disk = disks->pdata[i];
 		bool failed_itself = failed->len > 0 ? has_target(failed, disk->target)
-						     : !target || g_str_equal(disk->target, target);
+						     : g_str_equal(disk->target, target);
 
 		if (failed_itself && has_no_room(disk))
 			full = g_strdup(disk->target);
@@ -109,7 +116,9 @@ int io_error_resume(struct guest *guest, const char *target, GError **error)
 
 	if (paused != GUEST_YES || atomic_load(&guest->io_error_resumed))
 		return paused == GUEST_UNKNOWN ? -1 : 0;
-	failed = find_failed_disks(guest);
+	failed = find_failed_disks(guest, error);
+	if (!failed)
+		return -1;
 	full = find_full_disk(guest, failed, target);
 	if (full || !is_at(failed, target)) {
 		g_warning("guest %s: it stays paused by an I/O error, because disk %s %s",

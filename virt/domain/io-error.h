@@ -14,11 +14,10 @@ enum guest_answer io_error_has_paused(struct guest *guest, GError **error);
 /* Whether it is, and libvirt reports the error for the disk `target`, or for no disk. */
 enum guest_answer io_error_has_paused_at(struct guest *guest, const char *target, GError **error);
 
-/* Resumes a guest that an I/O error of the disk `target` (NULL: of any disk) has paused. Call it
- * after the backup job, when its scratch file is removed. Does nothing if the guest is in another
- * state, if another disk has the error, if the file of the disk itself has no room, or if this
- * function has resumed the guest before (guest->io_error_resumed). Returns 0, or -1 with an
- * error. */
+/* Resumes a guest that an I/O error of the disk `target` has paused. Call it after the backup job,
+ * when its scratch file is removed. Does nothing if the guest is in another state, if another disk
+ * has the error, if the file of the disk itself has no room, or if this function has resumed the
+ * guest before (guest->io_error_resumed). Returns 0, or -1 with an error. */
 int io_error_resume(struct guest *guest, const char *target, GError **error);
 
 #endif

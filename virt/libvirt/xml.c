@@ -26,6 +26,15 @@ xmlDoc *virt_xml_parse(const char *xml)
 	return document;
 }
 
+bool virt_xml_is_valid(const char *xml)
+{
+	xmlDoc *document = virt_xml_parse(xml);
+	bool is_valid = document != NULL;
+
+	xmlFreeDoc(document);
+	return is_valid;
+}
+
 char *virt_xml_text_at(xmlXPathContext *context, const char *path)
 {
 	g_autofree char *expression = g_strdup_printf("string(%s)", path);

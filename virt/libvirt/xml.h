@@ -5,6 +5,8 @@
 #ifndef NOVASNAP_VIRT_LIBVIRT_XML_H
 #define NOVASNAP_VIRT_LIBVIRT_XML_H
 
+#include <stdbool.h>
+
 struct _xmlDoc;
 struct _xmlXPathContext;
 
@@ -12,6 +14,9 @@ struct _xmlXPathContext;
  * 4 MiB, or has a document type declaration: libvirt never writes one, and its entities could
  * expand without bound. */
 struct _xmlDoc *virt_xml_parse(const char *xml);
+
+/* Whether virt_xml_parse can parse it. */
+bool virt_xml_is_valid(const char *xml);
 
 /* The text at an XPath of a document; the caller frees it with g_free. NULL if there is none. */
 char *virt_xml_text_at(struct _xmlXPathContext *context, const char *path);
