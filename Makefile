@@ -195,7 +195,7 @@ $(BUILD)/tests/unit/test-left-jobs: ALL_LDFLAGS += $(call wrap,$(host) virDomain
 	virDomainBlockJobAbort virDomainBackupGetXMLDesc virDomainAbortJob virDomainGetXMLDesc virDomainGetState \
 	virDomainResume)
 $(BUILD)/tests/unit/test-managed-save: ALL_LDFLAGS += $(call wrap,$(host) virDomainManagedSave \
-	virDomainGetJobInfo virDomainCreateWithFlags qemu_img_snapshot_delete)
+	virDomainGetJobInfo virDomainCreateWithFlags qemu_img_snapshot_delete qemu_img_convert)
 $(BUILD)/tests/unit/test-guest-query: ALL_LDFLAGS += $(call wrap,$(host) virDomainIsActive virDomainGetState)
 $(BUILD)/tests/unit/test-stream-cold: ALL_LDFLAGS += $(call wrap,$(host) virConnectUnregisterCloseCallback \
 	virDomainGetState)

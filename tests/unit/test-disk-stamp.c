@@ -168,14 +168,20 @@ static void test_file(void)
 	g_autofree char *path = g_build_filename(folder, "disk", NULL);
 	struct disk *disk = make_disk(path);
 	g_autofree char *before = NULL;
+	g_autoptr(GError) error = NULL;
 
 	g_assert_null(disk_stamp_read(disk));
 	g_assert_true(g_file_set_contents(path, "12345", -1, NULL));
 	g_assert_false(disk_is_device(disk));
 	before = disk_stamp_read(disk);
 	g_assert_cmpint(disk_stamp_check(disk, before, NULL), ==, 0);
+	/* As libvirt does with its owner. */
+	g_assert_cmpint(g_chmod(path, 0600), ==, 0);
+	g_assert_cmpint(g_chmod(path, 0640), ==, 0);
+	g_assert_cmpint(disk_stamp_check(disk, before, NULL), ==, 0);
 	g_assert_cmpint(truncate(path, 4), ==, 0);
-	g_assert_cmpint(disk_stamp_check(disk, before, NULL), ==, -1);
+	g_assert_cmpint(disk_stamp_check(disk, before, &error), ==, -1);
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST);
 	g_assert_cmpint(g_unlink(path), ==, 0);
 	g_assert_cmpint(g_rmdir(folder), ==, 0);
 	disk_free(disk);

@@ -15,6 +15,7 @@ static struct {
 	bool start_is_overdue; /* the first one takes too long, and ends after its limit */
 	unsigned deletions, failing_deletions; /* of snapshots inside the disk */
 	int deletion_code;		       /* of VIRT_ERROR; 0: VIRT_ERROR_PROCESS */
+	const char *written; /* a file that another host writes to after the copy; NULL: none */
 } fake;
 
 __typeof__(virDomainManagedSave) __real_virDomainManagedSave, __wrap_virDomainManagedSave;
@@ -22,6 +23,20 @@ __typeof__(virDomainGetJobInfo) __wrap_virDomainGetJobInfo;
 __typeof__(virDomainCreateWithFlags) __wrap_virDomainCreateWithFlags;
 __typeof__(qemu_img_snapshot_delete) __real_qemu_img_snapshot_delete,
 	__wrap_qemu_img_snapshot_delete;
+
+__typeof__(qemu_img_convert) __real_qemu_img_convert, __wrap_qemu_img_convert;
+
+int __wrap_qemu_img_convert(const char *source, const char *internal, const char *target,
+			    const char *format, const char *compression, const atomic_int *cancel,
+			    GError **error)
+{
+	int rc = __real_qemu_img_convert(source, internal, target, format, compression, cancel,
+					 error);
+
+	if (fake.written)
+		g_assert_cmpint(truncate(fake.written, 2 * FIXTURE_DISK_BYTES), ==, 0);
+	return rc;
+}
 
 int __wrap_virDomainManagedSave(virDomainPtr domain, unsigned flags)
 {
@@ -98,6 +113,18 @@ static void test_saved_and_restored(struct fixture *fixture, gconstpointer unuse
 	g_assert_cmpstr(fixture->steps->str, ==,
 			"save folder copy-out restore -save clean -folder ");
 	g_assert_cmpuint(fake.start_flags, ==, 0);
+}
+
+/* libvirt's events are those of this host. */
+static void test_guest_runs_on_another_host(struct fixture *fixture, gconstpointer method)
+{
+	fixture->host.config.cold_method = method;
+	fixture_begin(fixture, method);
+	g_assert_cmpint(snapshot_prepare(fixture->snapshot, NULL), ==, 0);
+	fake.written = fixture->disk;
+	g_assert_cmpint(fixture_take(fixture, "another program wrote to"), ==,
+			VIRT_ERROR_INSTANT_LOST);
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
 }
 
 static void test_paused_guest_stays_paused(struct fixture *fixture, gconstpointer unused)
@@ -353,6 +380,10 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	TEST(saved_and_restored);
+	g_test_add("/managed-save/guest_runs_on_another_host/extract", struct fixture, "extract",
+		   set_up, test_guest_runs_on_another_host, tear_down);
+	g_test_add("/managed-save/guest_runs_on_another_host/internal", struct fixture, "internal",
+		   set_up, test_guest_runs_on_another_host, tear_down);
 	TEST(paused_guest_stays_paused);
 	TEST(save_fails);
 	g_test_add("/managed-save/save_fails/saved_anyway", struct fixture, "saved", set_up,

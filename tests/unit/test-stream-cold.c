@@ -119,6 +119,18 @@ static void test_state_is_unknown(struct fixture *fixture, gconstpointer unused)
 	assert_lost(snapshot_verify_end, fixture, "is unknown");
 }
 
+/* libvirt's events are those of this host. */
+static void test_guest_runs_on_another_host(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	write_to_disk(fixture);
+	g_assert_cmpint(snapshot_verify_instant(fixture->snapshot, NULL), ==, 0);
+	assert_lost(snapshot_verify_end, fixture, "another program wrote to");
+	/* A file that allows no proof. */
+	g_clear_pointer(&fixture->snapshot->disk_stamp, g_free);
+	g_assert_cmpint(snapshot_verify_end(fixture->snapshot, NULL), ==, 0);
+}
+
 /* The guest may have been started and shut down again without an event. */
 static void test_events_are_lost(struct fixture *fixture, gconstpointer unused)
 {
@@ -203,6 +215,7 @@ int main(int argc, char **argv)
 	TEST(guest_stays_off);
 	TEST(guest_is_started);
 	TEST(state_is_unknown);
+	TEST(guest_runs_on_another_host);
 	TEST(events_are_lost);
 	TEST(events_are_lost_without_a_stamp);
 	TEST(guest_runs_after_the_events_were_lost);

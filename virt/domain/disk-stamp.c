@@ -4,7 +4,8 @@
  */
 #include "virt/domain/disk-stamp.h"
 
-#include <stdint.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -15,12 +16,21 @@
 #define FIELD_SECTORS_WRITTEN 6
 #define FIELD_SECTORS_DISCARDED 13
 
-static char *file_stamp(const struct stat *status)
+#define FILE_PREFIX "file "
+
+/* An NFS client answers from its cache for up to a minute, unless it is told to ask the server. The
+ * time of the last change of status is left out: it also changes when libvirt or a backup program
+ * sets the file's owner or attributes. NULL: none. */
+static char *file_stamp(const char *path)
 {
-	return g_strdup_printf("file %ju %ju %jd %jd.%ld %jd.%ld", (uintmax_t)status->st_dev,
-			       (uintmax_t)status->st_ino, (intmax_t)status->st_size,
-			       (intmax_t)status->st_mtim.tv_sec, status->st_mtim.tv_nsec,
-			       (intmax_t)status->st_ctim.tv_sec, status->st_ctim.tv_nsec);
+	struct statx status;
+
+	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) < 0)
+		return NULL;
+	return g_strdup_printf(FILE_PREFIX "%u:%u %" PRIu64 " %" PRIu64 " %" PRId64 ".%" PRIu32,
+			       status.stx_dev_major, status.stx_dev_minor, (uint64_t)status.stx_ino,
+			       (uint64_t)status.stx_size, (int64_t)status.stx_mtime.tv_sec,
+			       (uint32_t)status.stx_mtime.tv_nsec);
 }
 
 /* An attribute of the device; a partition has some only in its disk's folder. NULL: none. */
@@ -67,7 +77,7 @@ char *disk_stamp_read(const struct disk *disk)
 	if (stat(disk_top(disk)->path, &status) < 0)
 		return NULL;
 	if (S_ISREG(status.st_mode))
-		return file_stamp(&status);
+		return file_stamp(disk_top(disk)->path);
 	return S_ISBLK(status.st_mode) ? device_stamp(status.st_rdev) : NULL;
 }
 
@@ -84,9 +94,15 @@ int disk_stamp_check(const struct disk *disk, const char *stamp, GError **error)
 
 	if (now && g_strcmp0(now, stamp) == 0)
 		return 0;
-	g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
-		    "another program wrote to %s while it was read, although the guest is shut "
-		    "off; nova does so when it deletes the instance",
-		    disk_top(disk)->path);
+	if (stamp && g_str_has_prefix(stamp, FILE_PREFIX))
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_INSTANT_LOST,
+			    "another program wrote to %s while it was read, although the guest is "
+			    "shut off on this host; on shared storage it may be running on another",
+			    disk_top(disk)->path);
+	else
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_BUSY,
+			    "another program wrote to %s while it was read, although the guest is "
+			    "shut off; nova does so when it deletes the instance",
+			    disk_top(disk)->path);
 	return -1;
 }

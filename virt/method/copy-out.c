@@ -4,6 +4,7 @@
  */
 #include "virt/method/copy-out.h"
 
+#include "virt/domain/disk-stamp.h"
 #include "virt/method/disk-watch.h"
 #include "virt/qemu-img.h"
 #include "virt/steps.h"
@@ -18,4 +19,14 @@ int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char 
 		    error) < 0)
 		return -1;
 	return step_end(snapshot, "copy-out", error);
+}
+
+int snapshot_copy_out_idle(struct snapshot *snapshot, const char *source, GError **error)
+{
+	g_autofree char *stamp =
+		snapshot->traits.container ? NULL : disk_stamp_read(snapshot->disk);
+
+	if (snapshot_copy_out(snapshot, source, NULL, error) < 0)
+		return -1;
+	return stamp ? disk_stamp_check(snapshot->disk, stamp, error) : 0;
 }

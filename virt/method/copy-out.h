@@ -13,4 +13,9 @@
 int snapshot_copy_out(struct snapshot *snapshot, const char *source, const char *internal,
 		      GError **error);
 
+/* As snapshot_copy_out, for a disk that nobody may write to meanwhile: afterwards its stamp must be
+ * the same, else it fails with the error of disk_stamp_check. A container's guest may write to its
+ * disk. */
+int snapshot_copy_out_idle(struct snapshot *snapshot, const char *source, GError **error);
+
 #endif

@@ -24,15 +24,15 @@ static int explain_ended(struct snapshot *snapshot, GError *why, GError **error)
 	return -1;
 }
 
-/* A block device may be the volume of an instance that is being deleted. A container's guest may
- * write to it. */
+/* A block device may be the volume of an instance that is being deleted: it is let go of at once.
+ */
 static int copy_watched(struct snapshot *snapshot, const char *source, GError **error)
 {
 	GError *why = NULL;
 	int rc;
 
 	if (snapshot->traits.container || !disk_is_device(snapshot->disk))
-		return snapshot_copy_out(snapshot, source, NULL, error);
+		return snapshot_copy_out_idle(snapshot, source, error);
 	g_free(snapshot->disk_stamp);
 	snapshot->disk_stamp = disk_stamp_read(snapshot->disk);
 	snapshot->disk_watch = disk_watch_start(snapshot, NULL, error);

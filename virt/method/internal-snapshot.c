@@ -40,10 +40,12 @@ static int internal_take(struct snapshot *snapshot, GError **error)
 	source = disk_json_filename(snapshot->disk, 0);
 	if (is_qcow2 && create_internal_snapshot(snapshot, source, name, error) < 0)
 		return -1;
-	if (snapshot_copy_out(snapshot, source, is_qcow2 ? name : NULL, error) < 0)
-		return -1;
 	/* The internal snapshot does not change when the guest writes to the disk. */
-	return is_qcow2 ? 0 : managed_save_check_stopped(snapshot, error);
+	if (is_qcow2)
+		return snapshot_copy_out(snapshot, source, name, error);
+	if (snapshot_copy_out_idle(snapshot, source, error) < 0)
+		return -1;
+	return managed_save_check_stopped(snapshot, error);
 }
 
 const struct snapshot_method method_internal = {

@@ -2,9 +2,10 @@
 /*
  * The method stream for a guest that is shut down: its disk is read over NBD during the upload,
  * without a local copy. qemu-nbd exports the disk read-only. If the guest is started meanwhile, a
- * new snapshot is taken. If libvirtd is restarted, its events are missing; then the disk itself
- * must show that nobody wrote to it. A block device must always show it, since nova overwrites a
- * logical volume with zeros before it removes volume and guest.
+ * new snapshot is taken. The disk itself must also show at the end that nobody wrote to it: libvirt
+ * knows nothing of a guest that was evacuated and writes to the same file from another host, nova
+ * overwrites a logical volume with zeros before it removes volume and guest, and if libvirtd is
+ * restarted, its events are missing.
  */
 #include <cjson/cJSON.h>
 #include <unistd.h>
@@ -89,7 +90,9 @@ static int stream_cold_verify_end(struct snapshot *snapshot, GError **error)
 	}
 	if (state < 0 || domain_events_are_lost(snapshot->events))
 		return verify_stamp(snapshot, error);
-	return disk_is_device(snapshot->disk)
+	/* A device without a stamp is not opened. Of a file, libvirt's events are then all that is
+	 * known. */
+	return snapshot->disk_stamp || disk_is_device(snapshot->disk)
 		       ? disk_stamp_check(snapshot->disk, snapshot->disk_stamp, error)
 		       : 0;
 }
@@ -174,10 +177,12 @@ static enum snapshot_open_result stream_cold_open(struct snapshot *snapshot,
 	bool is_device = disk_is_device(snapshot->disk);
 	struct image_source *disk;
 
+	if (managed_save_check_stopped(snapshot, error) < 0)
+		return SNAPSHOT_FAILED;
+	/* Not before: a guest that shuts down still writes. */
 	g_free(snapshot->disk_stamp);
 	snapshot->disk_stamp = disk_stamp_read(snapshot->disk);
-	if (managed_save_check_stopped(snapshot, error) < 0 ||
-	    disk_complete_chain(snapshot->disk, snapshot->config->backing_dirs, snapshot->cancel,
+	if (disk_complete_chain(snapshot->disk, snapshot->config->backing_dirs, snapshot->cancel,
 				error) < 0)
 		return SNAPSHOT_FAILED;
 	if (is_device && check_device(snapshot, error) < 0)
