@@ -11,6 +11,7 @@
 #include "virt/domain/freeze.h"
 #include "virt/domain/guest-query.h"
 #include "virt/domain/io-error.h"
+#include "virt/domain/restore.h"
 #include "virt/export-folder.h"
 #include "virt/qemu-img.h"
 #include "virt/rbd.h"
@@ -161,41 +162,10 @@ static int rollback_undefine(struct guest *guest, const cJSON *undo, GError **er
 	return 0;
 }
 
-/* libvirtd was restarted during the save, and the guest kept running. Its next start would combine
- * the saved memory with a newer disk. */
-static int remove_managed_save(struct guest *guest, GError **error)
-{
-	if (virDomainManagedSaveRemove(guest->domain, 0) == 0)
-		return 0;
-	virt_set_error(error, "removing the managed save image of a running guest");
-	return -1;
-}
-
-/* "save" {paused}: a guest that was saved. It is started only if it is still saved: if it was
- * started or stopped meanwhile, it stays as it is. */
+/* "save" {paused}: a guest that was saved. */
 static int rollback_save(struct guest *guest, const cJSON *undo, GError **error)
 {
-	unsigned flags = get_bool(undo, "paused") ? VIR_DOMAIN_START_PAUSED : 0;
-	enum guest_answer saved, active;
-
-	if (guest_wait_idle(guest, error) < 0)
-		return -1;
-	active = guest_is_active(guest, error);
-	if (active == GUEST_UNKNOWN)
-		return -1;
-	saved = guest_has_managed_save(guest, error);
-	if (saved != GUEST_YES)
-		return saved == GUEST_NO ? 0 : -1;
-	if (active == GUEST_YES)
-		return remove_managed_save(guest, error);
-	if (virDomainCreateWithFlags(guest->domain, flags) < 0) {
-		virt_set_error(
-			error,
-			"restoring the guest, which is still saved (virsh start restores it)");
-		return -1;
-	}
-	g_info("guest %s: restored", guest->uuid);
-	return 0;
+	return guest_restore(guest, get_bool(undo, "paused"), error);
 }
 
 /* "internal" {disk, name}: an internal snapshot of a qcow2. If qemu-img is still creating it, the

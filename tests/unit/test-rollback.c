@@ -31,6 +31,8 @@ static struct {
 	const char *key;		     /* in the undo data; NULL: the usual one */
 	/* How many times the question still meets a broken connection. */
 	unsigned unanswered_active, unanswered_persistent, unanswered_save;
+	unsigned late_save; /* how many times a save is not noted yet */
+	bool suspends;	    /* another program, before the next question for a save is answered */
 	unsigned ended, resumed, started, defined, start_flags, thaws;
 } fake;
 
@@ -174,9 +176,15 @@ int __wrap_virDomainIsPersistent(virDomainPtr domain)
 
 int __wrap_virDomainHasManagedSaveImage(virDomainPtr domain, unsigned flags)
 {
-	return is_unanswered(&fake.unanswered_save)
-		       ? -1
-		       : __real_virDomainHasManagedSaveImage(domain, flags);
+	if (is_unanswered(&fake.unanswered_save))
+		return -1;
+	if (fake.suspends)
+		fake.state = 0;
+	if (fake.late_save > 0) {
+		fake.late_save--;
+		return 0;
+	}
+	return __real_virDomainHasManagedSaveImage(domain, flags);
 }
 
 virDomainPtr __wrap_virDomainDefineXML(virConnectPtr connection, const char *xml)
@@ -599,6 +607,48 @@ static void test_partial_save_is_removed(struct fixture *fixture, gconstpointer 
 	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
 }
 
+/* libvirt notes the image when the guest has stopped already. */
+static void test_save_is_noted_late(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(virDomainManagedSave(fixture->host.domain, 0), ==, 0);
+	fake.late_save = 3;
+	g_assert_cmpint(roll_back(fixture, "save", "{}", NULL), ==, DONE);
+	g_assert_cmpuint(host_sleep_count, ==, 3);
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_RUNNING);
+	/* Somebody has removed the image: the guest stays off. */
+	g_assert_cmpint(virDomainManagedSave(fixture->host.domain, 0), ==, 0);
+	g_assert_cmpint(virDomainManagedSaveRemove(fixture->host.domain, 0), ==, 0);
+	g_assert_cmpint(roll_back(fixture, "save", "{}", NULL), ==, DONE);
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, >=, 10);
+	g_assert_cmpint(host_clock_us / G_USEC_PER_SEC, <, 15);
+	g_assert_cmpint(host_state(&fixture->host), ==, VIR_DOMAIN_SHUTOFF);
+}
+
+/* The image has the guest's memory. */
+static void test_guest_is_suspended_meanwhile(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	g_assert_cmpint(virDomainManagedSave(fixture->host.domain, 0), ==, 0);
+	fake.state = VIR_DOMAIN_RUNNING;
+	fake.suspends = true;
+	g_assert_cmpint(roll_back(fixture, "save", "{}", NULL), ==, DONE);
+	g_assert_cmpuint(fake.started, ==, 1);
+	/* Its save begins after the question for a job. */
+	g_assert_cmpint(virDomainManagedSave(fixture->host.domain, 0), ==, 0);
+	fake.suspends = false;
+	fake.state = VIR_DOMAIN_RUNNING;
+	fake.job = "-o";
+	g_assert_cmpint(roll_back(fixture, "save", "{}", "is saving or stopping"), ==,
+			VIRT_ERROR_BUSY);
+	fake.failure = VIR_ERR_INVALID_CONN;
+	fake.job = "-x";
+	g_assert_cmpint(roll_back(fixture, "save", "{}", "guest's jobs"), ==,
+			VIRT_ERROR_DISCONNECTED);
+	fake.state = 0;
+	g_assert_cmpint(virDomainHasManagedSaveImage(fixture->host.domain, 0), ==, 1);
+}
+
 /* Thawing twice is harmless; a guest that is off is not frozen. A paused guest needs a watchdog,
  * which cannot be started here. */
 static void test_frozen_guest_is_thawed(struct fixture *fixture, gconstpointer unused)
@@ -833,6 +883,8 @@ int main(int argc, char **argv)
 	TEST(save_is_waited_for);
 	TEST(save_is_unknown);
 	TEST(partial_save_is_removed);
+	TEST(save_is_noted_late);
+	TEST(guest_is_suspended_meanwhile);
 	TEST(frozen_guest_is_thawed);
 	TEST(internal_is_deleted);
 	TEST(internal_of_a_deleted_guest);
