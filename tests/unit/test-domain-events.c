@@ -154,6 +154,26 @@ static void test_job(struct fixture *fixture, gconstpointer unused)
 	g_assert_cmpint(wait_job(fixture, false), ==, BLOCK_JOB_FAILED);
 }
 
+/* A commit and a pull must run to their end: an abort leaves a part of the data in the file. */
+static void test_merge(struct fixture *fixture, gconstpointer unused)
+{
+	static const int types[] = {VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT,
+				    VIR_DOMAIN_BLOCK_JOB_TYPE_PULL};
+
+	(void)unused;
+	for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+		domain_events_stop(fixture->events);
+		fixture->events = domain_events_start(&fixture->guest, "vda", types[i], NULL);
+		send_job_event(fixture, "vda", types[i], VIR_DOMAIN_BLOCK_JOB_COMPLETED);
+		g_assert_cmpint(wait_job(fixture, true), ==, BLOCK_JOB_ENDED);
+		domain_events_forget_block_job(fixture->events);
+		send_job_event(fixture, "vda", types[i], VIR_DOMAIN_BLOCK_JOB_CANCELED);
+		g_assert_cmpint(wait_job(fixture, true), ==, BLOCK_JOB_ABORTED);
+		domain_events_forget_block_job(fixture->events);
+		g_assert_cmpint(wait_job(fixture, true), ==, BLOCK_JOB_TIMEOUT);
+	}
+}
+
 static void test_guest(struct fixture *fixture, gconstpointer unused)
 {
 	(void)unused;
@@ -241,6 +261,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	TEST(job);
+	TEST(merge);
 	TEST(guest);
 	TEST(connection);
 	TEST(cancel);

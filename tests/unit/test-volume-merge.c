@@ -210,9 +210,8 @@ static void test_job_fails(struct volume_fixture *fixture, gconstpointer unused)
 		enum block_job_outcome outcome;
 		int code;
 	} cases[] = {
-		{BLOCK_JOB_FAILED, VIRT_ERROR_JOB},
-		{BLOCK_JOB_GUEST_STOPPED, VIRT_ERROR_JOB},
-		{BLOCK_JOB_TIMEOUT, VIRT_ERROR_JOB},
+		{BLOCK_JOB_FAILED, VIRT_ERROR_JOB},	     {BLOCK_JOB_ABORTED, VIRT_ERROR_JOB},
+		{BLOCK_JOB_GUEST_STOPPED, VIRT_ERROR_JOB},   {BLOCK_JOB_TIMEOUT, VIRT_ERROR_JOB},
 		{BLOCK_JOB_CANCELLED, VIRT_ERROR_CANCELLED},
 	};
 

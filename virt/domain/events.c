@@ -27,6 +27,7 @@ struct domain_events {
 	bool job_ready;
 	bool job_ended;
 	bool job_failed;
+	bool job_aborted;
 	bool guest_started;
 	bool guest_stopped;
 	bool guest_resumed;
@@ -69,8 +70,12 @@ static void on_block_job(virConnectPtr connection, virDomainPtr domain, const ch
 		record_event(events, &events->job_ready);
 		break;
 	case VIR_DOMAIN_BLOCK_JOB_COMPLETED:
-	case VIR_DOMAIN_BLOCK_JOB_CANCELED:
 		record_event(events, &events->job_ended);
+		break;
+	case VIR_DOMAIN_BLOCK_JOB_CANCELED:
+		/* A copy is ended by an abort. A merge that is aborted has merged only a part. */
+		record_event(events, type == VIR_DOMAIN_BLOCK_JOB_TYPE_COPY ? &events->job_ended
+									    : &events->job_aborted);
 		break;
 	default:
 		record_event(events, &events->job_failed);
@@ -227,7 +232,7 @@ void domain_events_wake(struct domain_events *events)
 void domain_events_forget_block_job(struct domain_events *events)
 {
 	pthread_mutex_lock(&events->lock);
-	events->job_ready = events->job_ended = events->job_failed = false;
+	events->job_ready = events->job_ended = events->job_failed = events->job_aborted = false;
 	pthread_mutex_unlock(&events->lock);
 }
 
@@ -236,6 +241,8 @@ static int recorded_outcome(const struct domain_events *events, bool ended)
 {
 	if (events->job_failed)
 		return BLOCK_JOB_FAILED;
+	if (events->job_aborted)
+		return BLOCK_JOB_ABORTED;
 	if (events->job_ended)
 		return BLOCK_JOB_ENDED;
 	if (events->guest_stopped)

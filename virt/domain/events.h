@@ -36,8 +36,9 @@ void domain_events_wake(struct domain_events *events);
 
 enum block_job_outcome {
 	BLOCK_JOB_READY, /* a copy has caught up with the disk */
-	BLOCK_JOB_ENDED, /* it completed, or was ended on request */
+	BLOCK_JOB_ENDED, /* it completed; or it is a copy, and was aborted */
 	BLOCK_JOB_FAILED,
+	BLOCK_JOB_ABORTED, /* it is no copy, and was aborted before it was complete */
 	BLOCK_JOB_GUEST_STOPPED,
 	BLOCK_JOB_DISCONNECTED, /* the connection broke: the job's state is unknown */
 	BLOCK_JOB_CANCELLED,	/* the cancel flag is set; the job is still running */

@@ -71,6 +71,8 @@ static int set_merge_error(const struct merge *merge, enum block_job_outcome out
 		[BLOCK_JOB_READY] = {VIRT_ERROR_JOB, "failed"},
 		[BLOCK_JOB_ENDED] = {VIRT_ERROR_JOB, "failed"},
 		[BLOCK_JOB_FAILED] = {VIRT_ERROR_JOB, "failed"},
+		[BLOCK_JOB_ABORTED] = {VIRT_ERROR_JOB,
+				       "was cancelled by another program before its end"},
 		[BLOCK_JOB_GUEST_STOPPED] = {VIRT_ERROR_JOB, "ended, because the guest stopped"},
 		[BLOCK_JOB_DISCONNECTED] =
 			{VIRT_ERROR_DISCONNECTED,

@@ -212,6 +212,7 @@ static int set_copy_error(const struct snapshot *snapshot, enum block_job_outcom
 		break;
 	case BLOCK_JOB_ENDED:
 	case BLOCK_JOB_FAILED:
+	case BLOCK_JOB_ABORTED:
 	case BLOCK_JOB_READY:
 	default:
 		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
