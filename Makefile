@@ -186,7 +186,8 @@ $(BUILD)/tests/unit/test-rollback: ALL_LDFLAGS += $(call wrap,$(host) virDomainG
 	virDomainHasManagedSaveImage virDomainDefineXML virDomainGetDiskErrors statvfs)
 $(BUILD)/tests/unit/test-rebase: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetLibVersion virDomainGetBlockInfo \
 	virDomainGetBlockJobInfo virDomainGetJobInfo virDomainBlockCopy virDomainBlockJobAbort virDomainUndefineFlags virDomainDefineXML \
-	virDomainGetXMLDesc virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job)
+	virDomainGetXMLDesc virDomainBackupGetXMLDesc virDomainBackupBegin domain_events_wait_block_job \
+	domain_events_watch_copy_end domain_events_copy_error)
 $(BUILD)/tests/unit/test-iothread: ALL_LDFLAGS += $(call wrap,$(host) virConnectGetVersion virDomainQemuMonitorCommand)
 $(BUILD)/tests/unit/test-scratch-guard: ALL_LDFLAGS += $(call wrap,$(host) virDomainBackupGetXMLDesc \
 	virDomainAbortJob virDomainGetState virDomainResume virDomainGetDiskErrors statvfs)
@@ -214,7 +215,8 @@ $(BUILD)/tests/unit/test-volume-create: ALL_LDFLAGS += $(call wrap,$(host) virDo
 	virDomainGetBlockJobInfo)
 $(BUILD)/tests/unit/test-power: ALL_LDFLAGS += $(call wrap,$(host) virDomainShutdown virDomainDestroy virDomainIsActive)
 $(BUILD)/tests/unit/test-domain-events: ALL_LDFLAGS += $(call wrap,$(host) virConnectDomainEventRegisterAny \
-	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait)
+	virConnectDomainEventDeregisterAny virConnectUnregisterCloseCallback pthread_cond_clockwait \
+	virConnectDomainQemuMonitorEventRegister virConnectDomainQemuMonitorEventDeregister)
 $(BUILD)/tests/unit/test-freeze: ALL_LDFLAGS += $(call wrap,$(host) virDomainFSFreeze virDomainFSThaw \
 	virDomainAgentSetResponseTimeout)
 $(BUILD)/tests/unit/test-intake: ALL_LDFLAGS += $(call wrap,rpc_request_ack rpc_request_ack_surely rpc_request_requeue \

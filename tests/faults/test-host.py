@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The host itself fails: there is no room for the journal, the clock is set. No cast is acked or lost, and each
-snapshot comes to its end. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up are real; the
+"""The host itself fails: there is no room for the journal or a copy, the clock is set. No cast is acked or lost, and
+each snapshot comes to its end. Broker, libvirt, QEMU and a Glance behind a stand-in that holds uploads up are real; the
 conductor is a stand-in, the clock is set by libfaketime."""
+import contextlib
 import errno
 import glob
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,15 @@ FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 
 class Host(CaseEnvironment):
     own_broker = True
+
+    def __init__(self, folder, stack):
+        # libvirtd sees only what was mounted before it. ext4 can be frozen.
+        self.small, image = folder.make("small"), folder.file("small.ext4")
+        for command in (["truncate", "-s", "64M", image], ["mkfs.ext4", "-q", "-m", "0", image],
+                        ["mount", "-o", "loop", image, self.small]):
+            subprocess.run(command, check=True, timeout=20)
+        stack.callback(subprocess.run, ["umount", "-l", self.small], check=True, timeout=20)
+        super().__init__(folder, stack)
 
     def make_host_agent(self):
         agent = self.make_agent(sections={"DEFAULT": {"rpc_response_timeout": "5"}})
@@ -38,9 +49,9 @@ class Host(CaseEnvironment):
                    if line.split()[0] == f"compute.{agent.host}")
 
 
-def fill(agent):
-    """Fills the state_dir. Returns the file that fills it."""
-    ballast = os.path.join(agent.state, "ballast")
+def fill(folder):
+    """Fills a folder's filesystem. Returns the file that fills it."""
+    ballast = os.path.join(folder, "ballast")
     with open(ballast, "wb", buffering=0) as file:
         try:
             while True:
@@ -55,7 +66,7 @@ def test_no_room_for_the_journal_no_cast_is_acked_or_lost(env):
     guests = [env.guest, *env.start_more_guests(2)]
     Case(env, agent).send().is_whole()
     mark = len(agent.text())
-    ballast = fill(agent)
+    ballast = fill(agent.state)
     cases = [Case(env, agent, guest).send() for guest in guests]
     tap.wait_for("stop", lambda: "accepting no casts" in agent.text()[mark:], 30)
     time.sleep(3)
@@ -75,7 +86,7 @@ def test_no_room_for_the_journal_while_a_snapshot_is_under_way(env):
     case."""
     agent = env.agent_in_little_room()
     case = env.hold(agent)
-    ballast = fill(agent)
+    ballast = fill(agent.state)
     env.front.release.set()
     tap.wait_for("task state", lambda: env.conductor.task_states[env.guest.uuid] is None, 60)
     os.remove(ballast)
@@ -85,6 +96,58 @@ def test_no_room_for_the_journal_while_a_snapshot_is_under_way(env):
     case.wait_end()
     assert case.outcome() in ("whole", "deleted"), case.said()
     Case(env, agent).send().is_whole()
+
+
+def read(path):
+    if not os.path.exists(path):
+        return ""
+    with open(path) as file:
+        return file.read()
+
+
+def write(guest, offset):
+    """Writes 1 MiB to the disk of a running guest, as the guest would."""
+    device = "/machine/peripheral/virtio-disk0/virtio-backend"
+    said = guest.virsh("qemu-monitor-command", "--hmp", f'qemu-io -d {device} "write -P 7 {offset}M 1M"')
+    assert said == "", said
+
+
+@contextlib.contextmanager
+def frozen(folder):
+    """Whatever writes to the folder's filesystem waits for the end of the block."""
+    subprocess.run(["fsfreeze", "--freeze", folder], check=True, timeout=20)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", folder], check=True, timeout=20)
+
+
+def test_no_room_for_what_the_guest_wrote_before_its_copy_was_ended(env):
+    """QEMU copies that after the copy was aborted. libvirt may report the copy as ended even if QEMU cannot."""
+    folder = os.path.join(env.small, "snapshots")
+    os.mkdir(folder)
+    agent = env.make_agent(sections={"libvirt": {"snapshots_directory": folder}}, live_method="rebase",
+                           scratch_reserve="1")
+    points = os.path.join(agent.folder, "points")
+    status = os.path.join(env.libvirt.run, "qemu", f"{env.guest.name}.xml")
+    agent.start({"NOVASNAP_FAULT": "switch.before:delay", "NOVASNAP_FAULT_TRACE": points})
+    try:
+        case = Case(env, agent).send()
+        tap.wait_for("complete copy", lambda: "switch.before" in read(points), 60)
+        os.kill(agent.process.pid, signal.SIGSTOP)
+        ballast = fill(env.small)
+        with frozen(env.small):
+            for offset in range(40, 48):
+                write(env.guest, offset)
+            os.kill(agent.process.pid, signal.SIGCONT)
+            # virsh would wait for the abort.
+            tap.wait_for("abort", lambda: "ready='abort'" in read(status), 30)
+        case.is_deleted("the block job of disk vda failed: No space left on device")
+        os.remove(ballast)
+        Case(env, agent).send().is_whole()
+    finally:
+        os.kill(agent.process.pid, signal.SIGCONT)
+        agent.stop()
 
 
 def test_the_clock_is_set_back_and_forth(env):

@@ -11,6 +11,7 @@
 
 static struct {
 	virConnectDomainEventGenericCallback job, lifecycle;
+	virConnectDomainQemuMonitorEventCallback monitor;
 	virConnectCloseFunc closed;
 	void *opaque;
 	virFreeCallback free;
@@ -25,6 +26,10 @@ static struct {
 
 __typeof__(virConnectDomainEventRegisterAny) __wrap_virConnectDomainEventRegisterAny;
 __typeof__(virConnectDomainEventDeregisterAny) __wrap_virConnectDomainEventDeregisterAny;
+__typeof__(virConnectDomainQemuMonitorEventRegister)
+	__wrap_virConnectDomainQemuMonitorEventRegister;
+__typeof__(virConnectDomainQemuMonitorEventDeregister)
+	__wrap_virConnectDomainQemuMonitorEventDeregister;
 __typeof__(virConnectRegisterCloseCallback) __wrap_virConnectRegisterCloseCallback;
 __typeof__(virConnectUnregisterCloseCallback) __wrap_virConnectUnregisterCloseCallback;
 __typeof__(pthread_cond_clockwait) __real_pthread_cond_clockwait, __wrap_pthread_cond_clockwait;
@@ -48,6 +53,35 @@ int __wrap_virConnectDomainEventDeregisterAny(virConnectPtr connection, int id)
 {
 	(void)connection;
 	(void)id;
+	fake.references--;
+	fake.free(fake.opaque);
+	return 0;
+}
+
+#define MONITOR 1000 /* no kind of the other events */
+
+int __wrap_virConnectDomainQemuMonitorEventRegister(
+	virConnectPtr connection, virDomainPtr domain, const char *event,
+	virConnectDomainQemuMonitorEventCallback callback, void *opaque,
+	virFreeCallback free_opaque, unsigned flags)
+{
+	(void)connection;
+	(void)domain;
+	g_assert_cmpstr(event, ==, "BLOCK_JOB_COMPLETED");
+	g_assert_cmpuint(flags, ==, 0);
+	if (fake.refused == MONITOR)
+		return host_fail(VIR_ERR_NO_SUPPORT);
+	fake.monitor = callback;
+	fake.opaque = opaque;
+	fake.free = free_opaque;
+	fake.references++;
+	return MONITOR;
+}
+
+int __wrap_virConnectDomainQemuMonitorEventDeregister(virConnectPtr connection, int id)
+{
+	(void)connection;
+	g_assert_cmpint(id, ==, MONITOR);
 	fake.references--;
 	fake.free(fake.opaque);
 	return 0;
@@ -121,6 +155,12 @@ static void send_job_event(const struct fixture *fixture, const char *disk, int 
 		fixture->host.connection, fixture->host.domain, disk, type, status, fake.opaque);
 }
 
+static void send_monitor_event(const struct fixture *fixture, const char *details)
+{
+	fake.monitor(fixture->host.connection, fixture->host.domain, "BLOCK_JOB_COMPLETED", 0, 0,
+		     details, fake.opaque);
+}
+
 static void send_lifecycle_event(const struct fixture *fixture, int event)
 {
 	((virConnectDomainEventCallback)(void (*)(void))fake.lifecycle)(
@@ -172,6 +212,37 @@ static void test_merge(struct fixture *fixture, gconstpointer unused)
 		domain_events_forget_block_job(fixture->events);
 		g_assert_cmpint(wait_job(fixture, true), ==, BLOCK_JOB_TIMEOUT);
 	}
+}
+
+#define MIRROR "{\"type\": \"mirror\", \"device\": \"copy-vda\", \"len\": 1, \"offset\": 1"
+
+/* Ends the copy as libvirt does after an abort, whatever QEMU says. */
+static enum block_job_outcome end_copy(const struct fixture *fixture, const char *details)
+{
+	domain_events_forget_block_job(fixture->events);
+	send_monitor_event(fixture, details);
+	send_job_event(fixture, "vda", COPY, VIR_DOMAIN_BLOCK_JOB_CANCELED);
+	return wait_job(fixture, true);
+}
+
+/* libvirt may report a copy that fails after its abort as ended. */
+static void test_copy_end(struct fixture *fixture, gconstpointer unused)
+{
+	static const char *const others[] = {"", "not JSON", "{}", "{\"type\": \"backup\"}", NULL};
+	g_autofree char *why = NULL;
+
+	(void)unused;
+	g_assert_cmpint(domain_events_watch_copy_end(fixture->events, &fixture->guest, NULL), ==,
+			0);
+	for (size_t i = 0; i < G_N_ELEMENTS(others); i++)
+		g_assert_cmpint(end_copy(fixture, others[i]), ==, BLOCK_JOB_TIMEOUT);
+	g_assert_null(domain_events_copy_error(fixture->events));
+	g_assert_cmpint(end_copy(fixture, MIRROR "}"), ==, BLOCK_JOB_ENDED);
+	g_assert_cmpint(end_copy(fixture, MIRROR ", \"error\": \"No space left\"}"), ==,
+			BLOCK_JOB_FAILED);
+	why = domain_events_copy_error(fixture->events);
+	g_assert_cmpstr(why, ==, "No space left");
+	g_assert_cmpint(end_copy(fixture, MIRROR ", \"error\": 5}"), ==, BLOCK_JOB_FAILED);
 }
 
 static void test_guest(struct fixture *fixture, gconstpointer unused)
@@ -254,6 +325,18 @@ static void test_no_events(struct fixture *fixture, gconstpointer unused)
 	fake.opaque = opaque;
 }
 
+/* The copy must not be aborted then. */
+static void test_no_copy_end(struct fixture *fixture, gconstpointer unused)
+{
+	g_autoptr(GError) error = NULL;
+
+	(void)unused;
+	fake.refused = MONITOR;
+	g_assert_cmpint(domain_events_watch_copy_end(fixture->events, &fixture->guest, &error), ==,
+			-1);
+	g_assert_error(error, VIRT_ERROR, VIRT_ERROR_FAILED);
+}
+
 #define TEST(name)                                                                                 \
 	g_test_add("/domain-events/" #name, struct fixture, NULL, set_up, test_##name, tear_down)
 
@@ -262,10 +345,12 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	TEST(job);
 	TEST(merge);
+	TEST(copy_end);
 	TEST(guest);
 	TEST(connection);
 	TEST(cancel);
 	TEST(progress);
 	TEST(no_events);
+	TEST(no_copy_end);
 	return g_test_run();
 }

@@ -23,6 +23,9 @@ static struct {
 	bool has_foreign_job;	   /* another program's job, for which an export is refused */
 	bool silent_while_copying; /* questions about block jobs are not answered then */
 	char *delta;		   /* the target of the copy */
+	bool is_watched;	   /* QEMU's own report of the end of the copy is recorded */
+	bool watch_fails;
+	const char *copy_error; /* of that report */
 } fake;
 
 __typeof__(virDomainGetBlockInfo) __wrap_virDomainGetBlockInfo;
@@ -36,6 +39,8 @@ __typeof__(virDomainDefineXML) __real_virDomainDefineXML, __wrap_virDomainDefine
 __typeof__(virDomainGetXMLDesc) __real_virDomainGetXMLDesc, __wrap_virDomainGetXMLDesc;
 __typeof__(virDomainBackupGetXMLDesc) __wrap_virDomainBackupGetXMLDesc;
 __typeof__(virDomainBackupBegin) __wrap_virDomainBackupBegin;
+__typeof__(domain_events_watch_copy_end) __wrap_domain_events_watch_copy_end;
+__typeof__(domain_events_copy_error) __wrap_domain_events_copy_error;
 __typeof__(domain_events_wait_block_job) __wrap_domain_events_wait_block_job;
 
 int __wrap_virDomainGetBlockInfo(virDomainPtr domain, const char *disk, virDomainBlockInfoPtr info,
@@ -157,6 +162,26 @@ int __wrap_virDomainBackupBegin(virDomainPtr domain, const char *xml, const char
 	return host_fail(fake.export_code);
 }
 
+int __wrap_domain_events_watch_copy_end(struct domain_events *events, const struct guest *guest,
+					GError **error)
+{
+	(void)events;
+	(void)guest;
+	g_assert_true(fake.is_copying);
+	fake.is_watched = true;
+	if (!fake.watch_fails)
+		return 0;
+	(void)host_fail(VIR_ERR_ACCESS_DENIED);
+	virt_set_error(error, "made up");
+	return -1;
+}
+
+char *__wrap_domain_events_copy_error(struct domain_events *events)
+{
+	(void)events;
+	return g_strdup(fake.copy_error);
+}
+
 enum block_job_outcome __wrap_domain_events_wait_block_job(struct domain_events *events, bool ended,
 							   unsigned timeout_s,
 							   const atomic_int *cancel,
@@ -170,6 +195,7 @@ enum block_job_outcome __wrap_domain_events_wait_block_job(struct domain_events 
 	if (progress)
 		(void)progress(opaque);
 	g_assert_cmpint(ended, ==, fake.waits == 1);
+	g_assert_cmpint(ended, ==, fake.is_watched);
 	return fake.outcomes[fake.waits++];
 }
 
@@ -177,6 +203,7 @@ static void begin(struct fixture *fixture)
 {
 	fixture_begin(fixture, fixture->host.config.live_method);
 	fake.waits = fake.aborts = 0;
+	fake.is_watched = false;
 }
 
 static void set_up(struct fixture *fixture, gconstpointer devices)
@@ -304,6 +331,23 @@ static void test_copy_fails(struct fixture *fixture, gconstpointer unused)
 	}
 }
 
+/* After its abort, QEMU copies what the guest has just written. Without its report of the end, the
+ * delta is not taken for complete. */
+static void test_end_fails(struct fixture *fixture, gconstpointer unused)
+{
+	(void)unused;
+	fake.outcomes[0] = BLOCK_JOB_READY;
+	fake.outcomes[1] = BLOCK_JOB_FAILED;
+	fake.copy_error = "No space left on device";
+	g_assert_cmpint(take(fixture, "ending the block copy: the block job of disk vda failed: "
+				      "No space left on device"),
+			==, VIRT_ERROR_JOB);
+	begin(fixture);
+	fake.watch_fails = true;
+	g_assert_cmpint(take(fixture, "made up"), ==, VIRT_ERROR_FAILED);
+	g_assert_cmpuint(fake.waits, ==, 1);
+}
+
 /* Whether the copy still runs is unknown: the delta is not taken for complete. */
 static void test_copy_is_unknown(struct fixture *fixture, gconstpointer unused)
 {
@@ -418,6 +462,7 @@ int main(int argc, char **argv)
 	TEST(copy_is_refused, NULL);
 	TEST(new_libvirt, NULL);
 	TEST(copy_fails, NULL);
+	TEST(end_fails, NULL);
 	TEST(copy_is_unknown, NULL);
 	TEST(guest_is_not_defined_again, NULL);
 	TEST(stream_is_not_possible, NULL);

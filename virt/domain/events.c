@@ -4,6 +4,7 @@
  */
 #include "virt/domain/events.h"
 
+#include <cjson/cJSON.h>
 #include <pthread.h>
 
 #include "virt/timed-wait.h"
@@ -18,6 +19,7 @@ struct domain_events {
 	int job_type;
 	int job_callback; /* -1: not registered */
 	int lifecycle_callback;
+	int copy_callback;
 	atomic_uint references; /* the owner's, and one for each registered callback */
 
 	pthread_mutex_t lock;
@@ -28,6 +30,9 @@ struct domain_events {
 	bool job_ended;
 	bool job_failed;
 	bool job_aborted;
+	bool needs_copy_end; /* the end of a copy counts only with that of QEMU's mirror job */
+	bool copy_complete;  /* QEMU has ended the mirror job without an error */
+	char *copy_error;    /* with which QEMU has ended it */
 	bool guest_started;
 	bool guest_stopped;
 	bool guest_resumed;
@@ -44,6 +49,7 @@ static void domain_events_unref(void *opaque)
 	pthread_cond_destroy(&events->changed);
 	pthread_mutex_destroy(&events->lock);
 	g_free(events->target);
+	g_free(events->copy_error);
 	g_free(events);
 }
 
@@ -81,6 +87,34 @@ static void on_block_job(virConnectPtr connection, virDomainPtr domain, const ch
 		record_event(events, &events->job_failed);
 		break;
 	}
+}
+
+/* libvirt's names of QEMU's jobs are its own: a mirror job of another disk counts, too. If it
+ * fails, the snapshot fails needlessly. If it succeeds, an error of this disk's job still counts.
+ */
+static void on_copy_end(virConnectPtr connection, virDomainPtr domain, const char *event,
+			long long seconds, unsigned micros, const char *details, void *opaque)
+{
+	struct domain_events *events = opaque;
+	cJSON *job = cJSON_Parse(details ? details : "");
+
+	(void)connection;
+	(void)domain;
+	(void)event;
+	(void)seconds;
+	(void)micros;
+	if (g_strcmp0(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job, "type")),
+		      "mirror") == 0) {
+		const cJSON *failed = cJSON_GetObjectItemCaseSensitive(job, "error");
+		const char *why = cJSON_GetStringValue(failed);
+
+		pthread_mutex_lock(&events->lock);
+		if (failed && !events->copy_error)
+			events->copy_error = g_strdup(why ? why : "unknown error");
+		pthread_mutex_unlock(&events->lock);
+		record_event(events, failed ? &events->job_failed : &events->copy_complete);
+	}
+	cJSON_Delete(job);
 }
 
 static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
@@ -136,6 +170,7 @@ struct domain_events *domain_events_start(const struct guest *guest, const char 
 	events->target = g_strdup(target);
 	events->job_type = job_type;
 	events->lifecycle_callback = -1;
+	events->copy_callback = -1;
 	atomic_init(&events->references, 1);
 	pthread_mutex_init(&events->lock, NULL);
 	pthread_cond_init(&events->changed, NULL);
@@ -170,8 +205,38 @@ void domain_events_stop(struct domain_events *events)
 		(void)virConnectDomainEventDeregisterAny(connection, events->job_callback);
 	if (events->lifecycle_callback >= 0)
 		(void)virConnectDomainEventDeregisterAny(connection, events->lifecycle_callback);
+	if (events->copy_callback >= 0)
+		(void)virConnectDomainQemuMonitorEventDeregister(connection, events->copy_callback);
 	domain_events_unref(events);
 	(void)virConnectClose(connection);
+}
+
+int domain_events_watch_copy_end(struct domain_events *events, const struct guest *guest,
+				 GError **error)
+{
+	atomic_fetch_add(&events->references, 1);
+	events->copy_callback = virConnectDomainQemuMonitorEventRegister(
+		events->connection, guest->domain, "BLOCK_JOB_COMPLETED", on_copy_end, events,
+		domain_events_unref, 0);
+	if (events->copy_callback < 0) {
+		domain_events_unref(events);
+		virt_set_error(error, "registering for the end of QEMU's block job");
+		return -1;
+	}
+	pthread_mutex_lock(&events->lock);
+	events->needs_copy_end = true;
+	pthread_mutex_unlock(&events->lock);
+	return 0;
+}
+
+char *domain_events_copy_error(struct domain_events *events)
+{
+	char *why;
+
+	pthread_mutex_lock(&events->lock);
+	why = g_strdup(events->copy_error);
+	pthread_mutex_unlock(&events->lock);
+	return why;
 }
 
 static bool read_flag(struct domain_events *events, const bool *flag)
@@ -243,7 +308,7 @@ static int recorded_outcome(const struct domain_events *events, bool ended)
 		return BLOCK_JOB_FAILED;
 	if (events->job_aborted)
 		return BLOCK_JOB_ABORTED;
-	if (events->job_ended)
+	if (events->job_ended && (!events->needs_copy_end || events->copy_complete))
 		return BLOCK_JOB_ENDED;
 	if (events->guest_stopped)
 		return BLOCK_JOB_GUEST_STOPPED;

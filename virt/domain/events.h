@@ -48,6 +48,15 @@ enum block_job_outcome {
 /* Discards the events of earlier block jobs. Call it before a job is started. */
 void domain_events_forget_block_job(struct domain_events *events);
 
+/* From now on, a copy that is aborted has ended only when QEMU has said that it is complete.
+ * Newer releases of libvirt report a copy that fails after its abort like one that is complete
+ * (qemuBlockJobEventProcessConcluded). Call it before the abort, once. `guest` is the one of the
+ * start. Returns 0, or -1 with an error of virt_set_error. */
+int domain_events_watch_copy_end(struct domain_events *events, const struct guest *guest,
+				 GError **error);
+/* QEMU's reason why the copy failed, which the caller frees; NULL if there is none. */
+char *domain_events_copy_error(struct domain_events *events);
+
 /* Waits until the job is ready or has ended; with `ended`, until it has ended. `progress` is called
  * about once a second and returns a number that increases as the job proceeds. Each increase
  * restarts the time limit of `timeout_s` seconds. `cancel` and `progress` may be NULL. */

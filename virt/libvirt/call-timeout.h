@@ -72,6 +72,8 @@ const char *call_timeout_exceeded(unsigned *ret_seconds);
 #define virConnectClose(...) CALL_TIMEOUT_AT(virConnectClose, __VA_ARGS__)
 #define virConnectDomainEventDeregisterAny(...) CALL_TIMEOUT_AT(virConnectDomainEventDeregisterAny, __VA_ARGS__)
 #define virConnectDomainEventRegisterAny(...) CALL_TIMEOUT_AT(virConnectDomainEventRegisterAny, __VA_ARGS__)
+#define virConnectDomainQemuMonitorEventDeregister(...) CALL_TIMEOUT_AT(virConnectDomainQemuMonitorEventDeregister, __VA_ARGS__)
+#define virConnectDomainQemuMonitorEventRegister(...) CALL_TIMEOUT_AT(virConnectDomainQemuMonitorEventRegister, __VA_ARGS__)
 #define virConnectGetCapabilities(...) CALL_TIMEOUT_AT(virConnectGetCapabilities, __VA_ARGS__)
 #define virConnectGetLibVersion(...) CALL_TIMEOUT_AT(virConnectGetLibVersion, __VA_ARGS__)
 #define virConnectGetType(...) CALL_TIMEOUT_AT(virConnectGetType, __VA_ARGS__)

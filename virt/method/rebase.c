@@ -191,6 +191,7 @@ static int set_copy_error(const struct snapshot *snapshot, enum block_job_outcom
 			  const char *what, GError **error)
 {
 	const char *target = snapshot->disk->target;
+	g_autofree char *why = domain_events_copy_error(snapshot->events);
 
 	switch (outcome) {
 	case BLOCK_JOB_GUEST_STOPPED:
@@ -215,9 +216,9 @@ static int set_copy_error(const struct snapshot *snapshot, enum block_job_outcom
 	case BLOCK_JOB_ABORTED:
 	case BLOCK_JOB_READY:
 	default:
-		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB,
-			    "%s: the block job of disk %s failed, or another program ended it",
-			    what, target);
+		g_set_error(error, VIRT_ERROR, VIRT_ERROR_JOB, "%s: the block job of disk %s %s%s",
+			    what, target, why ? "failed: " : "failed, or another program ended it",
+			    why ? why : "");
 		break;
 	}
 	return -1;
@@ -257,7 +258,9 @@ static int end_block_copy(struct snapshot *snapshot, GError **error)
 	static const char what[] = "ending the block copy";
 	enum block_job_outcome outcome;
 
-	if (quiesce_begin(snapshot, error) < 0 || step_begin(snapshot, "switch", NULL, error) < 0)
+	/* QEMU still copies what the guest has just written: that may fail after the abort. */
+	if (domain_events_watch_copy_end(snapshot->events, &snapshot->guest, error) < 0 ||
+	    quiesce_begin(snapshot, error) < 0 || step_begin(snapshot, "switch", NULL, error) < 0)
 		return -1;
 	if (virDomainBlockJobAbort(snapshot->guest.domain, snapshot->disk->target, 0) < 0) {
 		virt_set_error(error, what);
