@@ -41,12 +41,12 @@ static const struct metric_description descriptions[GAUGES] = {
 	[BUILD_INFO] =
 		METRIC_GAUGE_OF("novasnap_build_info", "1; the version, and the mode of this host.",
 				"version", "mode"),
-	[START_TIME] = METRIC_GAUGE_OF("process_start_time_seconds",
+	[START_TIME] = METRIC_GAUGE_OF("novasnap_process_start_time_seconds",
 				       "When the process was started, in seconds since 1970."),
-	[CPU_SECONDS] = METRIC_COUNTER_OF("process_cpu_seconds_total",
+	[CPU_SECONDS] = METRIC_COUNTER_OF("novasnap_process_cpu_seconds_total",
 					  "Processor time of the process, in seconds."),
-	[RESIDENT_BYTES] =
-		METRIC_GAUGE_OF("process_resident_memory_bytes", "Resident memory of the process."),
+	[RESIDENT_BYTES] = METRIC_GAUGE_OF("novasnap_process_resident_memory_bytes",
+					   "Resident memory of the process."),
 	[SERVICE_UP] = METRIC_GAUGE_OF(
 		"novasnap_service_up",
 		"Whether the service answered when it was last needed; a service that was "

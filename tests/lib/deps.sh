@@ -18,7 +18,7 @@ declare -A table=(
 	[run]="@run-directory glance-api uwsgi-plugin-python3"
 	[test]="perl python3-oslo.config python3-oslo.log python3-oslo.messaging python3-keystoneauth1 python3-psutil
 		libvirt-daemon-driver-lxc e2fsprogs mount util-linux openssl systemd apparmor python3-seccomp libfaketime
-		zsh man-db prometheus curl python3-nova @ceph"
+		zsh man-db prometheus prometheus-node-exporter curl python3-nova @ceph"
 	# With Glance's rbd store.
 	[ceph]="ceph-mon ceph-mgr ceph-osd ceph-common qemu-block-extra python3-rbd python3-rados"
 	# nova-compute-qemu installs the QEMU of every architecture on Debian 13 and later.

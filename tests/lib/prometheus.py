@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A private Prometheus, of Debian's package, that scrapes agents of a test."""
+"""A private Prometheus and a private node_exporter, of Debian's packages, that read what agents of a test give out."""
 import json
 import os
 import subprocess
@@ -13,9 +13,27 @@ from process import end, free_port, spawn, wait_port
 SCRAPE_S = 1
 
 
+class NodeExporter:
+    """Only its textfile collector, as most hosts run it: with the metrics of its own process."""
+    def __init__(self, folder, textfiles):
+        self.textfiles, self.port, self.process = textfiles, free_port(), None
+        self.log = os.path.join(folder.make("node-exporter"), "node-exporter.log")
+
+    def __enter__(self):
+        self.process = spawn(["prometheus-node-exporter", f"--web.listen-address=127.0.0.1:{self.port}",
+                              "--collector.disable-defaults", "--collector.textfile",
+                              f"--collector.textfile.directory={self.textfiles}"], self.log)
+        wait_port(self.port, self.process, "node_exporter", self.log)
+        return self
+
+    def __exit__(self, *_):
+        end(self.process)
+
+
 class Prometheus:
-    def __init__(self, folder, targets, rules=()):
-        """`targets`: host and port of each agent's endpoint. `rules`: files with rules."""
+    def __init__(self, folder, targets, rules=(), nodes=()):
+        """`targets`: host and port of each agent's endpoint. `rules`: files with rules. `nodes`: host and port of each
+        node_exporter."""
         self.folder = folder.make("prometheus")
         self.log = os.path.join(self.folder, "prometheus.log")
         self.conf = os.path.join(self.folder, "prometheus.yml")
@@ -23,7 +41,8 @@ class Prometheus:
         with open(self.conf, "w") as file:
             json.dump({"global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
                        "rule_files": list(rules),
-                       "scrape_configs": [{"job_name": "novasnap", "static_configs": [{"targets": targets}]}]}, file)
+                       "scrape_configs": [{"job_name": "novasnap", "static_configs": [{"targets": targets}]},
+                                          {"job_name": "node", "static_configs": [{"targets": list(nodes)}]}]}, file)
 
     def start(self):
         self.process = spawn(["prometheus", f"--config.file={self.conf}", f"--storage.tsdb.path={self.folder}/data",
