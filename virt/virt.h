@@ -271,6 +271,10 @@ struct snapshot;
 struct snapshot *snapshot_new(struct virt_host *host, const struct snapshot_request *request,
 			      GError **error);
 
+/* The name of the method of that number, from 0 on; NULL: there are no more. A live and a cold
+ * method may have the same name. */
+const char *virt_method_name(size_t number);
+
 /* The method's name: "stream", "rebase", ... snapshot_take may change it. */
 const char *snapshot_method(const struct snapshot *snapshot);
 /* The image's disk_format. */

@@ -110,6 +110,15 @@ const struct task_method *dispatch_find_method(const char *name)
 	return NULL;
 }
 
+void dispatch_each_method(void (*each)(const struct task_method *method, void *opaque),
+			  void *opaque)
+{
+	for (const struct rpc_method *method = methods; method->name; method++) {
+		if (method->what)
+			each(method->what, opaque);
+	}
+}
+
 bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request, GError **error)
 {
 	const struct task_method *method = dispatch_find_method(rpc_request_method(request));

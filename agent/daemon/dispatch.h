@@ -30,6 +30,10 @@ bool dispatch_take(struct dispatch *dispatch, struct rpc_request *request, GErro
 /* The method of that name, if its requests become tasks. NULL: none. */
 const struct task_method *dispatch_find_method(const char *name);
 
+/* Calls `each` for every method whose requests become tasks. */
+void dispatch_each_method(void (*each)(const struct task_method *method, void *opaque),
+			  void *opaque);
+
 /* Cancels the snapshots of an instance, or the snapshot to an image. Returns how many. Any
  * thread. */
 unsigned dispatch_cancel(struct dispatch *dispatch, const char *id);

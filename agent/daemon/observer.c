@@ -4,6 +4,7 @@
  */
 #include "agent/daemon/observer.h"
 
+#include "agent/daemon/dispatch.h"
 #include "agent/daemon/gauges.h"
 #include "agent/metrics/exporter.h"
 #include "agent/task/measures.h"
@@ -25,6 +26,11 @@ static char *text(void *opaque)
 	return metrics_text(observer->metrics);
 }
 
+static void add_method(const struct task_method *method, void *opaque)
+{
+	measures_add_method(opaque, method);
+}
+
 struct observer *observer_new(const struct config *config, struct manager *manager)
 {
 	struct observer *observer;
@@ -36,6 +42,7 @@ struct observer *observer_new(const struct config *config, struct manager *manag
 	observer->manager = manager;
 	observer->metrics = metrics_new();
 	observer->measures = measures_new(observer->metrics);
+	dispatch_each_method(add_method, observer->measures);
 	observer->gauges = gauges_new(observer->metrics, config);
 	manager_set_measures(manager, observer->measures);
 	return observer;

@@ -21,7 +21,6 @@
 #include "agent/task/report.h"
 #include "agent/task/want.h"
 
-#define METHOD_DIRECT "direct"
 /* The maximum number of snapshots taken for one image. */
 #define ATTEMPTS_MAX 3
 
@@ -110,7 +109,7 @@ static int prepare_attempt(struct image_job *image, struct snapshot *snapshot, G
 	struct task *task = image->task;
 
 	task->snapshot_method = task->used_method =
-		image->direct ? METHOD_DIRECT : snapshot_method(snapshot);
+		image->direct ? TASK_METHOD_DIRECT : snapshot_method(snapshot);
 	g_message("instance %s: snapshot into image %s, method %s, format %s",
 		  nova_instance_uuid(task->instance), task->image_id, task->snapshot_method,
 		  snapshot_format(snapshot));

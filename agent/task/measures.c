@@ -5,6 +5,8 @@
 #include "agent/task/measures.h"
 
 #define MIB (1024.0 * 1024)
+#define METHOD_NONE "none"
+#define OUTCOME_CANCELLED "cancelled"
 
 struct measures {
 	struct metric *requests;
@@ -55,6 +57,38 @@ static const struct metric_description recovered = METRIC_COUNTER_OF(
 	"novasnap_recovered_jobs_total",
 	"Jobs of an earlier process that were taken up: begun, or only waiting.", "state");
 
+/* The caller frees it. */
+static char *outcome_of(enum task_stage stage)
+{
+	return g_strdelimit(g_strdup(task_stage_name(stage)), " ", '_');
+}
+
+/* Of the outcomes of one method. */
+static void begin_outcomes(struct metric *metric, const char *method)
+{
+	for (enum task_stage stage = STAGE_SUCCEEDED; stage < TASK_STAGES; stage++) {
+		g_autofree char *outcome = outcome_of(stage);
+
+		if (stage != STAGE_CLOSED)
+			metric_add(metric, method, outcome, 0);
+	}
+	metric_add(metric, method, OUTCOME_CANCELLED, 0);
+}
+
+static void begin_snapshot_method(struct measures *measures, const char *method)
+{
+	begin_outcomes(measures->snapshots, method);
+	metric_add(measures->duration, method, NULL, 0);
+	metric_add(measures->upload_duration, method, NULL, 0);
+	metric_add(measures->upload_bytes, method, NULL, 0);
+	metric_add(measures->upload_rate, method, NULL, 0);
+}
+
+void measures_add_method(struct measures *measures, const struct task_method *method)
+{
+	begin_outcomes(measures->requests, method->name);
+}
+
 struct measures *measures_new(struct metrics *metrics)
 {
 	struct measures *measures = g_new0(struct measures, 1);
@@ -68,13 +102,11 @@ struct measures *measures_new(struct metrics *metrics)
 	measures->sent = metrics_add(metrics, &sent);
 	measures->retries = metrics_add(metrics, &retries);
 	measures->recovered = metrics_add(metrics, &recovered);
-	/* A rate is known only from the second value on, so the usual series begin with 0. */
-	metric_add(measures->snapshots, "stream", "succeeded", 0);
-	metric_add(measures->snapshots, "none", "failed", 0);
-	metric_add(measures->duration, "stream", NULL, 0);
-	metric_add(measures->upload_duration, "stream", NULL, 0);
-	metric_add(measures->upload_bytes, "stream", NULL, 0);
-	metric_add(measures->upload_rate, "stream", NULL, 0);
+	/* Prometheus' increase() and rate() do not count what a series begins with. */
+	for (size_t i = 0; virt_method_name(i); i++)
+		begin_snapshot_method(measures, virt_method_name(i));
+	begin_snapshot_method(measures, TASK_METHOD_DIRECT);
+	begin_outcomes(measures->snapshots, METHOD_NONE);
 	metric_add(measures->recovered, "begun", NULL, 0);
 	metric_add(measures->recovered, "waiting", NULL, 0);
 	return measures;
@@ -100,13 +132,12 @@ void measures_task_ended(const struct task *task, enum task_event event)
 {
 	struct measures *measures = task->agent->measures;
 	enum task_stage stage = task_state_stage(task->state);
-	const char *method = task->used_method ? task->used_method : "none";
+	const char *method = task->used_method ? task->used_method : METHOD_NONE;
 	g_autofree char *outcome =
-		g_strdup(event == TASK_EVENT_CANCELLED ? "cancelled" : task_stage_name(stage));
+		event == TASK_EVENT_CANCELLED ? g_strdup(OUTCOME_CANCELLED) : outcome_of(stage);
 
 	if (!measures)
 		return;
-	g_strdelimit(outcome, " ", '_');
 	metric_add(measures->requests, task->method->name, outcome, 1);
 	if (!(task->method->flags & METHOD_HAS_IMAGE))
 		return;
@@ -124,7 +155,7 @@ void measures_sent(const struct task *task, uint64_t bytes)
 void measures_uploaded(const struct task *task, uint64_t bytes, gint64 us, unsigned attempts)
 {
 	struct measures *measures = task->agent->measures;
-	const char *method = task->used_method ? task->used_method : "none";
+	const char *method = task->used_method ? task->used_method : METHOD_NONE;
 	double duration_s = (double)MAX(us, 1) / G_USEC_PER_SEC;
 
 	if (!measures)

@@ -8,8 +8,11 @@
 #include "agent/metrics/registry.h"
 #include "agent/task/task.h"
 
-/* Adds the metrics to the registry, which must outlive the result. */
+/* Adds the metrics to the registry, which must outlive the result. Their series begin with 0,
+ * except those of requests (measures_add_method). */
 struct measures *measures_new(struct metrics *metrics);
+/* The requests of a method begin with 0. */
+void measures_add_method(struct measures *measures, const struct task_method *method);
 /* Accepts NULL. */
 void measures_free(struct measures *measures);
 

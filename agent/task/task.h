@@ -55,6 +55,9 @@ struct task_method {
 	void (*give_up)(struct task *task);
 };
 
+/* The snapshot method of an image that is a copy inside Ceph; the others: virt_method_name. */
+#define TASK_METHOD_DIRECT "direct"
+
 struct task {
 	const struct task_method *method;
 	struct agent *agent;

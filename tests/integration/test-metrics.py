@@ -116,12 +116,19 @@ def test_a_credential_that_keystone_refuses(env):
 
 def test_a_service_that_goes_away(env):
     agent = env.agent(sections={"retries": 0})
+    prometheus = env.prometheus(agent)
+    alert = rule("NovasnapSnapshotsFail")
     env.snapshot(agent)
+    tap.wait_for("scrape", lambda: prometheus.query('sum(novasnap_snapshots_total{outcome="succeeded"}) == 1'), 20)
+    assert prometheus.query(alert) == []
     env.glance.stop()
+    env.conductor.task_states[env.guest.uuid] = "image_snapshot_pending"
     try:
         _image, shown, status = agent.snapshot(env.guest.uuid, "--image", UNKNOWN)
         assert status == 1, shown
         assert parse(get(agent.port)[1])['novasnap_service_up{service="glance"}'] == 0
+        # The first failure of its method in this process.
+        tap.wait_for("alert", lambda: prometheus.query(alert), 20)
     finally:
         env.glance.start()
     env.snapshot(agent)

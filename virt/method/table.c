@@ -25,6 +25,11 @@ const struct snapshot_method *snapshot_method_find(const char *name, bool live, 
 	return NULL;
 }
 
+const char *virt_method_name(size_t number)
+{
+	return number < G_N_ELEMENTS(methods) ? methods[number]->name : NULL;
+}
+
 static bool is_stopped(int state)
 {
 	return state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_SHUTDOWN ||
