@@ -4,7 +4,6 @@
  */
 #include "agent/metrics/exporter.h"
 
-#include <glib/gstdio.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
@@ -15,6 +14,10 @@
 #define STACK_BYTES ((size_t)256 * 1024)
 /* Writing the file may hang. */
 #define STOP_S 5
+/* Without metrics: those of a process that has ended would be taken for the present ones. Without
+ * the file node_exporter would not tell how old it is, which is all that an alert can see of a
+ * novasnapd that does not run. */
+#define STOPPED "# novasnapd was stopped.\n"
 
 struct exporter {
 	struct exporter_config config;
@@ -28,10 +31,8 @@ struct exporter {
 
 /* node_exporter sees the old file or the new one, because the new one takes the old one's name when
  * it is complete. Until then its name does not end in ".prom". */
-static gboolean write_file(gpointer opaque)
+static void write_file(struct exporter *exporter, const char *text)
 {
-	struct exporter *exporter = opaque;
-	g_autofree char *text = exporter->config.source.text(exporter->config.source.opaque);
 	g_autoptr(GError) error = NULL;
 
 	(void)g_file_set_contents_full(exporter->config.file, text, (gssize)strlen(text),
@@ -41,6 +42,14 @@ static gboolean write_file(gpointer opaque)
 	else if (!error && exporter->is_failing)
 		g_message("[novasnap]metrics_file %s is written again", exporter->config.file);
 	exporter->is_failing = error != NULL;
+}
+
+static gboolean write_metrics(gpointer opaque)
+{
+	struct exporter *exporter = opaque;
+	g_autofree char *text = exporter->config.source.text(exporter->config.source.opaque);
+
+	write_file(exporter, text);
 	return G_SOURCE_CONTINUE;
 }
 
@@ -49,7 +58,7 @@ static void *exporter_main(void *opaque)
 	struct exporter *exporter = opaque;
 
 	if (exporter->timer)
-		(void)write_file(exporter);
+		(void)write_metrics(exporter);
 	g_main_loop_run(exporter->loop);
 	return NULL;
 }
@@ -96,7 +105,7 @@ struct exporter *exporter_start(const struct exporter_config *config, GError **e
 	}
 	if (config->file) {
 		exporter->timer = g_timeout_source_new_seconds(config->interval_s);
-		g_source_set_callback(exporter->timer, write_file, exporter, NULL);
+		g_source_set_callback(exporter->timer, write_metrics, exporter, NULL);
 		(void)g_source_attach(exporter->timer, exporter->context);
 	}
 	rc = start_thread(exporter);
@@ -111,7 +120,11 @@ struct exporter *exporter_start(const struct exporter_config *config, GError **e
 /* In the thread: a loop that was quit before it ran would not end. */
 static gboolean quit(gpointer opaque)
 {
-	g_main_loop_quit(opaque);
+	struct exporter *exporter = opaque;
+
+	if (exporter->timer)
+		write_file(exporter, STOPPED);
+	g_main_loop_quit(exporter->loop);
 	return G_SOURCE_REMOVE;
 }
 
@@ -123,7 +136,7 @@ bool exporter_stop(struct exporter *exporter)
 	if (!exporter)
 		return true;
 	last = g_idle_source_new();
-	g_source_set_callback(last, quit, exporter->loop, NULL);
+	g_source_set_callback(last, quit, exporter, NULL);
 	(void)g_source_attach(last, exporter->context);
 	g_source_unref(last);
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
@@ -132,8 +145,6 @@ bool exporter_stop(struct exporter *exporter)
 		g_warning("the thread of the metrics did not end in %d s", STOP_S);
 		return false;
 	}
-	if (exporter->config.file)
-		(void)g_unlink(exporter->config.file);
 	exporter_free(exporter);
 	return true;
 }

@@ -24,7 +24,7 @@ struct exporter_config {
  * outlive the exporter. NULL with METRICS_ERROR. A file that cannot be written is only logged,
  * once, and so is an address at which it cannot listen. */
 struct exporter *exporter_start(const struct exporter_config *config, GError **error);
-/* Ends the thread, and removes the file: its numbers are not those of a running process any more.
+/* Ends the thread, and leaves a file without metrics, whose age tells that no process writes it.
  * Returns false if the thread hangs, for example in writing: then nothing was freed, and nothing
  * that `source` uses may be freed. Accepts NULL. */
 bool exporter_stop(struct exporter *exporter);

@@ -186,13 +186,16 @@ def test_the_file(env):
     assert os.stat(path).st_mode & 0o777 == 0o644
     assert promtool("check", "metrics", text=text).returncode == 0
     agent.stop()
-    assert os.listdir(os.path.dirname(path)) == []
+    with open(path) as file:
+        assert file.read() == "# novasnapd was stopped.\n"
+    assert os.listdir(os.path.dirname(path)) == ["novasnap.prom"]
 
 
 def test_the_file_in_node_exporter(env):
     """node_exporter has metrics of its own process, and drops those of the same names in a file."""
     folder = env.folder.make("collected")
     exporter = env.enter(NodeExporter(env.folder, folder))
+    prometheus = env.enter(Prometheus(env.folder, [], [RULES], [f"127.0.0.1:{exporter.port}"]))
     agent = env.make_agent(metrics_file=os.path.join(folder, "novasnap.prom"), metrics_interval="1")
     agent.start()
     env.callback(agent.stop)
@@ -203,6 +206,14 @@ def test_the_file_in_node_exporter(env):
     assert written - metrics_of(collected) == set(), written - metrics_of(collected)
     with open(exporter.log) as file:
         assert "error gathering" not in file.read()
+    # After a clean stop only the file's age is left, and the alert sees it.
+    alert = rule("NovasnapMetricsOld").replace("> 300", "> 5")
+    assert "> 5" in alert, alert
+    tap.wait_for("scrape", lambda: prometheus.query("novasnap_jobs_running"), 20)
+    assert prometheus.query(alert) == []
+    agent.stop()
+    tap.wait_for("alert", lambda: prometheus.query(alert), 30)
+    assert prometheus.query('{__name__=~"novasnap_.*"}') == []
 
 
 def test_a_file_that_cannot_be_written(env):

@@ -27,9 +27,9 @@ static void test_all_series_begin_with_0(void)
 	static const char *const histograms[] = {"snapshot_duration_seconds",
 						 "upload_duration_seconds", "upload_bytes",
 						 "upload_throughput_bytes_per_second"};
-	static const char *const outcomes[] = {"succeeded",	"failed",     "cancelled",
-					       "refused",	"not_ours",   "instance_gone",
-					       "image_gone",	"left_open",  "left_to_nova"};
+	static const char *const outcomes[] = {"succeeded",  "failed",	  "cancelled",
+					       "refused",    "not_ours",  "instance_gone",
+					       "image_gone", "left_open", "left_to_nova"};
 	struct metrics *metrics = metrics_new();
 	struct measures *measures = measures_new(metrics);
 	g_autofree char *text = NULL;
