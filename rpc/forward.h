@@ -65,8 +65,9 @@ struct rpc_forward_status {
 	gint64 idle_us;	     /* since the thread's last turn; it has one each second */
 	gint64 unchanged_us; /* since a message has arrived or was acked */
 	gint64 stalled_us;   /* messages wait, and no copy was confirmed; 0: none wait */
-	/* In us; -1: not measured. `hop`: from the arrival of a forwarded message to the
-	 * confirmation of its copy. `delay`: from publishing to arrival of an own message. */
+	/* In us; -1: not measured, the median: not in the last minutes. `hop`: from the arrival of
+	 * a forwarded message to the confirmation of its copy. `delay`: from publishing to arrival
+	 * of an own message. */
 	gint64 hop_last, hop_median, hop_max;
 	gint64 delay_last, delay_median, delay_max;
 	gint64 overdue_us; /* since an own message was published that has not arrived; 0: none */

@@ -91,12 +91,14 @@ static const struct metric_description descriptions[GAUGES] = {
 	[BESIDE_HOP] = METRIC_GAUGE_OF(
 		"novasnap_beside_hop_seconds",
 		"From the arrival of a forwarded message to the confirmation of its copy: "
-		"the last one, the median and the largest of the latest.",
+		"the last one, the median of three minutes, which is missing if there was "
+		"none, and the largest since the start.",
 		"stat"),
 	[BESIDE_DELAY] = METRIC_GAUGE_OF(
 		"novasnap_beside_delay_seconds",
 		"From publishing to arrival of a message to itself, as of any request: "
-		"the last one, the median and the largest of the latest.",
+		"the last one, the median of three minutes, which is missing if there was "
+		"none, and the largest since the start.",
 		"stat"),
 };
 
@@ -187,6 +189,8 @@ static void set_delays(struct gauges *gauges, enum gauge gauge, const cJSON *del
 
 		if (cJSON_IsNumber(ms))
 			metric_set(gauges->all[gauge], stats[i], NULL, ms->valuedouble / 1000);
+		else
+			metric_remove(gauges->all[gauge], stats[i], NULL);
 	}
 }
 

@@ -20,8 +20,9 @@
  * - `held`: messages that have arrived and are not acked yet;
  * - `dead_lettered`: messages that could not be published as they are, and were left to the broker;
  * - `delay_ms`: from publishing to arrival of a message that novasnapd sends to itself each 30 s;
- * - `hop_ms`: from the arrival of a forwarded message to the confirmation of its copy; null: not
- *   measured yet;
+ * - `hop_ms`: from the arrival of a forwarded message to the confirmation of its copy;
+ * - of both the last one, the median of the last three minutes and the largest since the start;
+ * null: not measured yet, or not in these minutes;
  * - `problem`: why novasnapd does not consume or forward.
  *
  * `ready`: the broker is connected. `paused`: no casts are accepted, because the journal cannot be

@@ -63,17 +63,27 @@ void metrics_free(struct metrics *metrics)
 	g_free(metrics);
 }
 
-/* With the lock held. */
-static struct series *find_series(struct metric *metric, const char *label1, const char *label2)
+/* With the lock held. NULL: there is none. */
+static struct series *look_up_series(const struct metric *metric, const char *label1,
+				     const char *label2)
 {
-	struct series *series;
-
 	for (guint i = 0; i < metric->series->len; i++) {
-		series = g_ptr_array_index(metric->series, i);
+		struct series *series = g_ptr_array_index(metric->series, i);
+
 		if (g_strcmp0(series->labels[0], label1) == 0 &&
 		    g_strcmp0(series->labels[1], label2) == 0)
 			return series;
 	}
+	return NULL;
+}
+
+/* With the lock held. */
+static struct series *find_series(struct metric *metric, const char *label1, const char *label2)
+{
+	struct series *series = look_up_series(metric, label1, label2);
+
+	if (series)
+		return series;
 	series = g_new0(struct series, 1);
 	series->labels[0] = g_strdup(label1);
 	series->labels[1] = g_strdup(label2);
@@ -111,6 +121,17 @@ void metric_set(struct metric *metric, const char *label1, const char *label2, d
 {
 	pthread_mutex_lock(&metric->metrics->lock);
 	find_series(metric, label1, label2)->value = value;
+	pthread_mutex_unlock(&metric->metrics->lock);
+}
+
+void metric_remove(struct metric *metric, const char *label1, const char *label2)
+{
+	struct series *series;
+
+	pthread_mutex_lock(&metric->metrics->lock);
+	series = look_up_series(metric, label1, label2);
+	if (series)
+		(void)g_ptr_array_remove(metric->series, series);
 	pthread_mutex_unlock(&metric->metrics->lock);
 }
 

@@ -59,12 +59,15 @@ void metrics_free(struct metrics *metrics);
 struct metric *metrics_add(struct metrics *metrics, const struct metric_description *description);
 
 /* Labels are given as values in the order of the description; NULL: the metric has fewer. They are
- * copied. Each set of values is a series that stays, so values must be of a small set. */
+ * copied. Each set of values is a series that stays (but see metric_remove), so values must be of a
+ * small set. */
 
 /* Adds to a counter or a gauge. `metric` NULL: does nothing. */
 void metric_add(struct metric *metric, const char *label1, const char *label2, double amount);
 /* Sets a gauge, or a counter that is counted elsewhere. */
 void metric_set(struct metric *metric, const char *label1, const char *label2, double value);
+/* Removes the series of a gauge that has no value at present. There need not be one. */
+void metric_remove(struct metric *metric, const char *label1, const char *label2);
 /* Adds an observation to a histogram. `metric` NULL: does nothing. */
 void metric_observe(struct metric *metric, const char *label1, const char *label2, double value);
 

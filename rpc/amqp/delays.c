@@ -5,11 +5,13 @@
 #include "rpc/amqp/delays.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-void delays_add(struct delays *delays, gint64 delay_us)
+void delays_add(struct delays *delays, gint64 now, gint64 delay_us)
 {
-	delays->kept[delays->count++ % DELAYS_KEPT] = delay_us;
+	unsigned slot = delays->count++ % DELAYS_KEPT;
+
+	delays->kept[slot] = delay_us;
+	delays->at[slot] = now;
 	delays->max = MAX(delays->max, delay_us);
 }
 
@@ -25,14 +27,18 @@ static int compare_delays(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
-gint64 delays_median(const struct delays *delays)
+gint64 delays_median(const struct delays *delays, gint64 now)
 {
-	unsigned count = MIN(delays->count, DELAYS_KEPT);
+	gint64 since = now - (gint64)DELAYS_RECENT_S * G_USEC_PER_SEC;
 	gint64 sorted[DELAYS_KEPT];
+	unsigned count = 0;
 
+	for (unsigned i = 0; i < MIN(delays->count, DELAYS_KEPT); i++) {
+		if (delays->at[i] >= since)
+			sorted[count++] = delays->kept[i];
+	}
 	if (count == 0)
 		return -1;
-	memcpy(sorted, delays->kept, count * sizeof(sorted[0]));
 	qsort(sorted, count, sizeof(sorted[0]), compare_delays);
 	return sorted[count / 2];
 }

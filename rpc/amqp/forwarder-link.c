@@ -205,11 +205,11 @@ static void dead_letter(struct forwarder_link *link, struct held_message *messag
 
 static void finish_copy(struct forwarder_link *link, struct held_message *message)
 {
-	gint64 delay = g_get_monotonic_time() - message->arrived_at;
+	gint64 now = g_get_monotonic_time();
 
 	if (!message->answer) {
 		pthread_mutex_lock(&link->lock);
-		delays_add(&link->status.hops, delay);
+		delays_add(&link->status.hops, now, now - message->arrived_at);
 		pthread_mutex_unlock(&link->lock);
 		forwarder_link_count(link, &link->status.forwarded);
 	}

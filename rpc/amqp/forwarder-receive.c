@@ -46,14 +46,15 @@ void forwarder_send_canary(struct forwarder_link *link)
 /* One of an earlier process, or of an earlier connection, says nothing. */
 static void receive_canary(struct forwarder_link *link, const struct raw_message *raw)
 {
-	gint64 delay = g_get_monotonic_time() - link->canary_sent_at;
+	gint64 now = g_get_monotonic_time();
+	gint64 delay = now - link->canary_sent_at;
 
 	if (!link->canary || !forward_has_text(raw, AMQP_BASIC_MESSAGE_ID_FLAG,
 					       raw->properties.message_id, link->canary))
 		return;
 	g_clear_pointer(&link->canary, g_free);
 	pthread_mutex_lock(&link->lock);
-	delays_add(&link->status.canary, delay);
+	delays_add(&link->status.canary, now, delay);
 	pthread_mutex_unlock(&link->lock);
 	if (delay > CANARY_LOST_US)
 		g_warning("a message to %s took %.1f s to arrive", link->key,

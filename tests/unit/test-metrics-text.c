@@ -54,6 +54,15 @@ static void test_gauge(void)
 	check_text(metrics,
 		   "# HELP g A state.\n# TYPE g gauge\ng{of=\"a\"} -0.25\ng{of=\"b\"} NaN\n"
 		   "g{of=\"c\"} +Inf\ng{of=\"d\"} -Inf\n");
+	metric_remove(gauge, "b", NULL);
+	metric_remove(gauge, "d", NULL);
+	metric_remove(gauge, "e", NULL);
+	check_text(metrics, "# HELP g A state.\n# TYPE g gauge\ng{of=\"a\"} -0.25\n"
+			    "g{of=\"c\"} +Inf\n");
+	metric_set(gauge, "b", NULL, 1);
+	metric_remove(gauge, "a", NULL);
+	metric_remove(gauge, "c", NULL);
+	check_text(metrics, "# HELP g A state.\n# TYPE g gauge\ng{of=\"b\"} 1\n");
 	metrics_free(metrics);
 }
 
