@@ -282,8 +282,18 @@ ALERTS = {
     "NovasnapRestarts": (30, {"novasnap_process_start_time_seconds": "1+300x60"},
                          {"novasnap_process_start_time_seconds": "1x60"}),
     "NovasnapPaused": (10, {"novasnap_consuming_paused": "1x60"}, {"novasnap_consuming_paused": "0x60"}),
-    "NovasnapServiceAway": (10, {'novasnap_service_up{service="glance"}': "0x60"},
-                            {'novasnap_service_up{service="glance"}': "1x60"}),
+    # A conductor that has failed is asked again within five minutes.
+    "NovasnapServiceAway": (10, [{'novasnap_service_up{service="broker"}': "0x60"},
+                                 {'novasnap_service_up{service="conductor"}': "0x60"}],
+                            {'novasnap_service_up{service="broker"}': "1x60",
+                             'novasnap_service_up{service="conductor"}': "1x4 0x5 1x60",
+                             **{f'novasnap_service_up{{service="{service}"}}': "0x60"
+                                for service in ("glance", "keystone", "libvirt")}}),
+    "NovasnapLastRequestFailed": (10, [{f'novasnap_service_up{{service="{service}"}}': "0x60"}
+                                       for service in ("glance", "keystone", "libvirt")],
+                                  {'novasnap_service_up{service="glance"}': "1x60",
+                                   'novasnap_service_up{service="broker"}': "0x60",
+                                   'novasnap_service_up{service="conductor"}': "0x60"}),
     "NovasnapSnapshotsFail": (
         40, {'novasnap_snapshots_total{outcome="failed"}': "0+1x60",
              'novasnap_snapshots_total{outcome="succeeded"}': "0+1x60"},
