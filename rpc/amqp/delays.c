@@ -30,7 +30,7 @@ static int compare_delays(const void *one, const void *other)
 gint64 delays_median(const struct delays *delays, gint64 now)
 {
 	gint64 since = now - (gint64)DELAYS_RECENT_S * G_USEC_PER_SEC;
-	gint64 sorted[DELAYS_KEPT];
+	gint64 sorted[DELAYS_KEPT] = {0};
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < MIN(delays->count, DELAYS_KEPT); i++) {

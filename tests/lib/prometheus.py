@@ -17,7 +17,7 @@ class NodeExporter:
     """Only its textfile collector, as most hosts run it: with the metrics of its own process."""
     def __init__(self, folder, textfiles):
         self.textfiles, self.port, self.process = textfiles, free_port(), None
-        self.log = os.path.join(folder.make("node-exporter"), "node-exporter.log")
+        self.log = os.path.join(folder.make(f"node-exporter{self.port}"), "node-exporter.log")
 
     def __enter__(self):
         self.process = spawn(["prometheus-node-exporter", f"--web.listen-address=127.0.0.1:{self.port}",
@@ -34,10 +34,10 @@ class Prometheus:
     def __init__(self, folder, targets, rules=(), nodes=()):
         """`targets`: host and port of each agent's endpoint. `rules`: files with rules. `nodes`: host and port of each
         node_exporter."""
-        self.folder = folder.make("prometheus")
+        self.port, self.process = free_port(), None
+        self.folder = folder.make(f"prometheus{self.port}")  # with only what this one has recorded
         self.log = os.path.join(self.folder, "prometheus.log")
         self.conf = os.path.join(self.folder, "prometheus.yml")
-        self.port, self.process = free_port(), None
         with open(self.conf, "w") as file:
             json.dump({"global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
                        "rule_files": list(rules),
