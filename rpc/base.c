@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Random ids, times, and threads with a small stack.
+ * Random ids, times, and threads.
  */
 #include "rpc/base.h"
 
 #include "rpc/rpc.h"
 
-#define THREAD_STACK_BYTES ((size_t)512 * 1024)
+/* librabbitmq decodes headers by recursion, and a frame has room for 26000 levels of them, which
+ * take about 4 MiB. The kernel gives a thread only what it touches. */
+#define THREAD_STACK_BYTES ((size_t)8 * 1024 * 1024)
 
 char *rpc_hex_id(void)
 {

@@ -16,8 +16,8 @@ char *rpc_hex_id(void);
 /* Converts a monotonic time in us for pthread_cond_clockwait. */
 struct timespec rpc_timespec(gint64 monotonic_us);
 
-/* Starts a thread with a small stack. `purpose` describes it in the error: "publishing". The caller
- * joins the thread. Returns 0, or -1 with RPC_ERROR_FAILED. */
+/* Starts a thread. `purpose` describes it in the error: "publishing". The caller joins the thread.
+ * Returns 0, or -1 with RPC_ERROR_FAILED. */
 int rpc_thread_start(pthread_t *ret_thread, void *(*run)(void *), void *opaque, const char *purpose,
 		     GError **error);
 

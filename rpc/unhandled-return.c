@@ -76,7 +76,7 @@ static struct raw_message *read_message(struct broker_connection *connection, GE
 			rc = -1;
 		}
 	}
-	if (rc > 0 && assembler.raw && assembler.length == assembler.size)
+	if (rc > 0 && assembler.raw->is_whole && assembler.length == assembler.size)
 		message = raw_message_copy(assembler.raw, assembler.body, assembler.length);
 	if (rc > 0 && !message)
 		g_set_error(error, RPC_ERROR, RPC_ERROR_FAILED,

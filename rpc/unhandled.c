@@ -28,7 +28,7 @@ int unhandled_start(struct rpc *rpc, GError **error)
 
 bool unhandled_can_move(const struct rpc *rpc, const struct delivery *delivery)
 {
-	return rpc->mover && delivery->raw && delivery->length == delivery->size;
+	return rpc->mover && delivery->raw->is_whole && delivery->length == delivery->size;
 }
 
 static void end_unreadable(struct unhandled_move *move, bool acked)
@@ -70,7 +70,7 @@ static void add_move(struct unhandled_move *move, const struct delivery *deliver
 	struct raw_message *message =
 		raw_message_copy(delivery->raw, delivery->body, delivery->length);
 
-	if (message && mover_add(move->rpc->mover, message, handle_moved, move))
+	if (mover_add(move->rpc->mover, message, handle_moved, move))
 		return;
 	raw_message_free(message);
 	g_warning("%u messages already wait to be moved to the queue %s: leaving another one with "

@@ -120,6 +120,7 @@ static void read_properties(struct delivery_assembler *assembler,
 int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t *frame,
 		       GError **error)
 {
+	static const amqp_basic_properties_t none;
 	bool is_header = frame->frame_type == AMQP_FRAME_HEADER;
 
 	/* The frame belongs to a method that is not a delivery. */
@@ -129,8 +130,9 @@ int delivery_add_frame(struct delivery_assembler *assembler, const amqp_frame_t 
 		assembler->has_header = true;
 		assembler->size = frame->payload.properties.body_size;
 		assembler->body = "";
-		if (frame->payload.properties.decoded)
-			read_properties(assembler, frame->payload.properties.decoded);
+		read_properties(assembler, frame->payload.properties.decoded
+						   ? frame->payload.properties.decoded
+						   : &none);
 	} else if (frame->frame_type == AMQP_FRAME_BODY && assembler->has_header &&
 		   frame->payload.body_fragment.len <= assembler->size - assembler->received) {
 		assembler->received += frame->payload.body_fragment.len;

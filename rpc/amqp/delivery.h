@@ -36,8 +36,7 @@ struct delivery {
 	const char *content_type;     /* NULL: the property is missing or empty */
 	const char *content_encoding; /* NULL: the property is missing or empty */
 	const char *compression;      /* the header of that name, set by kombu; NULL: none */
-	/* All properties as they were sent, without the body; valid as long as `body`. NULL: the
-	 * message has none, or they could not be copied. */
+	/* All properties as they were sent, without the body; valid as long as `body`. */
 	const struct raw_message *raw;
 	const char *body; /* not NUL-terminated; valid only during the receiver's call */
 	size_t length;	  /* bytes at `body` */

@@ -34,6 +34,8 @@ const char *forward_find_obstacle(const struct raw_message *message, const char 
 {
 	const amqp_basic_properties_t *properties = &message->properties;
 
+	if (!message->is_whole)
+		return "its headers cannot be copied";
 	/* RabbitMQ validates it (rabbit_channel:check_user_id_header). */
 	if ((properties->_flags & AMQP_BASIC_USER_ID_FLAG) && !is_text(properties->user_id, user))
 		return "it has the user_id of another user";

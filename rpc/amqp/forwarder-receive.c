@@ -99,16 +99,10 @@ static void receive_message(struct forwarder_link *link)
 {
 	const struct delivery delivery =
 		delivery_describe(&link->arriving, link->connection_number, FORWARDER_CONSUME);
-	struct raw_message *raw =
-		delivery.raw ? raw_message_copy(delivery.raw, delivery.body, delivery.length)
-			     : NULL;
-	const char *type;
+	struct raw_message *raw = raw_message_copy(delivery.raw, delivery.body, delivery.length);
+	const char *type = find_control_type(raw);
 	bool taken = false;
 
-	/* As g_malloc does. */
-	if (!raw)
-		g_error("no memory for a message of %zu bytes", delivery.length);
-	type = find_control_type(raw);
 	if (type == NULL) {
 		taken = take_message(link, &delivery);
 	} else if (!g_str_equal(type, FORWARD_TYPE_CANARY)) {

@@ -8,6 +8,9 @@
 #include <string.h>
 
 #define POOL_PAGE_BYTES 1024
+/* Of the encoded headers. The limit is far above the size of a frame, which has them all. */
+#define HEADERS_MIN_BYTES ((size_t)512)
+#define HEADERS_MAX_BYTES ((size_t)1024 * 1024)
 
 /* The strings of an amqp_basic_properties_t. */
 #define RAW_STRING(flag, member)                                                                   \
@@ -45,6 +48,33 @@ static amqp_bytes_t copy_bytes(amqp_pool_t *pool, amqp_bytes_t bytes)
 	return copy;
 }
 
+/* By encoding and decoding them, since amqp_table_clone refuses an empty name, which RabbitMQ
+ * accepts. Returns false if they cannot be encoded. */
+static bool copy_headers(struct raw_message *message, amqp_table_t headers)
+{
+	int rc = AMQP_STATUS_TABLE_TOO_BIG;
+	bool is_larger = true;
+	amqp_bytes_t encoded;
+	size_t end = 0;
+
+	for (encoded.len = HEADERS_MIN_BYTES; is_larger && encoded.len <= HEADERS_MAX_BYTES;
+	     encoded.len *= 2) {
+		g_free(message->headers);
+		encoded.bytes = message->headers = g_malloc(encoded.len);
+		end = 0;
+		rc = amqp_encode_table(encoded, &headers, &end);
+		/* The second one where the buffer ends before the kind of a value. */
+		is_larger = rc == AMQP_STATUS_TABLE_TOO_BIG || rc == AMQP_STATUS_BAD_AMQP_DATA;
+	}
+	encoded.len = end;
+	end = 0;
+	if (rc == AMQP_STATUS_OK)
+		rc = amqp_decode_table(encoded, &message->pool, &message->properties.headers, &end);
+	if (rc != AMQP_STATUS_OK)
+		message->properties.headers = amqp_empty_table;
+	return rc == AMQP_STATUS_OK;
+}
+
 struct raw_message *raw_message_new(const amqp_basic_properties_t *properties)
 {
 	struct raw_message *message = g_new0(struct raw_message, 1);
@@ -59,12 +89,8 @@ struct raw_message *raw_message_new(const amqp_basic_properties_t *properties)
 							     : amqp_empty_bytes;
 	}
 	message->properties.headers = amqp_empty_table;
-	if ((properties->_flags & AMQP_BASIC_HEADERS_FLAG) &&
-	    amqp_table_clone(&properties->headers, &message->properties.headers, &message->pool) !=
-		    AMQP_STATUS_OK) {
-		raw_message_free(message);
-		return NULL;
-	}
+	message->is_whole = !(properties->_flags & AMQP_BASIC_HEADERS_FLAG) ||
+			    copy_headers(message, properties->headers);
 	return message;
 }
 
@@ -80,8 +106,8 @@ struct raw_message *raw_message_copy(const struct raw_message *message, const vo
 {
 	struct raw_message *copy = raw_message_new(&message->properties);
 
-	if (copy)
-		raw_message_set_body(copy, body, length);
+	copy->is_whole = message->is_whole;
+	raw_message_set_body(copy, body, length);
 	return copy;
 }
 
@@ -90,6 +116,7 @@ void raw_message_free(struct raw_message *message)
 	if (!message)
 		return;
 	empty_amqp_pool(&message->pool);
+	g_free(message->headers);
 	g_free(message->body);
 	g_free(message);
 }

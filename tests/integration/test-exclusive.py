@@ -51,7 +51,7 @@ def test_casts_for_nova_compute_wait_for_its_return(env):
                               "args": {"ratio": 1.0, "i": i}}) for i in range(5)]
         agent.start()
         for i, body in enumerate(bodies):
-            env.publish(own, body, headers={"mark": i}, content_type="application/json", content_encoding="utf-8",
+            env.publish(own, body, headers={"mark": i, "": "no name"}, content_type="application/json", content_encoding="utf-8",
                         delivery_mode=2, correlation_id=f"c{i}")
         tap.wait_for("casts in the queue", lambda queue=kept: env.depth(queue) == len(bodies), 30)
         # The log has the method and the ids only.
@@ -70,7 +70,9 @@ def test_casts_for_nova_compute_wait_for_its_return(env):
             message = env.take(own)
             text = message.body if isinstance(message.body, str) else bytes(message.body).decode()
             assert text == body, (text, body)
-            assert message.headers["mark"] == i and message.properties["correlation_id"] == f"c{i}", message
+            # A quorum queue adds a header.
+            assert {**message.headers, "mark": i, "": "no name"} == message.headers, message.headers
+            assert message.properties["correlation_id"] == f"c{i}", message.properties
             assert message.properties["delivery_mode"] == 2, message.properties
         assert "0 messages moved" in agent.command("replay", "--unhandled").stdout
 

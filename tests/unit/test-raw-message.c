@@ -6,6 +6,7 @@
 #include <glib.h>
 #include <string.h>
 
+#include "rpc/amqp/forward-publish.h"
 #include "rpc/amqp/raw-message.h"
 
 #define ENCODED_MAX 4096
@@ -29,7 +30,7 @@ static void set_text(amqp_table_entry_t *entry, const char *key, const char *tex
 
 static void test_every_property(void)
 {
-	amqp_table_entry_t inner[1], headers[4];
+	amqp_table_entry_t inner[2], headers[5];
 	amqp_field_value_t items[1] = {{.kind = AMQP_FIELD_KIND_I64, .value.i64 = INT64_MIN}};
 	char before[ENCODED_MAX], after[ENCODED_MAX];
 	amqp_basic_properties_t properties = {
@@ -59,6 +60,7 @@ static void test_every_property(void)
 	amqp_bytes_t original, copied;
 
 	set_text(&inner[0], "nested", "text");
+	set_text(&inner[1], "", "nested");
 	set_text(&headers[0], "compression", "");
 	headers[1].key = amqp_cstring_bytes("table");
 	headers[1].value.kind = AMQP_FIELD_KIND_TABLE;
@@ -68,10 +70,11 @@ static void test_every_property(void)
 	headers[2].value.value.array = (amqp_array_t){G_N_ELEMENTS(items), items};
 	headers[3].key = amqp_cstring_bytes("none");
 	headers[3].value.kind = AMQP_FIELD_KIND_VOID;
+	set_text(&headers[4], "", "no name");
 	original = encode(&properties, before);
 
 	message = raw_message_new(&properties);
-	g_assert_nonnull(message);
+	g_assert_true(message->is_whole);
 	memset(inner, 0xff, sizeof(inner));
 	memset(headers, 0xff, sizeof(headers));
 	memset(items, 0xff, sizeof(items));
@@ -91,7 +94,7 @@ static void test_no_property(void)
 	memset(&properties, 0xff, sizeof(properties));
 	properties._flags = 0;
 	message = raw_message_new(&properties);
-	g_assert_nonnull(message);
+	g_assert_true(message->is_whole);
 	g_assert_null(message->body);
 	copy = raw_message_copy(message, body, 3);
 	raw_message_free(message);
@@ -103,10 +106,67 @@ static void test_no_property(void)
 	raw_message_free(NULL);
 }
 
+static void check_copy_with_text(size_t length)
+{
+	amqp_table_entry_t headers[2];
+	amqp_basic_properties_t properties = {
+		._flags = AMQP_BASIC_HEADERS_FLAG,
+		.headers = {G_N_ELEMENTS(headers), headers},
+	};
+	g_autofree char *text = g_strnfill(length, 'x');
+	struct raw_message *message;
+	const amqp_table_t *copied;
+
+	set_text(&headers[0], "text", text);
+	headers[1].key = amqp_cstring_bytes("number");
+	headers[1].value.kind = AMQP_FIELD_KIND_I32;
+	headers[1].value.value.i32 = 7;
+	message = raw_message_new(&properties);
+	g_assert_true(message->is_whole);
+	copied = &message->properties.headers;
+	g_assert_cmpint(copied->num_entries, ==, 2);
+	g_assert_cmpmem(copied->entries[0].value.value.bytes.bytes,
+			copied->entries[0].value.value.bytes.len, text, length);
+	g_assert_cmpint(copied->entries[1].value.value.i32, ==, 7);
+	raw_message_free(message);
+}
+
+/* The buffer that is too small ends at each byte of what follows the text. */
+static void test_headers_of_any_size(void)
+{
+	for (size_t length = 450; length < 520; length++)
+		check_copy_with_text(length);
+	check_copy_with_text((size_t)200 * 1024);
+}
+
+/* The broker moves such a message instead. */
+static void test_headers_that_cannot_be_copied(void)
+{
+	amqp_table_entry_t headers[1] = {{.value.kind = '?'}};
+	amqp_basic_properties_t properties = {
+		._flags = AMQP_BASIC_HEADERS_FLAG,
+		.headers = {G_N_ELEMENTS(headers), headers},
+	};
+	struct raw_message *message, *copy;
+
+	headers[0].key = amqp_cstring_bytes("key");
+	message = raw_message_new(&properties);
+	g_assert_false(message->is_whole);
+	copy = raw_message_copy(message, "body", 4);
+	raw_message_free(message);
+	g_assert_false(copy->is_whole);
+	g_assert_cmpint(copy->properties.headers.num_entries, ==, 0);
+	g_assert_nonnull(forward_find_obstacle(copy, "user"));
+	raw_message_free(copy);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/raw-message/every-property", test_every_property);
 	g_test_add_func("/raw-message/no-property", test_no_property);
+	g_test_add_func("/raw-message/headers-of-any-size", test_headers_of_any_size);
+	g_test_add_func("/raw-message/headers-that-cannot-be-copied",
+			test_headers_that_cannot_be_copied);
 	return g_test_run();
 }
