@@ -240,6 +240,7 @@ cJSON *rpc_call(struct rpc *rpc, const char *topic, struct rpc_context *context,
 		timeout_s = rpc->config->response_timeout_s;
 	deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
 	message.timeout_s = timeout_s;
+	message.deadline = deadline;
 	message.expiration_ms = timeout_s * 1000;
 
 	/* The reply queue must exist before the call is published. */

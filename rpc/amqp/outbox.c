@@ -53,7 +53,8 @@ static struct outbox_message *message_new(const struct outgoing_message *content
 	if (wait && timeout_s == 0)
 		timeout_s = WAIT_DEFAULT_S;
 	message->content.timeout_s = timeout_s;
-	if (timeout_s > 0)
+	message->deadline = content->deadline;
+	if (timeout_s > 0 && message->deadline == 0)
 		message->deadline = g_get_monotonic_time() + (gint64)timeout_s * G_USEC_PER_SEC;
 	return message;
 }

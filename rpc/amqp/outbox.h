@@ -27,6 +27,7 @@ struct outgoing_message {
 	bool transient;		/* not persistent; its loss is not logged as a warning */
 	bool vital;		/* accepted by a full outbox */
 	unsigned timeout_s;	/* for the broker; 0: none, or a minute if the sender waits */
+	gint64 deadline;	/* monotonic us: when `timeout_s` is over; 0: it begins now */
 };
 
 enum outbox_state {

@@ -438,6 +438,30 @@ def test_a_reply_queue_that_the_broker_refuses_gets_another_name(env):
             check("cannot consume: " in peer.text() and queue in peer.text(), peer.text())
 
 
+def test_a_call_whose_reply_could_not_be_received_yet_keeps_its_time_limit(env):
+    """Its message expires with it, too. Else it would be executed after its caller has given up."""
+    limit_s, late_s = 12, 5
+    with NetworkStandIn(env.broker.port) as network, env.names() as n, n.connection() as connection:
+        channel = connection.channel()
+        channel.exchange_declare(n.exchange, "topic", durable=False, auto_delete=False)
+        channel.queue_declare(f"test-{n.topic}", exclusive=True)
+        channel.queue_bind(f"test-{n.topic}", n.exchange, "late")
+        network.silence(deaf=True, mute=True)
+        with Peer(n, url=env.url_by(network), ready=False) as peer:
+            began = time.monotonic()
+            call = peer.do("call", topic="late", method="m", version="1.0", args={}, timeout=limit_s)
+            time.sleep(late_s)
+            network.resume()
+            network.cut()
+            message = wait_until("the call", lambda: channel.basic_get(f"test-{n.topic}", no_ack=True))
+            left_ms = int(message.properties["expiration"])
+            check(0 < left_ms <= (limit_s - late_s) * 1000, f"it expires after {left_ms} ms")
+            outcome = peer.outcome(call)
+            check("did not answer" in outcome["error"], outcome)
+            took_s = time.monotonic() - began
+            check(limit_s - 1 < took_s < limit_s + 2, f"it failed after {took_s:.1f} s")
+
+
 def reply_queue(env):
     """The one that is consumed."""
     queues = [line.split() for line in env.broker.ctl("list_queues", "name", "consumers").splitlines()]
