@@ -240,8 +240,9 @@ bool rpc_request_is_call(const struct rpc_request *request);
  * connection is lost. A second ack of a request does nothing. */
 void rpc_request_ack(struct rpc_request *request);
 /* For a request that must not be executed here and by nova-compute: acks it, and waits until the
- * broker has processed the ack, for at most a minute. Returns false if the ack may be lost: the
- * broker may then give the message to nova-compute, or deliver it here again, as a new request. */
+ * broker has processed the ack, for at most a minute. Returns false if that is unknown. The broker
+ * then gives the message to nova-compute, or delivers it here again, as a new request; or it has
+ * deleted the message, and nobody gets it. */
 bool rpc_request_ack_surely(struct rpc_request *request);
 /* Returns the message to its queue, instead of an ack. While the server is paused, the broker keeps
  * it. Otherwise it is delivered again, so call this after rpc_server_pause: a quorum queue drops a

@@ -154,8 +154,9 @@ static bool must_be_acked_first(const struct intake *intake, const struct arriva
 	return intake->agent->config->beside && !arrival->method->claim_state;
 }
 
-/* A process that dies before the journal has such a request leaves it undone: its sender has a time
- * limit. Nobody notices that both have done it. */
+/* Such a request stays undone when the process dies before the journal has it, and when the broker
+ * deletes it but its answer does not arrive: its sender has a time limit. Nobody would notice that
+ * both have done it. */
 static void ack_unclaimed(struct intake *intake)
 {
 	guint i = 0;
@@ -168,8 +169,9 @@ static void ack_unclaimed(struct intake *intake)
 		arrival->is_acked = rpc_request_ack_surely(arrival->task->request);
 		if (arrival->is_acked)
 			continue;
-		g_message("instance %s: leaving %s to nova-compute: it is unknown whether the "
-			  "broker has deleted the message",
+		g_warning("instance %s: leaving %s to nova-compute: it is unknown whether the "
+			  "broker has deleted the message; if it has, the request is lost, and its "
+			  "sender sees a time-out",
 			  nova_instance_uuid(arrival->task->instance), arrival->method->name);
 		(void)g_ptr_array_remove_index(intake->arrivals, --i);
 		atomic_fetch_sub(&intake->waiting, 1);

@@ -281,6 +281,7 @@ def test_an_unclaimed_request_whose_ack_is_lost(env):
     time.sleep(3)
     check(unique_id not in site.journal(), "both have it")
     wait_until("the log", lambda: "leaving volume_snapshot_delete to nova-compute" in site.agent.text())
+    check("if it has, the request is lost" in site.agent.text(), "what it means")
 
 
 if __name__ == "__main__":

@@ -282,8 +282,10 @@ static void test_an_ack_that_may_be_lost(struct fixture *fixture, gconstpointer 
 	(void)unused;
 	fixture->config.beside = true;
 	atomic_store(&world.loses_acks, true);
+	g_test_expect_message("agent", G_LOG_LEVEL_WARNING, "*if it has, the request is lost*");
 	take(fixture, "one", UUID_OF(1), "");
 	wait_for("free", "one");
+	g_test_assert_expected_messages();
 	g_assert_cmpuint(when("run", "one"), ==, 0);
 	g_assert_false(is_journaled("one"));
 	g_assert_cmpuint(intake_count_waiting(fixture->intake), ==, 0);
