@@ -3,9 +3,11 @@
 """The Ansible role enables novasnap on two hosts, one after the other, and rolls back: with real novasnapds and real
 messaging of nova-compute (oslo.messaging). A host is a mount namespace with its own /etc/nova and /etc/novasnap.
 systemctl and docker are stand-ins, which stop and start as units and containers would. Needs root."""
+import grp
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 
@@ -61,6 +63,12 @@ rm) ;;
 *) echo "no stand-in for docker $verb" >&2; exit 125 ;;
 esac
 """
+# A stand-in for runuser: the folders of this test are root's.
+RUNUSER = """#!/bin/sh
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"""
 
 KOLLA = {"novasnap_deployment": "kolla", "novasnap_nova_compute_conf": "/etc/nova/nova-compute.conf",
          "novasnap_config_file": "/etc/novasnap/novasnap.conf.d/ansible.conf"}
@@ -80,16 +88,19 @@ class Host:
         self.etc_nova, etc = env.folder.make(f"{name}-nova"), env.folder.make(f"{name}-novasnap")
         self.etc = etc
         self.compute_conf = os.path.join(self.etc_nova, "nova-compute.conf")
+        os.chmod(self.etc_nova, 0o755)
         with open(self.compute_conf, "w") as file:
             file.write(COMPUTE_CONF)
+        os.chmod(self.compute_conf, 0o644)  # as of Debian's package
         shutil.copy(self.agent.conf, os.path.join(etc, "novasnap.conf"))
         units = {SERVICE: Unit(self.agent.start, self.stop_service, self.agent.is_running),
                  TIMER: Unit(lambda: self.set_timer(True), lambda: self.set_timer(False), lambda: self.timer),
                  COMPUTE: Unit(self.start_compute, self.stop_compute, lambda: self.site.nova is not None)}
         self.systemd = env.enter(SystemdStandIn(env.folder, units))
-        with open(os.path.join(self.systemd.bin, "docker"), "w") as file:
-            file.write(DOCKER)
-        os.chmod(file.name, 0o755)
+        for program, text in (("docker", DOCKER), ("runuser", RUNUSER)):
+            with open(os.path.join(self.systemd.bin, program), "w") as file:
+                file.write(text)
+            os.chmod(file.name, 0o755)
         self.follows = True  # nova-compute reads its file
         script = "".join(f"mount --bind {source} {target} && "
                          for source, target in ((self.etc_nova, "/etc/nova"), (etc, "/etc/novasnap")))
@@ -117,8 +128,15 @@ class Host:
         self.timer = runs
 
     def text(self):
+        if not os.path.exists(self.compute_conf):
+            return ""
         with open(self.compute_conf) as file:
             return file.read()
+
+    def run_in(self, *command):
+        """Runs a command on the host. Returns its output."""
+        return subprocess.run(["nsenter", "-t", str(self.namespace.pid), "-m", *command], check=True, capture_output=True,
+                              text=True, timeout=60).stdout
 
     def start_compute(self):
         found = re.search(r"^control_exchange *= *(\S+)$", self.text(), re.M)
@@ -187,6 +205,22 @@ def test_a_host_whose_check_fails_is_rolled_back_and_the_next_one_untouched(env)
     for host in env.hosts:
         host.is_as_before()
     assert not env.hosts[1].systemd.calls, env.hosts[1].systemd.calls
+
+
+def test_nova_compute_can_read_its_file(env):
+    """A file that is there keeps its owner and mode, and a new one is for the user of nova-compute."""
+    os.remove(env.hosts[1].compute_conf)
+    env.play("enable", novasnap_user="daemon")
+    group = grp.getgrnam("daemon").gr_gid
+    for host, wanted in zip(env.hosts, ((0, 0, 0o644), (0, group, 0o640))):
+        host.is_enabled()
+        found = os.stat(host.compute_conf)
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == wanted, (host.name, found)
+        host.run_in("setpriv", "--reuid", "daemon", "--regid", "daemon", "--clear-groups", "cat",
+                    "/etc/nova/nova-compute.conf")
+    env.play("disable", novasnap_user="daemon")
+    assert stat.S_IMODE(os.stat(env.hosts[0].compute_conf).st_mode) == 0o644
+    assert env.hosts[0].text() == COMPUTE_CONF and "control_exchange" not in env.hosts[1].text()
 
 
 def test_a_nova_compute_that_does_not_follow_is_rolled_back(env):
