@@ -71,7 +71,8 @@ class SystemdStandIn:
         self.server.server_close()
 
     def unit(self, name):
-        return self.units[name if "." in name else f"{name}.service"]
+        """Returns None if there is none."""
+        return self.units.get(name if "." in name else f"{name}.service")
 
     def run(self, program, args):
         """Returns the status and the output of a call."""
@@ -80,7 +81,10 @@ class SystemdStandIn:
         words = [word for word in args if not word.startswith("-")]
         if not words:  # systemctl --version
             return 0, "systemd 252\n"
-        verb, units = words[0], [self.unit(name) for name in words[1:]]
+        verb = words[0]
+        if verb == "show" and any(self.unit(name) is None for name in words[1:]):
+            return 0, "LoadState=not-found\n"
+        units = [self.unit(name) for name in words[1:]]
         if verb in ("daemon-reload", "is-system-running"):
             return 0, "" if verb == "daemon-reload" else "running\n"
         if verb == "is-active":

@@ -60,6 +60,7 @@ stop) shift 2
 	systemctl -q is-active "$(unit "$1")" || { echo "Error: No such container: $1" >&2; exit 1; }
 	systemctl stop "$(unit "$1")" ;;
 rm) ;;
+volume) echo "Error: No such volume: $4" >&2; exit 1 ;;
 *) echo "no stand-in for docker $verb" >&2; exit 125 ;;
 esac
 """
@@ -123,6 +124,19 @@ class Host:
 
     def stop_service(self):
         assert self.agent.stop() == 0
+
+    def add_to_configuration(self, text):
+        """Adds to novasnap.conf. Returns a function that takes it back."""
+        path = os.path.join(self.etc, "novasnap.conf")
+        with open(path) as file:
+            before = file.read()
+        with open(path, "w") as file:
+            file.write(before + text)
+
+        def take_back():
+            with open(path, "w") as file:
+                file.write(before)
+        return take_back
 
     def set_timer(self, runs):
         self.timer = runs
@@ -198,13 +212,51 @@ def test_there_and_back(env):
 
 
 def test_a_host_whose_check_fails_is_rolled_back_and_the_next_one_untouched(env):
-    with open(os.path.join(env.hosts[0].etc, "novasnap.conf"), "a") as file:
-        file.write("[novasnap]\ncontrol = none\n")
+    env.hosts[0].add_to_configuration("[novasnap]\ncontrol = none\n")
     text = env.play("enable", status=2)
     assert "was not enabled on host1" in text and "Check everything" in text, text[-3000:]
     for host in env.hosts:
         host.is_as_before()
     assert not env.hosts[1].systemd.calls, env.hosts[1].systemd.calls
+
+
+def stop_nothing(env, name, problem, **variables):
+    """novasnap cannot answer, and the host is enabled."""
+    text = env.play(name, status=2, **variables)
+    assert "Nothing was stopped" in text and problem in text, text[-3000:]
+    assert f"control_exchange = {env.hosts[0].site.exchange}\n" in env.hosts[0].text(), env.hosts[0].text()
+
+
+def test_a_configuration_that_cannot_be_read_stops_nothing(env):
+    env.play("enable")
+    host, pid = env.hosts[0], env.hosts[0].agent.process.pid
+    take_back = host.add_to_configuration("[novasnap]\nno_such_key = 1\n")
+    for name in ("disable", "enable"):
+        stop_nothing(env, name, "by /etc/nova/nova-compute.conf")
+        assert host.agent.is_running() and host.agent.process.pid == pid and host.timer
+    line = host.text()
+    with open(host.compute_conf, "w") as file:
+        file.write(COMPUTE_CONF)
+    text = env.play("disable", status=2, novasnap_state_dir=host.agent.state)
+    assert f"by {host.agent.state}/journal/beside.json" in text and host.agent.is_running() and host.timer, text[-3000:]
+    with open(host.compute_conf, "w") as file:
+        file.write(line)
+    take_back()
+    env.play("disable")
+    for each in env.hosts:
+        each.is_as_before()
+
+
+def test_a_host_without_novasnap(env):
+    """Disabling a host whose configuration is wrong, or which has no novasnap, has nothing to do."""
+    for host in env.hosts:
+        host.add_to_configuration("[novasnap]\nno_such_key = 1\n")
+    assert changes(env.play("disable")) == UNCHANGED
+    for host in env.hosts:
+        del host.systemd.units[SERVICE], host.systemd.units[TIMER]
+    assert changes(env.play("disable", novasnap_command=["no-novasnap"])) == UNCHANGED
+    for host in env.hosts:
+        host.is_as_before()
 
 
 def test_nova_compute_can_read_its_file(env):
@@ -247,6 +299,8 @@ def test_containers_that_are_gone_are_rolled_back(env):
     for host in env.hosts:
         host.stop_service()
         host.set_timer(False)
+    # Without an image nothing can give the requests back.
+    stop_nothing(env, "disable", "Unable to find image", **KOLLA, novasnap_image="novasnap:missing")
     env.play("disable", **KOLLA)
     for host in env.hosts:
         host.is_as_before()
