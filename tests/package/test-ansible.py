@@ -45,11 +45,15 @@ run) for word; do
 		shift
 		case $word in
 		--name=*) name=${word#--name=} ;;
+		--volume=*:/var/lib/kolla/novasnap:ro) folder=${word#--volume=} folder=${folder%%:*} ;;
 		novasnap:latest) break ;;
 		*:missing) echo "Unable to find image '$word' locally" >&2; exit 125 ;;
 		esac
 	done
-	if [ "$1" = novasnap ]; then exec "$@"; fi
+	if [ "$1" = novasnap ]; then
+		mkdir -p /etc/novasnap/novasnap.conf.d
+		exec unshare --mount sh -c 'mount --bind "$0" /etc/novasnap/novasnap.conf.d && exec "$@"' "$folder" "$@"
+	fi
 	systemctl start "$(unit "$name")" ;;
 exec)
 	systemctl -q is-active "$(unit "$1")" || { echo "Error response from daemon: No such container: $1" >&2; exit 1; }
@@ -218,6 +222,29 @@ def test_a_host_whose_check_fails_is_rolled_back_and_the_next_one_untouched(env)
     for host in env.hosts:
         host.is_as_before()
     assert not env.hosts[1].systemd.calls, env.hosts[1].systemd.calls
+
+
+def refuse_a_key(env, **variables):
+    """A wrong configuration does not come into the place of the one that novasnapd has read."""
+    pids = [host.agent.process.pid for host in env.hosts]
+    for host in env.hosts:
+        host.systemd.calls.clear()
+    text = env.play("enable", status=2, novasnap_config={"novasnap": {"no_such_key": "1"}}, **variables)
+    assert "was not enabled on host1" in text and "[novasnap] has no key" in text, text[-3000:]
+    for host in env.hosts:
+        host.is_enabled()
+        assert not [call for call in host.systemd.calls if "stop" in call or "restart" in call], host.systemd.calls
+    assert [host.agent.process.pid for host in env.hosts] == pids
+
+
+def test_a_wrong_key_stops_nothing(env):
+    env.play("enable")
+    refuse_a_key(env)
+
+
+def test_a_wrong_key_stops_no_container(env):
+    env.play("enable", **KOLLA)
+    refuse_a_key(env, **KOLLA)
 
 
 def stop_nothing(env, name, problem, **variables):
