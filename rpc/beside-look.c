@@ -102,6 +102,8 @@ static int send_ping(struct broker_session *session, const struct session_messag
 	int rc;
 
 	message.body = body;
+	/* A nova-compute that gets it later waits for a minute for the queue of the answer. */
+	message.expiration_ms = timeout_s * 1000;
 	awaited->began = g_get_monotonic_time();
 	rc = replies ? session_publish(session, &message, &awaited->ping->returned, error) : -1;
 	cJSON_free(body);

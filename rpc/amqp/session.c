@@ -14,6 +14,7 @@
 #define CHANNEL 1	  /* declares and publishes */
 #define CHANNEL_RECEIVE 2 /* consumes */
 #define CONFIRM_S 10
+#define EXPIRATION_BYTES 16 /* of a decimal number, with the NUL */
 #define PERSISTENT 2
 #define NO_EVENT_FD (-1)
 /* A queue with a random name. */
@@ -274,7 +275,9 @@ static int handle_frames(struct broker_session *session, const bool *flag, bool 
 	return 0;
 }
 
-static amqp_basic_properties_t make_properties(const struct session_message *message)
+/* The properties are valid as long as the message and `expiration`. */
+static amqp_basic_properties_t make_properties(const struct session_message *message,
+					       char expiration[EXPIRATION_BYTES])
 {
 	amqp_basic_properties_t properties = {
 		._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CONTENT_ENCODING_FLAG |
@@ -296,13 +299,19 @@ static amqp_basic_properties_t make_properties(const struct session_message *mes
 		properties._flags |= AMQP_BASIC_REPLY_TO_FLAG;
 		properties.reply_to = amqp_cstring_bytes(message->reply_to);
 	}
+	if (message->expiration_ms > 0) {
+		g_snprintf(expiration, EXPIRATION_BYTES, "%u", message->expiration_ms);
+		properties._flags |= AMQP_BASIC_EXPIRATION_FLAG;
+		properties.expiration = amqp_cstring_bytes(expiration);
+	}
 	return properties;
 }
 
 int session_publish(struct broker_session *session, const struct session_message *message,
 		    bool *ret_returned, GError **error)
 {
-	amqp_basic_properties_t properties = make_properties(message);
+	char expiration[EXPIRATION_BYTES];
+	amqp_basic_properties_t properties = make_properties(message, expiration);
 	int rc;
 
 	session->waits_for_confirm = true;

@@ -48,6 +48,7 @@ struct session_message {
 	const char *type;	/* NULL: none */
 	const char *message_id; /* NULL: none */
 	const char *reply_to;	/* NULL: none */
+	unsigned expiration_ms; /* how long it may wait in a queue; 0: for ever */
 };
 /* Publishes the message with `mandatory`, and waits for the broker's confirmation for at most 10 s.
  * *ret_returned: no queue took it. */

@@ -325,6 +325,16 @@ def test_disable_when_nova_compute_does_not_run(env):
     site.reaches()
 
 
+def test_no_ping_waits_for_nova_compute(env):
+    """The guard sends one each 15 seconds, also while nova-compute does not run."""
+    site = env.site().start().enable()
+    site.nova.close()
+    site.beside("--guard")
+    check(site.status()["ping_direct"]["answers"] == 0, "nova-compute answers")
+    time.sleep(5)
+    equal(site.status()["nova_queue"]["messages"], 0, "messages for nova-compute")
+
+
 def test_disable_when_nova_compute_publishes_nothing(env):
     """As with another servicegroup_driver than db: it answers, and has not used its exchange for 120 s."""
     site = env.site("durable").start().enable()
