@@ -24,14 +24,14 @@ REPORT_S = 0.5
 
 class NovaCompute(NovaService):
     """Serves and reports when it is entered, and until close(). `serves`: false while it is starting, when it talks only
-    to the conductor. `reports`: false with another servicegroup_driver than db."""
+    to the conductor. `reports`: false with another servicegroup_driver than db. `report_s`: how often it reports."""
 
-    def __init__(self, *args, serves=True, reports=True, **more):
+    def __init__(self, *args, serves=True, reports=True, report_s=REPORT_S, **more):
         super().__init__(*args, **more)
         self.serves = serves
         self.more_endpoints = [BaseRPCAPI("compute", None)]
         self._stopped = threading.Event()
-        self._reports = reports
+        self._reports, self._report_s = reports, report_s
         self._reporter = threading.Thread(target=self._report, daemon=True)
 
     def _report(self):
@@ -39,7 +39,7 @@ class NovaCompute(NovaService):
         record = {"nova_object.name": "Service", "nova_object.namespace": "nova", "nova_object.version": "1.22",
                   "nova_object.data": {"host": self.host, "binary": "nova-compute", "topic": self.topic},
                   "nova_object.changes": ["report_count"]}
-        while not self._stopped.wait(REPORT_S):
+        while not self._stopped.wait(self._report_s):
             try:
                 client.cast({}, "object_action", objinst=record, objmethod="save", args=[], kwargs={})
             except oslo_messaging.MessagingException:

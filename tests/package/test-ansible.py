@@ -79,6 +79,10 @@ KOLLA = {"novasnap_deployment": "kolla", "novasnap_nova_compute_conf": "/etc/nov
          "novasnap_config_file": "/etc/novasnap/novasnap.conf.d/ansible.conf"}
 
 
+class ToldToFail(Exception):
+    """What a test wants of a unit."""
+
+
 class Host:
     """A compute host: its namespace, novasnapd and nova-compute."""
 
@@ -107,6 +111,8 @@ class Host:
                 file.write(text)
             os.chmod(file.name, 0o755)
         self.follows = True  # nova-compute reads its file
+        self.more = {}  # of its nova-compute
+        self.fails = set()  # the next "start" or "stop" of nova-compute
         script = "".join(f"mount --bind {source} {target} && "
                          for source, target in ((self.etc_nova, "/etc/nova"), (etc, "/etc/novasnap")))
         self.namespace = spawn(["unshare", "--mount", "--propagation", "private", "sh", "-c",
@@ -156,11 +162,18 @@ class Host:
         return subprocess.run(["nsenter", "-t", str(self.namespace.pid), "-m", *command], check=True, capture_output=True,
                               text=True, timeout=60).stdout
 
+    def fail(self, verb):
+        if verb in self.fails:
+            self.fails.remove(verb)
+            raise ToldToFail(verb)
+
     def start_compute(self):
+        self.fail("start")
         found = re.search(r"^control_exchange *= *(\S+)$", self.text(), re.M)
-        self.site.restart_nova(found.group(1) if found and self.follows else None)
+        self.site.restart_nova(found.group(1) if found and self.follows else None, **self.more)
 
     def stop_compute(self):
+        self.fail("stop")
         self.site.nova.close()
         self.site.nova = None
 
@@ -190,25 +203,31 @@ class Fleet(CommandEnvironment):
 
     def play(self, name, status=0, **variables):
         text = play(self.folder, name, {host.name: host.python for host in self.hosts}, variables, status)
-        assert not [error for host in self.hosts for error in host.systemd.errors], text[-5000:]
+        assert all(isinstance(error, ToldToFail) for host in self.hosts for error in host.systemd.errors), text[-5000:]
         return text
 
 
 UNCHANGED = {"host1": 0, "host2": 0}
 
 
+def is_not_restarted(env, **variables):
+    """Enabling again changes nothing, and restarts no service."""
+    for host in env.hosts:
+        host.systemd.calls.clear()
+    assert changes(env.play("enable", **variables)) == UNCHANGED
+    assert not [call for host in env.hosts for call in host.systemd.calls if "restart" in call]
+
+
 def test_there_and_back(env):
+    for host in env.hosts:
+        host.more = {"report_s": 10}  # nova's default
     text = env.play("enable")
     first, second = (text.index("TASK [novasnap : Wait until everything is in order]"),
                      text.rindex("TASK [novasnap : Start novasnapd]"))
     assert first < second and f"[{env.hosts[1].name}]" not in text[:first], "host by host"
     for host in env.hosts:
         host.is_enabled()
-    # Again: nothing is changed, and no service is restarted.
-    for host in env.hosts:
-        host.systemd.calls.clear()
-    assert changes(env.play("enable")) == UNCHANGED
-    assert not [call for host in env.hosts for call in host.systemd.calls if "restart" in call]
+    is_not_restarted(env)
     env.play("disable")
     for host in env.hosts:
         host.is_as_before()
@@ -222,6 +241,29 @@ def test_a_host_whose_check_fails_is_rolled_back_and_the_next_one_untouched(env)
     for host in env.hosts:
         host.is_as_before()
     assert not env.hosts[1].systemd.calls, env.hosts[1].systemd.calls
+
+
+def test_a_nova_compute_that_is_seldom_seen_is_not_restarted(env):
+    """As with another servicegroup_driver than db: mostly `--status` does not see it."""
+    for host in env.hosts:
+        host.add_to_configuration("[DEFAULT]\nreport_interval = 1\n")
+        host.more = {"report_s": 20}
+    env.play("enable")
+    is_not_restarted(env)
+
+
+def test_a_restart_that_has_failed_is_made_up_for(env):
+    """When nova-compute was stopped, and when it still runs with the line that its file has no more."""
+    env.play("enable")
+    for host, verb in zip(env.hosts, ("start", "stop")):
+        host.fails = {verb}
+        text = env.play("disable", status=2)
+        assert not host.fails and "Restart the service of nova-compute" in text, text[-3000:]
+        assert host.text() == COMPUTE_CONF and host.agent.is_running() and host.timer
+    env.play("disable")
+    for host in env.hosts:
+        host.is_as_before()
+    assert changes(env.play("disable")) == UNCHANGED
 
 
 def refuse_a_key(env, **variables):
