@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "rpc/amqp/silent-targets.h"
 #include "rpc/base.h"
 #include "rpc/limits.h"
 #include "rpc/rpc.h"
@@ -324,7 +325,8 @@ int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **
 	return -1;
 }
 
-struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next)
+struct outbox_message *outbox_take(struct outbox *outbox, const struct silent_targets *silent,
+				   gint64 *ret_next)
 {
 	gint64 now = g_get_monotonic_time();
 	struct outbox_message *found = NULL;
@@ -333,12 +335,15 @@ struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next)
 	pthread_mutex_lock(&outbox->lock);
 	for (GList *node = outbox->waiting.head, *next; node && !found; node = next) {
 		struct outbox_message *message = node->data;
+		gint64 not_before = silent_targets_not_before(silent, message->content.exchange,
+							      message->content.key);
 
 		next = node->next;
+		not_before = MAX(not_before, message->not_before);
 		if (is_expired(message, now)) {
 			remove_message(outbox, node, timeout_error(outbox, message), &expired);
-		} else if (message->not_before > now) {
-			*ret_next = MIN(*ret_next, message->not_before);
+		} else if (not_before > now) {
+			*ret_next = MIN(*ret_next, not_before);
 		} else {
 			g_queue_delete_link(&outbox->waiting, node);
 			outbox->bytes -= message->body_bytes;

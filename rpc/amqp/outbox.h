@@ -44,10 +44,12 @@ struct outbox_message {
 	gint64 deadline; /* monotonic us; 0: none */
 
 	/* Used only by the publishing thread. */
-	gint64 not_before;     /* monotonic us: when an unroutable message is published again */
-	uint64_t delivery_tag; /* the broker's tag while the message is unconfirmed */
-	bool returned;	       /* the broker had no queue for it */
-	unsigned refusals;     /* how often it was refused while no other one was unconfirmed */
+	gint64 not_before;	   /* monotonic us: when an unroutable message is published again */
+	uint64_t delivery_tag;	   /* the broker's tag while the message is unconfirmed */
+	gint64 published_at;	   /* monotonic us: on this connection */
+	gint64 first_published_at; /* monotonic us: on any connection; 0: it was not */
+	bool returned;		   /* the broker had no queue for it */
+	unsigned refusals;	   /* how often it was refused while no other one was unconfirmed */
 
 	/* Guarded by the outbox's lock. */
 	enum outbox_state state;
@@ -58,6 +60,7 @@ struct outbox_message {
 };
 
 struct outbox;
+struct silent_targets;
 
 /* `max`: the maximum number of queued messages, except vital ones and those whose sender waits. */
 struct outbox *outbox_new(unsigned max);
@@ -93,9 +96,11 @@ struct outbox_message *outbox_add(struct outbox *outbox, const struct outgoing_m
 int outbox_wait(struct outbox *outbox, struct outbox_message *message, GError **error);
 
 /* For the publishing thread: removes and returns the next message that may be published now, or
- * NULL. Lowers `ret_next` (monotonic us) to the time at which an unroutable message may be
- * published again. Also drops messages that are past their deadline and have no waiting sender. */
-struct outbox_message *outbox_take(struct outbox *outbox, gint64 *ret_next);
+ * NULL. Lowers `ret_next` (monotonic us) to the time at which an unroutable message, or one for a
+ * target of `silent`, may be published; NULL: no target is silent. Also drops messages that are
+ * past their deadline and have no waiting sender. */
+struct outbox_message *outbox_take(struct outbox *outbox, const struct silent_targets *silent,
+				   gint64 *ret_next);
 /* For the publishing thread: returns an unconfirmed message to the outbox. It becomes the first
  * message (so call this for the newest one first); an unroutable one becomes the last. */
 void outbox_requeue(struct outbox *outbox, struct outbox_message *message, bool unroutable);

@@ -19,9 +19,17 @@
 #include "rpc/base.h"
 
 /* Declarations use a separate channel: an error closes the channel, and with it the pending
- * confirmations on it would be lost. */
-enum publisher_channel { PUBLISHER_CHANNEL_PUBLISH = 1, PUBLISHER_CHANNEL_DECLARE };
+ * confirmations on it would be lost. So do messages for silent targets: the first message of a
+ * channel for a quorum queue without a majority, and any after the 32nd, stop the whole channel. */
+enum publisher_channel {
+	PUBLISHER_CHANNEL_PUBLISH = 1,
+	PUBLISHER_CHANNEL_DECLARE,
+	PUBLISHER_CHANNEL_PROBE,
+};
 
+/* Of one connection; below the number that stops the channel. */
+#define PROBES_MAX 16
+#define PROBE_REFUSALS_MAX 3
 #define STUCK_WRITE_US (30 * G_USEC_PER_SEC)
 
 struct publisher {
@@ -46,6 +54,8 @@ struct publisher {
 	struct broker_connection *connection;
 	struct broker_retry retry;
 	struct unconfirmed *unconfirmed;
+	struct silent_targets *silent;
+	struct unconfirmed *probes; /* of the messages for silent targets */
 	struct publisher_topology *topology;
 	bool blocked;	  /* the broker accepts nothing at the moment */
 	bool loss_logged; /* since the last connection */
@@ -56,9 +66,12 @@ static void publisher_disconnect(struct publisher *publisher, GError *why)
 {
 	bool established = atomic_exchange(&publisher->ready, false);
 
+	if (!publisher->blocked)
+		unconfirmed_note_loss(publisher->unconfirmed, g_get_monotonic_time());
 	refusal_search_connection_lost(
 		&publisher->refusals,
 		publisher->connection ? broker_close_code(publisher->connection) : 0, why->message);
+	unconfirmed_requeue_all(publisher->probes);
 	broker_abandon(g_steal_pointer(&publisher->connection));
 	publisher->blocked = false;
 	if (established)
@@ -73,12 +86,10 @@ static void publisher_disconnect(struct publisher *publisher, GError *why)
 	g_error_free(why);
 }
 
-static int open_publish_channel(struct publisher *publisher, GError **error)
+static int open_publishing(struct publisher *publisher, enum publisher_channel channel,
+			   GError **error)
 {
-	return broker_open_publishing(publisher->connection, PUBLISHER_CHANNEL_PUBLISH, error) ==
-			       BROKER_OK
-		       ? 0
-		       : -1;
+	return broker_open_publishing(publisher->connection, channel, error) == BROKER_OK ? 0 : -1;
 }
 
 static int set_up_channels(struct publisher *publisher, GError **error)
@@ -89,7 +100,9 @@ static int set_up_channels(struct publisher *publisher, GError **error)
 	if (publisher_topology_declare(publisher->topology, publisher->connection,
 				       PUBLISHER_CHANNEL_DECLARE, error) < 0)
 		return -1;
-	return open_publish_channel(publisher, error);
+	if (open_publishing(publisher, PUBLISHER_CHANNEL_PROBE, error) < 0)
+		return -1;
+	return open_publishing(publisher, PUBLISHER_CHANNEL_PUBLISH, error);
 }
 
 /* The broker closed the channel because it refuses one of the unconfirmed messages. That message
@@ -104,7 +117,19 @@ static void handle_refusal(struct publisher *publisher, GError *why)
 	g_error_free(why);
 	if ((declare_again && publisher_topology_declare(publisher->topology, publisher->connection,
 							 PUBLISHER_CHANNEL_DECLARE, &error) < 0) ||
-	    open_publish_channel(publisher, &error) < 0)
+	    open_publishing(publisher, PUBLISHER_CHANNEL_PUBLISH, &error) < 0)
+		publisher_disconnect(publisher, error);
+}
+
+/* One of the messages for silent targets is refused. They are seldom, so each is soon alone. */
+static void handle_probe_refusal(struct publisher *publisher, GError *why)
+{
+	GError *error = NULL;
+
+	(void)unconfirmed_refuse(publisher->probes, why->message, PROBE_REFUSALS_MAX,
+				 RPC_ERROR_REFUSED);
+	g_error_free(why);
+	if (open_publishing(publisher, PUBLISHER_CHANNEL_PROBE, &error) < 0)
 		publisher_disconnect(publisher, error);
 }
 
@@ -140,8 +165,8 @@ static unsigned remaining_expiration(const struct outbox_message *message)
 		       : (unsigned)MIN(message->content.expiration_ms, left_s * 1000);
 }
 
-static int publish_message(struct publisher *publisher, const struct outbox_message *message,
-			   GError **error)
+static int publish_message(struct publisher *publisher, enum publisher_channel channel,
+			   const struct outbox_message *message, GError **error)
 {
 	amqp_basic_properties_t properties = {
 		._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CONTENT_ENCODING_FLAG |
@@ -170,7 +195,7 @@ static int publish_message(struct publisher *publisher, const struct outbox_mess
 					 error) < 0)
 		return -1;
 	write_watchdog_begin(&publisher->watchdog, broker_fd(publisher->connection));
-	rc = amqp_basic_publish(broker_amqp_state(publisher->connection), PUBLISHER_CHANNEL_PUBLISH,
+	rc = amqp_basic_publish(broker_amqp_state(publisher->connection), channel,
 				amqp_cstring_bytes(message->content.exchange),
 				amqp_cstring_bytes(message->content.key),
 				message->content.mandatory, 0, &properties, body);
@@ -196,27 +221,46 @@ static bool may_publish(const struct publisher *publisher)
 	       refusal_search_may_publish(&publisher->refusals);
 }
 
+static struct unconfirmed *list_of(const struct publisher *publisher, amqp_channel_t channel)
+{
+	return channel == PUBLISHER_CHANNEL_PROBE ? publisher->probes : publisher->unconfirmed;
+}
+
+static void publish_one(struct publisher *publisher, struct outbox_message *message)
+{
+	bool is_probe = silent_targets_has(publisher->silent, message->content.exchange,
+					   message->content.key);
+	enum publisher_channel channel =
+		is_probe ? PUBLISHER_CHANNEL_PROBE : PUBLISHER_CHANNEL_PUBLISH;
+	GError *error = NULL;
+
+	if (is_probe)
+		silent_targets_published(publisher->silent, message->content.exchange,
+					 message->content.key);
+	else
+		refusal_search_begin_message(&publisher->refusals);
+	unconfirmed_add(list_of(publisher, channel), message);
+	if (publish_message(publisher, channel, message, &error) == 0)
+		return;
+	if (g_error_matches(error, RPC_ERROR, RPC_ERROR_REFUSED))
+		unconfirmed_refuse_newest(list_of(publisher, channel), error->message);
+	publisher_disconnect(publisher, error);
+}
+
 /* Publishes the queued messages; returns the time of the next attempt, monotonic us. */
 static gint64 publish_waiting(struct publisher *publisher)
 {
 	gint64 next = G_MAXINT64;
 	struct outbox_message *message;
 
-	while (may_publish(publisher) && (message = outbox_take(publisher->outbox, &next))) {
-		GError *error = NULL;
-
-		refusal_search_begin_message(&publisher->refusals);
-		unconfirmed_add(publisher->unconfirmed, message);
-		if (publish_message(publisher, message, &error) == 0)
-			continue;
-		if (g_error_matches(error, RPC_ERROR, RPC_ERROR_REFUSED))
-			unconfirmed_refuse_newest(publisher->unconfirmed, error->message);
-		publisher_disconnect(publisher, error);
-	}
+	while (may_publish(publisher) &&
+	       (message = outbox_take(publisher->outbox, publisher->silent, &next)))
+		publish_one(publisher, message);
 	return next;
 }
 
-static void publisher_handle_method(struct publisher *publisher, const amqp_method_t *method)
+static void publisher_handle_method(struct publisher *publisher, amqp_channel_t channel,
+				    const amqp_method_t *method)
 {
 	static const char blocked[] = "the broker is blocked: it is out of memory or disk space";
 
@@ -224,13 +268,14 @@ static void publisher_handle_method(struct publisher *publisher, const amqp_meth
 	case AMQP_BASIC_ACK_METHOD: {
 		const amqp_basic_ack_t *ack = method->decoded;
 
-		unconfirmed_confirm(publisher->unconfirmed, ack->delivery_tag, ack->multiple, true);
+		unconfirmed_confirm(list_of(publisher, channel), ack->delivery_tag, ack->multiple,
+				    true);
 		break;
 	}
 	case AMQP_BASIC_NACK_METHOD: {
 		const amqp_basic_nack_t *nack = method->decoded;
 
-		unconfirmed_confirm(publisher->unconfirmed, nack->delivery_tag, nack->multiple,
+		unconfirmed_confirm(list_of(publisher, channel), nack->delivery_tag, nack->multiple,
 				    false);
 		break;
 	}
@@ -242,6 +287,7 @@ static void publisher_handle_method(struct publisher *publisher, const amqp_meth
 		break;
 	case AMQP_CONNECTION_UNBLOCKED_METHOD:
 		publisher->blocked = false;
+		unconfirmed_restart_age(publisher->unconfirmed);
 		outbox_set_broker_error(publisher->outbox, NULL);
 		g_message("the broker at %s accepts messages again",
 			  broker_peer(publisher->connection));
@@ -257,8 +303,8 @@ static void handle_returned(struct publisher *publisher, const amqp_frame_t *hea
 	const amqp_basic_properties_t *properties = header->payload.properties.decoded;
 
 	if (properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
-		unconfirmed_mark_returned(publisher->unconfirmed, properties->message_id.bytes,
-					  properties->message_id.len);
+		unconfirmed_mark_returned(list_of(publisher, header->channel),
+					  properties->message_id.bytes, properties->message_id.len);
 }
 
 static void publisher_read_frames(struct publisher *publisher)
@@ -273,18 +319,39 @@ static void publisher_read_frames(struct publisher *publisher)
 			handle_refusal(publisher, error);
 			return;
 		}
+		if (result == BROKER_CHANNEL_CLOSED && frame.channel == PUBLISHER_CHANNEL_PROBE) {
+			handle_probe_refusal(publisher, error);
+			return;
+		}
 		if (result != BROKER_OK) {
 			publisher_disconnect(publisher, error);
 			return;
 		}
 		if (frame.frame_type == AMQP_FRAME_METHOD)
-			publisher_handle_method(publisher, &frame.payload.method);
+			publisher_handle_method(publisher, frame.channel, &frame.payload.method);
 		else if (frame.frame_type == AMQP_FRAME_HEADER)
 			handle_returned(publisher, &frame);
 		amqp_maybe_release_buffers(broker_amqp_state(publisher->connection));
 		if (frame.frame_type == 0)
 			return;
 	}
+}
+
+/* Takes back what the broker does not confirm. A broker that is blocked confirms nothing. */
+static void check_age(struct publisher *publisher)
+{
+	const char *problem = NULL;
+
+	if (!publisher->connection || publisher->blocked)
+		return;
+	if (g_get_monotonic_time() >= unconfirmed_overdue_at(publisher->unconfirmed))
+		problem = "the broker does not confirm a message";
+	else if (unconfirmed_count(publisher->probes) >= PROBES_MAX)
+		problem = "the broker still does not confirm messages for some queues";
+	if (problem)
+		publisher_disconnect(publisher,
+				     g_error_new(RPC_ERROR, RPC_ERROR_DISCONNECTED, "%s: %s",
+						 broker_peer(publisher->connection), problem));
 }
 
 /* After a request to stop, continues until all messages are confirmed or the grace time is over. */
@@ -296,8 +363,9 @@ static bool must_continue(struct publisher *publisher)
 	stopping = publisher->stopping;
 	in_time = !stopping || g_get_monotonic_time() < publisher->stop_at;
 	pthread_mutex_unlock(&publisher->lock);
-	return in_time && !(stopping && unconfirmed_is_empty(publisher->unconfirmed) &&
-			    outbox_is_empty(publisher->outbox));
+	return in_time &&
+	       !(stopping && unconfirmed_is_empty(publisher->unconfirmed) &&
+		 unconfirmed_is_empty(publisher->probes) && outbox_is_empty(publisher->outbox));
 }
 
 static void *publisher_main(void *opaque)
@@ -308,17 +376,22 @@ static void *publisher_main(void *opaque)
 		gint64 until;
 
 		atomic_store(&publisher->turned_at, g_get_monotonic_time());
-		atomic_store(&publisher->published, unconfirmed_count(publisher->unconfirmed));
+		atomic_store(&publisher->published, unconfirmed_count(publisher->unconfirmed) +
+							    unconfirmed_count(publisher->probes));
 
 		if (!publisher->connection && g_get_monotonic_time() >= publisher->retry.not_before)
 			publisher_connect(publisher);
 		until = publish_waiting(publisher);
 		if (!publisher->connection)
 			until = MIN(until, publisher->retry.not_before);
+		else if (!publisher->blocked)
+			until = MIN(until, unconfirmed_overdue_at(publisher->unconfirmed));
 		broker_wait(publisher->connection, publisher->event_fd, until);
 		publisher_read_frames(publisher);
+		check_age(publisher);
 	}
 	unconfirmed_requeue_all(publisher->unconfirmed);
+	unconfirmed_requeue_all(publisher->probes);
 	broker_close(g_steal_pointer(&publisher->connection));
 	pthread_mutex_lock(&publisher->lock);
 	publisher->ended = true;
@@ -331,6 +404,8 @@ static void publisher_free(struct publisher *publisher)
 {
 	broker_retry_clear(&publisher->retry);
 	unconfirmed_free(publisher->unconfirmed);
+	unconfirmed_free(publisher->probes);
+	silent_targets_free(publisher->silent);
 	outbox_free(publisher->outbox);
 	publisher_topology_free(publisher->topology);
 	write_watchdog_destroy(&publisher->watchdog);
@@ -348,7 +423,9 @@ struct publisher *publisher_start(const struct rpc_config *config, const struct 
 	publisher->config = config;
 	publisher->url = url;
 	publisher->outbox = outbox_new(config->outbox_max);
-	publisher->unconfirmed = unconfirmed_new(publisher->outbox);
+	publisher->silent = silent_targets_new();
+	publisher->unconfirmed = unconfirmed_new(publisher->outbox, publisher->silent);
+	publisher->probes = unconfirmed_new(publisher->outbox, publisher->silent);
 	publisher->refusals.unconfirmed = publisher->unconfirmed;
 	publisher->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	publisher->turned_at = g_get_monotonic_time();

@@ -10,6 +10,8 @@
 
 #define UNCONFIRMED_MAX 1000
 #define UNCONFIRMED_MAX_BYTES ((size_t)512 * 1024)
+/* How long the broker may take to confirm a message. */
+#define CONFIRM_S 60
 /* As long as oslo_messaging waits between two tries to reply. */
 #define UNROUTABLE_PAUSE_US (G_USEC_PER_SEC / 4)
 
@@ -18,13 +20,15 @@ struct unconfirmed {
 	GQueue messages; /* struct outbox_message, in the order of their tags */
 	size_t bytes;	 /* of their bodies */
 	uint64_t last_tag;
+	struct silent_targets *targets;
 };
 
-struct unconfirmed *unconfirmed_new(struct outbox *outbox)
+struct unconfirmed *unconfirmed_new(struct outbox *outbox, struct silent_targets *targets)
 {
 	struct unconfirmed *unconfirmed = g_new0(struct unconfirmed, 1);
 
 	unconfirmed->outbox = outbox;
+	unconfirmed->targets = targets;
 	g_queue_init(&unconfirmed->messages);
 	return unconfirmed;
 }
@@ -51,10 +55,42 @@ bool unconfirmed_has_room(const struct unconfirmed *unconfirmed)
 	       unconfirmed->bytes < UNCONFIRMED_MAX_BYTES;
 }
 
+gint64 unconfirmed_overdue_at(const struct unconfirmed *unconfirmed)
+{
+	const struct outbox_message *oldest =
+		unconfirmed->messages.head ? unconfirmed->messages.head->data : NULL;
+
+	return oldest ? oldest->published_at + CONFIRM_S * G_USEC_PER_SEC : G_MAXINT64;
+}
+
+void unconfirmed_note_loss(struct unconfirmed *unconfirmed, gint64 now)
+{
+	const struct outbox_message *oldest =
+		unconfirmed->messages.head ? unconfirmed->messages.head->data : NULL;
+
+	if (oldest && now >= oldest->first_published_at + CONFIRM_S * G_USEC_PER_SEC)
+		silent_targets_add(unconfirmed->targets, oldest->content.exchange,
+				   oldest->content.key, CONFIRM_S);
+}
+
+void unconfirmed_restart_age(struct unconfirmed *unconfirmed)
+{
+	gint64 now = g_get_monotonic_time();
+
+	for (GList *node = unconfirmed->messages.head; node; node = node->next) {
+		struct outbox_message *message = node->data;
+
+		message->published_at = message->first_published_at = now;
+	}
+}
+
 void unconfirmed_add(struct unconfirmed *unconfirmed, struct outbox_message *message)
 {
 	message->delivery_tag = ++unconfirmed->last_tag;
 	message->returned = false;
+	message->published_at = g_get_monotonic_time();
+	if (message->first_published_at == 0)
+		message->first_published_at = message->published_at;
 	g_queue_push_tail(&unconfirmed->messages, message);
 	unconfirmed->bytes += message->body_bytes;
 }
@@ -65,6 +101,8 @@ static void end_message(struct unconfirmed *unconfirmed, struct outbox_message *
 	GError *error = NULL;
 
 	unconfirmed->bytes -= message->body_bytes;
+	silent_targets_answered(unconfirmed->targets, message->content.exchange,
+				message->content.key);
 	if ((message->returned || !accepted) && message->content.retry_unroutable) {
 		message->not_before = g_get_monotonic_time() + UNROUTABLE_PAUSE_US;
 		outbox_requeue(unconfirmed->outbox, message, true);

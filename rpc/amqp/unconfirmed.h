@@ -7,12 +7,13 @@
 #define NOVASNAP_RPC_AMQP_UNCONFIRMED_H
 
 #include "rpc/amqp/outbox.h"
+#include "rpc/amqp/silent-targets.h"
 #include "rpc/rpc.h"
 
 struct unconfirmed;
 
-/* Unconfirmed messages return to this outbox, which must outlive it. */
-struct unconfirmed *unconfirmed_new(struct outbox *outbox);
+/* Unconfirmed messages return to this outbox. It and the targets must outlive the list. */
+struct unconfirmed *unconfirmed_new(struct outbox *outbox, struct silent_targets *targets);
 /* Must be empty. */
 void unconfirmed_free(struct unconfirmed *unconfirmed);
 
@@ -24,6 +25,15 @@ bool unconfirmed_has_room(const struct unconfirmed *unconfirmed);
 
 /* The number of messages. */
 unsigned unconfirmed_count(const struct unconfirmed *unconfirmed);
+
+/* When the oldest message is overdue, monotonic us: its target does not confirm, or the broker has
+ * stopped reading because of it, and the connection must be given up. G_MAXINT64: there is none. */
+gint64 unconfirmed_overdue_at(const struct unconfirmed *unconfirmed);
+/* The connection is lost: if the oldest message is overdue, also counting the time on earlier
+ * connections, its target is silent from now on. Call it before the messages are requeued. */
+void unconfirmed_note_loss(struct unconfirmed *unconfirmed, gint64 now);
+/* The broker reads again after it was blocked: it has as much time as for new messages. */
+void unconfirmed_restart_age(struct unconfirmed *unconfirmed);
 
 /* Adds a message that is about to be published, and assigns the next delivery tag. If publishing
  * fails, the connection is lost, and unconfirmed_requeue_all requeues this message, too. */

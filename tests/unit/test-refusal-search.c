@@ -30,7 +30,7 @@ static void fixture_set_up(struct fixture *fixture, const char *keys)
 	cJSON *empty = cJSON_CreateObject();
 
 	*fixture = (struct fixture){.outbox = outbox_new(MESSAGES_MAX)};
-	fixture->unconfirmed = unconfirmed_new(fixture->outbox);
+	fixture->unconfirmed = unconfirmed_new(fixture->outbox, NULL);
 	fixture->search.unconfirmed = fixture->unconfirmed;
 	for (; list[fixture->count]; fixture->count++) {
 		const struct outgoing_message content = {
@@ -62,7 +62,7 @@ static bool publish_waiting(struct fixture *fixture)
 	bool refused = false;
 
 	while (refusal_search_may_publish(&fixture->search) &&
-	       (message = outbox_take(fixture->outbox, &next))) {
+	       (message = outbox_take(fixture->outbox, NULL, &next))) {
 		refusal_search_begin_message(&fixture->search);
 		unconfirmed_add(fixture->unconfirmed, message);
 		refused = refused || g_str_equal(message->content.key, "bad");

@@ -149,25 +149,25 @@ static void test_outbox_order(void)
 	g_assert_error(error, RPC_ERROR, RPC_ERROR_OUTBOX_FULL);
 
 	/* Messages that a broken connection left unconfirmed come first again, in their order. */
-	first = outbox_take(outbox, &next);
-	second = outbox_take(outbox, &next);
+	first = outbox_take(outbox, NULL, &next);
+	second = outbox_take(outbox, NULL, &next);
 	g_assert_cmpstr(first->content.key, ==, "a");
 	g_assert_cmpstr(second->content.key, ==, "b");
 	outbox_requeue(outbox, second, false);
 	outbox_requeue(outbox, first, false);
-	first = outbox_take(outbox, &next);
+	first = outbox_take(outbox, NULL, &next);
 	g_assert_cmpstr(first->content.key, ==, "a");
 
 	/* A message that no queue took becomes the last, and is not taken before its time. */
 	first->not_before = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
 	outbox_requeue(outbox, first, true);
 	for (const char *const *key = (const char *const[]){"b", "c", NULL}; *key; key++) {
-		struct outbox_message *message = outbox_take(outbox, &next);
+		struct outbox_message *message = outbox_take(outbox, NULL, &next);
 
 		g_assert_cmpstr(message->content.key, ==, *key);
 		outbox_end(outbox, message, NULL);
 	}
-	g_assert_null(outbox_take(outbox, &next));
+	g_assert_null(outbox_take(outbox, NULL, &next));
 	g_assert_cmpint(next, ==, first->not_before);
 	g_assert_false(outbox_is_empty(outbox));
 	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*lost a message for a:*");
@@ -193,7 +193,7 @@ static void expect_keys(struct outbox *outbox, const char *expected)
 	struct outbox_message *message;
 	gint64 next = G_MAXINT64;
 
-	while ((message = outbox_take(outbox, &next))) {
+	while ((message = outbox_take(outbox, NULL, &next))) {
 		g_string_append(keys, message->content.key);
 		outbox_end(outbox, message, NULL);
 	}
@@ -261,7 +261,7 @@ static void test_outbox_room_in_bytes(void)
 static struct outbox_message *publish_next(struct outbox *outbox, struct unconfirmed *unconfirmed)
 {
 	gint64 next = G_MAXINT64;
-	struct outbox_message *message = outbox_take(outbox, &next);
+	struct outbox_message *message = outbox_take(outbox, NULL, &next);
 
 	unconfirmed_add(unconfirmed, message);
 	return message;
@@ -271,7 +271,7 @@ static struct outbox_message *publish_next(struct outbox *outbox, struct unconfi
 static void test_returned(void)
 {
 	struct outbox *outbox = outbox_new(10);
-	struct unconfirmed *unconfirmed = unconfirmed_new(outbox);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox, NULL);
 	struct outgoing_message content[2] = {outgoing("k"), outgoing("k")};
 	struct outbox_message *first, *second;
 	g_autoptr(GError) error = NULL;
@@ -294,7 +294,7 @@ static void test_returned(void)
 static void test_rejected(void)
 {
 	struct outbox *outbox = outbox_new(10);
-	struct unconfirmed *unconfirmed = unconfirmed_new(outbox);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox, NULL);
 	struct outgoing_message content = outgoing("k");
 	struct outbox_message *message;
 	g_autoptr(GError) error = NULL;
@@ -305,7 +305,7 @@ static void test_rejected(void)
 	message = outbox_add(outbox, &content, true, NULL);
 	g_assert_true(publish_next(outbox, unconfirmed) == message);
 	unconfirmed_confirm(unconfirmed, 1, false, false);
-	g_assert_null(outbox_take(outbox, &next));
+	g_assert_null(outbox_take(outbox, NULL, &next));
 	g_usleep((gulong)MAX(next - g_get_monotonic_time(), 0) + 1000);
 	g_assert_true(publish_next(outbox, unconfirmed) == message);
 	unconfirmed_confirm(unconfirmed, 2, false, false);
@@ -320,7 +320,7 @@ static void test_rejected(void)
 static void test_refused(void)
 {
 	struct outbox *outbox = outbox_new(10);
-	struct unconfirmed *unconfirmed = unconfirmed_new(outbox);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox, NULL);
 	struct outgoing_message content[2] = {outgoing("a"), outgoing("b")};
 	struct outbox_message *first, *second;
 	g_autoptr(GError) error = NULL;
@@ -340,6 +340,92 @@ static void test_refused(void)
 	g_assert_true(publish_next(outbox, unconfirmed) == second);
 	unconfirmed_confirm(unconfirmed, 1, false, true);
 	g_assert_cmpint(outbox_wait(outbox, second, NULL), ==, 0);
+	unconfirmed_free(unconfirmed);
+	outbox_free(outbox);
+}
+
+static void send_without_waiting(struct outbox *outbox, const char *key)
+{
+	struct outgoing_message content = outgoing(key);
+
+	content.vital = true;
+	g_assert_nonnull(outbox_add(outbox, &content, false, NULL));
+}
+
+/* Takes and publishes what may be published. */
+static void expect_published(struct outbox *outbox, struct unconfirmed *unconfirmed,
+			     struct silent_targets *silent, const char *keys, bool others_wait)
+{
+	g_autoptr(GString) published = g_string_new(NULL);
+	struct outbox_message *message;
+	gint64 next = G_MAXINT64;
+
+	while ((message = outbox_take(outbox, silent, &next))) {
+		g_string_append(published, message->content.key);
+		silent_targets_published(silent, message->content.exchange, message->content.key);
+		unconfirmed_add(unconfirmed, message);
+	}
+	g_assert_cmpstr(published->str, ==, keys);
+	g_assert_cmpint(next < G_MAXINT64, ==, others_wait);
+	/* It is not tried again at once. */
+	g_assert_cmpint(next, >, g_get_monotonic_time() + G_USEC_PER_SEC);
+}
+
+/* "s" is never confirmed. */
+static void test_silent_target(void)
+{
+	struct outbox *outbox = outbox_new(10);
+	struct silent_targets *silent = silent_targets_new();
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox, silent);
+
+	send_without_waiting(outbox, "s");
+	send_without_waiting(outbox, "s");
+	send_without_waiting(outbox, "a");
+	send_without_waiting(outbox, "s");
+	expect_published(outbox, unconfirmed, silent, "ssas", false);
+	/* A connection that is lost sooner says nothing. */
+	unconfirmed_note_loss(unconfirmed, g_get_monotonic_time() + 59 * G_USEC_PER_SEC);
+	unconfirmed_requeue_all(unconfirmed);
+	expect_published(outbox, unconfirmed, silent, "ssas", false);
+	g_test_expect_message("rpc", G_LOG_LEVEL_WARNING, "*has not confirmed a message for s *");
+	unconfirmed_note_loss(unconfirmed, g_get_monotonic_time() + 61 * G_USEC_PER_SEC);
+	g_test_assert_expected_messages();
+	unconfirmed_requeue_all(unconfirmed);
+	/* Others pass it. */
+	expect_published(outbox, unconfirmed, silent, "sa", true);
+	unconfirmed_confirm(unconfirmed, 2, false, true);
+	send_without_waiting(outbox, "b");
+	expect_published(outbox, unconfirmed, silent, "b", true);
+	unconfirmed_confirm(unconfirmed, 3, false, true);
+	g_assert_cmpuint(outbox_count(outbox), ==, 2);
+	g_test_expect_message("rpc", G_LOG_LEVEL_MESSAGE, "*confirms messages for s again*");
+	unconfirmed_confirm(unconfirmed, 1, false, true);
+	g_test_assert_expected_messages();
+	expect_published(outbox, unconfirmed, silent, "ss", false);
+	unconfirmed_confirm(unconfirmed, 5, true, true);
+	unconfirmed_free(unconfirmed);
+	silent_targets_free(silent);
+	outbox_free(outbox);
+}
+
+/* A broker that was blocked has confirmed nothing meanwhile. */
+static void test_age(void)
+{
+	struct outbox *outbox = outbox_new(10);
+	struct unconfirmed *unconfirmed = unconfirmed_new(outbox, NULL);
+	gint64 now = g_get_monotonic_time(), due;
+	struct outbox_message *message;
+
+	g_assert_cmpint(unconfirmed_overdue_at(unconfirmed), ==, G_MAXINT64);
+	send_without_waiting(outbox, "a");
+	message = publish_next(outbox, unconfirmed);
+	due = unconfirmed_overdue_at(unconfirmed);
+	g_assert_cmpint(due, >=, now + 60 * G_USEC_PER_SEC);
+	message->published_at -= 100 * G_USEC_PER_SEC;
+	g_assert_cmpint(unconfirmed_overdue_at(unconfirmed), <, now);
+	unconfirmed_restart_age(unconfirmed);
+	g_assert_cmpint(unconfirmed_overdue_at(unconfirmed), >=, due);
+	unconfirmed_confirm(unconfirmed, 1, false, true);
 	unconfirmed_free(unconfirmed);
 	outbox_free(outbox);
 }
@@ -367,7 +453,7 @@ static void test_outbox_deadline(void)
 
 	a.timeout_s = b.timeout_s = 1;
 	sent = outbox_add(outbox, &a, true, NULL);
-	taken = outbox_take(outbox, &next);
+	taken = outbox_take(outbox, NULL, &next);
 	g_assert_true(sent == taken);
 	waits = outbox_add(outbox, &b, true, NULL);
 	outbox_set_broker_error(outbox, "the broker is blocked");
@@ -411,14 +497,14 @@ static void test_outbox_bytes(void)
 	for (unsigned i = 0; i < 3; i++) {
 		struct outgoing_message content = outgoing("a");
 
-		message = outbox_take(outbox, &next);
+		message = outbox_take(outbox, NULL, &next);
 		g_assert_cmpuint(message->body_bytes, >, 2);
 		outbox_requeue(outbox, message, false);
-		message = outbox_take(outbox, &next);
+		message = outbox_take(outbox, NULL, &next);
 		outbox_end(outbox, message, NULL);
 		g_assert_nonnull(outbox_add(outbox, &content, false, NULL));
 	}
-	while ((message = outbox_take(outbox, &next)))
+	while ((message = outbox_take(outbox, NULL, &next)))
 		outbox_end(outbox, message, NULL);
 	outbox_free(outbox);
 }
@@ -644,6 +730,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/rpc/unconfirmed/returned", test_returned);
 	g_test_add_func("/rpc/unconfirmed/rejected", test_rejected);
 	g_test_add_func("/rpc/unconfirmed/refused", test_refused);
+	g_test_add_func("/rpc/unconfirmed/silent-target", test_silent_target);
+	g_test_add_func("/rpc/unconfirmed/age", test_age);
 	g_test_add_func("/rpc/outbox/closed", test_outbox_closed);
 	g_test_add_func("/rpc/outbox/deadline", test_outbox_deadline);
 	g_test_add_func("/rpc/outbox/bytes", test_outbox_bytes);
