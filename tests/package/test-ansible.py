@@ -25,8 +25,8 @@ from standin_systemctl import SystemdStandIn, Unit  # noqa: E402
 SERVICE, TIMER, COMPUTE = "novasnapd.service", "novasnap-beside-guard.timer", "nova-compute.service"
 # What is in nova-compute's file before, and must be there afterwards.
 COMPUTE_CONF = "# nova-compute's own\n[DEFAULT]\ncompute_driver = libvirt.LibvirtDriver\n[libvirt]\nvirt_type = qemu\n"
-# A stand-in for docker: its containers are units of the stand-in for systemd, and one that was stopped is gone. The image
-# novasnap:latest is there, and no other.
+# A stand-in for docker: its containers are units of the stand-in for systemd, and one that was stopped is gone. The images
+# novasnap:latest, whose number is in the file "image", and novasnap:pulled are there, and no other.
 DOCKER = """#!/bin/sh
 unit() {
 	case $1 in
@@ -35,7 +35,7 @@ unit() {
 	*) echo "$1.service" ;;
 	esac
 }
-verb=$1
+here=$(dirname "$0") verb=$1
 shift
 case $verb in
 ps) for name in novasnapd novasnap_guard nova_compute; do
@@ -46,7 +46,8 @@ run) for word; do
 		case $word in
 		--name=*) name=${word#--name=} ;;
 		--volume=*:/var/lib/kolla/novasnap:ro) folder=${word#--volume=} folder=${folder%%:*} ;;
-		novasnap:latest) break ;;
+		--label=novasnap.made_of=*) label=${word#*made_of=} ;;
+		novasnap:latest | novasnap:pulled) break ;;
 		*:missing) echo "Unable to find image '$word' locally" >&2; exit 125 ;;
 		esac
 	done
@@ -54,7 +55,19 @@ run) for word; do
 		mkdir -p /etc/novasnap/novasnap.conf.d
 		exec unshare --mount sh -c 'mount --bind "$0" /etc/novasnap/novasnap.conf.d && exec "$@"' "$folder" "$@"
 	fi
+	echo "$label" >"$here/made-of-$name"
 	systemctl start "$(unit "$name")" ;;
+image)
+	for word; do :; done
+	case $word in
+	novasnap:latest) cat "$here/image" ;;
+	novasnap:pulled) [ -e "$here/pulled" ] && echo sha256:pulled ;;
+	*) exit 1 ;;
+	esac ;;
+pull)
+	[ "$1" = novasnap:pulled ] || { echo "Unable to find image '$1'" >&2; exit 1; }
+	touch "$here/pulled" ;;
+container) cat "$here/made-of-$4" ;;
 exec)
 	systemctl -q is-active "$(unit "$1")" || { echo "Error response from daemon: No such container: $1" >&2; exit 1; }
 	shift 2
@@ -110,6 +123,7 @@ class Host:
             with open(os.path.join(self.systemd.bin, program), "w") as file:
                 file.write(text)
             os.chmod(file.name, 0o755)
+        self.set_image("sha256:first")
         self.follows = True  # nova-compute reads its file
         self.more = {}  # of its nova-compute
         self.fails = set()  # the next "start" or "stop" of nova-compute
@@ -156,6 +170,10 @@ class Host:
             return ""
         with open(self.compute_conf) as file:
             return file.read()
+
+    def set_image(self, number):
+        with open(os.path.join(self.systemd.bin, "image"), "w") as file:
+            file.write(f"{number}\n")
 
     def run_in(self, *command):
         """Runs a command on the host. Returns its output."""
@@ -361,6 +379,29 @@ def test_containers_there_and_back(env):
     for host in env.hosts:
         host.is_as_before()
     assert changes(env.play("disable", **KOLLA)) == UNCHANGED
+
+
+def test_containers_get_a_new_image(env):
+    """Of the same name, and of another name, which is pulled. nova-compute is not restarted for it."""
+    env.play("enable", **KOLLA)
+    computes = [host.site.nova for host in env.hosts]
+
+    def are_made_again(**variables):
+        pids = [host.agent.process.pid for host in env.hosts]
+        for host in env.hosts:
+            host.systemd.calls.clear()
+        env.play("enable", **KOLLA, **variables)
+        for host, pid, compute in zip(env.hosts, pids, computes):
+            host.is_enabled()
+            assert host.agent.process.pid != pid and host.site.nova is compute
+            stops = [call for call in host.systemd.calls if call.startswith("systemctl stop")]
+            assert stops == [f"systemctl stop {TIMER}", f"systemctl stop {SERVICE}"], host.systemd.calls
+
+    for host in env.hosts:
+        host.set_image("sha256:second")
+    are_made_again()
+    are_made_again(novasnap_image="novasnap:pulled")
+    is_not_restarted(env, **KOLLA, novasnap_image="novasnap:pulled")
 
 
 def test_containers_that_are_gone_are_rolled_back(env):
