@@ -63,8 +63,7 @@ void silent_targets_add(struct silent_targets *targets, const char *exchange, co
 	(void)g_hash_table_insert(targets->by_name, name_of(exchange, key), target);
 }
 
-bool silent_targets_has(const struct silent_targets *targets, const char *exchange,
-			const char *key)
+bool silent_targets_has(const struct silent_targets *targets, const char *exchange, const char *key)
 {
 	return find(targets, exchange, key) != NULL;
 }
@@ -77,8 +76,7 @@ gint64 silent_targets_not_before(const struct silent_targets *targets, const cha
 	return target ? target->not_before : 0;
 }
 
-void silent_targets_published(struct silent_targets *targets, const char *exchange,
-			      const char *key)
+void silent_targets_published(struct silent_targets *targets, const char *exchange, const char *key)
 {
 	struct silent_target *target = find(targets, exchange, key);
 
