@@ -22,6 +22,7 @@ from cloud_conf import PASSWORD, REGION  # noqa: E402
 from compute_host import Compute, check_unchanged, declared, discover_hosts  # noqa: E402
 from document_commands import of_section  # noqa: E402
 from environment import Environment  # noqa: E402
+from mount_points import make_mount_points  # noqa: E402
 from paths import TOP  # noqa: E402
 from process import end, spawn  # noqa: E402
 from server import Server  # noqa: E402
@@ -75,10 +76,7 @@ class Page(Environment):
         places = {self.etc_nova: "/etc/nova", os.path.join(self.root, "etc/novasnap"): "/etc/novasnap",
                   self.folder.make("state"): "/var/lib/novasnap", self.folder.make("run"): "/run/novasnap",
                   self.folder.make("apparmor"): "/etc/apparmor.d/local/abstractions"}
-        for place in places.values():
-            if not os.path.isdir(place):
-                os.makedirs(place)
-                self.callback(lambda place=place: os.rmdir(place))
+        make_mount_points(self, places.values())
         script = "".join(f"mount --bind {source} {place} && " for source, place in places.items())
         self.namespace = spawn(["unshare", "--mount", "sh", "-c", f"{script}exec sleep infinity"],
                                self.folder.file("namespace.log"))

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 import tap  # noqa: E402
 from beside_command import CommandEnvironment, CommandSite  # noqa: E402
 from layouts import LAYOUTS  # noqa: E402
+from mount_points import make_mount_points  # noqa: E402
 from paths import BUILD, TOP  # noqa: E402
 from playbook import changes, environment, play  # noqa: E402
 from process import end, spawn  # noqa: E402
@@ -213,10 +214,7 @@ class Fleet(CommandEnvironment):
     services = ("broker", "libvirt")
 
     def before_test(self):
-        for path in ("/etc/nova", "/etc/novasnap"):
-            if not os.path.isdir(path):
-                os.makedirs(path)
-                self.callback(lambda path=path: os.rmdir(path))
+        make_mount_points(self, ("/etc/nova", "/etc/novasnap"))
         self.hosts = [Host(self, name) for name in ("host1", "host2")]
 
     def play(self, name, status=0, **variables):
