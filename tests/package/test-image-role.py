@@ -150,6 +150,26 @@ def test_there_and_back(env):
     assert changes(text) == {"host1": 0}, text[-3000:]
 
 
+def test_a_new_image_and_a_wrong_key(env):
+    env.play("enable")
+    image = "localhost/novasnap:new"
+    env.podman("commit", "--quiet", "--pause=false", "novasnapd", image)
+    env.callback(lambda: env.podman("rmi", "--force", image))
+    before = set(env.podman("ps", "--quiet").split())
+    env.systemd.calls.clear()
+    env.play("enable", novasnap_image=image)
+    env.is_enabled()
+    after = set(env.podman("ps", "--quiet").split())
+    assert not before & after and not env.systemd.calls, (before, after, env.systemd.calls)
+    text = env.play("enable", status=2, novasnap_image=image, novasnap_config={"novasnap": {"no_such_key": "1"}})
+    assert "[novasnap] has no key" in text and set(env.podman("ps", "--quiet").split()) == after, text[-3000:]
+    env.is_enabled()
+    text = env.play("enable", novasnap_image=image)
+    assert changes(text) == {"host1": 0}, text[-3000:]
+    env.play("disable", novasnap_image=image)
+    env.is_as_before()
+
+
 def test_containers_that_are_gone(env):
     """Without novasnapd the host is still enabled. A container for the command gives its requests back."""
     env.play("enable")
