@@ -206,9 +206,10 @@ def test_a_merge_writes_the_name_that_cinder_gave(env):
 
 def test_a_merge_of_a_file_outside_the_chain_or_downwards_fails_when_the_guest_is_shut_off(env):
     env.volume.define(env.guest, "last")
-    for merge, target in (("fresh", None), ("middle", "base")):
+    for merge, target, reason in (("fresh", None, "is not in the chain"), ("middle", "base", "below the active one")):
         assert env.delete(merge, target) == ("error_deleting", "90%")
-    assert "is not in the chain" in env.agent.text() and "below the active one" in env.agent.text()
+        # Cinder gets the result first.
+        tap.wait_for("reason", lambda reason=reason: reason in env.agent.text(), 20)
     assert env.volume.chain(env.guest) == ["last", "middle", "base"]
 
 
@@ -217,7 +218,7 @@ def test_cinder_is_told_of_failures(env):
     _, told = env.create("missing")
     assert told[1] == "error", told
     assert env.delete("nowhere", "neither") == ("error_deleting", "90%")
-    assert "/missing" in env.agent.text()
+    tap.wait_for("reason", lambda: "/missing" in env.agent.text(), 20)
     assert env.volume.chain(env.guest) == ["base"]
 
 
