@@ -102,25 +102,23 @@ cJSON *cast_read_all(const char *path, GError **error)
 cJSON *cast_read_snapshot(const char *path, GError **error)
 {
 	cJSON *casts = cast_read_all(path, error);
-	cJSON *cast, *found = NULL;
+	cJSON *cast;
 
 	if (!casts)
 		return NULL;
 	cJSON_ArrayForEach (cast, casts) {
-		found = cast;
 		if (g_strcmp0(json_string(cast, "method"), METHOD) == 0)
 			break;
-		found = NULL;
 	}
-	if (found) {
-		found = cJSON_DetachItemViaPointer(casts, found);
-		rpc_message_prepare_replay(found);
+	if (cast) {
+		(void)cJSON_DetachItemViaPointer(casts, cast);
+		rpc_message_prepare_replay(cast);
 	} else {
 		g_set_error(error, RPC_ERROR, RPC_ERROR_DECODE,
 			    "%s has no cast " METHOD "; novasnap replay sends others", path);
 	}
 	cJSON_Delete(casts);
-	return found;
+	return cast;
 }
 
 static cJSON *make_minimal_cast(const char *uuid, const char *name)

@@ -318,8 +318,8 @@ static void run_daemon(struct daemon *daemon)
 		  config->rpc.topic, config->rpc.host, config->control ? "conductor" : "none",
 		  config->image.directory ? config->image.images_dir : "glance",
 		  config->virt.live_method, config->virt.cold_method);
-	/* Not when the broker is reached: whoever starts or upgrades novasnapd would wait for it.
-	 */
+	/* Already before the broker is reached: `systemctl start` and a package upgrade wait for
+	 * this. */
 	notifier_ready(daemon->notifier);
 	attach_to_main_loop(daemon, g_timeout_source_new(READY_CHECK_MS), check_ready);
 	if (daemon->signals == 0)

@@ -9,6 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
+from command_conf import write_command_conf  # noqa: E402
 from environment import Environment  # noqa: E402
 from paths import BUILD, CAST  # noqa: E402
 
@@ -26,11 +27,7 @@ class Connections(Environment):
     own_broker = True
 
     def set_up(self):
-        state = self.folder.make("state")
-        self.conf = self.folder.file("novasnap.conf")
-        with open(self.conf, "w") as file:
-            file.write(f"[DEFAULT]\nhost = h\ntransport_url = {self.broker.url}\n[novasnap]\nstate_dir = {state}\n"
-                       f"run_dir = {state}/run\nimages = directory\nimages_dir = {state}/images\n")
+        self.conf = write_command_conf(self.folder, self.broker)
 
     def read_log(self):
         with open(self.broker.log, errors="replace") as file:

@@ -9,6 +9,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 import tap  # noqa: E402
+from command_conf import write_command_conf  # noqa: E402
 from environment import Environment  # noqa: E402
 from paths import BUILD, CAST  # noqa: E402
 
@@ -19,11 +20,7 @@ class Messages(Environment):
     services = ("broker",)
 
     def set_up(self):
-        state = self.folder.make("state")
-        self.conf = self.folder.file("novasnap.conf")
-        with open(self.conf, "w") as file:
-            file.write(f"[DEFAULT]\nhost = h\ntransport_url = {self.broker.url}\n[novasnap]\nstate_dir = {state}\n"
-                       f"run_dir = {state}/run\nimages = directory\nimages_dir = {state}/images\n")
+        self.conf = write_command_conf(self.folder, self.broker)
 
     def run(self, status, *arguments):
         done = subprocess.run([os.path.join(BUILD, "novasnap"), "--config-file", self.conf, *arguments], timeout=60,

@@ -164,7 +164,7 @@ def test_the_watchdog_is_fed_in_time(env):
 
 
 def test_the_watchdog_is_fed_without_a_broker(env):
-    """Another process would meet the same broker. And whoever starts novasnapd does not wait for it."""
+    """Another process would meet the same broker. And `systemctl start` does not wait for it."""
     agent = env.agent()
     agent.configure("DEFAULT", transport_url="rabbit://nobody:wrong@127.0.0.1:1/")
     agent.start(env=env.notify.environment(1.5), wait=False)

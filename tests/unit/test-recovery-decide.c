@@ -7,6 +7,7 @@
 
 #include "agent/method/methods.h"
 #include "agent/task/facts.h"
+#include "tests/unit/journal-steps.h"
 
 #define HOST "host-1"
 #define INSTANCE_UUID "8a2f4c1e-0000-4000-8000-000000000001"
@@ -151,24 +152,6 @@ static void tear_down(struct fixture *fixture, gconstpointer unused)
 	task_free(fixture->task);
 }
 
-static void add_fact(struct task *task, const char *name)
-{
-	struct journal_step *step = g_new0(struct journal_step, 1);
-
-	step->name = g_strdup(name);
-	step->undo = g_strdup("");
-	g_ptr_array_add(task->recovered_job->steps, step);
-}
-
-static void free_step(void *opaque)
-{
-	struct journal_step *step = opaque;
-
-	g_free(step->name);
-	g_free(step->undo);
-	g_free(step);
-}
-
 /* A job of the method that was begun so often, in the state of that event. */
 static void recover(struct fixture *fixture, const struct task_method *method, unsigned runs,
 		    enum task_event event)
@@ -187,7 +170,7 @@ static void recover(struct fixture *fixture, const struct task_method *method, u
 	fixture->task->recovered_job = g_new0(struct journal_job, 1);
 	fixture->task->recovered_job->instance = g_strdup(INSTANCE_UUID);
 	fixture->task->recovered_job->runs = runs;
-	fixture->task->recovered_job->steps = g_ptr_array_new_with_free_func(free_step);
+	fixture->task->recovered_job->steps = g_ptr_array_new_with_free_func(journal_steps_free);
 	if (event == TASK_EVENT_RECOVER_SENT || event == TASK_EVENT_RECOVER_STORED)
 		fixture->task->checksum = g_strdup(FACT_CHECKSUM " sha512 " HASH " 1");
 	g_assert_cmpint(task_state_apply(fixture->task->state, event, NULL), ==, 0);
@@ -236,8 +219,9 @@ static void test_idle_instance_of_a_shelve(struct fixture *fixture, gconstpointe
 static void recover_kept(struct fixture *fixture)
 {
 	recover(fixture, &method_snapshot_instance, 1, TASK_EVENT_RECOVER_KEPT);
-	add_fact(fixture->task, FACT_KEEP_IMAGE);
-	add_fact(fixture->task, FACT_CHECKSUM " sha512 " HASH " 1");
+	journal_steps_add(fixture->task->recovered_job->steps, 0, FACT_KEEP_IMAGE, "");
+	journal_steps_add(fixture->task->recovered_job->steps, 0,
+			  FACT_CHECKSUM " sha512 " HASH " 1", "");
 	fake.image_status = "active";
 	fake.task_state = "image_uploading";
 }
@@ -392,7 +376,7 @@ static void test_runs_that_were_stopped_do_not_count(struct fixture *fixture, gc
 	recover(fixture, &method_snapshot_instance, 5, TASK_EVENT_RECOVER);
 	fake.task_state = "image_uploading";
 	for (unsigned i = 0; i < 3; i++)
-		add_fact(fixture->task, FACT_STOPPED);
+		journal_steps_add(fixture->task->recovered_job->steps, 0, FACT_STOPPED, "");
 	expect(fixture, TASK_EVENT_RUN);
 	fixture->task->recovered_job->runs = 6;
 	expect(fixture, TASK_EVENT_FAILED);
@@ -437,8 +421,8 @@ static void test_restarts_do_not_extend_the_questions(struct fixture *fixture, g
 	left = fixture->task->recovered_job;
 	g_assert_cmpint(fact_image_asked(left), ==, 0);
 	g_assert_cmpfloat_with_epsilon(seconds_until(fixture->task, 1000), 1000, 5);
-	add_fact(fixture->task, FACT_DATA_SENT);
-	add_fact(fixture->task, FACT_IMAGE_ASKED);
+	journal_steps_add(fixture->task->recovered_job->steps, 0, FACT_DATA_SENT, "");
+	journal_steps_add(fixture->task->recovered_job->steps, 0, FACT_IMAGE_ASKED, "");
 	asked = left->steps->pdata[1];
 	asked->at = g_get_real_time() / G_USEC_PER_SEC - 900;
 	fixture->task->image_asked_at = fact_image_asked(left);
@@ -449,7 +433,7 @@ static void test_restarts_do_not_extend_the_questions(struct fixture *fixture, g
 	fixture->task->image_asked_at += 5000;
 	g_assert_cmpfloat_with_epsilon(seconds_until(fixture->task, 1000), 1000, 5);
 	/* The next upload begins again. */
-	add_fact(fixture->task, FACT_DATA_SENT);
+	journal_steps_add(fixture->task->recovered_job->steps, 0, FACT_DATA_SENT, "");
 	g_assert_cmpint(fact_image_asked(left), ==, 0);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/method/methods.h"
+#include "tests/unit/journal-steps.h"
 
 #define HOST "host-1"
 #define INSTANCE_UUID "8a2f4c1e-0000-4000-8000-000000000001"
@@ -74,25 +75,6 @@ struct fixture {
 	struct task *task;
 };
 
-static void add_step(struct task *task, int64_t id, const char *name)
-{
-	struct journal_step *step = g_new0(struct journal_step, 1);
-
-	step->id = id;
-	step->name = g_strdup(name);
-	step->undo = g_strdup(SAVE);
-	g_ptr_array_add(task->recovered_job->steps, step);
-}
-
-static void free_step(void *opaque)
-{
-	struct journal_step *step = opaque;
-
-	g_free(step->name);
-	g_free(step->undo);
-	g_free(step);
-}
-
 static void set_up(struct fixture *fixture, gconstpointer unused)
 {
 	cJSON *cast = cJSON_Parse(
@@ -115,10 +97,10 @@ static void set_up(struct fixture *fixture, gconstpointer unused)
 	fixture->task->recovered_job = g_new0(struct journal_job, 1);
 	fixture->task->recovered_job->instance = g_strdup(INSTANCE_UUID);
 	fixture->task->recovered_job->method = g_strdup("snapshot_instance");
-	fixture->task->recovered_job->steps = g_ptr_array_new_with_free_func(free_step);
-	add_step(fixture->task, 1, "undefine");
-	add_step(fixture->task, 2, "save");
-	add_step(fixture->task, 3, "folder");
+	fixture->task->recovered_job->steps = g_ptr_array_new_with_free_func(journal_steps_free);
+	journal_steps_add(fixture->task->recovered_job->steps, 1, "undefine", SAVE);
+	journal_steps_add(fixture->task->recovered_job->steps, 2, "save", SAVE);
+	journal_steps_add(fixture->task->recovered_job->steps, 3, "folder", SAVE);
 }
 
 static void tear_down(struct fixture *fixture, gconstpointer unused)
