@@ -196,9 +196,9 @@ prepare_and_run() { # cell
 }
 
 # The inputs of a cell are all files, but for the tests of other cells, programs beside the tests that none of them uses,
-# this script and its pages. After a change of how this script runs a cell, remove .cache/matrix.
+# what CI runs, this script and its pages. After a change of how this script runs a cell, remove .cache/matrix.
 has_same_inputs() { # commit cell [path ...]
-	local paths=(. ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md' "${@:3}")
+	local paths=(. ':!.ci' ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md' "${@:3}")
 	case ${2#*-} in
 	integration) paths+=(':!tests/e2e' ':!tests/unit') ;;
 	e2e-*) paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit' ':!tests/e2e/kills.py' ':!tests/e2e/record.py') ;;

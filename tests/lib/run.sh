@@ -4,11 +4,13 @@
 # integration tests, and the kills of novasnapd at each step of streamed snapshots.
 #   tests/lib/run.sh [FILE ...]
 #   NOVASNAP_TESTS=PATTERN: only the files whose path matches the extended regular expression.
+#   NOVASNAP_TESTS_EXCEPT=PATTERN: without the files whose path matches this one.
 #   NOVASNAP_TEST_JOBS: how many files run at the same time.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export BUILD=${BUILD:-${NOVASNAP_BUILD:-build}}
 pattern=${NOVASNAP_TESTS:-.}
+except=${NOVASNAP_TESTS_EXCEPT:-^$}
 # The tests mostly wait, so more files than processors run at the same time.
 jobs=${NOVASNAP_TEST_JOBS:-$(($(nproc) + 2))}
 
@@ -38,8 +40,8 @@ else
 	export NOVASNAP_FAULT_METHODS=${NOVASNAP_FAULT_METHODS-stream,cold}
 	export NOVASNAP_FAULT_KINDS=${NOVASNAP_FAULT_KINDS-kill}
 fi
-if ! files=$(grep -E -e "$pattern" <<<"$files"); then
-	echo "run.sh: no test file matches \"$pattern\"" >&2
+if ! files=$(grep -E -e "$pattern" <<<"$files" | grep -v -E -e "$except"); then
+	echo "run.sh: no test file matches \"$pattern\" and not \"$except\"" >&2
 	exit 1
 fi
 mapfile -t files <<<"$files"
