@@ -54,9 +54,12 @@ NO_PROPERTIES = b"\0\0"
 
 
 def nested(levels):
-    """Properties with arrays in each other; with 26000 levels about as many as a frame has room for."""
-    arrays = b"".join(b"A" + struct.pack(">I", 5 * level) for level in reversed(range(levels)))
-    return struct.pack(">H", 0x2000) + table((b"", arrays[:1], arrays[1:]))
+    """Arrays in each other; with 26000 levels about as many as a frame has room for."""
+    return b"".join(b"A" + struct.pack(">I", 5 * level) for level in reversed(range(levels)))
+
+
+def with_header(value):
+    return struct.pack(">H", 0x2000) + table((b"", value[:1], value[1:]))
 
 
 def test_byte_for_byte(env):
@@ -74,7 +77,7 @@ def test_byte_for_byte(env):
         ("[" * 5000, NO_PROPERTIES), (json.dumps({"result": 1, "_msg_id": "x"}), NO_PROPERTIES),
         (snapshot, struct.pack(">H", 0x8000) + short(b"application/x-python-serialize")),
         (os.urandom(131072 - 8), NO_PROPERTIES), (os.urandom(3_000_000), ALL_PROPERTIES),
-        (os.urandom(20_000_000), NO_PROPERTIES), (text, nested(26000)), (text, NO_PROPERTIES),
+        (os.urandom(20_000_000), NO_PROPERTIES), (text, with_header(nested(90))), (text, NO_PROPERTIES),
     ]
     # RabbitMQ 4.3 itself sorts headers, and keeps one of each name: without novasnapd the messages would arrive so.
     site.channel.queue_declare("reference", auto_delete=False)
@@ -91,6 +94,23 @@ def test_byte_for_byte(env):
         check(message.encoded == encoded, f"properties: {message.encoded[:1000]!r} instead of {encoded[:1000]!r}")
     equal(site.journal(), [], "the journal")
     print(f"# hop: {site.beside()['hop_ms']}")
+
+
+def test_deeply_nested_headers(env):
+    """librabbitmq decodes at most 100 levels since 0.14. The connection ends then, and the broker moves the message."""
+    site = env.site().enable()
+    deep, plain = site.message("reboot_instance"), site.message("build_and_run_instance")
+    arrays = nested(26000)
+    site.publish(deep, with_header(arrays))
+    site.publish(plain, NO_PROPERTIES)
+    got = {message.body: message for message in site.read_all(2, limit_s=120)}
+    equal(sorted(got), sorted((deep, plain)), "messages")
+    encoded = got[deep].encoded
+    check(arrays in encoded, "the header has changed")
+    check(encoded == with_header(arrays) or b"x-death" in encoded, f"properties: {encoded[:20]!r}...{encoded[-400:]!r}")
+    check(site.agent.process.poll() is None, "novasnapd has ended")
+    site.publish(plain, NO_PROPERTIES)
+    equal([message.body for message in site.read_all(1)], [plain], "the next message")
 
 
 def test_own_methods_are_taken_out(env):
