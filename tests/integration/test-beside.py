@@ -101,13 +101,15 @@ def test_deeply_nested_headers(env):
     site = env.site().enable()
     deep, plain = site.message("reboot_instance"), site.message("build_and_run_instance")
     arrays = nested(26000)
-    site.publish(deep, with_header(arrays))
+    sent = with_header(arrays)
+    site.publish(deep, sent)
     site.publish(plain, NO_PROPERTIES)
     got = {message.body: message for message in site.read_all(2, limit_s=120)}
     equal(sorted(got), sorted((deep, plain)), "messages")
     encoded = got[deep].encoded
-    check(arrays in encoded, "the header has changed")
-    check(encoded == with_header(arrays) or b"x-death" in encoded, f"properties: {encoded[:20]!r}...{encoded[-400:]!r}")
+    is_moved = ctypes.CDLL("librabbitmq.so.4").amqp_version_number() >= 14 << 16
+    check(arrays in encoded and b"x-death" in encoded if is_moved else encoded == sent,
+          f"properties: {encoded[:20]!r}...{encoded[-400:]!r}")
     check(site.agent.process.poll() is None, "novasnapd has ended")
     site.publish(plain, NO_PROPERTIES)
     equal([message.body for message in site.read_all(1)], [plain], "the next message")
