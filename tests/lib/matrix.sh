@@ -173,12 +173,15 @@ passed_files() { # cell
 	local record commit file inputs
 	for record in .cache/matrix/*."$1"; do
 		commit=$(basename "$record" ".$1")
-		if [[ $commit =~ ^[0-9a-f]{40}$ ]] && has_same_inputs "$commit" "$1" ':!tests/*/test-*.py' ':!HACKING.md' "${ceph_inputs[@]/#/:!}"; then
+		if [[ $commit =~ ^[0-9a-f]{40}$ ]] &&
+			has_same_inputs "$commit" "$1" ':!tests/*/test-*.py' ':!HACKING.md' "${ceph_inputs[@]/#/:!}"; then
 			while read -r file; do
 				inputs=("$file")
 				if [[ $file =~ /test-(rbd|ceph) ]]; then
 					inputs+=("${ceph_inputs[@]}")
-				elif [[ $file =~ /test-documents ]]; then
+				fi
+				# These two parse all documents.
+				if [[ $file =~ /test-(documents|rbd)\.py ]]; then
 					inputs+=(HACKING.md)
 				fi
 				if git diff --quiet "$commit" HEAD -- "${inputs[@]}"; then
@@ -203,7 +206,10 @@ has_same_inputs() { # commit cell [path ...]
 	local paths=(. ':!.ci' ':!tests/lib/matrix*' ':!CHANGELOG.md' ':!conf/docs/compatibility.md' "${@:3}")
 	case ${2#*-} in
 	integration) paths+=(':!tests/e2e' ':!tests/unit') ;;
-	e2e-*) paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit' ':!tests/e2e/kills.py' ':!tests/e2e/record.py' ':!HACKING.md') ;;
+	e2e-*)
+		paths+=(':!tests/integration' ':!tests/faults' ':!tests/unit' ':!tests/e2e/kills.py' ':!tests/e2e/record.py')
+		paths+=(':!HACKING.md')
+		;;
 	*) paths+=(':!tests/e2e' ':!tests/integration' ':!tests/faults' "${ceph_inputs[@]/#/:!}") ;;
 	esac
 	git diff --quiet "$1" HEAD -- "${paths[@]}" 2>/dev/null
