@@ -96,8 +96,8 @@ UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/t
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz-$(or $(FUZZ),*).c))
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/tools/%,$(wildcard tests/tools/*.c))
-AGENTS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
-PROGS  := $(AGENTS) $(if $(HAS_RBD),$(BUILD)/$(RBD))
+MAIN_PROGS := $(patsubst agent/%.c,$(BUILD)/%,$(wildcard $(MAINS)))
+PROGS  := $(MAIN_PROGS) $(if $(HAS_RBD),$(BUILD)/$(RBD))
 
 # The manual pages, by conf/man/pages.
 PAGES := $(filter-out $(if $(HAS_RBD),,$(RBD).8),$(shell awk '$$2 ~ /^[0-9]$$/ { print $$1 "." $$2 }' conf/man/pages))
@@ -129,7 +129,7 @@ $(BUILD)/%.o: %.c | check-libraries
 	@echo "  CC    $<"
 	@$(CC) $(ALL_CFLAGS) -DG_LOG_DOMAIN='"$(firstword $(subst /, ,$*))"' -c -o $@ $<
 
-$(AGENTS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
+$(MAIN_PROGS): $(BUILD)/%: $(BUILD)/agent/%.o $(LINK)
 	@echo "  LINK  $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -469,7 +469,7 @@ install: all ## Install the programs, the sample configuration, the systemd file
 	fi
 
 uninstall: ## Remove what `make install` has installed, but not a changed /etc/novasnap/novasnap.conf.
-	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(AGENTS)) $(RBD)) \
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(MAIN_PROGS)) $(RBD)) \
 		$(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(UNITS))) \
 		$(DESTDIR)$(tmpfilesdir)/novasnap.conf $(DESTDIR)$(sysusersdir)/novasnap.conf \
 		$(foreach p,$(PAGES),$(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $(p)))/$(p)) \

@@ -188,6 +188,8 @@ def test_targets_of_make(env):
     programs = "".join(read(path) for end in ("py", "sh", "c")
                        for path in glob.glob(os.path.join(TOP, "tests", "*", f"*.{end}")))
     described = set(re.findall(r"^([a-z0-9-]+):.* ## ", makefile, re.M)) | {"print-version"}
+    for name in re.findall(r"\$\(or \$\(([A-Z_]+)\)", makefile):
+        assert not re.search(rf"^{name} *:?=", makefile, re.M), f"{name} is a parameter, and the Makefile sets it, too"
     for place, text, _ in env.commands:
         for part in text.split(" && "):
             variables = re.findall(r"(?:^|(?<= ))([A-Z_]+)=", part)
