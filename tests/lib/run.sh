@@ -41,7 +41,7 @@ else
 	export NOVASNAP_FAULT_KINDS=${NOVASNAP_FAULT_KINDS-kill}
 fi
 if ! files=$(grep -E -e "$pattern" <<<"$files" | grep -v -E -e "$except"); then
-	echo "run.sh: no test file matches \"$pattern\" and not \"$except\"" >&2
+	echo "run.sh: no test file matches \"$pattern\"${NOVASNAP_TESTS_EXCEPT:+ and not \"$except\"}" >&2
 	exit 1
 fi
 mapfile -t files <<<"$files"
