@@ -344,7 +344,12 @@ scale: ## Run AGENTS agents (1000) against one broker, CLUSTER_AGENTS (200) agai
 		--json $(BUILD)/scale-cluster.json
 	BUILD=$(BUILD) tests/scale/host.py --json $(BUILD)/scale-host.json
 	tests/scale/report.py $(BUILD)/scale.json --cluster $(BUILD)/scale-cluster.json --host $(BUILD)/scale-host.json \
-		--svg conf/docs/scale.svg --page conf/docs/scale.md
+		--svg $(or $(SCALE_TO),conf/docs)/scale.svg --page $(or $(SCALE_TO),conf/docs)/scale.md
+
+# Its page and plot stay in the build folder.
+check-scale: ## Run `make scale` with a few agents.
+	mkdir -p $(BUILD)/scale && cp conf/docs/scale.md $(BUILD)/scale
+	$(MAKE) --no-print-directory scale AGENTS=20 CLUSTER_AGENTS=6 CASTS=200 SCALE_TO=$(BUILD)/scale
 
 fuzz: ## Fuzz what comes from outside, each target for SECONDS (60); FUZZ=NAME picks one of tests/fuzz/fuzz-*.c.
 	@tests/lib/deps.sh build fuzz
@@ -550,6 +555,6 @@ help: ## List the targets.
 -include $(OBJ:.o=.d) $(RBD_OBJ:.o=.d) $(wildcard $(BUILD)/agent/*.d $(BUILD)/tests/*/*.d $(BUILD)/conf/man/*.d)
 
 .PHONY: all no-rbd deps check test lint matrix matrix-page e2e faults kills soak fuzz test-container check-address check-thread \
-        check-valgrind check-layouts check-package check-all deb rpm image demo bench coverage check-deps check-libraries print-cflags print-version always \
+        check-valgrind check-layouts check-package check-scale check-all deb rpm image demo bench coverage check-deps check-libraries print-cflags print-version always \
         format install uninstall clean help scale unit-programs tools bench-programs fuzz-programs
 .SECONDARY:

@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/parts.sh
 # Each part is a target of the Makefile. The matrix runs `make test` and `make e2e`, on each release.
-parts=(lint check-address check-thread check-valgrind check-layouts check-package faults test-container matrix)
+parts=(lint check-address check-thread check-valgrind check-layouts check-package check-scale faults test-container matrix)
 if [ $# -gt 0 ]; then
 	for part in "$@"; do
 		if [[ " ${parts[*]} " != *" $part "* ]]; then
