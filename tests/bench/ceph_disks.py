@@ -12,6 +12,7 @@ from ceph import GLANCE_CAPS, NOVA_CAPS, READ_ONLY_CAPS, Ceph
 from cloud import Cloud
 from costs import Costs
 from meter import wait_quiet
+from together import AS_THE_UNIT
 from traffic import Traffic
 
 DATA, DISK = 1024, 3  # MiB, half random and half text; GiB
@@ -93,6 +94,8 @@ class CephDisks:
                 "stream": {"libvirt": self.reader}}
         agents = {name: Agent(self.folder, base=cloud.nova_conf, name=name.replace(", ", "-").replace(" ", "-"),
                               DEFAULT={"debug": "false"}, **sections) for name, sections in ours.items()}
+        for agent in agents.values():
+            agent.run_as = AS_THE_UNIT
         users = {"nova-compute": {}, "nova-compute, fall-back": {"libvirt": self.reader}}
         conf = os.path.join(cloud.etc, "user.conf")
         for number in range(min(rounds, 3)):
