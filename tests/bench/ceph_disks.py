@@ -6,13 +6,13 @@ import os
 import subprocess
 import time
 
+import quiet_agent
 import tap
-from agent import Agent, write_sections
+from agent import write_sections
 from ceph import GLANCE_CAPS, NOVA_CAPS, READ_ONLY_CAPS, Ceph
 from cloud import Cloud
 from costs import Costs
 from meter import wait_quiet
-from together import AS_THE_UNIT
 from traffic import Traffic
 
 DATA, DISK = 1024, 3  # MiB, half random and half text; GiB
@@ -92,10 +92,8 @@ class CephDisks:
         self.boot()
         ours = {"direct": {}, "direct, by the manager": {"novasnap": {"rbd_flatten": "mgr"}},
                 "stream": {"libvirt": self.reader}}
-        agents = {name: Agent(self.folder, base=cloud.nova_conf, name=name.replace(", ", "-").replace(" ", "-"),
-                              DEFAULT={"debug": "false"}, **sections) for name, sections in ours.items()}
-        for agent in agents.values():
-            agent.run_as = AS_THE_UNIT
+        agents = {name: quiet_agent.of_cloud(self.folder, cloud, name.replace(", ", "-").replace(" ", "-"), **sections)
+                  for name, sections in ours.items()}
         users = {"nova-compute": {}, "nova-compute, fall-back": {"libvirt": self.reader}}
         conf = os.path.join(cloud.etc, "user.conf")
         for number in range(min(rounds, 3)):

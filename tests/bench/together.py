@@ -9,25 +9,21 @@ import time
 from active import ActiveWatch, sqlite_status
 from environment import Environment
 from meter import Meter, wait_quiet
+import quiet_agent
 import tap
 
 SLOW = 300  # seconds
 FIVE = 5
 # Rounds of what is slow and compared with nothing.
 FEW = 3
-# As conf/novasnapd.service starts novasnapd.
-AS_THE_UNIT = ["chrt", "--batch", "0"]
 
 
 class Bench(Environment):
     services = ("broker", "glance", "libvirt")
 
     def start_quiet_agent(self, name, **sections):
-        """An agent without debug messages."""
         self.wait_services()
-        agent = self.make_agent(name, {**sections, "DEFAULT": {"debug": "false"}})
-        agent.run_as = AS_THE_UNIT
-        return self.enter(agent)
+        return self.enter(quiet_agent.scheduled(self.make_agent(name, {**sections, "DEFAULT": quiet_agent.DEFAULT})))
 
     def watch(self):
         return ActiveWatch(self.glance.images, sqlite_status(os.path.join(self.glance.folder, "glance.sqlite")))

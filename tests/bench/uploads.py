@@ -5,13 +5,12 @@ import os
 import subprocess
 import time
 
+import quiet_agent
 import tap
 from active import ActiveWatch, mysql_status
-from agent import Agent
 from cloud import PASSWORD
 from images import qemu_img
 from meter import Meter, wait_quiet
-from together import AS_THE_UNIT
 
 SLOW = 300  # seconds
 # Rounds of the agents whose figures are far from the limit.
@@ -137,9 +136,7 @@ class Uploads:
         del self.results[counted:]
 
     def agent(self, name, **novasnap):
-        agent = Agent(self.folder, base=self.cloud.nova_conf, name=name, DEFAULT={"debug": "false"}, novasnap=novasnap)
-        agent.run_as = AS_THE_UNIT
-        return agent
+        return quiet_agent.of_cloud(self.folder, self.cloud, name, novasnap=novasnap)
 
     def stream(self):
         """Many rounds of novasnapd's default method."""
