@@ -335,6 +335,7 @@ soak: check-deps ## Take SNAPSHOTS snapshots (1000) of eight guests, with a faul
 	BUILD=$(BUILD) tests/faults/soak.py --snapshots $(or $(SNAPSHOTS),1000) --json $(BUILD)/soak.json \
 		--svg $(BUILD)/soak.svg
 
+SCALE_TO ?= conf/docs
 scale: ## Run AGENTS agents (1000) against one broker, CLUSTER_AGENTS (200) against three; writes conf/docs/scale.md.
 	@tests/lib/deps.sh build run test e2e bench
 	@$(BUILDER) all
@@ -344,7 +345,7 @@ scale: ## Run AGENTS agents (1000) against one broker, CLUSTER_AGENTS (200) agai
 		--json $(BUILD)/scale-cluster.json
 	BUILD=$(BUILD) tests/scale/host.py --json $(BUILD)/scale-host.json
 	tests/scale/report.py $(BUILD)/scale.json --cluster $(BUILD)/scale-cluster.json --host $(BUILD)/scale-host.json \
-		--svg $(or $(SCALE_TO),conf/docs)/scale.svg --page $(or $(SCALE_TO),conf/docs)/scale.md
+		--svg $(SCALE_TO)/scale.svg --page $(SCALE_TO)/scale.md
 
 # Its page and plot stay in the build folder.
 check-scale: ## Run `make scale` with a few agents.
